@@ -1,0 +1,2 @@
+//! Ground floor: knows no protocol.
+pub mod addr;

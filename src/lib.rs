@@ -1,0 +1,3 @@
+//! muster: a boot server for compute clusters.
+pub mod base;
+pub mod wire;
