@@ -1,2 +1,12 @@
-//! Ground floor: knows no protocol.
+//! Ground floor: knows no protocol. Time, chance, fixed tables, timers, counters, and the contract of a machine.
+
 pub mod addr;
+pub mod index;
+pub mod limits;
+pub mod machine;
+pub mod outbox;
+pub mod rng;
+pub mod slab;
+pub mod stats;
+pub mod time;
+pub mod wheel;
