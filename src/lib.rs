@@ -1,3 +1,5 @@
 //! muster: a boot server for compute clusters.
 pub mod base;
+pub mod config;
+pub mod roll;
 pub mod wire;

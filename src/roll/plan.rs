@@ -1,0 +1,190 @@
+//! The plan of the street: number <-> address <-> name, by arithmetic alone.
+//!
+//! Node n's address is node 0's + n and its name is `n` followed by the number. Nothing else assigns either.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+/// A node number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Number(pub u32);
+
+/// The name: `n23`.
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressPlan {
+    /// The address of node 0.
+    pub node0: Ipv4Addr,
+    /// How many lots the street has: numbers are below this.
+    pub nodes: u32,
+}
+
+impl AddressPlan {
+    /// None for numbers that the street has no lot for.
+    pub fn address(&self, number: Number) -> Option<Ipv4Addr> {
+        if number.0 >= self.nodes {
+            return None;
+        }
+        u32::from(self.node0).checked_add(number.0).map(Ipv4Addr::from)
+    }
+
+    /// None for addresses outside the street.
+    pub fn number(&self, address: Ipv4Addr) -> Option<Number> {
+        let offset = u32::from(address).checked_sub(u32::from(self.node0))?;
+        (offset < self.nodes).then_some(Number(offset))
+    }
+}
+
+/// An IPv4 network: all addresses that share its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    network: Ipv4Addr,
+    len: u8,
+}
+
+impl Subnet {
+    /// The subnet of `len` prefix bits (at most 32) that `address` lies in.
+    pub fn of(address: Ipv4Addr, len: u8) -> Subnet {
+        let len = len.min(32);
+        Subnet { network: Ipv4Addr::from(u32::from(address) & Subnet::bits(len)), len }
+    }
+
+    const fn bits(len: u8) -> u32 {
+        match len {
+            0 => 0,
+            len => u32::MAX << (32 - len as u32),
+        }
+    }
+
+    pub const fn network(self) -> Ipv4Addr {
+        self.network
+    }
+
+    /// The prefix length in bits.
+    pub const fn prefix(self) -> u8 {
+        self.len
+    }
+
+    pub fn mask(self) -> Ipv4Addr {
+        Ipv4Addr::from(Subnet::bits(self.len))
+    }
+
+    pub fn broadcast(self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.network) | !Subnet::bits(self.len))
+    }
+
+    pub fn contains(self, address: Ipv4Addr) -> bool {
+        u32::from(address) & Subnet::bits(self.len) == u32::from(self.network)
+    }
+
+    /// Whether a machine may bear this address here: in the subnet, neither its network address nor its broadcast address.
+    pub fn is_host(self, address: Ipv4Addr) -> bool {
+        self.contains(address) && (self.len > 30 || (address != self.network && address != self.broadcast()))
+    }
+}
+
+/// `10.54.0.0/16`
+impl fmt::Display for Subnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.network, self.len)
+    }
+}
+
+/// Consecutive addresses, both ends included, `first <= last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressRange {
+    first: u32,
+    last: u32,
+}
+
+impl AddressRange {
+    /// None when `first` is above `last`.
+    pub fn new(first: Ipv4Addr, last: Ipv4Addr) -> Option<AddressRange> {
+        let (first, last) = (u32::from(first), u32::from(last));
+        (first <= last).then_some(AddressRange { first, last })
+    }
+
+    pub fn first(self) -> Ipv4Addr {
+        self.first.into()
+    }
+
+    pub fn last(self) -> Ipv4Addr {
+        self.last.into()
+    }
+
+    /// How many addresses there are: at least 1.
+    pub fn count(self) -> u64 {
+        u64::from(self.last - self.first) + 1
+    }
+
+    pub fn contains(self, address: Ipv4Addr) -> bool {
+        (self.first..=self.last).contains(&u32::from(address))
+    }
+
+    pub fn overlaps(self, other: AddressRange) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
+    /// The place of an address in the range.
+    pub fn position(self, address: Ipv4Addr) -> Option<usize> {
+        self.contains(address).then(|| (u32::from(address) - self.first) as usize)
+    }
+
+    /// The address at a place in the range.
+    pub fn nth(self, position: usize) -> Option<Ipv4Addr> {
+        let address = u32::try_from(position).ok().and_then(|n| self.first.checked_add(n))?;
+        (address <= self.last).then(|| address.into())
+    }
+}
+
+/// `10.54.250.0-10.54.253.255`
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first(), self.last())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_addresses_are_inverse() {
+        let plan = AddressPlan { node0: Ipv4Addr::new(10, 54, 1, 0), nodes: 1024 };
+        for n in 0..1024 {
+            let address = plan.address(Number(n)).unwrap();
+            assert_eq!(plan.number(address), Some(Number(n)));
+        }
+        assert_eq!(plan.address(Number(23)), Some(Ipv4Addr::new(10, 54, 1, 23)));
+        assert_eq!(plan.address(Number(1024)), None);
+        assert_eq!(plan.number(Ipv4Addr::new(10, 54, 5, 0)), None);
+        assert_eq!(plan.number(Ipv4Addr::new(10, 54, 0, 255)), None);
+        assert_eq!(Number(23).to_string(), "n23");
+    }
+
+    #[test]
+    fn subnets() {
+        let net = Subnet::of(Ipv4Addr::new(10, 54, 3, 9), 16);
+        assert_eq!(
+            (net.to_string(), net.mask(), net.broadcast()),
+            ("10.54.0.0/16".into(), [255, 255, 0, 0].into(), [10, 54, 255, 255].into())
+        );
+        assert!(net.is_host([10, 54, 0, 1].into()) && !net.is_host(net.network()) && !net.is_host(net.broadcast()));
+        assert!(Subnet::of([1, 2, 3, 4].into(), 32).is_host([1, 2, 3, 4].into()));
+        assert!(Subnet::of([1, 2, 3, 4].into(), 0).contains([9, 9, 9, 9].into()));
+    }
+
+    #[test]
+    fn ranges() {
+        let range = AddressRange::new([10, 0, 0, 250].into(), [10, 0, 1, 5].into()).unwrap();
+        assert_eq!((range.count(), range.nth(6), range.nth(12)), (12, Some([10, 0, 1, 0].into()), None));
+        assert_eq!(range.position([10, 0, 1, 0].into()), Some(6));
+        assert_eq!(AddressRange::new([10, 0, 0, 2].into(), [10, 0, 0, 1].into()), None);
+        assert_eq!(AddressRange::new([0, 0, 0, 0].into(), [255, 255, 255, 255].into()).unwrap().count(), 1 << 32);
+    }
+}
