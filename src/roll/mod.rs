@@ -1,4 +1,8 @@
 //! Who is who: numbers, addresses, names, and what is known of each machine. Knows no packet.
 
+pub mod client;
+pub mod guests;
 pub mod kind;
 pub mod plan;
+pub mod registry;
+pub mod story;

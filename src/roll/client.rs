@@ -1,0 +1,186 @@
+//! What is known of one machine that was seen: its evidence, its address, its stage, its story.
+//!
+//! A record exists from the first DISCOVER until its lease has ended. The engines meet in it; [`Roll::enter`](super::registry::Roll::enter)
+//! alone writes the stage.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use crate::base::addr::Mac;
+use crate::base::machine::Link;
+use crate::base::rng::mix;
+use crate::base::time::Instant;
+
+use super::kind::{Arch, Kind};
+use super::plan::Number;
+use super::story::Story;
+
+/// What names a machine towards DHCP: its MAC or, on IPoIB, where there is none, its client identifier (RFC 4390).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    Mac(Mac),
+    ClientId(ClientId),
+}
+
+/// The first bytes and a hash of an option 61.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ClientId {
+    head: [u8; ClientId::KEPT],
+    len: u8,
+    hash: u64,
+}
+
+impl ClientId {
+    const KEPT: usize = 24;
+
+    pub fn new(bytes: &[u8]) -> ClientId {
+        let mut head = [0; ClientId::KEPT];
+        head.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        let hash = bytes.iter().fold(bytes.len() as u64, |hash, &byte| mix(hash ^ u64::from(byte)));
+        ClientId { head, len: bytes.len().min(ClientId::KEPT) as u8, hash }
+    }
+}
+
+impl Identity {
+    /// The key of the identity in an index. MACs stay below 2^48; a client-id has bit 63 set.
+    pub fn key(&self) -> u64 {
+        match self {
+            Identity::Mac(mac) => mac.to_u64(),
+            Identity::ClientId(id) => id.hash | 1 << 63,
+        }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Identity::Mac(mac) => mac.fmt(f),
+            Identity::ClientId(id) => id.head[..usize::from(id.len)].iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+        }
+    }
+}
+
+/// Where a machine stands in its boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Seen, nothing given.
+    Stranger,
+    /// Its DISCOVER is held while the address that it will get is probed by ARP.
+    Probing,
+    Offered,
+    /// Firmware has its address; a boot program was named to it.
+    Leased,
+    /// At least one transfer runs.
+    Loading,
+    /// What it asked for is loaded.
+    Loaded,
+    /// An operating system has the address.
+    Up,
+}
+
+impl Stage {
+    pub const ALL: [Stage; 7] = [Stage::Stranger, Stage::Probing, Stage::Offered, Stage::Leased, Stage::Loading, Stage::Loaded, Stage::Up];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Stranger => "stranger",
+            Stage::Probing => "probing",
+            Stage::Offered => "offered",
+            Stage::Leased => "leased",
+            Stage::Loading => "loading",
+            Stage::Loaded => "loaded",
+            Stage::Up => "up",
+        }
+    }
+}
+
+pub struct Client {
+    pub identity: Identity,
+    /// Where frames to it go; zero on IPoIB, where replies are broadcast.
+    pub mac: Mac,
+    pub number: Option<Number>,
+    pub arch: Option<Arch>,
+    pub kind: Kind,
+    pub link: Link,
+    /// The network that it asked on last: a place in the config's list.
+    pub network: u16,
+    /// Offered or leased.
+    pub address: Option<Ipv4Addr>,
+    /// The address has been acknowledged, not just offered.
+    pub leased: bool,
+    /// When the address falls back.
+    pub until: Instant,
+    /// A numbered node declined its own address: until then it lives on a guest address.
+    pub declined_until: Instant,
+    /// A permanent neighbour entry of the kernel is set for the address.
+    pub neighbour: bool,
+    pub stage: Stage,
+    pub since: Instant,
+    /// When this boot began.
+    pub began: Instant,
+    /// When to say that it stalls; None once said.
+    pub stall_at: Option<Instant>,
+    /// Running transfers.
+    pub transfers: u16,
+    pub story: Story,
+}
+
+impl Client {
+    pub fn new(identity: Identity, number: Option<Number>, now: Instant) -> Client {
+        Client {
+            identity,
+            mac: match identity {
+                Identity::Mac(mac) => mac,
+                Identity::ClientId(_) => Mac::ZERO,
+            },
+            number,
+            arch: None,
+            kind: Kind::Other,
+            link: 0,
+            network: 0,
+            address: None,
+            leased: false,
+            until: now,
+            declined_until: Instant::ZERO,
+            neighbour: false,
+            stage: Stage::Stranger,
+            since: now,
+            began: now,
+            stall_at: None,
+            transfers: 0,
+            story: Story::default(),
+        }
+    }
+
+    /// How the log calls it: `n17 52:54:00:12:34:56`, or `guest 52:...`.
+    pub fn title(&self) -> Title<'_> {
+        Title(self)
+    }
+}
+
+pub struct Title<'a>(&'a Client);
+
+impl fmt::Display for Title<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.number {
+            Some(number) => write!(f, "{number} {}", self.0.identity),
+            None => write!(f, "guest {}", self.0.identity),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_do_not_mix() {
+        let mac = Identity::Mac(Mac([0, 1, 2, 3, 4, 5]));
+        let id = Identity::ClientId(ClientId::new(&[0, 1, 2, 3, 4, 5]));
+        assert_ne!(mac.key(), id.key());
+        assert!(id != Identity::ClientId(ClientId::new(&[0, 1, 2, 3, 4, 5, 0])));
+        let long = |last| Identity::ClientId(ClientId::new(&[[7u8; 40].as_slice(), &[last]].concat()));
+        assert!(long(1) != long(2) && long(1) == long(1));
+        assert_eq!(id.to_string(), "000102030405");
+    }
+}

@@ -1,0 +1,339 @@
+//! The guest house: a pool of addresses for machines without a number.
+//!
+//! An address is *fresh* (never looked at), being *probed* by ARP, *vetted* (nobody answered), *held* by a client, or in
+//! *quarantine* (somebody else was found on it, or a client declined it). The pool vets fresh addresses ahead of need, one
+//! a millisecond, so that a storm of strangers waits for no probe; a stranger that comes before that waits for its own.
+//! Vetted addresses are given out oldest first, except that a machine gets the one that its identity points at when that
+//! is vetted: the same address again after a restart. Every operation is O(1); the lists run through one array.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::base::slab::Key;
+use crate::base::time::Instant;
+
+use super::client::Client;
+use super::plan::AddressRange;
+
+/// How long an ARP probe may go unanswered before the address counts as unused.
+pub const PROBE_WAIT: Duration = Duration::from_millis(200);
+/// Between two probes of the vetting sweep.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(1);
+/// How long an address that was found in use stays out of the pool.
+pub const QUARANTINE: Duration = Duration::from_secs(600);
+
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Fresh,
+    Probing,
+    Vetted,
+    Quarantine,
+    Held(Key<Client>),
+    /// The head's or a router's: never given.
+    Excluded,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    state: State,
+    /// Probing: when it is vetted. Quarantine: when it ends. Held: when its probe is over.
+    at: Instant,
+    next: u32,
+    prev: u32,
+}
+
+#[derive(Clone, Copy)]
+struct List {
+    head: u32,
+    tail: u32,
+    len: u32,
+}
+
+const EMPTY: List = List { head: NONE, tail: NONE, len: 0 };
+
+/// An address that was taken for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub address: Ipv4Addr,
+    /// Not to be offered before; in the past for vetted addresses.
+    pub ready: Instant,
+    /// An ARP probe has to be sent for it now.
+    pub probe: bool,
+}
+
+pub struct GuestPool {
+    range: AddressRange,
+    slots: Box<[Slot]>,
+    fresh: List,
+    probing: List,
+    vetted: List,
+    quarantine: List,
+    held: usize,
+    next_sweep: Instant,
+}
+
+impl GuestPool {
+    /// A pool over `range`, leaving out `excluded`. Without `probing` (a network behind a relay, which ARP does not reach)
+    /// every address counts as vetted.
+    pub fn new(range: AddressRange, excluded: impl Fn(Ipv4Addr) -> bool, probing: bool, now: Instant) -> GuestPool {
+        let slot = Slot { state: State::Excluded, at: now, next: NONE, prev: NONE };
+        let slots = vec![slot; range.count() as usize].into();
+        let mut pool = GuestPool { range, slots, fresh: EMPTY, probing: EMPTY, vetted: EMPTY, quarantine: EMPTY, held: 0, next_sweep: now };
+        for at in 0..pool.slots.len() {
+            if !range.nth(at).is_none_or(&excluded) {
+                pool.push(at as u32, if probing { State::Fresh } else { State::Vetted });
+            }
+        }
+        pool
+    }
+
+    pub fn range(&self) -> AddressRange {
+        self.range
+    }
+
+    /// Addresses held by clients.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Addresses that a client could get.
+    pub fn free(&self) -> usize {
+        (self.fresh.len + self.probing.len + self.vetted.len) as usize
+    }
+
+    pub fn quarantined(&self) -> usize {
+        self.quarantine.len as usize
+    }
+
+    fn list(&mut self, state: State) -> Option<&mut List> {
+        match state {
+            State::Fresh => Some(&mut self.fresh),
+            State::Probing => Some(&mut self.probing),
+            State::Vetted => Some(&mut self.vetted),
+            State::Quarantine => Some(&mut self.quarantine),
+            State::Held(_) | State::Excluded => None,
+        }
+    }
+
+    /// Puts a slot that is in no list at the end of its state's list.
+    fn push(&mut self, at: u32, state: State) {
+        let mut tail = NONE;
+        if let Some(list) = self.list(state) {
+            tail = list.tail;
+            list.tail = at;
+            list.len += 1;
+            if tail == NONE {
+                list.head = at;
+            }
+        }
+        if tail != NONE {
+            self.slots[tail as usize].next = at;
+        }
+        let slot = &mut self.slots[at as usize];
+        (slot.state, slot.prev, slot.next) = (state, tail, NONE);
+        self.held += usize::from(matches!(state, State::Held(_)));
+    }
+
+    /// Takes a slot out of its list.
+    fn pull(&mut self, at: u32) {
+        let Slot { state, next, prev, .. } = self.slots[at as usize];
+        self.held -= usize::from(matches!(state, State::Held(_)));
+        let Some(list) = self.list(state) else { return };
+        list.len -= 1;
+        if prev == NONE {
+            list.head = next;
+        }
+        if next == NONE {
+            list.tail = prev;
+        }
+        if prev != NONE {
+            self.slots[prev as usize].next = next;
+        }
+        if next != NONE {
+            self.slots[next as usize].prev = prev;
+        }
+    }
+
+    fn shift(&mut self, at: u32, state: State) {
+        self.pull(at);
+        self.push(at, state);
+    }
+
+    fn at(&self, address: Ipv4Addr) -> Option<u32> {
+        self.range.position(address).map(|at| at as u32)
+    }
+
+    /// Takes an address for `owner`: the one that `wish` (a hash of its identity) points at, else the one vetted longest ago,
+    /// else one that must be probed first. None when no address is left.
+    pub fn take(&mut self, now: Instant, wish: u64, owner: Key<Client>) -> Option<Taken> {
+        self.settle(now);
+        let wished = (wish % self.slots.len().max(1) as u64) as u32;
+        let wished = Some(wished).filter(|&at| self.slots.get(at as usize).is_some_and(|slot| slot.state == State::Vetted));
+        let first = |list: List| Some(list.head).filter(|&at| at != NONE);
+        let at = wished.or(first(self.vetted)).or(first(self.probing)).or(first(self.fresh))?;
+        self.hold(at, now, owner)
+    }
+
+    /// Takes this very address for `owner`, when it is free.
+    pub fn claim(&mut self, now: Instant, address: Ipv4Addr, owner: Key<Client>) -> Option<Taken> {
+        self.settle(now);
+        let at = self.at(address)?;
+        let free = matches!(self.slots[at as usize].state, State::Fresh | State::Probing | State::Vetted);
+        if free { self.hold(at, now, owner) } else { None }
+    }
+
+    fn hold(&mut self, at: u32, now: Instant, owner: Key<Client>) -> Option<Taken> {
+        let address = self.range.nth(at as usize)?;
+        let slot = self.slots[at as usize];
+        let (ready, probe) = match slot.state {
+            State::Fresh => (now + PROBE_WAIT, true),
+            State::Probing => (slot.at, false),
+            _ => (now, false),
+        };
+        self.shift(at, State::Held(owner));
+        self.slots[at as usize].at = ready;
+        Some(Taken { address, ready, probe })
+    }
+
+    /// Who holds an address.
+    pub fn owner(&self, address: Ipv4Addr) -> Option<Key<Client>> {
+        match self.slots[self.at(address)? as usize].state {
+            State::Held(owner) => Some(owner),
+            _ => None,
+        }
+    }
+
+    /// Gives a held address back. `vetted` is false when its holder may still be using it (BOOTP): it is probed again then.
+    pub fn free_up(&mut self, address: Ipv4Addr, vetted: bool) {
+        if let Some(at) = self.at(address).filter(|_| self.owner(address).is_some()) {
+            self.shift(at, if vetted { State::Vetted } else { State::Fresh });
+        }
+    }
+
+    /// Puts an address away because a machine that we did not give it to uses it. False when it already was, or is not ours.
+    pub fn put_away(&mut self, now: Instant, address: Ipv4Addr) -> bool {
+        let Some(at) = self.at(address) else { return false };
+        if matches!(self.slots[at as usize].state, State::Excluded | State::Quarantine) {
+            return false;
+        }
+        self.shift(at, State::Quarantine);
+        self.slots[at as usize].at = now + QUARANTINE;
+        true
+    }
+
+    /// Moves on what time has settled: both lists are in order of their times, since their waits are constant.
+    fn settle(&mut self, now: Instant) {
+        while self.probing.head != NONE && self.slots[self.probing.head as usize].at <= now {
+            self.shift(self.probing.head, State::Vetted);
+        }
+        while self.quarantine.head != NONE && self.slots[self.quarantine.head as usize].at <= now {
+            self.shift(self.quarantine.head, State::Fresh);
+        }
+    }
+
+    /// One step of the vetting sweep: an address to probe now, when it is time and one is fresh.
+    pub fn sweep(&mut self, now: Instant) -> Option<Ipv4Addr> {
+        self.settle(now);
+        if self.fresh.head == NONE || now < self.next_sweep {
+            return None;
+        }
+        self.next_sweep = now + SWEEP_INTERVAL;
+        let at = self.fresh.head;
+        self.shift(at, State::Probing);
+        self.slots[at as usize].at = now + PROBE_WAIT;
+        self.range.nth(at as usize)
+    }
+
+    /// When [`sweep`](GuestPool::sweep) has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        let fresh = (self.fresh.head != NONE).then_some(self.next_sweep);
+        let quarantine = (self.quarantine.head != NONE).then(|| self.slots[self.quarantine.head as usize].at);
+        fresh.into_iter().chain(quarantine).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng::Rng;
+
+    fn range(last: u8) -> AddressRange {
+        AddressRange::new([10, 0, 0, 10].into(), [10, 0, 0, last].into()).unwrap()
+    }
+
+    fn owner(n: u64) -> Key<Client> {
+        Key::from_u64(n)
+    }
+
+    #[test]
+    fn a_fresh_address_is_probed_and_a_vetted_one_is_not() {
+        let now = Instant::from_millis(1000);
+        let mut pool = GuestPool::new(range(12), |ip| ip == Ipv4Addr::new(10, 0, 0, 11), true, now);
+        let first = pool.take(now, 0, owner(1)).unwrap();
+        assert_eq!(first, Taken { address: [10, 0, 0, 10].into(), ready: now + PROBE_WAIT, probe: true });
+        assert_eq!(pool.sweep(now), Some([10, 0, 0, 12].into()));
+        assert_eq!(pool.sweep(now), None, "nothing is left to probe");
+        let later = now + PROBE_WAIT;
+        let second = pool.take(later, 0, owner(2)).unwrap();
+        assert_eq!(second, Taken { address: [10, 0, 0, 12].into(), ready: later, probe: false });
+        assert_eq!(pool.take(later, 0, owner(3)), None, "the head's address is never given");
+        assert_eq!(pool.owner(first.address), Some(owner(1)));
+    }
+
+    #[test]
+    fn the_same_machine_is_led_to_the_same_address() {
+        let now = Instant::ZERO;
+        for wish in 0..20 {
+            let mut pool = GuestPool::new(range(29), |_| false, false, now);
+            assert_eq!(pool.take(now, wish, owner(1)).unwrap().address, Ipv4Addr::new(10, 0, 0, 10 + wish as u8));
+        }
+    }
+
+    #[test]
+    fn quarantine_ends_with_a_new_probe() {
+        let now = Instant::ZERO;
+        let mut pool = GuestPool::new(range(10), |_| false, false, now);
+        let address = pool.take(now, 0, owner(1)).unwrap().address;
+        assert!(pool.put_away(now, address) && !pool.put_away(now, address));
+        assert_eq!((pool.take(now, 0, owner(1)), pool.deadline()), (None, Some(now + QUARANTINE)));
+        assert!(pool.take(now + QUARANTINE, 0, owner(1)).unwrap().probe);
+    }
+
+    #[test]
+    fn claims_only_what_is_free() {
+        let now = Instant::ZERO;
+        let mut pool = GuestPool::new(range(12), |_| false, false, now);
+        let address = [10, 0, 0, 11].into();
+        assert_eq!(pool.claim(now, address, owner(1)).map(|t| t.address), Some(address));
+        assert_eq!(pool.claim(now, address, owner(2)), None);
+        pool.free_up(address, false);
+        assert!(pool.claim(now, address, owner(2)).unwrap().probe);
+        assert_eq!(pool.claim(now, [10, 0, 1, 1].into(), owner(2)), None);
+    }
+
+    #[test]
+    fn lists_stay_whole_through_churn() {
+        let mut rng = Rng::new(3);
+        let mut now = Instant::ZERO;
+        let mut pool = GuestPool::new(range(200), |ip| ip.octets()[3] == 77, true, now);
+        let mut held: Vec<Ipv4Addr> = Vec::new();
+        for n in 0..20_000 {
+            now += Duration::from_millis(rng.below(300));
+            match rng.below(5) {
+                0 | 1 => held.extend(pool.take(now, rng.u64(), owner(n)).map(|t| t.address)),
+                2 if !held.is_empty() => pool.free_up(held.swap_remove(rng.below(held.len() as u64) as usize), rng.chance(500_000)),
+                3 if rng.chance(100_000) && !held.is_empty() => {
+                    assert!(pool.put_away(now, held.swap_remove(rng.below(held.len() as u64) as usize)));
+                }
+                _ => drop(pool.sweep(now)),
+            }
+            assert_eq!(pool.held(), held.len());
+            assert_eq!(pool.held() + pool.free() + pool.quarantined(), 190);
+        }
+        held.sort_unstable();
+        held.dedup();
+        assert_eq!(pool.held(), held.len(), "no address is held twice");
+    }
+}
