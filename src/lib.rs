@@ -1,5 +1,6 @@
 //! muster: a boot server for compute clusters.
 pub mod base;
 pub mod config;
+pub mod engine;
 pub mod roll;
 pub mod wire;

@@ -4,6 +4,7 @@ pub mod addr;
 pub mod index;
 pub mod limits;
 pub mod machine;
+pub mod muffle;
 pub mod outbox;
 pub mod rng;
 pub mod slab;

@@ -122,6 +122,8 @@ pub struct Client {
     pub stall_at: Option<Instant>,
     /// Running transfers.
     pub transfers: u16,
+    /// Counts transfers, so that each gets another server port.
+    pub ports: u8,
     pub story: Story,
 }
 
@@ -148,6 +150,7 @@ impl Client {
             began: now,
             stall_at: None,
             transfers: 0,
+            ports: 0,
             story: Story::default(),
         }
     }

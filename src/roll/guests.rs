@@ -179,9 +179,8 @@ impl GuestPool {
     /// Takes this very address for `owner`, when it is free.
     pub fn claim(&mut self, now: Instant, address: Ipv4Addr, owner: Key<Client>) -> Option<Taken> {
         self.settle(now);
-        let at = self.at(address)?;
-        let free = matches!(self.slots[at as usize].state, State::Fresh | State::Probing | State::Vetted);
-        if free { self.hold(at, now, owner) } else { None }
+        let at = self.at(address).filter(|_| self.is_free(address))?;
+        self.hold(at, now, owner)
     }
 
     fn hold(&mut self, at: u32, now: Instant, owner: Key<Client>) -> Option<Taken> {
@@ -195,6 +194,12 @@ impl GuestPool {
         self.shift(at, State::Held(owner));
         self.slots[at as usize].at = ready;
         Some(Taken { address, ready, probe })
+    }
+
+    /// Whether a client could claim this address.
+    pub fn is_free(&self, address: Ipv4Addr) -> bool {
+        let state = self.at(address).map(|at| self.slots[at as usize].state);
+        matches!(state, Some(State::Fresh | State::Probing | State::Vetted))
     }
 
     /// Who holds an address.

@@ -191,8 +191,20 @@ impl Roll {
             Stage::Loaded => Some(now + QUIET),
             Stage::Stranger | Stage::Probing | Stage::Loading | Stage::Up => None,
         };
-        client.story.add(note);
+        if note.as_str() != Some("") {
+            client.story.add(note);
+        }
         self.arm(key);
+    }
+
+    /// Tells the story of a boot, in one line, and begins a new one.
+    pub fn tell(&mut self, now: Instant, key: Key<Client>, level: log::Level, ending: fmt::Arguments<'_>) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if !client.story.is_empty() {
+            log::log!(level, "{} {} -> {} ({} in all)", client.title(), client.story, ending, Seconds(now.since(client.began)));
+        }
+        client.story.clear();
+        client.began = now;
     }
 
     /// Adds to the story without leaving the stage.
@@ -215,6 +227,17 @@ impl Roll {
         if let Some(client) = self.clients.get(key) {
             let next = client.stall_at.map_or(client.until, |stall| stall.min(client.until));
             self.wheel.set(key.slot(), next);
+        }
+    }
+
+    /// After the pools were replaced (reload): guests keep their addresses where the new pools have them.
+    pub fn reclaim(&mut self, now: Instant) {
+        for slot in 0..self.clients.capacity() {
+            let Some(key) = self.clients.key_at(slot) else { continue };
+            let Some(address) = self.clients.get(key).and_then(|client| client.address) else { continue };
+            for pool in self.pools.iter_mut().flatten().filter(|pool| pool.owner(address).is_none()) {
+                pool.claim(now, address, key);
+            }
         }
     }
 

@@ -1,1 +1,5 @@
-//! bytes <-> meaning, no state.
+//! Bytes <-> meaning, no state. Nothing here allocates or panics, whatever the bytes.
+
+pub mod dhcp;
+pub mod ether;
+pub mod tftp;

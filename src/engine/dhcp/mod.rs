@@ -1,0 +1,568 @@
+//! The DHCP server (RFC 2131, 2132, 951/1542 BOOTP, 3046 relays, 4390 IPoIB, 4578 PXE).
+//!
+//! Identity is the MAC. A numbered node has the address of its number and costs no state; a stranger gets a guest address that
+//! was vetted by ARP, and is held for a moment when it has to be vetted first. A REQUEST is judged by the table in [`decide`]; a
+//! [`reply`] is computed from the config and the record. The stage of a client is written through `Roll::enter` alone.
+
+mod decide;
+mod foreign;
+mod identify;
+mod reply;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::base::addr::Mac;
+use crate::base::machine::{Datagram, Link};
+use crate::base::muffle::Muffle;
+use crate::base::slab::{Key, Slab};
+use crate::base::stats::Counter;
+use crate::base::time::Instant;
+use crate::config::{Config, Hardware};
+use crate::roll::client::{Client, Identity, Stage};
+use crate::roll::guests::QUARANTINE;
+use crate::roll::kind::Kind;
+use crate::roll::plan::Number;
+use crate::roll::registry::Due;
+use crate::wire::dhcp::{self, Message, MessageType, Scratch};
+
+use super::{Ctx, boot};
+use decide::{State, Verdict, View};
+use foreign::Foreign;
+use reply::{Asked, CLIENT_PORT, Reply};
+
+pub use reply::SERVER_PORT;
+
+/// How long an offered address is kept for a REQUEST: firmware picks an offer after 4 s, and asks again within 32.
+const OFFER_HOLD: Duration = Duration::from_secs(60);
+/// A machine that was refused an address is remembered this long.
+const STRANGER_HOLD: Duration = Duration::from_secs(60);
+/// A BOOTP client cannot renew: its address is kept for a day, and probed before somebody else gets it.
+const BOOTP_HOLD: Duration = Duration::from_secs(86_400);
+/// A DISCOVER that is held while an address is probed: firmware sends less.
+const HELD_MAX: usize = 768;
+
+/// A DISCOVER that waits for an answer.
+struct Held {
+    link: Link,
+    mac: Option<Mac>,
+    src: std::net::SocketAddrV4,
+    dst: std::net::SocketAddrV4,
+    len: usize,
+    bytes: [u8; HELD_MAX],
+}
+
+pub struct Dhcp {
+    held: Slab<Held>,
+    /// Parallel to the roll's slots.
+    held_by: Box<[Option<Key<Held>>]>,
+    foreign: Foreign,
+    full: Muffle,
+    empty: Muffle,
+    conflict: Muffle,
+    no_script: Muffle,
+}
+
+impl Dhcp {
+    pub fn new(capacity: usize, seed: u64) -> Dhcp {
+        let muffle = Muffle::default();
+        Dhcp {
+            held: Slab::new(capacity),
+            held_by: vec![None; capacity].into(),
+            foreign: Foreign::new(seed),
+            full: muffle,
+            empty: muffle,
+            conflict: muffle,
+            no_script: muffle,
+        }
+    }
+
+    /// Asks each link once whether another DHCP server is there.
+    pub fn start(&mut self, ctx: &mut Ctx<'_>) {
+        self.foreign.probe(ctx);
+    }
+
+    /// A datagram to port 67, or to port 68 where only servers send.
+    pub fn datagram(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch, datagram: Datagram<'_>) {
+        let Ok(message) = dhcp::parse(datagram.payload, scratch) else {
+            return ctx.stats.count(Counter::DhcpMalformed);
+        };
+        if datagram.dst.port() == CLIENT_PORT {
+            return self.foreign.heard(ctx, datagram.link, datagram.mac, &message);
+        }
+        if message.header.op != 1 {
+            return ctx.stats.count(Counter::DhcpNotARequest);
+        }
+        let Some(identity) = identify::identity(&message) else {
+            return ctx.stats.count(Counter::DhcpNoIdentity);
+        };
+        let Some(network) = network_of(ctx.config, datagram.link, &message) else {
+            return ctx.stats.count(Counter::DhcpNoNetwork);
+        };
+        let (arch, kind) = identify::firmware(&message);
+        let head = ctx.config.links.get(usize::from(datagram.link)).map(|link| link.head);
+        let unicast = head == Some(*datagram.dst.ip());
+        let asked = Asked { message: &message, link: datagram.link, network, identity, kind, unicast, src: datagram.src };
+        if let Some(client) = ctx.roll.find(&identity).and_then(|key| ctx.roll.get_mut(key)) {
+            (client.arch, client.kind) = (arch.or(client.arch), kind);
+        }
+        match message.message_type() {
+            Some(MessageType::Discover) => {
+                ctx.stats.count(Counter::Discover);
+                self.discover(ctx, &asked, datagram);
+            }
+            Some(MessageType::Request) => {
+                ctx.stats.count(Counter::Request);
+                self.request(ctx, &asked);
+            }
+            Some(MessageType::Decline) => {
+                ctx.stats.count(Counter::Decline);
+                self.decline(ctx, &asked);
+            }
+            Some(MessageType::Release) => {
+                ctx.stats.count(Counter::Release);
+                self.release(ctx, &asked);
+            }
+            Some(MessageType::Inform) => {
+                ctx.stats.count(Counter::Inform);
+                send(ctx, &asked, None, Some(MessageType::Ack), None, None);
+            }
+            None => {
+                ctx.stats.count(Counter::Bootp);
+                self.bootp(ctx, &asked);
+            }
+            Some(_) => ctx.stats.count(Counter::DhcpNotARequest),
+        }
+    }
+
+    /// The record of whoever asks, made now if need be, with what this message says of it.
+    fn admit(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>) -> Option<Key<Client>> {
+        let Some(key) = ctx.roll.admit(ctx.now, asked.identity) else {
+            ctx.stats.count(Counter::DhcpTableFull);
+            if let Some(muffled) = self.full.admits(ctx.now) {
+                let (who, room) = (asked.identity, ctx.roll.capacity());
+                log::warn!(
+                    "client table is full ({room} records): {who} is not answered, nor were {muffled} others; raise server.capacity"
+                );
+            }
+            return None;
+        };
+        let (arch, kind) = identify::firmware(asked.message);
+        if let Some(client) = ctx.roll.get_mut(key) {
+            (client.arch, client.kind, client.link) = (arch.or(client.arch), kind, asked.link);
+        }
+        Some(key)
+    }
+
+    fn discover(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, datagram: Datagram<'_>) {
+        let Some(key) = self.admit(ctx, asked) else { return };
+        begin_chapter(ctx, key, asked.kind);
+        let Some((address, ready)) = self.choose(ctx, key, asked) else { return };
+        if ready > ctx.now {
+            return self.hold(ctx, key, datagram, address, ready);
+        }
+        self.drop_held(key);
+        ctx.stats.count(Counter::Offer);
+        let lease = lease_of(ctx, key, asked.network);
+        send(ctx, asked, Some(key), Some(MessageType::Offer), Some(address), Some(lease));
+        let Some(client) = ctx.roll.get(key) else { return };
+        let (again, until) = (client.stage == Stage::Offered, client.until.max(ctx.now + OFFER_HOLD));
+        ctx.roll.keep_until(key, until);
+        if again {
+            log::debug!("offer {address} again to {}", asked.identity);
+        } else {
+            ctx.roll.enter(ctx.now, key, Stage::Offered, format_args!("offer {address}"));
+        }
+    }
+
+    /// The address for a client on this network, bound to it, and when it may be offered: its number's, the one it has, the one
+    /// it wishes for, any.
+    fn choose(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>) -> Option<(Ipv4Addr, Instant)> {
+        if let Some(address) = entitled(ctx, key, asked.network) {
+            move_to(ctx, key, address);
+            let ready = ctx.roll.get(key).filter(|client| client.stage == Stage::Probing).map(|client| client.until);
+            return Some((address, ready.unwrap_or(ctx.now)));
+        }
+        let wish = asked.message.requested_ip();
+        let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);
+        let taken = pool.and_then(|pool| {
+            let wished = wish.and_then(|address| pool.claim(ctx.now, address, key));
+            wished.or_else(|| pool.take(ctx.now, crate::base::rng::mix(asked.identity.key()), key))
+        });
+        let Some(taken) = taken else {
+            ctx.stats.count(Counter::DhcpNoAddress);
+            ctx.roll.keep_until(key, ctx.now + STRANGER_HOLD);
+            if let Some(muffled) = self.empty.admits(ctx.now) {
+                let subnet = ctx.config.networks.get(asked.network).map(|network| network.subnet.to_string()).unwrap_or_default();
+                let who = asked.identity;
+                log::warn!("no guest address is left in {subnet}: {who} is not answered, nor were {muffled} others; widen `guests`");
+            }
+            return None;
+        };
+        move_to(ctx, key, taken.address);
+        if let Some(client) = ctx.roll.get_mut(key) {
+            client.network = asked.network as u16;
+        }
+        if taken.probe {
+            ctx.stats.count(Counter::ArpProbe);
+            ctx.out.arp_probe(asked.link, taken.address);
+        }
+        Some((taken.address, taken.ready))
+    }
+
+    /// Keeps a DISCOVER until its address is vetted; a newer one takes the place of an older one.
+    fn hold(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, datagram: Datagram<'_>, address: Ipv4Addr, ready: Instant) {
+        self.drop_held(key);
+        let mut bytes = [0; HELD_MAX];
+        let len = datagram.payload.len();
+        // A longer one is not answered now, but when the client repeats it.
+        if let Some(to) = bytes.get_mut(..len) {
+            to.copy_from_slice(datagram.payload);
+            let held = Held { link: datagram.link, mac: datagram.mac, src: datagram.src, dst: datagram.dst, len, bytes };
+            self.held_by[key.slot()] = self.held.insert(held);
+        }
+        let probing = ctx.roll.get(key).is_some_and(|client| client.stage == Stage::Probing);
+        ctx.roll.keep_until(key, ready);
+        if !probing {
+            ctx.roll.enter(ctx.now, key, Stage::Probing, format_args!("probe {address}"));
+        }
+    }
+
+    fn drop_held(&mut self, key: Key<Client>) -> Option<Held> {
+        let held = self.held_by.get_mut(key.slot())?.take()?;
+        self.held.remove(held)
+    }
+
+    fn request(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>) {
+        let message = asked.message;
+        let Some((state, address)) = decide::state(message.server_id(), message.requested_ip(), message.header.ciaddr, asked.unicast)
+        else {
+            return ctx.stats.count(Counter::DhcpMalformed);
+        };
+        let Some(network) = ctx.config.networks.get(asked.network) else { return };
+        let record = ctx.roll.find(&asked.identity);
+        let bound = match record {
+            Some(key) => entitled(ctx, key, asked.network),
+            None => numbered_address(ctx, ctx.roll.number_of(&asked.identity), asked.network),
+        };
+        let pool = ctx.roll.pools.get(asked.network).and_then(Option::as_ref);
+        let view = View {
+            head: ctx.config.links.get(usize::from(asked.link)).map_or(Ipv4Addr::UNSPECIFIED, |link| link.head),
+            bound,
+            right_network: network.subnet.is_host(address),
+            free_guest: pool.is_some_and(|pool| pool.is_free(address)),
+            authoritative: ctx.config.authoritative,
+        };
+        match decide::request(state, address, view) {
+            Verdict::Ack => self.grant(ctx, asked, state, address),
+            Verdict::Adopt => self.adopt(ctx, asked, state, address),
+            Verdict::Nak => {
+                ctx.stats.count(Counter::Nak);
+                log::info!("{} asked for {address}, which is not its address here: told to ask anew", asked.identity);
+                send(ctx, asked, None, Some(MessageType::Nak), None, None);
+            }
+            Verdict::Withdraw => {
+                ctx.stats.count(Counter::DhcpOtherServer);
+                self.withdraw(ctx, asked);
+            }
+            Verdict::Silence => ctx.stats.count(Counter::DhcpUnknown),
+        }
+    }
+
+    /// A guest address that was given before a restart goes on with its holder.
+    fn adopt(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, state: State, address: Ipv4Addr) {
+        let Some(key) = self.admit(ctx, asked) else { return };
+        let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);
+        if pool.and_then(|pool| pool.claim(ctx.now, address, key)).is_some() {
+            move_to(ctx, key, address);
+            self.grant(ctx, asked, state, address);
+        }
+    }
+
+    fn grant(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, state: State, address: Ipv4Addr) {
+        let Some(key) = self.admit(ctx, asked) else { return };
+        if !move_to(ctx, key, address) {
+            return;
+        }
+        self.drop_held(key);
+        ctx.stats.count(Counter::Ack);
+        let lease = lease_of(ctx, key, asked.network);
+        send(ctx, asked, Some(key), Some(MessageType::Ack), Some(address), Some(lease));
+        let renewal = matches!(state, State::Renewing | State::Rebinding);
+        self.leased(ctx, key, asked, address, ctx.now + lease, renewal);
+    }
+
+    /// Books a lease that was just acknowledged: neighbour entry, stage, story.
+    fn leased(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>, address: Ipv4Addr, until: Instant, renewal: bool) {
+        let on_link = ctx.config.networks.get(asked.network).is_some_and(|network| network.link.is_some());
+        let Some(client) = ctx.roll.get_mut(key) else { return };
+        let running = client.transfers > 0;
+        client.leased = true;
+        client.network = asked.network as u16;
+        if on_link && client.mac != Mac::ZERO && !client.neighbour {
+            client.neighbour = true;
+            ctx.out.neighbour(client.link, address, Some(client.mac));
+        }
+        let told = boot::file(ctx.config, client);
+        let (kind, again) = (client.kind, client.leased && matches!(client.stage, Stage::Leased | Stage::Up));
+        ctx.roll.keep_until(key, until);
+        if renewal || again || running {
+            return;
+        }
+        if kind == Kind::Other {
+            ctx.roll.enter(ctx.now, key, Stage::Up, format_args!("lease {address}"));
+            return ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("up"));
+        }
+        ctx.roll.enter(ctx.now, key, Stage::Leased, format_args!("lease {address}"));
+        if told.is_none() {
+            if let Some(muffled) = self.no_script.admits(ctx.now) {
+                let what = if kind == Kind::Ipxe { "boot.script or boot.kernel" } else { "boot.program for its architecture" };
+                log::warn!("{} has nothing to boot ({kind}; so had {muffled} others): set {what}", asked.identity);
+            }
+        }
+    }
+
+    /// The client picked another server's offer.
+    fn withdraw(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>) {
+        let Some(key) = ctx.roll.find(&asked.identity) else { return };
+        if ctx.roll.get(key).is_some_and(|client| client.leased) {
+            return;
+        }
+        let server = asked.message.server_id().unwrap_or(Ipv4Addr::UNSPECIFIED);
+        ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("took the offer of another server, {server}"));
+        self.forget(ctx, key, true);
+    }
+
+    /// RFC 2131, 4.3.3: somebody else uses the address.
+    fn decline(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>) {
+        let Some(key) = ctx.roll.find(&asked.identity) else { return };
+        let Some(client) = ctx.roll.get_mut(key) else { return };
+        let Some(address) = client.address.filter(|address| asked.message.requested_ip() == Some(*address)) else { return };
+        client.declined_until = ctx.now + QUARANTINE;
+        log::warn!("{} declined {address}: another machine uses it; it is not given for {} s", client.title(), QUARANTINE.as_secs());
+        ctx.roll.note(key, format_args!("decline {address}"));
+        drop_neighbour(ctx, key);
+        ctx.roll.unbind(key, true);
+        for pool in ctx.roll.pools.iter_mut().flatten() {
+            pool.put_away(ctx.now, address);
+        }
+        ctx.roll.keep_until(key, ctx.now + QUARANTINE);
+        ctx.roll.enter(ctx.now, key, Stage::Stranger, format_args!(""));
+    }
+
+    fn release(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>) {
+        let Some(key) = ctx.roll.find(&asked.identity) else { return };
+        let Some(client) = ctx.roll.get(key) else { return };
+        if client.address == Some(asked.message.header.ciaddr) {
+            log::debug!("{} released {}", client.title(), asked.message.header.ciaddr);
+            self.forget(ctx, key, true);
+        }
+    }
+
+    fn bootp(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>) {
+        let Some(key) = self.admit(ctx, asked) else { return };
+        begin_chapter(ctx, key, asked.kind);
+        let Some((address, ready)) = self.choose(ctx, key, asked) else { return };
+        if ready > ctx.now {
+            // Its next request finds the address vetted.
+            return ctx.roll.keep_until(key, ready + STRANGER_HOLD);
+        }
+        send(ctx, asked, Some(key), None, Some(address), None);
+        self.leased(ctx, key, asked, address, ctx.now + BOOTP_HOLD, false);
+    }
+
+    /// Somebody claims an IP address by ARP.
+    pub fn arp(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch, link: Link, mac: Mac, sender: Ipv4Addr) {
+        let holder = ctx.roll.at_address(sender);
+        let rightful = holder.and_then(|key| ctx.roll.get(key)).is_some_and(|client| client.mac == mac || client.leased);
+        if rightful {
+            return;
+        }
+        let network = ctx.config.networks.iter().position(|network| network.link == Some(link) && network.subnet.contains(sender));
+        let pool = network.and_then(|network| ctx.roll.pools.get_mut(network)).and_then(Option::as_mut);
+        if !pool.is_some_and(|pool| pool.put_away(ctx.now, sender)) {
+            return;
+        }
+        ctx.stats.count(Counter::ArpConflict);
+        if let Some(muffled) = self.conflict.admits(ctx.now) {
+            log::warn!(
+                "{sender} is used by {mac}, to which it was not given: it is left out for {} s ({muffled} more)",
+                QUARANTINE.as_secs()
+            );
+        }
+        let Some(key) = holder else { return };
+        ctx.roll.unbind(key, true);
+        self.answer_held(ctx, scratch, key);
+    }
+
+    /// Takes up a DISCOVER that was held.
+    fn answer_held(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch, key: Key<Client>) {
+        let held = self.drop_held(key);
+        // No address of its own to wait for any more, whatever becomes of the DISCOVER.
+        ctx.roll.keep_until(key, ctx.now + OFFER_HOLD);
+        ctx.roll.enter(ctx.now, key, Stage::Stranger, format_args!(""));
+        if let Some(held) = held {
+            let payload = held.bytes.get(..held.len).unwrap_or(&[]);
+            self.datagram(ctx, scratch, Datagram { link: held.link, mac: held.mac, src: held.src, dst: held.dst, payload });
+        }
+    }
+
+    pub fn deadline(&self, roll: &crate::roll::registry::Roll) -> Option<Instant> {
+        let pools = roll.pools.iter().flatten().filter_map(|pool| pool.deadline());
+        pools.chain(roll.deadline()).min()
+    }
+
+    /// Vets guest addresses ahead of need, answers what was held, ends leases. Stops early when the outbox is full.
+    pub fn expire(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch) {
+        for (network, pool) in ctx.roll.pools.iter_mut().enumerate() {
+            let link = ctx.config.networks.get(network).and_then(|network| network.link);
+            let room = ctx.out.has_room();
+            if let Some(address) = pool.as_mut().filter(|_| room).and_then(|pool| pool.sweep(ctx.now)) {
+                ctx.stats.count(Counter::ArpProbe);
+                ctx.out.arp_probe(link.unwrap_or(0), address);
+            }
+        }
+        while ctx.out.has_room() {
+            match ctx.roll.due(ctx.now) {
+                Some(Due::Vetted(key)) => self.answer_held(ctx, scratch, key),
+                Some(Due::Stalled(key)) => self.stalled(ctx, key),
+                Some(Due::Ended(key)) => self.ended(ctx, key),
+                None => return,
+            }
+        }
+    }
+
+    fn stalled(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>) {
+        let Some(client) = ctx.roll.get(key) else { return };
+        let silent = crate::base::time::Seconds(ctx.now.since(client.since));
+        let address = client.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let file = boot::file(ctx.config, client).unwrap_or("nothing");
+        match client.stage {
+            Stage::Offered => ctx.roll.tell(ctx.now, key, log::Level::Warn, format_args!("stalled: no request for the offer in {silent}")),
+            Stage::Leased => {
+                let ending = format_args!("stalled: has {address} and was told to load {file}, but asked for nothing in {silent}");
+                // `file` borrows the config, not the roll.
+                ctx.roll.tell(ctx.now, key, log::Level::Warn, ending);
+            }
+            _ => ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("loaded, then silent for {silent}")),
+        }
+    }
+
+    fn ended(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>) {
+        let Some(client) = ctx.roll.get(key) else { return };
+        if client.transfers > 0 {
+            // It is still loading: whatever the clock says, the address is in use.
+            return ctx.roll.keep_until(key, ctx.now + OFFER_HOLD);
+        }
+        if let (true, Some(address)) = (client.leased, client.address) {
+            log::info!("{} did not renew {address}: its lease has ended", client.title());
+        }
+        self.forget(ctx, key, true);
+    }
+
+    /// Takes back everything that a client has, and its record.
+    fn forget(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, vetted: bool) {
+        drop_neighbour(ctx, key);
+        self.drop_held(key);
+        ctx.roll.unbind(key, vetted);
+        ctx.roll.remove(key);
+    }
+}
+
+/// The network that a message speaks of: its relay's, its sender's own after a routed renewal, its link's.
+fn network_of(config: &Config, link: Link, message: &Message<'_>) -> Option<usize> {
+    let header = &message.header;
+    if !header.giaddr.is_unspecified() {
+        return config.network_of(header.giaddr);
+    }
+    let routed = config.networks.iter().position(|n| n.link.is_none() && n.subnet.contains(header.ciaddr));
+    let own = || config.networks.iter().position(|network| network.link == Some(link));
+    routed.filter(|_| !header.ciaddr.is_unspecified()).or_else(own)
+}
+
+/// The address that a number gives on a network, if that is where it belongs.
+fn numbered_address(ctx: &Ctx<'_>, number: Option<Number>, network: usize) -> Option<Ipv4Addr> {
+    let subnet = ctx.config.networks.get(network)?.subnet;
+    ctx.roll.plan.address(number?).filter(|&address| subnet.is_host(address))
+}
+
+/// The address that a machine has a right to on a network: its number's, unless it is declined or another of its NICs has it;
+/// else the guest address that it has.
+fn entitled(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Option<Ipv4Addr> {
+    let client = ctx.roll.get(key)?;
+    let free = |address| ctx.roll.at_address(address).is_none_or(|holder| holder == key);
+    let own = numbered_address(ctx, client.number, network).filter(|&address| free(address) && client.declined_until <= ctx.now);
+    let pool = ctx.roll.pools.get(network).and_then(Option::as_ref);
+    own.or_else(|| client.address.filter(|&address| pool.is_some_and(|pool| pool.owner(address) == Some(key))))
+}
+
+/// Binds an address to a client, dropping the neighbour entry of the one that it leaves. False when somebody else has it.
+fn move_to(ctx: &mut Ctx<'_>, key: Key<Client>, address: Ipv4Addr) -> bool {
+    if ctx.roll.get(key).is_some_and(|client| client.address != Some(address)) {
+        drop_neighbour(ctx, key);
+    }
+    ctx.roll.bind(key, address)
+}
+
+fn drop_neighbour(ctx: &mut Ctx<'_>, key: Key<Client>) {
+    let Some(client) = ctx.roll.get_mut(key) else { return };
+    if let (true, Some(address)) = (std::mem::take(&mut client.neighbour), client.address) {
+        ctx.out.neighbour(client.link, address, None);
+    }
+}
+
+/// A DISCOVER of firmware begins a boot; one of a later program goes on with it.
+fn begin_chapter(ctx: &mut Ctx<'_>, key: Key<Client>, kind: Kind) {
+    let Some(client) = ctx.roll.get(key) else { return };
+    let (arch, stage) = (client.arch, client.stage);
+    if matches!(stage, Stage::Probing | Stage::Offered) {
+        return;
+    }
+    let firmware = !matches!(kind, Kind::Other | Kind::Ipxe);
+    if firmware || stage == Stage::Up {
+        ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("started again"));
+    }
+    if let Some(client) = ctx.roll.get_mut(key).filter(|client| client.story.is_empty()) {
+        client.began = ctx.now;
+    }
+    match arch.filter(|_| kind != Kind::Other) {
+        Some(arch) if kind == Kind::Ipxe => ctx.roll.note(key, format_args!("discover (ipxe {arch})")),
+        Some(arch) => ctx.roll.note(key, format_args!("discover ({arch})")),
+        None => ctx.roll.note(key, format_args!("discover (os)")),
+    }
+}
+
+fn lease_of(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Duration {
+    let Some(network) = ctx.config.networks.get(network) else { return Duration::from_secs(60) };
+    match ctx.roll.get(key) {
+        Some(client) if client.address.and_then(|address| ctx.roll.plan.number(address)).is_some() => {
+            boot::lease(ctx.config, network, client.number)
+        }
+        _ => network.guest_lease,
+    }
+}
+
+/// Sends a reply of `kind` (None: BOOTP).
+fn send(
+    ctx: &mut Ctx<'_>,
+    asked: &Asked<'_>,
+    key: Option<Key<Client>>,
+    kind: Option<MessageType>,
+    yiaddr: Option<Ipv4Addr>,
+    lease: Option<Duration>,
+) {
+    let client = key.and_then(|key| ctx.roll.get(key));
+    let reply = Reply { config: ctx.config, asked, client, kind, yiaddr, lease };
+    let (from, to, via) = reply.route();
+    if !ctx.out.datagram(asked.link, from, to, via, |buf| reply.write(buf)) {
+        ctx.stats.count(Counter::DhcpTooLong);
+    }
+}
+
+/// Whether a link can be asked by ARP.
+pub fn probes(config: &Config, link: Option<Link>) -> bool {
+    link.and_then(|link| config.links.get(usize::from(link))).is_some_and(|link| link.hardware == Hardware::Ethernet)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,239 @@
+//! Replies: which options a client is given, and where the datagram goes (RFC 2131, 4.1 and 4.3.1; RFC 4578; RFC 6842; RFC 3046).
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use crate::base::limits;
+use crate::base::machine::Link;
+use crate::base::outbox::Via;
+use crate::config::{Config, LinkConfig, Network};
+use crate::engine::boot;
+use crate::roll::client::{Client, Identity};
+use crate::roll::kind::Kind;
+use crate::wire::dhcp::{Builder, Header, Message, MessageType, code};
+
+/// Ports of RFC 2131.
+pub const SERVER_PORT: u16 = 67;
+pub const CLIENT_PORT: u16 = 68;
+
+/// Ethernet, IPv4 and UDP headers: what a reply may not use of a frame.
+const HEADERS: usize = 14 + 20 + 8;
+/// RFC 2132, 9.10: every client takes this much, IP and UDP headers included.
+const MESSAGE_MIN: u16 = 576;
+
+/// A request, and where it came from.
+pub struct Asked<'a> {
+    pub message: &'a Message<'a>,
+    pub link: Link,
+    /// The place of the client's network in the config.
+    pub network: usize,
+    pub identity: Identity,
+    pub kind: Kind,
+    /// It was sent to the head's own address.
+    pub unicast: bool,
+    /// The source of the datagram.
+    pub src: SocketAddrV4,
+}
+
+/// Everything a reply is made from.
+pub struct Reply<'a> {
+    pub config: &'a Config,
+    pub asked: &'a Asked<'a>,
+    /// None where there is no record: INFORM and NAK.
+    pub client: Option<&'a Client>,
+    /// None answers a BOOTP request.
+    pub kind: Option<MessageType>,
+    /// The address that the client gets.
+    pub yiaddr: Option<Ipv4Addr>,
+    pub lease: Option<Duration>,
+}
+
+impl Reply<'_> {
+    fn link(&self) -> Option<&LinkConfig> {
+        self.config.links.get(usize::from(self.asked.link))
+    }
+
+    fn network(&self) -> Option<&Network> {
+        self.config.networks.get(self.asked.network)
+    }
+
+    /// From where, to where, how.
+    pub fn route(&self) -> (SocketAddrV4, SocketAddrV4, Via) {
+        let header = &self.asked.message.header;
+        let head = self.link().map_or(Ipv4Addr::UNSPECIFIED, |link| link.head);
+        let nak = self.kind == Some(MessageType::Nak);
+        let client = |ip| SocketAddrV4::new(ip, CLIENT_PORT);
+        let everybody = (client(Ipv4Addr::BROADCAST), Via::Broadcast);
+        let mac = match self.asked.identity {
+            Identity::Mac(mac) => Some(mac),
+            Identity::ClientId(_) => None,
+        };
+        // A client that is not on the link itself is reached as the kernel routes it.
+        let on_link = |ip| self.network().is_some_and(|network| network.link.is_some() && network.subnet.contains(ip));
+        let unicast = |ip| match mac {
+            Some(mac) if on_link(ip) => (client(ip), Via::Mac(mac)),
+            None if on_link(ip) => everybody,
+            _ => (client(ip), Via::Kernel),
+        };
+        let (to, via) = match (header.giaddr.is_unspecified(), nak, header.ciaddr.is_unspecified(), self.yiaddr) {
+            (false, ..) => (SocketAddrV4::new(header.giaddr, SERVER_PORT), Via::Kernel),
+            (true, true, ..) => everybody,
+            (true, false, false, _) => unicast(header.ciaddr),
+            (true, false, true, Some(yiaddr)) if !header.broadcast() => unicast(yiaddr),
+            (true, false, true, None) if !self.asked.src.ip().is_unspecified() => unicast(*self.asked.src.ip()),
+            _ => everybody,
+        };
+        (SocketAddrV4::new(head, SERVER_PORT), to, via)
+    }
+
+    /// Writes the message; gives its length. None when it does not fit, which no message of ours should cause.
+    pub fn write(&self, buf: &mut [u8]) -> Option<usize> {
+        let asked = &self.asked.message.header;
+        let nak = self.kind == Some(MessageType::Nak);
+        let file = if nak { None } else { self.client.and_then(|client| boot::file(self.config, client)) };
+        let http = self.http();
+        let head = self.link()?.head;
+        let header = Header {
+            op: 2,
+            hops: 0,
+            secs: 0,
+            // A NAK through a relay has to be broadcast there: the client's address is wrong (RFC 2131, 4.3.2).
+            flags: if nak && !asked.giaddr.is_unspecified() { asked.flags | Header::BROADCAST } else { asked.flags },
+            ciaddr: if self.kind == Some(MessageType::Offer) || nak { Ipv4Addr::UNSPECIFIED } else { asked.ciaddr },
+            yiaddr: self.yiaddr.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            siaddr: if file.is_some() && !http { head } else { Ipv4Addr::UNSPECIFIED },
+            ..*asked
+        };
+        let told = self.asked.message.max_message_size().unwrap_or(MESSAGE_MIN).max(MESSAGE_MIN);
+        let limit = (usize::from(told) - 28).min(limits::WRITE_MAX - HEADERS);
+        let mut builder = Builder::new(buf, &header, limit)?;
+        if let Some(file) = file.filter(|_| !http) {
+            builder.file(file.as_bytes());
+        }
+        if let Some(kind) = self.kind {
+            builder.message_type(kind);
+            builder.ip(code::SERVER_ID, head);
+        }
+        if nak {
+            builder.option(code::MESSAGE, b"this address is not yours here: ask for another");
+        } else {
+            self.write_options(&mut builder, head, file);
+        }
+        if let Some(id) = self.asked.message.client_id() {
+            builder.option(code::CLIENT_ID, id);
+        }
+        Some(builder.finish(self.asked.message.relay_agent_info()))
+    }
+
+    fn http(&self) -> bool {
+        self.client.and_then(|client| client.arch).is_some_and(|arch| arch.is_http())
+    }
+
+    fn write_options(&self, builder: &mut Builder<'_>, head: Ipv4Addr, file: Option<&str>) {
+        let Some(network) = self.network() else { return };
+        let number = self.client.and_then(|client| client.number);
+        if let Some(lease) = self.lease {
+            builder.u32(code::LEASE_TIME, lease.as_secs().try_into().unwrap_or(u32::MAX));
+        }
+        self.write_firmware_options(builder, file);
+        let firmware = self.asked.kind != Kind::Other;
+        let asked = self.asked.message.parameter_request_list();
+        let always: &[u8] = match asked {
+            None => &[code::SUBNET_MASK, code::ROUTER, code::DNS, code::HOST_NAME, code::DOMAIN, code::BROADCAST, code::NTP],
+            Some(_) if firmware => &[code::SUBNET_MASK, code::ROUTER],
+            Some(_) => &[code::SUBNET_MASK],
+        };
+        let asked = asked.unwrap_or(&[]);
+        let first_time = |at: usize, code: u8| !always.contains(&code) && !asked[..at].contains(&code);
+        let wanted = asked.iter().enumerate().filter(|&(at, &code)| first_time(at, code)).map(|(_, code)| code);
+        for &option in always.iter().chain(wanted) {
+            if !self.overridden(network, option) {
+                self.write_option(builder, option, network, head, file);
+            }
+        }
+        for (option, bytes) in boot::options(self.config, network, number) {
+            builder.option(option, bytes);
+        }
+    }
+
+    /// The operator's own option takes the place of what we would say.
+    fn overridden(&self, network: &Network, option: u8) -> bool {
+        let number = self.client.and_then(|client| client.number);
+        boot::options(self.config, network, number).any(|(own, _)| own == option)
+    }
+
+    fn write_option(&self, builder: &mut Builder<'_>, option: u8, network: &Network, head: Ipv4Addr, file: Option<&str>) {
+        let seconds = |part: Duration| u32::try_from(part.as_secs()).unwrap_or(u32::MAX);
+        match option {
+            code::SUBNET_MASK => drop(builder.ip(option, network.subnet.mask())),
+            code::BROADCAST => drop(builder.ip(option, network.subnet.broadcast())),
+            code::ROUTER => drop(builder.ips(option, &network.routers)),
+            code::DNS => drop(builder.ips(option, &network.dns)),
+            code::NTP => drop(builder.ips(option, &network.ntp)),
+            code::DOMAIN => drop(network.domain.as_ref().map(|domain| builder.option(option, domain.as_bytes()))),
+            code::HOST_NAME => self.write_host_name(builder),
+            code::MTU => drop(self.link().filter(|_| network.link.is_some()).map(|link| {
+                let mtu = u16::try_from(link.mtu).unwrap_or(u16::MAX);
+                builder.option(option, &mtu.to_be_bytes())
+            })),
+            code::RENEWAL_TIME => drop(self.lease.map(|lease| builder.u32(option, seconds(lease / 2)))),
+            code::REBINDING_TIME => drop(self.lease.map(|lease| builder.u32(option, seconds(lease * 7 / 8)))),
+            code::TFTP_SERVER => drop(file.filter(|_| !self.http()).map(|_| write_text(builder, option, format_args!("{head}")))),
+            code::BOOTFILE if !self.http() => drop(file.map(|file| write_text(builder, option, format_args!("{file}\0")))),
+            _ => {}
+        }
+    }
+
+    fn write_host_name(&self, builder: &mut Builder<'_>) {
+        if let Some(number) = self.client.and_then(|client| client.number) {
+            write_text(builder, code::HOST_NAME, format_args!("{number}"));
+        }
+    }
+
+    /// What PXE and its descendants need so that they wait for nobody else (RFC 4578; field notes).
+    fn write_firmware_options(&self, builder: &mut Builder<'_>, file: Option<&str>) {
+        let Some(network) = self.network() else { return };
+        let own = |option| self.overridden(network, option);
+        if self.http() {
+            if let Some(uri) = file {
+                builder.option(code::VENDOR_CLASS, b"HTTPClient");
+                builder.option(code::BOOTFILE, uri.as_bytes());
+            }
+            return;
+        }
+        if self.asked.kind == Kind::Ipxe && !own(code::ETHERBOOT) {
+            builder.option(code::ETHERBOOT, &NO_PXEDHCP);
+        }
+        let pxe = self.asked.message.vendor_class().is_some_and(|class| class.starts_with(b"PXEClient"));
+        if !pxe || file.is_none() {
+            return;
+        }
+        if !own(code::VENDOR_CLASS) {
+            builder.option(code::VENDOR_CLASS, b"PXEClient");
+        }
+        if !own(code::VENDOR_SPECIFIC) {
+            builder.option(code::VENDOR_SPECIFIC, if self.asked.kind == Kind::RaspberryPi { RASPBERRY_PI } else { &DISCOVERY_OFF });
+        }
+        if let Some(uuid) = self.asked.message.machine_uuid() {
+            builder.option(code::MACHINE_UUID, uuid);
+        }
+    }
+}
+
+/// PXE_DISCOVERY_CONTROL 8: no discovery, no menu, load the file that is named (PXE 2.1, table 2-1).
+const DISCOVERY_OFF: [u8; 4] = [6, 1, 8, 255];
+/// iPXE's no-pxedhcp (175.176) = 1.
+const NO_PXEDHCP: [u8; 3] = [176, 1, 1];
+/// The menu that a Raspberry Pi looks for: discovery control, prompt, and the item "Raspberry Pi Boot".
+const RASPBERRY_PI: &[u8] = b"\x06\x01\x03\x0a\x04\x00PXE\x09\x14\x00\x00\x11Raspberry Pi Boot\xff";
+
+/// Writes a short text as an option.
+fn write_text(builder: &mut Builder<'_>, option: u8, text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let mut buf = [0u8; 255];
+    let mut rest = &mut buf[..];
+    if write!(rest, "{text}").is_ok() {
+        let len = 255 - rest.len();
+        builder.option(option, &buf[..len]);
+    }
+}

@@ -1,0 +1,22 @@
+//! The Server machine. Its engines never import each other: they meet in the client's record and in [`Ctx`].
+
+use crate::base::outbox::Outbox;
+use crate::base::stats::Stats;
+use crate::base::time::Instant;
+use crate::config::Config;
+use crate::roll::registry::Roll;
+
+pub mod boot;
+pub mod dhcp;
+pub mod server;
+pub mod state;
+pub mod tftp;
+
+/// What an engine works with during one call.
+pub struct Ctx<'a> {
+    pub now: Instant,
+    pub config: &'a Config,
+    pub roll: &'a mut Roll,
+    pub stats: &'a mut Stats,
+    pub out: &'a mut Outbox,
+}

@@ -1,0 +1,137 @@
+//! The Server: one machine made of the engines, the roll and the running config.
+
+use crate::base::machine::{Input, Machine};
+use crate::base::outbox::Outbox;
+use crate::base::stats::{Counter, Stats};
+use crate::base::time::{Instant, Now};
+use crate::config::{Config, Network};
+use crate::roll::guests::GuestPool;
+use crate::roll::registry::Roll;
+use crate::wire::dhcp::Scratch;
+
+use super::Ctx;
+use super::dhcp::{self, Dhcp, SERVER_PORT};
+use super::tftp::Tftp;
+
+pub struct Server {
+    config: Config,
+    roll: Roll,
+    stats: Stats,
+    dhcp: Dhcp,
+    tftp: Tftp,
+    scratch: Box<Scratch>,
+    started: Option<Instant>,
+    pub(super) born: Now,
+}
+
+impl Server {
+    /// Allocates everything that this server will ever use. `seed` makes index order unpredictable from outside.
+    pub fn new(config: &Config, seed: u64, now: Now) -> Server {
+        let known_max = config.capacity.max(config.nodes.iter().map(|node| node.macs.len()).sum());
+        let mut server = Server {
+            roll: Roll::new(config.capacity, known_max, config.plan, seed, now.at),
+            config: config.clone(),
+            stats: Stats::default(),
+            dhcp: Dhcp::new(config.capacity, seed),
+            tftp: Tftp::new(config.capacity, seed, now.at),
+            scratch: Box::default(),
+            started: None,
+            born: now,
+        };
+        server.roll.pools = config.networks.iter().map(|network| pool(config, network, now.at)).collect();
+        server.set_known();
+        server
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub fn roll(&self) -> &Roll {
+        &self.roll
+    }
+
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Running transfers.
+    pub fn transfers(&self) -> usize {
+        self.tftp.len()
+    }
+
+    fn set_known(&mut self) {
+        let count = self.config.nodes.iter().map(|node| node.macs.len()).sum();
+        let known = self.config.nodes.iter().flat_map(|node| node.macs.iter().map(|mac| (*mac, node.number)));
+        self.roll.set_known(count, known);
+    }
+
+    /// Takes over a new config. Running transfers go on; machines whose address has changed learn it when they ask next (NAK). What
+    /// was sized at start (links, capacity, ports) stays as it was: the caller has refused a config that changes it.
+    pub fn reconfigure(&mut self, now: Now, config: &Config) {
+        let old = std::mem::replace(&mut self.config, config.clone());
+        self.roll.plan = config.plan;
+        let mut pools = std::mem::take(&mut self.roll.pools);
+        for network in &config.networks {
+            let same = old.networks.iter().position(|o| o.subnet == network.subnet && o.guests == network.guests && o.link == network.link);
+            let kept = same.and_then(|at| pools.get_mut(at)).and_then(Option::take);
+            self.roll.pools.push(kept.or_else(|| pool(config, network, now.at)));
+        }
+        self.set_known();
+        self.roll.reclaim(now.at);
+    }
+
+    fn ctx<'a>(&'a mut self, now: Now, out: &'a mut Outbox) -> (Ctx<'a>, &'a mut Dhcp, &'a mut Tftp, &'a mut Scratch) {
+        let ctx = Ctx { now: now.at, config: &self.config, roll: &mut self.roll, stats: &mut self.stats, out };
+        (ctx, &mut self.dhcp, &mut self.tftp, &mut self.scratch)
+    }
+}
+
+/// The guest pool of a network: the head's, its links' and its routers' addresses are never given.
+fn pool(config: &Config, network: &Network, now: Instant) -> Option<GuestPool> {
+    let excluded = |ip| !network.subnet.is_host(ip) || network.routers.contains(&ip) || config.links.iter().any(|link| link.head == ip);
+    network.guests.map(|range| GuestPool::new(range, excluded, dhcp::probes(config, network.link), now))
+}
+
+impl Machine for Server {
+    fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outbox) {
+        let (mut ctx, dhcp, tftp, scratch) = self.ctx(now, out);
+        let ctx = &mut ctx;
+        match input {
+            Input::Datagram(datagram) if usize::from(datagram.link) >= ctx.config.links.len() => {}
+            Input::Datagram(datagram) => match datagram.dst.port() {
+                SERVER_PORT | 68 => dhcp.datagram(ctx, scratch, datagram),
+                _ => tftp.datagram(ctx, datagram),
+            },
+            Input::Arp { link, mac, sender } => dhcp.arp(ctx, scratch, link, mac, sender),
+            Input::RouterSolicit { link, mac, source } => {
+                if ctx.config.router_adverts {
+                    ctx.stats.count(Counter::RouterAdvert);
+                    ctx.out.router_advert(link, mac, source);
+                }
+            }
+            Input::Opened { token, answer } => tftp.opened(ctx, token, answer),
+            Input::Cold { token } => tftp.cold(ctx, token),
+            Input::Changed { token } => tftp.changed(ctx, token),
+            Input::Bytes { token, bytes } => tftp.bytes(ctx, token, bytes),
+            // Whole frames are for machines that answer for MACs of their own.
+            Input::Frame { .. } => {}
+        }
+    }
+
+    fn expire(&mut self, now: Now, out: &mut Outbox) {
+        let first = self.started.is_none();
+        self.started.get_or_insert(now.at);
+        let (mut ctx, dhcp, tftp, scratch) = self.ctx(now, out);
+        if first {
+            dhcp.start(&mut ctx);
+        }
+        dhcp.expire(&mut ctx, scratch);
+        tftp.expire(&mut ctx);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let start = self.started.is_none().then_some(self.born.at);
+        [start, self.dhcp.deadline(&self.roll), self.tftp.deadline()].into_iter().flatten().min()
+    }
+}

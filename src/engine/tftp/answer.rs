@@ -1,0 +1,52 @@
+//! What the server says besides data: options settled, OACK, ERROR.
+
+use std::net::SocketAddrV4;
+
+use crate::base::limits;
+use crate::base::machine::Link;
+use crate::base::outbox::Via;
+use crate::config::Config;
+use crate::engine::Ctx;
+use crate::wire::tftp::{self, ErrorCode};
+
+use super::transfer::{Source, Transfer};
+use super::{WINDOW_BYTES_MAX, head_of};
+
+/// IPv4, UDP and TFTP headers around a block.
+const HEADERS: u32 = 20 + 8 + 4;
+
+/// Turns the options that were asked for into those that are acknowledged: only what was asked, never a larger value (RFC 2347).
+pub fn settle_options(transfer: &mut Transfer, config: &Config) {
+    let lock_step = transfer.netascii.is_some() || matches!(transfer.source, Source::Script { .. });
+    let mtu = config.links.get(usize::from(transfer.link)).map_or(1500, |link| link.mtu);
+    let fits = if lock_step { limits::WRITE_MAX as u32 } else { mtu }.min(mtu).saturating_sub(HEADERS);
+    let blksize_max = fits.clamp(limits::BLKSIZE_MIN.into(), limits::BLKSIZE_MAX.into()) as u16;
+    let options = &mut transfer.options;
+    options.blksize = options.blksize.map(|asked| asked.min(blksize_max));
+    transfer.blksize = options.blksize.unwrap_or(limits::BLKSIZE_DEFAULT);
+    let window_max = (WINDOW_BYTES_MAX / usize::from(transfer.blksize)).clamp(1, config.tftp.windowsize.into()) as u16;
+    options.windowsize = options.windowsize.filter(|_| !lock_step).map(|asked| asked.min(window_max));
+    transfer.windowsize = options.windowsize.unwrap_or(1);
+    // The length of a netascii text is known only when it has been sent: no size is better than a wrong one.
+    let size = transfer.size();
+    let options = &mut transfer.options;
+    options.tsize = options.tsize.filter(|_| transfer.netascii.is_none()).map(|_| size);
+    if transfer.netascii.is_none() {
+        transfer.blocks = size / u64::from(transfer.blksize) + 1;
+    }
+}
+
+/// Sends a packet of a transfer.
+pub fn send(ctx: &mut Ctx<'_>, transfer: &Transfer, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
+    let from = SocketAddrV4::new(head_of(ctx, transfer.link), transfer.port);
+    ctx.out.datagram(transfer.link, from, transfer.peer, Via::Kernel, write);
+}
+
+pub fn error_to(ctx: &mut Ctx<'_>, transfer: &Transfer, code: ErrorCode, text: &str) {
+    send(ctx, transfer, |buf| tftp::emit_error(buf, code, text));
+}
+
+/// Answers a request that begins no transfer, from the port that it came to.
+pub fn error(ctx: &mut Ctx<'_>, link: Link, from: SocketAddrV4, to: SocketAddrV4, code: ErrorCode, text: &str) {
+    ctx.out.datagram(link, from, to, Via::Kernel, |buf| tftp::emit_error(buf, code, text));
+}

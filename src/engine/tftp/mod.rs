@@ -1,0 +1,539 @@
+//! The TFTP server (RFC 1350, 2347, 2348, 2349, 7440): reads only.
+//!
+//! A transfer is keyed by client address, client port and server port, so that no node costs a descriptor. It begins with a
+//! request, waits for its file, sends an OACK or its first window, and from then on one acknowledgement asks for one window. What
+//! leaves unasked leaves at the half-second look alone ([`policy`]). Limits: the transfer slab is twice the client capacity; a
+//! request that finds it full is dropped, and the client asks again.
+//!
+//! All blocks leave through [`Tftp::serve`].
+
+mod answer;
+mod netascii;
+mod policy;
+mod transfer;
+
+use std::net::SocketAddrV4;
+
+use crate::base::index::Index;
+use crate::base::limits;
+use crate::base::machine::{Datagram, Link, OpenFile, Refusal};
+use crate::base::outbox::Blocks;
+use crate::base::rng::mix;
+use crate::base::slab::{Key, Slab};
+use crate::base::stats::Counter;
+use crate::base::time::{Instant, Seconds};
+use crate::base::wheel::Wheel;
+use crate::roll::client::Stage;
+use crate::roll::story::{Bytes, Printable};
+use crate::wire::tftp::{self, ErrorCode, Malformed, Mode, Packet, Request};
+
+use super::{Ctx, boot};
+use transfer::{Ack, Netascii, Source, State, Transfer};
+
+pub use policy::kind_of;
+
+/// The well-known port.
+pub const PORT: u16 = 69;
+/// How soon the next try follows when a block is not in memory.
+const COLD_RETRY: std::time::Duration = std::time::Duration::from_millis(4);
+/// A window, in bytes: a few runs of one output each.
+const WINDOW_BYTES_MAX: usize = 6 * limits::RUN_BYTES_MAX;
+
+pub struct Tftp {
+    transfers: Slab<Transfer>,
+    by_key: Index,
+    by_peer: Index,
+    wheel: Wheel,
+    /// Turns through the port pool for clients without a record.
+    turn: u8,
+    script: Box<[u8]>,
+}
+
+impl Tftp {
+    pub fn new(capacity: usize, seed: u64, now: Instant) -> Tftp {
+        let capacity = capacity * limits::TRANSFERS_PER_CLIENT;
+        Tftp {
+            transfers: Slab::new(capacity),
+            by_key: Index::new(capacity, seed),
+            by_peer: Index::new(capacity, seed),
+            wheel: Wheel::new(capacity, now),
+            turn: 0,
+            script: vec![0; limits::SCRIPT_MAX].into(),
+        }
+    }
+
+    /// Running transfers.
+    pub fn len(&self) -> usize {
+        self.transfers.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.transfers.is_empty()
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.wheel.deadline()
+    }
+
+    /// A datagram to port 69 or to a port of the pool.
+    pub fn datagram(&mut self, ctx: &mut Ctx<'_>, datagram: Datagram<'_>) {
+        if !ctx.config.serves(datagram.link, *datagram.src.ip()) {
+            return ctx.stats.count(Counter::TftpStranger);
+        }
+        let packet = tftp::parse(datagram.payload);
+        if datagram.dst.port() == PORT {
+            return self.request(ctx, datagram, packet);
+        }
+        let found = self.by_key.get(Transfer::key(datagram.src, datagram.dst.port()));
+        let Some(key) = found.and_then(|slot| self.transfers.key_at(slot as usize)) else {
+            return ctx.stats.count(Counter::TftpNoTransfer);
+        };
+        match packet {
+            Ok(Packet::Ack { block }) => self.ack(ctx, key, block),
+            Ok(Packet::Error { .. }) => self.ended_by_client(ctx, key),
+            _ => ctx.stats.count(Counter::TftpMalformed),
+        }
+    }
+
+    fn request(&mut self, ctx: &mut Ctx<'_>, datagram: Datagram<'_>, packet: Result<Packet<'_>, Malformed>) {
+        let refuse = |ctx: &mut Ctx<'_>, counter, code, text| {
+            ctx.stats.count(counter);
+            answer::error(ctx, datagram.link, datagram.dst, datagram.src, code, text);
+        };
+        match packet {
+            Ok(Packet::Request(request)) if request.write => {
+                refuse(ctx, Counter::TftpWrite, ErrorCode::AccessViolation, "this server is read-only");
+            }
+            Ok(Packet::Request(request)) => self.read_request(ctx, datagram, request),
+            Err(Malformed::BadOption) => refuse(ctx, Counter::TftpOption, ErrorCode::OptionRefused, "an option has an impossible value"),
+            Err(Malformed::Mode) => refuse(ctx, Counter::TftpMalformed, ErrorCode::Illegal, "mode must be octet or netascii"),
+            Err(_) if datagram.payload.starts_with(&[0, 1]) => {
+                refuse(ctx, Counter::TftpMalformed, ErrorCode::Illegal, "malformed request");
+            }
+            Ok(_) | Err(_) => ctx.stats.count(Counter::TftpMalformed),
+        }
+    }
+
+    fn read_request(&mut self, ctx: &mut Ctx<'_>, datagram: Datagram<'_>, request: Request<'_>) {
+        ctx.stats.count(Counter::Rrq);
+        let hash = datagram.payload.iter().fold(1, |hash, &byte| mix(hash ^ u64::from(byte)));
+        let running = self.by_peer.get(Transfer::peer_key(datagram.src)).and_then(|slot| self.transfers.key_at(slot as usize));
+        if let Some(key) = running {
+            if self.repeated(ctx, key, hash) {
+                return;
+            }
+            self.end(ctx, key);
+        }
+        let name = boot::requested_name(request.filename);
+        let Some(key) = self.admit(ctx, &datagram, name) else {
+            ctx.stats.count(Counter::TftpTableFull);
+            return;
+        };
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        let known = transfer.client.and_then(|client| ctx.roll.get(client)).map(|client| client.kind);
+        transfer.kind = known.map_or(transfer.kind, |known| kind_of(known, &request.options));
+        transfer.request = hash;
+        transfer.options = request.options;
+        transfer.netascii = (request.mode == Mode::Netascii).then(Netascii::default);
+        if let Some(len) = boot::script(ctx, name, transfer.client, datagram.dst, &mut self.script) {
+            transfer.source = Source::Script { len: len as u64 };
+            self.ready(ctx, key);
+        } else if name.is_empty() || name.len() > limits::FILE_NAME_MAX {
+            self.refuse(ctx, key, Refusal::NotFound);
+        } else {
+            ctx.out.open(key.to_u64(), name);
+        }
+    }
+
+    /// Answers a request that repeats the one which began this transfer, if it has got no further. False: it is a new one.
+    fn repeated(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, request: u64) -> bool {
+        let Some(transfer) = self.transfers.get_mut(key) else { return false };
+        if transfer.request != request || transfer.acked > 0 {
+            return false;
+        }
+        ctx.stats.count(Counter::RrqRepeated);
+        transfer.heard = ctx.now;
+        match transfer.state {
+            State::Opening => {}
+            State::Oack => self.oack(ctx, key),
+            State::Data => self.rewind(ctx, key),
+        }
+        true
+    }
+
+    /// Makes the record of a transfer, on a server port that its client did not have for the last one.
+    fn admit(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram<'_>, name: &[u8]) -> Option<Key<Transfer>> {
+        let client = ctx.roll.at_address(*datagram.src.ip());
+        let turn = match client.and_then(|key| ctx.roll.get_mut(key)) {
+            Some(client) => &mut client.ports,
+            None => &mut self.turn,
+        };
+        *turn = turn.wrapping_add(1);
+        let (first, last) = ctx.config.tftp.ports;
+        let port = first + u16::from(*turn) % (last - first + 1);
+        let mut transfer = Transfer::new(ctx.now, datagram.link, datagram.src, port, name);
+        transfer.client = client;
+        let key = self.transfers.insert(transfer)?;
+        let fits = self.by_key.insert(Transfer::key(datagram.src, port), key.slot() as u32)
+            && self.by_peer.insert(Transfer::peer_key(datagram.src), key.slot() as u32);
+        assert!(fits, "the index has a place for every record");
+        self.wheel.set(key.slot(), ctx.now + limits::CHECK_INTERVAL);
+        if let Some(key) = client {
+            if let Some(client) = ctx.roll.get_mut(key) {
+                client.transfers += 1;
+            }
+            ctx.roll.enter(ctx.now, key, Stage::Loading, format_args!(""));
+        }
+        Some(key)
+    }
+
+    /// The world has opened the file, or has not.
+    pub fn opened(&mut self, ctx: &mut Ctx<'_>, token: u64, answer: Result<OpenFile, Refusal>) {
+        let key = Key::from_u64(token);
+        let waiting = self.transfers.get_mut(key).filter(|transfer| transfer.state == State::Opening);
+        match (waiting, answer) {
+            (Some(transfer), Ok(open)) => {
+                transfer.source = Source::File(open);
+                self.ready(ctx, key);
+            }
+            (Some(_), Err(refusal)) => self.refuse(ctx, key, refusal),
+            // The transfer has ended meanwhile.
+            (None, Ok(open)) => drop(ctx.out.close(open.file)),
+            (None, Err(_)) => {}
+        }
+    }
+
+    fn refuse(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, refusal: Refusal) {
+        let Some(transfer) = self.transfers.get(key) else { return };
+        let (counter, code, text) = match refusal {
+            Refusal::NotFound => (Counter::TftpNotFound, ErrorCode::NotFound, "file not found"),
+            Refusal::Denied => (Counter::TftpRefused, ErrorCode::AccessViolation, "permission denied"),
+            Refusal::NotAFile => (Counter::TftpRefused, ErrorCode::AccessViolation, "not a regular file"),
+            Refusal::Failed => (Counter::TftpRefused, ErrorCode::NotDefined, "the server cannot read the file"),
+            Refusal::Busy => {
+                ctx.stats.count(Counter::TftpFilesBusy);
+                return self.end(ctx, key);
+            }
+        };
+        ctx.stats.count(counter);
+        let name = Printable(transfer.name());
+        match transfer.client {
+            Some(client) if !boot::asks_in_series(transfer.name()) => ctx.roll.note(client, format_args!("tftp {name}: {text}")),
+            _ => log::debug!("tftp {} asked for {name}: {text}", transfer.peer),
+        }
+        answer::error_to(ctx, transfer, code, text);
+        self.end(ctx, key);
+    }
+
+    /// The source is known: settle the options and answer.
+    fn ready(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        answer::settle_options(transfer, ctx.config);
+        if transfer.options.is_empty() {
+            transfer.state = State::Data;
+            self.serve(ctx, key);
+        } else {
+            transfer.state = State::Oack;
+            self.oack(ctx, key);
+        }
+    }
+
+    fn oack(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        transfer.last_sent = ctx.now;
+        let options = transfer.options;
+        answer::send(ctx, transfer, |buf| tftp::emit_oack(buf, &options));
+    }
+
+    fn ack(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, block: u16) {
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        if transfer.state != State::Data {
+            if transfer.state == State::Oack && block == 0 {
+                transfer.state = State::Data;
+                transfer.heard = ctx.now;
+                return self.progress(ctx, key, 0);
+            }
+            return ctx.stats.count(Counter::TftpStaleAck);
+        }
+        let early = ctx.now.since(transfer.last_sent) < policy::of(transfer.kind).early;
+        let (meaning, acked) = transfer.judge(block, early);
+        if meaning != Ack::Stale {
+            transfer.heard = ctx.now;
+        }
+        match meaning {
+            Ack::Done => {
+                transfer.acked = acked;
+                self.done(ctx, key);
+            }
+            Ack::Next => self.progress(ctx, key, acked),
+            Ack::Broken => {
+                transfer.sent = acked;
+                self.progress(ctx, key, acked);
+            }
+            Ack::Retry => {
+                ctx.stats.count(Counter::TftpRetry);
+                self.rewind(ctx, key);
+            }
+            Ack::Echo => ctx.stats.count(Counter::TftpEarlyAck),
+            Ack::Stale => ctx.stats.count(Counter::TftpStaleAck),
+        }
+    }
+
+    fn progress(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, acked: u64) {
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        transfer.acked = acked;
+        transfer.resent = 0;
+        if let Some(netascii) = transfer.netascii.as_mut().filter(|_| acked > 0) {
+            netascii.place = netascii.next;
+        }
+        self.serve(ctx, key);
+    }
+
+    /// Sends everything again that is not acknowledged.
+    fn rewind(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        transfer.sent = transfer.acked;
+        self.serve(ctx, key);
+    }
+
+    /// Sends the rest of the window.
+    fn serve(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        let (first, last) = (transfer.sent + 1, transfer.window_end());
+        if first <= last {
+            self.send(ctx, key, first, last);
+        }
+    }
+
+    /// Puts out the blocks `first..=last`, which lie in the window.
+    fn send(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, first: u64, last: u64) {
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        transfer.wants = false;
+        transfer.last_sent = ctx.now;
+        let again = (transfer.highest + 1).saturating_sub(first).min(last + 1 - first);
+        ctx.stats.add(Counter::TftpResent, again);
+        transfer.sent = transfer.sent.max(last);
+        transfer.highest = transfer.highest.max(last);
+        match (transfer.source, transfer.netascii) {
+            (Source::File(open), Some(netascii)) => {
+                let len = u32::from(transfer.blksize);
+                ctx.out.read(key.to_u64(), open.file, netascii.place.offset, len);
+            }
+            (Source::File(open), None) => send_runs(ctx, key, transfer, open, first, last),
+            (Source::Script { len }, _) => {
+                let made = boot::script(ctx, boot::SCRIPT, transfer.client, transfer.peer_at_head(ctx), &mut self.script);
+                if made.map(|made| made as u64) != Some(len) {
+                    return self.changed(ctx, key.to_u64());
+                }
+                send_script(ctx, transfer, &self.script, first);
+            }
+            (Source::Opening, _) => {}
+        }
+    }
+
+    /// The bytes of a netascii block.
+    pub fn bytes(&mut self, ctx: &mut Ctx<'_>, token: u64, bytes: &[u8]) {
+        let Some(transfer) = self.transfers.get_mut(Key::from_u64(token)) else { return };
+        let Some(mut netascii) = transfer.netascii else { return };
+        let block = transfer.acked + 1;
+        let blksize = usize::from(transfer.blksize);
+        let mut len = 0;
+        answer::send(ctx, transfer, |buf| {
+            let body = buf.get_mut(..4 + blksize)?;
+            tftp::emit_data_header(body, block as u16)?;
+            let (laid, next) = netascii::encode(netascii.place, bytes, body.get_mut(4..)?);
+            (len, netascii.next) = (laid, next);
+            Some(4 + laid)
+        });
+        transfer.netascii = Some(netascii);
+        if len < blksize {
+            transfer.blocks = block;
+        }
+        ctx.stats.count(Counter::DataPackets);
+        ctx.stats.add(Counter::DataBytes, len as u64);
+    }
+
+    /// The blocks were not in memory: nothing was sent, and they are asked for again in a moment.
+    pub fn cold(&mut self, ctx: &mut Ctx<'_>, token: u64) {
+        let key = Key::from_u64(token);
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        ctx.stats.count(Counter::TftpCold);
+        transfer.sent = transfer.acked;
+        transfer.wants = true;
+        self.wheel.set(key.slot(), ctx.now + COLD_RETRY);
+    }
+
+    /// The file is not what it was when the transfer began.
+    pub fn changed(&mut self, ctx: &mut Ctx<'_>, token: u64) {
+        let key = Key::from_u64(token);
+        let Some(transfer) = self.transfers.get(key) else { return };
+        ctx.stats.count(Counter::TftpChanged);
+        let name = Printable(transfer.name());
+        log::warn!("tftp {name} was changed in place while {} loaded it: the transfer is ended; replace files by rename", transfer.peer);
+        if let Some(client) = transfer.client {
+            ctx.roll.note(client, format_args!("tftp {name}: changed in place"));
+        }
+        answer::error_to(ctx, transfer, ErrorCode::NotDefined, "the file was changed while it was being sent: ask again");
+        self.end(ctx, key);
+    }
+
+    /// Looks at every transfer whose half second is over. Stops early when the outbox is full.
+    pub fn expire(&mut self, ctx: &mut Ctx<'_>) {
+        while ctx.out.has_room() {
+            let Some(slot) = self.wheel.expire(ctx.now) else { return };
+            if let Some(key) = self.transfers.key_at(slot) {
+                self.wheel.set(slot, ctx.now + limits::CHECK_INTERVAL);
+                self.look(ctx, key);
+            }
+        }
+    }
+
+    /// The half-second look (law 7).
+    fn look(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        let policy = policy::of(transfer.kind);
+        if ctx.now.since(transfer.heard) >= policy.patience.min(ctx.config.tftp.give_up) {
+            return self.gave_up(ctx, key);
+        }
+        if transfer.wants {
+            return self.serve(ctx, key);
+        }
+        let interval = transfer.options.timeout.map_or(policy.interval, |t| std::time::Duration::from_secs(t.into()));
+        let quiet = ctx.now.since(transfer.last_sent) + limits::CHECK_INTERVAL / 10 >= interval;
+        let unanswered = transfer.state == State::Oack || (transfer.state == State::Data && transfer.sent > transfer.acked);
+        if !quiet || !unanswered || transfer.resent >= policy.resends {
+            return;
+        }
+        transfer.resent = transfer.resent.saturating_add(1);
+        match transfer.state {
+            State::Oack => self.oack(ctx, key),
+            // The last block of a window makes the client say where it stands; a whole window would be mostly duplicates.
+            _ => {
+                let last = transfer.sent;
+                self.send(ctx, key, last, last);
+            }
+        }
+    }
+
+    fn done(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+        let Some(transfer) = self.transfers.get(key) else { return };
+        ctx.stats.count(Counter::TftpDone);
+        let (name, size, took) = (Printable(transfer.name()), Bytes(transfer.size()), Seconds(ctx.now.since(transfer.began)));
+        match transfer.client {
+            Some(client) => ctx.roll.note(client, format_args!("tftp {name} {size} {took}")),
+            None => log::debug!("tftp {} {name} {size} {took}", transfer.peer),
+        }
+        self.end(ctx, key);
+    }
+
+    /// The client sent an ERROR: after a size probe that is how it says thanks.
+    fn ended_by_client(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+        let Some(transfer) = self.transfers.get(key) else { return };
+        if transfer.state == State::Oack {
+            ctx.stats.count(Counter::TftpProbe);
+        } else {
+            ctx.stats.count(Counter::TftpAborted);
+            let (name, at, size) = (Printable(transfer.name()), Bytes(transfer.progress()), Bytes(transfer.size()));
+            match transfer.client {
+                Some(client) => ctx.roll.note(client, format_args!("tftp {name} ended by the client at {at} of {size}")),
+                None => log::debug!("tftp {} ended {name} at {at} of {size}", transfer.peer),
+            }
+        }
+        self.end(ctx, key);
+    }
+
+    fn gave_up(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+        let Some(transfer) = self.transfers.get(key) else { return };
+        ctx.stats.count(Counter::TftpGaveUp);
+        let (name, at, size) = (Printable(transfer.name()), Bytes(transfer.progress()), Bytes(transfer.size()));
+        let silence = Seconds(ctx.now.since(transfer.heard));
+        match transfer.client.filter(|_| transfer.acked > 0) {
+            Some(client) => {
+                let ending = format_args!("stalled in tftp {name} at {at} of {size}: silent for {silence}");
+                ctx.roll.tell(ctx.now, client, log::Level::Warn, ending);
+            }
+            None => log::debug!("tftp {} {name}: silent for {silence} at {at} of {size}", transfer.peer),
+        }
+        self.end(ctx, key);
+    }
+
+    /// Ends a transfer and lets go of what it holds.
+    fn end(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+        let Some(transfer) = self.transfers.remove(key) else { return };
+        self.wheel.cancel(key.slot());
+        self.by_key.remove(Transfer::key(transfer.peer, transfer.port));
+        if self.by_peer.get(Transfer::peer_key(transfer.peer)) == Some(key.slot() as u32) {
+            self.by_peer.remove(Transfer::peer_key(transfer.peer));
+        }
+        if let Some(file) = transfer.file() {
+            ctx.out.close(file);
+        }
+        let Some(key) = transfer.client else { return };
+        let Some(client) = ctx.roll.get_mut(key) else { return };
+        client.transfers = client.transfers.saturating_sub(1);
+        if client.transfers == 0 && client.stage == Stage::Loading {
+            ctx.roll.enter(ctx.now, key, Stage::Loaded, format_args!(""));
+        }
+    }
+}
+
+impl Transfer {
+    /// Payload bytes that have arrived.
+    fn progress(&self) -> u64 {
+        (self.acked * u64::from(self.blksize)).min(self.size())
+    }
+
+    /// The server's address and port, as the client sees them.
+    fn peer_at_head(&self, ctx: &Ctx<'_>) -> SocketAddrV4 {
+        SocketAddrV4::new(head_of(ctx, self.link), self.port)
+    }
+}
+
+fn head_of(ctx: &Ctx<'_>, link: Link) -> std::net::Ipv4Addr {
+    ctx.config.links.get(usize::from(link)).map_or(std::net::Ipv4Addr::UNSPECIFIED, |link| link.head)
+}
+
+/// Puts out blocks of a file, in runs that the world can read and send at once.
+fn send_runs(ctx: &mut Ctx<'_>, key: Key<Transfer>, transfer: &Transfer, open: OpenFile, first: u64, last: u64) {
+    let from = transfer.peer_at_head(ctx);
+    let per_run = (limits::RUN_BYTES_MAX / usize::from(transfer.blksize)).max(1) as u64;
+    let mut block = first;
+    while block <= last {
+        let end = last.min(block + per_run - 1);
+        let (offset, _) = transfer.extent(block);
+        let (last_offset, last_len) = transfer.extent(end);
+        let bytes = (last_offset - offset + last_len) as u32;
+        let run = Blocks {
+            token: key.to_u64(),
+            link: transfer.link,
+            from,
+            to: transfer.peer,
+            file: open.file,
+            offset,
+            bytes,
+            blksize: transfer.blksize,
+            block: block as u16,
+            count: (end - block + 1) as u16,
+        };
+        ctx.out.blocks(run);
+        ctx.stats.add(Counter::DataPackets, end - block + 1);
+        ctx.stats.add(Counter::DataBytes, bytes.into());
+        block = end + 1;
+    }
+}
+
+/// Puts out one block of a script: scripts go in lock-step.
+fn send_script(ctx: &mut Ctx<'_>, transfer: &Transfer, script: &[u8], block: u64) {
+    let (offset, len) = transfer.extent(block);
+    let Some(body) = script.get(offset as usize..(offset + len) as usize) else { return };
+    answer::send(ctx, transfer, |buf| {
+        tftp::emit_data_header(buf, block as u16)?;
+        buf.get_mut(4..4 + body.len())?.copy_from_slice(body);
+        Some(4 + body.len())
+    });
+    ctx.stats.count(Counter::DataPackets);
+    ctx.stats.add(Counter::DataBytes, len);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! One transfer: where it stands, and what an acknowledgement means (RFC 1350, 7440).
+//!
+//! Blocks are counted from 1 in 64 bits; on the wire the number wraps. `acked` blocks are behind, `sent` is the highest that
+//! left; `acked <= sent <= acked + windowsize`. The pure decision is [`Transfer::judge`].
+
+use std::net::SocketAddrV4;
+
+use crate::base::machine::{FileId, Link, OpenFile};
+use crate::base::slab::Key;
+use crate::base::time::Instant;
+use crate::roll::client::Client;
+use crate::roll::kind::Kind;
+use crate::wire::tftp::Options;
+
+use super::netascii::Place;
+
+/// Bytes of a file name that the story tells.
+const NAME_MAX: usize = 48;
+
+/// Where the bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The world was asked to open it.
+    Opening,
+    File(OpenFile),
+    /// A text made from the config, of this many bytes.
+    Script {
+        len: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Waiting for the file.
+    Opening,
+    /// The OACK was sent, ACK 0 is awaited (RFC 2347).
+    Oack,
+    Data,
+}
+
+pub struct Transfer {
+    pub link: Link,
+    pub peer: SocketAddrV4,
+    /// The server's port.
+    pub port: u16,
+    pub client: Option<Key<Client>>,
+    pub kind: Kind,
+    pub state: State,
+    pub source: Source,
+    /// A hash of the request: a repeated one is answered again, a different one replaces the transfer.
+    pub request: u64,
+    /// What was asked for; once the file is open, what is acknowledged.
+    pub options: Options,
+    pub blksize: u16,
+    pub windowsize: u16,
+    /// Blocks in all; the last is short. Unknown (the maximum) in netascii until the last was made.
+    pub blocks: u64,
+    pub acked: u64,
+    pub sent: u64,
+    /// The highest block that ever left: what is below it is sent again.
+    pub highest: u64,
+    pub netascii: Option<Netascii>,
+    pub began: Instant,
+    pub heard: Instant,
+    pub last_sent: Instant,
+    /// Sendings nobody asked for since the last progress.
+    pub resent: u8,
+    /// The next window is wanted and could not be sent: its bytes come from a cold disk.
+    pub wants: bool,
+    name: [u8; NAME_MAX],
+    name_len: u8,
+}
+
+/// The place of the block that is being sent, and of the one after it once that is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Netascii {
+    pub place: Place,
+    pub next: Place,
+}
+
+/// What an ACK means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// The whole file has arrived.
+    Done,
+    /// Everything that was sent has arrived: the next window.
+    Next,
+    /// The window broke after this block: it goes on from there.
+    Broken,
+    /// The client repeats its last ACK, late enough to be its own retry.
+    Retry,
+    /// It repeats its last ACK while our packets may still be under way (Sorcerer's Apprentice): not to be answered.
+    Echo,
+    /// Outside the window.
+    Stale,
+}
+
+impl Transfer {
+    pub fn new(now: Instant, link: Link, peer: SocketAddrV4, port: u16, name: &[u8]) -> Transfer {
+        let mut transfer = Transfer {
+            link,
+            peer,
+            port,
+            client: None,
+            kind: Kind::Other,
+            state: State::Opening,
+            source: Source::Opening,
+            request: 0,
+            options: Options::default(),
+            blksize: 512,
+            windowsize: 1,
+            blocks: u64::MAX,
+            acked: 0,
+            sent: 0,
+            highest: 0,
+            netascii: None,
+            began: now,
+            heard: now,
+            last_sent: now,
+            resent: 0,
+            wants: false,
+            name: [0; NAME_MAX],
+            name_len: name.len().min(NAME_MAX) as u8,
+        };
+        let tail = &name[name.len().saturating_sub(NAME_MAX)..];
+        transfer.name.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
+        transfer
+    }
+
+    /// The end of the name that was asked for.
+    pub fn name(&self) -> &[u8] {
+        &self.name[..usize::from(self.name_len)]
+    }
+
+    /// The key of a transfer: client address, client port, server port, in 64 bits.
+    pub fn key(peer: SocketAddrV4, port: u16) -> u64 {
+        Transfer::peer_key(peer) << 16 | u64::from(port)
+    }
+
+    /// The key of a client's socket.
+    pub fn peer_key(peer: SocketAddrV4) -> u64 {
+        u64::from(u32::from(*peer.ip())) << 16 | u64::from(peer.port())
+    }
+
+    pub fn file(&self) -> Option<FileId> {
+        match self.source {
+            Source::File(open) => Some(open.file),
+            Source::Opening | Source::Script { .. } => None,
+        }
+    }
+
+    /// Payload bytes in all; 0 while unknown.
+    pub fn size(&self) -> u64 {
+        match self.source {
+            Source::File(open) => open.size,
+            Source::Script { len } => len,
+            Source::Opening => 0,
+        }
+    }
+
+    /// The file offset and length of a block, for anything but netascii.
+    pub fn extent(&self, block: u64) -> (u64, u64) {
+        let offset = (block - 1) * u64::from(self.blksize);
+        (offset, self.size().saturating_sub(offset).min(u64::from(self.blksize)))
+    }
+
+    /// The last block of the window that begins behind `acked`.
+    pub fn window_end(&self) -> u64 {
+        self.acked.saturating_add(u64::from(self.windowsize)).min(self.blocks)
+    }
+
+    /// What an ACK of a 16-bit block number means now. `early`: our last packet left too recently for this to be a retry.
+    /// Moves nothing; gives the block that is acknowledged with the meaning.
+    pub fn judge(&self, block: u16, early: bool) -> (Ack, u64) {
+        let ahead = u64::from(block.wrapping_sub(self.acked as u16));
+        let acked = self.acked + ahead;
+        let meaning = match ahead {
+            0 if early => Ack::Echo,
+            0 => Ack::Retry,
+            _ if acked > self.sent => Ack::Stale,
+            _ if acked == self.blocks => Ack::Done,
+            _ if acked == self.sent => Ack::Next,
+            _ => Ack::Broken,
+        };
+        (meaning, acked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn transfer(acked: u64, sent: u64, blocks: u64, windowsize: u16) -> Transfer {
+        let peer = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 2070);
+        Transfer { acked, sent, blocks, windowsize, ..Transfer::new(Instant::ZERO, 0, peer, 20069, b"vmlinuz") }
+    }
+
+    #[test]
+    fn what_acks_mean() {
+        let table = [
+            // acked, sent, blocks, ACK, early -> meaning, acknowledged
+            (0, 1, 9, 1, false, Ack::Next, 1),
+            (0, 1, 9, 0, false, Ack::Retry, 0),
+            (0, 1, 9, 0, true, Ack::Echo, 0),
+            (8, 9, 9, 9, false, Ack::Done, 9),
+            (4, 8, 99, 8, false, Ack::Next, 8),
+            (4, 8, 99, 6, false, Ack::Broken, 6),
+            (4, 8, 99, 4, true, Ack::Echo, 4),
+            (4, 8, 99, 9, false, Ack::Stale, 9),
+            // the number wraps
+            (65_535, 65_536, 70_000, 0, false, Ack::Next, 65_536),
+            (65_534, 65_538, 70_000, 1, false, Ack::Broken, 65_537),
+            (131_071, 131_072, 200_000, 0, false, Ack::Next, 131_072),
+        ];
+        for (acked, sent, blocks, block, early, meaning, at) in table {
+            assert_eq!(transfer(acked, sent, blocks, 4).judge(block, early), (meaning, at), "{acked} {sent} {block}");
+        }
+        assert_eq!(transfer(4, 8, 99, 4).judge(3, false).0, Ack::Stale, "an old ACK");
+    }
+
+    #[test]
+    fn extents_end_with_a_short_block() {
+        let mut it = transfer(0, 0, 3, 1);
+        it.source = Source::File(OpenFile { file: FileId(0), size: 1024 });
+        assert_eq!([1, 2, 3].map(|block| it.extent(block)), [(0, 512), (512, 512), (1024, 0)]);
+        assert_eq!(it.name(), b"vmlinuz");
+    }
+}

@@ -1,0 +1,333 @@
+//! TFTP packets: RFC 1350, with the option extension of RFC 2347 and the options of RFC 2348 (blksize), 2349 (timeout, tsize) and
+//! 7440 (windowsize).
+//!
+//! Parsing law: a request uses its bytes up to the last NUL (what follows is ignored); every other packet uses all its bytes. An option whose
+//! value the RFC does not allow makes the packet malformed: it is refused, never truncated. Unknown options are ignored.
+
+/// Why bytes are no TFTP packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    Truncated,
+    Opcode,
+    /// An empty file name, or one without its NUL.
+    Name,
+    /// Neither octet nor netascii.
+    Mode,
+    /// A known option with a value that is no number or out of its range.
+    BadOption,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packet<'a> {
+    Request(Request<'a>),
+    Data { block: u16, data: &'a [u8] },
+    Ack { block: u16 },
+    Error { code: u16, message: &'a [u8] },
+    Oack(Options),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// WRQ rather than RRQ.
+    pub write: bool,
+    pub filename: &'a [u8],
+    pub mode: Mode,
+    pub options: Options,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Octet,
+    Netascii,
+}
+
+/// The options that this codec knows; of a repeated one the first counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes of a block, 8 to 65,464 (RFC 2348).
+    pub blksize: Option<u16>,
+    /// Bytes of the file; 0 in a read request (RFC 2349).
+    pub tsize: Option<u64>,
+    /// Seconds between re-transmissions, 1 to 255 (RFC 2349).
+    pub timeout: Option<u8>,
+    /// Blocks of a window, 1 to 65,535 (RFC 7440).
+    pub windowsize: Option<u16>,
+}
+
+impl Options {
+    pub fn is_empty(&self) -> bool {
+        *self == Options::default()
+    }
+
+    fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
+        fn first<T>(slot: &mut Option<T>, value: Option<T>) -> Result<(), Malformed> {
+            slot.get_or_insert(value.ok_or(Malformed::BadOption)?);
+            Ok(())
+        }
+        let within = |low, high| number(value).filter(|n| (low..=high).contains(n));
+        match name {
+            n if n.eq_ignore_ascii_case(b"blksize") => first(&mut self.blksize, within(8, 65_464).map(|n| n as u16)),
+            n if n.eq_ignore_ascii_case(b"tsize") => first(&mut self.tsize, number(value)),
+            n if n.eq_ignore_ascii_case(b"timeout") => first(&mut self.timeout, within(1, 255).map(|n| n as u8)),
+            n if n.eq_ignore_ascii_case(b"windowsize") => first(&mut self.windowsize, within(1, 65_535).map(|n| n as u16)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |n, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        n.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// ERROR codes of RFC 1350 and RFC 2347.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum ErrorCode {
+    NotDefined = 0,
+    NotFound = 1,
+    AccessViolation = 2,
+    DiskFull = 3,
+    Illegal = 4,
+    UnknownTransfer = 5,
+    Exists = 6,
+    NoUser = 7,
+    OptionRefused = 8,
+}
+
+const RRQ: u16 = 1;
+const WRQ: u16 = 2;
+const DATA: u16 = 3;
+const ACK: u16 = 4;
+const ERROR: u16 = 5;
+const OACK: u16 = 6;
+
+fn u16_at(bytes: &[u8], at: usize) -> Result<u16, Malformed> {
+    match bytes.get(at..at + 2) {
+        Some(&[a, b]) => Ok(u16::from_be_bytes([a, b])),
+        _ => Err(Malformed::Truncated),
+    }
+}
+
+/// Takes a NUL-terminated string off the front.
+fn text<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let end = bytes.iter().position(|&byte| byte == 0)?;
+    let (text, rest) = (bytes.get(..end)?, bytes.get(end + 1..)?);
+    *bytes = rest;
+    Some(text)
+}
+
+/// Reads a packet.
+pub fn parse(bytes: &[u8]) -> Result<Packet<'_>, Malformed> {
+    let opcode = u16_at(bytes, 0)?;
+    let body = bytes.get(2..).unwrap_or(&[]);
+    match opcode {
+        RRQ | WRQ => request(opcode == WRQ, body).map(Packet::Request),
+        DATA => Ok(Packet::Data { block: u16_at(body, 0)?, data: body.get(2..).unwrap_or(&[]) }),
+        ACK => Ok(Packet::Ack { block: u16_at(body, 0)? }),
+        ERROR => {
+            let message = body.get(2..).unwrap_or(&[]);
+            let end = message.iter().position(|&byte| byte == 0).unwrap_or(message.len());
+            Ok(Packet::Error { code: u16_at(body, 0)?, message: message.get(..end).unwrap_or(&[]) })
+        }
+        OACK => options(body).map(Packet::Oack),
+        _ => Err(Malformed::Opcode),
+    }
+}
+
+fn request(write: bool, mut body: &[u8]) -> Result<Request<'_>, Malformed> {
+    let filename = text(&mut body).filter(|name| !name.is_empty()).ok_or(Malformed::Name)?;
+    let mode = match text(&mut body).ok_or(Malformed::Truncated)? {
+        mode if mode.eq_ignore_ascii_case(b"octet") => Mode::Octet,
+        mode if mode.eq_ignore_ascii_case(b"netascii") => Mode::Netascii,
+        _ => return Err(Malformed::Mode),
+    };
+    Ok(Request { write, filename, mode, options: options(body)? })
+}
+
+fn options(mut body: &[u8]) -> Result<Options, Malformed> {
+    let mut options = Options::default();
+    while let Some(name) = text(&mut body) {
+        let Some(value) = text(&mut body) else { break };
+        options.set(name, value)?;
+    }
+    Ok(options)
+}
+
+/// Writes pieces one behind the other; None when they do not fit.
+struct Writer<'a> {
+    buf: &'a mut [u8],
+    len: usize,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Option<()> {
+        self.buf.get_mut(self.len..self.len + bytes.len())?.copy_from_slice(bytes);
+        self.len += bytes.len();
+        Some(())
+    }
+
+    fn put_option(&mut self, name: &[u8], value: Option<u64>) -> Option<()> {
+        let Some(mut value) = value else { return Some(()) };
+        let (mut digits, mut at) = ([0u8; 20], 20);
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (value % 10) as u8;
+            value /= 10;
+            if value == 0 {
+                break;
+            }
+        }
+        self.put(name)?;
+        self.put(&[0])?;
+        self.put(&digits[at..])?;
+        self.put(&[0])
+    }
+
+    fn put_options(&mut self, options: &Options) -> Option<()> {
+        self.put_option(b"tsize", options.tsize)?;
+        self.put_option(b"blksize", options.blksize.map(u64::from))?;
+        self.put_option(b"timeout", options.timeout.map(u64::from))?;
+        self.put_option(b"windowsize", options.windowsize.map(u64::from))
+    }
+}
+
+/// Writes an RRQ; gives its length, None when it does not fit.
+pub fn emit_rrq(buf: &mut [u8], filename: &[u8], mode: Mode, options: &Options) -> Option<usize> {
+    let mut writer = Writer { buf, len: 0 };
+    writer.put(&RRQ.to_be_bytes())?;
+    writer.put(filename)?;
+    writer.put(match mode {
+        Mode::Octet => b"\0octet\0",
+        Mode::Netascii => b"\0netascii\0",
+    })?;
+    writer.put_options(options)?;
+    Some(writer.len)
+}
+
+pub fn emit_ack(buf: &mut [u8], block: u16) -> Option<usize> {
+    let mut writer = Writer { buf, len: 0 };
+    writer.put(&ACK.to_be_bytes())?;
+    writer.put(&block.to_be_bytes())?;
+    Some(writer.len)
+}
+
+/// The four bytes before a block's payload.
+pub fn data_header(block: u16) -> [u8; 4] {
+    let ([a, b], [c, d]) = (DATA.to_be_bytes(), block.to_be_bytes());
+    [a, b, c, d]
+}
+
+pub fn emit_data_header(buf: &mut [u8], block: u16) -> Option<usize> {
+    buf.get_mut(..4)?.copy_from_slice(&data_header(block));
+    Some(4)
+}
+
+pub fn emit_error(buf: &mut [u8], code: ErrorCode, message: &str) -> Option<usize> {
+    let mut writer = Writer { buf, len: 0 };
+    writer.put(&ERROR.to_be_bytes())?;
+    writer.put(&(code as u16).to_be_bytes())?;
+    writer.put(message.as_bytes())?;
+    writer.put(&[0])?;
+    Some(writer.len)
+}
+
+pub fn emit_oack(buf: &mut [u8], options: &Options) -> Option<usize> {
+    let mut writer = Writer { buf, len: 0 };
+    writer.put(&OACK.to_be_bytes())?;
+    writer.put_options(options)?;
+    Some(writer.len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ALL: Options = Options { blksize: Some(1468), tsize: Some(0), timeout: Some(5), windowsize: Some(4) };
+
+    fn emitted(write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Vec<u8> {
+        let mut buf = [0; 600];
+        let len = write(&mut buf).unwrap();
+        buf[..len].to_vec()
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let rrq = emitted(|buf| emit_rrq(buf, b"a/b", Mode::Octet, &ALL));
+        assert_eq!(rrq, b"\0\x01a/b\0octet\0tsize\x000\0blksize\x001468\0timeout\x005\0windowsize\x004\0");
+        assert_eq!(emitted(|buf| emit_ack(buf, 0x1234)), [0, 4, 0x12, 0x34]);
+        assert_eq!(emitted(|buf| emit_error(buf, ErrorCode::NotFound, "no")), b"\0\x05\0\x01no\0");
+        assert_eq!(emitted(|buf| emit_data_header(buf, 7)), [0, 3, 0, 7]);
+        let size = Options { tsize: Some(u64::MAX), ..Options::default() };
+        assert_eq!(emitted(|buf| emit_oack(buf, &size)), b"\0\x06tsize\x0018446744073709551615\0");
+        assert_eq!(emit_rrq(&mut [0; 10], b"vmlinuz", Mode::Octet, &ALL), None);
+    }
+
+    #[test]
+    fn requests_as_clients_send_them() {
+        let request = |bytes| match parse(bytes) {
+            Ok(Packet::Request(request)) => Ok((request.filename, request.mode, request.options)),
+            Ok(_) => panic!("not a request"),
+            Err(why) => Err(why),
+        };
+        assert_eq!(
+            request(b"\0\x01x\0OCTET\0BLKSIZE\x001432\0foo\0bar\0"),
+            Ok((b"x".as_slice(), Mode::Octet, Options { blksize: Some(1432), ..Options::default() }))
+        );
+        assert_eq!(request(b"\0\x01pxelinux.0\xff\0octet\0\xff\xff").map(|r| r.0), Ok(b"pxelinux.0\xff".as_slice()));
+        assert_eq!(request(b"\0\x01x\0octet\0tsize\x000\0tsize\x009\0").map(|r| r.2.tsize), Ok(Some(0)));
+        assert_eq!(request(b"\0\x01\0octet\0"), Err(Malformed::Name));
+        assert_eq!(request(b"\0\x01x"), Err(Malformed::Name));
+        assert_eq!(request(b"\0\x01x\0octet"), Err(Malformed::Truncated));
+        assert_eq!(request(b"\0\x01x\0mail\0"), Err(Malformed::Mode));
+    }
+
+    #[test]
+    fn absurd_values_are_refused() {
+        for bad in [
+            "blksize\x000",
+            "blksize\x007",
+            "blksize\x0065465",
+            "windowsize\x000",
+            "windowsize\x0065536",
+            "timeout\x000",
+            "timeout\x00256",
+            "tsize\0-1",
+            "tsize\x0018446744073709551616",
+            "blksize\0",
+            "blksize\0 512",
+            "blksize\x001e3",
+        ] {
+            assert_eq!(parse(format!("\0\x01x\0octet\0{bad}\0").as_bytes()), Err(Malformed::BadOption), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..100), opcode in 0u8..8) {
+            let _ = parse(&bytes);
+            let _ = parse(&[[0, opcode].as_slice(), &bytes].concat());
+        }
+
+        #[test]
+        fn what_is_emitted_is_parsed(
+            name in "[a-zA-Z0-9/._-]{1,80}",
+            blksize in proptest::option::of(8u16..=65_464), tsize in any::<Option<u64>>(),
+            timeout in proptest::option::of(1u8..), windowsize in proptest::option::of(1u16..), block in any::<u16>(),
+        ) {
+            let options = Options { blksize, tsize, timeout, windowsize };
+            let rrq = emitted(|buf| emit_rrq(buf, name.as_bytes(), Mode::Netascii, &options));
+            let request = Request { write: false, filename: name.as_bytes(), mode: Mode::Netascii, options };
+            prop_assert_eq!(parse(&rrq), Ok(Packet::Request(request)));
+            let (oack, ack) = (emitted(|buf| emit_oack(buf, &options)), emitted(|buf| emit_ack(buf, block)));
+            prop_assert_eq!(parse(&oack), Ok(Packet::Oack(options)));
+            prop_assert_eq!(parse(&ack), Ok(Packet::Ack { block }));
+        }
+    }
+}
