@@ -308,8 +308,8 @@ mod tests {
         let frame = udp(b"hello");
         let expected = [
             2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, // Ethernet
-            0x45, 0, 0, 33, 0, 7, 0, 0, 64, 17, 0x66, 0xc1, 10, 0, 0, 1, 10, 0, 0, 2, // IPv4
-            0, 67, 0, 68, 0, 13, 0x28, 0x5e, b'h', b'e', b'l', b'l', b'o',
+            0x45, 0, 0, 33, 0, 7, 0, 0, 64, 17, 0x66, 0xc3, 10, 0, 0, 1, 10, 0, 0, 2, // IPv4
+            0, 67, 0, 68, 0, 13, 0xa7, 0x78, b'h', b'e', b'l', b'l', b'o',
         ];
         assert_eq!(frame[..47], expected);
         assert_eq!(frame.len(), FRAME_MIN);

@@ -19,7 +19,7 @@ use crate::base::slab::{Key, Slab};
 use crate::base::stats::Counter;
 use crate::base::time::Instant;
 use crate::config::{Config, Hardware};
-use crate::roll::client::{Client, Identity, Stage};
+use crate::roll::client::{Client, Stage};
 use crate::roll::guests::QUARANTINE;
 use crate::roll::kind::Kind;
 use crate::roll::plan::Number;

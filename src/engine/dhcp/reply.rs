@@ -105,7 +105,8 @@ impl Reply<'_> {
             ..*asked
         };
         let told = self.asked.message.max_message_size().unwrap_or(MESSAGE_MIN).max(MESSAGE_MIN);
-        let limit = (usize::from(told) - 28).min(limits::WRITE_MAX - HEADERS);
+        let relayed = self.asked.message.relay_agent_info().map_or(0, |info| info.len() + 2 * (info.len() / 255 + 1));
+        let limit = (usize::from(told) - 28).min((limits::WRITE_MAX - HEADERS).saturating_sub(relayed));
         let mut builder = Builder::new(buf, &header, limit)?;
         if let Some(file) = file.filter(|_| !http) {
             builder.file(file.as_bytes());

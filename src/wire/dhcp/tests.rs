@@ -134,7 +134,7 @@ proptest! {
     #[test]
     fn what_is_built_is_parsed(
         options in proptest::collection::btree_map(1u8..=254, proptest::collection::vec(any::<u8>(), 0..300), 0..12),
-        max in 300usize..1500, relay in proptest::option::of(proptest::collection::vec(any::<u8>(), 1..100)),
+        max in 300usize..1370, relay in proptest::option::of(proptest::collection::vec(any::<u8>(), 1..100)),
     ) {
         let checked = [50, 51, 52, 53, 54, 57, 82];
         let mut kept = Vec::new();
