@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
+pub use crate::base::facts::Hardware;
 use crate::base::machine::Link;
 use crate::roll::kind::Arch;
 use crate::roll::plan::{AddressPlan, AddressRange, Number, Subnet};
@@ -51,13 +52,6 @@ pub struct LinkConfig {
     pub mtu: u32,
     /// Bits per second: the config's `link-rate`, else what the device says, else None (virtual devices).
     pub rate: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hardware {
-    Ethernet,
-    /// IP over InfiniBand: 20-byte hardware addresses, identity by client-id (RFC 4390).
-    Infiniband,
 }
 
 /// A subnet that is served: a link's own, or one behind a relay agent.

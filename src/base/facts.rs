@@ -1,0 +1,37 @@
+//! What is known of the machine's interfaces: plain data, gathered by the shell, used by the config.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::addr::Mac;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hardware {
+    Ethernet,
+    /// IP over InfiniBand: 20-byte hardware addresses, identity by client-id (RFC 4390).
+    Infiniband,
+}
+
+/// One interface. Those that are neither Ethernet (or loopback, which behaves so) nor InfiniBand are not listed.
+#[derive(Clone, Debug)]
+pub struct LinkFacts {
+    pub name: String,
+    /// The kernel's interface index.
+    pub index: u32,
+    pub hardware: Hardware,
+    /// Zero on InfiniBand.
+    pub mac: Mac,
+    /// Bytes of an IP packet.
+    pub mtu: u32,
+    /// Bits per second, where the device knows.
+    pub rate: Option<u64>,
+    /// Addresses with their prefix lengths, in the kernel's order.
+    pub addresses: Vec<(Ipv4Addr, u8)>,
+    /// The first link-local IPv6 address.
+    pub link_local: Option<Ipv6Addr>,
+    /// The router of a route through this interface that covers everything.
+    pub gateway: Option<Ipv4Addr>,
+    pub default_route: bool,
+    pub loopback: bool,
+    /// Administratively up.
+    pub up: bool,
+}

@@ -1,0 +1,101 @@
+//! Becoming a daemon: one fork, a session of its own, a locked pid file, and a parent that leaves only when the child is ready.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg, OFlag};
+
+use super::{Error, sys};
+
+/// The child's end of the pipe on which its parent waits.
+pub struct Birth(Option<OwnedFd>);
+
+/// Forks. The parent never returns: it exits 0 once the child is ready, or prints the child's reason and exits 1.
+pub fn fork() -> Result<Birth, Error> {
+    let failed = |error: std::io::Error| Error::system("cannot become a daemon", error, "run in the foreground with -f");
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed(errno.into()))?;
+    if sys::fork().map_err(failed)? {
+        drop(read);
+        sys::become_session_leader().map_err(failed)?;
+        return Ok(Birth(Some(write)));
+    }
+    drop(write);
+    let mut said = String::new();
+    let heard = File::from(read).read_to_string(&mut said);
+    if heard.is_ok() && said == READY {
+        std::process::exit(0);
+    }
+    eprint!("musterd: {}", if said.is_empty() { "the daemon died before it was ready\n" } else { &said });
+    std::process::exit(1);
+}
+
+const READY: &str = "ready\n";
+
+impl Birth {
+    /// For the foreground, where nobody waits.
+    pub fn foreground() -> Birth {
+        Birth(None)
+    }
+
+    /// Lets the parent go, and lets go of the terminal.
+    pub fn ready(self) -> Result<(), Error> {
+        let Some(pipe) = self.0 else { return Ok(()) };
+        let failed = |error: std::io::Error| Error::system("cannot let go of the terminal", error, "");
+        let null = OpenOptions::new().read(true).write(true).open("/dev/null").map_err(failed)?;
+        for result in [nix::unistd::dup2_stdin(&null), nix::unistd::dup2_stdout(&null), nix::unistd::dup2_stderr(&null)] {
+            result.map_err(|errno| failed(errno.into()))?;
+        }
+        std::env::set_current_dir("/").map_err(failed)?;
+        File::from(pipe).write_all(READY.as_bytes()).map_err(failed)
+    }
+
+    /// Tells the parent why there will be no daemon.
+    pub fn stillborn(self, why: &str) {
+        match self.0 {
+            Some(pipe) => drop(File::from(pipe).write_all(format!("{why}\n").as_bytes())),
+            None => eprintln!("musterd: {why}"),
+        }
+    }
+}
+
+/// The pid file, locked for as long as this lives, removed at the end.
+pub struct PidFile {
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl PidFile {
+    /// Writes our pid. Refuses while another daemon holds the file.
+    pub fn create(folder: &Path) -> Result<PidFile, Error> {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| Error::system(format_args!("cannot make the folder {}", folder.display()), error, "choose another with --run-dir"))?;
+        let path = folder.join("musterd.pid");
+        let failed = |error| Error::system(format_args!("cannot write {}", path.display()), error, "choose another folder with --run-dir");
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o644).open(&path).map_err(failed)?;
+        let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, _)| {
+            let mut pid = String::new();
+            let _ = file.read_to_string(&mut pid);
+            Error::new(format!("already running as pid {} ({}): stop it first, or use another --run-dir", pid.trim(), path.display()))
+        })?;
+        let text = format!("{}\n", std::process::id());
+        lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(text.as_bytes())).map_err(failed)?;
+        Ok(PidFile { path, _lock: lock })
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Replaces a file in one step: readers see the old text or the new.
+pub fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text)?;
+    std::fs::rename(&new, path)
+}

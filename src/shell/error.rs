@@ -1,0 +1,26 @@
+//! Why the shell cannot go on: one sentence that says what happened, where, and what to do.
+
+use std::fmt;
+
+#[derive(Debug)]
+pub struct Error(String);
+
+impl Error {
+    pub fn new(sentence: impl Into<String>) -> Error {
+        Error(sentence.into())
+    }
+
+    /// `what` failed with a system error, and this is what to do.
+    pub fn system(what: impl fmt::Display, error: impl fmt::Display, remedy: &str) -> Error {
+        let sep = if remedy.is_empty() { "" } else { ": " };
+        Error(format!("{what}: {error}{sep}{remedy}"))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Error {}

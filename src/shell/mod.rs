@@ -1,0 +1,18 @@
+//! The only room that meets the kernel: sockets, files, clock, signals, logs. It drives any machine and names no engine.
+
+pub mod daemon;
+pub mod error;
+pub mod facts;
+pub mod files;
+pub mod neigh;
+pub mod packet;
+pub mod poll;
+pub mod queue;
+pub mod signals;
+mod sys;
+pub mod syslog;
+pub mod udp;
+
+pub use error::Error;
+pub use poll::Shell;
+pub use signals::Signal;

@@ -1,0 +1,47 @@
+//! Signals as a descriptor of the loop.
+
+use nix::sys::signal::{SigSet, Signal as Unix};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::Error;
+
+/// What the operator asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM, SIGINT: checkpoint and leave.
+    Leave,
+    /// SIGHUP: read the config again, open the log again.
+    Reload,
+    /// SIGUSR1: show and write the state.
+    State,
+}
+
+const WATCHED: [(Unix, Signal); 4] = [
+    (Unix::SIGTERM, Signal::Leave),
+    (Unix::SIGINT, Signal::Leave),
+    (Unix::SIGHUP, Signal::Reload),
+    (Unix::SIGUSR1, Signal::State),
+];
+
+pub struct Signals(pub SignalFd);
+
+impl Signals {
+    /// Blocks the signals' usual effect and opens the descriptor.
+    pub fn open() -> Result<Signals, Error> {
+        let mut set = SigSet::empty();
+        for (unix, _) in WATCHED {
+            set.add(unix);
+        }
+        let open = || {
+            set.thread_block()?;
+            SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        };
+        open().map(Signals).map_err(|error| Error::system("cannot watch signals", error, ""))
+    }
+
+    /// The next signal that has arrived.
+    pub fn next(&mut self) -> Option<Signal> {
+        let info = self.0.read_signal().ok()??;
+        WATCHED.iter().find(|(unix, _)| *unix as u32 == info.ssi_signo).map(|(_, signal)| *signal)
+    }
+}
