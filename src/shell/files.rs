@@ -83,13 +83,29 @@ pub struct Files {
 }
 
 impl Files {
+    /// Opens the folder that is served.
     pub fn open_root(root: &Path) -> Result<Files, Error> {
+        let places = (0..FILES).map(|_| Place::default()).collect();
+        Ok(Files { root: Files::root(root)?, places, nowait: true })
+    }
+
+    /// Serves another folder: paths are looked at again, files that are in use stay.
+    pub fn set_root(&mut self, root: &Path) -> Result<(), Error> {
+        self.root = Files::root(root)?;
+        self.nowait = true;
+        for entry in self.places.iter_mut().filter_map(|place| place.entry.as_mut()) {
+            entry.path_len = 0;
+        }
+        Ok(())
+    }
+
+    fn root(root: &Path) -> Result<OwnedFd, Error> {
         let what = || format!("cannot serve files from {}", root.display());
         let remedy = "set boot.root (or -r) to a folder that this user may read";
         let fd = std::fs::File::open(root).map_err(|error| Error::system(what(), error, remedy))?;
         let listed = std::fs::read_dir(root).and_then(|mut entries| entries.next().transpose());
         listed.map_err(|error| Error::system(what(), error, remedy))?;
-        Ok(Files { root: fd.into(), places: (0..FILES).map(|_| Place::default()).collect(), nowait: true })
+        Ok(fd.into())
     }
 
     /// Opens a path, as bytes that came from a client.

@@ -37,22 +37,27 @@ impl Neighbours {
         socket.bind_auto().map_err(failed)?;
         socket.connect(&SocketAddr::new(0, 0)).map_err(failed)?;
         let mut neighbours = Neighbours { socket, buf: vec![0; 64 * 1024], sequence: 0, failed: 0 };
-        let stale = neighbours.ours(indices).map_err(failed)?;
-        neighbours.socket.set_non_blocking(true).map_err(failed)?;
-        if !stale.is_empty() {
-            log::info!("dropping {} neighbour entries that an earlier musterd left behind", stale.len());
-        }
-        for (index, ip) in stale {
-            neighbours.set(index, ip, None);
+        let stale = neighbours.clear(indices);
+        if stale > 0 {
+            log::info!("dropped {stale} neighbour entries that an earlier musterd left behind");
         }
         Ok(neighbours)
+    }
+
+    /// Drops every entry of ours on these interfaces; gives how many there were. Waits for the kernel: only at start and at the end.
+    pub fn clear(&mut self, indices: &[u32]) -> usize {
+        let found = self.ours(indices).unwrap_or_default();
+        for &(index, ip) in &found {
+            self.set(index, ip, None);
+        }
+        found.len()
     }
 
     pub fn raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
 
-    /// The permanent entries that bear our mark. Waits for the kernel: only at start.
+    /// The entries that bear our mark.
     fn ours(&mut self, indices: &[u32]) -> std::io::Result<Vec<(u32, Ipv4Addr)>> {
         let mut message = NeighbourMessage::default();
         message.header.family = AddressFamily::Inet;

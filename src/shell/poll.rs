@@ -420,6 +420,19 @@ impl Shell {
         }
     }
 
+    /// Serves boot files from another folder from now on; running transfers keep theirs.
+    pub fn set_root(&mut self, root: &std::path::Path) -> Result<(), Error> {
+        self.files.as_mut().map_or(Ok(()), |files| files.set_root(root))
+    }
+
+    /// Drops what was set in the kernel: neighbour entries end with the daemon that keeps them right.
+    pub fn leave(&mut self) {
+        let indices: Vec<u32> = self.links.iter().map(|link| link.index).collect();
+        if let Some(neighbours) = self.neighbours.as_mut() {
+            neighbours.clear(&indices);
+        }
+    }
+
     /// How many boot files are open.
     pub fn open_files(&self) -> usize {
         self.files.as_ref().map_or(0, Files::open_files)
