@@ -163,7 +163,7 @@ fn dhclient_gets_an_address_confirms_it_after_a_reboot_and_releases_it() {
 fn dhcpcd_gets_renews_and_releases_an_address() {
     let (mut lab, server, _musterd) = server();
     let client = Client::attached(&mut lab, "dhcpcd");
-    client.dhcpcd("-4 -t 30 -w").must("dhcpcd's first lease");
+    client.dhcpcd("-t 30 -w").must("dhcpcd's first lease");
     let address = client.lease(1);
     assert_neighbour(&server, &address, &client.host);
     client.dhcpcd("-N").must("renew");
@@ -181,7 +181,7 @@ fn the_mac_is_the_identity_whatever_client_id_is_sent() {
     client.udhcpc("-x 0x3d:00010203040506070809").must("udhcpc with another client-id");
     client.dhclient("-1").must("dhclient");
     client.dhclient("-x").must("stop dhclient");
-    client.dhcpcd("-4 -t 30 -w").must("dhcpcd with a DUID");
+    client.dhcpcd("-t 30 -w").must("dhcpcd with a DUID");
     client.dhcpcd("-x").must("stop dhcpcd");
     let first = client.lease(1);
     assert_eq!(client.leased(), vec![first; 5]);

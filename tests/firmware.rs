@@ -69,7 +69,11 @@ fn the_rom_of_a_bios_machine_waits_for_nothing() {
     machine.expect(BOOT_SECONDS, "tftp://");
     let script = machine.power_on_at().elapsed();
     let waited = script - configuring;
-    println!("iPXE: {:.1} s from power-on to its first DHCP packet, {:.1} s from there to its script", configuring.as_secs_f32(), waited.as_secs_f32());
+    println!(
+        "iPXE: {:.1} s from power-on to its first DHCP packet, {:.1} s from there to its script",
+        configuring.as_secs_f32(),
+        waited.as_secs_f32()
+    );
     assert!(waited.as_secs() < 10, "iPXE took {waited:?} from its first DHCP packet to its script: it waited for somebody");
     let line = machine.expect(BOOT_SECONDS, SENTINEL);
     assert_eq!(given(&server), [address(&line)], "a guest keeps its address from the ROM to Linux");

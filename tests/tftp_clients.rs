@@ -123,7 +123,9 @@ fn every_client_fetches_files_of_every_size() {
         let name = format!("file-{size}");
         bench.serve(&name, &content);
         for client in ALL {
-            bench.assert_fetches(client, &name, &[], &content);
+            // curl takes the exact size of an empty file, 0, for a broken answer: it doesn't ask.
+            let options: &[&str] = if client == Client::Curl && size == 0 { &["--tftp-no-options"] } else { &[] };
+            bench.assert_fetches(client, &name, options, &content);
         }
     }
     let now = bench.musterd.descriptors();
@@ -141,7 +143,8 @@ fn the_options_of_each_client_are_honoured() {
         let option = format!("blksize {blksize}");
         bench.assert_fetches(Client::Atftp, "file", &["--option", &option], &content);
         bench.assert_fetches(Client::Curl, "file", &["--tftp-blksize", blksize], &content);
-        bench.assert_fetches(Client::Busybox, "file", &["-b", blksize], &content);
+        let busybox = if blksize == "8" { "100" } else { blksize }; // its request has to fit
+        bench.assert_fetches(Client::Busybox, "file", &["-b", busybox], &content);
     }
     bench.serve("file", &content);
     for windowsize in ["1", "2", "4", "16", "64"] {
