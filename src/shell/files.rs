@@ -112,7 +112,9 @@ impl Files {
     pub fn open(&mut self, now: Instant, path: &[u8]) -> Result<OpenFile, Refusal> {
         let fresh = |entry: &Entry| !entry.stale && now.since(entry.looked) < LOOK && entry.path.get(..entry.path_len) == Some(path);
         if let Some(at) = self.position(fresh) {
-            return self.share(now, at);
+            if self.unchanged(at) {
+                return self.share(now, at);
+            }
         }
         let (fd, stat) = self.look(path)?;
         let stamp = Stamp::of(&stat);
@@ -132,6 +134,13 @@ impl Files {
             Some(Entry { fd, stamp, users: 0, stale: false, path: [0; FILE_NAME_MAX], path_len: 0, looked: now, used: now, asked: 0 });
         self.remember(at, path, now);
         self.share(now, at)
+    }
+
+    /// Whether the file at a place still has the content that it was opened with; it is stale from now on if not.
+    fn unchanged(&mut self, at: usize) -> bool {
+        let Some(entry) = self.places[at].entry.as_mut() else { return false };
+        entry.stale |= !fstat(&entry.fd).is_ok_and(|stat| Stamp::of(&stat) == entry.stamp);
+        !entry.stale
     }
 
     fn position(&self, matches: impl Fn(&Entry) -> bool) -> Option<usize> {

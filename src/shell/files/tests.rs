@@ -152,6 +152,18 @@ fn a_change_in_place_is_never_a_mixture() {
 }
 
 #[test]
+fn a_request_after_a_change_in_place_gets_the_new_content() {
+    let folder = Folder::new();
+    folder.write("a", b"old content");
+    std::thread::sleep(Duration::from_millis(20));
+    let mut files = folder.files();
+    let old = files.open(at(0), b"a").unwrap();
+    folder.write("a", b"new");
+    let new = files.open(at(1), b"a").unwrap();
+    assert!(new != old && read(&mut files, new.file, 3, 0) == Ok(b"new".to_vec()));
+}
+
+#[test]
 fn a_full_table_reuses_what_nobody_reads() {
     let folder = Folder::new();
     for n in 0..=FILES {
