@@ -207,10 +207,11 @@ impl Roll {
         client.began = now;
     }
 
-    /// Adds to the story without leaving the stage.
+    /// Adds to the story without leaving the stage. What a machine does once it is up is no part of its boot.
     pub fn note(&mut self, key: Key<Client>, note: fmt::Arguments<'_>) {
-        if let Some(client) = self.clients.get_mut(key) {
-            log::debug!("{} {}", client.title(), note);
+        let Some(client) = self.clients.get_mut(key) else { return };
+        log::debug!("{} {}", client.title(), note);
+        if client.stage != Stage::Up {
             client.story.add(note);
         }
     }

@@ -296,7 +296,6 @@ impl Dhcp {
     fn leased(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>, address: Ipv4Addr, until: Instant, renewal: bool) {
         let on_link = ctx.config.networks.get(asked.network).is_some_and(|network| network.link.is_some());
         let Some(client) = ctx.roll.get_mut(key) else { return };
-        let running = client.transfers > 0;
         client.leased = true;
         client.network = asked.network as u16;
         if on_link && client.mac != Mac::ZERO && !client.neighbour {
@@ -306,7 +305,7 @@ impl Dhcp {
         let told = boot::file(ctx.config, client);
         let (kind, again) = (client.kind, client.leased && matches!(client.stage, Stage::Leased | Stage::Up));
         ctx.roll.keep_until(key, until);
-        if renewal || again || running {
+        if renewal || again {
             return;
         }
         if kind == Kind::Other {
@@ -525,10 +524,11 @@ fn begin_chapter(ctx: &mut Ctx<'_>, key: Key<Client>, kind: Kind) {
     if let Some(client) = ctx.roll.get_mut(key).filter(|client| client.story.is_empty()) {
         client.began = ctx.now;
     }
+    let stage = Stage::Stranger;
     match arch.filter(|_| kind != Kind::Other) {
-        Some(arch) if kind == Kind::Ipxe => ctx.roll.note(key, format_args!("discover (ipxe {arch})")),
-        Some(arch) => ctx.roll.note(key, format_args!("discover ({arch})")),
-        None => ctx.roll.note(key, format_args!("discover (os)")),
+        Some(arch) if kind == Kind::Ipxe => ctx.roll.enter(ctx.now, key, stage, format_args!("discover (ipxe {arch})")),
+        Some(arch) => ctx.roll.enter(ctx.now, key, stage, format_args!("discover ({arch})")),
+        None => ctx.roll.enter(ctx.now, key, stage, format_args!("discover (os)")),
     }
 }
 

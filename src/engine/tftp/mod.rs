@@ -182,7 +182,9 @@ impl Tftp {
             if let Some(client) = ctx.roll.get_mut(key) {
                 client.transfers += 1;
             }
-            ctx.roll.enter(ctx.now, key, Stage::Loading, format_args!(""));
+            if ctx.roll.get(key).is_some_and(|client| client.stage != Stage::Up) {
+                ctx.roll.enter(ctx.now, key, Stage::Loading, format_args!(""));
+            }
         }
         Some(key)
     }
