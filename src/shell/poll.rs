@@ -169,7 +169,7 @@ impl Shell {
         for event in &self.events {
             match event.token() {
                 TIMER => drop(self.timer.wait()),
-                SIGNALS => signal = self.signals.next(),
+                SIGNALS => signal = self.signals.take(),
                 Token(at) => self.ready.iter_mut().skip(at).take(1).for_each(|ready| *ready = true),
             }
         }
@@ -191,7 +191,7 @@ impl Shell {
         self.drain(machine, now);
         // A signal that came with another one is still in its descriptor, and its edge has passed.
         if signal.is_none() {
-            signal = self.signals.next();
+            signal = self.signals.take();
         }
         Ok(signal)
     }
