@@ -35,6 +35,13 @@ fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
             let status = Command::new("ip").args(line.split(' ')).status().expect("ip, which scripts/setup installs");
             assert!(status.success(), "ip {line}");
         }
+        // Nothing leaves through a device before the kernel has noticed its carrier.
+        let up = || {
+            let shown = Command::new("ip").args(["-oneline", "link", "show", "up", "type", "veth"]).output().expect("ip");
+            String::from_utf8_lossy(&shown.stdout).matches("state UP").count() == 2
+        };
+        let waited = (0..500).take_while(|_| !up()).map(|_| std::thread::sleep(Duration::from_millis(10))).count();
+        assert!(waited < 500, "both ends are up");
         test();
     });
     if let Err(panic) = thread.join() {
