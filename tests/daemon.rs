@@ -122,6 +122,32 @@ fn it_becomes_one_daemon_that_answers_and_leaves() {
 }
 
 #[test]
+fn the_daemon_logs_to_syslog() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let dev = lab.dir().join("dev");
+    std::fs::create_dir(&dev).expect("a folder");
+    let syslog = std::os::unix::net::UnixDatagram::bind(dev.join("log")).expect("a log socket");
+    syslog.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
+    let run = lab.dir().join("run");
+    let (dev, run_dir, root) = (path(&dev), path(&run), path(lab.dir()));
+    let script = format!(
+        "if [ -d /etc/muster ]; then mount -t tmpfs none /etc/muster; fi
+        cp -a /dev/null /dev/urandom {dev}; mount --bind {dev} /dev; exec {MUSTERD} -i eth0 -r {root} --run-dir {run_dir}"
+    );
+    server.script(20, &script).must("musterd with a log daemon of our own");
+    let mut heard = Vec::new();
+    let mut buf = [0; 2048];
+    while !heard.iter().any(|line: &String| line.contains("muster ready")) {
+        let len = syslog.recv(&mut buf).unwrap_or_else(|error| panic!("{error}, after {heard:#?}"));
+        heard.push(String::from_utf8_lossy(&buf[..len]).into_owned());
+    }
+    let pid: i32 = text(&run.join("musterd.pid")).trim().parse().expect("a pid");
+    assert!(heard.iter().all(|line| line.starts_with("<30>musterd[") && line.contains(&format!("[{pid}]: "))), "{heard:#?}");
+    dismiss(pid);
+}
+
+#[test]
 fn state_is_shown_and_written_on_demand() {
     let mut lab = Lab::new();
     let server = lab.server(SERVER);

@@ -61,6 +61,8 @@ pub struct Dhcp {
     empty: Muffle,
     conflict: Muffle,
     no_script: Muffle,
+    nak: Muffle,
+    declined: Muffle,
 }
 
 impl Dhcp {
@@ -74,6 +76,8 @@ impl Dhcp {
             empty: muffle,
             conflict: muffle,
             no_script: muffle,
+            nak: muffle,
+            declined: muffle,
         }
     }
 
@@ -258,7 +262,9 @@ impl Dhcp {
             Verdict::Adopt => self.adopt(ctx, asked, state, address),
             Verdict::Nak => {
                 ctx.stats.count(Counter::Nak);
-                log::info!("{} asked for {address}, which is not its address here: told to ask anew", asked.identity);
+                if let Some(muffled) = self.nak.admits(ctx.now) {
+                    log::info!("{} asked for {address}, not its address here: told to ask anew ({muffled} more were)", asked.identity);
+                }
                 send(ctx, asked, None, Some(MessageType::Nak), None, None);
             }
             Verdict::Withdraw => {
@@ -338,7 +344,10 @@ impl Dhcp {
         let Some(client) = ctx.roll.get_mut(key) else { return };
         let Some(address) = client.address.filter(|address| asked.message.requested_ip() == Some(*address)) else { return };
         client.declined_until = ctx.now + QUARANTINE;
-        log::warn!("{} declined {address}: another machine uses it; it is not given for {} s", client.title(), QUARANTINE.as_secs());
+        if let Some(muffled) = self.declined.admits(ctx.now) {
+            let (who, pause) = (client.title(), QUARANTINE.as_secs());
+            log::warn!("{who} declined {address}: another machine uses it; it is not given for {pause} s ({muffled} more declined)");
+        }
         ctx.roll.note(key, format_args!("decline {address}"));
         drop_neighbour(ctx, key);
         ctx.roll.unbind(key, true);

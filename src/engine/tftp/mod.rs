@@ -17,6 +17,7 @@ use std::net::SocketAddrV4;
 use crate::base::index::Index;
 use crate::base::limits;
 use crate::base::machine::{Datagram, Link, OpenFile, Refusal};
+use crate::base::muffle::Muffle;
 use crate::base::outbox::Blocks;
 use crate::base::rng::mix;
 use crate::base::slab::{Key, Slab};
@@ -47,6 +48,7 @@ pub struct Tftp {
     /// Turns through the port pool for clients without a record.
     turn: u8,
     script: Box<[u8]>,
+    told_changed: Muffle,
 }
 
 impl Tftp {
@@ -59,6 +61,7 @@ impl Tftp {
             wheel: Wheel::new(capacity, now),
             turn: 0,
             script: vec![0; limits::SCRIPT_MAX].into(),
+            told_changed: Muffle::default(),
         }
     }
 
@@ -371,7 +374,10 @@ impl Tftp {
         let Some(transfer) = self.transfers.get(key) else { return };
         ctx.stats.count(Counter::TftpChanged);
         let name = Printable(transfer.name());
-        log::warn!("tftp {name} was changed in place while {} loaded it: the transfer is ended; replace files by rename", transfer.peer);
+        if let Some(muffled) = self.told_changed.admits(ctx.now) {
+            let peer = transfer.peer;
+            log::warn!("tftp {name} was changed in place while {peer} loaded it: ended, and {muffled} more; replace files by rename");
+        }
         if let Some(client) = transfer.client {
             ctx.roll.note(client, format_args!("tftp {name}: changed in place"));
         }
