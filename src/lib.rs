@@ -3,4 +3,5 @@ pub mod base;
 pub mod config;
 pub mod engine;
 pub mod roll;
+pub mod sim;
 pub mod wire;
