@@ -4,5 +4,14 @@
 //! [`Machine`](crate::base::machine::Machine) and hands what passes to [`checks`], which know nothing of the code they judge.
 //! For tests and measurements: allocates, and panics where a machine breaks its word.
 
+pub mod checks;
+pub mod config;
 pub mod disk;
 pub mod net;
+mod tftp_checks;
+pub mod world;
+
+pub use config::config;
+
+#[cfg(test)]
+mod tests;
