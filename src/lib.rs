@@ -3,5 +3,6 @@ pub mod base;
 pub mod config;
 pub mod engine;
 pub mod roll;
+pub mod shell;
 pub mod sim;
 pub mod wire;

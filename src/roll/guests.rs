@@ -2,7 +2,8 @@
 //!
 //! An address is *fresh* (never looked at), being *probed* by ARP, *vetted* (nobody answered), *held* by a client, or in
 //! *quarantine* (somebody else was found on it, or a client declined it). The pool vets fresh addresses ahead of need, one
-//! a millisecond, so that a storm of strangers waits for no probe; a stranger that comes before that waits for its own.
+//! a millisecond, so that a storm of strangers waits for no probe; a stranger that comes before that waits for its own. A vetted
+//! address is probed once more as it is offered, without waiting: whoever took it meanwhile answers before the client's REQUEST does.
 //! Vetted addresses are given out oldest first, except that a machine gets the one that its identity points at when that
 //! is vetted: the same address again after a restart. Every operation is O(1); the lists run through one array.
 
@@ -57,9 +58,9 @@ const EMPTY: List = List { head: NONE, tail: NONE, len: 0 };
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
     pub address: Ipv4Addr,
-    /// Not to be offered before; in the past for vetted addresses.
+    /// Not to be offered before; now for vetted addresses.
     pub ready: Instant,
-    /// An ARP probe has to be sent for it now.
+    /// An ARP probe is to be sent for it now.
     pub probe: bool,
 }
 
@@ -72,18 +73,21 @@ pub struct GuestPool {
     quarantine: List,
     held: usize,
     next_sweep: Instant,
+    /// ARP reaches this network.
+    probes: bool,
 }
 
 impl GuestPool {
-    /// A pool over `range`, leaving out `excluded`. Without `probing` (a network behind a relay, which ARP does not reach)
+    /// A pool over `range`, leaving out `excluded`. Without `probes` (a network behind a relay, which ARP does not reach)
     /// every address counts as vetted.
-    pub fn new(range: AddressRange, excluded: impl Fn(Ipv4Addr) -> bool, probing: bool, now: Instant) -> GuestPool {
+    pub fn new(range: AddressRange, excluded: impl Fn(Ipv4Addr) -> bool, probes: bool, now: Instant) -> GuestPool {
         let slot = Slot { state: State::Excluded, at: now, next: NONE, prev: NONE };
         let slots = vec![slot; range.count() as usize].into();
-        let mut pool = GuestPool { range, slots, fresh: EMPTY, probing: EMPTY, vetted: EMPTY, quarantine: EMPTY, held: 0, next_sweep: now };
+        let mut pool =
+            GuestPool { range, slots, fresh: EMPTY, probing: EMPTY, vetted: EMPTY, quarantine: EMPTY, held: 0, next_sweep: now, probes };
         for at in 0..pool.slots.len() {
             if !range.nth(at).is_none_or(&excluded) {
-                pool.push(at as u32, if probing { State::Fresh } else { State::Vetted });
+                pool.push(at as u32, pool.unvetted());
             }
         }
         pool
@@ -105,6 +109,11 @@ impl GuestPool {
 
     pub fn quarantined(&self) -> usize {
         self.quarantine.len as usize
+    }
+
+    /// The state of a free address of which nothing is known.
+    fn unvetted(&self) -> State {
+        if self.probes { State::Fresh } else { State::Vetted }
     }
 
     fn list(&mut self, state: State) -> Option<&mut List> {
@@ -189,7 +198,7 @@ impl GuestPool {
         let (ready, probe) = match slot.state {
             State::Fresh => (now + PROBE_WAIT, true),
             State::Probing => (slot.at, false),
-            _ => (now, false),
+            _ => (now, self.probes),
         };
         self.shift(at, State::Held(owner));
         self.slots[at as usize].at = ready;
@@ -213,7 +222,7 @@ impl GuestPool {
     /// Gives a held address back. `vetted` is false when its holder may still be using it (BOOTP): it is probed again then.
     pub fn free_up(&mut self, address: Ipv4Addr, vetted: bool) {
         if let Some(at) = self.at(address).filter(|_| self.owner(address).is_some()) {
-            self.shift(at, if vetted { State::Vetted } else { State::Fresh });
+            self.shift(at, if vetted { State::Vetted } else { self.unvetted() });
         }
     }
 
@@ -234,7 +243,7 @@ impl GuestPool {
             self.shift(self.probing.head, State::Vetted);
         }
         while self.quarantine.head != NONE && self.slots[self.quarantine.head as usize].at <= now {
-            self.shift(self.quarantine.head, State::Fresh);
+            self.shift(self.quarantine.head, self.unvetted());
         }
     }
 
@@ -282,7 +291,7 @@ mod tests {
         assert_eq!(pool.sweep(now), None, "nothing is left to probe");
         let later = now + PROBE_WAIT;
         let second = pool.take(later, 0, owner(2)).unwrap();
-        assert_eq!(second, Taken { address: [10, 0, 0, 12].into(), ready: later, probe: false });
+        assert_eq!(second, Taken { address: [10, 0, 0, 12].into(), ready: later, probe: true });
         assert_eq!(pool.take(later, 0, owner(3)), None, "the head's address is never given");
         assert_eq!(pool.owner(first.address), Some(owner(1)));
     }
@@ -299,17 +308,17 @@ mod tests {
     #[test]
     fn quarantine_ends_with_a_new_probe() {
         let now = Instant::ZERO;
-        let mut pool = GuestPool::new(range(10), |_| false, false, now);
+        let mut pool = GuestPool::new(range(10), |_| false, true, now);
         let address = pool.take(now, 0, owner(1)).unwrap().address;
         assert!(pool.put_away(now, address) && !pool.put_away(now, address));
         assert_eq!((pool.take(now, 0, owner(1)), pool.deadline()), (None, Some(now + QUARANTINE)));
-        assert!(pool.take(now + QUARANTINE, 0, owner(1)).unwrap().probe);
+        assert_eq!(pool.take(now + QUARANTINE, 0, owner(1)).unwrap().ready, now + QUARANTINE + PROBE_WAIT);
     }
 
     #[test]
     fn claims_only_what_is_free() {
         let now = Instant::ZERO;
-        let mut pool = GuestPool::new(range(12), |_| false, false, now);
+        let mut pool = GuestPool::new(range(12), |_| false, true, now);
         let address = [10, 0, 0, 11].into();
         assert_eq!(pool.claim(now, address, owner(1)).map(|t| t.address), Some(address));
         assert_eq!(pool.claim(now, address, owner(2)), None);

@@ -16,12 +16,8 @@ pub enum Signal {
     State,
 }
 
-const WATCHED: [(Unix, Signal); 4] = [
-    (Unix::SIGTERM, Signal::Leave),
-    (Unix::SIGINT, Signal::Leave),
-    (Unix::SIGHUP, Signal::Reload),
-    (Unix::SIGUSR1, Signal::State),
-];
+const WATCHED: [(Unix, Signal); 4] =
+    [(Unix::SIGTERM, Signal::Leave), (Unix::SIGINT, Signal::Leave), (Unix::SIGHUP, Signal::Reload), (Unix::SIGUSR1, Signal::State)];
 
 pub struct Signals(pub SignalFd);
 

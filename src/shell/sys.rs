@@ -298,8 +298,9 @@ impl Sender {
         }
         // SAFETY: `count` headers point at names and vectors of this struct and at bytes of `arena`, all of which outlive the call; the
         // kernel only reads the bytes.
-        let sent =
-            unsafe { libc::sendmmsg(fd.as_raw_fd(), self.headers.as_mut_ptr(), count as u32, (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _) };
+        let sent = unsafe {
+            libc::sendmmsg(fd.as_raw_fd(), self.headers.as_mut_ptr(), count as u32, (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _)
+        };
         check(sent).map(|sent| sent as usize)
     }
 }

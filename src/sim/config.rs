@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::config::{Boot, Config, Hardware, KnownNode, LinkConfig, Network, Tftp};
+use crate::config::{Boot, Config, Hardware, KnownNode, LinkConfig, Network, Numbering, Tftp};
 use crate::roll::kind::Arch;
 use crate::roll::plan::{AddressPlan, AddressRange, Number, Subnet};
 
@@ -59,6 +59,7 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
     };
     Config {
         name: "cluster".into(),
+        numbering: Numbering::default(),
         plan: AddressPlan { node0: Ipv4Addr::new(10, 54, 1, 0), nodes: 16_384 },
         links: vec![link],
         networks: vec![network],
