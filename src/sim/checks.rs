@@ -216,3 +216,6 @@ fn chaddr(header: &dhcp::Header) -> Option<Mac> {
     let &[a, b, c, d, e, f, ..] = &header.chaddr;
     (header.hlen == 6).then_some(Mac([a, b, c, d, e, f]))
 }
+
+#[cfg(test)]
+mod tests;

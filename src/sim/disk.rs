@@ -30,6 +30,10 @@ pub struct Version {
 }
 
 impl Version {
+    pub const fn new(seed: u64, size: u64) -> Version {
+        Version { seed, size }
+    }
+
     /// Eight bytes at a time.
     fn word(self, number: u64) -> [u8; 8] {
         mix(self.seed ^ number).to_le_bytes()
@@ -105,7 +109,7 @@ impl Disk {
     pub fn put(&mut self, name: &str, size: u64) -> Version {
         let number = self.files.get(name.as_bytes()).map_or(0, |file| file.version + 1);
         let hash = name.bytes().fold(number, |hash, byte| mix(hash ^ u64::from(byte)));
-        let version = Version { seed: mix(hash), size };
+        let version = Version::new(mix(hash), size);
         self.files.insert(name.into(), Named { content: Ok(version), version: number });
         version
     }
