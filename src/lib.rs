@@ -2,5 +2,6 @@
 pub mod base;
 pub mod config;
 pub mod engine;
+pub mod fleet;
 pub mod roll;
 pub mod wire;
