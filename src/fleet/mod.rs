@@ -8,6 +8,7 @@
 pub mod cause;
 pub mod dhcp;
 pub mod firmware;
+pub mod tftp;
 
 /// A file name, as it goes into an RRQ.
 #[derive(Clone, Copy)]
