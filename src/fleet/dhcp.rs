@@ -194,8 +194,9 @@ impl Client {
         self.lease.as_ref()
     }
 
-    pub fn habits(&self) -> &'static Dhcp {
-        self.habits
+    /// When [`expire`](Client::expire) is due, if ever.
+    pub fn wake(&self) -> Option<Instant> {
+        self.wake
     }
 
     /// When the first DISCOVER of this round went out.
@@ -301,7 +302,8 @@ impl Client {
             (lease.file, lease.next_server) = (held.file, held.next_server);
         }
         (self.state, self.bound, self.lease) = (State::Bound, now, Some(lease));
-        self.wake = self.habits.renews.then(|| self.renewal().0).filter(|_| lease.seconds != u32::MAX);
+        // All ones never end (RFC 2131, 3.3).
+        self.wake = (self.habits.renews && lease.seconds != u32::MAX).then(|| self.renewal().0);
         Some(Step { wake: self.wake, end: Some(Ok(())), ..Step::default() })
     }
 

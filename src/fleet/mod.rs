@@ -8,7 +8,18 @@
 pub mod cause;
 pub mod dhcp;
 pub mod firmware;
+pub mod life;
+mod machine;
+mod names;
+mod node;
+pub mod summary;
 pub mod tftp;
+
+pub use firmware::Firmware;
+pub use life::{Life, Plan, Stages};
+pub use machine::{Fleet, Progress};
+pub use node::Status;
+pub use summary::Summary;
 
 /// A file name, as it goes into an RRQ.
 #[derive(Clone, Copy)]

@@ -165,8 +165,9 @@ impl Transfer {
         }
     }
 
-    pub fn habits(&self) -> &'static Tftp {
-        self.habits
+    /// A transfer that will be started from `port`.
+    pub fn prepared(habits: &'static Tftp, port: u16) -> Transfer {
+        Transfer { port, ..Transfer::new(habits) }
     }
 
     /// Our port; the next transfer of the machine takes a later one.
