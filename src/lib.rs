@@ -2,6 +2,7 @@
 pub mod base;
 pub mod config;
 pub mod engine;
+pub mod fleet;
 pub mod roll;
 pub mod shell;
 pub mod sim;
