@@ -34,6 +34,8 @@
 pub mod base;
 pub mod config;
 pub mod engine;
+pub mod fleet;
 pub mod roll;
 pub mod shell;
+pub mod sim;
 pub mod wire;

@@ -313,7 +313,7 @@ impl Tftp {
     /// Puts out the blocks `first..=last`, which lie in the window.
     fn send(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, first: u64, last: u64) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
-        transfer.wants = false;
+        (transfer.wants, transfer.probed) = (false, false);
         transfer.last_sent = ctx.now;
         let again = (transfer.highest + 1).saturating_sub(first).min(last + 1 - first);
         ctx.stats.add(Counter::TftpResent, again);
@@ -417,8 +417,11 @@ impl Tftp {
             State::Oack => self.oack(ctx, key),
             // The last block of a window makes the client say where it stands; a whole window would be mostly duplicates.
             _ => {
-                let last = transfer.sent;
+                let (last, probed) = (transfer.sent, transfer.sent > transfer.acked + 1);
                 self.send(ctx, key, last, last);
+                if let Some(transfer) = self.transfers.get_mut(key) {
+                    transfer.probed = probed;
+                }
             }
         }
     }

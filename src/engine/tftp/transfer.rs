@@ -65,6 +65,8 @@ pub struct Transfer {
     pub last_sent: Instant,
     /// Sendings nobody asked for since the last progress.
     pub resent: u8,
+    /// The last block of a window was sent again by itself, to make the client say where it stands: its answer is no echo.
+    pub probed: bool,
     /// The next window is wanted and could not be sent: its bytes come from a cold disk.
     pub wants: bool,
     name: [u8; NAME_MAX],
@@ -118,6 +120,7 @@ impl Transfer {
             heard: now,
             last_sent: now,
             resent: 0,
+            probed: false,
             wants: false,
             name: [0; NAME_MAX],
             name_len: name.len().min(NAME_MAX) as u8,
@@ -175,7 +178,7 @@ impl Transfer {
         let ahead = u64::from(block.wrapping_sub(self.acked as u16));
         let acked = self.acked + ahead;
         let meaning = match ahead {
-            0 if early => Ack::Echo,
+            0 if early && !self.probed => Ack::Echo,
             0 => Ack::Retry,
             _ if acked > self.sent => Ack::Stale,
             _ if acked == self.blocks => Ack::Done,
@@ -217,6 +220,8 @@ mod tests {
             assert_eq!(transfer(acked, sent, blocks, 4).judge(block, early), (meaning, at), "{acked} {sent} {block}");
         }
         assert_eq!(transfer(4, 8, 99, 4).judge(3, false).0, Ack::Stale, "an old ACK");
+        let probed = Transfer { probed: true, ..transfer(4, 8, 99, 4) };
+        assert_eq!(probed.judge(4, true), (Ack::Retry, 4), "the answer to a probe comes at once");
     }
 
     #[test]
