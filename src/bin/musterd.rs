@@ -253,6 +253,9 @@ fn check_limits(config: &Config, links: &[LinkFacts]) -> Result<(), Error> {
     for link in &config.links {
         let rate = link.rate.map_or("a rate that it does not tell".into(), |rate| format!("{} Mbit/s", rate / 1_000_000));
         log::info!("{}: {rate}, MTU {}, {}", link.interface, link.mtu, link.mac);
+        if link.rate.is_some_and(|rate| rate < 1_000_000_000) {
+            log::warn!("{} is slower than 1 Gbit/s: large images will take their time", link.interface);
+        }
         if links.iter().any(|facts| facts.index == link.index && !facts.up) {
             log::warn!("{} is down: nothing is heard until it is up (ip link set {} up)", link.interface, link.interface);
         }
