@@ -8,6 +8,7 @@ use crate::roll::registry::Roll;
 
 pub mod boot;
 pub mod dhcp;
+pub mod pace;
 pub mod server;
 pub mod state;
 pub mod tftp;

@@ -1,0 +1,375 @@
+//! The rate of the way to the clients, measured (see the parent for why).
+//!
+//! Time goes in ticks of 10 ms. What was acknowledged in a tick is a sample of the delivery rate; the greatest of the last second counts,
+//! and while nobody had to wait the samples can only raise it, since they measure the demand and not the way. What is under way
+//! is kept by the tick in which it left, so that a lost packet stops counting after three ticks without anybody looking for it.
+//!
+//! Cost: O(1) a packet, no allocation.
+
+use std::time::Duration;
+
+use crate::base::time::Instant;
+
+const TICK: Duration = Duration::from_millis(10);
+/// Ticks over which the greatest delivery rate counts.
+const MEMORY: usize = 100;
+/// A packet that was not acknowledged after so many ticks is no longer under way.
+const UNDER_WAY: usize = 3;
+/// What may be under way before anything was measured: 32 full frames, an eighth of a small switch's queue.
+const FIRST_WINDOW: u64 = 32 * 1538;
+/// The rate never sinks below a tenth of Fast Ethernet.
+const RATE_MIN: u64 = 1_250_000;
+/// Parts per 1,000 of the bottleneck rate, tick by tick: a probe upwards, a pause to drain it, then a little less than the rate.
+const CYCLE: [u64; 8] = [1250, 750, 990, 990, 990, 990, 990, 990];
+/// While the rate is still being found.
+const STARTUP: u64 = 2000;
+
+/// Noted when a packet leaves, given back when it is acknowledged.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stamp {
+    at: Instant,
+    bytes: u64,
+}
+
+/// Parts per 1,000.
+type Mille = u64;
+
+#[derive(Clone, Debug)]
+pub struct Bottleneck {
+    /// Bytes per second that the link itself carries, if it says so.
+    limit: Option<u64>,
+    /// How much queue on the way is wanted at most.
+    queue: Duration,
+    tick: u64,
+    /// Bytes acknowledged in the present tick.
+    delivered: u64,
+    /// Somebody could have been served in this tick, and nobody wanted to be.
+    starved: bool,
+    rates: [u64; MEMORY],
+    /// The greatest of `rates`; None before the first full tick.
+    rate: Option<u64>,
+    /// The last rate that was a quarter above its forerunner, and for how many ticks none has been.
+    plateau: (u64, u32),
+    startup: bool,
+    /// What loss and delay leave of the rate.
+    share: Mille,
+    /// Smoothed: the least round trip of clients, and the rise above it, in nanoseconds.
+    base: u64,
+    rise: u64,
+    under_way: u64,
+    sent_in: [u64; UNDER_WAY + 1],
+    sent_now: u64,
+    lost: u64,
+    /// Bytes that may leave now; negative after a large turn.
+    tokens: i64,
+    filled: Instant,
+}
+
+impl Bottleneck {
+    /// `limit`: the link's own rate in bits per second. `queue`: the queue on the way that is aimed at.
+    pub fn new(limit: Option<u64>, queue: Duration, now: Instant) -> Bottleneck {
+        Bottleneck {
+            limit: limit.map(|bits| bits / 8 / 100 * 97),
+            queue,
+            tick: tick_of(now),
+            delivered: 0,
+            starved: true,
+            rates: [0; MEMORY],
+            rate: None,
+            plateau: (0, 0),
+            startup: true,
+            share: 1000,
+            base: 0,
+            rise: 0,
+            under_way: 0,
+            sent_in: [0; UNDER_WAY + 1],
+            sent_now: 0,
+            lost: 0,
+            tokens: FIRST_WINDOW as i64,
+            filled: now,
+        }
+    }
+
+    /// The measured bottleneck in bytes per second, if it is known by now.
+    pub fn measured(&self) -> Option<u64> {
+        self.rate
+    }
+
+    /// Bytes per second at which this link is fed now.
+    pub fn rate(&self) -> u64 {
+        let gain = if self.startup { STARTUP } else { CYCLE[self.tick as usize % CYCLE.len()] };
+        let rate = self.rate.map_or(u64::MAX / 4096, |rate| rate * gain / 1000 * self.share / 1000);
+        rate.max(RATE_MIN).min(self.limit.unwrap_or(u64::MAX / 4096))
+    }
+
+    /// Bytes per second that can be counted on: for the length of a lap.
+    pub fn steady_rate(&self) -> u64 {
+        let measured = self.rate.map_or(u64::MAX, |rate| rate * self.share / 1000);
+        measured.min(self.limit.unwrap_or(u64::MAX)).max(RATE_MIN)
+    }
+
+    /// The rise of round trips over the clients' own minima: the queue on the way.
+    pub fn queue(&self) -> Duration {
+        Duration::from_nanos(self.rise)
+    }
+
+    pub fn under_way(&self) -> u64 {
+        self.under_way
+    }
+
+    /// How much may be under way.
+    fn window(&self) -> u64 {
+        match self.rate {
+            None => FIRST_WINDOW,
+            Some(rate) => {
+                let hold = self.base + self.queue.as_nanos() as u64;
+                let gain = if self.startup { 2 } else { 1 };
+                (gain * (u128::from(rate) * u128::from(hold) / 1_000_000_000) as u64).max(FIRST_WINDOW / 2)
+            }
+        }
+    }
+
+    fn depth(&self) -> i64 {
+        // A timer fires every half millisecond at best: a millisecond's worth may leave at once.
+        (self.rate().min(u64::MAX / 4096) / 1000).clamp(8 * 1538, 96 * 1538) as i64
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let passed = now.since(self.filled).min(Duration::from_millis(100));
+        self.filled = now;
+        let gained = u128::from(self.rate()) * passed.as_nanos() / 1_000_000_000;
+        self.tokens = (self.tokens + gained as i64).min(self.depth());
+    }
+
+    /// Whether something may leave now.
+    pub fn open(&mut self, now: Instant) -> bool {
+        self.turn(now);
+        self.fill(now);
+        self.tokens > 0 && self.under_way < self.window()
+    }
+
+    /// When to look again, after [`open`](Bottleneck::open) said no. An acknowledgement may open it sooner.
+    pub fn opens_at(&self, now: Instant) -> Instant {
+        if self.tokens > 0 {
+            return now + Duration::from_millis(2);
+        }
+        let missing = self.tokens.unsigned_abs() + 1538;
+        let wait = u128::from(missing) * 1_000_000_000 / u128::from(self.rate().max(1));
+        now + Duration::from_nanos(wait as u64).clamp(Duration::from_micros(250), Duration::from_millis(10))
+    }
+
+    /// Bytes leave: of a packet that will be acknowledged (the stamp comes back), or of one that will not.
+    pub fn sent(&mut self, now: Instant, bytes: u64, answered: bool) -> Stamp {
+        self.turn(now);
+        self.fill(now);
+        self.tokens -= bytes as i64;
+        if answered {
+            self.under_way += bytes;
+            self.sent_in[self.tick as usize % self.sent_in.len()] += bytes;
+            self.sent_now += bytes;
+        }
+        Stamp { at: now, bytes }
+    }
+
+    /// A packet was acknowledged. `least` is its client's least round trip so far, updated here; None after a re-transmission,
+    /// when nobody knows which of the two it was (Karn).
+    pub fn acknowledged(&mut self, now: Instant, stamp: Stamp, least: Option<&mut Duration>) {
+        self.turn(now);
+        self.delivered += stamp.bytes;
+        self.settle(stamp);
+        let Some(least) = least else { return };
+        let trip = now.since(stamp.at);
+        if least.is_zero() || trip < *least {
+            *least = trip;
+        }
+        let smooth = |old: u64, new: Duration| old - old / 32 + new.as_nanos() as u64 / 32;
+        self.base = if self.base == 0 { least.as_nanos() as u64 } else { smooth(self.base, (*least).min(Duration::from_millis(20))) };
+        self.rise = smooth(self.rise, trip.saturating_sub(*least).min(Duration::from_millis(50)));
+    }
+
+    /// A packet is given up: it was sent again, or its transfer ended.
+    pub fn given_up(&mut self, now: Instant, stamp: Stamp, lost: bool) {
+        self.turn(now);
+        self.settle(stamp);
+        if lost {
+            self.lost += stamp.bytes;
+        }
+    }
+
+    fn settle(&mut self, stamp: Stamp) {
+        let tick = tick_of(stamp.at);
+        if tick + UNDER_WAY as u64 >= self.tick {
+            let slot = &mut self.sent_in[tick as usize % (UNDER_WAY + 1)];
+            let bytes = stamp.bytes.min(*slot);
+            *slot -= bytes;
+            self.under_way -= bytes;
+        }
+    }
+
+    /// Nobody wants anything: what is delivered now measures the demand.
+    pub fn idle(&mut self) {
+        self.starved = true;
+    }
+
+    /// Ends the ticks that have passed.
+    fn turn(&mut self, now: Instant) {
+        let tick = tick_of(now);
+        if tick == self.tick {
+            return;
+        }
+        let passed = tick - self.tick;
+        if passed > MEMORY as u64 {
+            // A long silence: what was measured stays, nothing is under way.
+            self.sent_in = [0; UNDER_WAY + 1];
+            self.under_way = 0;
+            self.tick = tick;
+        }
+        while self.tick < tick {
+            self.end_tick();
+            self.tick += 1;
+            let slot = &mut self.sent_in[self.tick as usize % (UNDER_WAY + 1)];
+            self.under_way -= std::mem::take(slot);
+        }
+        self.starved = false;
+    }
+
+    fn end_tick(&mut self) {
+        let rate = std::mem::take(&mut self.delivered) * (1000 / TICK.as_millis() as u64);
+        let known = self.rate.unwrap_or(0);
+        if !self.starved || rate > known {
+            self.rates[self.tick as usize % MEMORY] = rate;
+            let greatest = self.rates.iter().copied().max().unwrap_or(0);
+            if greatest > 0 {
+                self.rate = Some(greatest);
+            }
+        } else {
+            // Demand, not the way: the tick keeps what was known, so that nothing is forgotten for want of clients.
+            self.rates[self.tick as usize % MEMORY] = known;
+        }
+        self.find_plateau();
+        self.react();
+    }
+
+    /// The way up ends when three ticks under pressure have not brought a quarter more.
+    fn find_plateau(&mut self) {
+        let Some(rate) = self.rate.filter(|_| self.startup && !self.starved) else { return };
+        let (best, since) = self.plateau;
+        if rate * 4 >= best * 5 {
+            self.plateau = (rate, 0);
+        } else if since + 1 >= 3 || self.rise > 2 * self.queue.as_nanos() as u64 {
+            self.startup = false;
+        } else {
+            self.plateau.1 = since + 1;
+        }
+    }
+
+    /// Delay first, loss second: both lower the share by a tenth, and it comes back by a fiftieth.
+    fn react(&mut self) {
+        let slow = self.rise > self.queue.as_nanos() as u64 * 3 / 2;
+        let lossy = self.lost * 20 > self.sent_now && self.lost > 8 * 1538;
+        self.share = if slow || lossy { (self.share * 9 / 10).max(300) } else { (self.share + 20).min(1000) };
+        self.lost -= self.lost / 4;
+        self.sent_now -= self.sent_now / 4;
+    }
+}
+
+fn tick_of(now: Instant) -> u64 {
+    now.nanos() / TICK.as_nanos() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cmp::Reverse;
+    use std::collections::{BinaryHeap, VecDeque};
+
+    /// Lock-step clients behind a FIFO of `queue` packets that drains at `rate` bytes per second.
+    struct Way {
+        rate: u64,
+        queue: usize,
+        think: Duration,
+        clients: usize,
+    }
+
+    /// What came of a simulated while.
+    #[derive(Debug)]
+    struct Outcome {
+        dropped: u64,
+        used: f64,
+        deepest: usize,
+    }
+
+    fn run(way: &Way, limit: Option<u64>, millis: u64) -> Outcome {
+        const BYTES: u64 = 1538;
+        let mut it = Bottleneck::new(limit, Duration::from_millis(2), Instant::ZERO);
+        let mut least = vec![Duration::ZERO; way.clients];
+        let mut waiting: VecDeque<usize> = (0..way.clients).collect();
+        let mut acks: BinaryHeap<Reverse<(Instant, usize, u64)>> = BinaryHeap::new();
+        let mut stamps = vec![Stamp::default(); way.clients];
+        let mut fifo: VecDeque<Instant> = VecDeque::new();
+        let (mut free, mut delivered, mut dropped, mut deepest) = (Instant::ZERO, 0u64, 0u64, 0);
+        let mut late: VecDeque<(Instant, usize)> = VecDeque::new();
+        let end = Instant::from_millis(millis);
+        let mut now = Instant::ZERO;
+        while now < end {
+            while acks.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
+                let Reverse((at, client, _)) = acks.pop().unwrap();
+                it.acknowledged(at.max(now), stamps[client], Some(&mut least[client]));
+                waiting.push_back(client);
+                delivered += BYTES;
+            }
+            while late.front().is_some_and(|(at, _)| *at <= now) {
+                let (_, client) = late.pop_front().unwrap();
+                it.given_up(now, stamps[client], true);
+                waiting.push_front(client);
+            }
+            while !waiting.is_empty() && it.open(now) {
+                let client = waiting.pop_front().unwrap();
+                stamps[client] = it.sent(now, BYTES, true);
+                while fifo.front().is_some_and(|at| *at <= now) {
+                    fifo.pop_front();
+                }
+                deepest = deepest.max(fifo.len());
+                if fifo.len() >= way.queue {
+                    dropped += 1;
+                    late.push_back((now + Duration::from_millis(500), client));
+                    continue;
+                }
+                free = free.max(now) + Duration::from_nanos(BYTES * 1_000_000_000 / way.rate);
+                fifo.push_back(free);
+                acks.push(Reverse((free + way.think, client, 0)));
+            }
+            if waiting.is_empty() {
+                it.idle();
+            }
+            let soon = now + Duration::from_micros(250);
+            let next = acks.peek().map_or(soon, |Reverse((at, ..))| *at);
+            now = next.clamp(now + Duration::from_micros(20), soon);
+        }
+        Outcome { dropped, used: delivered as f64 / (way.rate as f64 * millis as f64 / 1000.0), deepest }
+    }
+
+    const GIGABIT: u64 = 125_000_000;
+
+    #[test]
+    fn finds_a_bottleneck_that_nobody_told_and_loses_nothing() {
+        for rate in [GIGABIT, GIGABIT / 10] {
+            for clients in [300, 1000, 4000] {
+                for think in [50, 2000] {
+                    let way = Way { rate, queue: 256, think: Duration::from_micros(think), clients };
+                    let outcome = run(&way, Some(10_000_000_000), 3000);
+                    assert_eq!(outcome.dropped, 0, "{rate} {clients} {think}: {outcome:?}");
+                    assert!(outcome.used > 0.93, "{rate} {clients} {think}: {outcome:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn few_clients_are_not_held_back() {
+        let way = Way { rate: GIGABIT, queue: 256, think: Duration::from_millis(1), clients: 10 };
+        let outcome = run(&way, None, 1000);
+        // Ten clients in lock-step: ten packets a millisecond and a bit.
+        assert!(outcome.used > 0.9 * 10.0 * 1538.0 * 1000.0 / 1.15 / GIGABIT as f64, "{outcome:?}");
+    }
+}

@@ -1,0 +1,47 @@
+//! Pacing: how fast a link is fed, and who is served next. Pure: it sees bytes and times, never a packet.
+//!
+//! The model: clients that each ask for the next window and die when nothing comes for a few seconds, behind a bottleneck whose rate
+//! nobody tells us and whose queue drops what exceeds it. The bottleneck is *measured*: each acknowledgement is a sample of the rate at
+//! which the way delivers (bytes acknowledged since its packet left, by the time since then), and of the round trip. The greatest
+//! delivery rate of the last second is the bottleneck's; what is sent is a little less than that, with a probe upwards for one short
+//! phase in eight ([`bottleneck`]). So the queue on the way stays all but empty, whether the limit is our own link, a slower one behind
+//! the switch, or the clients. Two guards hold besides: the bytes under way never exceed what the way holds plus the `queue delay`; and
+//! when round trips rise by more than that over each client's own minimum, the rate backs off until they fall.
+//!
+//! *Lap* is the one measure of pressure: the bytes that one turn for each waiting client costs, divided by the rate. It tells the
+//! regime, with hysteresis: `bandwidth` while nobody has to wait, `round robin` while the ring of waiting clients is served in order,
+//! `deferral` when a lap comes near half a second: then strangers and new transfers wait, within their patience.
+
+mod bottleneck;
+
+use std::fmt;
+
+pub use bottleneck::{Bottleneck, Stamp};
+
+/// Bytes of a frame beside its IP packet: preamble, start, addresses, type, check sequence, gap.
+const FRAME: u64 = 7 + 1 + 14 + 4 + 12;
+/// IPv4, UDP and TFTP headers.
+const HEADERS: u64 = 20 + 8 + 4;
+
+/// Bytes that a block of this payload takes on the wire.
+pub const fn wire_bytes(payload: u64) -> u64 {
+    let packet = payload + HEADERS;
+    FRAME + if packet < 46 { 46 } else { packet }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Regime {
+    Bandwidth,
+    RoundRobin,
+    Deferral,
+}
+
+impl fmt::Display for Regime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Regime::Bandwidth => "bandwidth",
+            Regime::RoundRobin => "round robin",
+            Regime::Deferral => "deferral",
+        })
+    }
+}
