@@ -10,6 +10,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::base::addr::Mac;
 use crate::base::slab::Key;
 use crate::base::time::Instant;
 
@@ -41,6 +42,8 @@ struct Slot {
     state: State,
     /// Probing: when it is vetted. Quarantine: when it ends. Held: when its probe is over.
     at: Instant,
+    /// Quarantine: whom ARP showed on it. If that machine asks for the address, it was given before a restart.
+    user: Option<Mac>,
     next: u32,
     prev: u32,
 }
@@ -81,7 +84,7 @@ impl GuestPool {
     /// A pool over `range`, leaving out `excluded`. Without `probes` (a network behind a relay, which ARP does not reach)
     /// every address counts as vetted.
     pub fn new(range: AddressRange, excluded: impl Fn(Ipv4Addr) -> bool, probes: bool, now: Instant) -> GuestPool {
-        let slot = Slot { state: State::Excluded, at: now, next: NONE, prev: NONE };
+        let slot = Slot { state: State::Excluded, at: now, user: None, next: NONE, prev: NONE };
         let slots = vec![slot; range.count() as usize].into();
         let mut pool =
             GuestPool { range, slots, fresh: EMPTY, probing: EMPTY, vetted: EMPTY, quarantine: EMPTY, held: 0, next_sweep: now, probes };
@@ -186,9 +189,9 @@ impl GuestPool {
     }
 
     /// Takes this very address for `owner`, when it is free.
-    pub fn claim(&mut self, now: Instant, address: Ipv4Addr, owner: Key<Client>) -> Option<Taken> {
+    pub fn claim(&mut self, now: Instant, address: Ipv4Addr, owner: Key<Client>, mac: Option<Mac>) -> Option<Taken> {
         self.settle(now);
-        let at = self.at(address).filter(|_| self.is_free(address))?;
+        let at = self.at(address).filter(|_| self.is_free(address, mac))?;
         self.hold(at, now, owner)
     }
 
@@ -205,10 +208,14 @@ impl GuestPool {
         Some(Taken { address, ready, probe })
     }
 
-    /// Whether a client could claim this address.
-    pub fn is_free(&self, address: Ipv4Addr) -> bool {
-        let state = self.at(address).map(|at| self.slots[at as usize].state);
-        matches!(state, Some(State::Fresh | State::Probing | State::Vetted))
+    /// Whether the client with this MAC could claim this address.
+    pub fn is_free(&self, address: Ipv4Addr, mac: Option<Mac>) -> bool {
+        let Some(slot) = self.at(address).map(|at| self.slots[at as usize]) else { return false };
+        match slot.state {
+            State::Fresh | State::Probing | State::Vetted => true,
+            State::Quarantine => mac.is_some() && slot.user == mac,
+            State::Held(_) | State::Excluded => false,
+        }
     }
 
     /// Who holds an address.
@@ -226,14 +233,16 @@ impl GuestPool {
         }
     }
 
-    /// Puts an address away because a machine that we did not give it to uses it. False when it already was, or is not ours.
-    pub fn put_away(&mut self, now: Instant, address: Ipv4Addr) -> bool {
+    /// Puts an address away because a machine that we did not give it to uses it; `user` is that machine, if it was seen. False when
+    /// it was away already, or is not ours.
+    pub fn put_away(&mut self, now: Instant, address: Ipv4Addr, user: Option<Mac>) -> bool {
         let Some(at) = self.at(address) else { return false };
         if matches!(self.slots[at as usize].state, State::Excluded | State::Quarantine) {
             return false;
         }
         self.shift(at, State::Quarantine);
-        self.slots[at as usize].at = now + QUARANTINE;
+        let slot = &mut self.slots[at as usize];
+        (slot.at, slot.user) = (now + QUARANTINE, user);
         true
     }
 
@@ -310,7 +319,7 @@ mod tests {
         let now = Instant::ZERO;
         let mut pool = GuestPool::new(range(10), |_| false, true, now);
         let address = pool.take(now, 0, owner(1)).unwrap().address;
-        assert!(pool.put_away(now, address) && !pool.put_away(now, address));
+        assert!(pool.put_away(now, address, None) && !pool.put_away(now, address, None));
         assert_eq!((pool.take(now, 0, owner(1)), pool.deadline()), (None, Some(now + QUARANTINE)));
         assert_eq!(pool.take(now + QUARANTINE, 0, owner(1)).unwrap().ready, now + QUARANTINE + PROBE_WAIT);
     }
@@ -320,11 +329,21 @@ mod tests {
         let now = Instant::ZERO;
         let mut pool = GuestPool::new(range(12), |_| false, true, now);
         let address = [10, 0, 0, 11].into();
-        assert_eq!(pool.claim(now, address, owner(1)).map(|t| t.address), Some(address));
-        assert_eq!(pool.claim(now, address, owner(2)), None);
+        assert_eq!(pool.claim(now, address, owner(1), None).map(|t| t.address), Some(address));
+        assert_eq!(pool.claim(now, address, owner(2), None), None);
         pool.free_up(address, false);
-        assert!(pool.claim(now, address, owner(2)).unwrap().probe);
-        assert_eq!(pool.claim(now, [10, 0, 1, 1].into(), owner(2)), None);
+        assert!(pool.claim(now, address, owner(2), None).unwrap().probe);
+        assert_eq!(pool.claim(now, [10, 0, 1, 1].into(), owner(2), None), None);
+    }
+
+    #[test]
+    fn who_was_seen_on_an_address_may_have_it_back() {
+        let (now, user, other) = (Instant::ZERO, Some(Mac([2, 0, 0, 0, 0, 1])), Some(Mac([2, 0, 0, 0, 0, 2])));
+        let mut pool = GuestPool::new(range(12), |_| false, true, now);
+        let address = [10, 0, 0, 11].into();
+        assert!(pool.put_away(now, address, user));
+        assert!(!pool.is_free(address, other) && !pool.is_free(address, None) && pool.claim(now, address, owner(2), other).is_none());
+        assert_eq!(pool.claim(now, address, owner(1), user).map(|taken| taken.ready), Some(now));
     }
 
     #[test]
@@ -339,7 +358,7 @@ mod tests {
                 0 | 1 => held.extend(pool.take(now, rng.u64(), owner(n)).map(|t| t.address)),
                 2 if !held.is_empty() => pool.free_up(held.swap_remove(rng.below(held.len() as u64) as usize), rng.chance(500_000)),
                 3 if rng.chance(100_000) && !held.is_empty() => {
-                    assert!(pool.put_away(now, held.swap_remove(rng.below(held.len() as u64) as usize)));
+                    assert!(pool.put_away(now, held.swap_remove(rng.below(held.len() as u64) as usize), None));
                 }
                 _ => drop(pool.sweep(now)),
             }

@@ -237,7 +237,7 @@ impl Roll {
             let Some(key) = self.clients.key_at(slot) else { continue };
             let Some(address) = self.clients.get(key).and_then(|client| client.address) else { continue };
             for pool in self.pools.iter_mut().flatten().filter(|pool| pool.owner(address).is_none()) {
-                pool.claim(now, address, key);
+                pool.claim(now, address, key, None);
             }
         }
     }

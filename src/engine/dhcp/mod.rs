@@ -19,7 +19,7 @@ use crate::base::slab::{Key, Slab};
 use crate::base::stats::Counter;
 use crate::base::time::Instant;
 use crate::config::{Config, Hardware};
-use crate::roll::client::{Client, Stage};
+use crate::roll::client::{Client, Identity, Stage};
 use crate::roll::guests::QUARANTINE;
 use crate::roll::kind::Kind;
 use crate::roll::plan::Number;
@@ -129,7 +129,8 @@ impl Dhcp {
             }
             Some(MessageType::Inform) => {
                 ctx.stats.count(Counter::Inform);
-                send(ctx, &asked, None, Some(MessageType::Ack), None, None);
+                let key = ctx.roll.find(&identity);
+                send(ctx, &asked, key, Some(MessageType::Ack), None, None);
             }
             None => {
                 ctx.stats.count(Counter::Bootp);
@@ -190,7 +191,7 @@ impl Dhcp {
         let wish = asked.message.requested_ip();
         let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);
         let taken = pool.and_then(|pool| {
-            let wished = wish.and_then(|address| pool.claim(ctx.now, address, key));
+            let wished = wish.and_then(|address| pool.claim(ctx.now, address, key, user_of(asked)));
             wished.or_else(|| pool.take(ctx.now, crate::base::rng::mix(asked.identity.key()), key))
         });
         let Some(taken) = taken else {
@@ -254,7 +255,7 @@ impl Dhcp {
             head: ctx.config.links.get(usize::from(asked.link)).map_or(Ipv4Addr::UNSPECIFIED, |link| link.head),
             bound,
             right_network: network.subnet.is_host(address),
-            free_guest: pool.is_some_and(|pool| pool.is_free(address)),
+            free_guest: pool.is_some_and(|pool| pool.is_free(address, user_of(asked))),
             authoritative: ctx.config.authoritative,
         };
         match decide::request(state, address, view) {
@@ -279,7 +280,7 @@ impl Dhcp {
     fn adopt(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, state: State, address: Ipv4Addr) {
         let Some(key) = self.admit(ctx, asked) else { return };
         let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);
-        if pool.and_then(|pool| pool.claim(ctx.now, address, key)).is_some() {
+        if pool.and_then(|pool| pool.claim(ctx.now, address, key, user_of(asked))).is_some() {
             move_to(ctx, key, address);
             self.grant(ctx, asked, state, address);
         }
@@ -304,8 +305,8 @@ impl Dhcp {
         let Some(client) = ctx.roll.get_mut(key) else { return };
         client.leased = true;
         client.network = asked.network as u16;
-        if on_link && client.mac != Mac::ZERO && !client.neighbour {
-            client.neighbour = true;
+        if on_link && client.mac != Mac::ZERO && client.neighbour != Some(client.link) {
+            client.neighbour = Some(client.link);
             ctx.out.neighbour(client.link, address, Some(client.mac));
         }
         let told = boot::file(ctx.config, client);
@@ -352,7 +353,7 @@ impl Dhcp {
         drop_neighbour(ctx, key);
         ctx.roll.unbind(key, true);
         for pool in ctx.roll.pools.iter_mut().flatten() {
-            pool.put_away(ctx.now, address);
+            pool.put_away(ctx.now, address, None);
         }
         ctx.roll.keep_until(key, ctx.now + QUARANTINE);
         ctx.roll.enter(ctx.now, key, Stage::Stranger, format_args!(""));
@@ -388,7 +389,7 @@ impl Dhcp {
         }
         let network = ctx.config.networks.iter().position(|network| network.link == Some(link) && network.subnet.contains(sender));
         let pool = network.and_then(|network| ctx.roll.pools.get_mut(network)).and_then(Option::as_mut);
-        if !pool.is_some_and(|pool| pool.put_away(ctx.now, sender)) {
+        if !pool.is_some_and(|pool| pool.put_away(ctx.now, sender, Some(mac))) {
             return;
         }
         ctx.stats.count(Counter::ArpConflict);
@@ -477,6 +478,14 @@ impl Dhcp {
     }
 }
 
+/// Whom ARP shows on the addresses that this client uses.
+fn user_of(asked: &Asked<'_>) -> Option<Mac> {
+    match asked.identity {
+        Identity::Mac(mac) => Some(mac),
+        Identity::ClientId(_) => None,
+    }
+}
+
 /// The network that a message speaks of: its relay's, its sender's own after a routed renewal, its link's.
 fn network_of(config: &Config, link: Link, message: &Message<'_>) -> Option<usize> {
     let header = &message.header;
@@ -514,8 +523,8 @@ fn move_to(ctx: &mut Ctx<'_>, key: Key<Client>, address: Ipv4Addr) -> bool {
 
 fn drop_neighbour(ctx: &mut Ctx<'_>, key: Key<Client>) {
     let Some(client) = ctx.roll.get_mut(key) else { return };
-    if let (true, Some(address)) = (std::mem::take(&mut client.neighbour), client.address) {
-        ctx.out.neighbour(client.link, address, None);
+    if let (Some(link), Some(address)) = (client.neighbour.take(), client.address) {
+        ctx.out.neighbour(link, address, None);
     }
 }
 

@@ -287,6 +287,7 @@ impl Tftp {
     fn progress(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, acked: u64) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         transfer.acked = acked;
+        transfer.sent = transfer.sent.max(acked);
         transfer.resent = 0;
         if let Some(netascii) = transfer.netascii.as_mut().filter(|_| acked > 0) {
             netascii.place = netascii.next;
