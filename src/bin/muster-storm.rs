@@ -56,7 +56,7 @@ fn flags() -> getopts::Options {
         .optmulti("f", "file", "load this file (may be repeated); else what the server offers", "NAME")
         .optopt("", "stages", "of rom (the firmware's own), ipxe, os, in this order (rom)", "LIST")
         .optopt("", "spread", "power comes back to each machine within this (0)", "SECONDS")
-        .optopt("", "wake", "first frames that each machine loses in each direction (0)", "K")
+        .optopt("", "wake", "first frames of each machine that are lost, waking its switch port (0)", "K")
         .optopt("", "deaf", "machines that do not answer ARP while they load (0)", "PERMILLE")
         .optopt("", "loss", "frames dropped here, in both directions (0)", "PPM")
         .optopt("", "seed", "the same seed gives the same choices (0)", "N")
