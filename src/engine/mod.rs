@@ -10,6 +10,8 @@ pub mod boot;
 pub mod dhcp;
 pub mod server;
 pub mod state;
+#[cfg(test)]
+mod testing;
 pub mod tftp;
 
 /// What an engine works with during one call.
