@@ -1,6 +1,41 @@
 //! muster: a boot server for compute clusters.
+//!
+//! This page is the map. There are two deterministic machines, which know no socket, file, clock or chance of their own: the
+//! [`engine::server::Server`] (what `musterd` runs) and the fleet of client machines that tests and load tests are made of. Two
+//! worlds can drive a machine: the [`shell`] (mio, sockets, files, signals) and the simulator (virtual time, a modelled network and
+//! disk). The contract between a machine and its world is [`base::machine::Machine`]: one input at a time goes in, outputs are left in
+//! an [`base::outbox::Outbox`].
+//!
+//! # The rooms, from the ground up
+//! A room imports only from itself and from those before it; `tests/tidy.rs` holds that rule, and the bans that go with it.
+//!
+//! | room | what it is |
+//! |---|---|
+//! | [`base`] | time, chance, fixed tables, timers, counters, the contract of a machine; knows no protocol |
+//! | [`wire`] | bytes <-> meaning: frames (by `etherparse`), DHCP, TFTP; no state |
+//! | [`roll`] | who is who: the plan of numbers and addresses, client records, the guest pools, the registry |
+//! | [`config`] | text, flags and facts -> one checked `Config` |
+//! | [`engine`] | the Server: DHCP, TFTP, what a machine is given to boot |
+//! | [`shell`] | the only room that meets the kernel |
+//! | `bin` | flags, composition, exit codes |
+//!
+//! # One packet, followed
+//! A DISCOVER passes the filter of `shell::packet`, becomes an `Input::Datagram`, is parsed by `wire::dhcp`, finds or makes its record in
+//! `roll::registry`, gets an address (`engine::dhcp`), and leaves as an `Output::Datagram` that the shell wraps into a frame. An ACK of
+//! TFTP finds its transfer by (client address, client port, server port), and asks for a window by an `Output::Blocks`: the shell
+//! reads the file into the very buffer that it sends from.
+//!
+//! # Laws that shape the code
+//! Everything is allocated and opened at start, from `base::limits`; the work for a packet is O(1). Every drop is counted by its reason
+//! (`base::stats`). One transition function writes a client's stage (`Roll::enter`). Every transfer is looked at every half second, and nothing ever
+//! backs off exponentially (`engine::tftp`). Decisions of a protocol are pure functions that look like its specification's table
+//! (`engine::dhcp`, module `decide`).
+
 pub mod base;
 pub mod config;
 pub mod engine;
+pub mod fleet;
 pub mod roll;
+pub mod shell;
+pub mod sim;
 pub mod wire;

@@ -34,7 +34,7 @@ impl Rng {
 
     /// A number in `0..bound` (0 when `bound` is 0), without a division (Lemire's multiplication).
     pub fn below(&mut self, bound: u64) -> u64 {
-        (u128::from(self.u64()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.u64()) * u128::from(bound)) >> 64) as u64
     }
 
     /// True with probability `parts_per_million` / 1,000,000.

@@ -2,9 +2,27 @@
 //!
 //! Every later room may rely on what is checked here: addresses do not overlap, numbers have a lot, links exist, limits hold.
 
+mod boot;
+mod check;
+mod derive;
+mod effective;
+mod error;
+mod options;
+mod raw;
+mod resolve;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use effective::{difference, effective, needs_restart};
+pub use error::{Error, Place};
+pub use resolve::{Flags, Resolved, Text, World, resolve};
 
 use crate::base::addr::Mac;
 pub use crate::base::facts::Hardware;
@@ -18,6 +36,8 @@ pub struct Config {
     /// The cluster's name, which is its DNS zone: `n23.cluster`.
     pub name: String,
     pub plan: AddressPlan,
+    /// How strangers come to a number.
+    pub numbering: Numbering,
     /// Boot interfaces; a [`Link`] is a place in this list. At least one.
     pub links: Vec<LinkConfig>,
     /// The links' own networks first, in the order of `links`, then those behind relays.
@@ -36,6 +56,29 @@ pub struct Config {
     pub router_adverts: bool,
     /// Where the pid file and state.json go.
     pub run_dir: PathBuf,
+}
+
+/// How strangers come to a number. So far only [[node]] sections give numbers, so that all three are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Numbering {
+    /// The next vacant lot.
+    #[default]
+    Automatic,
+    /// The next vacant lot, in the order in which an operator switches machines on.
+    Ordered,
+    /// Not at all.
+    Locked,
+}
+
+/// The name in the config.
+impl fmt::Display for Numbering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Numbering::Automatic => "automatic",
+            Numbering::Ordered => "ordered",
+            Numbering::Locked => "locked",
+        })
+    }
 }
 
 /// A boot interface.

@@ -23,6 +23,9 @@ pub struct State {
     pub stages: Vec<(&'static str, usize)>,
     pub networks: Vec<NetworkState>,
     pub counters: Vec<(&'static str, u64)>,
+    /// What the kernel lost or refused; filled in by the shell's side.
+    pub kernel: Vec<(&'static str, u64)>,
+    pub open_files: usize,
     pub machines: Vec<MachineState>,
 }
 
@@ -70,6 +73,8 @@ impl Server {
                 })
                 .collect(),
             counters: self.stats().iter().map(|(counter, n)| (counter.name(), n)).collect(),
+            kernel: Vec::new(),
+            open_files: 0,
             machines: self
                 .roll()
                 .iter()
@@ -97,14 +102,14 @@ impl State {
             let _ = write!(stages, ", {n} {name}");
         }
         let mut lines = vec![format!(
-            "state: {} of {} client records{stages}; {} transfers; up {} s",
-            self.clients, self.capacity, self.transfers, self.uptime
+            "state: {} of {} client records{stages}; {} transfers; {} boot files open; up {} s",
+            self.clients, self.capacity, self.transfers, self.open_files, self.uptime
         )];
         for network in &self.networks {
             let NetworkState { subnet, guests_held, guests_free, guests_quarantined } = network;
             lines.push(format!("state: {subnet}: guests {guests_held} held, {guests_free} free, {guests_quarantined} in quarantine"));
         }
-        let counters: Vec<String> = self.counters.iter().map(|(name, n)| format!("{name} {n}")).collect();
+        let counters: Vec<String> = self.counters.iter().chain(&self.kernel).map(|(name, n)| format!("{name} {n}")).collect();
         lines.push(format!("state: {}", counters.join(", ")));
         lines
     }

@@ -112,8 +112,8 @@ pub struct Client {
     pub until: Instant,
     /// A numbered node declined its own address: until then it lives on a guest address.
     pub declined_until: Instant,
-    /// A permanent neighbour entry of the kernel is set for the address.
-    pub neighbour: bool,
+    /// The link on which the kernel has a permanent neighbour entry for the address.
+    pub neighbour: Option<Link>,
     pub stage: Stage,
     pub since: Instant,
     /// When this boot began.
@@ -144,7 +144,7 @@ impl Client {
             leased: false,
             until: now,
             declined_until: Instant::ZERO,
-            neighbour: false,
+            neighbour: None,
             stage: Stage::Stranger,
             since: now,
             began: now,

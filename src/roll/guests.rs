@@ -2,13 +2,15 @@
 //!
 //! An address is *fresh* (never looked at), being *probed* by ARP, *vetted* (nobody answered), *held* by a client, or in
 //! *quarantine* (somebody else was found on it, or a client declined it). The pool vets fresh addresses ahead of need, one
-//! a millisecond, so that a storm of strangers waits for no probe; a stranger that comes before that waits for its own.
+//! a millisecond, so that a storm of strangers waits for no probe; a stranger that comes before that waits for its own. A vetted
+//! address is probed once more as it is offered, without waiting: whoever took it meanwhile answers before the client's REQUEST does.
 //! Vetted addresses are given out oldest first, except that a machine gets the one that its identity points at when that
 //! is vetted: the same address again after a restart. Every operation is O(1); the lists run through one array.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::base::addr::Mac;
 use crate::base::slab::Key;
 use crate::base::time::Instant;
 
@@ -40,6 +42,8 @@ struct Slot {
     state: State,
     /// Probing: when it is vetted. Quarantine: when it ends. Held: when its probe is over.
     at: Instant,
+    /// Quarantine: whom ARP showed on it. If that machine asks for the address, it was given before a restart.
+    user: Option<Mac>,
     next: u32,
     prev: u32,
 }
@@ -57,9 +61,9 @@ const EMPTY: List = List { head: NONE, tail: NONE, len: 0 };
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
     pub address: Ipv4Addr,
-    /// Not to be offered before; in the past for vetted addresses.
+    /// Not to be offered before; now for vetted addresses.
     pub ready: Instant,
-    /// An ARP probe has to be sent for it now.
+    /// An ARP probe is to be sent for it now.
     pub probe: bool,
 }
 
@@ -72,18 +76,21 @@ pub struct GuestPool {
     quarantine: List,
     held: usize,
     next_sweep: Instant,
+    /// ARP reaches this network.
+    probes: bool,
 }
 
 impl GuestPool {
-    /// A pool over `range`, leaving out `excluded`. Without `probing` (a network behind a relay, which ARP does not reach)
+    /// A pool over `range`, leaving out `excluded`. Without `probes` (a network behind a relay, which ARP does not reach)
     /// every address counts as vetted.
-    pub fn new(range: AddressRange, excluded: impl Fn(Ipv4Addr) -> bool, probing: bool, now: Instant) -> GuestPool {
-        let slot = Slot { state: State::Excluded, at: now, next: NONE, prev: NONE };
+    pub fn new(range: AddressRange, excluded: impl Fn(Ipv4Addr) -> bool, probes: bool, now: Instant) -> GuestPool {
+        let slot = Slot { state: State::Excluded, at: now, user: None, next: NONE, prev: NONE };
         let slots = vec![slot; range.count() as usize].into();
-        let mut pool = GuestPool { range, slots, fresh: EMPTY, probing: EMPTY, vetted: EMPTY, quarantine: EMPTY, held: 0, next_sweep: now };
+        let mut pool =
+            GuestPool { range, slots, fresh: EMPTY, probing: EMPTY, vetted: EMPTY, quarantine: EMPTY, held: 0, next_sweep: now, probes };
         for at in 0..pool.slots.len() {
             if !range.nth(at).is_none_or(&excluded) {
-                pool.push(at as u32, if probing { State::Fresh } else { State::Vetted });
+                pool.push(at as u32, pool.unvetted());
             }
         }
         pool
@@ -105,6 +112,11 @@ impl GuestPool {
 
     pub fn quarantined(&self) -> usize {
         self.quarantine.len as usize
+    }
+
+    /// The state of a free address of which nothing is known.
+    fn unvetted(&self) -> State {
+        if self.probes { State::Fresh } else { State::Vetted }
     }
 
     fn list(&mut self, state: State) -> Option<&mut List> {
@@ -177,9 +189,9 @@ impl GuestPool {
     }
 
     /// Takes this very address for `owner`, when it is free.
-    pub fn claim(&mut self, now: Instant, address: Ipv4Addr, owner: Key<Client>) -> Option<Taken> {
+    pub fn claim(&mut self, now: Instant, address: Ipv4Addr, owner: Key<Client>, mac: Option<Mac>) -> Option<Taken> {
         self.settle(now);
-        let at = self.at(address).filter(|_| self.is_free(address))?;
+        let at = self.at(address).filter(|_| self.is_free(address, mac))?;
         self.hold(at, now, owner)
     }
 
@@ -189,17 +201,21 @@ impl GuestPool {
         let (ready, probe) = match slot.state {
             State::Fresh => (now + PROBE_WAIT, true),
             State::Probing => (slot.at, false),
-            _ => (now, false),
+            _ => (now, self.probes),
         };
         self.shift(at, State::Held(owner));
         self.slots[at as usize].at = ready;
         Some(Taken { address, ready, probe })
     }
 
-    /// Whether a client could claim this address.
-    pub fn is_free(&self, address: Ipv4Addr) -> bool {
-        let state = self.at(address).map(|at| self.slots[at as usize].state);
-        matches!(state, Some(State::Fresh | State::Probing | State::Vetted))
+    /// Whether the client with this MAC could claim this address.
+    pub fn is_free(&self, address: Ipv4Addr, mac: Option<Mac>) -> bool {
+        let Some(slot) = self.at(address).map(|at| self.slots[at as usize]) else { return false };
+        match slot.state {
+            State::Fresh | State::Probing | State::Vetted => true,
+            State::Quarantine => mac.is_some() && slot.user == mac,
+            State::Held(_) | State::Excluded => false,
+        }
     }
 
     /// Who holds an address.
@@ -213,18 +229,20 @@ impl GuestPool {
     /// Gives a held address back. `vetted` is false when its holder may still be using it (BOOTP): it is probed again then.
     pub fn free_up(&mut self, address: Ipv4Addr, vetted: bool) {
         if let Some(at) = self.at(address).filter(|_| self.owner(address).is_some()) {
-            self.shift(at, if vetted { State::Vetted } else { State::Fresh });
+            self.shift(at, if vetted { State::Vetted } else { self.unvetted() });
         }
     }
 
-    /// Puts an address away because a machine that we did not give it to uses it. False when it already was, or is not ours.
-    pub fn put_away(&mut self, now: Instant, address: Ipv4Addr) -> bool {
+    /// Puts an address away because a machine that we did not give it to uses it; `user` is that machine, if it was seen. False when
+    /// it was away already, or is not ours.
+    pub fn put_away(&mut self, now: Instant, address: Ipv4Addr, user: Option<Mac>) -> bool {
         let Some(at) = self.at(address) else { return false };
         if matches!(self.slots[at as usize].state, State::Excluded | State::Quarantine) {
             return false;
         }
         self.shift(at, State::Quarantine);
-        self.slots[at as usize].at = now + QUARANTINE;
+        let slot = &mut self.slots[at as usize];
+        (slot.at, slot.user) = (now + QUARANTINE, user);
         true
     }
 
@@ -234,7 +252,7 @@ impl GuestPool {
             self.shift(self.probing.head, State::Vetted);
         }
         while self.quarantine.head != NONE && self.slots[self.quarantine.head as usize].at <= now {
-            self.shift(self.quarantine.head, State::Fresh);
+            self.shift(self.quarantine.head, self.unvetted());
         }
     }
 
@@ -282,7 +300,7 @@ mod tests {
         assert_eq!(pool.sweep(now), None, "nothing is left to probe");
         let later = now + PROBE_WAIT;
         let second = pool.take(later, 0, owner(2)).unwrap();
-        assert_eq!(second, Taken { address: [10, 0, 0, 12].into(), ready: later, probe: false });
+        assert_eq!(second, Taken { address: [10, 0, 0, 12].into(), ready: later, probe: true });
         assert_eq!(pool.take(later, 0, owner(3)), None, "the head's address is never given");
         assert_eq!(pool.owner(first.address), Some(owner(1)));
     }
@@ -299,23 +317,33 @@ mod tests {
     #[test]
     fn quarantine_ends_with_a_new_probe() {
         let now = Instant::ZERO;
-        let mut pool = GuestPool::new(range(10), |_| false, false, now);
+        let mut pool = GuestPool::new(range(10), |_| false, true, now);
         let address = pool.take(now, 0, owner(1)).unwrap().address;
-        assert!(pool.put_away(now, address) && !pool.put_away(now, address));
+        assert!(pool.put_away(now, address, None) && !pool.put_away(now, address, None));
         assert_eq!((pool.take(now, 0, owner(1)), pool.deadline()), (None, Some(now + QUARANTINE)));
-        assert!(pool.take(now + QUARANTINE, 0, owner(1)).unwrap().probe);
+        assert_eq!(pool.take(now + QUARANTINE, 0, owner(1)).unwrap().ready, now + QUARANTINE + PROBE_WAIT);
     }
 
     #[test]
     fn claims_only_what_is_free() {
         let now = Instant::ZERO;
-        let mut pool = GuestPool::new(range(12), |_| false, false, now);
+        let mut pool = GuestPool::new(range(12), |_| false, true, now);
         let address = [10, 0, 0, 11].into();
-        assert_eq!(pool.claim(now, address, owner(1)).map(|t| t.address), Some(address));
-        assert_eq!(pool.claim(now, address, owner(2)), None);
+        assert_eq!(pool.claim(now, address, owner(1), None).map(|t| t.address), Some(address));
+        assert_eq!(pool.claim(now, address, owner(2), None), None);
         pool.free_up(address, false);
-        assert!(pool.claim(now, address, owner(2)).unwrap().probe);
-        assert_eq!(pool.claim(now, [10, 0, 1, 1].into(), owner(2)), None);
+        assert!(pool.claim(now, address, owner(2), None).unwrap().probe);
+        assert_eq!(pool.claim(now, [10, 0, 1, 1].into(), owner(2), None), None);
+    }
+
+    #[test]
+    fn who_was_seen_on_an_address_may_have_it_back() {
+        let (now, user, other) = (Instant::ZERO, Some(Mac([2, 0, 0, 0, 0, 1])), Some(Mac([2, 0, 0, 0, 0, 2])));
+        let mut pool = GuestPool::new(range(12), |_| false, true, now);
+        let address = [10, 0, 0, 11].into();
+        assert!(pool.put_away(now, address, user));
+        assert!(!pool.is_free(address, other) && !pool.is_free(address, None) && pool.claim(now, address, owner(2), other).is_none());
+        assert_eq!(pool.claim(now, address, owner(1), user).map(|taken| taken.ready), Some(now));
     }
 
     #[test]
@@ -330,7 +358,7 @@ mod tests {
                 0 | 1 => held.extend(pool.take(now, rng.u64(), owner(n)).map(|t| t.address)),
                 2 if !held.is_empty() => pool.free_up(held.swap_remove(rng.below(held.len() as u64) as usize), rng.chance(500_000)),
                 3 if rng.chance(100_000) && !held.is_empty() => {
-                    assert!(pool.put_away(now, held.swap_remove(rng.below(held.len() as u64) as usize)));
+                    assert!(pool.put_away(now, held.swap_remove(rng.below(held.len() as u64) as usize), None));
                 }
                 _ => drop(pool.sweep(now)),
             }

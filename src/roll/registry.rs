@@ -207,10 +207,11 @@ impl Roll {
         client.began = now;
     }
 
-    /// Adds to the story without leaving the stage.
+    /// Adds to the story without leaving the stage. What a machine does once it is up is no part of its boot.
     pub fn note(&mut self, key: Key<Client>, note: fmt::Arguments<'_>) {
-        if let Some(client) = self.clients.get_mut(key) {
-            log::debug!("{} {}", client.title(), note);
+        let Some(client) = self.clients.get_mut(key) else { return };
+        log::debug!("{} {}", client.title(), note);
+        if client.stage != Stage::Up {
             client.story.add(note);
         }
     }
@@ -236,7 +237,7 @@ impl Roll {
             let Some(key) = self.clients.key_at(slot) else { continue };
             let Some(address) = self.clients.get(key).and_then(|client| client.address) else { continue };
             for pool in self.pools.iter_mut().flatten().filter(|pool| pool.owner(address).is_none()) {
-                pool.claim(now, address, key);
+                pool.claim(now, address, key, None);
             }
         }
     }

@@ -70,8 +70,9 @@ pub struct PidFile {
 impl PidFile {
     /// Writes our pid. Refuses while another daemon holds the file.
     pub fn create(folder: &Path) -> Result<PidFile, Error> {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| Error::system(format_args!("cannot make the folder {}", folder.display()), error, "choose another with --run-dir"))?;
+        std::fs::create_dir_all(folder).map_err(|error| {
+            Error::system(format_args!("cannot make the folder {}", folder.display()), error, "choose another with --run-dir")
+        })?;
         let path = folder.join("musterd.pid");
         let failed = |error| Error::system(format_args!("cannot write {}", path.display()), error, "choose another folder with --run-dir");
         let mut options = OpenOptions::new();

@@ -62,7 +62,7 @@ const DROP: Filter = step(0x06, 0, 0, 0);
 const ETHERNET_FILTER: [Filter; 18] = [
     load_half(12),
     equal(0x0806, 14, 0), // ARP: accept
-    equal(0x86dd, 9, 0), // IPv6
+    equal(0x86dd, 9, 0),  // IPv6
     equal(0x0800, 0, 13), // neither: drop
     load_byte(23),
     equal(17, 0, 11), // not UDP: drop
@@ -72,7 +72,7 @@ const ETHERNET_FILTER: [Filter; 18] = [
     load_half_behind(16),
     equal(67, 5, 0), // to a server
     equal(68, 4, 5), // to a client: other servers
-    load_byte(20), // next header
+    load_byte(20),   // next header
     equal(58, 0, 3), // not ICMPv6: drop
     load_byte(54),
     equal(133, 0, 1), // router solicitation
@@ -130,7 +130,9 @@ impl PacketSocket {
         let _ = sys::set_int_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1);
         let buffer = sys::set_receive_buffer(fd.as_fd(), RECEIVE_BUFFER);
         if buffer < RECEIVE_BUFFER {
-            log::warn!("{interface}: the receive buffer is {buffer} bytes, less than a storm needs: raise net.core.rmem_max to {RECEIVE_BUFFER}");
+            log::warn!(
+                "{interface}: the receive buffer is {buffer} bytes, less than a storm needs: raise net.core.rmem_max to {RECEIVE_BUFFER}"
+            );
         }
         sys::bind_packet(fd.as_fd(), index).map_err(failed)?;
         match (framing, whole) {
@@ -139,6 +141,11 @@ impl PacketSocket {
             (Framing::Cooked, false) => {}
         }
         Ok(PacketSocket { fd, framing, whole })
+    }
+
+    /// Whether frames of our own making can leave here.
+    pub fn is_raw(&self) -> bool {
+        self.framing == Framing::Raw
     }
 
     /// What a received message means to a machine. None for what is nobody's business; the reason for what was dropped.

@@ -16,12 +16,8 @@ pub enum Signal {
     State,
 }
 
-const WATCHED: [(Unix, Signal); 4] = [
-    (Unix::SIGTERM, Signal::Leave),
-    (Unix::SIGINT, Signal::Leave),
-    (Unix::SIGHUP, Signal::Reload),
-    (Unix::SIGUSR1, Signal::State),
-];
+const WATCHED: [(Unix, Signal); 4] =
+    [(Unix::SIGTERM, Signal::Leave), (Unix::SIGINT, Signal::Leave), (Unix::SIGHUP, Signal::Reload), (Unix::SIGUSR1, Signal::State)];
 
 pub struct Signals(pub SignalFd);
 
@@ -40,7 +36,7 @@ impl Signals {
     }
 
     /// The next signal that has arrived.
-    pub fn next(&mut self) -> Option<Signal> {
+    pub fn take(&mut self) -> Option<Signal> {
         let info = self.0.read_signal().ok()??;
         WATCHED.iter().find(|(unix, _)| *unix as u32 == info.ssi_signo).map(|(_, signal)| *signal)
     }

@@ -228,7 +228,7 @@ impl Receiver {
             let mut message = libc::CMSG_FIRSTHDR(header);
             while let Some(head) = message.as_ref() {
                 let data = libc::CMSG_DATA(message);
-                let room = (head.cmsg_len as usize).saturating_sub(data as usize - message as usize);
+                let room = head.cmsg_len.saturating_sub(data as usize - message as usize);
                 match (head.cmsg_level, head.cmsg_type) {
                     (libc::SOL_PACKET, PACKET_AUXDATA) if room >= size_of::<Auxdata>() => {
                         let aux = data.cast::<Auxdata>().read_unaligned();
@@ -298,8 +298,9 @@ impl Sender {
         }
         // SAFETY: `count` headers point at names and vectors of this struct and at bytes of `arena`, all of which outlive the call; the
         // kernel only reads the bytes.
-        let sent =
-            unsafe { libc::sendmmsg(fd.as_raw_fd(), self.headers.as_mut_ptr(), count as u32, (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _) };
+        let sent = unsafe {
+            libc::sendmmsg(fd.as_raw_fd(), self.headers.as_mut_ptr(), count as u32, (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _)
+        };
         check(sent).map(|sent| sent as usize)
     }
 }

@@ -77,4 +77,3 @@ fn refused(config: &LinkConfig, local: SocketAddrV4, error: &io::Error) -> Error
     };
     Error::system(what, error, remedy)
 }
-

@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(frame.len(), FRAME_MIN);
         let parsed = UdpFrame { src_mac: A, dst_mac: B, src: SRC, dst: DST, payload: b"hello" };
         assert_eq!(parse(&frame, Checksum::Verify), Ok(Frame::Udp(parsed)));
-        assert_eq!(parse_ip(&frame[14..], Mac::ZERO, Checksum::Verify).is_ok(), true);
+        assert!(parse_ip(&frame[14..], Mac::ZERO, Checksum::Verify).is_ok());
     }
 
     #[test]

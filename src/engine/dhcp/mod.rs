@@ -19,7 +19,7 @@ use crate::base::slab::{Key, Slab};
 use crate::base::stats::Counter;
 use crate::base::time::Instant;
 use crate::config::{Config, Hardware};
-use crate::roll::client::{Client, Stage};
+use crate::roll::client::{Client, Identity, Stage};
 use crate::roll::guests::QUARANTINE;
 use crate::roll::kind::Kind;
 use crate::roll::plan::Number;
@@ -61,6 +61,8 @@ pub struct Dhcp {
     empty: Muffle,
     conflict: Muffle,
     no_script: Muffle,
+    nak: Muffle,
+    declined: Muffle,
 }
 
 impl Dhcp {
@@ -74,6 +76,8 @@ impl Dhcp {
             empty: muffle,
             conflict: muffle,
             no_script: muffle,
+            nak: muffle,
+            declined: muffle,
         }
     }
 
@@ -125,7 +129,8 @@ impl Dhcp {
             }
             Some(MessageType::Inform) => {
                 ctx.stats.count(Counter::Inform);
-                send(ctx, &asked, None, Some(MessageType::Ack), None, None);
+                let key = ctx.roll.find(&identity);
+                send(ctx, &asked, key, Some(MessageType::Ack), None, None);
             }
             None => {
                 ctx.stats.count(Counter::Bootp);
@@ -186,7 +191,7 @@ impl Dhcp {
         let wish = asked.message.requested_ip();
         let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);
         let taken = pool.and_then(|pool| {
-            let wished = wish.and_then(|address| pool.claim(ctx.now, address, key));
+            let wished = wish.and_then(|address| pool.claim(ctx.now, address, key, user_of(asked)));
             wished.or_else(|| pool.take(ctx.now, crate::base::rng::mix(asked.identity.key()), key))
         });
         let Some(taken) = taken else {
@@ -250,7 +255,7 @@ impl Dhcp {
             head: ctx.config.links.get(usize::from(asked.link)).map_or(Ipv4Addr::UNSPECIFIED, |link| link.head),
             bound,
             right_network: network.subnet.is_host(address),
-            free_guest: pool.is_some_and(|pool| pool.is_free(address)),
+            free_guest: pool.is_some_and(|pool| pool.is_free(address, user_of(asked))),
             authoritative: ctx.config.authoritative,
         };
         match decide::request(state, address, view) {
@@ -258,7 +263,9 @@ impl Dhcp {
             Verdict::Adopt => self.adopt(ctx, asked, state, address),
             Verdict::Nak => {
                 ctx.stats.count(Counter::Nak);
-                log::info!("{} asked for {address}, which is not its address here: told to ask anew", asked.identity);
+                if let Some(muffled) = self.nak.admits(ctx.now) {
+                    log::info!("{} asked for {address}, not its address here: told to ask anew ({muffled} more were)", asked.identity);
+                }
                 send(ctx, asked, None, Some(MessageType::Nak), None, None);
             }
             Verdict::Withdraw => {
@@ -273,7 +280,7 @@ impl Dhcp {
     fn adopt(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, state: State, address: Ipv4Addr) {
         let Some(key) = self.admit(ctx, asked) else { return };
         let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);
-        if pool.and_then(|pool| pool.claim(ctx.now, address, key)).is_some() {
+        if pool.and_then(|pool| pool.claim(ctx.now, address, key, user_of(asked))).is_some() {
             move_to(ctx, key, address);
             self.grant(ctx, asked, state, address);
         }
@@ -296,17 +303,16 @@ impl Dhcp {
     fn leased(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>, address: Ipv4Addr, until: Instant, renewal: bool) {
         let on_link = ctx.config.networks.get(asked.network).is_some_and(|network| network.link.is_some());
         let Some(client) = ctx.roll.get_mut(key) else { return };
-        let running = client.transfers > 0;
         client.leased = true;
         client.network = asked.network as u16;
-        if on_link && client.mac != Mac::ZERO && !client.neighbour {
-            client.neighbour = true;
+        if on_link && client.mac != Mac::ZERO && client.neighbour != Some(client.link) {
+            client.neighbour = Some(client.link);
             ctx.out.neighbour(client.link, address, Some(client.mac));
         }
         let told = boot::file(ctx.config, client);
         let (kind, again) = (client.kind, client.leased && matches!(client.stage, Stage::Leased | Stage::Up));
         ctx.roll.keep_until(key, until);
-        if renewal || again || running {
+        if renewal || again {
             return;
         }
         if kind == Kind::Other {
@@ -339,12 +345,15 @@ impl Dhcp {
         let Some(client) = ctx.roll.get_mut(key) else { return };
         let Some(address) = client.address.filter(|address| asked.message.requested_ip() == Some(*address)) else { return };
         client.declined_until = ctx.now + QUARANTINE;
-        log::warn!("{} declined {address}: another machine uses it; it is not given for {} s", client.title(), QUARANTINE.as_secs());
+        if let Some(muffled) = self.declined.admits(ctx.now) {
+            let (who, pause) = (client.title(), QUARANTINE.as_secs());
+            log::warn!("{who} declined {address}: another machine uses it; it is not given for {pause} s ({muffled} more declined)");
+        }
         ctx.roll.note(key, format_args!("decline {address}"));
         drop_neighbour(ctx, key);
         ctx.roll.unbind(key, true);
         for pool in ctx.roll.pools.iter_mut().flatten() {
-            pool.put_away(ctx.now, address);
+            pool.put_away(ctx.now, address, None);
         }
         ctx.roll.keep_until(key, ctx.now + QUARANTINE);
         ctx.roll.enter(ctx.now, key, Stage::Stranger, format_args!(""));
@@ -380,7 +389,7 @@ impl Dhcp {
         }
         let network = ctx.config.networks.iter().position(|network| network.link == Some(link) && network.subnet.contains(sender));
         let pool = network.and_then(|network| ctx.roll.pools.get_mut(network)).and_then(Option::as_mut);
-        if !pool.is_some_and(|pool| pool.put_away(ctx.now, sender)) {
+        if !pool.is_some_and(|pool| pool.put_away(ctx.now, sender, Some(mac))) {
             return;
         }
         ctx.stats.count(Counter::ArpConflict);
@@ -469,6 +478,14 @@ impl Dhcp {
     }
 }
 
+/// Whom ARP shows on the addresses that this client uses.
+fn user_of(asked: &Asked<'_>) -> Option<Mac> {
+    match asked.identity {
+        Identity::Mac(mac) => Some(mac),
+        Identity::ClientId(_) => None,
+    }
+}
+
 /// The network that a message speaks of: its relay's, its sender's own after a routed renewal, its link's.
 fn network_of(config: &Config, link: Link, message: &Message<'_>) -> Option<usize> {
     let header = &message.header;
@@ -506,8 +523,8 @@ fn move_to(ctx: &mut Ctx<'_>, key: Key<Client>, address: Ipv4Addr) -> bool {
 
 fn drop_neighbour(ctx: &mut Ctx<'_>, key: Key<Client>) {
     let Some(client) = ctx.roll.get_mut(key) else { return };
-    if let (true, Some(address)) = (std::mem::take(&mut client.neighbour), client.address) {
-        ctx.out.neighbour(client.link, address, None);
+    if let (Some(link), Some(address)) = (client.neighbour.take(), client.address) {
+        ctx.out.neighbour(link, address, None);
     }
 }
 
@@ -525,10 +542,11 @@ fn begin_chapter(ctx: &mut Ctx<'_>, key: Key<Client>, kind: Kind) {
     if let Some(client) = ctx.roll.get_mut(key).filter(|client| client.story.is_empty()) {
         client.began = ctx.now;
     }
+    let stage = Stage::Stranger;
     match arch.filter(|_| kind != Kind::Other) {
-        Some(arch) if kind == Kind::Ipxe => ctx.roll.note(key, format_args!("discover (ipxe {arch})")),
-        Some(arch) => ctx.roll.note(key, format_args!("discover ({arch})")),
-        None => ctx.roll.note(key, format_args!("discover (os)")),
+        Some(arch) if kind == Kind::Ipxe => ctx.roll.enter(ctx.now, key, stage, format_args!("discover (ipxe {arch})")),
+        Some(arch) => ctx.roll.enter(ctx.now, key, stage, format_args!("discover ({arch})")),
+        None => ctx.roll.enter(ctx.now, key, stage, format_args!("discover (os)")),
     }
 }
 

@@ -17,6 +17,7 @@ use std::net::SocketAddrV4;
 use crate::base::index::Index;
 use crate::base::limits;
 use crate::base::machine::{Datagram, Link, OpenFile, Refusal};
+use crate::base::muffle::Muffle;
 use crate::base::outbox::Blocks;
 use crate::base::rng::mix;
 use crate::base::slab::{Key, Slab};
@@ -47,6 +48,7 @@ pub struct Tftp {
     /// Turns through the port pool for clients without a record.
     turn: u8,
     script: Box<[u8]>,
+    told_changed: Muffle,
 }
 
 impl Tftp {
@@ -59,6 +61,7 @@ impl Tftp {
             wheel: Wheel::new(capacity, now),
             turn: 0,
             script: vec![0; limits::SCRIPT_MAX].into(),
+            told_changed: Muffle::default(),
         }
     }
 
@@ -182,7 +185,9 @@ impl Tftp {
             if let Some(client) = ctx.roll.get_mut(key) {
                 client.transfers += 1;
             }
-            ctx.roll.enter(ctx.now, key, Stage::Loading, format_args!(""));
+            if ctx.roll.get(key).is_some_and(|client| client.stage != Stage::Up) {
+                ctx.roll.enter(ctx.now, key, Stage::Loading, format_args!(""));
+            }
         }
         Some(key)
     }
@@ -282,6 +287,7 @@ impl Tftp {
     fn progress(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, acked: u64) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         transfer.acked = acked;
+        transfer.sent = transfer.sent.max(acked);
         transfer.resent = 0;
         if let Some(netascii) = transfer.netascii.as_mut().filter(|_| acked > 0) {
             netascii.place = netascii.next;
@@ -308,7 +314,7 @@ impl Tftp {
     /// Puts out the blocks `first..=last`, which lie in the window.
     fn send(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, first: u64, last: u64) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
-        transfer.wants = false;
+        (transfer.wants, transfer.probed) = (false, false);
         transfer.last_sent = ctx.now;
         let again = (transfer.highest + 1).saturating_sub(first).min(last + 1 - first);
         ctx.stats.add(Counter::TftpResent, again);
@@ -369,7 +375,10 @@ impl Tftp {
         let Some(transfer) = self.transfers.get(key) else { return };
         ctx.stats.count(Counter::TftpChanged);
         let name = Printable(transfer.name());
-        log::warn!("tftp {name} was changed in place while {} loaded it: the transfer is ended; replace files by rename", transfer.peer);
+        if let Some(muffled) = self.told_changed.admits(ctx.now) {
+            let peer = transfer.peer;
+            log::warn!("tftp {name} was changed in place while {peer} loaded it: ended, and {muffled} more; replace files by rename");
+        }
         if let Some(client) = transfer.client {
             ctx.roll.note(client, format_args!("tftp {name}: changed in place"));
         }
@@ -409,8 +418,11 @@ impl Tftp {
             State::Oack => self.oack(ctx, key),
             // The last block of a window makes the client say where it stands; a whole window would be mostly duplicates.
             _ => {
-                let last = transfer.sent;
+                let (last, probed) = (transfer.sent, transfer.sent > transfer.acked + 1);
                 self.send(ctx, key, last, last);
+                if let Some(transfer) = self.transfers.get_mut(key) {
+                    transfer.probed = probed;
+                }
             }
         }
     }

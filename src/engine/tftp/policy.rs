@@ -36,8 +36,8 @@ pub const fn of(kind: Kind) -> Policy {
     match kind {
         // A duplicate of the current block uses up one of its three tries: two are safe, the rest is its own 4 s retry.
         Kind::Rom => policy(500, 2, 60_000),
-        // A duplicate makes a Pi 4 acknowledge the next block and hang: leave it to its own retry as long as possible.
-        Kind::RaspberryPi => policy(5_000, 3, 60_000),
+        // A duplicate makes a Pi 4 acknowledge the next block and hang: its own retries, 5 s apart, go first.
+        Kind::RaspberryPi => policy(11_000, 3, 60_000),
         // Gives up after 15.75 s and leaves orphans.
         Kind::Ipxe => policy(500, ALWAYS, 16_000),
         // GRUB never repeats an ACK: recovery is ours alone.
@@ -49,6 +49,8 @@ pub const fn of(kind: Kind) -> Policy {
 /// Who is asking: the habits of a request say more than the DHCP record, since one firmware loads the next and lends it its lease.
 pub fn kind_of(known: Kind, options: &Options) -> Kind {
     match (known, options.blksize, options.tsize, options.windowsize, options.timeout) {
+        // It loads no other program, and asks as GRUB does.
+        (Kind::RaspberryPi, ..) => known,
         (_, Some(1024), Some(_), None, None) => Kind::Grub,
         (_, _, _, Some(_), _) if known == Kind::Rom => Kind::Edk2,
         (_, Some(1408), Some(_), None, None) => Kind::Pxelinux,
@@ -68,6 +70,7 @@ mod tests {
             assert!(policy.interval >= crate::base::limits::CHECK_INTERVAL && policy.early < policy.interval);
         }
         assert_eq!(of(Kind::Rom).resends, 2, "the third duplicate is fatal");
+        assert!(of(Kind::RaspberryPi).interval > Duration::from_secs(10), "two retries of its own go first");
     }
 
     #[test]
@@ -75,6 +78,7 @@ mod tests {
         let asks = |blksize, tsize, windowsize, timeout| Options { blksize, tsize, windowsize, timeout };
         assert_eq!(kind_of(Kind::Rom, &asks(Some(1024), Some(0), None, None)), Kind::Grub);
         assert_eq!(kind_of(Kind::Rom, &asks(Some(1468), Some(0), Some(4), None)), Kind::Edk2);
+        assert_eq!(kind_of(Kind::RaspberryPi, &asks(Some(1024), Some(0), None, None)), Kind::RaspberryPi);
         assert_eq!(kind_of(Kind::Rom, &asks(Some(1456), None, None, None)), Kind::Rom);
         assert_eq!(kind_of(Kind::Ipxe, &asks(Some(1432), Some(0), None, None)), Kind::Ipxe);
     }

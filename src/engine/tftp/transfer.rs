@@ -1,7 +1,7 @@
 //! One transfer: where it stands, and what an acknowledgement means (RFC 1350, 7440).
 //!
 //! Blocks are counted from 1 in 64 bits; on the wire the number wraps. `acked` blocks are behind, `sent` is the highest that
-//! left; `acked <= sent <= acked + windowsize`. The pure decision is [`Transfer::judge`].
+//! left of the present window; `acked <= sent <= highest <= acked + windowsize`. The pure decision is [`Transfer::judge`].
 
 use std::net::SocketAddrV4;
 
@@ -65,6 +65,8 @@ pub struct Transfer {
     pub last_sent: Instant,
     /// Sendings nobody asked for since the last progress.
     pub resent: u8,
+    /// The last block of a window was sent again by itself, to make the client say where it stands: its answer is no echo.
+    pub probed: bool,
     /// The next window is wanted and could not be sent: its bytes come from a cold disk.
     pub wants: bool,
     name: [u8; NAME_MAX],
@@ -118,6 +120,7 @@ impl Transfer {
             heard: now,
             last_sent: now,
             resent: 0,
+            probed: false,
             wants: false,
             name: [0; NAME_MAX],
             name_len: name.len().min(NAME_MAX) as u8,
@@ -175,11 +178,12 @@ impl Transfer {
         let ahead = u64::from(block.wrapping_sub(self.acked as u16));
         let acked = self.acked + ahead;
         let meaning = match ahead {
-            0 if early => Ack::Echo,
+            0 if early && !self.probed => Ack::Echo,
             0 => Ack::Retry,
-            _ if acked > self.sent => Ack::Stale,
+            // After a rewind or a cold read, what left before may still arrive and be acknowledged.
+            _ if acked > self.highest => Ack::Stale,
             _ if acked == self.blocks => Ack::Done,
-            _ if acked == self.sent => Ack::Next,
+            _ if acked >= self.sent => Ack::Next,
             _ => Ack::Broken,
         };
         (meaning, acked)
@@ -193,7 +197,7 @@ mod tests {
 
     fn transfer(acked: u64, sent: u64, blocks: u64, windowsize: u16) -> Transfer {
         let peer = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 2070);
-        Transfer { acked, sent, blocks, windowsize, ..Transfer::new(Instant::ZERO, 0, peer, 20069, b"vmlinuz") }
+        Transfer { acked, sent, highest: sent, blocks, windowsize, ..Transfer::new(Instant::ZERO, 0, peer, 20069, b"vmlinuz") }
     }
 
     #[test]
@@ -217,6 +221,10 @@ mod tests {
             assert_eq!(transfer(acked, sent, blocks, 4).judge(block, early), (meaning, at), "{acked} {sent} {block}");
         }
         assert_eq!(transfer(4, 8, 99, 4).judge(3, false).0, Ack::Stale, "an old ACK");
+        let rewound = Transfer { sent: 5, ..transfer(4, 8, 99, 4) };
+        assert_eq!([5, 7, 8, 9].map(|block| rewound.judge(block, false).0), [Ack::Next, Ack::Next, Ack::Next, Ack::Stale]);
+        let probed = Transfer { probed: true, ..transfer(4, 8, 99, 4) };
+        assert_eq!(probed.judge(4, true), (Ack::Retry, 4), "the answer to a probe comes at once");
     }
 
     #[test]

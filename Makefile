@@ -1,0 +1,45 @@
+# The few commands of this project. The tests and the demo need root, on Debian 12 or 13: scripts/setup installs what they lack.
+PREFIX ?= /usr/local
+DESTDIR ?=
+SYSCONFDIR ?= /etc
+CARGO ?= cargo
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PAGES5 := $(wildcard man/*.5)
+PAGES8 := $(wildcard man/*.8)
+AT_PREFIX := sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|g'
+
+.PHONY: all test lint demo install clean
+
+all:
+	$(CARGO) build --release --locked
+
+test:
+	scripts/setup
+	$(CARGO) test --locked
+
+lint:
+	shellcheck scripts/* .ci/run
+	$(if $(PAGES5)$(PAGES8),mandoc -T lint -W warning $(PAGES5) $(PAGES8))
+
+demo:
+	scripts/demo
+
+# The packaging files say /usr/sbin; they are installed with the prefix in its place. A default file that is there is kept.
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -d $(DESTDIR)$(PREFIX)/share/doc/muster/examples $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -d $(DESTDIR)$(SYSCONFDIR)/muster $(DESTDIR)$(SYSCONFDIR)/init.d $(DESTDIR)$(SYSCONFDIR)/default
+	install -m 755 $(TARGET)/release/musterd $(DESTDIR)$(PREFIX)/sbin/musterd
+	install -m 755 $(TARGET)/release/muster-storm $(DESTDIR)$(PREFIX)/bin/muster-storm
+	install -m 644 $(PAGES5) $(DESTDIR)$(PREFIX)/share/man/man5/
+	install -m 644 $(PAGES8) $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -m 644 packaging/muster.toml.example $(DESTDIR)$(PREFIX)/share/doc/muster/examples/muster.toml
+	$(AT_PREFIX) packaging/muster.init >$(DESTDIR)$(SYSCONFDIR)/init.d/muster
+	chmod 755 $(DESTDIR)$(SYSCONFDIR)/init.d/muster
+	$(AT_PREFIX) packaging/muster.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/muster.service
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/muster.service
+	test -e $(DESTDIR)$(SYSCONFDIR)/default/muster || install -m 644 packaging/muster.default $(DESTDIR)$(SYSCONFDIR)/default/muster
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,277 @@
+//! musterd: flags, composition, exit codes. 0: left when told to. 1: refused to start, or failed. 2: wrong usage.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use log::LevelFilter;
+
+use muster::base::facts::LinkFacts;
+use muster::base::limits;
+use muster::config::{self, Config, Flags, Resolved, Text, World};
+use muster::engine::server::Server;
+use muster::shell::daemon::{self, Birth, PidFile};
+use muster::shell::{Error, Shell, Signal, facts, syslog};
+
+const CONFIG: &str = "/etc/muster/muster.toml";
+/// The loop wakes at least this often.
+const LONGEST_TURN: Duration = Duration::from_secs(60);
+
+struct Options {
+    debug: bool,
+    foreground: bool,
+    test: bool,
+    /// None: the usual place, if there is a file.
+    config: Option<PathBuf>,
+    flags: Flags,
+}
+
+fn main() -> ExitCode {
+    let options = match options() {
+        Ok(Some(options)) => options,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("musterd: {why}; musterd --help lists the flags");
+            return ExitCode::from(2);
+        }
+    };
+    if options.test {
+        return test(&options);
+    }
+    let birth = if options.debug || options.foreground { Ok(Birth::foreground()) } else { daemon::fork() };
+    let birth = match birth {
+        Ok(birth) => birth,
+        Err(why) => return fail(&why.to_string()),
+    };
+    start_log(&options);
+    let mut daemon = match Daemon::start(options) {
+        Ok(daemon) => daemon,
+        Err(why) => {
+            birth.stillborn(&why);
+            return ExitCode::FAILURE;
+        }
+    };
+    match birth.ready().and_then(|()| daemon.run()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            log::error!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn fail(why: &str) -> ExitCode {
+    eprintln!("musterd: {why}");
+    ExitCode::FAILURE
+}
+
+/// None: everything was said already (help, version).
+fn options() -> Result<Option<Options>, String> {
+    let mut flags = getopts::Options::new();
+    flags
+        .optflag("d", "debug", "stay in the foreground, with a detailed coloured log on stderr")
+        .optflag("f", "foreground", "stay in the foreground, with the usual log on stderr")
+        .optflag("t", "test", "check the config, print what it comes to, and exit")
+        .optmulti("i", "interface", "serve this interface (may be repeated; replaces those of the config)", "IF")
+        .optopt("r", "root", "serve boot files from this folder", "DIR")
+        .optopt("c", "config", &format!("read this config file instead of {CONFIG}"), "FILE")
+        .optopt("", "run-dir", "where the pid file and state.json go (/run/muster)", "DIR")
+        .optflag("h", "help", "print this")
+        .optflag("V", "version", "print version and commit");
+    let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
+    if matches.opt_present("h") {
+        let brief = "musterd: boots a cluster (DHCP and TFTP in one process)\nUsage: musterd [-d | -f | -t] [-i IF]... [-r DIR] [-c FILE]";
+        print!("{}\nWithout -d or -f it becomes a daemon and logs to syslog. See musterd(8), muster.toml(5).\n", flags.usage(brief));
+        return Ok(None);
+    }
+    if matches.opt_present("V") {
+        println!("musterd {} ({})", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT"));
+        return Ok(None);
+    }
+    if let Some(stray) = matches.free.first() {
+        return Err(format!("{stray:?} is not a flag"));
+    }
+    let path = |name| matches.opt_str(name).map(|path| std::path::absolute(&path).unwrap_or(path.into()));
+    Ok(Some(Options {
+        debug: matches.opt_present("d"),
+        foreground: matches.opt_present("f"),
+        test: matches.opt_present("t"),
+        config: path("c"),
+        flags: Flags { interfaces: matches.opt_strs("i"), root: path("r"), run_dir: path("run-dir") },
+    }))
+}
+
+fn start_log(options: &Options) {
+    if !options.debug && !options.foreground {
+        return syslog::init(LevelFilter::Info);
+    }
+    let level = if options.debug { LevelFilter::Debug } else { LevelFilter::Info };
+    let start = Instant::now();
+    env_logger::Builder::new()
+        .filter_level(level)
+        .format(move |to, record| {
+            let style = to.default_level_style(record.level());
+            let seconds = start.elapsed().as_secs_f64();
+            writeln!(to, "{seconds:9.3} {style}{:5}{style:#} {}", record.level().as_str().to_lowercase(), record.args())
+        })
+        .init();
+}
+
+/// What the config may ask of this machine.
+struct Machine(Vec<LinkFacts>);
+
+impl World for Machine {
+    fn links(&self) -> &[LinkFacts] {
+        &self.0
+    }
+
+    fn exists(&self, root: &Path, name: &str) -> bool {
+        root.join(name).is_file()
+    }
+}
+
+/// Reads and resolves everything, before anything is opened.
+fn load(options: &Options) -> Result<(Resolved, Machine), String> {
+    let machine = Machine(facts::links().map_err(|error| error.to_string())?);
+    let path = options.config.as_deref().unwrap_or(Path::new(CONFIG));
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => Some(text),
+        Err(error) if options.config.is_none() && error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(format!("cannot read the config {}: {error}: name another with -c", path.display())),
+    };
+    let shown = path.display().to_string();
+    let text = text.as_deref().map(|text| Text { path: &shown, text });
+    let resolved = config::resolve(text, &options.flags, &machine);
+    let resolved = resolved.map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    Ok((resolved, machine))
+}
+
+fn test(options: &Options) -> ExitCode {
+    match load(options) {
+        Ok((resolved, _)) => {
+            for choice in &resolved.choices {
+                println!("# {choice}");
+            }
+            print!("{}", config::effective(&resolved.config));
+            ExitCode::SUCCESS
+        }
+        Err(why) => fail(&why),
+    }
+}
+
+struct Daemon {
+    options: Options,
+    server: Server,
+    shell: Shell,
+    _pid: PidFile,
+}
+
+impl Daemon {
+    fn start(options: Options) -> Result<Daemon, String> {
+        let begin = Instant::now();
+        let (Resolved { config, choices }, machine) = load(&options)?;
+        for choice in &choices {
+            log::info!("{choice}");
+        }
+        let open = || -> Result<(PidFile, Shell), Error> {
+            check_limits(&config, &machine.0)?;
+            Ok((PidFile::create(&config.run_dir)?, Shell::server(&config, &machine.0)?))
+        };
+        let (pid, shell) = open().map_err(|error| error.to_string())?;
+        let server = Server::new(&config, seed(), shell.now());
+        let links = config.links.iter().map(|link| format!("{} ({})", link.interface, link.head)).collect::<Vec<_>>().join(", ");
+        let took = begin.elapsed().as_secs_f64() * 1000.0;
+        log::info!("muster ready on {links}: {} records, {} guests, in {took:.0} ms", config.capacity, guests(&config));
+        Ok(Daemon { options, server, shell, _pid: pid })
+    }
+
+    fn run(&mut self) -> Result<(), Error> {
+        loop {
+            match self.shell.turn(&mut self.server, LONGEST_TURN)? {
+                None => {}
+                Some(Signal::Reload) => self.reload(),
+                Some(Signal::State) => self.checkpoint(true),
+                Some(Signal::Leave) => {
+                    self.checkpoint(false);
+                    self.shell.leave();
+                    log::info!("muster has left");
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn reload(&mut self) {
+        syslog::reopen();
+        let (resolved, _) = match load(&self.options) {
+            Ok(loaded) => loaded,
+            Err(why) => {
+                why.lines().for_each(|line| log::error!("{line}"));
+                return log::error!("the config was not taken over: the old one stays in force");
+            }
+        };
+        let (old, new) = (self.server.config(), resolved.config);
+        let fixed = config::needs_restart(old, &new);
+        let changes = config::difference(old, &new);
+        for line in &changes {
+            log::info!("config: {line}");
+        }
+        if !fixed.is_empty() {
+            fixed.iter().for_each(|line| log::error!("{line}"));
+            return log::error!("the config was not taken over: restart musterd for these changes");
+        }
+        if old.boot.root != new.boot.root {
+            if let Err(why) = self.shell.set_root(&new.boot.root) {
+                return log::error!("{why}; the config was not taken over");
+            }
+        }
+        self.server.reconfigure(self.shell.now(), &new);
+        log::info!("config read again: {}", if changes.is_empty() { "nothing has changed" } else { "in force now" });
+    }
+
+    /// Writes the state file, and logs it if it was asked for.
+    fn checkpoint(&mut self, show: bool) {
+        let mut state = self.server.state(self.shell.now());
+        state.kernel = self.shell.stats().collect();
+        state.open_files = self.shell.open_files();
+        if show {
+            state.lines().iter().for_each(|line| log::info!("{line}"));
+        }
+        let path = self.server.config().run_dir.join("state.json");
+        let text = serde_json::to_string_pretty(&state).unwrap_or_default() + "\n";
+        if let Err(error) = daemon::write_atomically(&path, &text) {
+            log::error!("cannot write {}: {error}: is its folder there and not full?", path.display());
+        }
+    }
+}
+
+/// Looks at what the kernel grants, and says so.
+fn check_limits(config: &Config, links: &[LinkFacts]) -> Result<(), Error> {
+    let ports = usize::from(config.tftp.ports.1 - config.tftp.ports.0) + 4;
+    facts::ensure_descriptors((config.links.len() * ports + limits::FILES + 64) as u64)?;
+    for link in &config.links {
+        let rate = link.rate.map_or("a rate that it does not tell".into(), |rate| format!("{} Mbit/s", rate / 1_000_000));
+        log::info!("{}: {rate}, MTU {}, {}", link.interface, link.mtu, link.mac);
+        if link.rate.is_some_and(|rate| rate < 1_000_000_000) {
+            log::warn!("{} is slower than 1 Gbit/s: large images will take their time", link.interface);
+        }
+        if links.iter().any(|facts| facts.index == link.index && !facts.up) {
+            log::warn!("{} is down: nothing is heard until it is up (ip link set {} up)", link.interface, link.interface);
+        }
+    }
+    if let Some(limit) = facts::gc_thresh3() {
+        log::info!("neighbour table: at most {limit} entries besides the permanent ones of machines with a lease");
+    }
+    Ok(())
+}
+
+fn guests(config: &Config) -> u64 {
+    config.networks.iter().filter_map(|network| network.guests).map(|range| range.count()).sum()
+}
+
+/// An unpredictable number, for the order of indices and for transaction ids.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,171 @@
+//! What is wrong with a config, as sentences with a place. Used by this room only; [`Error`] is what callers see.
+
+use std::fmt;
+use std::ops::Range;
+
+use super::Text;
+
+/// More errors than this are counted, not told.
+const ERRORS_MAX: usize = 50;
+
+/// One thing that is wrong: `/etc/muster/muster.toml:12:3: guests: "…" overlaps …: choose a range outside it`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// None for what no line of a file is to blame for (flags, facts of the machine).
+    pub place: Option<Place>,
+    /// The key or flag; empty where there is none.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub what: String,
+}
+
+/// A place in a config file; line and column count from 1, columns in characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub path: String,
+    pub line: usize,
+    pub column: usize,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Place { path, line, column }) = &self.place {
+            write!(f, "{path}:{line}:{column}: ")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The collector: every check goes on after an error, so that one run finds them all.
+pub(super) struct Errors<'a> {
+    text: Option<Text<'a>>,
+    found: Vec<(Option<usize>, String, String)>,
+    suppressed: usize,
+}
+
+impl<'a> Errors<'a> {
+    pub fn new(text: Option<Text<'a>>) -> Errors<'a> {
+        Errors { text, found: Vec::new(), suppressed: 0 }
+    }
+
+    /// Notes an error at a place in the text (None: not the text's fault). Of several errors at one place only the first counts:
+    /// the others follow from it.
+    pub fn add(&mut self, at: Option<&Range<usize>>, key: &str, what: impl Into<String>) {
+        let at = at.map(|range| range.start);
+        if at.is_some() && self.found.iter().any(|(other, ..)| *other == at) {
+            return;
+        }
+        if self.found.len() == ERRORS_MAX {
+            self.suppressed += 1;
+            return;
+        }
+        self.found.push((at, key.to_string(), what.into()));
+    }
+
+    pub fn count(&self) -> usize {
+        self.found.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// All errors in the order of the text, those without a place last.
+    pub fn into_errors(self) -> Vec<Error> {
+        let Errors { text, mut found, suppressed } = self;
+        found.sort_by_key(|(at, ..)| at.unwrap_or(usize::MAX));
+        let told = |(at, key, what): (Option<usize>, String, String)| {
+            let place = text.zip(at).map(|(text, at)| {
+                let (line, column) = line_and_column(text.text, at);
+                Place { path: text.path.to_string(), line, column }
+            });
+            Error { place, key, what }
+        };
+        let mut errors: Vec<Error> = found.into_iter().map(told).collect();
+        if suppressed > 0 {
+            errors.push(Error { place: None, key: String::new(), what: format!("and {suppressed} more errors") });
+        }
+        errors
+    }
+}
+
+/// Both from 1; offsets beyond the end, or inside a character, count as the nearest place before.
+pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+    let before = (0..=offset.min(text.len())).rev().find_map(|end| text.get(..end)).unwrap_or_default();
+    let line = 1 + before.matches('\n').count();
+    let column = 1 + before.rsplit('\n').next().unwrap_or_default().chars().count();
+    (line, column)
+}
+
+/// What was probably meant by a word that is not in the list.
+pub(super) fn nearest<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
+    let allowed = (word.chars().count() / 3).clamp(1, 3);
+    let near = words.iter().map(|known| (distance(word, known), *known)).min_by_key(|(far, _)| *far);
+    near.filter(|(far, _)| *far <= allowed).map(|(_, known)| known)
+}
+
+/// How many letters must be put in, left out, replaced or swapped with their neighbour (optimal string alignment).
+fn distance(from: &str, to: &str) -> usize {
+    let from: Vec<char> = from.chars().take(64).collect();
+    let to: Vec<char> = to.chars().collect();
+    let width = to.len() + 1;
+    let mut rows: Vec<Vec<usize>> = vec![(0..width).collect()];
+    for (i, a) in from.iter().enumerate() {
+        let mut row = vec![i + 1; width];
+        for (j, b) in to.iter().enumerate() {
+            let replaced = rows[i][j] + usize::from(a != b);
+            row[j + 1] = replaced.min(rows[i][j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && from[i - 1] == *b && *a == to[j - 1] {
+                row[j + 1] = row[j + 1].min(rows[i - 1][j - 1] + 1);
+            }
+        }
+        rows.push(row);
+    }
+    rows[from.len()][to.len()]
+}
+
+/// `a, b and c`
+pub(super) fn listed<T: fmt::Display>(words: impl IntoIterator<Item = T>) -> String {
+    let mut words: Vec<String> = words.into_iter().map(|word| word.to_string()).collect();
+    match words.pop() {
+        None => "none".to_string(),
+        Some(last) if words.is_empty() => last,
+        Some(last) => format!("{} and {last}", words.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_count_from_one_in_characters() {
+        let text = "a = 1\näö = 2\n";
+        assert_eq!(line_and_column(text, 0), (1, 1));
+        assert_eq!(line_and_column(text, 6), (2, 1));
+        assert_eq!(line_and_column(text, 8), (2, 2));
+        assert_eq!(line_and_column(text, 9), (2, 2));
+        assert_eq!(line_and_column(text, 10_000), (3, 1));
+    }
+
+    #[test]
+    fn finds_what_was_meant() {
+        let keys = ["interface", "subnet", "guests", "router"];
+        assert_eq!(nearest("interfase", &keys), Some("interface"));
+        assert_eq!(nearest("geusts", &keys), Some("guests"));
+        assert_eq!(nearest("routers", &keys), Some("router"));
+        assert_eq!(nearest("windowsize", &keys), None);
+        assert_eq!(nearest("", &[]), None);
+    }
+
+    #[test]
+    fn lists_read_well() {
+        assert_eq!(listed(["a"]), "a");
+        assert_eq!(listed(["a", "b", "c"]), "a, b and c");
+    }
+}

@@ -1,0 +1,405 @@
+//! TOML values -> Rust values, each with the sentence for when that fails. Used by this room only.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::ops::{Range, RangeInclusive};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::{Errors, listed, nearest};
+use crate::base::addr::Mac;
+use crate::roll::plan::{AddressRange, Number, Subnet};
+
+pub(super) type Value<'i> = Spanned<DeValue<'i>>;
+
+/// A value that the file sets, and where.
+#[derive(Clone, Debug)]
+pub(super) struct Set<T> {
+    pub value: T,
+    pub at: Range<usize>,
+}
+
+/// What is wrong with a value, and where in it.
+pub(super) struct Wrong {
+    at: Range<usize>,
+    what: String,
+}
+
+pub(super) type Read<T> = Result<T, Wrong>;
+
+/// `"eth7" is not …` at the place of the value.
+pub(super) fn wrong<T>(value: &Value<'_>, what: impl fmt::Display) -> Read<T> {
+    Err(Wrong { at: value.span(), what: format!("{} {what}", shown(value)) })
+}
+
+/// A sentence of its own at the place of the value.
+pub(super) fn wrong_plainly<T>(value: &Value<'_>, what: impl fmt::Display) -> Read<T> {
+    Err(Wrong { at: value.span(), what: what.to_string() })
+}
+
+/// A value as the file has it, short enough for a sentence.
+fn shown(value: &Value<'_>) -> String {
+    match value.get_ref() {
+        DeValue::String(text) if text.chars().count() > 60 => format!("{:?}…", text.chars().take(59).collect::<String>()),
+        DeValue::String(text) => format!("{text:?}"),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(flag) => flag.to_string(),
+        DeValue::Datetime(date) => date.to_string(),
+        DeValue::Array(_) => "a list".to_string(),
+        DeValue::Table(_) => "a table".to_string(),
+    }
+}
+
+/// A table of the file that is being read key by key; what nobody asked for is an error.
+pub(super) struct Section<'a, 'i> {
+    /// As it is written: `[cluster]`.
+    name: &'static str,
+    /// What its keys are called in errors before their own name: `program.`.
+    prefix: &'static str,
+    table: Option<&'a DeTable<'i>>,
+    known: Vec<&'static str>,
+}
+
+impl<'a, 'i> Section<'a, 'i> {
+    pub fn new(name: &'static str, table: Option<&'a DeTable<'i>>) -> Self {
+        Section { name, prefix: "", table, known: Vec::new() }
+    }
+
+    /// The value of a key, if it is set and good; an error is noted if it is set and bad.
+    pub fn get<T>(&mut self, errors: &mut Errors<'_>, key: &'static str, read: impl FnOnce(&Value<'i>) -> Read<T>) -> Option<Set<T>> {
+        let value = self.raw(key)?;
+        match read(value) {
+            Ok(good) => Some(Set { value: good, at: value.span() }),
+            Err(Wrong { at, what }) => {
+                errors.add(Some(&at), &format!("{}{key}", self.prefix), what);
+                None
+            }
+        }
+    }
+
+    /// The value of a key as it is.
+    pub fn raw(&mut self, key: &'static str) -> Option<&'a Value<'i>> {
+        self.known.push(key);
+        self.table?.get(key)
+    }
+
+    /// Notes the keys that nobody asked for.
+    pub fn finish(self, errors: &mut Errors<'_>) {
+        for key in self.table.into_iter().flat_map(|table| table.keys()) {
+            let word = key.get_ref().as_ref();
+            if self.known.contains(&word) {
+                continue;
+            }
+            let remedy = match nearest(word, &self.known) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => format!("{} has the keys {}", self.name, listed(&self.known)),
+            };
+            errors.add(Some(&key.span()), word, format!("unknown key: {remedy}"));
+        }
+    }
+}
+
+/// The entries of an inline table, such as `program = { bios = "…" }`, each read by its key; `key` is the table's own.
+pub(super) fn entries<T>(
+    errors: &mut Errors<'_>,
+    key: &str,
+    value: Option<&Value<'_>>,
+    example: &str,
+    mut read: impl FnMut(&str, &Value<'_>) -> Read<T>,
+) -> Vec<Set<T>> {
+    let Some(value) = value else { return Vec::new() };
+    let Some(table) = value.get_ref().as_table() else {
+        errors.add(Some(&value.span()), key, format!("{} is not a table: write {example}", shown(value)));
+        return Vec::new();
+    };
+    let mut good = Vec::new();
+    for (name, value) in table {
+        let name_text = name.get_ref().as_ref();
+        match read(name_text, value) {
+            Ok(entry) => good.push(Set { value: entry, at: value.span() }),
+            Err(Wrong { at, what }) => errors.add(Some(&at), &format!("{key}.{name_text}"), what),
+        }
+    }
+    good
+}
+
+/// A table's place in its array, `[[network]]`, or the error that says how to write it.
+pub(super) fn tables<'a, 'i>(errors: &mut Errors<'_>, key: &str, value: Option<&'a Value<'i>>) -> Vec<Set<&'a DeTable<'i>>> {
+    let mut good = Vec::new();
+    match value.map(|value| (value, value.get_ref())) {
+        None => {}
+        Some((_, DeValue::Array(list))) => {
+            for element in list {
+                match element.get_ref().as_table() {
+                    Some(table) => good.push(Set { value: table, at: element.span() }),
+                    None => errors.add(Some(&element.span()), key, format!("{} is not a table: write [[{key}]]", shown(element))),
+                }
+            }
+        }
+        Some((value, DeValue::Table(_))) => {
+            errors.add(Some(&value.span()), key, format!("there may be several of these: write [[{key}]], in double brackets"));
+        }
+        Some((value, _)) => errors.add(Some(&value.span()), key, format!("{} is not a table: write [[{key}]]", shown(value))),
+    }
+    good
+}
+
+/// The one table of a name, `[cluster]`.
+pub(super) fn table<'a, 'i>(errors: &mut Errors<'_>, key: &str, value: Option<&'a Value<'i>>) -> Option<&'a DeTable<'i>> {
+    let value = value?;
+    match value.get_ref() {
+        DeValue::Table(table) => return Some(table),
+        DeValue::Array(_) => errors.add(Some(&value.span()), key, format!("there is only one of these: write [{key}], in single brackets")),
+        _ => errors.add(Some(&value.span()), key, format!("{} is not a table: write [{key}]", shown(value))),
+    }
+    None
+}
+
+/// Text that one line can show.
+pub(super) fn text<'v>(value: &'v Value<'_>) -> Read<&'v str> {
+    match value.get_ref().as_str() {
+        None => wrong(value, "is not a text: write it in quotes"),
+        Some(text) if text.chars().any(char::is_control) => wrong(value, "has control characters in it: leave them out"),
+        Some(text) => Ok(text),
+    }
+}
+
+pub(super) fn flag(value: &Value<'_>) -> Read<bool> {
+    value.get_ref().as_bool().map_or_else(|| wrong(value, "is neither true nor false"), Ok)
+}
+
+/// An integer in a range.
+pub(super) fn integer(value: &Value<'_>, range: RangeInclusive<u64>) -> Read<u64> {
+    let (low, high) = (range.start(), range.end());
+    let number = value.get_ref().as_integer().and_then(|number| i128::from_str_radix(number.as_str(), number.radix()).ok());
+    match number.map(u64::try_from) {
+        Some(Ok(number)) if range.contains(&number) => Ok(number),
+        Some(_) => wrong(value, format_args!("is out of range: choose {low} to {high}")),
+        None => wrong(value, format_args!("is not a whole number: choose {low} to {high}")),
+    }
+}
+
+/// Anything that parses from text, with a sentence for when it does not.
+fn parsed<T>(value: &Value<'_>, parse: impl FnOnce(&str) -> Option<T>, otherwise: &str) -> Read<T> {
+    match value.get_ref().as_str().and_then(parse) {
+        Some(good) => Ok(good),
+        None => wrong(value, otherwise),
+    }
+}
+
+pub(super) fn address(value: &Value<'_>) -> Read<Ipv4Addr> {
+    parsed(value, |text| text.parse().ok(), "is not an IPv4 address: write it as in \"10.54.0.1\"")
+}
+
+pub(super) fn mac(value: &Value<'_>) -> Read<Mac> {
+    let mac: Mac = parsed(value, |text| text.parse().ok(), "is not a MAC address: write it as in \"52:54:00:12:34:56\"")?;
+    if mac.is_individual() { Ok(mac) } else { wrong(value, "names no single machine: write the address of an interface") }
+}
+
+/// `10.54.250.0-10.54.253.255`, or one address.
+pub(super) fn range(value: &Value<'_>) -> Read<AddressRange> {
+    let ends = |text: &str| match text.split_once('-') {
+        Some((first, last)) => Some((first.trim().parse().ok()?, last.trim().parse().ok()?)),
+        None => text.trim().parse().ok().map(|address| (address, address)),
+    };
+    let example = "is not a range of addresses: write it as in \"10.54.250.0-10.54.253.255\"";
+    let (first, last): (Ipv4Addr, Ipv4Addr) = parsed(value, ends, example)?;
+    match AddressRange::new(first, last) {
+        Some(range) => Ok(range),
+        None => wrong(value, format_args!("ends before it begins: write \"{last}-{first}\"")),
+    }
+}
+
+/// `10.55.0.0/16`
+pub(super) fn subnet(value: &Value<'_>) -> Read<Subnet> {
+    let halves = |text: &str| {
+        let (address, len) = text.split_once('/')?;
+        Some((address.parse().ok()?, len.parse().ok().filter(|len| *len <= 32)?))
+    };
+    let (address, len): (Ipv4Addr, u8) = parsed(value, halves, "is not a subnet: write it as in \"10.55.0.0/16\"")?;
+    let subnet = Subnet::of(address, len);
+    if subnet.network() == address { Ok(subnet) } else { wrong(value, format_args!("is an address within a subnet: write \"{subnet}\"")) }
+}
+
+/// Seconds as an integer, or `"12h"`: a number with the unit s, m, h or d.
+pub(super) fn duration(value: &Value<'_>, range: RangeInclusive<u64>) -> Read<Duration> {
+    let seconds = |text: &str| {
+        let unit = match text.chars().last()? {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            _ => return None,
+        };
+        text.get(..text.len() - 1)?.trim_end().parse::<u64>().ok()?.checked_mul(unit)
+    };
+    let number = value.get_ref().as_integer().and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
+    let (low, high) = (range.start(), range.end());
+    match number.or_else(|| value.get_ref().as_str().and_then(seconds)) {
+        None => wrong(value, "is not a duration: write seconds, or as in \"30s\", \"10m\", \"12h\", \"7d\""),
+        Some(seconds) if range.contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        Some(_) => {
+            let (low, high) = (shown_duration(Duration::from_secs(*low)), shown_duration(Duration::from_secs(*high)));
+            wrong(value, format_args!("is out of range: choose {low} to {high}"))
+        }
+    }
+}
+
+/// The inverse of [`duration`]: in the largest unit that is exact.
+pub(super) fn shown_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let fits = |unit: u64| seconds > 0 && seconds % unit == 0;
+    match () {
+        () if fits(86_400) => format!("{}d", seconds / 86_400),
+        () if fits(3600) => format!("{}h", seconds / 3600),
+        () if fits(60) => format!("{}m", seconds / 60),
+        () => format!("{seconds}s"),
+    }
+}
+
+/// What a link may be said to carry, in bits per second.
+pub(super) const RATES: RangeInclusive<u64> = 1_000_000..=1_000_000_000_000;
+
+const RATE_UNITS: [(char, u64); 3] = [('G', 1_000_000_000), ('M', 1_000_000), ('K', 1_000)];
+
+/// Bits per second, as an integer or as in `"1G"`, `"2.5G"`, `"100M"`.
+pub(super) fn rate(value: &Value<'_>) -> Read<u64> {
+    let bits = |text: &str| {
+        let unit = RATE_UNITS.iter().find(|(letter, _)| text.ends_with(*letter))?.1;
+        let (whole, part) = text.get(..text.len() - 1)?.split_once('.').unwrap_or((text.get(..text.len() - 1)?, "0"));
+        if part.is_empty() || part.len() > 3 || !part.bytes().all(|digit| digit.is_ascii_digit()) {
+            return None;
+        }
+        let thousandths = format!("{part:0<3}").parse::<u64>().ok()?;
+        whole.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(thousandths * (unit / 1000))
+    };
+    let number = value.get_ref().as_integer().and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
+    match number.or_else(|| value.get_ref().as_str().and_then(bits)) {
+        Some(rate) if RATES.contains(&rate) => Ok(rate),
+        Some(_) => wrong(value, "is out of range: choose \"1M\" to \"1000G\""),
+        None => wrong(value, "is not a rate: write bits per second as in \"100M\", \"1G\", \"2.5G\""),
+    }
+}
+
+/// The inverse of [`rate`].
+pub(super) fn shown_rate(rate: u64) -> String {
+    match RATE_UNITS.iter().find(|(_, unit)| rate % unit == 0) {
+        Some((letter, unit)) => format!("{}{letter}", rate / unit),
+        None => rate.to_string(),
+    }
+}
+
+/// The elements of a list, or one value alone.
+pub(super) fn list<'i, T>(value: &Value<'i>, max: usize, mut read: impl FnMut(&Value<'i>) -> Read<T>) -> Read<Vec<T>> {
+    match value.get_ref().as_array() {
+        Some(list) if list.len() > max => wrong(value, format_args!("has {} elements: at most {max} are possible", list.len())),
+        Some(list) => list.iter().map(read).collect(),
+        None => read(value).map(|one| vec![one]),
+    }
+}
+
+/// One of a few words.
+pub(super) fn word<T: Copy>(value: &Value<'_>, words: &[(&str, T)]) -> Read<T> {
+    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    match value.get_ref().as_str().and_then(|text| words.iter().find(|(word, _)| *word == text)) {
+        Some((_, meaning)) => Ok(*meaning),
+        None => match value.get_ref().as_str().and_then(|text| nearest(text, &known)) {
+            Some(near) => wrong(value, format_args!("is not known: did you mean {near:?}?")),
+            None => wrong(value, format_args!("is not known: choose one of {}", listed(known.iter().map(|word| format!("{word:?}"))))),
+        },
+    }
+}
+
+/// Numbers as in `"0-31,40"`, or one as an integer; ranges in the order they are written.
+pub(super) fn numbers(value: &Value<'_>) -> Read<Vec<(Number, Number)>> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        (first <= last).then_some((Number(first), Number(last)))
+    };
+    match value.get_ref() {
+        DeValue::Integer(_) => {
+            let number = Number(integer(value, 0..=u64::from(u32::MAX))? as u32);
+            Ok(vec![(number, number)])
+        }
+        DeValue::String(text) => match text.split(',').map(range).collect() {
+            Some(ranges) => Ok(ranges),
+            None => wrong(value, "is not a list of node numbers: write it as in \"0-31,40\""),
+        },
+        _ => wrong(value, "is not a list of node numbers: write it as in \"0-31,40\""),
+    }
+}
+
+/// The inverse of [`numbers`].
+pub(super) fn shown_numbers(ranges: &[(Number, Number)]) -> String {
+    let shown = |(first, last): &(Number, Number)| match first == last {
+        true => first.0.to_string(),
+        false => format!("{}-{}", first.0, last.0),
+    };
+    ranges.iter().map(shown).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with<T>(text: &str, read: impl FnOnce(&Value<'_>) -> Read<T>) -> Result<T, String> {
+        let value = DeValue::parse(text).unwrap();
+        read(&value).map_err(|wrong| wrong.what)
+    }
+
+    #[test]
+    fn durations_and_back() {
+        let read = |text: &str| with(text, |value| duration(value, 1..=1_000_000)).map(shown_duration);
+        for (text, shown) in [("600", "10m"), ("\"12h\"", "12h"), ("\"90m\"", "90m"), ("\"61 s\"", "61s"), ("\"7d\"", "7d")] {
+            assert_eq!(read(text).unwrap(), shown);
+        }
+        for bad in ["\"\"", "\"h\"", "\"1w\"", "true", "-1", "\"99999999999999999999d\"", "\"300000000000000000d\"", "\"1ä\""] {
+            assert!(read(bad).unwrap_err().contains("is not a duration"), "{bad}");
+        }
+        assert_eq!(read("0").unwrap_err(), "0 is out of range: choose 1s to 1000000s");
+    }
+
+    #[test]
+    fn rates_and_back() {
+        for (text, bits, shown) in [
+            ("\"1G\"", 1_000_000_000, "1G"),
+            ("\"2.5G\"", 2_500_000_000, "2500M"),
+            ("100000000", 100_000_000, "100M"),
+            ("1000001", 1_000_001, "1000001"),
+        ] {
+            assert_eq!(with(text, rate), Ok(bits));
+            assert_eq!(shown_rate(bits), shown);
+        }
+        for bad in ["\"G\"", "\"1.G\"", "\"1.2345G\"", "\"fast\"", "1.5", "\"99999999999999999999G\"", "\"1000000T\"", "\"\""] {
+            assert!(with(bad, rate).unwrap_err().contains("is not a rate"), "{bad}");
+        }
+        assert!(with("\"5K\"", rate).unwrap_err().contains("is out of range"));
+    }
+
+    #[test]
+    fn numbers_and_back() {
+        let read = |text: &str| with(text, numbers).map(|ranges| shown_numbers(&ranges));
+        assert_eq!(read("\"0-31, 40\""), Ok("0-31,40".to_string()));
+        assert_eq!(read("7"), Ok("7".to_string()));
+        for bad in ["\"\"", "\"3-1\"", "\"1,\"", "\"a\"", "true", "-1", "\"99999999999\""] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_and_ranges() {
+        assert_eq!(with("\"10.0.0.1 - 10.0.0.9\"", range).unwrap().to_string(), "10.0.0.1-10.0.0.9");
+        assert_eq!(with("\"10.0.0.1\"", range).unwrap().count(), 1);
+        assert_eq!(
+            with("\"10.0.0.9-10.0.0.1\"", range).unwrap_err(),
+            "\"10.0.0.9-10.0.0.1\" ends before it begins: write \"10.0.0.1-10.0.0.9\""
+        );
+        assert_eq!(with("\"10.0.0.1/16\"", subnet).unwrap_err(), "\"10.0.0.1/16\" is an address within a subnet: write \"10.0.0.0/16\"");
+        assert!(with("\"10.0.0.0/33\"", subnet).is_err() && with("\"10.0.0.0\"", subnet).is_err());
+        assert!(with("\"ff:ff:ff:ff:ff:ff\"", mac).unwrap_err().contains("names no single machine"));
+    }
+}

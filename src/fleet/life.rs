@@ -1,0 +1,199 @@
+//! What the machines of a fleet are to do: the plan, and the life of each kind of machine as a list of steps.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Name;
+use super::firmware::Firmware;
+
+/// The machine's place is in its MAC (32 bits) and in 20 bits of its xids.
+pub const COUNT_MAX: usize = 1 << 20;
+/// Steps of one life.
+pub const STEPS_MAX: usize = 64;
+
+/// Which file a machine asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum File {
+    /// The one that its lease names.
+    Offered,
+    /// One of the plan's, by its place in [`Plan::names`].
+    Named(u16),
+}
+
+/// One stage of a boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Asks for a lease, from nothing.
+    Dhcp(Firmware),
+    Fetch(Firmware, File),
+}
+
+impl Step {
+    /// `rom dhcp`, `ipxe load`.
+    pub fn label(self) -> StepLabel {
+        match self {
+            Step::Dhcp(firmware) => StepLabel(firmware, "dhcp"),
+            Step::Fetch(firmware, _) => StepLabel(firmware, "load"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StepLabel(Firmware, &'static str);
+
+impl fmt::Display for StepLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0, self.1)
+    }
+}
+
+/// What follows the firmware's own stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stages {
+    /// The firmware loads iPXE, which asks again and loads a script and the files.
+    pub ipxe: bool,
+    /// An operating system asks for a lease at the end, with another client-id, and renews it.
+    pub os: bool,
+}
+
+/// A kind of machine, and how many of them there are.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// In proportion to the weights of the other lives.
+    pub weight: u32,
+    pub steps: Vec<Step>,
+}
+
+impl Life {
+    /// The usual boot by `firmware`: it loads the first `files` of the plan's named files, or what its lease names when there are none. Boot loaders
+    /// (GRUB, pxelinux, and iPXE as a stage) are loaded first, as the offered file.
+    pub fn of(firmware: Firmware, weight: u32, stages: Stages, files: usize) -> Life {
+        let named = |by: Firmware| (0..files.min(usize::from(u16::MAX))).map(move |n| Step::Fetch(by, File::Named(n as u16)));
+        let load = |by: Firmware| if files == 0 { vec![Step::Fetch(by, File::Offered)] } else { named(by).collect() };
+        let offered = |by: Firmware| vec![Step::Dhcp(by), Step::Fetch(by, File::Offered)];
+        let mut steps = match firmware {
+            Firmware::Os => vec![Step::Dhcp(Firmware::Os)],
+            Firmware::Grub => [offered(Firmware::Edk2), load(firmware)].concat(),
+            Firmware::Pxelinux => [offered(Firmware::Rom), load(firmware)].concat(),
+            Firmware::Ipxe if stages.ipxe => [offered(firmware), named(firmware).collect()].concat(),
+            _ if stages.ipxe => [offered(firmware), offered(Firmware::Ipxe), named(Firmware::Ipxe).collect()].concat(),
+            _ => [vec![Step::Dhcp(firmware)], load(firmware)].concat(),
+        };
+        if stages.os && firmware != Firmware::Os {
+            steps.push(Step::Dhcp(Firmware::Os));
+        }
+        Life { weight, steps }
+    }
+
+    /// One of each firmware that boots on its own.
+    pub fn mix(stages: Stages, files: usize) -> Vec<Life> {
+        let firmwares = Firmware::ALL.iter().filter(|&&firmware| firmware != Firmware::Os);
+        firmwares.map(|&firmware| Life::of(firmware, 1, stages, files)).collect()
+    }
+
+    pub(super) fn fetches(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step, Step::Fetch(..))).count()
+    }
+}
+
+/// A storm, whole. The same plan gives the same storm.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Machines.
+    pub count: usize,
+    /// The number of the first one; its MAC is 02:4d and this number.
+    pub first: u32,
+    pub lives: Vec<Life>,
+    /// Files that are asked for by name.
+    pub names: Vec<Vec<u8>>,
+    /// Power comes back to each machine at a time of its own within this.
+    pub spread: Duration,
+    /// Frames in each direction of a machine's life that are lost first: its NIC and its switch port wake up.
+    pub wake: u32,
+    /// Per mille of the machines that do not answer ARP while they load.
+    pub deaf: u32,
+    /// Parts per million of the frames in either direction that are lost.
+    pub loss: u32,
+    pub seed: u64,
+}
+
+impl Default for Plan {
+    /// One ROM that loads what it is offered.
+    fn default() -> Plan {
+        Plan {
+            count: 1,
+            first: 0,
+            lives: vec![Life::of(Firmware::Rom, 1, Stages::default(), 0)],
+            names: Vec::new(),
+            spread: Duration::ZERO,
+            wake: 0,
+            deaf: 0,
+            loss: 0,
+            seed: 0,
+        }
+    }
+}
+
+impl Plan {
+    /// What makes the plan impossible, as one sentence.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let named = |step: &Step| match step {
+            Step::Fetch(_, File::Named(n)) => usize::from(*n) < self.names.len(),
+            _ => true,
+        };
+        // A file is loaded by a lease.
+        let begins = |life: &Life| matches!(life.steps.first(), Some(Step::Dhcp(_)));
+        let rules = [
+            ((1..=COUNT_MAX).contains(&self.count), "a fleet has 1 to 1,048,576 machines"),
+            (u64::from(self.first) + self.count as u64 <= 1 << 32, "the machines' numbers go beyond 32 bits"),
+            (self.lives.iter().any(|life| life.weight > 0), "no kind of machine has a weight"),
+            (self.lives.len() <= usize::from(u16::MAX), "too many kinds of machines"),
+            (self.lives.iter().all(begins), "a life begins with DHCP"),
+            (self.lives.iter().all(|life| life.steps.len() <= STEPS_MAX), "a life has at most 64 steps"),
+            (self.lives.iter().flat_map(|life| &life.steps).all(named), "a step names a file that the plan does not have"),
+            (self.names.iter().all(|name| !name.is_empty() && Name::new(name).is_some()), "a file's name has 1 to 255 bytes"),
+            (self.names.iter().all(|name| !name.contains(&0)), "a file's name has no NUL"),
+            (self.deaf <= 1000, "ARP-deaf machines are counted per mille"),
+            (self.loss <= 1_000_000, "loss is counted in parts per million"),
+        ];
+        rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, why)| Err(why))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn story(firmware: Firmware, stages: Stages, files: usize) -> String {
+        let steps = Life::of(firmware, 1, stages, files).steps;
+        steps.iter().map(|step| step.label().to_string()).collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn lives() {
+        let (plain, all) = (Stages::default(), Stages { ipxe: true, os: true });
+        assert_eq!(story(Firmware::Rom, plain, 0), "rom dhcp, rom load");
+        assert_eq!(story(Firmware::Rom, plain, 2), "rom dhcp, rom load, rom load");
+        assert_eq!(story(Firmware::Edk2, all, 1), "edk2 dhcp, edk2 load, ipxe dhcp, ipxe load, ipxe load, os dhcp");
+        assert_eq!(story(Firmware::Grub, plain, 1), "edk2 dhcp, edk2 load, grub load");
+        assert_eq!(story(Firmware::Ipxe, all, 1), "ipxe dhcp, ipxe load, ipxe load, os dhcp");
+        assert_eq!(story(Firmware::Os, all, 1), "os dhcp");
+    }
+
+    #[test]
+    fn plans_that_cannot_be() {
+        let why = |change: fn(&mut Plan)| {
+            let mut plan = Plan::default();
+            change(&mut plan);
+            plan.check().err().unwrap_or("fine")
+        };
+        assert_eq!(why(|_| ()), "fine");
+        assert!(why(|plan| plan.count = 0).contains("machines"));
+        assert!(why(|plan| plan.lives.clear()).contains("weight"));
+        assert!(why(|plan| plan.first = u32::MAX).contains("fine"));
+        assert!(why(|plan| (plan.first, plan.count) = (u32::MAX, 2)).contains("32 bits"));
+        assert!(why(|plan| plan.lives = vec![Life::of(Firmware::Rom, 1, Stages::default(), 1)]).contains("does not have"));
+        assert!(why(|plan| plan.names = vec![vec![b'x'; 256]]).contains("255"));
+        assert!(why(|plan| plan.deaf = 1001).contains("per mille"));
+    }
+}

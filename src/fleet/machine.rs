@@ -1,0 +1,558 @@
+//! The machine that is many machines: power, demultiplexing, frames and timers. What a client does is in `dhcp` and `tftp`.
+//!
+//! An incoming frame finds its machine in O(1): by the destination MAC, which is made from the machine's number; a broadcast by its xid, whose low 20
+//! bits are the machine's place; an ARP request by the address. Everything is allocated in [`Fleet::new`].
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use super::cause::Cause;
+use super::dhcp::{self, Client, MESSAGE_MAX};
+use super::life::{COUNT_MAX, File, Plan, Step, StepLabel};
+use super::names::Names;
+use super::node::{Fetched, Hop, Node, Status};
+use super::tftp::{self, Transfer, What};
+use super::{Name, summary};
+use crate::base::addr::Mac;
+use crate::base::index::Index;
+use crate::base::machine::{Input, Machine};
+use crate::base::outbox::Outbox;
+use crate::base::rng::{Rng, mix};
+use crate::base::time::{Instant, Now};
+use crate::base::wheel::Wheel;
+use crate::wire::dhcp::{MessageType, Scratch, parse as parse_dhcp};
+use crate::wire::ether::{Arp, ArpOp, Checksum, Frame, UdpFrame, emit_arp, emit_udp, parse};
+use crate::wire::tftp::parse as parse_tftp;
+
+const SERVER_PORT: u16 = 67;
+const CLIENT_PORT: u16 = 68;
+/// The way to the file server is asked for this often, a second apart.
+const ARP_TRIES: u8 = 4;
+const ARP_WAIT: Duration = Duration::from_secs(1);
+const XID_PLACE: u32 = COUNT_MAX as u32 - 1;
+const XID_BITS: u32 = XID_PLACE.count_ones();
+
+/// How many machines are where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub off: usize,
+    pub booting: usize,
+    pub up: usize,
+    pub lost: usize,
+}
+
+/// What happened to frames.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Frames {
+    pub sent: u64,
+    pub received: u64,
+    /// By [`Plan::loss`].
+    pub lost: u64,
+    /// By [`Plan::wake`].
+    pub asleep: u64,
+    /// Not for a machine of ours, or not expected by it.
+    pub stray: u64,
+}
+
+pub struct Fleet {
+    pub(super) plan: Plan,
+    names: Box<[Name]>,
+    pub(super) nodes: Box<[Node]>,
+    /// Where a machine's loaded files begin: `fetched_each` places for each.
+    pub(super) fetched: Box<[Fetched]>,
+    pub(super) fetched_each: usize,
+    pub(super) loaded: Names,
+    /// From address to place.
+    addresses: Index,
+    /// Times that an address was given to a machine while another held it.
+    pub(super) conflicts: u64,
+    wheel: Wheel,
+    rng: Rng,
+    scratch: Scratch,
+    progress: Progress,
+    pub(super) frames: Frames,
+    pub(super) began: Instant,
+}
+
+impl Fleet {
+    /// Lays out the machines and their power-on times, counted from `now`. Gives what is wrong with the plan, as one sentence.
+    pub fn new(plan: Plan, now: Instant) -> Result<Fleet, &'static str> {
+        plan.check()?;
+        let mut rng = Rng::new(plan.seed);
+        let weights: u64 = plan.lives.iter().map(|life| u64::from(life.weight)).sum();
+        let spread = u64::try_from(plan.spread.as_nanos()).unwrap_or(u64::MAX);
+        let mut wheel = Wheel::new(plan.count, now);
+        let mut node = |place: usize| {
+            let life = pick(&plan, rng.below(weights));
+            wheel.set(place, now + Duration::from_nanos(rng.below(spread)));
+            let deaf = rng.below(1000) < u64::from(plan.deaf);
+            Node::new(mac(plan.first + place as u32), life, deaf, plan.wake)
+        };
+        let nodes: Box<[Node]> = (0..plan.count).map(&mut node).collect();
+        let fetched_each = plan.lives.iter().map(|life| life.fetches()).max().unwrap_or(0);
+        Ok(Fleet {
+            names: plan.names.iter().filter_map(|name| Name::new(name)).collect(),
+            fetched: vec![Fetched { name: 0, len: 0, hash: 0 }; fetched_each * plan.count].into(),
+            fetched_each,
+            loaded: Names::new(plan.names.len() + plan.count.min(4096), plan.seed),
+            addresses: Index::new(2 * plan.count, mix(plan.seed)),
+            conflicts: 0,
+            wheel,
+            rng,
+            scratch: Scratch::default(),
+            progress: Progress { off: plan.count, ..Progress::default() },
+            frames: Frames::default(),
+            began: now,
+            nodes,
+            plan,
+        })
+    }
+
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// Whether every machine is up or lost.
+    pub fn done(&self) -> bool {
+        self.progress.off + self.progress.booting == 0
+    }
+
+    /// Everything that is known of the storm so far. Allocates; O(machines).
+    pub fn summary(&self) -> summary::Summary {
+        summary::of(self)
+    }
+
+    /// One machine, by its place; None beyond the last.
+    pub fn machine(&self, place: usize) -> Option<summary::View> {
+        self.nodes.get(place).map(|node| summary::view(self, place, node))
+    }
+
+    pub(super) fn step_of(&self, node: &Node) -> Option<Step> {
+        step_of(&self.plan, node)
+    }
+
+    pub(super) fn label_of(&self, node: &Node) -> Option<StepLabel> {
+        self.step_of(node).map(Step::label)
+    }
+
+    /// The machine with this MAC.
+    fn place_of(&self, mac: Mac) -> Option<usize> {
+        let [0x02, 0x4d, number @ ..] = mac.0 else { return None };
+        let place = u32::from_be_bytes(number).checked_sub(self.plan.first)? as usize;
+        (place < self.nodes.len()).then_some(place)
+    }
+}
+
+/// What the machine is at; None when it is through.
+fn step_of(plan: &Plan, node: &Node) -> Option<Step> {
+    plan.lives.get(usize::from(node.life))?.steps.get(usize::from(node.step)).copied()
+}
+
+fn mac(number: u32) -> Mac {
+    let [a, b, c, d] = number.to_be_bytes();
+    Mac([0x02, 0x4d, a, b, c, d])
+}
+
+/// The life at `point` of the weights laid end to end.
+fn pick(plan: &Plan, mut point: u64) -> u16 {
+    let taken = plan.lives.iter().position(|life| {
+        let here = point < u64::from(life.weight);
+        point = point.saturating_sub(life.weight.into());
+        here
+    });
+    taken.unwrap_or(0) as u16
+}
+
+/// The life of a machine: every change of its status is made here.
+impl Fleet {
+    fn power_on(&mut self, place: usize, now: Instant, out: &mut Outbox) {
+        let node = &mut self.nodes[place];
+        (node.status, node.powered) = (Status::Booting, now);
+        self.progress.off -= 1;
+        self.progress.booting += 1;
+        self.enter(place, now, out);
+    }
+
+    /// Begins the step that the machine has come to.
+    fn enter(&mut self, place: usize, now: Instant, out: &mut Outbox) {
+        match self.step_of(&self.nodes[place]) {
+            None => self.come_up(place, now),
+            Some(Step::Dhcp(firmware)) => {
+                let node = &mut self.nodes[place];
+                node.dhcp = Client::new(&firmware.profile().dhcp);
+                node.round = node.round.wrapping_add(1);
+                let epoch = (mix(self.plan.seed ^ place as u64) as u32).wrapping_add(node.round.into());
+                let step = node.dhcp.start(now, epoch << XID_BITS | place as u32);
+                self.apply_dhcp(place, now, step, out);
+            }
+            Some(Step::Fetch(firmware, file)) => {
+                let node = &mut self.nodes[place];
+                let port = node.next_port();
+                node.transfer = Transfer::prepared(&firmware.profile().tftp, port);
+                match self.find_server(place, file) {
+                    Err(cause) => self.lose(place, now, cause),
+                    Ok(()) if matches!(self.nodes[place].hop, Hop::Known(_)) => self.begin_transfer(place, now, out),
+                    Ok(()) => self.ask_way(place, now, out),
+                }
+            }
+        }
+    }
+
+    fn advance(&mut self, place: usize, now: Instant, out: &mut Outbox) {
+        self.nodes[place].step += 1;
+        self.enter(place, now, out);
+    }
+
+    fn come_up(&mut self, place: usize, now: Instant) {
+        let node = &mut self.nodes[place];
+        (node.status, node.ended) = (Status::Up, now);
+        self.progress.booting -= 1;
+        self.progress.up += 1;
+        // The last lease is kept alive by systems that do so.
+        match node.dhcp.wake() {
+            Some(wake) => self.wheel.set(place, wake),
+            None => self.wheel.cancel(place),
+        }
+    }
+
+    fn lose(&mut self, place: usize, now: Instant, cause: Cause) {
+        let node = &mut self.nodes[place];
+        match node.status {
+            Status::Up => self.progress.up -= 1,
+            _ => self.progress.booting -= 1,
+        }
+        self.progress.lost += 1;
+        (node.status, node.ended) = (Status::Lost(cause), now);
+        self.wheel.cancel(place);
+    }
+
+    fn set_timer(&mut self, place: usize, wake: Option<Instant>) {
+        match wake {
+            Some(wake) => self.wheel.set(place, wake),
+            None => self.wheel.cancel(place),
+        }
+    }
+
+    fn apply_dhcp(&mut self, place: usize, now: Instant, step: dhcp::Step, out: &mut Outbox) {
+        let node = &mut self.nodes[place];
+        node.retries += u32::from(step.retry);
+        node.duplicates += u32::from(step.ignored);
+        self.set_timer(place, step.wake);
+        if let Some(kind) = step.send {
+            self.send_dhcp(place, now, kind, out);
+        }
+        match step.end {
+            None => {}
+            Some(Err(cause)) => self.lose(place, now, cause),
+            Some(Ok(())) if self.nodes[place].status == Status::Up => self.take_address(place),
+            Some(Ok(())) => {
+                self.take_address(place);
+                let node = &mut self.nodes[place];
+                node.first_lease.get_or_insert(now.since(node.dhcp.started()));
+                self.advance(place, now, out);
+            }
+        }
+    }
+
+    /// Takes the address of the lease into use.
+    fn take_address(&mut self, place: usize) {
+        let node = &mut self.nodes[place];
+        let Some(address) = node.dhcp.lease().map(|lease| lease.address) else { return };
+        let before = node.address.replace(address);
+        if before == Some(address) {
+            return;
+        }
+        if let Some(before) = before {
+            node.moved = true;
+            let key = before.to_bits().into();
+            if self.addresses.get(key) == Some(place as u32) {
+                self.addresses.remove(key);
+            }
+        }
+        let holder = self.addresses.get(address.to_bits().into()).and_then(|holder| self.nodes.get(holder as usize));
+        let held = holder.is_some_and(|other| other.address == Some(address) && !matches!(other.status, Status::Lost(_)));
+        self.conflicts += u64::from(held);
+        self.addresses.insert(address.to_bits().into(), place as u32);
+    }
+
+    /// Where the file of this step comes from, and the way there.
+    fn find_server(&mut self, place: usize, file: File) -> Result<(), Cause> {
+        let node = &mut self.nodes[place];
+        let lease = node.dhcp.lease().ok_or(Cause::NoFile)?;
+        let server = if lease.next_server.is_unspecified() { lease.server } else { lease.next_server };
+        if file == File::Offered && lease.file.is_empty() {
+            return Err(Cause::NoFile);
+        }
+        let gateway = if lease.is_local(server) { server } else { lease.router.unwrap_or(server) };
+        if (server, gateway) != (node.server, node.gateway) {
+            node.hop = if lease.from.0 == gateway { Hop::Known(lease.from.1) } else { Hop::Asked(0) };
+        }
+        (node.server, node.gateway) = (server, gateway);
+        Ok(())
+    }
+
+    fn ask_way(&mut self, place: usize, now: Instant, out: &mut Outbox) {
+        let node = &mut self.nodes[place];
+        let Hop::Asked(tries) = node.hop else { return };
+        if tries >= ARP_TRIES {
+            return self.lose(place, now, Cause::NoArp);
+        }
+        node.hop = Hop::Asked(tries + 1);
+        node.retries += u32::from(tries > 0);
+        let request = Arp {
+            operation: ArpOp::Request,
+            sender_mac: node.mac,
+            sender_ip: node.address.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            target_mac: Mac::ZERO,
+            target_ip: node.gateway,
+        };
+        self.wheel.set(place, now + ARP_WAIT);
+        self.emit(place, out, |buf| emit_arp(buf, &request));
+    }
+
+    fn begin_transfer(&mut self, place: usize, now: Instant, out: &mut Outbox) {
+        let node = &mut self.nodes[place];
+        let port = node.transfer.port();
+        let step = node.transfer.start(now, port);
+        self.apply_tftp(place, now, step, out);
+    }
+
+    fn apply_tftp(&mut self, place: usize, now: Instant, step: tftp::Step, out: &mut Outbox) {
+        let node = &mut self.nodes[place];
+        node.retries += u32::from(step.retry);
+        node.duplicates += u32::from(step.duplicate);
+        node.gap = node.gap.max(node.transfer.longest_gap());
+        self.set_timer(place, step.wake);
+        for send in step.sends.into_iter().flatten() {
+            self.send_tftp(place, send, out);
+        }
+        if step.end.is_some() {
+            let node = &mut self.nodes[place];
+            node.bytes += node.transfer.hash().len();
+        }
+        match step.end {
+            None => {}
+            Some(Err(cause)) => self.lose(place, now, cause),
+            Some(Ok(())) => {
+                self.note_file(place);
+                self.advance(place, now, out);
+            }
+        }
+    }
+
+    /// The file that the machine's step asks for.
+    fn file_of(&self, place: usize) -> Option<&Name> {
+        let node = self.nodes.get(place)?;
+        match self.step_of(node)? {
+            Step::Dhcp(_) => None,
+            Step::Fetch(_, File::Offered) => node.dhcp.lease().map(|lease| &lease.file),
+            Step::Fetch(_, File::Named(n)) => self.names.get(usize::from(n)),
+        }
+    }
+
+    fn note_file(&mut self, place: usize) {
+        let Some(name) = self.file_of(place).copied() else { return };
+        let node = &mut self.nodes[place];
+        let hash = node.transfer.hash();
+        let fetched = Fetched { name: self.loaded.intern(&name), len: hash.len(), hash: hash.finish() };
+        let at = place * self.fetched_each + usize::from(node.fetched);
+        if let Some(slot) = self.fetched.get_mut(at) {
+            *slot = fetched;
+            node.fetched += 1;
+        }
+    }
+}
+
+/// Frames out.
+impl Fleet {
+    /// Whether the machine's next frame in this direction gets through (0 in, 1 out).
+    fn passes(&mut self, place: usize, direction: usize) -> bool {
+        let wake = &mut self.nodes[place].wake[direction];
+        if *wake > 0 {
+            *wake -= 1;
+            self.frames.asleep += 1;
+            return false;
+        }
+        self.survives()
+    }
+
+    fn survives(&mut self) -> bool {
+        let lost = self.plan.loss > 0 && self.rng.chance(self.plan.loss);
+        self.frames.lost += u64::from(lost);
+        !lost
+    }
+
+    fn emit(&mut self, place: usize, out: &mut Outbox, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
+        if self.passes(place, 1) {
+            self.frames.sent += 1;
+            out.frame(0, write);
+        }
+    }
+
+    fn send_dhcp(&mut self, place: usize, now: Instant, kind: MessageType, out: &mut Outbox) {
+        let node = &self.nodes[place];
+        let mut message = [0; MESSAGE_MAX];
+        let Some(len) = node.dhcp.write(&mut message, kind, now, node.mac) else { return };
+        let renewing = matches!(node.dhcp.state(), dhcp::State::Renewing | dhcp::State::Rebinding);
+        let source = node.address.filter(|_| renewing).unwrap_or(Ipv4Addr::UNSPECIFIED);
+        // A renewal goes to the server alone, by the way its ACK came.
+        let lease = node.dhcp.lease().filter(|_| node.dhcp.state() == dhcp::State::Renewing);
+        let (to, to_mac) = lease.map_or((Ipv4Addr::BROADCAST, Mac::BROADCAST), |lease| (lease.server, lease.from.1));
+        let (from, to, mac) = (SocketAddrV4::new(source, CLIENT_PORT), SocketAddrV4::new(to, SERVER_PORT), node.mac);
+        let message = message.get(..len).unwrap_or(&[]);
+        self.emit(place, out, |buf| emit_udp(buf, mac, to_mac, from, to, 0, message));
+    }
+
+    fn send_tftp(&mut self, place: usize, send: tftp::Send, out: &mut Outbox) {
+        let node = &self.nodes[place];
+        let (Hop::Known(gateway), Some(address)) = (node.hop, node.address) else { return };
+        let (mac, server) = (node.mac, node.server);
+        // Only an RRQ needs its name; a name has at most 255 bytes, its options less than 100.
+        let name = match send.what {
+            What::Rrq(_) => self.file_of(place).copied(),
+            What::Ack(_) | What::Error(_) => Some(Name::EMPTY),
+        };
+        let mut packet = [0; MESSAGE_MAX];
+        let Some(len) = name.and_then(|name| send.what.write(&mut packet, &name)) else { return };
+        let (from, to) = (SocketAddrV4::new(address, send.from), SocketAddrV4::new(server, send.to));
+        let packet = packet.get(..len).unwrap_or(&[]);
+        self.emit(place, out, |buf| emit_udp(buf, mac, gateway, from, to, 0, packet));
+    }
+}
+
+/// Frames in.
+impl Fleet {
+    /// A frame of the link; false when nobody of ours wants it.
+    fn hear(&mut self, now: Instant, bytes: &[u8], out: &mut Outbox) -> bool {
+        // Frames of a local virtual peer carry checksums that nobody filled in; wrong content shows in the hashes.
+        match parse(bytes, Checksum::Trusted) {
+            Ok(Frame::Udp(frame)) if frame.dst.port() == CLIENT_PORT => self.hear_dhcp(now, &frame, out),
+            Ok(Frame::Udp(frame)) => self.hear_tftp(now, &frame, out),
+            Ok(Frame::Arp(arp)) if arp.operation == ArpOp::Request => self.hear_arp_request(&arp, out),
+            Ok(Frame::Arp(arp)) => self.hear_arp_reply(now, &arp, out),
+            Ok(Frame::RouterSolicit(_)) | Err(_) => false,
+        }
+    }
+
+    fn hear_dhcp(&mut self, now: Instant, frame: &UdpFrame<'_>, out: &mut Outbox) -> bool {
+        // The xid stands at bytes 4 to 8 of every message (RFC 2131, 2).
+        let xid = frame.payload.get(4..8).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+        let by_xid = xid.map(|xid| (xid & XID_PLACE) as usize).filter(|&place| place < self.nodes.len());
+        let place = if frame.dst_mac.is_group() { by_xid } else { self.place_of(frame.dst_mac) };
+        let Some(place) = place.filter(|&place| Some(self.nodes[place].dhcp.xid()) == xid) else { return false };
+        if !self.passes(place, 0) {
+            return true;
+        }
+        let node = &mut self.nodes[place];
+        let living = matches!(node.status, Status::Booting | Status::Up);
+        let Ok(message) = parse_dhcp(frame.payload, &mut self.scratch) else { return false };
+        if !living || message.header.chaddr.get(..6) != Some(&node.mac.0[..]) {
+            return false;
+        }
+        if !matches!(step_of(&self.plan, node), Some(Step::Dhcp(_))) && node.status == Status::Booting {
+            // A second ACK while files are being loaded.
+            node.duplicates += 1;
+            return true;
+        }
+        let step = node.dhcp.receive(now, &message, (*frame.src.ip(), frame.src_mac));
+        self.apply_dhcp(place, now, step, out);
+        true
+    }
+
+    fn hear_tftp(&mut self, now: Instant, frame: &UdpFrame<'_>, out: &mut Outbox) -> bool {
+        let Some(place) = self.place_of(frame.dst_mac) else { return false };
+        if !self.passes(place, 0) {
+            return true;
+        }
+        let node = &mut self.nodes[place];
+        let ours = node.status == Status::Booting
+            && node.address == Some(*frame.dst.ip())
+            && node.server == *frame.src.ip()
+            && node.transfer.port() == frame.dst.port()
+            && node.transfer.expects(frame.src.port());
+        if !ours {
+            return false;
+        }
+        let Ok(packet) = parse_tftp(frame.payload) else { return false };
+        let step = node.transfer.receive(now, frame.src.port(), &packet);
+        self.apply_tftp(place, now, step, out);
+        true
+    }
+
+    fn hear_arp_request(&mut self, arp: &Arp, out: &mut Outbox) -> bool {
+        let holder = self.addresses.get(arp.target_ip.to_bits().into()).map(|place| place as usize);
+        let Some(place) = holder.filter(|&place| self.nodes.get(place).is_some_and(|node| node.address == Some(arp.target_ip))) else {
+            return false;
+        };
+        let loading = matches!(self.step_of(&self.nodes[place]), Some(Step::Fetch(..)));
+        let node = &self.nodes[place];
+        let living = matches!(node.status, Status::Booting | Status::Up);
+        // Its own question, back from the switch.
+        if !living || arp.sender_mac == node.mac {
+            return false;
+        }
+        if node.deaf && loading && node.status == Status::Booting {
+            return true;
+        }
+        let reply = Arp {
+            operation: ArpOp::Reply,
+            sender_mac: node.mac,
+            sender_ip: arp.target_ip,
+            target_mac: arp.sender_mac,
+            target_ip: arp.sender_ip,
+        };
+        if self.passes(place, 0) {
+            self.emit(place, out, |buf| emit_arp(buf, &reply));
+        }
+        true
+    }
+
+    fn hear_arp_reply(&mut self, now: Instant, arp: &Arp, out: &mut Outbox) -> bool {
+        let Some(place) = self.place_of(arp.target_mac) else { return false };
+        let node = &self.nodes[place];
+        let asked = matches!(node.hop, Hop::Asked(tries) if tries > 0);
+        if node.status != Status::Booting || !asked || node.gateway != arp.sender_ip {
+            return false;
+        }
+        if self.passes(place, 0) {
+            self.nodes[place].hop = Hop::Known(arp.sender_mac);
+            self.begin_transfer(place, now, out);
+        }
+        true
+    }
+}
+
+impl Machine for Fleet {
+    fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outbox) {
+        // The fleet lives on link 0 and knows nothing but frames.
+        let Input::Frame { link: 0, bytes } = input else { return };
+        self.frames.received += 1;
+        if self.survives() && !self.hear(now.at, bytes, out) {
+            self.frames.stray += 1;
+        }
+    }
+
+    fn expire(&mut self, now: Now, out: &mut Outbox) {
+        while out.has_room() {
+            let Some(place) = self.wheel.expire(now.at) else { return };
+            let waits = matches!(self.nodes[place].hop, Hop::Asked(tries) if tries > 0);
+            match (self.nodes[place].status, self.step_of(&self.nodes[place])) {
+                (Status::Off, _) => self.power_on(place, now.at, out),
+                (Status::Booting, Some(Step::Fetch(..))) if waits => self.ask_way(place, now.at, out),
+                (Status::Booting, Some(Step::Fetch(..))) => {
+                    let step = self.nodes[place].transfer.expire(now.at);
+                    self.apply_tftp(place, now.at, step, out);
+                }
+                (Status::Booting | Status::Up, _) => {
+                    let step = self.nodes[place].dhcp.expire(now.at);
+                    self.apply_dhcp(place, now.at, step, out);
+                }
+                (Status::Lost(_), _) => {}
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.wheel.deadline()
+    }
+}

@@ -1,0 +1,63 @@
+//! The fleet: a machine that is N client machines on one link, each with the habits of real firmware (field notes, "Clients").
+//!
+//! Whoever wants to know how a boot server bears a storm drives it: `muster-storm` on a real link, the simulator in virtual time. It speaks whole
+//! Ethernet frames on link 0, answers ARP for its own addresses, and knows nothing of the server but what comes over the wire.
+//!
+//! Not simulated: HTTP boot, IPv6, fragments, proxyDHCP and boot menus.
+
+pub mod cause;
+pub mod dhcp;
+pub mod firmware;
+pub mod life;
+mod machine;
+mod names;
+mod node;
+pub mod summary;
+pub mod tftp;
+
+pub use firmware::Firmware;
+pub use life::{Life, Plan, Stages};
+pub use machine::{Fleet, Progress};
+pub use node::Status;
+pub use summary::Summary;
+
+/// A file name, as it goes into an RRQ.
+#[derive(Clone, Copy)]
+pub struct Name {
+    len: u8,
+    bytes: [u8; Name::MAX],
+}
+
+impl Name {
+    const MAX: usize = crate::base::limits::FILE_NAME_MAX;
+    pub const EMPTY: Name = Name { len: 0, bytes: [0; Name::MAX] };
+
+    /// None when it is longer than 255 bytes.
+    pub fn new(bytes: &[u8]) -> Option<Name> {
+        let mut name = Name::EMPTY;
+        name.len = u8::try_from(bytes.len()).ok()?;
+        name.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(name)
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or(&[])
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Name) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+impl Eq for Name {}
+
+impl std::fmt::Debug for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", String::from_utf8_lossy(self.bytes()))
+    }
+}

@@ -1,0 +1,108 @@
+//! The record of one simulated machine.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::cause::Cause;
+use super::dhcp::Client;
+use super::firmware::Firmware;
+use super::tftp::{FIRST_PORT, Transfer};
+use crate::base::addr::Mac;
+use crate::base::time::Instant;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Off,
+    Booting,
+    Up,
+    Lost(Cause),
+}
+
+/// How far the way to the file server is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hop {
+    Known(Mac),
+    /// ARP requests sent so far.
+    Asked(u8),
+}
+
+/// A file that was loaded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fetched {
+    /// Its place in the fleet's table of names.
+    pub name: u32,
+    pub len: u64,
+    pub hash: u64,
+}
+
+pub(super) struct Node {
+    pub mac: Mac,
+    pub life: u16,
+    /// The place in the life's steps.
+    pub step: u8,
+    /// Files loaded so far.
+    pub fetched: u8,
+    pub status: Status,
+    pub deaf: bool,
+    /// Frames that are still to be lost, in and out.
+    pub wake: [u32; 2],
+    /// How many transactions it has begun.
+    pub round: u16,
+    pub dhcp: Client,
+    pub transfer: Transfer,
+    /// The address that is in use.
+    pub address: Option<Ipv4Addr>,
+    /// Where files come from, and the next machine on the way there.
+    pub server: Ipv4Addr,
+    pub gateway: Ipv4Addr,
+    pub hop: Hop,
+    pub powered: Instant,
+    pub ended: Instant,
+    /// From the first DISCOVER of its life to the ACK.
+    pub first_lease: Option<Duration>,
+    /// A later stage got another address.
+    pub moved: bool,
+    pub gap: Duration,
+    pub retries: u32,
+    pub duplicates: u32,
+    pub bytes: u64,
+}
+
+impl Node {
+    pub fn new(mac: Mac, life: u16, deaf: bool, wake: u32) -> Node {
+        // Both are replaced when a step begins.
+        let profile = Firmware::Rom.profile();
+        Node {
+            mac,
+            life,
+            step: 0,
+            fetched: 0,
+            status: Status::Off,
+            deaf,
+            wake: [wake; 2],
+            round: 0,
+            dhcp: Client::new(&profile.dhcp),
+            transfer: Transfer::new(&profile.tftp),
+            address: None,
+            server: Ipv4Addr::UNSPECIFIED,
+            gateway: Ipv4Addr::UNSPECIFIED,
+            hop: Hop::Asked(0),
+            powered: Instant::ZERO,
+            ended: Instant::ZERO,
+            first_lease: None,
+            moved: false,
+            gap: Duration::ZERO,
+            retries: 0,
+            duplicates: 0,
+            bytes: 0,
+        }
+    }
+
+    /// The port of the next transfer.
+    pub fn next_port(&self) -> u16 {
+        match self.transfer.port() {
+            0 => FIRST_PORT,
+            port => super::tftp::next_port(port),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! What a storm came to: gathered from the machines' records at the end, for people (a table) and for programs (serde).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::machine::{Fleet, Progress};
+use super::node::{Node, Status};
+use crate::base::addr::Mac;
+
+/// Seconds, at places of the sorted list; all 0 when it is empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Quantiles {
+    pub first: f64,
+    pub median: f64,
+    pub p99: f64,
+    pub last: f64,
+}
+
+impl Quantiles {
+    fn of(mut seconds: Vec<f64>) -> Quantiles {
+        seconds.sort_unstable_by(f64::total_cmp);
+        // The nearest rank.
+        let at = |percent: usize| seconds.get((seconds.len() * percent).div_ceil(100).max(1) - 1).copied().unwrap_or(0.0);
+        Quantiles { first: at(0), median: at(50), p99: at(99), last: at(100) }
+    }
+}
+
+/// Machines that ended in the same place for the same reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// `rom dhcp`, `ipxe load`.
+    pub stage: String,
+    pub cause: &'static str,
+    pub machines: usize,
+}
+
+/// A file as the machines received it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Content {
+    pub name: String,
+    /// Bytes.
+    pub len: u64,
+    /// Sixteen hexadecimal digits; see [`Hash`](super::tftp::Hash).
+    pub hash: String,
+    /// Times that it was loaded so.
+    pub loads: usize,
+    /// Whether nobody received other bytes under this name.
+    pub agreed: bool,
+}
+
+/// See [`Fleet::summary`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    pub machines: usize,
+    pub up: usize,
+    pub off: usize,
+    pub booting: usize,
+    pub lost: usize,
+    pub lost_by: Vec<Lost>,
+    /// When machines came up, in seconds since the storm began.
+    pub up_at: Quantiles,
+    /// From a machine's own power-on until it was up, in seconds.
+    pub boot: Quantiles,
+    /// Jain's index of `boot`: 1 when all took the same time, 1/n when one took it all.
+    pub fairness: f64,
+    /// The longest silence between two packets of a running transfer, of any machine, in seconds.
+    pub longest_gap: f64,
+    /// From the first DISCOVER of a machine's life to its ACK, in seconds.
+    pub lease: Quantiles,
+    /// Packets that clients sent again because nothing came.
+    pub retries: u64,
+    /// Packets that clients heard again, or that were of no use to them.
+    pub duplicates: u64,
+    /// File content received, in bytes, of failed transfers too.
+    pub bytes: u64,
+    pub files: Vec<Content>,
+    /// Whether all loads of a name gave the same bytes.
+    pub agreed: bool,
+    /// Machines that got another address in a later stage.
+    pub moved: usize,
+    /// Times that an address was given to a machine while another held it.
+    pub conflicts: u64,
+    pub frames_sent: u64,
+    pub frames_received: u64,
+    /// Lost by the plan, at random and to the wake-up of switch ports.
+    pub frames_lost: u64,
+    pub frames_asleep: u64,
+    pub frames_stray: u64,
+}
+
+/// One machine; see [`Fleet::machine`].
+#[derive(Clone, Debug)]
+pub struct View {
+    pub mac: Mac,
+    pub address: Option<Ipv4Addr>,
+    pub status: Status,
+    /// What it is at, or where it was lost; empty when it is through.
+    pub stage: String,
+    /// Name, bytes and hash of each file that was loaded, in order.
+    pub files: Vec<(String, u64, u64)>,
+    /// Since the storm began; zero before.
+    pub powered: Duration,
+    /// Likewise: when it came up or was lost.
+    pub ended: Duration,
+    pub retries: u32,
+    pub duplicates: u32,
+}
+
+pub(super) fn view(fleet: &Fleet, place: usize, node: &Node) -> View {
+    let first = place * fleet.fetched_each;
+    let loaded = fleet.fetched.get(first..first + usize::from(node.fetched)).unwrap_or(&[]);
+    View {
+        mac: node.mac,
+        address: node.address,
+        status: node.status,
+        stage: fleet.label_of(node).map(|label| label.to_string()).unwrap_or_default(),
+        files: loaded.iter().map(|file| (fleet.loaded.text(file.name), file.len, file.hash)).collect(),
+        powered: node.powered.since(fleet.began),
+        ended: node.ended.since(fleet.began),
+        retries: node.retries,
+        duplicates: node.duplicates,
+    }
+}
+
+fn lost_by(fleet: &Fleet) -> Vec<Lost> {
+    let mut counts = BTreeMap::new();
+    for node in &fleet.nodes {
+        if let Status::Lost(cause) = node.status {
+            *counts.entry((fleet.label_of(node), cause)).or_insert(0) += 1;
+        }
+    }
+    let stage = |label: Option<super::life::StepLabel>| label.map_or_else(|| "up".into(), |label| label.to_string());
+    counts.into_iter().map(|((label, cause), machines)| Lost { stage: stage(label), cause: cause.name(), machines }).collect()
+}
+
+fn files(fleet: &Fleet) -> Vec<Content> {
+    let (mut counts, mut kinds) = (BTreeMap::new(), BTreeMap::new());
+    for (place, node) in fleet.nodes.iter().enumerate() {
+        let first = place * fleet.fetched_each;
+        for file in fleet.fetched.get(first..first + usize::from(node.fetched)).unwrap_or(&[]) {
+            let times = counts.entry((file.name, file.len, file.hash)).or_insert(0);
+            *kinds.entry(file.name).or_insert(0) += usize::from(*times == 0);
+            *times += 1;
+        }
+    }
+    let content = |((name, len, hash), loads): ((u32, u64, u64), usize)| Content {
+        name: fleet.loaded.text(name),
+        len,
+        hash: format!("{hash:016x}"),
+        loads,
+        // Names that found no room in the table share a place; they cannot be compared.
+        agreed: kinds.get(&name) == Some(&1) || name == super::names::Names::OTHER,
+    };
+    counts.into_iter().map(content).collect()
+}
+
+/// (sum x)^2 / (n * sum x^2) (Jain, Chiu and Hawe, 1984); 1 for nobody.
+fn fairness(seconds: &[f64]) -> f64 {
+    let (sum, squares) = seconds.iter().fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
+    if squares > 0.0 { sum * sum / (seconds.len() as f64 * squares) } else { 1.0 }
+}
+
+pub(super) fn of(fleet: &Fleet) -> Summary {
+    let Progress { off, booting, up, lost } = fleet.progress();
+    let nodes = &fleet.nodes;
+    let came_up = || nodes.iter().filter(|node| node.status == Status::Up);
+    let boot: Vec<f64> = came_up().map(|node| node.ended.since(node.powered).as_secs_f64()).collect();
+    let files = files(fleet);
+    Summary {
+        machines: nodes.len(),
+        up,
+        off,
+        booting,
+        lost,
+        lost_by: lost_by(fleet),
+        up_at: Quantiles::of(came_up().map(|node| node.ended.since(fleet.began).as_secs_f64()).collect()),
+        fairness: fairness(&boot),
+        boot: Quantiles::of(boot),
+        longest_gap: nodes.iter().map(|node| node.gap).max().unwrap_or_default().as_secs_f64(),
+        lease: Quantiles::of(nodes.iter().filter_map(|node| node.first_lease).map(|wait| wait.as_secs_f64()).collect()),
+        retries: nodes.iter().map(|node| u64::from(node.retries)).sum(),
+        duplicates: nodes.iter().map(|node| u64::from(node.duplicates)).sum(),
+        bytes: nodes.iter().map(|node| node.bytes).sum(),
+        agreed: files.iter().all(|file| file.agreed),
+        files,
+        moved: nodes.iter().filter(|node| node.moved).count(),
+        conflicts: fleet.conflicts,
+        frames_sent: fleet.frames.sent,
+        frames_received: fleet.frames.received,
+        frames_lost: fleet.frames.lost,
+        frames_asleep: fleet.frames.asleep,
+        frames_stray: fleet.frames.stray,
+    }
+}
+
+impl fmt::Display for Quantiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Quantiles { first, median, p99, last } = self;
+        write!(f, "first {first:.3} s   median {median:.3} s   p99 {p99:.3} s   last {last:.3} s")
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Summary { machines, up, lost, off, booting, .. } = self;
+        writeln!(f, "machines      {machines}: {up} up, {lost} lost, {booting} booting, {off} off")?;
+        for Lost { stage, cause, machines } in &self.lost_by {
+            writeln!(f, "  lost        {machines} in {stage}: {cause}")?;
+        }
+        writeln!(f, "up            {}", self.up_at)?;
+        writeln!(f, "boot          {}   fairness {:.3}", self.boot, self.fairness)?;
+        writeln!(f, "lease         {}", self.lease)?;
+        writeln!(f, "longest gap   {:.3} s", self.longest_gap)?;
+        writeln!(f, "clients       {} retries, {} duplicates heard", self.retries, self.duplicates)?;
+        let rate = if self.up_at.last > 0.0 { self.bytes as f64 / 1e6 / self.up_at.last } else { 0.0 };
+        writeln!(f, "content       {:.1} MB, {rate:.1} MB/s until the last was up", self.bytes as f64 / 1e6)?;
+        for Content { name, len, hash, loads, agreed } in &self.files {
+            let differs = if *agreed { "" } else { "   DIFFERS" };
+            writeln!(f, "  file        {loads:6} x {len:>10} bytes {hash} {name}{differs}")?;
+        }
+        if self.moved > 0 || self.conflicts > 0 {
+            writeln!(f, "addresses     {} machines moved, {} given twice", self.moved, self.conflicts)?;
+        }
+        let Summary { frames_sent, frames_received, frames_lost, frames_asleep, frames_stray, .. } = self;
+        write!(f, "frames        {frames_sent} out, {frames_received} in, {frames_lost} lost, {frames_asleep} asleep, {frames_stray} stray")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_ranks() {
+        let quantiles = Quantiles::of((1..=200).rev().map(f64::from).collect());
+        assert_eq!(quantiles, Quantiles { first: 1.0, median: 100.0, p99: 198.0, last: 200.0 });
+        assert_eq!(Quantiles::of(Vec::new()), Quantiles::default());
+        assert_eq!(Quantiles::of(vec![3.0]), Quantiles { first: 3.0, median: 3.0, p99: 3.0, last: 3.0 });
+    }
+
+    #[test]
+    fn jain() {
+        assert_eq!(fairness(&[2.0, 2.0, 2.0]), 1.0);
+        assert_eq!(fairness(&[1.0, 0.0, 0.0, 0.0]), 0.25);
+        assert_eq!(fairness(&[]), 1.0);
+    }
+}

@@ -1,0 +1,275 @@
+//! Boot files: a fixed table of open files beneath the root, one for each inode, shared by all its transfers.
+//!
+//! A path is looked at again when its last look is half a second old, so that a replaced file is seen within a second while a thousand
+//! requests for one file cost two looks a second. A file that nobody uses stays open until its place is needed or its path shows
+//! another file. Names are resolved with the root as `/` (openat2, RESOLVE_IN_ROOT): no link leads out of it.
+//!
+//! A file that is changed in place is never sent as a mixture: behind every read, and before anything leaves, its size and time of
+//! modification are compared with those at its opening. Not seen: a writer that sets the old time back within one transfer (`cp -p`
+//! over the file does, after writing), and, on kernels before 6.13, a change within the clock tick (4 ms) of the opening. A rename, an unlink or a change of rights is no change of
+//! content: the transfer goes on from the old inode.
+//!
+//! Reads never wait for the disk (RWF_NOWAIT); a cold page is asked for and read on a later pass. Only the look-up of a path can wait,
+//! for directory blocks that are not in memory. File systems that cannot read so are read plainly, which is said once.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::sys::stat::{FileStat, SFlag, fstat};
+
+use crate::base::limits::{FILE_NAME_MAX, FILES};
+use crate::base::machine::{FileId, OpenFile, Refusal};
+use crate::base::time::Instant;
+
+use super::{Error, sys};
+
+/// How long a look at a path is good for.
+const LOOK: Duration = Duration::from_millis(500);
+/// How far ahead the disk is asked.
+const READ_AHEAD: u64 = 4 << 20;
+
+/// What tells one content of an inode from another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    dev: u64,
+    ino: u64,
+    size: i64,
+    mtime: (i64, i64),
+}
+
+impl Stamp {
+    fn of(stat: &FileStat) -> Stamp {
+        Stamp { dev: stat.st_dev, ino: stat.st_ino, size: stat.st_size, mtime: (stat.st_mtime, stat.st_mtime_nsec) }
+    }
+}
+
+struct Entry {
+    fd: OwnedFd,
+    stamp: Stamp,
+    users: u32,
+    /// Changed since it was opened: given to nobody any more.
+    stale: bool,
+    path: [u8; FILE_NAME_MAX],
+    path_len: usize,
+    looked: Instant,
+    used: Instant,
+    /// How far the disk has been asked.
+    asked: u64,
+}
+
+#[derive(Default)]
+struct Place {
+    generation: u16,
+    entry: Option<Entry>,
+}
+
+/// What a read came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    Done,
+    Cold,
+    Changed,
+}
+
+pub struct Files {
+    root: OwnedFd,
+    places: Box<[Place]>,
+    /// The file system can read without waiting.
+    nowait: bool,
+}
+
+impl Files {
+    /// Opens the folder that is served.
+    pub fn open_root(root: &Path) -> Result<Files, Error> {
+        let places = (0..FILES).map(|_| Place::default()).collect();
+        Ok(Files { root: Files::root(root)?, places, nowait: true })
+    }
+
+    /// Serves another folder: paths are looked at again, files that are in use stay.
+    pub fn set_root(&mut self, root: &Path) -> Result<(), Error> {
+        self.root = Files::root(root)?;
+        self.nowait = true;
+        for entry in self.places.iter_mut().filter_map(|place| place.entry.as_mut()) {
+            entry.path_len = 0;
+        }
+        Ok(())
+    }
+
+    fn root(root: &Path) -> Result<OwnedFd, Error> {
+        let what = || format!("cannot serve files from {}", root.display());
+        let remedy = "set boot.root (or -r) to a folder that this user may read";
+        let fd = std::fs::File::open(root).map_err(|error| Error::system(what(), error, remedy))?;
+        let listed = std::fs::read_dir(root).and_then(|mut entries| entries.next().transpose());
+        listed.map_err(|error| Error::system(what(), error, remedy))?;
+        Ok(fd.into())
+    }
+
+    /// Opens a path, as bytes that came from a client.
+    pub fn open(&mut self, now: Instant, path: &[u8]) -> Result<OpenFile, Refusal> {
+        let fresh = |entry: &Entry| !entry.stale && now.since(entry.looked) < LOOK && entry.path.get(..entry.path_len) == Some(path);
+        if let Some(at) = self.position(fresh) {
+            if self.unchanged(at) {
+                return self.share(now, at);
+            }
+        }
+        let (fd, stat) = self.look(path)?;
+        let stamp = Stamp::of(&stat);
+        if let Some(at) = self.position(|entry| !entry.stale && entry.stamp == stamp) {
+            self.remember(at, path, now);
+            return self.share(now, at);
+        }
+        // The same inode with another stamp was changed in place: its running transfers find that out when they read.
+        let same_inode = |entry: &Entry| (entry.stamp.dev, entry.stamp.ino) == (stamp.dev, stamp.ino);
+        for entry in self.places.iter_mut().filter_map(|place| place.entry.as_mut()).filter(|entry| same_inode(entry)) {
+            entry.stale = true;
+        }
+        let at = self.vacate().ok_or(Refusal::Busy)?;
+        let place = &mut self.places[at];
+        place.generation = place.generation.wrapping_add(1);
+        place.entry =
+            Some(Entry { fd, stamp, users: 0, stale: false, path: [0; FILE_NAME_MAX], path_len: 0, looked: now, used: now, asked: 0 });
+        self.remember(at, path, now);
+        self.share(now, at)
+    }
+
+    /// Whether the file at a place still has the content that it was opened with; it is stale from now on if not.
+    fn unchanged(&mut self, at: usize) -> bool {
+        let Some(entry) = self.places[at].entry.as_mut() else { return false };
+        entry.stale |= !fstat(&entry.fd).is_ok_and(|stat| Stamp::of(&stat) == entry.stamp);
+        !entry.stale
+    }
+
+    fn position(&self, matches: impl Fn(&Entry) -> bool) -> Option<usize> {
+        self.places.iter().position(|place| place.entry.as_ref().is_some_and(&matches))
+    }
+
+    fn remember(&mut self, at: usize, path: &[u8], now: Instant) {
+        let Some(entry) = self.places[at].entry.as_mut() else { return };
+        if let Some(to) = entry.path.get_mut(..path.len()) {
+            to.copy_from_slice(path);
+            entry.path_len = path.len();
+            entry.looked = now;
+        }
+    }
+
+    fn share(&mut self, now: Instant, at: usize) -> Result<OpenFile, Refusal> {
+        let place = &mut self.places[at];
+        let entry = place.entry.as_mut().ok_or(Refusal::Failed)?;
+        entry.users += 1;
+        entry.used = now;
+        let file = FileId(u32::from(place.generation) << 16 | at as u32);
+        Ok(OpenFile { file, size: entry.stamp.size.max(0) as u64 })
+    }
+
+    fn look(&self, path: &[u8]) -> Result<(OwnedFd, FileStat), Refusal> {
+        let mut name = [0u8; FILE_NAME_MAX + 1];
+        name.get_mut(..path.len()).filter(|to| !to.is_empty() && to.len() <= FILE_NAME_MAX).ok_or(Refusal::NotFound)?.copy_from_slice(path);
+        let name = CStr::from_bytes_with_nul(&name[..=path.len()]).map_err(|_| Refusal::NotFound)?;
+        let fd = sys::open_beneath(self.root.as_fd(), name).map_err(|error| refusal(&error))?;
+        let stat = fstat(&fd).map_err(|_| Refusal::Failed)?;
+        let regular = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
+        if regular { Ok((fd, stat)) } else { Err(Refusal::NotAFile) }
+    }
+
+    /// A free place; else the one whose file has been unused the longest.
+    fn vacate(&mut self) -> Option<usize> {
+        if let Some(at) = self.places.iter().position(|place| place.entry.is_none()) {
+            return Some(at);
+        }
+        let unused = |place: &Place| place.entry.as_ref().filter(|entry| entry.users == 0).map(|entry| (!entry.stale, entry.used));
+        let at = (0..self.places.len()).filter_map(|at| unused(&self.places[at]).map(|age| (age, at))).min()?.1;
+        self.places[at].entry = None;
+        Some(at)
+    }
+
+    fn entry(&mut self, file: FileId) -> Option<&mut Entry> {
+        let place = self.places.get_mut((file.0 & 0xffff) as usize)?;
+        let current = u32::from(place.generation) == file.0 >> 16;
+        place.entry.as_mut().filter(|_| current)
+    }
+
+    pub fn close(&mut self, file: FileId) {
+        let Some(entry) = self.entry(file) else { return };
+        entry.users = entry.users.saturating_sub(1);
+        if entry.users == 0 && entry.stale {
+            self.places[(file.0 & 0xffff) as usize].entry = None;
+        }
+    }
+
+    /// Bytes behind an offset, as the file was at its opening.
+    pub fn left(&mut self, file: FileId, offset: u64) -> u64 {
+        self.entry(file).map_or(0, |entry| (entry.stamp.size.max(0) as u64).saturating_sub(offset))
+    }
+
+    /// How many files are open.
+    pub fn open_files(&self) -> usize {
+        self.places.iter().filter(|place| place.entry.is_some()).count()
+    }
+
+    /// Reads blocks, as `sys::read_run` lays them, and makes sure that they are of the content that was opened.
+    pub fn read(&mut self, file: FileId, buf: &mut [u8], gap: usize, blksize: usize, bytes: usize, offset: u64) -> Read {
+        let nowait = self.nowait;
+        let Some(entry) = self.entry(file).filter(|entry| !entry.stale) else { return Read::Changed };
+        let got = match bytes {
+            0 => Ok(0),
+            _ => sys::read_run(entry.fd.as_fd(), buf, gap, blksize, bytes, offset, nowait),
+        };
+        let unchanged = fstat(&entry.fd).is_ok_and(|stat| Stamp::of(&stat) == entry.stamp);
+        if !unchanged {
+            entry.stale = true;
+            return Read::Changed;
+        }
+        match got {
+            Ok(got) if got == bytes => {
+                ask_ahead(entry, offset + bytes as u64, READ_AHEAD / 2);
+                Read::Done
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) && nowait => {
+                log::warn!("the root's file system cannot read without waiting: the server waits for its disk");
+                self.nowait = false;
+                self.read(file, buf, gap, blksize, bytes, offset)
+            }
+            Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                log::error!("cannot read a boot file: {error}: look at the disk");
+                entry.stale = true;
+                Read::Changed
+            }
+            _ => {
+                entry.asked = entry.asked.min(offset);
+                ask_ahead(entry, offset, bytes as u64);
+                Read::Cold
+            }
+        }
+    }
+}
+
+/// Asks the disk for what comes next, unless at least `margin` bytes have been asked for already.
+fn ask_ahead(entry: &mut Entry, offset: u64, margin: u64) {
+    let wanted = (offset + margin).min(entry.stamp.size.max(0) as u64);
+    if entry.asked < wanted {
+        let from = entry.asked.max(offset);
+        let _ = posix_fadvise(&entry.fd, from as i64, READ_AHEAD as i64, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+        entry.asked = from + READ_AHEAD;
+    }
+}
+
+fn refusal(error: &io::Error) -> Refusal {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG | libc::ELOOP) => Refusal::NotFound,
+        Some(libc::EACCES | libc::EPERM) => Refusal::Denied,
+        // A socket cannot be opened, a FIFO without a writer can.
+        Some(libc::ENXIO | libc::ENODEV | libc::EISDIR) => Refusal::NotAFile,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN) => Refusal::Busy,
+        _ => {
+            log::error!("cannot open a boot file: {error}: look at the disk");
+            Refusal::Failed
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! Real files in a folder of the test's own.
+
+use super::*;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("muster-files-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Folder(path)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.0.join(name), bytes).unwrap();
+    }
+
+    fn files(&self) -> Files {
+        Files::open_root(&self.0).unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn at(ms: u64) -> Instant {
+    Instant::from_millis(ms)
+}
+
+/// Reads until the pages are in memory.
+fn read(files: &mut Files, file: FileId, bytes: usize, offset: u64) -> Result<Vec<u8>, Read> {
+    let mut buf = vec![0; bytes.max(1)];
+    for _ in 0..5000 {
+        match files.read(file, &mut buf, 0, bytes.max(1), bytes, offset) {
+            Read::Done => return Ok(buf[..bytes].to_vec()),
+            Read::Cold => std::thread::sleep(Duration::from_millis(1)),
+            Read::Changed => return Err(Read::Changed),
+        }
+    }
+    Err(Read::Cold)
+}
+
+#[test]
+fn one_descriptor_an_inode() {
+    let folder = Folder::new();
+    folder.write("a", b"content");
+    fs::hard_link(folder.0.join("a"), folder.0.join("b")).unwrap();
+    let mut files = folder.files();
+    let first = files.open(at(0), b"a").unwrap();
+    let second = files.open(at(10_000), b"a").unwrap();
+    let other_name = files.open(at(10_000), b"b").unwrap();
+    assert_eq!((first, second, first.size), (second, other_name, 7));
+    assert_eq!(files.open_files(), 1);
+    assert_eq!(read(&mut files, first.file, 7, 0), Ok(b"content".to_vec()));
+    assert_eq!(read(&mut files, first.file, 0, 7), Ok(vec![]));
+}
+
+#[test]
+fn blocks_are_laid_behind_gaps() {
+    let folder = Folder::new();
+    folder.write("a", b"0123456789");
+    let mut files = folder.files();
+    let open = files.open(at(0), b"a").unwrap();
+    read(&mut files, open.file, 10, 0).unwrap();
+    let mut buf = [b'.'; 20];
+    assert_eq!(files.read(open.file, &mut buf, 2, 3, 8, 1), Read::Done);
+    assert_eq!(&buf, b"..123..456..78......");
+}
+
+#[test]
+fn nothing_leads_out_and_nothing_hangs() {
+    let folder = Folder::new();
+    let secret = Folder::new();
+    secret.write("secret", b"x");
+    folder.write("inside", b"y");
+    fs::create_dir(folder.0.join("folder")).unwrap();
+    symlink(secret.0.join("secret"), folder.0.join("out")).unwrap();
+    symlink("/inside", folder.0.join("in")).unwrap();
+    symlink("loop", folder.0.join("loop")).unwrap();
+    nix::unistd::mkfifo(&folder.0.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(folder.0.join("socket")).unwrap();
+    let mut files = folder.files();
+    let up = format!("../{}/secret", secret.0.file_name().unwrap().to_str().unwrap());
+    for (name, why) in [
+        ("out", Refusal::NotFound),
+        (up.as_str(), Refusal::NotFound),
+        ("loop", Refusal::NotFound),
+        ("missing", Refusal::NotFound),
+        ("inside/x", Refusal::NotFound),
+        ("folder", Refusal::NotAFile),
+        ("fifo", Refusal::NotAFile),
+        ("socket", Refusal::NotAFile),
+        (".", Refusal::NotAFile),
+        ("", Refusal::NotFound),
+        ("in\0side", Refusal::NotFound),
+    ] {
+        assert_eq!(files.open(at(0), name.as_bytes()), Err(why), "{name:?}");
+    }
+    assert!(files.open(at(0), b"in").is_ok(), "a link inside the root is followed, with the root as /");
+    assert!(files.open(at(0), b"../inside").is_ok(), "the root is its own parent");
+    assert_eq!(files.open(at(0), &[b'x'; 300]), Err(Refusal::NotFound));
+}
+
+#[test]
+fn rights_are_the_daemons_own() {
+    let folder = Folder::new();
+    folder.write("private", b"z");
+    fs::set_permissions(folder.0.join("private"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(folder.files().open(at(0), b"private").is_ok());
+}
+
+#[test]
+fn a_replaced_file_goes_on_and_is_seen_within_a_second() {
+    let folder = Folder::new();
+    folder.write("a", b"old content");
+    let mut files = folder.files();
+    let old = files.open(at(0), b"a").unwrap();
+    folder.write("new", b"new");
+    fs::rename(folder.0.join("new"), folder.0.join("a")).unwrap();
+    let new = files.open(at(600), b"a").unwrap();
+    assert_ne!(old.file, new.file);
+    assert_eq!(read(&mut files, old.file, 11, 0), Ok(b"old content".to_vec()));
+    assert_eq!(read(&mut files, new.file, 3, 0), Ok(b"new".to_vec()));
+    fs::remove_file(folder.0.join("a")).unwrap();
+    assert_eq!(read(&mut files, new.file, 3, 0), Ok(b"new".to_vec()), "unlinked, and still the same content");
+}
+
+#[test]
+fn a_change_in_place_is_never_a_mixture() {
+    let folder = Folder::new();
+    folder.write("a", b"old content");
+    std::thread::sleep(Duration::from_millis(20));
+    let mut files = folder.files();
+    let old = files.open(at(0), b"a").unwrap();
+    assert!(read(&mut files, old.file, 3, 0).is_ok());
+    folder.write("a", b"NEW CONTENT");
+    assert_eq!(read(&mut files, old.file, 3, 3), Err(Read::Changed));
+    let new = files.open(at(1), b"a").unwrap();
+    assert_ne!(old.file, new.file);
+    assert_eq!(read(&mut files, new.file, 11, 0), Ok(b"NEW CONTENT".to_vec()));
+    files.close(old.file);
+    assert_eq!((files.open_files(), read(&mut files, old.file, 3, 0)), (1, Err(Read::Changed)));
+}
+
+#[test]
+fn a_request_after_a_change_in_place_gets_the_new_content() {
+    let folder = Folder::new();
+    folder.write("a", b"old content");
+    std::thread::sleep(Duration::from_millis(20));
+    let mut files = folder.files();
+    let old = files.open(at(0), b"a").unwrap();
+    folder.write("a", b"new");
+    let new = files.open(at(1), b"a").unwrap();
+    assert!(new != old && read(&mut files, new.file, 3, 0) == Ok(b"new".to_vec()));
+}
+
+#[test]
+fn a_full_table_reuses_what_nobody_reads() {
+    let folder = Folder::new();
+    for n in 0..=FILES {
+        folder.write(&format!("f{n}"), b"x");
+    }
+    let mut files = folder.files();
+    let opened: Vec<_> = (0..FILES).map(|n| files.open(at(n as u64), format!("f{n}").as_bytes()).unwrap().file).collect();
+    let last = format!("f{FILES}");
+    assert_eq!(files.open(at(100), last.as_bytes()), Err(Refusal::Busy));
+    files.close(opened[9]);
+    files.close(opened[5]);
+    assert!(files.open(at(100), last.as_bytes()).is_ok());
+    assert_eq!(read(&mut files, opened[5], 1, 0), Err(Read::Changed), "the one that was unused longest has gone");
+    assert!(read(&mut files, opened[9], 1, 0).is_ok());
+}

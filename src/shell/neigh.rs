@@ -1,0 +1,137 @@
+//! The kernel's neighbour table: an entry for each machine with a lease, permanent, so that neither ARP-deaf firmware nor the limit on
+//! entries (gc_thresh3) touches a transfer. Entries bear a protocol number of ours, by which those that an earlier musterd left
+//! behind are found at start and dropped.
+//!
+//! The netlink library allocates for each message: once for a lease given and once for a lease ended, never for a packet.
+
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, RawFd};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::route::RouteProtocol;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+
+use crate::base::addr::Mac;
+
+use super::Error;
+
+/// NDA_PROTOCOL of our entries: not assigned in `linux/rtnetlink.h`.
+const PROTOCOL: u8 = 77;
+
+pub struct Neighbours {
+    socket: Socket,
+    buf: Vec<u8>,
+    sequence: u32,
+    /// Entries that the kernel refused to set. Dropping one that has gone already is no failure.
+    pub failed: u64,
+}
+
+impl Neighbours {
+    /// Opens the netlink socket, and drops what an earlier daemon left on these interfaces.
+    pub fn open(indices: &[u32]) -> Result<Neighbours, Error> {
+        let failed = |error| Error::system("cannot open the neighbour table", error, "run as root, or with CAP_NET_ADMIN");
+        let mut socket = Socket::new(NETLINK_ROUTE).map_err(failed)?;
+        socket.bind_auto().map_err(failed)?;
+        socket.connect(&SocketAddr::new(0, 0)).map_err(failed)?;
+        let mut neighbours = Neighbours { socket, buf: vec![0; 64 * 1024], sequence: 0, failed: 0 };
+        let stale = neighbours.clear(indices);
+        if stale > 0 {
+            log::info!("dropped {stale} neighbour entries that an earlier musterd left behind");
+        }
+        Ok(neighbours)
+    }
+
+    /// Drops every entry of ours on these interfaces; gives how many there were. Waits for the kernel: only at start and at the end.
+    pub fn clear(&mut self, indices: &[u32]) -> usize {
+        let found = self.ours(indices).unwrap_or_default();
+        for &(index, ip) in &found {
+            self.set(index, ip, None);
+        }
+        found.len()
+    }
+
+    pub fn raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// The entries that bear our mark.
+    fn ours(&mut self, indices: &[u32]) -> std::io::Result<Vec<(u32, Ipv4Addr)>> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Inet;
+        self.send(RouteNetlinkMessage::GetNeighbour(message), NLM_F_DUMP)?;
+        let mut found = Vec::new();
+        loop {
+            let mut rest = &mut self.buf[..];
+            let got = self.socket.recv(&mut rest, 0)?;
+            let mut at = 0;
+            while let Some(bytes) = self.buf.get(at..got).filter(|bytes| !bytes.is_empty()) {
+                let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes) else { return Ok(found) };
+                at += (message.header.length as usize).next_multiple_of(4).max(16);
+                match message.payload {
+                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(entry)) => found.extend(ours(&entry, indices)),
+                    NetlinkPayload::Done(_) | NetlinkPayload::Error(_) => return Ok(found),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> std::io::Result<()> {
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        self.sequence = self.sequence.wrapping_add(1);
+        header.sequence_number = self.sequence;
+        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        request.finalize();
+        let len = request.header.length as usize;
+        request.serialize(&mut self.buf[..len]);
+        self.socket.send(&self.buf[..len], 0).map(drop)
+    }
+
+    /// Sets the entry of `ip` on an interface, or drops it when `mac` is None.
+    pub fn set(&mut self, index: u32, ip: Ipv4Addr, mac: Option<Mac>) {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.ifindex = index;
+        message.header.state = NeighbourState::Permanent;
+        message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)));
+        let result = match mac {
+            Some(mac) => {
+                message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+                message.attributes.push(NeighbourAttribute::Protocol(RouteProtocol::Other(PROTOCOL)));
+                self.send(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+            }
+            None => self.send(RouteNetlinkMessage::DelNeighbour(message), 0),
+        };
+        // The kernel answers at once, and only when it refuses.
+        let refused = result.err().or_else(|| self.answer()).filter(|error| mac.is_some() || error.raw_os_error() != Some(libc::ENOENT));
+        if let Some(error) = refused {
+            self.failed += 1;
+            log::debug!("neighbour entry of {ip} on interface {index}: {error}");
+        }
+    }
+
+    /// The error that the kernel has answered with.
+    fn answer(&mut self) -> Option<std::io::Error> {
+        let mut rest = &mut self.buf[..];
+        let got = self.socket.recv(&mut rest, libc::MSG_DONTWAIT).ok()?;
+        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(self.buf.get(..got)?).ok()?;
+        match message.payload {
+            NetlinkPayload::Error(error) if error.code.is_some() => Some(error.to_io()),
+            _ => None,
+        }
+    }
+}
+
+fn ours(entry: &NeighbourMessage, indices: &[u32]) -> Option<(u32, Ipv4Addr)> {
+    let marked = entry.attributes.iter().any(|a| matches!(a, NeighbourAttribute::Protocol(p) if *p == RouteProtocol::Other(PROTOCOL)));
+    let index = entry.header.ifindex;
+    let ip = entry.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(*ip),
+        _ => None,
+    });
+    ip.filter(|_| marked && indices.contains(&index)).map(|ip| (index, ip))
+}

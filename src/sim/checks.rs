@@ -1,0 +1,221 @@
+//! Checkers, apart from the code they judge: they see what arrives at the server and what leaves it, and know the protocols' laws.
+//!
+//! Laws: an address has one holder at a time; replies stay within the served networks and carry the head's name; a frame goes to whom its
+//! packet is for; an OACK holds only what was asked for; DATA stays within the acknowledged window and is the file's; every datagram
+//! can be read. The longest silence towards a transfer that asked is measured, not judged.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use crate::base::addr::Mac;
+use crate::base::time::Instant;
+use crate::config::Config;
+use crate::roll::plan::Subnet;
+use crate::wire::dhcp::{self, MessageType, Scratch};
+use crate::wire::ether::UdpFrame;
+
+use super::disk::Version;
+use super::tftp_checks::Transfers;
+
+/// Violations that are kept; more are counted.
+const KEPT: usize = 20;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub at: Instant,
+    pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.at, self.text)
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    pub violations: Vec<Violation>,
+    /// All of them, kept or not.
+    pub count: u64,
+    /// DHCP ACKs that gave an address.
+    pub leases: u64,
+    /// Transfers whose last block was acknowledged.
+    pub transfers: u64,
+    /// The longest time between a request or a progressing ACK and the server's next packet to that client.
+    pub silence: Duration,
+    /// To whom, and when it ended.
+    pub silent_to: Option<(SocketAddrV4, Instant)>,
+}
+
+impl Findings {
+    pub fn violate(&mut self, at: Instant, text: fmt::Arguments<'_>) {
+        self.count += 1;
+        if self.violations.len() < KEPT {
+            self.violations.push(Violation { at, text: text.to_string() });
+        }
+    }
+}
+
+struct Lease {
+    mac: Mac,
+    until: Instant,
+}
+
+pub struct Checks {
+    heads: Vec<Ipv4Addr>,
+    subnets: Vec<Subnet>,
+    leases: BTreeMap<Ipv4Addr, Lease>,
+    /// The transaction of each MAC's last message that arrived.
+    asked: BTreeMap<Mac, u32>,
+    transfers: Transfers,
+    scratch: Box<Scratch>,
+    pub findings: Findings,
+}
+
+/// How long a BOOTP client has its address: it has no lease and cannot renew.
+const BOOTP_LEASE: Duration = Duration::from_secs(86_400);
+
+impl Checks {
+    pub fn new(config: &Config) -> Checks {
+        Checks {
+            heads: config.links.iter().map(|link| link.head).collect(),
+            subnets: config.networks.iter().map(|network| network.subnet).collect(),
+            leases: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            transfers: Transfers::new(config.tftp.ports),
+            scratch: Box::default(),
+            findings: Findings::default(),
+        }
+    }
+
+    /// A datagram that arrives at the server. `file` tells what a name stands for on the disk now.
+    pub fn arrives(&mut self, now: Instant, frame: &UdpFrame<'_>, file: impl Fn(&[u8]) -> Option<Version>) {
+        match frame.dst.port() {
+            67 => self.dhcp_arrives(frame),
+            _ => self.transfers.arrives(&mut self.findings, now, frame, file),
+        }
+    }
+
+    /// A datagram that leaves the server.
+    pub fn leaves(&mut self, now: Instant, frame: &UdpFrame<'_>, file: impl Fn(&[u8]) -> Option<Version>) {
+        let to = *frame.dst.ip();
+        if frame.src == SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68) {
+            // The server looks for others of its kind.
+            return self.probe_leaves(now, frame);
+        }
+        if !self.heads.contains(frame.src.ip()) {
+            self.findings.violate(now, format_args!("a datagram from {}, which is not the head", frame.src));
+        }
+        if to.is_broadcast() != (frame.dst_mac == Mac::BROADCAST) {
+            self.findings.violate(now, format_args!("a datagram to {to} in a frame to {}", frame.dst_mac));
+        }
+        if !to.is_broadcast() && !self.subnets.iter().any(|subnet| subnet.is_host(to)) {
+            self.findings.violate(now, format_args!("a datagram to {to}, which is in no served network"));
+        }
+        match frame.src.port() {
+            67 => self.dhcp_leaves(now, frame),
+            _ => self.transfers.leaves(&mut self.findings, now, frame, file),
+        }
+    }
+
+    fn dhcp_arrives(&mut self, frame: &UdpFrame<'_>) {
+        let Ok(message) = dhcp::parse(frame.payload, &mut self.scratch) else { return };
+        let Some(mac) = chaddr(&message.header) else { return };
+        self.asked.insert(mac, message.header.xid);
+        let given_back = match message.message_type() {
+            Some(MessageType::Release) => Some(message.header.ciaddr),
+            Some(MessageType::Decline) => message.requested_ip(),
+            _ => None,
+        };
+        if let Some(address) = given_back.filter(|address| self.leases.get(address).is_some_and(|lease| lease.mac == mac)) {
+            self.leases.remove(&address);
+        }
+    }
+
+    fn probe_leaves(&mut self, now: Instant, frame: &UdpFrame<'_>) {
+        let message = dhcp::parse(frame.payload, &mut self.scratch);
+        let sound = message.is_ok_and(|message| message.header.op == 1 && message.message_type() == Some(MessageType::Discover));
+        if !sound || frame.dst != SocketAddrV4::new(Ipv4Addr::BROADCAST, 67) {
+            self.findings.violate(now, format_args!("the probe for other servers is not a broadcast DISCOVER"));
+        }
+    }
+
+    fn dhcp_leaves(&mut self, now: Instant, frame: &UdpFrame<'_>) {
+        let Checks { findings, scratch, heads, .. } = self;
+        let message = match dhcp::parse(frame.payload, scratch) {
+            Ok(message) if message.header.op == 2 => message,
+            Ok(_) => return findings.violate(now, format_args!("a DHCP reply with op 1 to {}", frame.dst)),
+            Err(why) => return findings.violate(now, format_args!("a DHCP reply that cannot be read ({why:?}) to {}", frame.dst)),
+        };
+        let (header, kind) = (message.header, message.message_type());
+        let Some(mac) = chaddr(&header) else {
+            return findings.violate(now, format_args!("a DHCP reply to nobody"));
+        };
+        if !matches!(kind, None | Some(MessageType::Offer | MessageType::Ack | MessageType::Nak)) {
+            findings.violate(now, format_args!("the server sent {kind:?}"));
+        }
+        if kind.is_some() && message.server_id() != Some(*frame.src.ip()) {
+            findings.violate(now, format_args!("{kind:?} to {mac} with server identifier {:?}", message.server_id()));
+        }
+        if self.asked.get(&mac).is_none_or(|xid| *xid != header.xid) {
+            findings.violate(now, format_args!("{kind:?} to {mac} for transaction {:#x}, which is not its last", header.xid));
+        }
+        let direct = header.giaddr.is_unspecified();
+        if direct && frame.dst_mac != Mac::BROADCAST && frame.dst_mac != mac {
+            findings.violate(now, format_args!("{kind:?} for {mac} in a frame to {}", frame.dst_mac));
+        }
+        if direct && frame.dst.port() != 68 || !direct && frame.dst != SocketAddrV4::new(header.giaddr, 67) {
+            findings.violate(now, format_args!("{kind:?} for {mac} to {}", frame.dst));
+        }
+        let given = header.yiaddr;
+        if kind == Some(MessageType::Nak) {
+            // RFC 2131, table 3.
+            if !given.is_unspecified() || message.lease_time().is_some() {
+                findings.violate(now, format_args!("a NAK to {mac} that gives {given}"));
+            }
+            return;
+        }
+        if given.is_unspecified() {
+            // The answer to an INFORM; nothing else goes without an address.
+            if kind != Some(MessageType::Ack) || message.lease_time().is_some() {
+                findings.violate(now, format_args!("{kind:?} to {mac} without an address"));
+            }
+            return;
+        }
+        if heads.contains(&given) || !self.subnets.iter().any(|subnet| subnet.is_host(given)) {
+            findings.violate(now, format_args!("{kind:?} gives {given} to {mac}, which is not to be given"));
+        }
+        let lease = match (kind, message.lease_time()) {
+            (None, _) => BOOTP_LEASE,
+            (Some(_), Some(seconds)) => Duration::from_secs(seconds.into()),
+            (Some(_), None) => return findings.violate(now, format_args!("{kind:?} to {mac} without a lease time")),
+        };
+        self.give(now, mac, given, lease, kind);
+    }
+
+    /// An address is offered or given.
+    fn give(&mut self, now: Instant, mac: Mac, address: Ipv4Addr, lease: Duration, kind: Option<MessageType>) {
+        if let Some(held) = self.leases.get(&address).filter(|held| held.mac != mac && held.until > now) {
+            let (holder, until) = (held.mac, held.until);
+            self.findings.violate(now, format_args!("{kind:?} gives {address} to {mac}, but {holder} has it until {until}"));
+        }
+        if kind == Some(MessageType::Offer) {
+            return;
+        }
+        self.findings.leases += 1;
+        // A machine that takes an address leaves the one it had.
+        self.leases.retain(|_, held| held.mac != mac);
+        self.leases.insert(address, Lease { mac, until: now + lease });
+    }
+}
+
+fn chaddr(header: &dhcp::Header) -> Option<Mac> {
+    let &[a, b, c, d, e, f, ..] = &header.chaddr;
+    (header.hlen == 6).then_some(Mac([a, b, c, d, e, f]))
+}
+
+#[cfg(test)]
+mod tests;

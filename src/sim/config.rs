@@ -1,0 +1,75 @@
+//! The cluster of the tests.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::base::addr::Mac;
+use crate::config::{Boot, Config, Hardware, KnownNode, LinkConfig, Network, Numbering, Tftp};
+use crate::roll::kind::Arch;
+use crate::roll::plan::{AddressPlan, AddressRange, Number, Subnet};
+
+/// The head's address, on 10.54.0.0/16.
+pub const HEAD: Ipv4Addr = Ipv4Addr::new(10, 54, 0, 1);
+pub const HEAD_MAC: Mac = Mac([0x02, 0x54, 0, 0, 0, 1]);
+
+/// Boot programs by architecture.
+pub const PROGRAMS: [(Arch, &str); 4] = [
+    (Arch::Bios, "undionly.kpxe"),
+    (Arch::EfiX64, "snponly.efi"),
+    (Arch::EfiArm64, "snponly-arm64.efi"),
+    (Arch::RaspberryPi, "bootcode.bin"),
+];
+pub const KERNEL: &str = "vmlinuz";
+pub const INITRD: &str = "initrd.img";
+
+/// One link of a gigabit at 10.54.0.1/16; node n has 10.54.1.0 + n, up to 16,384 of them; 2,048 guests from 10.54.240.0 on;
+/// room for twice as many records as nodes are known, and 4,096 at least.
+pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
+    let nodes: Vec<KnownNode> = nodes.into_iter().map(|(n, mac)| KnownNode { number: Number(n), macs: vec![mac] }).collect();
+    let capacity = (2 * nodes.len()).max(4096);
+    let link = LinkConfig {
+        interface: "sim0".into(),
+        index: 2,
+        hardware: Hardware::Ethernet,
+        mac: HEAD_MAC,
+        head: HEAD,
+        mtu: 1500,
+        rate: Some(1_000_000_000),
+    };
+    let guests = AddressRange::new([10, 54, 240, 0].into(), [10, 54, 247, 255].into());
+    let network = Network {
+        subnet: Subnet::of(HEAD, 16),
+        link: Some(0),
+        guests,
+        guest_lease: Duration::from_secs(600),
+        lease: Duration::from_secs(86_400),
+        routers: vec![HEAD],
+        dns: vec![HEAD],
+        ntp: Vec::new(),
+        domain: Some("cluster".into()),
+        options: Vec::new(),
+    };
+    let boot = Boot {
+        root: "/srv/tftp".into(),
+        program: PROGRAMS.map(|(arch, name)| (arch, name.to_string())).to_vec(),
+        script: None,
+        kernel: Some(KERNEL.into()),
+        initrd: vec![INITRD.into()],
+        args: "muster.node={node}".into(),
+    };
+    Config {
+        name: "cluster".into(),
+        numbering: Numbering::default(),
+        plan: AddressPlan { node0: Ipv4Addr::new(10, 54, 1, 0), nodes: 16_384 },
+        links: vec![link],
+        networks: vec![network],
+        nodes,
+        boot,
+        special: Vec::new(),
+        tftp: Tftp { ports: (20_069, 20_100), windowsize: 16, give_up: Duration::from_secs(180) },
+        capacity,
+        authoritative: true,
+        router_adverts: true,
+        run_dir: "/run/muster".into(),
+    }
+}

@@ -1,0 +1,17 @@
+//! The virtual world: one server machine and one client machine on a modelled link, in virtual time, with a modelled disk.
+//!
+//! Everything follows from a seed: the same seed gives the same run, frame for frame. The world honours the contract of
+//! [`Machine`](crate::base::machine::Machine) and hands what passes to [`checks`], which know nothing of the code they judge.
+//! For tests and measurements: allocates, and panics where a machine breaks its word.
+
+pub mod checks;
+pub mod config;
+pub mod disk;
+pub mod net;
+mod tftp_checks;
+pub mod world;
+
+pub use config::config;
+
+#[cfg(test)]
+mod tests;

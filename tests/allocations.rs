@@ -1,0 +1,126 @@
+//! The steady state allocates nothing (law 2): a thousand machines boot twice through one server, and the second time no call of it
+//! reaches the allocator.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use std::time::Duration;
+
+use muster::base::addr::Mac;
+use muster::base::machine::{Input, Machine};
+use muster::base::outbox::Outbox;
+use muster::base::time::{Instant, Now};
+use muster::engine::server::Server;
+use muster::fleet::life::{Life, Plan, Stages};
+use muster::fleet::{Firmware, Fleet};
+use muster::sim::config::{INITRD, KERNEL, PROGRAMS, config};
+use muster::sim::disk::Habits;
+use muster::sim::net::Wire;
+use muster::sim::world::{Setup, World};
+
+thread_local! {
+    static COUNTING: Cell<bool> = const { Cell::new(false) };
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counter;
+
+fn count() {
+    if COUNTING.get() {
+        CALLS.set(CALLS.get() + 1);
+    }
+}
+
+// SAFETY: hands everything on to the system's allocator, unchanged; the thread's counters have no destructor and allocate nothing.
+unsafe impl GlobalAlloc for Counter {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        unsafe { System.alloc_zeroed(layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counter = Counter;
+
+/// Counts what the machine inside allocates, and nothing else.
+struct Counted<M>(M);
+
+fn counted<T>(call: impl FnOnce() -> T) -> T {
+    COUNTING.set(true);
+    let result = call();
+    COUNTING.set(false);
+    result
+}
+
+impl<M: Machine> Machine for Counted<M> {
+    fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outbox) {
+        counted(|| self.0.handle(now, input, out));
+    }
+
+    fn expire(&mut self, now: Now, out: &mut Outbox) {
+        counted(|| self.0.expire(now, out));
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        counted(|| self.0.deadline())
+    }
+}
+
+const MACHINES: usize = 1000;
+
+fn fleet(now: Instant) -> Fleet {
+    let stages = Stages { ipxe: true, os: true };
+    let lives = [Firmware::Rom, Firmware::Edk2, Firmware::Ipxe].map(|firmware| Life::of(firmware, 1, stages, 2)).to_vec();
+    let names = vec![KERNEL.into(), INITRD.into()];
+    let plan = Plan { count: MACHINES, lives, names, spread: Duration::from_secs(2), seed: 1, ..Plan::default() };
+    Fleet::new(plan, now).expect("a sound plan")
+}
+
+#[test]
+fn the_second_boot_allocates_nothing() {
+    // Four of five are known, the others are strangers.
+    let known = (0..MACHINES as u32).filter(|n| n % 5 > 0).map(|n| {
+        let [a, b, c, d] = n.to_be_bytes();
+        (n, Mac([0x02, 0x4d, a, b, c, d]))
+    });
+    let wire = Wire { queue: 4096, ..Wire::GIGABIT };
+    let setup = Setup { config: config(known), seed: 1, wire, habits: Habits { latency: Duration::from_micros(100), ..Habits::default() } };
+    let server = Counted(Server::new(&setup.config, 1, Now::default()));
+    let mut world = World::new(&setup, server, fleet(Instant::ZERO));
+    for name in PROGRAMS.map(|(_, name)| name).into_iter().chain([KERNEL, INITRD]) {
+        world.disk_mut().put(name, 5000);
+    }
+    for boot in 0..2 {
+        let end = world.now().at + Duration::from_secs(100);
+        assert!(world.run(end, |world| world.clients().done()), "boot {boot}: {:?}", world.clients().progress());
+        assert_eq!(world.clients().progress().up, MACHINES, "boot {boot}");
+        assert_eq!(world.findings().violations, []);
+        if boot == 0 {
+            CALLS.set(0);
+            let now = world.now().at;
+            world = world.with_clients(fleet(now));
+        }
+    }
+    assert_eq!(CALLS.get(), 0, "calls of the allocator during the second boot");
+}
+
+#[test]
+fn the_counter_counts() {
+    let before = CALLS.get();
+    counted(|| drop(Box::new(7)));
+    assert_eq!(CALLS.get(), before + 1);
+}

@@ -1,0 +1,115 @@
+//! A running `musterd`, and what can be seen of it from outside.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use nix::sys::signal::{Signal, kill};
+
+use super::{Host, pid, stop, tail, wait};
+
+/// How long it may take to be ready: 50 ms are its promise, the rest is for a machine that is busy with other tests.
+const READY_SECONDS: u64 = 20;
+
+/// The daemon in the foreground of a host. It is told to leave when this is dropped; its log is shown when a test fails.
+pub struct Musterd {
+    child: Child,
+    run_dir: PathBuf,
+    lines: Arc<Mutex<Vec<(Instant, String)>>>,
+}
+
+impl Musterd {
+    /// Without a config file: on the host's `eth0`, with the boot files in `root`.
+    pub fn plain(host: &Host, root: &Path) -> Self {
+        Self::start(host, root, None)
+    }
+
+    /// With a config, which is written to `muster.toml` in the lab's folder.
+    pub fn configured(host: &Host, root: &Path, config: &str) -> Self {
+        let path = config_path(host);
+        fs::write(&path, config).expect("write the config");
+        Self::start(host, root, Some(&path))
+    }
+
+    fn start(host: &Host, root: &Path, config: Option<&Path>) -> Self {
+        let run_dir = host.dir.join("run");
+        fs::create_dir_all(&run_dir).expect("a run folder");
+        // A config that the host may have is hidden: without -c a test means "without a config".
+        let mut command = host.command("sh");
+        command.args(["-ec", "if [ -d /etc/muster ]; then mount -t tmpfs none /etc/muster; fi; exec \"$@\"", "sh", binary()]);
+        command.args(["-d", "-i", "eth0", "-r"]).arg(root).arg("--run-dir").arg(&run_dir);
+        if let Some(path) = config {
+            command.arg("-c").arg(path);
+        }
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("start musterd");
+        let stderr = child.stderr.take().expect("its standard error is piped");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                sink.lock().expect("no reader panics").push((Instant::now(), String::from_utf8_lossy(&line).into_owned()));
+            }
+        });
+        let mut daemon = Self { child, run_dir, lines };
+        let ready = wait(READY_SECONDS, || daemon.seen("muster ready").map(|_| true).or_else(|| daemon.ended().then_some(false)));
+        assert_eq!(ready, Some(true), "musterd did not get ready");
+        daemon
+    }
+
+    /// Writes another config where the first one was; [`Self::signal`] with SIGHUP makes it known.
+    pub fn reconfigure(host: &Host, config: &str) {
+        fs::write(config_path(host), config).expect("write the config");
+    }
+
+    pub fn log(&self) -> String {
+        let lines = self.lines.lock().expect("no writer panics");
+        lines.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// When the first line that contains all the words arrived, and that line.
+    pub fn seen_all(&self, words: &[&str]) -> Option<(Instant, String)> {
+        let lines = self.lines.lock().expect("no writer panics");
+        lines.iter().find(|(_, line)| words.iter().all(|word| line.contains(word))).cloned()
+    }
+
+    pub fn seen(&self, word: &str) -> Option<(Instant, String)> {
+        self.seen_all(&[word])
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the descriptors of a running musterd").count()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(pid(&self.child), signal).expect("musterd runs");
+    }
+
+    pub fn run_dir(&self) -> &Path {
+        &self.run_dir
+    }
+
+    pub fn ended(&mut self) -> bool {
+        self.child.try_wait().expect("wait for a child of ours").is_some()
+    }
+}
+
+impl Drop for Musterd {
+    fn drop(&mut self) {
+        stop(&mut self.child, Signal::SIGTERM);
+        if std::thread::panicking() {
+            eprintln!("---- the end of musterd's log:\n{}\n----", tail(&self.log(), 60));
+        }
+    }
+}
+
+fn config_path(host: &Host) -> PathBuf {
+    host.dir.join("muster.toml")
+}
+
+fn binary() -> &'static str {
+    env!("CARGO_BIN_EXE_musterd")
+}

@@ -1,0 +1,241 @@
+//! The daemon as its operator meets it: flags, refusals, signals, the state file, other servers on the link.
+
+mod common;
+
+use std::path::Path;
+use std::time::Duration;
+
+use common::musterd::Musterd;
+use common::{Host, Lab, Outcome, stop, text, wait, write};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const SERVER: &str = "10.54.0.1/16";
+const MUSTERD: &str = env!("CARGO_BIN_EXE_musterd");
+
+/// Runs musterd to its end, as a shell would; an /etc/muster of the machine itself is hidden.
+fn musterd(host: &Host, arguments: &[&str]) -> Outcome {
+    let mut command = host.command("sh");
+    command.args(["-ec", "if [ -d /etc/muster ]; then mount -t tmpfs none /etc/muster; fi; exec \"$@\"", "sh", MUSTERD]);
+    command.args(arguments);
+    host.finish(20, command)
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("a path of ours")
+}
+
+/// A sentence on standard error, and the exit code that goes with it.
+fn refuses(outcome: &Outcome, code: i32, words: &[&str]) {
+    assert_eq!(outcome.code, Some(code), "{}", outcome.output);
+    for word in words {
+        assert!(outcome.output.contains(word), "{word:?} is not in: {}", outcome.output);
+    }
+}
+
+#[test]
+fn help_fits_one_screen_and_wrong_flags_are_told() {
+    let lab = Lab::new();
+    let host = lab.switch();
+    let help = musterd(&host, &["--help"]).must("help");
+    assert!(help.lines().count() <= 24 && help.lines().all(|line| line.len() <= 100), "{help}");
+    let version = musterd(&host, &["-V"]).must("version");
+    assert!(version.starts_with(concat!("musterd ", env!("CARGO_PKG_VERSION"), " (")), "{version}");
+    refuses(&musterd(&host, &["--frobnicate"]), 2, &["frobnicate", "--help"]);
+    refuses(&musterd(&host, &["eth0"]), 2, &["\"eth0\""]);
+}
+
+#[test]
+fn every_refusal_is_a_sentence_with_the_remedy() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let run = lab.dir().join("run");
+    let root = lab.dir();
+    let with = |extra: &[&str]| musterd(&server, &[&["-f", "--run-dir", path(&run)], extra].concat());
+    refuses(&with(&["-i", "eth7", "-r", path(root)]), 1, &["eth7", "eth0"]);
+    refuses(&with(&["-i", "eth0", "-r", "/nonexistent"]), 1, &["/nonexistent", "boot.root"]);
+    refuses(&with(&["-i", "eth0", "-c", "/nonexistent.toml"]), 1, &["/nonexistent.toml", "-c"]);
+
+    let config = lab.dir().join("wrong.toml");
+    write(&config, b"[cluster]\nname = \"c\"\n\n[boot]\nrooot = \"/srv/tftp\"\n");
+    refuses(&with(&["-i", "eth0", "-c", path(&config)]), 1, &["wrong.toml:5:1", "rooot", "root"]);
+    refuses(&musterd(&server, &["-t", "-i", "eth0", "-c", path(&config)]), 1, &["wrong.toml:5:1", "rooot"]);
+
+    let mut other = server.command("dnsmasq");
+    other.args(["-k", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=", "--dhcp-range=10.54.9.1,10.54.9.9"]);
+    other.args(["--interface=eth0", "--bind-interfaces"]).arg(format!("--dhcp-leasefile={}", lab.dir().join("leases").display()));
+    let mut other = other.stderr(std::process::Stdio::null()).spawn().expect("start another server");
+    let taken = wait(10, || server.script(5, "ss -Hulpn sport = :67").output.contains("dnsmasq").then_some(()));
+    assert!(taken.is_some(), "the other server listens");
+    refuses(&with(&["-i", "eth0", "-r", path(root)]), 1, &["10.54.0.1:67", "another DHCP server is running", "ss -ulpn"]);
+    stop(&mut other, Signal::SIGTERM);
+}
+
+#[test]
+fn the_effective_config_is_a_config() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    write(&lab.dir().join("undionly.kpxe"), b"x");
+    let told = musterd(&server, &["-t", "-i", "eth0", "-r", path(lab.dir())]).must("musterd -t without a config");
+    assert!(told.contains("10.54.1.0") && told.contains("undionly.kpxe"), "{told}");
+    let copy = lab.dir().join("effective.toml");
+    write(&copy, told.as_bytes());
+    let again = musterd(&server, &["-t", "-c", path(&copy)]).must("musterd -t with what it told");
+    let plain = |text: &str| text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    assert_eq!(plain(&told), plain(&again));
+}
+
+/// Asks a daemon to leave and waits until it has.
+fn dismiss(pid: i32) {
+    kill(Pid::from_raw(pid), Signal::SIGTERM).expect("the daemon runs");
+    let gone = wait(10, || (!Path::new("/proc").join(pid.to_string()).exists()).then_some(()));
+    assert!(gone.is_some(), "the daemon leaves");
+}
+
+#[test]
+fn it_becomes_one_daemon_that_answers_and_leaves() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let client = lab.attach("client");
+    client.ip("address add 10.54.9.9/16 dev eth0");
+    write(&lab.dir().join("hello"), b"from the daemon\n");
+    let run = lab.dir().join("run");
+    let flags = ["-i", "eth0", "-r", path(lab.dir()), "--run-dir", path(&run)];
+    let started = musterd(&server, &flags);
+    assert!(started.took < Duration::from_secs(5), "its parent leaves at once: {:?}", started.took);
+    started.must("musterd as a daemon");
+    let pid_file = run.join("musterd.pid");
+    let pid: i32 = text(&pid_file).trim().parse().expect("a pid in the pid file");
+    let status = text(&Path::new("/proc").join(pid.to_string()).join("status"));
+    assert!(status.contains("PPid:\t1\n") && status.contains("Threads:\t1\n"), "a daemon of one thread: {status}");
+
+    let fetched = client.run(20, "curl", &["-s", "tftp://10.54.0.1/hello"]).must("fetch from the daemon");
+    assert_eq!(fetched, "from the daemon\n");
+    refuses(&musterd(&server, &flags), 1, &[&format!("already running as pid {pid}"), "--run-dir"]);
+    let elsewhere = lab.dir().join("run2");
+    refuses(&musterd(&server, &["-i", "eth0", "-r", path(lab.dir()), "--run-dir", path(&elsewhere)]), 1, &["10.54.0.1:67"]);
+
+    dismiss(pid);
+    assert!(!pid_file.exists(), "it takes its pid file along");
+    let state: serde_json::Value = serde_json::from_str(&text(&run.join("state.json"))).expect("a checkpoint");
+    assert_eq!(state["transfers"], 0);
+}
+
+#[test]
+fn the_daemon_logs_to_syslog() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let dev = lab.dir().join("dev");
+    std::fs::create_dir(&dev).expect("a folder");
+    let syslog = std::os::unix::net::UnixDatagram::bind(dev.join("log")).expect("a log socket");
+    syslog.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
+    let run = lab.dir().join("run");
+    let (dev, run_dir, root) = (path(&dev), path(&run), path(lab.dir()));
+    let script = format!(
+        "if [ -d /etc/muster ]; then mount -t tmpfs none /etc/muster; fi
+        cp -a /dev/null /dev/urandom {dev}; mount --bind {dev} /dev; exec {MUSTERD} -i eth0 -r {root} --run-dir {run_dir}"
+    );
+    server.script(20, &script).must("musterd with a log daemon of our own");
+    let mut heard = Vec::new();
+    let mut buf = [0; 2048];
+    while !heard.iter().any(|line: &String| line.contains("muster ready")) {
+        let len = syslog.recv(&mut buf).unwrap_or_else(|error| panic!("{error}, after {heard:#?}"));
+        heard.push(String::from_utf8_lossy(&buf[..len]).into_owned());
+    }
+    let pid: i32 = text(&run.join("musterd.pid")).trim().parse().expect("a pid");
+    assert!(heard.iter().all(|line| line.starts_with("<30>musterd[") && line.contains(&format!("[{pid}]: "))), "{heard:#?}");
+    dismiss(pid);
+}
+
+#[test]
+fn state_is_shown_and_written_on_demand() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let config = "[[network]]\ninterface = \"eth0\"\n";
+    let musterd = Musterd::configured(&server, lab.dir(), config);
+    let busybox = common::image().join("busybox");
+    let client = lab.attach("client");
+    let ask = format!("{} udhcpc -i eth0 -n -q -f -s /bin/true", busybox.display());
+    client.script(20, &ask).must("udhcpc");
+    musterd.signal(Signal::SIGUSR1);
+    let file = musterd.run_dir().join("state.json");
+    let state = wait(10, || serde_json::from_str::<serde_json::Value>(&text(&file)).ok()).expect("state.json");
+    assert_eq!(state["clients"], 1);
+    let machine = &state["machines"][0];
+    assert_eq!((machine["stage"].as_str(), machine["identity"].as_str()), (Some("up"), Some(client.mac("eth0").as_str())));
+    assert!(machine["address"].as_str().is_some_and(|address| address.starts_with("10.54.25")), "{state:#}");
+    assert!(wait(5, || musterd.seen_all(&["state: 1 of", "1 up"])).is_some(), "and it is in the log");
+}
+
+#[test]
+fn a_bad_config_changes_nothing_and_a_good_one_does() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let client = lab.attach("client");
+    let mac = client.mac("eth0");
+    let busybox = common::image().join("busybox");
+    let ask = |expected: &str| {
+        let ask = format!("{} udhcpc -i eth0 -n -q -f -s /bin/true", busybox.display());
+        let said = client.script(30, &ask).must("udhcpc");
+        assert!(said.contains(expected), "{said}");
+    };
+    let node = |number: u32| format!("[cluster]\nnode0 = \"10.54.1.0\"\n\n[[node]]\nnumber = {number}\nmacs = [\"{mac}\"]\n");
+    let mut musterd = Musterd::configured(&server, lab.dir(), &node(7));
+    ask("lease of 10.54.1.7");
+
+    Musterd::reconfigure(&server, "[cluster]\nnode0 = 10\n");
+    musterd.signal(Signal::SIGHUP);
+    assert!(wait(10, || musterd.seen_all(&["error", "muster.toml:2:"])).is_some(), "it says where the mistake is");
+    assert!(wait(10, || musterd.seen("the old one stays in force")).is_some());
+    ask("lease of 10.54.1.7");
+
+    Musterd::reconfigure(&server, &(node(8) + "\n[server]\ncapacity = 100\n"));
+    musterd.signal(Signal::SIGHUP);
+    assert!(wait(10, || musterd.seen_all(&["error", "capacity", "4096", "100"])).is_some(), "what needs a restart is refused");
+    ask("lease of 10.54.1.7");
+
+    Musterd::reconfigure(&server, &node(8));
+    musterd.signal(Signal::SIGHUP);
+    assert!(wait(10, || musterd.seen("in force now")).is_some());
+    ask("lease of 10.54.1.8");
+    assert!(!musterd.ended());
+}
+
+#[test]
+fn another_dhcp_server_is_named_at_start() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let rival = lab.attach("rival");
+    rival.ip("address add 10.54.0.99/16 dev eth0");
+    let mut command = rival.command("dnsmasq");
+    command.args(["-k", "--conf-file=/dev/null", "--port=0", "--user=root", "--pid-file=", "--no-ping", "--interface=eth0"]);
+    command.args(["--dhcp-range=10.54.9.1,10.54.9.99", "--dhcp-broadcast"]);
+    command.arg(format!("--dhcp-leasefile={}", lab.dir().join("leases").display()));
+    let mut running = command.stderr(std::process::Stdio::null()).spawn().expect("start a rival");
+    let listens = wait(10, || rival.script(5, "ss -Hulpn sport = :67").output.contains("dnsmasq").then_some(()));
+    assert!(listens.is_some(), "the rival listens");
+    let musterd = Musterd::plain(&server, lab.dir());
+    let warned = wait(10, || musterd.seen_all(&["another DHCP server answers on eth0", "10.54.0.99", &rival.mac("eth0")]));
+    assert!(warned.is_some(), "{}", musterd.log());
+    stop(&mut running, Signal::SIGTERM);
+}
+
+#[test]
+fn who_asks_for_an_ipv6_router_hears_that_there_is_none() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let musterd = Musterd::plain(&server, lab.dir());
+    let client = lab.attach("client");
+    // Its link-local address must have been found unique first.
+    let ready = wait(10, || client.ip("-6 address show dev eth0 scope link -tentative").contains("fe80").then_some(()));
+    assert!(ready.is_some(), "the client has a link-local address");
+    let heard = client.run(20, "rdisc6", &["-1", "-r", "3", "-w", "2000", "eth0"]).must("rdisc6");
+    assert!(heard.contains("Router lifetime") && heard.contains("0 (0x00000000) seconds"), "{heard}");
+    assert!(!heard.contains("Prefix"), "{heard}");
+    drop(musterd);
+
+    let silent = Musterd::configured(&server, lab.dir(), "[server]\nrouter-adverts = false\n");
+    let heard = client.run(20, "rdisc6", &["-1", "-r", "1", "-w", "1500", "eth0"]);
+    assert!(!heard.ok() || !heard.output.contains("Router lifetime"), "{heard:?}");
+    drop(silent);
+}

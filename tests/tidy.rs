@@ -1,0 +1,171 @@
+//! Style as a test: the rooms import downward only, machines know no ambient world, `unsafe` lives in one file, files and functions
+//! stay short (see `src/lib.rs`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room and what it may import.
+const ROOMS: [(&str, &[&str]); 9] = [
+    ("base", &["base"]),
+    ("wire", &["wire", "base"]),
+    ("roll", &["roll", "wire", "base"]),
+    ("config", &["config", "roll", "wire", "base"]),
+    ("engine", &["engine", "config", "roll", "wire", "base"]),
+    ("fleet", &["fleet", "config", "roll", "wire", "base"]),
+    ("sim", &["sim", "engine", "fleet", "config", "roll", "wire", "base"]),
+    ("shell", &["shell", "config", "roll", "wire", "base"]),
+    ("bin", &["bin", "shell", "sim", "engine", "fleet", "config", "roll", "wire", "base"]),
+];
+
+/// What no machine may touch: law 10.
+const AMBIENT: [&str; 8] = ["Instant::now", "SystemTime", "std::fs", "UdpSocket", "TcpStream", "std::thread", "HashMap", "std::env::"];
+
+const FILE_LINES: usize = 700;
+const FUNCTION_LINES: usize = 70;
+
+struct Source {
+    path: PathBuf,
+    room: String,
+    /// The file up to its tests.
+    code: String,
+    lines: usize,
+}
+
+fn sources() -> Vec<Source> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).expect("a folder of sources").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    walk(&root, &mut paths);
+    let source = |path: PathBuf| {
+        let text = fs::read_to_string(&path).expect("a source");
+        let inside = path.strip_prefix(&root).expect("a path beneath src");
+        let room = inside.components().next().map(|first| first.as_os_str().to_string_lossy().into_owned()).unwrap_or_default();
+        let tests = inside.iter().any(|part| part == "tests" || part == "tests.rs" || part == "testing.rs");
+        let code = if tests { "" } else { text.split("#[cfg(test)]\nmod ").next().unwrap_or("") };
+        Source { room, code: code.to_string(), lines: text.lines().count(), path }
+    };
+    paths.into_iter().map(source).collect()
+}
+
+fn complain(title: &str, faults: &[String]) {
+    assert!(faults.is_empty(), "{title}:\n{}", faults.join("\n"));
+}
+
+/// Lines of code, without comments.
+fn code_lines(source: &Source) -> impl Iterator<Item = (usize, &str)> {
+    let code = |line: &'_ str| !line.trim_start().starts_with("//");
+    source.code.lines().enumerate().map(|(n, line)| (n + 1, line)).filter(move |(_, line)| code(line))
+}
+
+#[test]
+fn rooms_import_downward_only() {
+    let mut faults = Vec::new();
+    for source in sources() {
+        let Some((_, allowed)) = ROOMS.iter().find(|(room, _)| *room == source.room) else {
+            assert!(source.room == "lib.rs", "{} is in no room: name the room in this test", source.path.display());
+            continue;
+        };
+        for (n, line) in code_lines(&source) {
+            for word in line.split("crate::").skip(1).chain(line.split("muster::").skip(1)) {
+                let room = word.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("");
+                if ROOMS.iter().any(|(name, _)| *name == room) && !allowed.contains(&room) {
+                    faults.push(format!("{}:{n}: {} may not import {room}", source.path.display(), source.room));
+                }
+            }
+        }
+    }
+    complain("imports go downward only", &faults);
+}
+
+#[test]
+fn engines_do_not_import_each_other() {
+    let mut faults = Vec::new();
+    for source in sources().iter().filter(|source| source.room == "engine") {
+        let path = source.path.display().to_string();
+        for (own, other) in [("/dhcp/", "tftp"), ("/tftp/", "dhcp")] {
+            for (n, line) in code_lines(source).filter(|_| path.contains(own)) {
+                if line.contains(&format!("engine::{other}")) || line.contains(&format!("super::{other}")) {
+                    faults.push(format!("{path}:{n}: imports {other}"));
+                }
+            }
+        }
+    }
+    complain("engines meet in the client's record and in Ctx", &faults);
+}
+
+#[test]
+fn machines_know_no_ambient_world() {
+    let mut faults = Vec::new();
+    for source in sources().iter().filter(|source| source.room != "shell" && source.room != "bin") {
+        for (n, line) in code_lines(source) {
+            for word in AMBIENT.iter().filter(|word| line.contains(**word)) {
+                faults.push(format!("{}:{n}: {word}", source.path.display()));
+            }
+        }
+    }
+    complain("time, chance, files and sockets belong to shell and bin (law 10)", &faults);
+}
+
+#[test]
+fn unsafe_lives_in_one_file() {
+    let mut faults = Vec::new();
+    for source in sources().iter().filter(|source| !source.path.ends_with("shell/sys.rs")) {
+        for (n, line) in code_lines(source) {
+            if line.contains("unsafe ") && !line.contains('"') {
+                faults.push(format!("{}:{n}", source.path.display()));
+            }
+        }
+    }
+    complain("unsafe outside src/shell/sys.rs", &faults);
+    let sys = sources().into_iter().find(|source| source.path.ends_with("shell/sys.rs")).expect("shell/sys.rs");
+    let blocks = sys.code.lines().filter(|line| line.contains("unsafe {")).count();
+    let reasons = sys.code.lines().filter(|line| line.contains("// SAFETY:")).count();
+    assert!(reasons >= blocks, "{blocks} unsafe blocks, {reasons} reasons");
+}
+
+#[test]
+fn outside_data_meets_no_unwrap() {
+    let mut faults = Vec::new();
+    for source in sources().iter().filter(|source| ["wire", "engine", "roll", "shell", "base"].contains(&source.room.as_str())) {
+        for (n, line) in code_lines(source).filter(|(_, line)| line.contains(".unwrap()") || line.contains(".expect(")) {
+            faults.push(format!("{}:{n}: {}", source.path.display(), line.trim()));
+        }
+    }
+    complain("no unwrap on what came from outside", &faults);
+}
+
+#[test]
+fn files_and_functions_stay_short() {
+    let mut faults = Vec::new();
+    for source in sources() {
+        if source.lines > FILE_LINES {
+            faults.push(format!("{}: {} lines", source.path.display(), source.lines));
+        }
+        let mut begun: Option<(usize, usize, String)> = None;
+        for (n, line) in source.code.lines().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            let opens = line.trim_start().trim_start_matches("pub(super) ").trim_start_matches("pub ").trim_start_matches("const ");
+            if opens.starts_with("fn ") && line.ends_with('{') || opens.starts_with("fn ") && line.ends_with('(') {
+                begun = Some((n, indent, opens.to_string()));
+            }
+            if let Some((start, at, name)) = begun.clone() {
+                if indent == at && line.trim_end() == format!("{}}}", " ".repeat(at)) {
+                    if n - start > FUNCTION_LINES {
+                        faults.push(format!("{}:{}: {} lines: {name}", source.path.display(), start + 1, n - start));
+                    }
+                    begun = None;
+                }
+            }
+        }
+    }
+    complain("too long to read at once", &faults);
+}
