@@ -10,8 +10,6 @@ pub mod boot;
 pub mod dhcp;
 pub mod server;
 pub mod state;
-#[cfg(test)]
-mod testing;
 pub mod tftp;
 
 /// What an engine works with during one call.
@@ -22,3 +20,6 @@ pub struct Ctx<'a> {
     pub stats: &'a mut Stats,
     pub out: &'a mut Outbox,
 }
+
+#[cfg(test)]
+mod testing;

@@ -9,7 +9,7 @@ use crate::base::machine::{Datagram, Input, Link, Machine};
 use crate::base::outbox::{Blocks, Outbox, Output, Via};
 use crate::base::stats::Counter;
 use crate::base::time::{Instant, Now};
-use crate::config::{Boot, Config, Hardware, KnownNode, LinkConfig, Network, Tftp};
+use crate::config::{Boot, Config, Hardware, KnownNode, LinkConfig, Network, Numbering, Tftp};
 use crate::engine::server::Server;
 use crate::roll::client::{Client, Identity, Stage};
 use crate::roll::kind::Arch;
@@ -64,6 +64,7 @@ pub fn config() -> Config {
     Config {
         name: "cluster".into(),
         plan: AddressPlan { node0: ip(10, 54, 1, 0), nodes: 200 },
+        numbering: Numbering::default(),
         links: vec![link("eth1", Hardware::Ethernet, HEAD, 1500), link("ib0", Hardware::Infiniband, IB_HEAD, 2044)],
         networks: vec![
             network(ip(10, 54, 0, 0), Some(0), (guest(1), guest(8))),
