@@ -7,7 +7,6 @@ use super::*;
 use crate::base::machine::Input;
 use crate::base::outbox::Via;
 use crate::engine::testing::*;
-use crate::roll::client::Stage;
 use std::net::SocketAddrV4;
 use wire::Header;
 
