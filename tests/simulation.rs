@@ -157,6 +157,24 @@ fn the_same_seed_gives_the_same_run() {
 }
 
 #[test]
+fn a_restart_gives_no_address_twice() {
+    for seed in 0..4 {
+        let stages = Stages { ipxe: false, os: true };
+        let lives = vec![Life::of(Firmware::Edk2, 1, stages, 1)];
+        let plan = Plan { count: 60, lives, names: names(), spread: Duration::from_secs(400), seed, ..Plan::default() };
+        // All are guests: nothing of them is written anywhere.
+        let weather = Weather { strangers: 1, ..FAIR };
+        let mut world = storm(seed, &plan, &weather, 5000);
+        let quiet = |world: &Storm| world.clients().progress().up >= 25 && world.clients().progress().booting == 0;
+        assert!(world.run(END, quiet), "seed {seed}");
+        let server = Server::new(world.server().config(), seed + 1000, world.now());
+        let (outcome, world) = play(world.with_server(server));
+        assert_eq!(outcome.faults, Vec::<String>::new(), "seed {seed}");
+        assert!(world.server().roll().len() >= 30, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_thousand_machines() {
     let lives = vec![
         Life::of(Firmware::Rom, 2, FIRMWARE_ONLY, 1),

@@ -21,3 +21,6 @@ pub struct Ctx<'a> {
     pub stats: &'a mut Stats,
     pub out: &'a mut Outbox,
 }
+
+#[cfg(test)]
+mod testing;

@@ -173,6 +173,12 @@ impl Disk {
         true
     }
 
+    /// Who held files is gone.
+    pub fn close_all(&mut self) {
+        self.open.clear();
+        self.pages.clear();
+    }
+
     /// Reads into `buf` from `offset` on; gives how many bytes there are. None: the file is not open.
     pub fn read(&mut self, now: Instant, file: FileId, offset: u64, buf: &mut [u8]) -> Option<Result<usize, Unread>> {
         let open = self.open.get(&file.0)?;

@@ -150,6 +150,13 @@ impl<S: Machine, C: Machine> World<S, C> {
         World { stage: self.stage, server: self.server, clients, server_out: self.server_out, clients_out: self.clients_out }
     }
 
+    /// A restart of the daemon: what the old one had open is closed, what it waited for is forgotten; the kernel's neighbours stay.
+    pub fn with_server<T: Machine>(mut self, server: T) -> World<T, C> {
+        self.stage.queue.retain(|Reverse(event)| matches!(event.what, What::Frame { .. }));
+        self.stage.disk.close_all();
+        World { stage: self.stage, server, clients: self.clients, server_out: self.server_out, clients_out: self.clients_out }
+    }
+
     pub fn net(&self) -> &Net {
         &self.stage.net
     }

@@ -1,1 +1,289 @@
+//! Conversations in virtual time, told in words: `open vmlinuz`, `data 1..4 2048B`, `oack tsize=70`, `error 1 ...`, `close 7`.
 
+mod loss;
+mod requests;
+
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::base::machine::{FileId, Input};
+use crate::engine::testing::*;
+use crate::wire::tftp::Options;
+
+const NOTHING: Options = Options { blksize: None, tsize: None, timeout: None, windowsize: None };
+const FILE: u32 = 7;
+
+/// A TFTP client's socket, and what it knows of its transfer.
+struct Peer {
+    src: SocketAddrV4,
+    /// The server's port of the latest transfer.
+    port: u16,
+    token: u64,
+}
+
+impl Peer {
+    fn at(address: Ipv4Addr) -> Peer {
+        Peer { src: SocketAddrV4::new(address, 2070), port: 0, token: 0 }
+    }
+
+    /// A machine without a DHCP record, on the Ethernet link.
+    fn new() -> Peer {
+        Peer::at(ip(10, 54, 9, 9))
+    }
+
+    /// One that got its address by DHCP.
+    fn leased(world: &mut World, ask: &Ask) -> Peer {
+        Peer::at(world.lease(ask))
+    }
+
+    fn send(&mut self, world: &mut World, port: u16, payload: &[u8]) -> Vec<String> {
+        let dst = SocketAddrV4::new(HEAD, port);
+        let got = world.handle(Input::Datagram(Datagram { link: 0, mac: None, src: self.src, dst, payload }));
+        self.hear(&got)
+    }
+
+    /// Puts what came out into words.
+    fn hear(&mut self, got: &[Got]) -> Vec<String> {
+        got.iter().filter_map(|got| self.word(got)).collect()
+    }
+
+    fn word(&mut self, got: &Got) -> Option<String> {
+        match got {
+            Got::Open { token, path } => {
+                self.token = *token;
+                Some(format!("open {path}"))
+            }
+            Got::Blocks(run) => {
+                assert_eq!((run.to, *run.from.ip(), run.token), (self.src, HEAD, self.token));
+                assert_eq!(u64::from(run.count), u64::from(run.bytes / u32::from(run.blksize)) + u64::from(!full(run)));
+                self.port = run.from.port();
+                Some(format!("data {}..{} {}B", run.block, run.block.wrapping_add(run.count - 1), run.bytes))
+            }
+            Got::Datagram { from, to, body, .. } if from.port() != 67 && to.port() != 67 => {
+                assert_eq!(*to, self.src);
+                if from.port() != PORT {
+                    self.port = from.port();
+                }
+                Some(words_of(body))
+            }
+            Got::Close(file) => Some(format!("close {file}")),
+            Got::Read { offset, len, .. } => Some(format!("read {offset}+{len}")),
+            _ => None,
+        }
+    }
+
+    fn ask(&mut self, world: &mut World, name: &str, options: Options) -> Vec<String> {
+        self.ask_in(world, name, Mode::Octet, options)
+    }
+
+    fn ask_in(&mut self, world: &mut World, name: &str, mode: Mode, options: Options) -> Vec<String> {
+        let mut buf = [0; 600];
+        let len = tftp::emit_rrq(&mut buf, name.as_bytes(), mode, &options).unwrap();
+        self.send(world, PORT, &buf[..len])
+    }
+
+    fn opened(&mut self, world: &mut World, size: u64) -> Vec<String> {
+        let answer = Ok(OpenFile { file: FileId(FILE), size });
+        let got = world.handle(Input::Opened { token: self.token, answer });
+        self.hear(&got)
+    }
+
+    /// Asks for a file of this size and has it opened; gives the first answer.
+    fn begin(&mut self, world: &mut World, size: u64, options: Options) -> Vec<String> {
+        assert_eq!(self.ask(world, "vmlinuz", options), ["open vmlinuz"]);
+        self.opened(world, size)
+    }
+
+    fn ack(&mut self, world: &mut World, block: u16) -> Vec<String> {
+        let mut buf = [0; 4];
+        tftp::emit_ack(&mut buf, block).unwrap();
+        self.send(world, self.port, &buf)
+    }
+
+    fn error(&mut self, world: &mut World, code: ErrorCode) -> Vec<String> {
+        let mut buf = [0; 40];
+        let len = tftp::emit_error(&mut buf, code, "thanks").unwrap();
+        self.send(world, self.port, &buf[..len])
+    }
+
+    fn wait(&mut self, world: &mut World, millis: u64) -> Vec<String> {
+        let got = world.advance(millis);
+        self.hear(&got)
+    }
+}
+
+/// Whether a run has full blocks only.
+fn full(run: &Blocks) -> bool {
+    run.bytes > 0 && run.bytes % u32::from(run.blksize) == 0 && u32::from(run.count) == run.bytes / u32::from(run.blksize)
+}
+
+fn words_of(body: &[u8]) -> String {
+    match tftp::parse(body).expect("the server's packets are sound") {
+        Packet::Data { block, data } => format!("data {block}..{block} {}B", data.len()),
+        Packet::Error { code, message } => format!("error {code} {}", String::from_utf8_lossy(message)),
+        Packet::Oack(options) => {
+            let mut words = "oack".to_string();
+            let number = |name, value: Option<u64>| value.map_or(String::new(), |value| format!(" {name}={value}"));
+            words += &number("blksize", options.blksize.map(u64::from));
+            words += &number("tsize", options.tsize);
+            words += &number("timeout", options.timeout.map(u64::from));
+            words + &number("windowsize", options.windowsize.map(u64::from))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn windows(windowsize: u16) -> Options {
+    Options { windowsize: Some(windowsize), ..NOTHING }
+}
+
+/// A transfer of `blocks` blocks of 512 in windows, up to the first window.
+fn in_windows(world: &mut World, windowsize: u16, blocks: u64) -> Peer {
+    let mut peer = Peer::new();
+    peer.begin(world, blocks * 512 - 1, windows(windowsize));
+    peer.ack(world, 0);
+    peer
+}
+
+#[test]
+fn a_lock_step_transfer_goes_block_by_block() {
+    let mut world = World::new(&config());
+    let mut peer = Peer::new();
+    assert_eq!(peer.begin(&mut world, 1300, NOTHING), ["data 1..1 512B"], "no options: no OACK");
+    assert_eq!(peer.ack(&mut world, 1), ["data 2..2 512B"]);
+    assert_eq!(peer.ack(&mut world, 2), ["data 3..3 276B"]);
+    assert_eq!(peer.ack(&mut world, 3), ["close 7"]);
+    assert_eq!((world.server.transfers(), world.count(Counter::TftpDone), world.count(Counter::DataBytes)), (0, 1, 1300));
+    assert_eq!(peer.ack(&mut world, 3), [""; 0], "an ACK too many finds nothing");
+    assert_eq!(world.count(Counter::TftpNoTransfer), 1);
+}
+
+#[test]
+fn sizes_around_a_block() {
+    let table: [(u64, &[&str]); 5] = [
+        (0, &["data 1..1 0B"]),
+        (1, &["data 1..1 1B"]),
+        (511, &["data 1..1 511B"]),
+        (512, &["data 1..1 512B", "data 2..2 0B"]),
+        (513, &["data 1..1 512B", "data 2..2 1B"]),
+    ];
+    for (size, blocks) in table {
+        let mut world = World::new(&config());
+        let mut peer = Peer::new();
+        let mut told = peer.begin(&mut world, size, NOTHING);
+        for block in 1..=blocks.len() as u16 {
+            assert_eq!(told, [blocks[usize::from(block) - 1]], "size {size}");
+            told = peer.ack(&mut world, block);
+        }
+        assert_eq!(told, ["close 7"], "size {size}");
+    }
+}
+
+#[test]
+fn the_oack_holds_what_was_asked_for() {
+    let some = |blksize, tsize, timeout, windowsize| Options { blksize, tsize, timeout, windowsize };
+    let table = [
+        (some(Some(1456), None, None, None), "oack blksize=1456"),
+        (some(Some(8), None, None, None), "oack blksize=8"),
+        (some(Some(1468), None, None, None), "oack blksize=1468"),
+        (some(Some(1469), None, None, None), "oack blksize=1468"),
+        (some(Some(65_464), Some(0), None, None), "oack blksize=1468 tsize=70000"),
+        (some(None, Some(0), None, None), "oack tsize=70000"),
+        (some(None, None, Some(3), None), "oack timeout=3"),
+        (some(None, None, None, Some(4)), "oack windowsize=4"),
+        (some(Some(1468), Some(0), None, Some(65_535)), "oack blksize=1468 tsize=70000 windowsize=16"),
+    ];
+    for (asked, answer) in table {
+        let mut world = World::new(&config());
+        let mut peer = Peer::new();
+        assert_eq!(peer.begin(&mut world, 70_000, asked), [answer], "{asked:?}");
+        let blksize = asked.blksize.unwrap_or(512).min(1468);
+        let window = u32::from(asked.windowsize.unwrap_or(1).min(16));
+        assert_eq!(peer.ack(&mut world, 0), [format!("data 1..{window} {}B", window * u32::from(blksize))]);
+    }
+    let mut jumbo = config();
+    jumbo.links[0].mtu = 9000;
+    let mut world = World::new(&jumbo);
+    assert_eq!(Peer::new().begin(&mut world, 1, Options { blksize: Some(65_464), ..NOTHING }), ["oack blksize=8968"]);
+}
+
+#[test]
+fn every_transfer_has_another_port() {
+    let mut world = World::settled(&config());
+    for mut peer in [Peer::new(), Peer::leased(&mut world, &Ask::rom(mac(1)))] {
+        let mut ports = Vec::new();
+        for _ in 0..4 {
+            peer.begin(&mut world, 10, NOTHING);
+            ports.push(peer.port);
+            peer.ack(&mut world, 1);
+        }
+        ports.sort_unstable();
+        assert_eq!(ports, [20_069, 20_070, 20_071, 20_072]);
+    }
+}
+
+#[test]
+fn block_numbers_wrap() {
+    let mut world = World::new(&config());
+    let mut peer = Peer::new();
+    let size = 140_000 * 8 + 3;
+    peer.begin(&mut world, size, Options { blksize: Some(8), windowsize: Some(16), ..NOTHING });
+    let mut told = peer.ack(&mut world, 0);
+    let mut acked = 0u64;
+    while told != ["close 7"] {
+        let last = (acked + 16).min(140_001);
+        let bytes = last * 8 - acked * 8 - if last == 140_001 { 5 } else { 0 };
+        assert_eq!(told, [format!("data {}..{} {bytes}B", (acked + 1) as u16, last as u16)]);
+        acked = last;
+        told = peer.ack(&mut world, acked as u16);
+    }
+    assert_eq!((acked, world.count(Counter::DataBytes)), (140_001, size));
+    // In the middle of a window, and in lock-step.
+    let mut world = World::new(&config());
+    peer.begin(&mut world, 70_000 * 8, Options { blksize: Some(8), ..NOTHING });
+    peer.ack(&mut world, 0);
+    (1..=65_534).for_each(|block| drop(peer.ack(&mut world, block)));
+    assert_eq!(peer.ack(&mut world, 65_535), ["data 0..0 8B"]);
+    assert_eq!(peer.ack(&mut world, 0), ["data 1..1 8B"]);
+}
+
+#[test]
+fn a_partial_ack_rewinds_the_window() {
+    let mut world = World::new(&config());
+    let mut peer = in_windows(&mut world, 4, 20);
+    assert_eq!(peer.ack(&mut world, 4), ["data 5..8 2048B"]);
+    assert_eq!(peer.ack(&mut world, 6), ["data 7..10 2048B"], "after the last block that arrived (RFC 7440)");
+    assert_eq!(peer.ack(&mut world, 10), ["data 11..14 2048B"]);
+    assert_eq!(peer.ack(&mut world, 15), [""; 0], "beyond what was sent");
+    assert_eq!(peer.ack(&mut world, 9), [""; 0], "an old one");
+    assert_eq!(world.count(Counter::TftpStaleAck), 2);
+    assert_eq!(peer.ack(&mut world, 14), ["data 15..18 2048B"]);
+    assert_eq!(peer.ack(&mut world, 18), ["data 19..20 1023B"]);
+    assert_eq!(peer.ack(&mut world, 20), ["close 7"]);
+}
+
+#[test]
+fn a_burst_of_equal_acks_is_one_rewind() {
+    let mut world = World::new(&config());
+    let mut peer = in_windows(&mut world, 8, 40);
+    // EDK2 acknowledges block 2 for each of 4 to 8, which came out of order.
+    assert_eq!(peer.ack(&mut world, 2), ["data 3..10 4096B"]);
+    for _ in 0..5 {
+        assert_eq!(peer.ack(&mut world, 2), [""; 0]);
+    }
+    assert_eq!(world.count(Counter::TftpEarlyAck), 5);
+    assert_eq!(peer.ack(&mut world, 10), ["data 11..18 4096B"]);
+}
+
+#[test]
+fn a_run_fits_one_call_of_the_kernel() {
+    let mut jumbo = config();
+    (jumbo.links[0].mtu, jumbo.tftp.windowsize) = (9000, 64);
+    let mut world = World::new(&jumbo);
+    let mut peer = Peer::new();
+    peer.begin(&mut world, 1 << 20, Options { blksize: Some(8192), windowsize: Some(64), ..NOTHING });
+    let told = peer.ack(&mut world, 0);
+    assert!(told.len() <= 8 && told[0] == "data 1..8 65536B", "{told:?}");
+    let last: u16 = told.last().and_then(|word| word.split("..").nth(1)?.split(' ').next()?.parse().ok()).unwrap();
+    assert_eq!(peer.ack(&mut world, last).len(), told.len(), "the next window, as large");
+}

@@ -1,0 +1,398 @@
+//! A small world for the engines' tests: one Server in virtual time, clients that speak through the wire codecs, outputs as owned values.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use crate::base::addr::Mac;
+use crate::base::machine::{Datagram, Input, Link, Machine};
+use crate::base::outbox::{Blocks, Outbox, Output, Via};
+use crate::base::stats::Counter;
+use crate::base::time::{Instant, Now};
+use crate::config::{Boot, Config, Hardware, KnownNode, LinkConfig, Network, Numbering, Tftp};
+use crate::engine::server::Server;
+use crate::roll::client::{Client, Identity, Stage};
+use crate::roll::kind::Arch;
+use crate::roll::plan::{AddressPlan, AddressRange, Number, Subnet};
+use crate::wire::dhcp::{self, Builder, Header, MessageType, Scratch, code};
+
+pub const HEAD: Ipv4Addr = ip(10, 54, 0, 1);
+pub const IB_HEAD: Ipv4Addr = ip(10, 56, 0, 1);
+/// The relay of 10.55.0.0/16.
+pub const RELAY: Ipv4Addr = ip(10, 55, 0, 1);
+pub const MACHINE_UUID: [u8; 17] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+
+pub const fn ip(a: u8, b: u8, c: u8, d: u8) -> Ipv4Addr {
+    Ipv4Addr::new(a, b, c, d)
+}
+
+/// The guest address `n` of the Ethernet link, from 1 to 8.
+pub const fn guest(n: u8) -> Ipv4Addr {
+    ip(10, 54, 250, n)
+}
+
+pub fn is_guest(address: Ipv4Addr) -> bool {
+    (1..=8).any(|n| guest(n) == address)
+}
+
+pub const fn mac(n: u8) -> Mac {
+    Mac([2, 0, 0, 0, 0, n])
+}
+
+fn network(subnet: Ipv4Addr, link: Option<Link>, guests: (Ipv4Addr, Ipv4Addr)) -> Network {
+    Network {
+        subnet: Subnet::of(subnet, 16),
+        link,
+        guests: AddressRange::new(guests.0, guests.1),
+        guest_lease: Duration::from_secs(600),
+        lease: Duration::from_secs(3600),
+        routers: vec![ip(10, subnet.octets()[1], 0, 254)],
+        dns: vec![HEAD],
+        ntp: vec![],
+        domain: Some("cluster".into()),
+        options: vec![],
+    }
+}
+
+fn link(interface: &str, hardware: Hardware, head: Ipv4Addr, mtu: u32) -> LinkConfig {
+    LinkConfig { interface: interface.into(), index: 2, hardware, mac: mac(0xfe), head, mtu, rate: None }
+}
+
+/// An Ethernet link (10.54/16, 8 guests), an InfiniBand link (10.56/16), a relayed network (10.55/16); nodes 17 (two NICs: MACs 17 and 117) and 23.
+pub fn config() -> Config {
+    let program = |arch, name: &str| (arch, name.to_string());
+    Config {
+        name: "cluster".into(),
+        plan: AddressPlan { node0: ip(10, 54, 1, 0), nodes: 200 },
+        numbering: Numbering::default(),
+        links: vec![link("eth1", Hardware::Ethernet, HEAD, 1500), link("ib0", Hardware::Infiniband, IB_HEAD, 2044)],
+        networks: vec![
+            network(ip(10, 54, 0, 0), Some(0), (guest(1), guest(8))),
+            network(ip(10, 56, 0, 0), Some(1), (ip(10, 56, 250, 1), ip(10, 56, 250, 4))),
+            network(ip(10, 55, 0, 0), None, (ip(10, 55, 250, 1), ip(10, 55, 250, 4))),
+        ],
+        nodes: vec![KnownNode { number: Number(17), macs: vec![mac(17), mac(117)] }, KnownNode { number: Number(23), macs: vec![mac(23)] }],
+        boot: Boot {
+            root: "/nowhere".into(),
+            program: vec![
+                program(Arch::Bios, "undionly.kpxe"),
+                program(Arch::EfiX64, "snponly.efi"),
+                program(Arch::EfiArm64, "snponly-arm64.efi"),
+                program(Arch::HttpX64, "http://10.54.0.1/snponly.efi"),
+                program(Arch::RaspberryPi, "bootcode.bin"),
+            ],
+            script: None,
+            kernel: Some("vmlinuz".into()),
+            initrd: vec!["initrd.img".into()],
+            args: "console=ttyS0 muster.node={node}".into(),
+        },
+        special: vec![],
+        tftp: Tftp { ports: (20_069, 20_072), windowsize: 16, give_up: Duration::from_secs(60) },
+        capacity: 16,
+        authoritative: false,
+        router_adverts: true,
+        run_dir: "/nowhere".into(),
+    }
+}
+
+/// An output, owned.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Got {
+    Datagram { link: Link, from: SocketAddrV4, to: SocketAddrV4, via: Via, body: Vec<u8> },
+    Blocks(Blocks),
+    Open { token: u64, path: String },
+    Close(u32),
+    Read { token: u64, offset: u64, len: u32 },
+    Neighbour(Ipv4Addr, Option<Mac>),
+    Probe(Ipv4Addr),
+    Other,
+}
+
+pub struct World {
+    pub server: Server,
+    pub now: Now,
+    out: Outbox,
+}
+
+impl World {
+    /// A server that has just been started: no guest address is vetted.
+    pub fn new(config: &Config) -> World {
+        let now = Now { at: Instant::from_millis(50_000), unix: 1_700_000_000 };
+        World { server: Server::new(config, 7, now), now, out: Outbox::new() }
+    }
+
+    /// One that has run for a while: all guest addresses are vetted.
+    pub fn settled(config: &Config) -> World {
+        let mut world = World::new(config);
+        world.advance(2_000);
+        world
+    }
+
+    fn drain(&mut self) -> Vec<Got> {
+        let got = self.out.iter().map(|output| match output {
+            Output::Datagram { link, from, to, via, body } => Got::Datagram { link, from, to, via, body: body.to_vec() },
+            Output::Blocks(blocks) => Got::Blocks(blocks),
+            Output::Open { token, path } => Got::Open { token, path: String::from_utf8_lossy(path).into_owned() },
+            Output::Close { file } => Got::Close(file.0),
+            Output::Read { token, offset, len, .. } => Got::Read { token, offset, len },
+            Output::Neighbour { ip, mac, .. } => Got::Neighbour(ip, mac),
+            Output::ArpProbe { ip, .. } => Got::Probe(ip),
+            Output::Frame { .. } | Output::RouterAdvert { .. } => Got::Other,
+        });
+        let got = got.collect();
+        self.out.clear();
+        got
+    }
+
+    pub fn handle(&mut self, input: Input<'_>) -> Vec<Got> {
+        self.server.handle(self.now, input, &mut self.out);
+        self.drain()
+    }
+
+    /// Lets time pass, as a world does that wakes at each deadline; gives what came out.
+    pub fn advance(&mut self, millis: u64) -> Vec<Got> {
+        let end = self.now.at + Duration::from_millis(millis);
+        let mut got = Vec::new();
+        loop {
+            self.server.expire(self.now, &mut self.out);
+            got.extend(self.drain());
+            match self.server.deadline() {
+                // A deadline in the past means that the outbox was full: no time passes then.
+                Some(at) if at <= end => self.now.at = self.now.at.max(at).max(self.now.at + Duration::from_micros(1)),
+                _ => break,
+            }
+        }
+        self.now.at = self.now.at.max(end);
+        got
+    }
+
+    pub fn ask(&mut self, ask: &Ask) -> Vec<Got> {
+        let mut buf = [0; 1500];
+        let len = ask.write(&mut buf);
+        let datagram = Datagram { link: ask.link, mac: Some(ask.mac), src: ask.src, dst: ask.dst, payload: &buf[..len] };
+        self.handle(Input::Datagram(datagram))
+    }
+
+    /// Asks, and gives the one reply there must be.
+    pub fn reply(&mut self, ask: &Ask) -> Reply {
+        let got = self.ask(ask);
+        only_reply(&got).unwrap_or_else(|| panic!("no reply: {got:?}"))
+    }
+
+    /// Asks, and expects no reply.
+    pub fn silence(&mut self, ask: &Ask) -> Vec<Got> {
+        let got = self.ask(ask);
+        assert!(replies(&got).is_empty(), "{got:?}");
+        got
+    }
+
+    /// DISCOVER, OFFER, REQUEST, ACK; gives the address.
+    pub fn lease(&mut self, ask: &Ask) -> Ipv4Addr {
+        let offer = self.reply(&ask.discover());
+        assert_eq!(offer.kind, Some(MessageType::Offer));
+        let ack = self.reply(&ask.select(offer.yiaddr()));
+        assert_eq!((ack.kind, ack.yiaddr()), (Some(MessageType::Ack), offer.yiaddr()));
+        ack.yiaddr()
+    }
+
+    pub fn client(&self, mac: Mac) -> Option<&Client> {
+        let roll = self.server.roll();
+        roll.find(&Identity::Mac(mac)).and_then(|key| roll.get(key))
+    }
+
+    pub fn stage(&self, mac: Mac) -> Option<Stage> {
+        self.client(mac).map(|client| client.stage)
+    }
+
+    pub fn count(&self, counter: Counter) -> u64 {
+        self.server.stats().get(counter)
+    }
+}
+
+/// A client's message in the making.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub mac: Mac,
+    pub link: Link,
+    pub src: SocketAddrV4,
+    pub dst: SocketAddrV4,
+    pub header: Header,
+    /// In order, as they are written.
+    pub options: Vec<(u8, Vec<u8>)>,
+}
+
+impl Ask {
+    /// An operating system's client, without a message type yet.
+    pub fn os(mac: Mac) -> Ask {
+        let mut chaddr = [0; 16];
+        chaddr[..6].copy_from_slice(&mac.0);
+        Ask {
+            mac,
+            link: 0,
+            src: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
+            dst: SocketAddrV4::new(Ipv4Addr::BROADCAST, 67),
+            header: Header { xid: 0x1234_5678, secs: 3, chaddr, ..Header::default() },
+            options: vec![],
+        }
+    }
+
+    /// A PXE ROM or UEFI.
+    pub fn firmware(mac: Mac, arch: u16) -> Ask {
+        Ask::os(mac)
+            .with(code::VENDOR_CLASS, b"PXEClient:Arch:00000:UNDI:002001")
+            .with(code::ARCHITECTURE, &arch.to_be_bytes())
+            .with(code::MACHINE_UUID, &MACHINE_UUID)
+            .with(code::PARAMETER_LIST, &[1, 3, 43, 60, 66, 67])
+    }
+
+    pub fn rom(mac: Mac) -> Ask {
+        Ask::firmware(mac, 0)
+    }
+
+    pub fn ipxe(mac: Mac) -> Ask {
+        Ask::firmware(mac, 0).with(code::USER_CLASS, b"iPXE")
+    }
+
+    /// IP over InfiniBand: no hardware address.
+    pub fn infiniband(id: &[u8]) -> Ask {
+        let mut ask = Ask::os(Mac::ZERO).with(code::CLIENT_ID, id);
+        ask.link = 1;
+        (ask.header.htype, ask.header.hlen, ask.header.flags) = (32, 0, Header::BROADCAST);
+        ask
+    }
+
+    pub fn with(&self, code: u8, value: &[u8]) -> Ask {
+        let mut ask = self.clone();
+        ask.options.retain(|(own, _)| *own != code);
+        ask.options.push((code, value.to_vec()));
+        ask
+    }
+
+    fn kind(&self, kind: MessageType) -> Ask {
+        self.with(code::MESSAGE_TYPE, &[kind as u8])
+    }
+
+    pub fn discover(&self) -> Ask {
+        self.kind(MessageType::Discover)
+    }
+
+    /// SELECTING.
+    pub fn select(&self, address: Ipv4Addr) -> Ask {
+        let server = if self.link == 0 { HEAD } else { IB_HEAD };
+        self.kind(MessageType::Request).with(code::SERVER_ID, &server.octets()).with(code::REQUESTED_IP, &address.octets())
+    }
+
+    /// INIT-REBOOT.
+    pub fn reboot(&self, address: Ipv4Addr) -> Ask {
+        self.kind(MessageType::Request).with(code::REQUESTED_IP, &address.octets())
+    }
+
+    /// RENEWING.
+    pub fn renew(&self, address: Ipv4Addr) -> Ask {
+        let mut ask = self.rebind(address);
+        ask.dst = SocketAddrV4::new(HEAD, 67);
+        ask
+    }
+
+    /// REBINDING.
+    pub fn rebind(&self, address: Ipv4Addr) -> Ask {
+        let mut ask = self.kind(MessageType::Request);
+        ask.header.ciaddr = address;
+        ask.src = SocketAddrV4::new(address, 68);
+        ask
+    }
+
+    pub fn decline(&self, address: Ipv4Addr) -> Ask {
+        self.select(address).kind(MessageType::Decline)
+    }
+
+    pub fn release(&self, address: Ipv4Addr) -> Ask {
+        self.renew(address).kind(MessageType::Release).with(code::SERVER_ID, &HEAD.octets())
+    }
+
+    pub fn inform(&self, address: Ipv4Addr) -> Ask {
+        self.rebind(address).kind(MessageType::Inform)
+    }
+
+    /// Through a relay agent, which adds its option.
+    pub fn relayed(&self, giaddr: Ipv4Addr) -> Ask {
+        let mut ask = self.with(code::RELAY_AGENT_INFO, b"\x01\x04eth7");
+        ask.header.giaddr = giaddr;
+        ask.header.hops = 1;
+        (ask.src, ask.dst) = (SocketAddrV4::new(giaddr, 67), SocketAddrV4::new(HEAD, 67));
+        ask
+    }
+
+    pub fn broadcast(&self) -> Ask {
+        let mut ask = self.clone();
+        ask.header.flags = Header::BROADCAST;
+        ask
+    }
+
+    pub fn write(&self, buf: &mut [u8]) -> usize {
+        let mut builder = Builder::new(buf, &self.header, 1400).unwrap();
+        for (code, value) in &self.options {
+            assert!(builder.option(*code, value));
+        }
+        builder.finish(None)
+    }
+}
+
+/// A reply, read by the codec.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    pub from: SocketAddrV4,
+    pub to: SocketAddrV4,
+    pub via: Via,
+    pub header: Header,
+    pub kind: Option<MessageType>,
+    pub file: String,
+    pub options: BTreeMap<u8, Vec<u8>>,
+    /// Codes in the order of the options field.
+    pub codes: Vec<u8>,
+}
+
+impl Reply {
+    pub fn yiaddr(&self) -> Ipv4Addr {
+        self.header.yiaddr
+    }
+
+    pub fn option(&self, code: u8) -> Option<&[u8]> {
+        self.options.get(&code).map(Vec::as_slice)
+    }
+
+    pub fn seconds(&self, code: u8) -> Option<u32> {
+        self.option(code).and_then(|value| value.try_into().ok()).map(u32::from_be_bytes)
+    }
+
+    fn read(from: SocketAddrV4, to: SocketAddrV4, via: Via, body: &[u8]) -> Option<Reply> {
+        let mut scratch = Scratch::default();
+        let message = dhcp::parse(body, &mut scratch).ok().filter(|message| message.header.op == 2)?;
+        let codes = dhcp::SubOptions(body.get(240..).unwrap_or(&[])).map(|(code, _)| code).collect();
+        Some(Reply {
+            from,
+            to,
+            via,
+            header: message.header,
+            kind: message.message_type(),
+            file: String::from_utf8_lossy(message.file).into_owned(),
+            options: (1..=254).filter_map(|code| message.option(code).map(|value| (code, value.to_vec()))).collect(),
+            codes,
+        })
+    }
+}
+
+pub fn replies(got: &[Got]) -> Vec<Reply> {
+    let replies = got.iter().filter_map(|got| match got {
+        Got::Datagram { from, to, via, body, .. } if from.port() == 67 => Reply::read(*from, *to, *via, body),
+        _ => None,
+    });
+    replies.collect()
+}
+
+/// The one reply; None when there is none.
+pub fn only_reply(got: &[Got]) -> Option<Reply> {
+    let mut replies = replies(got);
+    assert!(replies.len() <= 1, "{replies:?}");
+    replies.pop()
+}

@@ -1,0 +1,236 @@
+//! Silence, loss and trouble: the half-second look, the clients' own retries, cold disks, changed files, giving up.
+
+use super::*;
+
+/// When something is sent, in milliseconds from now, over a silence; to the tick of the wheel.
+fn sendings(world: &mut World, peer: &mut Peer, millis: u64) -> Vec<(u64, String)> {
+    let mut all = Vec::new();
+    for at in (0..millis).step_by(10) {
+        all.extend(peer.wait(world, 10).into_iter().map(|word| (at + 10, word)));
+    }
+    all
+}
+
+fn rom(world: &mut World) -> Peer {
+    Peer::leased(world, &Ask::rom(mac(1)))
+}
+
+#[test]
+fn what_is_lost_is_sent_again_every_half_second() {
+    let mut world = World::new(&config());
+    let mut peer = Peer::new();
+    peer.begin(&mut world, 5_000, NOTHING);
+    let told = sendings(&mut world, &mut peer, 5_100);
+    assert_eq!(told.len(), 10, "{told:?}");
+    for (n, (at, word)) in told.iter().enumerate() {
+        assert_eq!(word, "data 1..1 512B");
+        let due = 500 * (n as u64 + 1);
+        assert!((due..=due + 30).contains(at), "constant, no back-off: {at}");
+    }
+    assert_eq!(peer.ack(&mut world, 1), ["data 2..2 512B"]);
+    assert_eq!(world.count(Counter::TftpResent), 10);
+    let (mut world, mut oack) = (World::new(&config()), Peer::new());
+    oack.begin(&mut world, 5_000, Options { tsize: Some(0), ..NOTHING });
+    let told = sendings(&mut world, &mut oack, 1_100);
+    assert_eq!(told.iter().filter(|(_, word)| word == "oack tsize=5000").count(), 2, "an OACK as well");
+}
+
+#[test]
+fn what_was_just_sent_is_not_sent_again() {
+    let mut world = World::new(&config());
+    let mut peer = Peer::new();
+    peer.begin(&mut world, 50_000, NOTHING);
+    for block in 1..=20 {
+        assert_eq!(peer.wait(&mut world, 300), [""; 0], "slow, not lost");
+        assert_eq!(peer.ack(&mut world, block).len(), 1);
+    }
+    assert_eq!(world.count(Counter::TftpResent), 0);
+}
+
+#[test]
+fn each_kind_is_sent_no_more_than_it_survives() {
+    // who, asking for what, sendings that nobody asked for in 40 s of silence
+    let nothing = |ask: Ask| (ask, NOTHING);
+    let pi = Ask::rom(crate::base::addr::Mac([0xb8, 0x27, 0xeb, 0, 0, 1]));
+    let grub = Options { blksize: Some(1024), tsize: Some(0), ..NOTHING };
+    let table = [
+        (nothing(Ask::rom(mac(1))), 2, "a third duplicate is fatal to a ROM"),
+        (nothing(pi), 3, "a Pi's own retries go first"),
+        (nothing(Ask::firmware(mac(1), 7)), 80, "EDK2: every half second"),
+        ((Ask::rom(mac(1)), grub), 80, "GRUB borrows the ROM's lease, and never repeats an ACK"),
+    ];
+    for ((ask, options), times, why) in table {
+        let mut world = World::settled(&config());
+        let mut peer = Peer::leased(&mut world, &ask);
+        peer.begin(&mut world, 50_000, options);
+        if options != NOTHING {
+            peer.ack(&mut world, 0);
+        }
+        let told = sendings(&mut world, &mut peer, 40_000);
+        assert!(told.len().abs_diff(times) <= usize::from(times > 10), "{why}: {}", told.len());
+        assert!(told.windows(2).all(|pair| pair[1].0 - pair[0].0 >= 480), "{why}");
+    }
+}
+
+#[test]
+fn a_pi_is_left_to_its_own_retries() {
+    let mut world = World::settled(&config());
+    let mut peer = Peer::leased(&mut world, &Ask::rom(crate::base::addr::Mac([0xb8, 0x27, 0xeb, 0, 0, 1])));
+    peer.begin(&mut world, 50_000, NOTHING);
+    peer.ack(&mut world, 1);
+    for _ in 0..4 {
+        assert_eq!(peer.wait(&mut world, 4_990), [""; 0], "nothing unasked for");
+        assert_eq!(peer.ack(&mut world, 1), ["data 2..2 512B"]);
+    }
+}
+
+#[test]
+fn progress_gives_a_rom_its_tries_back() {
+    let mut world = World::settled(&config());
+    let mut peer = rom(&mut world);
+    peer.begin(&mut world, 50_000, NOTHING);
+    assert_eq!(peer.wait(&mut world, 3_900).len(), 2);
+    assert_eq!(peer.ack(&mut world, 1), ["data 2..2 512B"]);
+    assert_eq!(peer.wait(&mut world, 3_900).len(), 2);
+}
+
+#[test]
+fn a_late_retry_is_answered_at_once_and_an_early_one_not_at_all() {
+    let mut world = World::new(&config());
+    let mut peer = Peer::new();
+    peer.begin(&mut world, 50_000, NOTHING);
+    peer.ack(&mut world, 1);
+    assert_eq!(peer.ack(&mut world, 1), [""; 0], "Sorcerer's Apprentice");
+    peer.wait(&mut world, 90);
+    assert_eq!(peer.ack(&mut world, 1), [""; 0]);
+    peer.wait(&mut world, 20);
+    assert_eq!(peer.ack(&mut world, 1), ["data 2..2 512B"], "pxelinux retries after 110 ms");
+    assert_eq!((world.count(Counter::TftpRetry), world.count(Counter::TftpEarlyAck)), (1, 2));
+    // Duplicates of an ACK never double the stream.
+    for block in 2..20 {
+        assert_eq!(peer.ack(&mut world, block).len(), 1);
+        assert_eq!(peer.ack(&mut world, block).len(), 0);
+    }
+}
+
+#[test]
+fn a_lost_window_costs_one_packet_and_one_answer() {
+    let mut world = World::new(&config());
+    let mut peer = in_windows(&mut world, 4, 40);
+    peer.ack(&mut world, 4);
+    // All four are lost: the last one makes the client say where it stands.
+    let told = sendings(&mut world, &mut peer, 1_050);
+    assert!(!told.is_empty() && told.iter().all(|(_, word)| word == "data 8..8 512B"), "{told:?}");
+    assert_eq!(peer.ack(&mut world, 4), ["data 5..8 2048B"], "at once: it is the answer to the probe");
+    assert_eq!(peer.ack(&mut world, 4), [""; 0], "but only one");
+    assert_eq!(peer.ack(&mut world, 8), ["data 9..12 2048B"]);
+    // Only the last of a window is lost: it is what is sent again.
+    let told = sendings(&mut world, &mut peer, 600);
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].1.as_str(), peer.ack(&mut world, 12).len()), ("data 12..12 512B", 1));
+}
+
+#[test]
+fn the_timeout_that_a_client_asks_for_is_kept() {
+    let mut world = World::new(&config());
+    let mut peer = Peer::new();
+    assert_eq!(peer.begin(&mut world, 5_000, Options { timeout: Some(3), ..NOTHING }), ["oack timeout=3"]);
+    peer.ack(&mut world, 0);
+    let told = sendings(&mut world, &mut peer, 10_000);
+    assert_eq!(told.len(), 3, "{told:?}");
+}
+
+#[test]
+fn silence_ends_a_transfer() {
+    let table = [(Ask::rom(mac(1)), 60_000), (Ask::ipxe(mac(1)), 16_000), (Ask::firmware(mac(1), 7), 60_000)];
+    for (ask, patience) in table {
+        let mut world = World::settled(&config());
+        let mut peer = Peer::leased(&mut world, &ask);
+        peer.begin(&mut world, 50_000, NOTHING);
+        peer.ack(&mut world, 1);
+        let told = peer.wait(&mut world, patience - 600);
+        assert!(!told.contains(&"close 7".to_string()));
+        assert_eq!(peer.wait(&mut world, 1_700).last().map(String::as_str), Some("close 7"));
+        assert_eq!((world.server.transfers(), world.count(Counter::TftpGaveUp)), (0, 1));
+        assert_eq!(peer.ack(&mut world, 1), [""; 0]);
+    }
+    let mut unopened = World::new(&config());
+    let mut peer = Peer::new();
+    peer.ask(&mut unopened, "vmlinuz", NOTHING);
+    assert_eq!(peer.wait(&mut unopened, 61_000), [""; 0], "a world that never answers leaks no slot");
+    assert_eq!(unopened.server.transfers(), 0);
+}
+
+#[test]
+fn a_running_transfer_keeps_the_lease() {
+    let mut world = World::settled(&config());
+    let mut peer = rom(&mut world);
+    peer.begin(&mut world, 5_000_000, NOTHING);
+    for block in 1..=130 {
+        peer.ack(&mut world, block);
+        peer.wait(&mut world, 10_000);
+    }
+    assert!(world.client(mac(1)).is_some_and(|client| client.transfers == 1), "20 minutes of a 10 minute lease");
+    peer.error(&mut world, ErrorCode::NotDefined);
+    world.advance(130_000);
+    assert!(world.client(mac(1)).is_none());
+}
+
+#[test]
+fn a_cold_block_is_tried_again_soon() {
+    let mut world = World::new(&config());
+    let mut peer = in_windows(&mut world, 4, 40);
+    assert_eq!(peer.ack(&mut world, 4), ["data 5..8 2048B"]);
+    world.handle(Input::Cold { token: peer.token });
+    let told = sendings(&mut world, &mut peer, 50);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0], (10, "data 5..8 2048B".to_string()));
+    for _ in 0..20 {
+        world.handle(Input::Cold { token: peer.token });
+        assert_eq!(peer.wait(&mut world, 10), ["data 5..8 2048B"], "for as long as the disk needs");
+    }
+    assert_eq!((peer.ack(&mut world, 8), world.count(Counter::TftpCold)), (vec!["data 9..12 2048B".to_string()], 21));
+    assert_eq!(world.handle(Input::Cold { token: u64::MAX }), []);
+}
+
+#[test]
+fn a_file_changed_in_place_ends_with_an_error() {
+    let mut world = World::new(&config());
+    let mut peer = Peer::new();
+    peer.begin(&mut world, 50_000, NOTHING);
+    let got = world.handle(Input::Changed { token: peer.token });
+    assert_eq!(peer.hear(&got), ["error 0 the file was changed while it was being sent: ask again", "close 7"]);
+    assert_eq!((world.server.transfers(), world.count(Counter::TftpChanged)), (0, 1));
+    assert_eq!(world.handle(Input::Changed { token: peer.token }), [], "once");
+    assert_eq!(peer.begin(&mut world, 10, NOTHING), ["data 1..1 10B"]);
+}
+
+#[test]
+fn a_changed_script_ends_with_an_error() {
+    let mut world = World::settled(&config());
+    let mut peer = Peer::leased(&mut world, &Ask::ipxe(mac(17)));
+    assert_eq!(peer.ask(&mut world, "muster.ipxe", Options { blksize: Some(64), ..NOTHING }), ["oack blksize=64"]);
+    assert_eq!(peer.ack(&mut world, 0), ["data 1..1 64B"]);
+    let mut edited = config();
+    edited.boot.args = "quiet".into();
+    world.server.reconfigure(world.now, &edited);
+    assert_eq!(peer.ack(&mut world, 1), ["error 0 the file was changed while it was being sent: ask again"]);
+    assert_eq!(world.server.transfers(), 0);
+}
+
+#[test]
+fn the_stage_follows_the_transfers() {
+    let mut world = World::settled(&config());
+    let mut peer = rom(&mut world);
+    assert_eq!(world.stage(mac(1)), Some(Stage::Leased));
+    peer.begin(&mut world, 600, NOTHING);
+    assert_eq!(world.stage(mac(1)), Some(Stage::Loading));
+    peer.ack(&mut world, 1);
+    peer.ack(&mut world, 2);
+    assert_eq!(world.stage(mac(1)), Some(Stage::Loaded));
+    let os = Ask::os(mac(1));
+    world.lease(&os);
+    assert_eq!(world.stage(mac(1)), Some(Stage::Up));
+    peer.begin(&mut world, 600, NOTHING);
+    assert_eq!(world.stage(mac(1)), Some(Stage::Up), "a system that fetches a file is still up");
+}

@@ -1,0 +1,220 @@
+//! Requests: what is refused and how, what is repeated, what replaces what, scripts and netascii, full tables.
+
+use super::*;
+
+#[test]
+fn refusals_are_answered_with_their_code() {
+    let table: [(&[u8], &[&str]); 12] = [
+        (b"\0\x01\0octet\0", &["error 4 malformed request"]),
+        (b"\0\x01vmlinuz", &["error 4 malformed request"]),
+        (b"\0\x01vmlinuz\0mail\0", &["error 4 mode must be octet or netascii"]),
+        (b"\0\x01vmlinuz\0octet\0blksize\0\x30\0", &["error 8 an option has an impossible value"]),
+        (b"\0\x01vmlinuz\0octet\0blksize\0\x37\0", &["error 8 an option has an impossible value"]),
+        (b"\0\x01vmlinuz\0octet\0blksize\0many\0", &["error 8 an option has an impossible value"]),
+        (b"\0\x01vmlinuz\0octet\0windowsize\0\x30\0", &["error 8 an option has an impossible value"]),
+        (b"\0\x02vmlinuz\0octet\0", &["error 2 this server is read-only"]),
+        (b"\0\x01///\0octet\0", &["error 1 file not found"]),
+        (b"\0\x04\0\x01", &[]),
+        (b"\0\x05\0\x01oh\0", &[]),
+        (b"\0", &[]),
+    ];
+    let mut world = World::new(&config());
+    for (payload, answer) in table {
+        assert_eq!(Peer::new().send(&mut world, PORT, payload), answer, "{}", String::from_utf8_lossy(payload));
+    }
+    assert_eq!(world.server.transfers(), 0);
+    let long = [b"\0\x01".as_slice(), &[b'x'; 256], b"\0octet\0"].concat();
+    assert_eq!(Peer::new().send(&mut world, PORT, &long), ["error 1 file not found"]);
+    let counted = [Counter::TftpMalformed, Counter::TftpOption, Counter::TftpWrite, Counter::TftpNotFound].map(|c| world.count(c));
+    assert_eq!(counted, [6, 4, 1, 2]);
+}
+
+#[test]
+fn names_are_opened_as_clients_mean_them() {
+    let mut world = World::new(&config());
+    let mut peer = Peer::new();
+    for (name, path) in [("vmlinuz", "vmlinuz"), ("//images/vmlinuz", "images/vmlinuz"), ("a/../b", "a/../b")] {
+        assert_eq!(peer.ask(&mut world, name, NOTHING), [format!("open {path}")]);
+    }
+    assert_eq!(peer.send(&mut world, PORT, b"\0\x01undionly.kpxe\xff\0octet\0"), ["open undionly.kpxe"], "a ROM that reads past option 67");
+    assert_eq!(peer.send(&mut world, PORT, b"\0\x01vmlinuz\0OcTeT\0BLKSIZE\x001000\0unknown\0x\0"), ["open vmlinuz"]);
+    assert_eq!(peer.opened(&mut world, 10), ["oack blksize=1000"], "names of options in any case, unknown ones ignored");
+}
+
+#[test]
+fn what_the_disk_refuses_is_told_without_paths() {
+    let table: [(Refusal, &[&str], Counter); 5] = [
+        (Refusal::NotFound, &["error 1 file not found"], Counter::TftpNotFound),
+        (Refusal::Denied, &["error 2 permission denied"], Counter::TftpRefused),
+        (Refusal::NotAFile, &["error 2 not a regular file"], Counter::TftpRefused),
+        (Refusal::Failed, &["error 0 the server cannot read the file"], Counter::TftpRefused),
+        (Refusal::Busy, &[], Counter::TftpFilesBusy),
+    ];
+    for (refusal, answer, counter) in table {
+        let mut world = World::new(&config());
+        let mut peer = Peer::new();
+        peer.ask(&mut world, "secret/vmlinuz", NOTHING);
+        let got = world.handle(Input::Opened { token: peer.token, answer: Err(refusal) });
+        assert_eq!(peer.hear(&got), answer);
+        assert_eq!((world.count(counter), world.server.transfers()), (1, 0), "{refusal:?}");
+        assert_eq!(peer.ask(&mut world, "secret/vmlinuz", NOTHING), ["open secret/vmlinuz"], "it may ask again");
+    }
+}
+
+#[test]
+fn a_repeated_request_opens_nothing_and_repeats_the_answer() {
+    let mut world = World::new(&config());
+    let mut peer = Peer::new();
+    let sizes = Options { tsize: Some(0), ..NOTHING };
+    assert_eq!(peer.ask(&mut world, "vmlinuz", sizes), ["open vmlinuz"]);
+    assert_eq!(peer.ask(&mut world, "vmlinuz", sizes), [""; 0], "the file is on its way");
+    assert_eq!(peer.opened(&mut world, 1000), ["oack tsize=1000"]);
+    let port = peer.port;
+    assert_eq!(peer.ask(&mut world, "vmlinuz", sizes), ["oack tsize=1000"]);
+    assert_eq!((peer.port, world.server.transfers(), world.count(Counter::RrqRepeated)), (port, 1, 2));
+    assert_eq!(peer.ack(&mut world, 0), ["data 1..1 512B"]);
+    // Without options the answer is the first block.
+    let mut plain = Peer::at(ip(10, 54, 9, 10));
+    assert_eq!(plain.begin(&mut world, 1000, NOTHING), ["data 1..1 512B"]);
+    assert_eq!(plain.ask(&mut world, "vmlinuz", NOTHING), ["data 1..1 512B"]);
+    assert_eq!((plain.ack(&mut world, 1), world.server.transfers()), (vec!["data 2..2 488B".to_string()], 2));
+}
+
+#[test]
+fn another_request_from_the_same_port_replaces_the_transfer() {
+    let mut world = World::new(&config());
+    let mut peer = Peer::new();
+    peer.begin(&mut world, 10_000, NOTHING);
+    let old = peer.port;
+    assert_eq!(peer.ask(&mut world, "initrd.img", NOTHING), ["close 7", "open initrd.img"]);
+    assert_eq!(peer.opened(&mut world, 10_000), ["data 1..1 512B"]);
+    assert_ne!(peer.port, old);
+    let new = std::mem::replace(&mut peer.port, old);
+    assert_eq!(peer.ack(&mut world, 1), [""; 0], "the old one is gone");
+    peer.port = new;
+    assert_eq!(peer.ack(&mut world, 1), ["data 2..2 512B"]);
+    // The same file again, once the first transfer has got somewhere: a new one.
+    assert_eq!(peer.ask(&mut world, "initrd.img", NOTHING), ["close 7", "open initrd.img"]);
+    assert_eq!(world.server.transfers(), 1);
+}
+
+#[test]
+fn a_file_that_opens_too_late_is_closed() {
+    let mut world = World::new(&config());
+    let mut peer = Peer::new();
+    peer.ask(&mut world, "vmlinuz", NOTHING);
+    let late = peer.token;
+    assert_eq!(peer.ask(&mut world, "initrd.img", NOTHING), ["open initrd.img"]);
+    let answer = Ok(OpenFile { file: FileId(3), size: 1 });
+    let got = world.handle(Input::Opened { token: late, answer });
+    assert_eq!(peer.hear(&got), ["close 3"]);
+    assert_eq!(peer.opened(&mut world, 1), ["data 1..1 1B"]);
+    let got = world.handle(Input::Opened { token: u64::MAX, answer });
+    assert_eq!(peer.hear(&got), ["close 3"], "nor does a strange token leak one");
+}
+
+#[test]
+fn a_size_probe_costs_nothing() {
+    for code in [ErrorCode::NotDefined, ErrorCode::OptionRefused] {
+        let mut world = World::new(&config());
+        let mut peer = Peer::new();
+        assert_eq!(peer.begin(&mut world, 1000, Options { tsize: Some(0), ..NOTHING }), ["oack tsize=1000"]);
+        assert_eq!(peer.error(&mut world, code), ["close 7"], "an ERROR is never answered");
+        assert_eq!((world.server.transfers(), world.count(Counter::TftpProbe)), (0, 1));
+        assert_eq!(peer.wait(&mut world, 5_000), [""; 0]);
+    }
+    let mut world = World::new(&config());
+    let mut peer = Peer::new();
+    peer.begin(&mut world, 1000, NOTHING);
+    assert_eq!(peer.error(&mut world, ErrorCode::NotDefined), ["close 7"]);
+    assert_eq!((world.count(Counter::TftpAborted), world.count(Counter::TftpProbe)), (1, 0), "in the middle it is an end");
+}
+
+#[test]
+fn the_script_is_made_for_whoever_asks() {
+    let mut world = World::settled(&config());
+    let mut peer = Peer::leased(&mut world, &Ask::ipxe(mac(17)));
+    let options = Options { blksize: Some(1432), tsize: Some(0), ..NOTHING };
+    let told = peer.ask(&mut world, "muster.ipxe", options);
+    let size: u64 = told[0].strip_prefix("oack blksize=1432 tsize=").and_then(|size| size.parse().ok()).unwrap();
+    let mut buf = [0; 4];
+    tftp::emit_ack(&mut buf, 0).unwrap();
+    let (dst, payload) = (SocketAddrV4::new(HEAD, peer.port), &buf[..]);
+    let got = world.handle(Input::Datagram(Datagram { link: 0, mac: None, src: peer.src, dst, payload }));
+    let [Got::Datagram { body, .. }] = &got[..] else { panic!("{got:?}") };
+    let script = std::str::from_utf8(&body[4..]).unwrap();
+    assert_eq!(script.len() as u64, size);
+    assert!(
+        script.starts_with("#!ipxe\n") && script.contains("kernel tftp://10.54.0.1/vmlinuz initrd=initrd.img console=ttyS0 muster.node=17")
+    );
+    assert_eq!(peer.ack(&mut world, 1), [""; 0], "no file was opened, so none is closed");
+    assert_eq!((world.server.transfers(), world.count(Counter::TftpDone)), (0, 1));
+    // In lock-step, whatever is asked for.
+    let told = peer.ask(&mut world, "/muster.ipxe", windows(8));
+    assert_eq!(told, [format!("data 1..1 {}B", size.min(512))]);
+    // A machine that DHCP does not know has no script: a file of this name may be there.
+    let mut stranger = Peer::new();
+    assert_eq!(stranger.ask(&mut world, "muster.ipxe", NOTHING), ["open muster.ipxe"]);
+}
+
+#[test]
+fn netascii_is_made_block_by_block() {
+    let mut world = World::new(&config());
+    let mut peer = Peer::new();
+    let text: Vec<u8> = b"line\n".repeat(120);
+    let sizes = Options { tsize: Some(0), ..NOTHING };
+    assert_eq!(peer.ask_in(&mut world, "readme", Mode::Netascii, sizes), ["open readme"]);
+    let mut told = peer.opened(&mut world, text.len() as u64);
+    let (mut blocks, mut whole) = (Vec::new(), 0);
+    while let Some(read) = told.first().and_then(|word| word.strip_prefix("read ")) {
+        let (offset, len) = read.split_once('+').map(|(a, b)| (a.parse::<usize>().unwrap(), b.parse::<usize>().unwrap())).unwrap();
+        let bytes = &text[offset..text.len().min(offset + len)];
+        let got = world.handle(Input::Bytes { token: peer.token, bytes });
+        let words = peer.hear(&got);
+        let len: usize = words[0].split(' ').nth(2).and_then(|len| len.strip_suffix('B')?.parse().ok()).unwrap();
+        (whole, blocks) = (whole + len, [blocks, words].concat());
+        told = peer.ack(&mut world, blocks.len() as u16);
+    }
+    assert_eq!((told, whole), (vec!["close 7".to_string()], 720), "120 carriage returns more; no size was told");
+    assert_eq!(blocks, ["data 1..1 512B", "data 2..2 208B"]);
+}
+
+#[test]
+fn addresses_outside_the_networks_get_nothing() {
+    let mut world = World::new(&config());
+    for address in [ip(192, 168, 1, 5), ip(10, 56, 0, 9)] {
+        assert_eq!(Peer::at(address).ask(&mut world, "vmlinuz", NOTHING), [""; 0], "{address}");
+    }
+    assert_eq!((world.count(Counter::TftpStranger), world.server.transfers()), (2, 0));
+    assert_eq!(Peer::at(ip(10, 55, 0, 9)).ask(&mut world, "vmlinuz", NOTHING), ["open vmlinuz"], "behind a relay is ours");
+}
+
+#[test]
+fn a_full_table_drops_and_recovers() {
+    let mut world = World::new(&config());
+    let room = 2 * config().capacity as u8;
+    let mut peers: Vec<Peer> = (0..room + 3).map(|n| Peer::at(ip(10, 54, 9, n))).collect();
+    for (n, peer) in peers.iter_mut().enumerate() {
+        let told = peer.ask(&mut world, "vmlinuz", NOTHING);
+        assert_eq!(told.len(), usize::from(n < room.into()), "{n}: {told:?}");
+    }
+    assert_eq!((world.count(Counter::TftpTableFull), world.server.transfers()), (3, room.into()));
+    peers[0].opened(&mut world, 5);
+    peers[0].ack(&mut world, 1);
+    assert_eq!(peers[usize::from(room)].ask(&mut world, "vmlinuz", NOTHING), ["open vmlinuz"], "one has ended");
+}
+
+#[test]
+fn somebody_elses_port_is_nobodys_transfer() {
+    let mut world = World::new(&config());
+    let mut peer = Peer::new();
+    peer.begin(&mut world, 10_000, NOTHING);
+    let mut thief = Peer { port: peer.port, ..Peer::at(ip(10, 54, 9, 66)) };
+    assert_eq!((thief.ack(&mut world, 1), thief.error(&mut world, ErrorCode::NotDefined)), (vec![], vec![]));
+    let (port, junk) = (peer.port, [b"\0\x03\0\x01data".as_slice(), b"\0\x06tsize\x00\x31\0", b"\0\x04", b""]);
+    for payload in junk {
+        assert_eq!(peer.send(&mut world, port, payload), [""; 0]);
+    }
+    assert_eq!((world.count(Counter::TftpNoTransfer), world.count(Counter::TftpMalformed)), (2, 4));
+    assert_eq!(peer.ack(&mut world, 1), ["data 2..2 512B"]);
+}
