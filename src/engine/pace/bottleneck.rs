@@ -20,9 +20,12 @@ const FIRST_WINDOW: u64 = 32 * 1538;
 /// The rate never sinks below a tenth of Fast Ethernet.
 const RATE_MIN: u64 = 1_250_000;
 /// Parts per 1,000 of the bottleneck rate, tick by tick: a probe upwards, a pause to drain it, then a little less than the rate.
-const CYCLE: [u64; 8] = [1250, 750, 990, 990, 990, 990, 990, 990];
-/// While the rate is still being found.
+const CYCLE: [u64; 8] = [1060, 900, 990, 990, 990, 990, 990, 990];
+/// While the rate is still being found, and while the queue that this made drains.
 const STARTUP: u64 = 2000;
+const DRAIN: u64 = 500;
+/// Ticks of the drain at most: clients that think long keep more under way than the queue does.
+const DRAIN_TICKS: u32 = 3;
 
 /// Noted when a packet leaves, given back when it is acknowledged.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,6 +36,15 @@ pub struct Stamp {
 
 /// Parts per 1,000.
 type Mille = u64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Doubling, until three ticks under pressure have not brought a quarter more.
+    Startup,
+    /// Emptying the queue, so that clients see the way without one.
+    Drain(u32),
+    Cruise,
+}
 
 #[derive(Clone, Debug)]
 pub struct Bottleneck {
@@ -50,9 +62,11 @@ pub struct Bottleneck {
     rate: Option<u64>,
     /// The last rate that was a quarter above its forerunner, and for how many ticks none has been.
     plateau: (u64, u32),
-    startup: bool,
+    phase: Phase,
     /// What loss and delay leave of the rate.
     share: Mille,
+    /// The least round trip of all, in nanoseconds.
+    least: u64,
     /// Smoothed: the least round trip of clients, and the rise above it, in nanoseconds.
     base: u64,
     rise: u64,
@@ -77,8 +91,9 @@ impl Bottleneck {
             rates: [0; MEMORY],
             rate: None,
             plateau: (0, 0),
-            startup: true,
+            phase: Phase::Startup,
             share: 1000,
+            least: u64::MAX / 2,
             base: 0,
             rise: 0,
             under_way: 0,
@@ -97,7 +112,11 @@ impl Bottleneck {
 
     /// Bytes per second at which this link is fed now.
     pub fn rate(&self) -> u64 {
-        let gain = if self.startup { STARTUP } else { CYCLE[self.tick as usize % CYCLE.len()] };
+        let gain = match self.phase {
+            Phase::Startup => STARTUP,
+            Phase::Drain(_) => DRAIN,
+            Phase::Cruise => CYCLE[self.tick as usize % CYCLE.len()],
+        };
         let rate = self.rate.map_or(u64::MAX / 4096, |rate| rate * gain / 1000 * self.share / 1000);
         rate.max(RATE_MIN).min(self.limit.unwrap_or(u64::MAX / 4096))
     }
@@ -122,9 +141,10 @@ impl Bottleneck {
         match self.rate {
             None => FIRST_WINDOW,
             Some(rate) => {
-                let hold = self.base + self.queue.as_nanos() as u64;
-                let gain = if self.startup { 2 } else { 1 };
-                (gain * (u128::from(rate) * u128::from(hold) / 1_000_000_000) as u64).max(FIRST_WINDOW / 2)
+                // On the way up most clients have seen a queue and no way without one: the least round trip of all counts.
+                let base = if self.phase == Phase::Cruise { self.base } else { self.least };
+                let hold = base + self.queue.as_nanos() as u64;
+                ((u128::from(rate) * u128::from(hold) / 1_000_000_000) as u64).max(FIRST_WINDOW / 2)
             }
         }
     }
@@ -182,6 +202,7 @@ impl Bottleneck {
         if least.is_zero() || trip < *least {
             *least = trip;
         }
+        self.least = self.least.min(trip.as_nanos() as u64);
         let smooth = |old: u64, new: Duration| old - old / 32 + new.as_nanos() as u64 / 32;
         self.base = if self.base == 0 { least.as_nanos() as u64 } else { smooth(self.base, (*least).min(Duration::from_millis(20))) };
         self.rise = smooth(self.rise, trip.saturating_sub(*least).min(Duration::from_millis(50)));
@@ -250,16 +271,26 @@ impl Bottleneck {
         self.react();
     }
 
-    /// The way up ends when three ticks under pressure have not brought a quarter more.
     fn find_plateau(&mut self) {
-        let Some(rate) = self.rate.filter(|_| self.startup && !self.starved) else { return };
-        let (best, since) = self.plateau;
-        if rate * 4 >= best * 5 {
-            self.plateau = (rate, 0);
-        } else if since + 1 >= 3 || self.rise > 2 * self.queue.as_nanos() as u64 {
-            self.startup = false;
-        } else {
-            self.plateau.1 = since + 1;
+        let Some(rate) = self.rate else { return };
+        match self.phase {
+            Phase::Startup if self.starved => {}
+            Phase::Startup => {
+                let (best, since) = self.plateau;
+                if rate * 4 >= best * 5 {
+                    self.plateau = (rate, 0);
+                } else if since + 1 >= 3 || self.rise > 2 * self.queue.as_nanos() as u64 {
+                    self.phase = Phase::Drain(0);
+                } else {
+                    self.plateau.1 = since + 1;
+                }
+            }
+            Phase::Drain(ticks) if ticks + 1 >= DRAIN_TICKS => {
+                // What was measured in the queue of the way up is forgotten.
+                (self.phase, self.base, self.rise) = (Phase::Cruise, self.least, 0);
+            }
+            Phase::Drain(ticks) => self.phase = Phase::Drain(ticks + 1),
+            Phase::Cruise => {}
         }
     }
 
@@ -359,7 +390,7 @@ mod tests {
                     let way = Way { rate, queue: 256, think: Duration::from_micros(think), clients };
                     let outcome = run(&way, Some(10_000_000_000), 3000);
                     assert_eq!(outcome.dropped, 0, "{rate} {clients} {think}: {outcome:?}");
-                    assert!(outcome.used > 0.93, "{rate} {clients} {think}: {outcome:?}");
+                    assert!(outcome.deepest < 256 && outcome.used > 0.93, "{rate} {clients} {think}: {outcome:?}");
                 }
             }
         }
