@@ -175,6 +175,14 @@ fn a_conflict_on_an_offered_address_ends_in_a_nak() {
 }
 
 #[test]
+fn a_clients_own_arp_is_no_conflict() {
+    let mut world = World::settled(&config());
+    let offer = world.reply(&Ask::rom(mac(1)).discover());
+    world.handle(Input::Arp { link: 0, mac: mac(1), sender: offer.yiaddr() });
+    assert_eq!((world.lease(&Ask::rom(mac(1))), world.count(Counter::ArpConflict)), (offer.yiaddr(), 0));
+}
+
+#[test]
 fn a_vetted_address_that_somebody_takes_is_left_out() {
     let mut world = World::settled(&config());
     for n in 1..=7 {
@@ -247,4 +255,17 @@ fn a_guest_that_outlived_a_restart_keeps_its_address() {
     let others: Vec<Ipv4Addr> = (2..=8).map(|n| restarted.lease(&Ask::rom(mac(n)))).collect();
     assert!(!others.contains(&address), "a machine that still lives there is not robbed");
     assert_eq!(restarted.reply(&os.renew(address)).yiaddr(), address);
+}
+
+#[test]
+fn a_guest_whose_pool_has_moved_is_told_by_nak() {
+    let mut world = World::settled(&config());
+    let os = Ask::os(mac(1));
+    let old = world.lease(&os);
+    let mut edited = config();
+    edited.networks[0].guests = crate::roll::plan::AddressRange::new(ip(10, 54, 251, 1), ip(10, 54, 251, 9));
+    world.server.reconfigure(world.now, &edited);
+    world.advance(1_000);
+    assert_eq!(kind(&world.ask(&os.renew(old))), NAK);
+    assert!(world.lease(&os).octets().starts_with(&[10, 54, 251]));
 }
