@@ -269,3 +269,21 @@ fn a_guest_whose_pool_has_moved_is_told_by_nak() {
     assert_eq!(kind(&world.ask(&os.renew(old))), NAK);
     assert!(world.lease(&os).octets().starts_with(&[10, 54, 251]));
 }
+
+#[test]
+fn a_system_that_was_booted_from_its_disk_is_up() {
+    let mut world = World::settled(&config());
+    world.lease(&Ask::rom(mac(17)));
+    assert_eq!(world.stage(mac(17)), Some(Stage::Leased));
+    assert_eq!(kind(&world.ask(&Ask::os(mac(17)).reboot(NODE_17))), ACK);
+    assert_eq!(world.stage(mac(17)), Some(Stage::Up), "its firmware had the same lease, and loaded nothing");
+}
+
+#[test]
+fn systems_that_renew_with_a_restarted_server_are_up() {
+    for ask in [Ask::os(mac(17)).renew(NODE_17), Ask::os(mac(17)).rebind(NODE_17), Ask::os(mac(1)).renew(guest(5))] {
+        let mut world = World::settled(&config());
+        assert_eq!(kind(&world.ask(&ask)), ACK);
+        assert_eq!(world.stage(ask.mac), Some(Stage::Up));
+    }
+}
