@@ -454,9 +454,13 @@ impl Dhcp {
         match client.stage {
             Stage::Offered => ctx.roll.tell(ctx.now, key, log::Level::Warn, format_args!("stalled: no request for the offer in {silent}")),
             Stage::Leased => {
-                let ending = format_args!("stalled: has {address} and was told to load {file}, but asked for nothing in {silent}");
                 // `file` borrows the config, not the roll.
-                ctx.roll.tell(ctx.now, key, log::Level::Warn, ending);
+                ctx.roll.tell(
+                    ctx.now,
+                    key,
+                    log::Level::Warn,
+                    format_args!("stalled: has {address} and was told to load {file}, but asked for nothing in {silent}"),
+                );
             }
             _ => ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("loaded, then silent for {silent}")),
         }
