@@ -99,12 +99,14 @@ fn config(hardware: Hardware) -> Config {
     }
 }
 
+type Say = Box<dyn FnMut(&mut Outbox)>;
+
 /// A machine that notes what it is given, and puts out what it is told to.
 #[derive(Default)]
 struct Notes {
     heard: Vec<String>,
     frames: Vec<Vec<u8>>,
-    say: Option<Box<dyn FnMut(&mut Outbox)>>,
+    say: Option<Say>,
 }
 
 impl Machine for Notes {
@@ -152,7 +154,7 @@ fn udp(dst_mac: Mac, src: SocketAddrV4, dst: SocketAddrV4, text: &str) -> Vec<u8
     buf[..len].to_vec()
 }
 
-fn say(frames: Vec<Vec<u8>>) -> Option<Box<dyn FnMut(&mut Outbox)>> {
+fn say(frames: Vec<Vec<u8>>) -> Option<Say> {
     Some(Box::new(move |out| {
         for frame in &frames {
             assert!(out.frame(0, |buf| {

@@ -46,6 +46,8 @@ pub fn file<'a>(config: &'a Config, client: &Client) -> Option<&'a str> {
             let script = special.or(config.boot.script.as_deref());
             script.or_else(|| kernel(config, client.number).and(std::str::from_utf8(SCRIPT).ok()))
         }
+        // A Pi asks for names of its own, whatever it is told; it only wants to be told something.
+        Kind::RaspberryPi => program(config, client.number, client.arch?).or(Some("bootcode.bin")),
         _ => program(config, client.number, client.arch?),
     }
 }

@@ -108,7 +108,7 @@ pub struct Plan {
     pub names: Vec<Vec<u8>>,
     /// Power comes back to each machine at a time of its own within this.
     pub spread: Duration,
-    /// Frames in each direction of a machine's life that are lost first: its NIC and its switch port wake up.
+    /// How many of a machine's first frames are lost, waking its NIC and its switch port; until then nothing reaches it either.
     pub wake: u32,
     /// Per mille of the machines that do not answer ARP while they load.
     pub deaf: u32,

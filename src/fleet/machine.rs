@@ -365,11 +365,11 @@ impl Fleet {
 
 /// Frames out.
 impl Fleet {
-    /// Whether the machine's next frame in this direction gets through (0 in, 1 out).
-    fn passes(&mut self, place: usize, direction: usize) -> bool {
-        let wake = &mut self.nodes[place].wake[direction];
+    /// Whether the machine's next frame in this direction gets through: what a machine sends wakes its switch port.
+    fn passes(&mut self, place: usize, out: bool) -> bool {
+        let wake = &mut self.nodes[place].wake;
         if *wake > 0 {
-            *wake -= 1;
+            *wake -= u32::from(out);
             self.frames.asleep += 1;
             return false;
         }
@@ -383,7 +383,7 @@ impl Fleet {
     }
 
     fn emit(&mut self, place: usize, out: &mut Outbox, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
-        if self.passes(place, 1) {
+        if self.passes(place, true) {
             self.frames.sent += 1;
             out.frame(0, write);
         }
@@ -440,7 +440,7 @@ impl Fleet {
         let by_xid = xid.map(|xid| (xid & XID_PLACE) as usize).filter(|&place| place < self.nodes.len());
         let place = if frame.dst_mac.is_group() { by_xid } else { self.place_of(frame.dst_mac) };
         let Some(place) = place.filter(|&place| Some(self.nodes[place].dhcp.xid()) == xid) else { return false };
-        if !self.passes(place, 0) {
+        if !self.passes(place, false) {
             return true;
         }
         let node = &mut self.nodes[place];
@@ -461,7 +461,7 @@ impl Fleet {
 
     fn hear_tftp(&mut self, now: Instant, frame: &UdpFrame<'_>, out: &mut Outbox) -> bool {
         let Some(place) = self.place_of(frame.dst_mac) else { return false };
-        if !self.passes(place, 0) {
+        if !self.passes(place, false) {
             return true;
         }
         let node = &mut self.nodes[place];
@@ -501,7 +501,7 @@ impl Fleet {
             target_mac: arp.sender_mac,
             target_ip: arp.sender_ip,
         };
-        if self.passes(place, 0) {
+        if self.passes(place, false) {
             self.emit(place, out, |buf| emit_arp(buf, &reply));
         }
         true
@@ -514,7 +514,7 @@ impl Fleet {
         if node.status != Status::Booting || !asked || node.gateway != arp.sender_ip {
             return false;
         }
-        if self.passes(place, 0) {
+        if self.passes(place, false) {
             self.nodes[place].hop = Hop::Known(arp.sender_mac);
             self.begin_transfer(place, now, out);
         }

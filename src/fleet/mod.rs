@@ -21,6 +21,9 @@ pub use machine::{Fleet, Progress};
 pub use node::Status;
 pub use summary::Summary;
 
+#[cfg(test)]
+mod tests;
+
 /// A file name, as it goes into an RRQ.
 #[derive(Clone, Copy)]
 pub struct Name {

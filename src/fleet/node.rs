@@ -44,8 +44,8 @@ pub(super) struct Node {
     pub fetched: u8,
     pub status: Status,
     pub deaf: bool,
-    /// Frames that are still to be lost, in and out.
-    pub wake: [u32; 2],
+    /// Frames that are still to be lost on their way out.
+    pub wake: u32,
     /// How many transactions it has begun.
     pub round: u16,
     pub dhcp: Client,
@@ -79,7 +79,7 @@ impl Node {
             fetched: 0,
             status: Status::Off,
             deaf,
-            wake: [wake; 2],
+            wake,
             round: 0,
             dhcp: Client::new(&profile.dhcp),
             transfer: Transfer::new(&profile.tftp),

@@ -32,6 +32,8 @@ architectures! {
     EfiArm32 = "efi-arm32", [10];
     EfiArm64 = "efi-arm64", [11];
     EfiRiscv64 = "efi-riscv64", [27];
+    UbootArm32 = "uboot-arm32", [21];
+    UbootArm64 = "uboot-arm64", [22];
     HttpX86 = "http-x86", [15];
     HttpX64 = "http-x64", [16];
     HttpArm32 = "http-arm32", [18];

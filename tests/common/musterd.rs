@@ -88,6 +88,10 @@ impl Musterd {
         kill(pid(&self.child), signal).expect("musterd runs");
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn run_dir(&self) -> &Path {
         &self.run_dir
     }

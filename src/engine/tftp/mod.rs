@@ -158,8 +158,11 @@ impl Tftp {
         transfer.heard = ctx.now;
         match transfer.state {
             State::Opening => {}
-            State::Oack => self.oack(ctx, key),
-            State::Data => self.rewind(ctx, key),
+            State::Data if transfer.options.is_empty() => self.rewind(ctx, key),
+            State::Oack | State::Data => {
+                (transfer.state, transfer.sent) = (State::Oack, 0);
+                self.oack(ctx, key);
+            }
         }
         true
     }

@@ -247,7 +247,7 @@ fn errors_and_other_ports() {
 
 #[test]
 fn the_hash_does_not_see_blocks() {
-    let bytes: Vec<u8> = (0..5000u32).map(|n| (n * 7 >> 2) as u8).collect();
+    let bytes: Vec<u8> = (0..5000u32).map(|n| ((n * 7) >> 2) as u8).collect();
     let hash = |size: usize| {
         let mut hash = Hash::default();
         bytes.chunks(size).for_each(|part| hash.add(part));

@@ -1,0 +1,114 @@
+//! Storms on real sockets: `musterd` on one side of a switch, `muster-storm` on the other.
+
+mod common;
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use common::musterd::Musterd;
+use common::{Host, Lab, wait, write};
+use nix::sys::signal::Signal;
+
+const SERVER: &str = "10.54.0.1/16";
+
+/// Bytes that differ everywhere, for the comparison of contents.
+fn content(len: usize) -> Vec<u8> {
+    (0..len as u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
+}
+
+/// Boots machines to the end; gives the result.
+fn storm(host: &Host, seconds: u64, arguments: &[&str]) -> serde_json::Value {
+    let arguments = [&["--interface", "eth0", "--json"], arguments].concat();
+    let output = host.run(seconds, env!("CARGO_BIN_EXE_muster-storm"), &arguments).must("muster-storm");
+    let json = output.find('{').map_or("", |at| &output[at..]);
+    serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {output}"))
+}
+
+fn megabyte_of_memory(pid_status: &str) -> u64 {
+    let line = pid_status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") / 1024
+}
+
+#[test]
+fn no_machine_costs_a_descriptor() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let rack = lab.attach("rack");
+    let files = ["one", "two", "three"];
+    for name in files {
+        write(&lab.dir().join(name), &content(300_000));
+    }
+    let musterd = Musterd::plain(&server, lab.dir());
+    let before = musterd.descriptors();
+    let arguments = ["--interface", "eth0", "--count", "100", "--file", "one", "--file", "two", "--file", "three", "--spread", "1"];
+    let mut command = rack.command(env!("CARGO_BIN_EXE_muster-storm"));
+    let mut running = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start a storm");
+    let mut during = before;
+    let ended = wait(120, || {
+        during = during.max(musterd.descriptors());
+        running.try_wait().expect("wait for a child of ours")
+    });
+    assert_eq!(ended.and_then(|status| status.code()), Some(0), "all came up");
+    let after = musterd.descriptors();
+    assert!(during > before, "the files were seen open: {before} before, {during} during");
+    assert!(during <= before + files.len() && after <= before + files.len(), "{before} before, {during} during, {after} after");
+}
+
+#[test]
+fn a_hangup_in_the_middle_of_a_storm_loses_nothing() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let rack = lab.attach("rack");
+    write(&lab.dir().join("image"), &content(2_000_000));
+    let musterd = Musterd::configured(&server, lab.dir(), "[cluster]\nnode0 = \"10.54.1.0\"\n");
+    let mut command = rack.command(env!("CARGO_BIN_EXE_muster-storm"));
+    command.args(["--interface", "eth0", "--count", "50", "--file", "image", "--spread", "2"]);
+    let mut running = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start a storm");
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(150));
+        musterd.signal(Signal::SIGHUP);
+    }
+    let ended = wait(120, || running.try_wait().expect("wait for a child of ours"));
+    assert_eq!(ended.and_then(|status| status.code()), Some(0), "all came up");
+    assert!(musterd.seen("config read again").is_some(), "the config was read in the middle");
+}
+
+#[test]
+fn machines_whose_first_frames_are_lost_come_up() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let rack = lab.attach("rack");
+    write(&lab.dir().join("image"), &content(64 * 1024));
+    let musterd = Musterd::plain(&server, lab.dir());
+    for profile in ["rom", "edk2", "ipxe", "pi", "os"] {
+        let arguments = ["--count", "40", "--profile", profile, "--file", "image", "--wake", "2", "--timeout", "90"];
+        let arguments = if profile == "os" { &arguments[..4] } else { &arguments[..] };
+        let result = storm(&rack, 120, arguments);
+        assert_eq!((result["machines"].as_u64(), result["up"].as_u64()), (Some(40), Some(40)), "{profile}: {result:#}");
+    }
+    musterd.signal(Signal::SIGUSR1);
+    let state = wait(10, || Path::new(&musterd.run_dir().join("state.json")).exists().then_some(()));
+    assert!(state.is_some());
+}
+
+#[test]
+fn storm_after_storm_costs_no_memory() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let rack = lab.attach("rack");
+    write(&lab.dir().join("image"), &content(64 * 1024));
+    let musterd = Musterd::plain(&server, lab.dir());
+    let memory = || megabyte_of_memory(&common::text(Path::new(&format!("/proc/{}/status", musterd.pid()))));
+    let once = |seed: u32| {
+        let result = storm(&rack, 120, &["--count", "200", "--file", "image", "--seed", &seed.to_string()]);
+        assert_eq!(result["up"].as_u64(), Some(200), "{result:#}");
+    };
+    once(0);
+    let first = memory();
+    for seed in 1..5 {
+        once(seed);
+    }
+    assert!(memory() <= first, "{first} MiB after the first storm, {} after the fifth", memory());
+    assert!(first <= 64, "{first} MiB");
+}
