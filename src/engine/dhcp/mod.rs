@@ -310,13 +310,18 @@ impl Dhcp {
             ctx.out.neighbour(client.link, address, Some(client.mac));
         }
         let told = boot::file(ctx.config, client);
-        let (kind, again) = (client.kind, client.leased && matches!(client.stage, Stage::Leased | Stage::Up));
+        let (kind, stage) = (client.kind, client.stage);
+        let (system, again) = (kind == Kind::Other, stage == Stage::Up || (stage == Stage::Leased && kind != Kind::Other));
         ctx.roll.keep_until(key, until);
-        if renewal || again {
+        if again || (renewal && !system) {
             return;
         }
-        if kind == Kind::Other {
-            ctx.roll.enter(ctx.now, key, Stage::Up, format_args!("lease {address}"));
+        if system {
+            match renewal {
+                // It was up before this server was: no boot to tell of.
+                true => ctx.roll.enter(ctx.now, key, Stage::Up, format_args!("")),
+                false => ctx.roll.enter(ctx.now, key, Stage::Up, format_args!("lease {address}")),
+            }
             return ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("up"));
         }
         ctx.roll.enter(ctx.now, key, Stage::Leased, format_args!("lease {address}"));
@@ -449,9 +454,13 @@ impl Dhcp {
         match client.stage {
             Stage::Offered => ctx.roll.tell(ctx.now, key, log::Level::Warn, format_args!("stalled: no request for the offer in {silent}")),
             Stage::Leased => {
-                let ending = format_args!("stalled: has {address} and was told to load {file}, but asked for nothing in {silent}");
                 // `file` borrows the config, not the roll.
-                ctx.roll.tell(ctx.now, key, log::Level::Warn, ending);
+                ctx.roll.tell(
+                    ctx.now,
+                    key,
+                    log::Level::Warn,
+                    format_args!("stalled: has {address} and was told to load {file}, but asked for nothing in {silent}"),
+                );
             }
             _ => ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("loaded, then silent for {silent}")),
         }

@@ -190,6 +190,8 @@ fn bootp_is_answered_without_dhcp_options() {
     assert!(is_guest(stranger.yiaddr()));
     // It never renews: a day, not the guest lease.
     world.advance(3600 * 1000);
+    let others: Vec<Ipv4Addr> = (2..=8).map(|n| world.lease(&Ask::rom(mac(n)))).collect();
+    assert!(!others.contains(&stranger.yiaddr()) && world.ask(&Ask::rom(mac(9)).discover()).is_empty());
     assert_eq!(world.reply(&Ask::os(mac(1))).yiaddr(), stranger.yiaddr());
     let mut early = World::new(&config());
     early.silence(&Ask::os(mac(1)));

@@ -464,8 +464,12 @@ impl Tftp {
         let silence = Seconds(ctx.now.since(transfer.heard));
         match transfer.client.filter(|_| transfer.acked > 0) {
             Some(client) => {
-                let ending = format_args!("stalled in tftp {name} at {at} of {size}: silent for {silence}");
-                ctx.roll.tell(ctx.now, client, log::Level::Warn, ending);
+                ctx.roll.tell(
+                    ctx.now,
+                    client,
+                    log::Level::Warn,
+                    format_args!("stalled in tftp {name} at {at} of {size}: silent for {silence}"),
+                );
             }
             None => log::debug!("tftp {} {name}: silent for {silence} at {at} of {size}", transfer.peer),
         }

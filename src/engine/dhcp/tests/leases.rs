@@ -175,6 +175,14 @@ fn a_conflict_on_an_offered_address_ends_in_a_nak() {
 }
 
 #[test]
+fn a_clients_own_arp_is_no_conflict() {
+    let mut world = World::settled(&config());
+    let offer = world.reply(&Ask::rom(mac(1)).discover());
+    world.handle(Input::Arp { link: 0, mac: mac(1), sender: offer.yiaddr() });
+    assert_eq!((world.lease(&Ask::rom(mac(1))), world.count(Counter::ArpConflict)), (offer.yiaddr(), 0));
+}
+
+#[test]
 fn a_vetted_address_that_somebody_takes_is_left_out() {
     let mut world = World::settled(&config());
     for n in 1..=7 {
@@ -247,4 +255,35 @@ fn a_guest_that_outlived_a_restart_keeps_its_address() {
     let others: Vec<Ipv4Addr> = (2..=8).map(|n| restarted.lease(&Ask::rom(mac(n)))).collect();
     assert!(!others.contains(&address), "a machine that still lives there is not robbed");
     assert_eq!(restarted.reply(&os.renew(address)).yiaddr(), address);
+}
+
+#[test]
+fn a_guest_whose_pool_has_moved_is_told_by_nak() {
+    let mut world = World::settled(&config());
+    let os = Ask::os(mac(1));
+    let old = world.lease(&os);
+    let mut edited = config();
+    edited.networks[0].guests = crate::roll::plan::AddressRange::new(ip(10, 54, 251, 1), ip(10, 54, 251, 9));
+    world.server.reconfigure(world.now, &edited);
+    world.advance(1_000);
+    assert_eq!(kind(&world.ask(&os.renew(old))), NAK);
+    assert!(world.lease(&os).octets().starts_with(&[10, 54, 251]));
+}
+
+#[test]
+fn a_system_that_was_booted_from_its_disk_is_up() {
+    let mut world = World::settled(&config());
+    world.lease(&Ask::rom(mac(17)));
+    assert_eq!(world.stage(mac(17)), Some(Stage::Leased));
+    assert_eq!(kind(&world.ask(&Ask::os(mac(17)).reboot(NODE_17))), ACK);
+    assert_eq!(world.stage(mac(17)), Some(Stage::Up), "its firmware had the same lease, and loaded nothing");
+}
+
+#[test]
+fn systems_that_renew_with_a_restarted_server_are_up() {
+    for ask in [Ask::os(mac(17)).renew(NODE_17), Ask::os(mac(17)).rebind(NODE_17), Ask::os(mac(1)).renew(guest(5))] {
+        let mut world = World::settled(&config());
+        assert_eq!(kind(&world.ask(&ask)), ACK);
+        assert_eq!(world.stage(ask.mac), Some(Stage::Up));
+    }
 }
