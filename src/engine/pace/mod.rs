@@ -13,10 +13,12 @@
 //! `deferral` when a lap comes near half a second: then strangers and new transfers wait, within their patience.
 
 mod bottleneck;
+mod lane;
 
 use std::fmt;
 
 pub use bottleneck::{Bottleneck, Stamp};
+pub use lane::{Lane, Place};
 
 /// Bytes of a frame beside its IP packet: preamble, start, addresses, type, check sequence, gap.
 const FRAME: u64 = 7 + 1 + 14 + 4 + 12;

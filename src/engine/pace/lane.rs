@@ -1,0 +1,210 @@
+//! A lane: what one boot interface sends, and who waits for it.
+//!
+//! Waiting clients stand in three queues: those whose packet was lost go first, then the ring of running transfers, one turn each,
+//! then transfers that have not begun. Nobody stands in more than one place; a key that has gone stale is passed over.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::base::time::Instant;
+
+use super::{Bottleneck, Regime};
+
+/// What is aimed at as the queue on the way.
+pub const QUEUE_DELAY: Duration = Duration::from_millis(2);
+/// A lap near half a second closes admission, and a little less opens it again.
+const DEFER_ABOVE: Duration = Duration::from_millis(450);
+const DEFER_BELOW: Duration = Duration::from_millis(350);
+/// The wait in the ring that tells round robin from bandwidth control, and back.
+const WAIT_ABOVE: Duration = Duration::from_millis(4);
+const WAIT_BELOW: Duration = Duration::from_millis(1);
+/// A transfer that has not begun waits this long at most.
+pub const FIRST_PACKET_WAIT: Duration = Duration::from_millis(1500);
+
+/// Where somebody waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A packet was lost: first in the next lap.
+    Lost,
+    Ring,
+    /// Not begun yet.
+    New,
+}
+
+/// Who waits: the key of a transfer, as a word.
+pub type Waiter = u64;
+
+pub struct Lane {
+    pub bottleneck: Bottleneck,
+    lost: VecDeque<Waiter>,
+    ring: VecDeque<Waiter>,
+    new: VecDeque<(Waiter, Instant)>,
+    /// Wire bytes of one turn for every transfer that has begun.
+    turn_bytes: u64,
+    /// Smoothed wait of a turn in the ring, in nanoseconds.
+    wait: u64,
+    pub regime: Regime,
+    /// When the queues are to be looked at next.
+    next: Option<Instant>,
+    /// Turns given out of the queue of lost packets.
+    pub rescued: u64,
+    /// New transfers and DISCOVERs that had to wait.
+    pub deferred: u64,
+}
+
+impl Lane {
+    /// Room for `capacity` waiters in each queue. `limit`: the link's rate in bits per second, if it is known.
+    pub fn new(capacity: usize, limit: Option<u64>, now: Instant) -> Lane {
+        Lane {
+            bottleneck: Bottleneck::new(limit, QUEUE_DELAY, now),
+            lost: VecDeque::with_capacity(capacity),
+            ring: VecDeque::with_capacity(capacity),
+            new: VecDeque::with_capacity(capacity),
+            turn_bytes: 0,
+            wait: 0,
+            regime: Regime::Bandwidth,
+            next: None,
+            rescued: 0,
+            deferred: 0,
+        }
+    }
+
+    /// Puts somebody into a queue, who stands in none. The queues have room for every transfer that there can be.
+    pub fn enter(&mut self, now: Instant, place: Place, who: Waiter) {
+        match place {
+            Place::Lost => self.lost.push_back(who),
+            Place::Ring => self.ring.push_back(who),
+            Place::New => self.new.push_back((who, now)),
+        }
+    }
+
+    /// Who is to be served now, and from which place. None while the way is full, or nobody waits.
+    pub fn next(&mut self, now: Instant) -> Option<(Waiter, Place)> {
+        self.next = None;
+        let due = |new: &VecDeque<(Waiter, Instant)>| new.front().is_some_and(|(_, since)| now.since(*since) >= FIRST_PACKET_WAIT);
+        let admitted = !self.new.is_empty() && (self.regime != Regime::Deferral || due(&self.new));
+        if self.lost.is_empty() && self.ring.is_empty() && !admitted {
+            self.bottleneck.idle();
+            self.next = self.new.front().map(|(_, since)| *since + FIRST_PACKET_WAIT);
+            return None;
+        }
+        if !self.bottleneck.open(now) {
+            self.next = Some(self.bottleneck.opens_at(now));
+            return None;
+        }
+        if let Some(who) = self.lost.pop_front() {
+            self.rescued += 1;
+            return Some((who, Place::Lost));
+        }
+        // A transfer that has waited its time goes before the ring: it gets one turn, and then stands in it.
+        if due(&self.new) || self.ring.is_empty() {
+            if let Some((who, since)) = self.new.pop_front() {
+                self.deferred += u64::from(now.since(since) > Duration::from_millis(100));
+                return Some((who, Place::New));
+            }
+        }
+        self.ring.pop_front().map(|who| (who, Place::Ring))
+    }
+
+    /// The lap goes on in a moment, with more room for outputs.
+    pub fn pause(&mut self, now: Instant) {
+        self.next = Some(now);
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.next
+    }
+
+    pub fn waiting(&self) -> usize {
+        self.lost.len() + self.ring.len() + self.new.len()
+    }
+
+    /// A transfer begins or ends: its turn costs so many bytes on the wire.
+    pub fn begins(&mut self, turn: u64) {
+        self.turn_bytes += turn;
+    }
+
+    pub fn ends(&mut self, turn: u64) {
+        self.turn_bytes = self.turn_bytes.saturating_sub(turn);
+    }
+
+    /// What one turn for each running transfer takes.
+    pub fn lap(&self) -> Duration {
+        Duration::from_nanos((u128::from(self.turn_bytes) * 1_000_000_000 / u128::from(self.bottleneck.steady_rate())) as u64)
+    }
+
+    /// A turn was given `waited` after it was asked for. Gives the regime when it changes.
+    pub fn served(&mut self, waited: Duration) -> Option<Regime> {
+        self.wait = self.wait - self.wait / 64 + waited.as_nanos() as u64 / 64;
+        let (wait, lap) = (Duration::from_nanos(self.wait), self.lap());
+        let regime = match self.regime {
+            Regime::Bandwidth if lap > DEFER_ABOVE => Regime::Deferral,
+            Regime::Bandwidth if wait > WAIT_ABOVE => Regime::RoundRobin,
+            Regime::RoundRobin if lap > DEFER_ABOVE => Regime::Deferral,
+            Regime::RoundRobin if wait < WAIT_BELOW => Regime::Bandwidth,
+            Regime::Deferral if lap < DEFER_BELOW => Regime::RoundRobin,
+            same => same,
+        };
+        let changed = regime != self.regime;
+        self.regime = regime;
+        changed.then_some(regime)
+    }
+
+    /// Whether strangers have to wait.
+    pub fn defers(&self) -> bool {
+        self.regime == Regime::Deferral
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lane() -> Lane {
+        Lane::new(16, Some(1_000_000_000), Instant::ZERO)
+    }
+
+    #[test]
+    fn lost_packets_go_first_and_new_transfers_last() {
+        let (mut lane, now) = (lane(), Instant::ZERO);
+        lane.enter(now, Place::New, 1);
+        lane.enter(now, Place::Ring, 2);
+        lane.enter(now, Place::Ring, 3);
+        lane.enter(now, Place::Lost, 4);
+        let order: Vec<_> = std::iter::from_fn(|| lane.next(now)).map(|(who, _)| who).collect();
+        assert_eq!(order, [4, 2, 3, 1]);
+        assert_eq!((lane.waiting(), lane.deadline()), (0, None));
+    }
+
+    #[test]
+    fn a_long_lap_defers_and_hysteresis_holds() {
+        let mut lane = lane();
+        let rate = lane.bottleneck.steady_rate();
+        let lap = |millis: u64| rate * millis / 1000;
+        lane.begins(lap(460));
+        assert_eq!(lane.served(Duration::ZERO), Some(Regime::Deferral));
+        lane.enter(Instant::ZERO, Place::New, 7);
+        assert_eq!(lane.next(Instant::ZERO), None, "held");
+        assert_eq!(lane.deadline(), Some(Instant::ZERO + FIRST_PACKET_WAIT));
+        assert_eq!(lane.next(Instant::ZERO + FIRST_PACKET_WAIT), Some((7, Place::New)), "and not forgotten");
+        lane.ends(lap(60));
+        assert_eq!(lane.served(Duration::ZERO), None, "between the marks nothing changes");
+        lane.ends(lap(60));
+        assert_eq!(lane.served(Duration::ZERO), Some(Regime::RoundRobin));
+        assert_eq!(lane.served(Duration::ZERO), Some(Regime::Bandwidth));
+    }
+
+    #[test]
+    fn a_full_way_is_waited_for() {
+        let (mut lane, now) = (lane(), Instant::ZERO);
+        let mut sent = 0;
+        lane.enter(now, Place::Ring, 1);
+        while let Some((who, _)) = lane.next(now) {
+            lane.bottleneck.sent(now, 1538, true);
+            lane.enter(now, Place::Ring, who);
+            sent += 1;
+        }
+        assert_eq!(sent, 32, "the first window");
+        assert!(lane.deadline().is_some_and(|next| next > now));
+    }
+}
