@@ -5,6 +5,7 @@ use crate::base::stats::Stats;
 use crate::base::time::Instant;
 use crate::config::Config;
 use crate::roll::registry::Roll;
+use pace::Pace;
 
 pub mod boot;
 pub mod dhcp;
@@ -19,6 +20,7 @@ pub struct Ctx<'a> {
     pub config: &'a Config,
     pub roll: &'a mut Roll,
     pub stats: &'a mut Stats,
+    pub pace: &'a mut Pace,
     pub out: &'a mut Outbox,
 }
 

@@ -1,5 +1,6 @@
 //! The Server: one machine made of the engines, the roll and the running config.
 
+use crate::base::limits;
 use crate::base::machine::{Input, Machine};
 use crate::base::outbox::Outbox;
 use crate::base::stats::{Counter, Stats};
@@ -11,6 +12,7 @@ use crate::wire::dhcp::Scratch;
 
 use super::Ctx;
 use super::dhcp::{self, Dhcp, SERVER_PORT};
+use super::pace::Pace;
 use super::tftp::Tftp;
 
 pub struct Server {
@@ -19,6 +21,7 @@ pub struct Server {
     stats: Stats,
     dhcp: Dhcp,
     tftp: Tftp,
+    pace: Pace,
     scratch: Box<Scratch>,
     started: Option<Instant>,
     pub(super) born: Now,
@@ -34,6 +37,7 @@ impl Server {
             stats: Stats::default(),
             dhcp: Dhcp::new(config.capacity, seed),
             tftp: Tftp::new(config.capacity, seed, now.at),
+            pace: Pace::new(config, config.capacity * limits::TRANSFERS_PER_CLIENT, now.at),
             scratch: Box::default(),
             started: None,
             born: now,
@@ -53,6 +57,10 @@ impl Server {
 
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    pub fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// Running transfers.
@@ -82,7 +90,7 @@ impl Server {
     }
 
     fn ctx<'a>(&'a mut self, now: Now, out: &'a mut Outbox) -> (Ctx<'a>, &'a mut Dhcp, &'a mut Tftp, &'a mut Scratch) {
-        let ctx = Ctx { now: now.at, config: &self.config, roll: &mut self.roll, stats: &mut self.stats, out };
+        let ctx = Ctx { now: now.at, config: &self.config, roll: &mut self.roll, stats: &mut self.stats, pace: &mut self.pace, out };
         (ctx, &mut self.dhcp, &mut self.tftp, &mut self.scratch)
     }
 }
@@ -132,6 +140,6 @@ impl Machine for Server {
 
     fn deadline(&self) -> Option<Instant> {
         let start = self.started.is_none().then_some(self.born.at);
-        [start, self.dhcp.deadline(&self.roll), self.tftp.deadline()].into_iter().flatten().min()
+        [start, self.dhcp.deadline(&self.roll), self.tftp.deadline(), self.pace.deadline()].into_iter().flatten().min()
     }
 }

@@ -34,6 +34,13 @@ pub struct Stamp {
     bytes: u64,
 }
 
+impl Stamp {
+    /// Two packets that are acknowledged as one: the later one's time, both their bytes.
+    pub fn and(self, later: Stamp) -> Stamp {
+        Stamp { at: later.at, bytes: self.bytes + later.bytes }
+    }
+}
+
 /// Parts per 1,000.
 type Mille = u64;
 

@@ -16,6 +16,12 @@ mod bottleneck;
 mod lane;
 
 use std::fmt;
+use std::time::Duration;
+
+use crate::base::machine::Link;
+use crate::base::muffle::Muffle;
+use crate::base::time::Instant;
+use crate::config::Config;
 
 pub use bottleneck::{Bottleneck, Stamp};
 pub use lane::{Lane, Place};
@@ -45,5 +51,50 @@ impl fmt::Display for Regime {
             Regime::RoundRobin => "round robin",
             Regime::Deferral => "deferral",
         })
+    }
+}
+
+/// The lanes of all links.
+pub struct Pace {
+    lanes: Box<[Lane]>,
+    names: Box<[String]>,
+    told: Muffle,
+}
+
+impl Pace {
+    /// A lane for each link, with room for `transfers` in each queue.
+    pub fn new(config: &Config, transfers: usize, now: Instant) -> Pace {
+        Pace {
+            lanes: config.links.iter().map(|link| Lane::new(transfers, link.rate, now)).collect(),
+            names: config.links.iter().map(|link| link.interface.clone()).collect(),
+            told: Muffle::default(),
+        }
+    }
+
+    pub fn links(&self) -> Link {
+        self.lanes.len() as Link
+    }
+
+    /// The lane of a link; there is at least one, and the server drops what comes from others.
+    pub fn lane(&mut self, link: Link) -> &mut Lane {
+        let last = self.lanes.len() - 1;
+        &mut self.lanes[usize::from(link).min(last)]
+    }
+
+    /// Notes how long a turn was waited for, and tells when that changes the regime.
+    pub fn served(&mut self, now: Instant, link: Link, waited: Duration) {
+        let Some(regime) = self.lane(link).served(waited) else { return };
+        let Some(muffled) = self.told.admits(now) else { return };
+        let (lap, waiting) = (self.lane(link).lap(), self.lane(link).waiting());
+        let name = self.names.get(usize::from(link)).map_or("?", String::as_str);
+        log::info!("{name}: {regime} now ({waiting} wait, a lap takes {} ms; {muffled} changes untold)", lap.as_millis());
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.lanes.iter().filter_map(Lane::deadline).min()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Lane)> {
+        self.names.iter().map(String::as_str).zip(&self.lanes)
     }
 }

@@ -5,12 +5,14 @@
 //! leaves unasked leaves at the half-second look alone ([`policy`]). Limits: the transfer slab is twice the client capacity; a
 //! request that finds it full is dropped, and the client asks again.
 //!
-//! All blocks leave through [`Tftp::serve`].
+//! Nothing leaves as soon as it is asked for: the transfer takes its place in its link's lane (`engine::pace`), and all blocks
+//! leave by turns (`turns`).
 
 mod answer;
 mod netascii;
 mod policy;
 mod transfer;
+mod turns;
 
 use std::net::SocketAddrV4;
 
@@ -18,7 +20,6 @@ use crate::base::index::Index;
 use crate::base::limits;
 use crate::base::machine::{Datagram, Link, OpenFile, Refusal};
 use crate::base::muffle::Muffle;
-use crate::base::outbox::Blocks;
 use crate::base::rng::mix;
 use crate::base::slab::{Key, Slab};
 use crate::base::stats::Counter;
@@ -28,6 +29,7 @@ use crate::roll::client::Stage;
 use crate::roll::story::{Bytes, Printable};
 use crate::wire::tftp::{self, ErrorCode, Malformed, Mode, Packet, Request};
 
+use super::pace::Place;
 use super::{Ctx, boot};
 use transfer::{Ack, Netascii, Source, State, Transfer};
 
@@ -155,11 +157,15 @@ impl Tftp {
             return false;
         }
         ctx.stats.count(Counter::RrqRepeated);
+        let early = ctx.now.since(transfer.last_sent) < policy::of(transfer.kind).early;
         transfer.heard = ctx.now;
         match transfer.state {
             State::Opening => {}
             State::Data if transfer.options.is_empty() => self.rewind(ctx, key),
+            // A copy that the network made: a client that begins anew takes longer.
+            State::Data if early => {}
             State::Oack | State::Data => {
+                transfer.given_up(ctx, false);
                 (transfer.state, transfer.sent) = (State::Oack, 0);
                 self.oack(ctx, key);
             }
@@ -233,17 +239,11 @@ impl Tftp {
         self.end(ctx, key);
     }
 
-    /// The source is known: settle the options and answer.
+    /// The source is known: settle the options, and answer when it is this transfer's turn.
     fn ready(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         answer::settle_options(transfer, ctx.config);
-        if transfer.options.is_empty() {
-            transfer.state = State::Data;
-            self.serve(ctx, key);
-        } else {
-            transfer.state = State::Oack;
-            self.oack(ctx, key);
-        }
+        self.want(ctx, key, Place::New);
     }
 
     fn oack(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
@@ -255,11 +255,15 @@ impl Tftp {
 
     fn ack(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, block: u16) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
+        // Data that left before a repeated request was answered again may still be acknowledged.
+        if transfer.state == State::Oack && block != 0 && u64::from(block) <= transfer.highest {
+            transfer.state = State::Data;
+        }
         if transfer.state != State::Data {
             if transfer.state == State::Oack && block == 0 {
                 transfer.state = State::Data;
                 transfer.heard = ctx.now;
-                return self.progress(ctx, key, 0);
+                return self.progress(ctx, key, 0, Place::Ring);
             }
             return ctx.stats.count(Counter::TftpStaleAck);
         }
@@ -271,12 +275,17 @@ impl Tftp {
         match meaning {
             Ack::Done => {
                 transfer.acked = acked;
+                transfer.arrived(ctx);
                 self.done(ctx, key);
             }
-            Ack::Next => self.progress(ctx, key, acked),
+            Ack::Next => {
+                transfer.arrived(ctx);
+                self.progress(ctx, key, acked, Place::Ring);
+            }
             Ack::Broken => {
                 transfer.sent = acked;
-                self.progress(ctx, key, acked);
+                transfer.given_up(ctx, true);
+                self.progress(ctx, key, acked, Place::Lost);
             }
             Ack::Retry => {
                 ctx.stats.count(Counter::TftpRetry);
@@ -287,89 +296,15 @@ impl Tftp {
         }
     }
 
-    fn progress(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, acked: u64) {
+    fn progress(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, acked: u64, place: Place) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         transfer.acked = acked;
         transfer.sent = transfer.sent.max(acked);
-        transfer.resent = 0;
+        (transfer.resent, transfer.resend) = (0, false);
         if let Some(netascii) = transfer.netascii.as_mut().filter(|_| acked > 0) {
             netascii.place = netascii.next;
         }
-        self.serve(ctx, key);
-    }
-
-    /// Sends everything again that is not acknowledged.
-    fn rewind(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
-        let Some(transfer) = self.transfers.get_mut(key) else { return };
-        transfer.sent = transfer.acked;
-        self.serve(ctx, key);
-    }
-
-    /// Sends the rest of the window.
-    fn serve(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
-        let Some(transfer) = self.transfers.get_mut(key) else { return };
-        let (first, last) = (transfer.sent + 1, transfer.window_end());
-        if first <= last {
-            self.send(ctx, key, first, last);
-        }
-    }
-
-    /// Puts out the blocks `first..=last`, which lie in the window.
-    fn send(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, first: u64, last: u64) {
-        let Some(transfer) = self.transfers.get_mut(key) else { return };
-        (transfer.wants, transfer.probed) = (false, false);
-        transfer.last_sent = ctx.now;
-        let again = (transfer.highest + 1).saturating_sub(first).min(last + 1 - first);
-        ctx.stats.add(Counter::TftpResent, again);
-        transfer.sent = transfer.sent.max(last);
-        transfer.highest = transfer.highest.max(last);
-        match (transfer.source, transfer.netascii) {
-            (Source::File(open), Some(netascii)) => {
-                let len = u32::from(transfer.blksize);
-                ctx.out.read(key.to_u64(), open.file, netascii.place.offset, len);
-            }
-            (Source::File(open), None) => send_runs(ctx, key, transfer, open, first, last),
-            (Source::Script { len }, _) => {
-                let made = boot::script(ctx, boot::SCRIPT, transfer.client, transfer.peer_at_head(ctx), &mut self.script);
-                if made.map(|made| made as u64) != Some(len) {
-                    return self.changed(ctx, key.to_u64());
-                }
-                send_script(ctx, transfer, &self.script, first);
-            }
-            (Source::Opening, _) => {}
-        }
-    }
-
-    /// The bytes of a netascii block.
-    pub fn bytes(&mut self, ctx: &mut Ctx<'_>, token: u64, bytes: &[u8]) {
-        let Some(transfer) = self.transfers.get_mut(Key::from_u64(token)) else { return };
-        let Some(mut netascii) = transfer.netascii else { return };
-        let block = transfer.acked + 1;
-        let blksize = usize::from(transfer.blksize);
-        let mut len = 0;
-        answer::send(ctx, transfer, |buf| {
-            let body = buf.get_mut(..4 + blksize)?;
-            tftp::emit_data_header(body, block as u16)?;
-            let (laid, next) = netascii::encode(netascii.place, bytes, body.get_mut(4..)?);
-            (len, netascii.next) = (laid, next);
-            Some(4 + laid)
-        });
-        transfer.netascii = Some(netascii);
-        if len < blksize {
-            transfer.blocks = block;
-        }
-        ctx.stats.count(Counter::DataPackets);
-        ctx.stats.add(Counter::DataBytes, len as u64);
-    }
-
-    /// The blocks were not in memory: nothing was sent, and they are asked for again in a moment.
-    pub fn cold(&mut self, ctx: &mut Ctx<'_>, token: u64) {
-        let key = Key::from_u64(token);
-        let Some(transfer) = self.transfers.get_mut(key) else { return };
-        ctx.stats.count(Counter::TftpCold);
-        transfer.sent = transfer.acked;
-        transfer.wants = true;
-        self.wheel.set(key.slot(), ctx.now + COLD_RETRY);
+        self.want(ctx, key, place);
     }
 
     /// The file is not what it was when the transfer began.
@@ -391,6 +326,7 @@ impl Tftp {
 
     /// Looks at every transfer whose half second is over. Stops early when the outbox is full.
     pub fn expire(&mut self, ctx: &mut Ctx<'_>) {
+        self.give_all_turns(ctx);
         while ctx.out.has_room() {
             let Some(slot) = self.wheel.expire(ctx.now) else { return };
             if let Some(key) = self.transfers.key_at(slot) {
@@ -407,8 +343,11 @@ impl Tftp {
         if ctx.now.since(transfer.heard) >= policy.patience.min(ctx.config.tftp.give_up) {
             return self.gave_up(ctx, key);
         }
-        if transfer.wants {
-            return self.serve(ctx, key);
+        if std::mem::take(&mut transfer.cold) {
+            return self.want(ctx, key, Place::Ring);
+        }
+        if transfer.waits {
+            return;
         }
         let interval = transfer.options.timeout.map_or(policy.interval, |t| std::time::Duration::from_secs(t.into()));
         let quiet = ctx.now.since(transfer.last_sent) + limits::CHECK_INTERVAL / 10 >= interval;
@@ -417,17 +356,12 @@ impl Tftp {
             return;
         }
         transfer.resent = transfer.resent.saturating_add(1);
-        match transfer.state {
-            State::Oack => self.oack(ctx, key),
-            // The last block of a window makes the client say where it stands; a whole window would be mostly duplicates.
-            _ => {
-                let (last, probed) = (transfer.sent, transfer.sent > transfer.acked + 1);
-                self.send(ctx, key, last, last);
-                if let Some(transfer) = self.transfers.get_mut(key) {
-                    transfer.probed = probed;
-                }
-            }
+        if transfer.state == State::Oack {
+            return self.oack(ctx, key);
         }
+        transfer.given_up(ctx, true);
+        transfer.resend = true;
+        self.want(ctx, key, Place::Lost);
     }
 
     fn done(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
@@ -478,7 +412,9 @@ impl Tftp {
 
     /// Ends a transfer and lets go of what it holds.
     fn end(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
-        let Some(transfer) = self.transfers.remove(key) else { return };
+        let Some(mut transfer) = self.transfers.remove(key) else { return };
+        transfer.given_up(ctx, false);
+        ctx.pace.lane(transfer.link).ends(transfer.turn);
         self.wheel.cancel(key.slot());
         self.by_key.remove(Transfer::key(transfer.peer, transfer.port));
         if self.by_peer.get(Transfer::peer_key(transfer.peer)) == Some(key.slot() as u32) {
@@ -510,48 +446,6 @@ impl Transfer {
 
 fn head_of(ctx: &Ctx<'_>, link: Link) -> std::net::Ipv4Addr {
     ctx.config.links.get(usize::from(link)).map_or(std::net::Ipv4Addr::UNSPECIFIED, |link| link.head)
-}
-
-/// Puts out blocks of a file, in runs that the world can read and send at once.
-fn send_runs(ctx: &mut Ctx<'_>, key: Key<Transfer>, transfer: &Transfer, open: OpenFile, first: u64, last: u64) {
-    let from = transfer.peer_at_head(ctx);
-    let per_run = (limits::RUN_BYTES_MAX / usize::from(transfer.blksize)).max(1) as u64;
-    let mut block = first;
-    while block <= last {
-        let end = last.min(block + per_run - 1);
-        let (offset, _) = transfer.extent(block);
-        let (last_offset, last_len) = transfer.extent(end);
-        let bytes = (last_offset - offset + last_len) as u32;
-        let run = Blocks {
-            token: key.to_u64(),
-            link: transfer.link,
-            from,
-            to: transfer.peer,
-            file: open.file,
-            offset,
-            bytes,
-            blksize: transfer.blksize,
-            block: block as u16,
-            count: (end - block + 1) as u16,
-        };
-        ctx.out.blocks(run);
-        ctx.stats.add(Counter::DataPackets, end - block + 1);
-        ctx.stats.add(Counter::DataBytes, bytes.into());
-        block = end + 1;
-    }
-}
-
-/// Puts out one block of a script: scripts go in lock-step.
-fn send_script(ctx: &mut Ctx<'_>, transfer: &Transfer, script: &[u8], block: u64) {
-    let (offset, len) = transfer.extent(block);
-    let Some(body) = script.get(offset as usize..(offset + len) as usize) else { return };
-    answer::send(ctx, transfer, |buf| {
-        tftp::emit_data_header(buf, block as u16)?;
-        buf.get_mut(4..4 + body.len())?.copy_from_slice(body);
-        Some(4 + body.len())
-    });
-    ctx.stats.count(Counter::DataPackets);
-    ctx.stats.add(Counter::DataBytes, len);
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@
 //! left of the present window; `acked <= sent <= highest <= acked + windowsize`. The pure decision is [`Transfer::judge`].
 
 use std::net::SocketAddrV4;
+use std::time::Duration;
 
 use crate::base::machine::{FileId, Link, OpenFile};
 use crate::base::slab::Key;
 use crate::base::time::Instant;
+use crate::engine::pace::Stamp;
 use crate::roll::client::Client;
 use crate::roll::kind::Kind;
 use crate::wire::tftp::Options;
@@ -67,8 +69,18 @@ pub struct Transfer {
     pub resent: u8,
     /// The last block of a window was sent again by itself, to make the client say where it stands: its answer is no echo.
     pub probed: bool,
-    /// The next window is wanted and could not be sent: its bytes come from a cold disk.
-    pub wants: bool,
+    /// Its bytes come from a cold disk: they are asked for again in a moment.
+    pub cold: bool,
+    /// It stands in its link's lane, since `asked`.
+    pub waits: bool,
+    pub asked: Instant,
+    /// The half-second look wants the last block sent again.
+    pub resend: bool,
+    /// What is under way, and the least round trip so far.
+    pub stamp: Option<Stamp>,
+    pub least: Duration,
+    /// Wire bytes of one turn; 0 before the first.
+    pub turn: u64,
     name: [u8; NAME_MAX],
     name_len: u8,
 }
@@ -121,7 +133,13 @@ impl Transfer {
             last_sent: now,
             resent: 0,
             probed: false,
-            wants: false,
+            cold: false,
+            waits: false,
+            asked: now,
+            resend: false,
+            stamp: None,
+            least: Duration::ZERO,
+            turn: 0,
             name: [0; NAME_MAX],
             name_len: name.len().min(NAME_MAX) as u8,
         };

@@ -1,0 +1,239 @@
+//! Turns: a transfer that wants to send takes its place in its link's lane, and sends when the lane gives it a turn.
+//!
+//! A turn is the rest of the window, but no more than [`TURN_BYTES`] while others wait, so that a big window takes no more than its share
+//! of a lap; what is left waits at the end of the ring.
+
+use crate::base::limits;
+use crate::base::machine::{Link, OpenFile};
+use crate::base::outbox::Blocks;
+use crate::base::slab::Key;
+use crate::base::stats::Counter;
+use crate::engine::pace::{self, Place};
+use crate::engine::{Ctx, boot};
+use crate::wire::tftp;
+
+use super::transfer::{Source, State, Transfer};
+use super::{COLD_RETRY, Tftp, answer, netascii};
+
+/// Payload bytes of one turn: sixteen full frames.
+const TURN_BYTES: u64 = 16 * 1468;
+/// Turns that may be given while one packet is handled; more are given when the machine is called again, at once.
+const TURNS_A_CALL: usize = 4;
+
+impl Transfer {
+    /// Blocks of this many payload bytes that one turn sends at most.
+    fn turn_blocks(&self, bytes: u64) -> u64 {
+        (bytes / u64::from(self.blksize)).clamp(1, self.windowsize.into())
+    }
+
+    /// Notes that blocks leave.
+    fn left(&mut self, ctx: &mut Ctx<'_>, first: u64, last: u64) {
+        let bytes = (last + 1 - first) * pace::wire_bytes(self.blksize.into());
+        let stamp = ctx.pace.lane(self.link).bottleneck.sent(ctx.now, bytes, true);
+        self.stamp = Some(self.stamp.map_or(stamp, |old| old.and(stamp)));
+    }
+
+    /// Notes that everything under way has arrived.
+    pub(super) fn arrived(&mut self, ctx: &mut Ctx<'_>) {
+        let Some(stamp) = self.stamp.take() else { return };
+        let certain = self.resent == 0;
+        ctx.pace.lane(self.link).bottleneck.acknowledged(ctx.now, stamp, certain.then_some(&mut self.least));
+    }
+
+    /// Notes that what is under way will not be acknowledged; `lost` is false when nobody is to blame.
+    pub(super) fn given_up(&mut self, ctx: &mut Ctx<'_>, lost: bool) {
+        if let Some(stamp) = self.stamp.take() {
+            ctx.pace.lane(self.link).bottleneck.given_up(ctx.now, stamp, lost);
+        }
+    }
+}
+
+impl Tftp {
+    /// Takes a place in the lane, and gives turns while the way is free.
+    pub(super) fn want(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, place: Place) {
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        let link = transfer.link;
+        if !transfer.waits {
+            (transfer.waits, transfer.asked) = (true, ctx.now);
+            ctx.pace.lane(link).enter(ctx.now, place, key.to_u64());
+        }
+        self.give_turns(ctx, link, TURNS_A_CALL);
+    }
+
+    /// Gives turns to those who wait on a link, while its way is free.
+    pub(super) fn give_turns(&mut self, ctx: &mut Ctx<'_>, link: Link, most: usize) {
+        for _ in 0..most {
+            if !ctx.out.has_room() {
+                break;
+            }
+            let Some((waiter, _)) = ctx.pace.lane(link).next(ctx.now) else { return };
+            let key = Key::from_u64(waiter);
+            let Some(transfer) = self.transfers.get_mut(key).filter(|transfer| transfer.waits) else { continue };
+            transfer.waits = false;
+            let waited = ctx.now.since(transfer.asked);
+            ctx.pace.served(ctx.now, link, waited);
+            self.turn(ctx, key);
+        }
+        ctx.pace.lane(link).pause(ctx.now);
+    }
+
+    /// All lanes, as far as the outbox has room.
+    pub(super) fn give_all_turns(&mut self, ctx: &mut Ctx<'_>) {
+        for link in 0..ctx.pace.links() {
+            if ctx.pace.lane(link).deadline().is_some_and(|deadline| deadline <= ctx.now) {
+                self.give_turns(ctx, link, usize::MAX);
+            }
+        }
+    }
+
+    /// One turn of a transfer.
+    fn turn(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        if transfer.state == State::Opening {
+            return self.begin(ctx, key);
+        }
+        if std::mem::take(&mut transfer.resend) && transfer.sent > transfer.acked {
+            // The last block of a window makes the client say where it stands; a whole window would be mostly duplicates.
+            let (last, probed) = (transfer.sent, transfer.sent > transfer.acked + 1);
+            self.send(ctx, key, last, last);
+            if let Some(transfer) = self.transfers.get_mut(key) {
+                transfer.probed = probed;
+            }
+            return;
+        }
+        let (first, end) = (transfer.sent + 1, transfer.window_end());
+        let alone = ctx.pace.lane(transfer.link).waiting() == 0;
+        let last = end.min(transfer.sent + transfer.turn_blocks(if alone { limits::RUN_BYTES_MAX as u64 } else { TURN_BYTES }));
+        if first > last {
+            return;
+        }
+        if last < end {
+            (transfer.waits, transfer.asked) = (true, ctx.now);
+            ctx.pace.lane(transfer.link).enter(ctx.now, Place::Ring, key.to_u64());
+        }
+        self.send(ctx, key, first, last);
+    }
+
+    /// The first turn: the answer to the request.
+    fn begin(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        transfer.turn = transfer.turn_blocks(TURN_BYTES) * pace::wire_bytes(transfer.blksize.into());
+        ctx.pace.lane(transfer.link).begins(transfer.turn);
+        if transfer.options.is_empty() {
+            transfer.state = State::Data;
+            self.turn(ctx, key);
+        } else {
+            transfer.state = State::Oack;
+            self.oack(ctx, key);
+        }
+    }
+
+    /// Sends everything again that is not acknowledged, as soon as there is room.
+    pub(super) fn rewind(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        transfer.given_up(ctx, true);
+        (transfer.sent, transfer.resend) = (transfer.acked, false);
+        self.want(ctx, key, Place::Lost);
+    }
+
+    /// Puts out the blocks `first..=last`, which lie in the window.
+    fn send(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, first: u64, last: u64) {
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        transfer.probed = false;
+        transfer.last_sent = ctx.now;
+        let again = (transfer.highest + 1).saturating_sub(first).min(last + 1 - first);
+        ctx.stats.add(Counter::TftpResent, again);
+        transfer.sent = transfer.sent.max(last);
+        transfer.highest = transfer.highest.max(last);
+        transfer.left(ctx, first, last);
+        match (transfer.source, transfer.netascii) {
+            (Source::File(open), Some(netascii)) => {
+                let len = u32::from(transfer.blksize);
+                ctx.out.read(key.to_u64(), open.file, netascii.place.offset, len);
+            }
+            (Source::File(open), None) => send_runs(ctx, key, transfer, open, first, last),
+            (Source::Script { len }, _) => {
+                let made = boot::script(ctx, boot::SCRIPT, transfer.client, transfer.peer_at_head(ctx), &mut self.script);
+                if made.map(|made| made as u64) != Some(len) {
+                    return self.changed(ctx, key.to_u64());
+                }
+                send_script(ctx, transfer, &self.script, first);
+            }
+            (Source::Opening, _) => {}
+        }
+    }
+
+    /// The bytes of a netascii block.
+    pub fn bytes(&mut self, ctx: &mut Ctx<'_>, token: u64, bytes: &[u8]) {
+        let Some(transfer) = self.transfers.get_mut(Key::from_u64(token)) else { return };
+        let Some(mut netascii) = transfer.netascii else { return };
+        let block = transfer.acked + 1;
+        let blksize = usize::from(transfer.blksize);
+        let mut len = 0;
+        answer::send(ctx, transfer, |buf| {
+            let body = buf.get_mut(..4 + blksize)?;
+            tftp::emit_data_header(body, block as u16)?;
+            let (laid, next) = netascii::encode(netascii.place, bytes, body.get_mut(4..)?);
+            (len, netascii.next) = (laid, next);
+            Some(4 + laid)
+        });
+        transfer.netascii = Some(netascii);
+        if len < blksize {
+            transfer.blocks = block;
+        }
+        ctx.stats.count(Counter::DataPackets);
+        ctx.stats.add(Counter::DataBytes, len as u64);
+    }
+
+    /// The blocks were not in memory: nothing was sent, and they are asked for again in a moment.
+    pub fn cold(&mut self, ctx: &mut Ctx<'_>, token: u64) {
+        let key = Key::from_u64(token);
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        ctx.stats.count(Counter::TftpCold);
+        transfer.given_up(ctx, false);
+        (transfer.sent, transfer.cold) = (transfer.acked, true);
+        self.wheel.set(key.slot(), ctx.now + COLD_RETRY);
+    }
+}
+
+/// Puts out blocks of a file, in runs that the world can read and send at once.
+fn send_runs(ctx: &mut Ctx<'_>, key: Key<Transfer>, transfer: &Transfer, open: OpenFile, first: u64, last: u64) {
+    let from = transfer.peer_at_head(ctx);
+    let per_run = (limits::RUN_BYTES_MAX / usize::from(transfer.blksize)).max(1) as u64;
+    let mut block = first;
+    while block <= last {
+        let end = last.min(block + per_run - 1);
+        let (offset, _) = transfer.extent(block);
+        let (last_offset, last_len) = transfer.extent(end);
+        let bytes = (last_offset - offset + last_len) as u32;
+        let run = Blocks {
+            token: key.to_u64(),
+            link: transfer.link,
+            from,
+            to: transfer.peer,
+            file: open.file,
+            offset,
+            bytes,
+            blksize: transfer.blksize,
+            block: block as u16,
+            count: (end - block + 1) as u16,
+        };
+        ctx.out.blocks(run);
+        ctx.stats.add(Counter::DataPackets, end - block + 1);
+        ctx.stats.add(Counter::DataBytes, bytes.into());
+        block = end + 1;
+    }
+}
+
+/// Puts out one block of a script: scripts go in lock-step.
+fn send_script(ctx: &mut Ctx<'_>, transfer: &Transfer, script: &[u8], block: u64) {
+    let (offset, len) = transfer.extent(block);
+    let Some(body) = script.get(offset as usize..(offset + len) as usize) else { return };
+    answer::send(ctx, transfer, |buf| {
+        tftp::emit_data_header(buf, block as u16)?;
+        buf.get_mut(4..4 + body.len())?.copy_from_slice(body);
+        Some(4 + body.len())
+    });
+    ctx.stats.count(Counter::DataPackets);
+    ctx.stats.add(Counter::DataBytes, len);
+}
