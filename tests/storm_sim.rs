@@ -90,7 +90,7 @@ fn systems_that_reboot_keep_their_address_on_a_bad_link() {
 
 /// The network doubles an RRQ, and the copy arrives after the first window has left and before its ACK is back.
 #[test]
-#[ignore = "the server answers the copy with an OACK and then takes no ACK but 0: the client dies (engine/tftp: repeated, ack)"]
+
 fn a_late_copy_of_a_request_kills_nobody() {
     let world = reboots(3, Odds { loss: 0, ..Odds::swarm(3) });
     let summary = world.clients().summary();

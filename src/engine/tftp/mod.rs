@@ -155,10 +155,13 @@ impl Tftp {
             return false;
         }
         ctx.stats.count(Counter::RrqRepeated);
+        let early = ctx.now.since(transfer.last_sent) < policy::of(transfer.kind).early;
         transfer.heard = ctx.now;
         match transfer.state {
             State::Opening => {}
             State::Data if transfer.options.is_empty() => self.rewind(ctx, key),
+            // A copy that the network made: a client that begins anew takes longer.
+            State::Data if early => {}
             State::Oack | State::Data => {
                 (transfer.state, transfer.sent) = (State::Oack, 0);
                 self.oack(ctx, key);
@@ -255,6 +258,10 @@ impl Tftp {
 
     fn ack(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, block: u16) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
+        // Data that left before a repeated request was answered again may still be acknowledged.
+        if transfer.state == State::Oack && block != 0 && u64::from(block) <= transfer.highest {
+            transfer.state = State::Data;
+        }
         if transfer.state != State::Data {
             if transfer.state == State::Oack && block == 0 {
                 transfer.state = State::Data;
