@@ -22,6 +22,8 @@ pub enum State {
     Off,
     Selecting,
     Requesting,
+    /// Asks whether the address of an earlier life may be kept: RFC 2131's INIT-REBOOT, once the REQUEST is out.
+    Rebooting,
     Bound,
     Renewing,
     Rebinding,
@@ -160,8 +162,8 @@ fn meaning(state: State, kind: Option<MessageType>, from_chosen: bool) -> Meanin
         (State::Selecting, Some(Offer), _) => Meaning::Offered,
         (State::Requesting, Some(Ack), true) => Meaning::Given,
         (State::Requesting, Some(Nak), true) => Meaning::Denied,
-        (State::Renewing | State::Rebinding, Some(Ack), _) => Meaning::Given,
-        (State::Renewing | State::Rebinding, Some(Nak), _) => Meaning::Denied,
+        (State::Rebooting | State::Renewing | State::Rebinding, Some(Ack), _) => Meaning::Given,
+        (State::Rebooting | State::Renewing | State::Rebinding, Some(Nak), _) => Meaning::Denied,
         _ => Meaning::Nothing,
     }
 }
@@ -210,6 +212,21 @@ impl Client {
         self.discover(now)
     }
 
+    /// Asks for the address of an earlier lease again (RFC 2131, 3.2). Who is not answered, or denied it, begins from nothing.
+    pub fn reboot(&mut self, now: Instant, xid: u32, held: Lease) -> Step {
+        *self = Client { state: State::Rebooting, xid, started: now, lease: Some(held), ..Client::new(self.habits) };
+        self.ask_again(now)
+    }
+
+    fn ask_again(&mut self, now: Instant) -> Step {
+        let Some(&wait) = self.habits.request.get(usize::from(self.requests)) else {
+            return Step { retry: true, ..self.discover(now) };
+        };
+        self.requests += 1;
+        self.wake = Some(now + wait);
+        Step { send: Some(MessageType::Request), wake: self.wake, retry: self.requests > 1, ..Step::default() }
+    }
+
     fn discover(&mut self, now: Instant) -> Step {
         let Some(&wait) = self.habits.discover.get(usize::from(self.discovers)) else { return Step::lost(Cause::NoOffer) };
         (self.state, self.requests, self.lease) = (State::Selecting, 0, None);
@@ -233,6 +250,7 @@ impl Client {
             State::Selecting if self.lease.is_some_and(|offer| self.takes_late(&offer, now)) => self.request(now),
             State::Selecting => self.rediscover(now),
             State::Requesting => self.request(now),
+            State::Rebooting => self.ask_again(now),
             State::Bound | State::Renewing | State::Rebinding => self.renew(now),
         }
     }
@@ -270,7 +288,7 @@ impl Client {
             Meaning::Nothing => ignored,
             Meaning::Offered => self.offered(now, Lease::read(message, self.habits, from)).unwrap_or(ignored),
             Meaning::Given => self.given(now, Lease::read(message, self.habits, from)).unwrap_or(ignored),
-            Meaning::Denied if self.state == State::Requesting => match self.discover(now) {
+            Meaning::Denied if matches!(self.state, State::Requesting | State::Rebooting) => match self.discover(now) {
                 Step { end: Some(_), .. } => Step::lost(Cause::Nak),
                 step => step,
             },
@@ -345,7 +363,10 @@ impl Client {
         builder.message_type(kind);
         if kind == MessageType::Request && !renewing {
             builder.ip(code::REQUESTED_IP, held.address);
-            builder.ip(code::SERVER_ID, held.server);
+            // A client that reboots does not know who gave it the address (RFC 2131, 4.3.2).
+            if self.state != State::Rebooting {
+                builder.ip(code::SERVER_ID, held.server);
+            }
         }
         builder.option(code::PARAMETER_LIST, self.habits.parameters);
         builder.option(code::MAX_MESSAGE_SIZE, &self.habits.max_size.to_be_bytes());
@@ -369,6 +390,9 @@ impl Client {
         }
         if let Some(class) = self.habits.user_class {
             builder.option(code::USER_CLASS, class);
+        }
+        if let Some(features) = self.habits.features {
+            builder.option(code::ETHERBOOT, features);
         }
     }
 }

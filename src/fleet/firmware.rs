@@ -89,6 +89,8 @@ pub struct Dhcp {
     pub vendor_class: Option<&'static [u8]>,
     /// Option 77, as it is sent.
     pub user_class: Option<&'static [u8]>,
+    /// Option 175: what iPXE was built with, as tags of a version each.
+    pub features: Option<&'static [u8]>,
     /// Option 93 (RFC 4578), with options 94 and 97.
     pub arch: Option<u16>,
     /// Sends option 61: hardware type and MAC.
@@ -191,6 +193,7 @@ const ROM: Profile = Profile {
         broadcast: true,
         vendor_class: Some(b"PXEClient:Arch:00000:UNDI:002001"),
         user_class: None,
+        features: None,
         arch: Some(0),
         client_id: false,
         parameters: PXE_PARAMETERS,
@@ -238,6 +241,8 @@ const IPXE: Profile = Profile {
         pick: Pick::Marked { proxy: s(2) },
         broadcast: false,
         user_class: Some(b"iPXE"),
+        // PXE extensions, TFTP, HTTP, DNS, bzImage, menus (iPXE's features.h).
+        features: Some(&[0x10, 1, 2, 0x15, 1, 1, 0x13, 1, 1, 0x17, 1, 1, 0x18, 1, 1, 0x27, 1, 1]),
         client_id: true,
         parameters: &[1, 3, 6, 7, 12, 15, 17, 26, 43, 60, 66, 67, 119, 128, 129, 130, 131, 132, 133, 134, 135, 175, 203],
         max_size: 1472,
@@ -341,6 +346,7 @@ const OS: Profile = Profile {
         broadcast: false,
         vendor_class: Some(b"udhcp 1.35.0"),
         user_class: None,
+        features: None,
         arch: None,
         client_id: true,
         parameters: &[1, 3, 6, 12, 15, 28, 42],

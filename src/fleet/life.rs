@@ -25,14 +25,17 @@ pub enum File {
 pub enum Step {
     /// Asks for a lease, from nothing.
     Dhcp(Firmware),
+    /// Asks for the lease that it has once more, as a system does that remembers it (INIT-REBOOT); from nothing when it has none.
+    Reboot(Firmware),
     Fetch(Firmware, File),
 }
 
 impl Step {
-    /// `rom dhcp`, `ipxe load`.
+    /// `rom dhcp`, `os reboot`, `ipxe load`.
     pub fn label(self) -> StepLabel {
         match self {
             Step::Dhcp(firmware) => StepLabel(firmware, "dhcp"),
+            Step::Reboot(firmware) => StepLabel(firmware, "reboot"),
             Step::Fetch(firmware, _) => StepLabel(firmware, "load"),
         }
     }

@@ -62,6 +62,9 @@ pub struct Fleet {
     pub(super) fetched: Box<[Fetched]>,
     pub(super) fetched_each: usize,
     pub(super) loaded: Names,
+    /// When each machine was through with each step: `steps_each` places for each.
+    pub(super) through: Box<[Instant]>,
+    pub(super) steps_each: usize,
     /// From address to place.
     addresses: Index,
     /// Times that an address was given to a machine while another held it.
@@ -89,11 +92,14 @@ impl Fleet {
             Node::new(mac(plan.first + place as u32), life, deaf, plan.wake)
         };
         let nodes: Box<[Node]> = (0..plan.count).map(&mut node).collect();
+        let steps_each = plan.lives.iter().map(|life| life.steps.len()).max().unwrap_or(0);
         let fetched_each = plan.lives.iter().map(|life| life.fetches()).max().unwrap_or(0);
         Ok(Fleet {
             names: plan.names.iter().filter_map(|name| Name::new(name)).collect(),
             fetched: vec![Fetched { name: 0, len: 0, hash: 0 }; fetched_each * plan.count].into(),
             fetched_each,
+            through: vec![now; steps_each * plan.count].into(),
+            steps_each,
             loaded: Names::new(plan.names.len() + plan.count.min(4096), plan.seed),
             addresses: Index::new(2 * plan.count, mix(plan.seed)),
             conflicts: 0,
@@ -148,7 +154,8 @@ fn step_of(plan: &Plan, node: &Node) -> Option<Step> {
     plan.lives.get(usize::from(node.life))?.steps.get(usize::from(node.step)).copied()
 }
 
-fn mac(number: u32) -> Mac {
+/// The MAC of the machine with this number.
+pub fn mac(number: u32) -> Mac {
     let [a, b, c, d] = number.to_be_bytes();
     Mac([0x02, 0x4d, a, b, c, d])
 }
@@ -177,12 +184,17 @@ impl Fleet {
     fn enter(&mut self, place: usize, now: Instant, out: &mut Outbox) {
         match self.step_of(&self.nodes[place]) {
             None => self.come_up(place, now),
-            Some(Step::Dhcp(firmware)) => {
+            Some(step @ (Step::Dhcp(firmware) | Step::Reboot(firmware))) => {
                 let node = &mut self.nodes[place];
+                let held = node.dhcp.lease().copied().filter(|_| matches!(step, Step::Reboot(_)));
                 node.dhcp = Client::new(&firmware.profile().dhcp);
                 node.round = node.round.wrapping_add(1);
                 let epoch = (mix(self.plan.seed ^ place as u64) as u32).wrapping_add(node.round.into());
-                let step = node.dhcp.start(now, epoch << XID_BITS | place as u32);
+                let xid = epoch << XID_BITS | place as u32;
+                let step = match held {
+                    Some(held) => node.dhcp.reboot(now, xid, held),
+                    None => node.dhcp.start(now, xid),
+                };
                 self.apply_dhcp(place, now, step, out);
             }
             Some(Step::Fetch(firmware, file)) => {
@@ -199,7 +211,11 @@ impl Fleet {
     }
 
     fn advance(&mut self, place: usize, now: Instant, out: &mut Outbox) {
-        self.nodes[place].step += 1;
+        let node = &mut self.nodes[place];
+        if let Some(through) = self.through.get_mut(place * self.steps_each + usize::from(node.step)) {
+            *through = now;
+        }
+        node.step += 1;
         self.enter(place, now, out);
     }
 
@@ -344,7 +360,7 @@ impl Fleet {
     fn file_of(&self, place: usize) -> Option<&Name> {
         let node = self.nodes.get(place)?;
         match self.step_of(node)? {
-            Step::Dhcp(_) => None,
+            Step::Dhcp(_) | Step::Reboot(_) => None,
             Step::Fetch(_, File::Offered) => node.dhcp.lease().map(|lease| &lease.file),
             Step::Fetch(_, File::Named(n)) => self.names.get(usize::from(n)),
         }
@@ -449,7 +465,7 @@ impl Fleet {
         if !living || message.header.chaddr.get(..6) != Some(&node.mac.0[..]) {
             return false;
         }
-        if !matches!(step_of(&self.plan, node), Some(Step::Dhcp(_))) && node.status == Status::Booting {
+        if !matches!(step_of(&self.plan, node), Some(Step::Dhcp(_) | Step::Reboot(_))) && node.status == Status::Booting {
             // A second ACK while files are being loaded.
             node.duplicates += 1;
             return true;

@@ -17,7 +17,7 @@ pub mod tftp;
 
 pub use firmware::Firmware;
 pub use life::{Life, Plan, Stages};
-pub use machine::{Fleet, Progress};
+pub use machine::{Fleet, Progress, mac};
 pub use node::Status;
 pub use summary::Summary;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::life::StepLabel;
 use super::machine::{Fleet, Progress};
 use super::node::{Node, Status};
 use crate::base::addr::Mac;
@@ -38,6 +39,17 @@ pub struct Lost {
     pub machines: usize,
 }
 
+/// How long one stage of a boot took, over all machines that got through it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Stage {
+    /// `rom dhcp`, `ipxe load`.
+    pub stage: String,
+    /// Times that it was gone through: a life may hold a stage more than once.
+    pub times: usize,
+    /// Seconds.
+    pub took: Quantiles,
+}
+
 /// A file as the machines received it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Content {
@@ -65,6 +77,7 @@ pub struct Summary {
     pub up_at: Quantiles,
     /// From a machine's own power-on until it was up, in seconds.
     pub boot: Quantiles,
+    pub stages: Vec<Stage>,
     /// Jain's index of `boot`: 1 when all took the same time, 1/n when one took it all.
     pub fairness: f64,
     /// The longest silence between two packets of a running transfer, of any machine, in seconds.
@@ -100,6 +113,8 @@ pub struct View {
     pub status: Status,
     /// What it is at, or where it was lost; empty when it is through.
     pub stage: String,
+    /// The stages that it is through with, in order, and how long each took.
+    pub stages: Vec<(String, Duration)>,
     /// Name, bytes and hash of each file that was loaded, in order.
     pub files: Vec<(String, u64, u64)>,
     /// Since the storm began; zero before.
@@ -118,12 +133,33 @@ pub(super) fn view(fleet: &Fleet, place: usize, node: &Node) -> View {
         address: node.address,
         status: node.status,
         stage: fleet.label_of(node).map(|label| label.to_string()).unwrap_or_default(),
+        stages: stages_of(fleet, place, node).map(|(label, took)| (label.to_string(), took)).collect(),
         files: loaded.iter().map(|file| (fleet.loaded.text(file.name), file.len, file.hash)).collect(),
         powered: node.powered.since(fleet.began),
         ended: node.ended.since(fleet.began),
         retries: node.retries,
         duplicates: node.duplicates,
     }
+}
+
+/// The stages that a machine is through with; each begins when the one before ends.
+fn stages_of<'a>(fleet: &'a Fleet, place: usize, node: &'a Node) -> impl Iterator<Item = (StepLabel, Duration)> + 'a {
+    let first = place * fleet.steps_each;
+    let through = fleet.through.get(first..first + usize::from(node.step)).unwrap_or(&[]);
+    let steps = fleet.plan.lives.get(usize::from(node.life)).map_or(&[][..], |life| &life.steps);
+    let begins = std::iter::once(&node.powered).chain(through);
+    steps.iter().zip(through.iter().zip(begins)).map(|(step, (end, begin))| (step.label(), end.since(*begin)))
+}
+
+fn stages(fleet: &Fleet) -> Vec<Stage> {
+    let mut took: BTreeMap<StepLabel, Vec<f64>> = BTreeMap::new();
+    for (place, node) in fleet.nodes.iter().enumerate() {
+        for (label, time) in stages_of(fleet, place, node) {
+            took.entry(label).or_default().push(time.as_secs_f64());
+        }
+    }
+    let stage = |(label, took): (StepLabel, Vec<f64>)| Stage { stage: label.to_string(), times: took.len(), took: Quantiles::of(took) };
+    took.into_iter().map(stage).collect()
 }
 
 fn lost_by(fleet: &Fleet) -> Vec<Lost> {
@@ -133,7 +169,7 @@ fn lost_by(fleet: &Fleet) -> Vec<Lost> {
             *counts.entry((fleet.label_of(node), cause)).or_insert(0) += 1;
         }
     }
-    let stage = |label: Option<super::life::StepLabel>| label.map_or_else(|| "up".into(), |label| label.to_string());
+    let stage = |label: Option<StepLabel>| label.map_or_else(|| "up".into(), |label| label.to_string());
     counts.into_iter().map(|((label, cause), machines)| Lost { stage: stage(label), cause: cause.name(), machines }).collect()
 }
 
@@ -178,6 +214,7 @@ pub(super) fn of(fleet: &Fleet) -> Summary {
         lost,
         lost_by: lost_by(fleet),
         up_at: Quantiles::of(came_up().map(|node| node.ended.since(fleet.began).as_secs_f64()).collect()),
+        stages: stages(fleet),
         fairness: fairness(&boot),
         boot: Quantiles::of(boot),
         longest_gap: nodes.iter().map(|node| node.gap).max().unwrap_or_default().as_secs_f64(),
@@ -213,6 +250,9 @@ impl fmt::Display for Summary {
         }
         writeln!(f, "up            {}", self.up_at)?;
         writeln!(f, "boot          {}   fairness {:.3}", self.boot, self.fairness)?;
+        for Stage { stage, times, took } in &self.stages {
+            writeln!(f, "  stage       {took}   {times} x {stage}")?;
+        }
         writeln!(f, "lease         {}", self.lease)?;
         writeln!(f, "longest gap   {:.3} s", self.longest_gap)?;
         writeln!(f, "clients       {} retries, {} duplicates heard", self.retries, self.duplicates)?;

@@ -247,6 +247,25 @@ fn a_whole_life() {
 }
 
 #[test]
+fn a_machine_tells_how_long_each_stage_took() {
+    let stages = Stages { ipxe: false, os: true };
+    let mut life = Life::of(Firmware::Edk2, 1, stages, 0);
+    life.steps.push(life::Step::Reboot(Firmware::Os));
+    let (fleet, _) = storm(Plan { lives: vec![life], ..plan(Firmware::Edk2, 5) }, script());
+    let view = fleet.machine(3).unwrap();
+    let labels: Vec<&str> = view.stages.iter().map(|(label, _)| label.as_str()).collect();
+    assert_eq!(labels, ["edk2 dhcp", "edk2 load", "os dhcp", "os reboot"]);
+    assert!(view.stages[0].1 >= Duration::from_secs(4), "EDK2 picks when its wait ends: {view:?}");
+    assert_eq!(view.stages.iter().map(|(_, took)| *took).sum::<Duration>(), view.ended - view.powered, "no time between stages");
+    let summary = fleet.summary();
+    let table: Vec<(&str, usize)> = summary.stages.iter().map(|stage| (stage.stage.as_str(), stage.times)).collect();
+    assert_eq!(table, [("edk2 dhcp", 5), ("edk2 load", 5), ("os dhcp", 5), ("os reboot", 5)]);
+    assert_eq!((summary.moved, summary.conflicts), (0, 0), "who reboots keeps its address");
+    let (mute, _) = storm(plan(Firmware::Rom, 1), Script { mute: true, ..script() });
+    assert!(mute.machine(0).unwrap().stages.is_empty() && mute.summary().stages.is_empty(), "lost in its first stage");
+}
+
+#[test]
 fn the_same_seed_gives_the_same_storm() {
     let table = |seed| {
         let plan = Plan { seed, loss: 20_000, wake: 1, lives: Life::mix(Stages::default(), 0), ..plan(Firmware::Rom, 40) };

@@ -1,10 +1,10 @@
 //! Checkers, apart from the code they judge: they see what arrives at the server and what leaves it, and know the protocols' laws.
 //!
-//! Laws: an address has one holder at a time; replies stay within the served networks and carry the head's name; a frame goes to whom its
+//! Laws: an address has one holder at a time; files go only to addresses that were given once; replies stay within the served networks and carry the head's name; a frame goes to whom its
 //! packet is for; an OACK holds only what was asked for; DATA stays within the acknowledged window and is the file's; every datagram
 //! can be read. The longest silence towards a transfer that asked is measured, not judged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -68,6 +68,8 @@ pub struct Checks {
     heads: Vec<Ipv4Addr>,
     subnets: Vec<Subnet>,
     leases: BTreeMap<Ipv4Addr, Lease>,
+    /// Every address that was ever given, to whomever.
+    given: BTreeSet<Ipv4Addr>,
     /// The transaction of each MAC's last message that arrived.
     asked: BTreeMap<Mac, u32>,
     transfers: Transfers,
@@ -84,6 +86,7 @@ impl Checks {
             heads: config.links.iter().map(|link| link.head).collect(),
             subnets: config.networks.iter().map(|network| network.subnet).collect(),
             leases: BTreeMap::new(),
+            given: BTreeSet::new(),
             asked: BTreeMap::new(),
             transfers: Transfers::new(config.tftp.ports),
             scratch: Box::default(),
@@ -117,7 +120,12 @@ impl Checks {
         }
         match frame.src.port() {
             67 => self.dhcp_leaves(now, frame),
-            _ => self.transfers.leaves(&mut self.findings, now, frame, file),
+            _ => {
+                if !self.given.contains(&to) {
+                    self.findings.violate(now, format_args!("a TFTP packet to {to}, which was never given"));
+                }
+                self.transfers.leaves(&mut self.findings, now, frame, file);
+            }
         }
     }
 
@@ -206,6 +214,7 @@ impl Checks {
             return;
         }
         self.findings.leases += 1;
+        self.given.insert(address);
         // A machine that takes an address leaves the one it had.
         self.leases.retain(|_, held| held.mac != mac);
         self.leases.insert(address, Lease { mac, until: now + lease });

@@ -111,14 +111,14 @@ fn a_raspberry_pi_wants_its_menu() {
 #[test]
 fn the_table_of_meanings() {
     use MessageType::{Ack, Nak, Offer};
-    let states = [State::Off, State::Selecting, State::Requesting, State::Bound, State::Renewing, State::Rebinding];
+    let states = [State::Off, State::Selecting, State::Requesting, State::Rebooting, State::Bound, State::Renewing, State::Rebinding];
     let row = |kind, chosen| states.map(|state| meaning(state, Some(kind), chosen));
     use Meaning::{Denied, Given, Nothing, Offered};
-    assert_eq!(row(Offer, true), [Nothing, Offered, Nothing, Nothing, Nothing, Nothing]);
-    assert_eq!(row(Ack, true), [Nothing, Nothing, Given, Nothing, Given, Given]);
-    assert_eq!(row(Ack, false), [Nothing, Nothing, Nothing, Nothing, Given, Given], "not from the server it chose");
-    assert_eq!(row(Nak, true), [Nothing, Nothing, Denied, Nothing, Denied, Denied]);
-    assert_eq!(row(Nak, false), [Nothing, Nothing, Nothing, Nothing, Denied, Denied]);
+    assert_eq!(row(Offer, true), [Nothing, Offered, Nothing, Nothing, Nothing, Nothing, Nothing]);
+    assert_eq!(row(Ack, true), [Nothing, Nothing, Given, Given, Nothing, Given, Given]);
+    assert_eq!(row(Ack, false), [Nothing, Nothing, Nothing, Given, Nothing, Given, Given], "not from the server it chose");
+    assert_eq!(row(Nak, true), [Nothing, Nothing, Denied, Denied, Nothing, Denied, Denied]);
+    assert_eq!(row(Nak, false), [Nothing, Nothing, Nothing, Denied, Nothing, Denied, Denied]);
 }
 
 #[test]
@@ -165,6 +165,57 @@ fn an_os_renews_at_half_its_lease() {
     assert_eq!((client.state(), step.wake), (State::Rebinding, Some(at(937_500))));
     assert_eq!(hear(&mut client.clone(), at(880_000), &ack).wake, Some(at(1_380_000)));
     assert_eq!(client.expire(at(1_000_000)).end, Some(Err(Cause::LeaseExpired)));
+}
+
+/// A client that holds the lease of an earlier life, after its first REQUEST.
+fn rebooting(firmware: Firmware) -> Client {
+    let mut client = started(firmware);
+    let offer = reply(&client, MessageType::Offer, &[], b"");
+    hear(&mut client, at(0), &offer);
+    let ack = reply(&client, MessageType::Ack, &[], b"");
+    hear(&mut client, at(0), &ack);
+    let held = *client.lease().unwrap();
+    assert_eq!(client.reboot(at(10_000), 8, held).send, Some(MessageType::Request));
+    assert_eq!(client.state(), State::Rebooting);
+    client
+}
+
+#[test]
+fn a_reboot_asks_for_the_same_address_and_names_no_server() {
+    let mut client = rebooting(Firmware::Os);
+    let mut buf = [0; MESSAGE_MAX];
+    let len = client.write(&mut buf, MessageType::Request, at(10_000), MAC).unwrap();
+    let mut scratch = Scratch::default();
+    let sent = parse(&buf[..len], &mut scratch).unwrap();
+    assert_eq!((sent.header.ciaddr, sent.requested_ip(), sent.server_id()), (Ipv4Addr::UNSPECIFIED, Some(ADDRESS), None));
+    let ack = reply(&client, MessageType::Ack, &[], b"");
+    assert_eq!(hear(&mut client, at(10_001), &ack).end, Some(Ok(())));
+    assert_eq!(client.state(), State::Bound);
+}
+
+#[test]
+fn a_reboot_that_is_denied_or_not_answered_begins_from_nothing() {
+    let mut denied = rebooting(Firmware::Os);
+    let nak = reply(&denied, MessageType::Nak, &[], b"");
+    assert_eq!(hear(&mut denied, at(10_001), &nak).send, Some(MessageType::Discover));
+    let mut silent = rebooting(Firmware::Os);
+    let sent = [13_000, 16_000, 19_000].map(|now| silent.expire(at(now)).send);
+    assert_eq!(sent, [Some(MessageType::Request), Some(MessageType::Request), Some(MessageType::Discover)]);
+    assert_eq!((denied.state(), silent.state(), silent.lease().is_none()), (State::Selecting, State::Selecting, true));
+    assert_eq!([22_000, 25_000, 28_000].map(|now| silent.expire(at(now)).end).last(), Some(&Some(Err(Cause::NoOffer))));
+}
+
+#[test]
+fn ipxe_tells_its_features() {
+    for (firmware, has) in [(Firmware::Ipxe, true), (Firmware::Rom, false), (Firmware::Os, false)] {
+        let client = started(firmware);
+        let mut buf = [0; MESSAGE_MAX];
+        let len = client.write(&mut buf, MessageType::Discover, at(0), MAC).unwrap();
+        let mut scratch = Scratch::default();
+        let sent = parse(&buf[..len], &mut scratch).unwrap();
+        let tftp = sent.option(code::ETHERBOOT).is_some_and(|raw| SubOptions(raw).any(|(tag, value)| (tag, value) == (0x15, &[1][..])));
+        assert_eq!(tftp, has, "{firmware}");
+    }
 }
 
 #[test]

@@ -93,6 +93,7 @@ const FILE: Version = Version::new(3, 5000);
 /// A request for 1,000-byte blocks in windows of 2; then what the server sends, `Err` being what arrives from the client.
 fn transfer(packets: &[Result<&[u8], &[u8]>]) -> String {
     let mut checks = checks();
+    checks.given.insert(ADDRESS);
     let mut buf = [0; 100];
     let options = Options { blksize: Some(1000), windowsize: Some(2), ..Options::default() };
     let len = tftp::emit_rrq(&mut buf, b"/f\xff", Mode::Octet, &options).unwrap();
@@ -133,4 +134,15 @@ fn transfers() {
     assert!(transfer(&[Ok(b"\0\x06blksize\0")]).contains("cannot be read"));
     assert!(transfer(&[Ok(&[0, 4, 0, 0])]).contains("does not send"));
     assert!(transfer(&[Ok(OACK), Err(&[0, 5, 0, 0, 0]), Ok(OACK)]).contains("has no transfer"));
+}
+
+#[test]
+fn files_go_only_to_addresses_that_were_given() {
+    let mut checks = checks();
+    let mut buf = [0; 100];
+    let len = tftp::emit_rrq(&mut buf, b"f", Mode::Octet, &Options::default()).unwrap();
+    checks.arrives(Instant::ZERO, &from(69, &buf[..len]), |_| Some(FILE));
+    checks.leaves(Instant::ZERO, &to(A, ADDRESS, 2070, &data(1, 0, 512)), |_| Some(FILE));
+    let texts: Vec<&str> = checks.findings.violations.iter().map(|violation| violation.text.as_str()).collect();
+    assert_eq!(texts, ["a TFTP packet to 10.54.240.7, which was never given"]);
 }

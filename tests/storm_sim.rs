@@ -1,0 +1,98 @@
+//! `muster-storm --simulate`, as its users call it, and systems that reboot on a bad link.
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use muster::base::time::{Instant, Now};
+use muster::engine::server::Server;
+use muster::fleet::life::{Life, Plan, Stages, Step};
+use muster::fleet::{Firmware, Fleet, mac};
+use muster::sim::config::{INITRD, KERNEL, PROGRAMS, config};
+use muster::sim::disk::Habits;
+use muster::sim::net::{Odds, Wire};
+use muster::sim::world::{Setup, World};
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_muster-storm")).args(arguments).output().expect("start muster-storm")
+}
+
+fn simulated(arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
+    let output = run(&[&["--simulate", "--json", "--size", "50000"], arguments].concat());
+    let result = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    (output.status.code(), result)
+}
+
+#[test]
+fn a_simulated_rack_comes_up() {
+    for (profile, stages) in [("rom", "rom,os,reboot"), ("edk2", "rom"), ("ipxe", "ipxe,os"), ("pi", "rom")] {
+        let (code, result) = simulated(&["--count", "60", "--profile", profile, "--stages", stages, "--file", "vmlinuz", "--spread", "1"]);
+        assert_eq!((code, result["up"].as_u64()), (Some(0), Some(60)), "{profile}: {result:#}");
+        assert_eq!(result["simulated"]["violations"].as_u64(), Some(0), "{profile}: {result:#}");
+    }
+}
+
+#[test]
+fn the_same_seed_replays_exactly() {
+    let told = |seed: &str| simulated(&["--count", "30", "--profile", "ipxe", "--loss", "5000", "--seed", seed]).1;
+    let (one, again, other) = (told("1"), told("1"), told("2"));
+    assert_eq!(one, again);
+    assert_ne!(one["simulated"]["transcript"], other["simulated"]["transcript"]);
+}
+
+#[test]
+fn who_is_lost_shows_in_the_exit_status() {
+    // Every frame is lost.
+    let (code, result) = simulated(&["--count", "3", "--loss", "1000000"]);
+    assert_eq!((code, result["lost"].as_u64()), (Some(1), Some(3)), "{result:#}");
+    assert_eq!(result["lost_by"][0]["cause"].as_str(), Some("no offer"));
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let refused: [&[&str]; 5] = [
+        &["--simulate", "--interface", "eth1"],
+        &["--simulate", "--count", "20000"],
+        &["--simulate", "--verify-root", "."],
+        &["--interface", "eth1", "--size", "5"],
+        &["--count", "5"],
+    ];
+    for arguments in refused {
+        assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+/// Forty machines on EDK2, half of them guests, whose systems reboot at the end.
+fn reboots(seed: u64, odds: Odds) -> World<Server, Fleet> {
+    let mut life = Life::of(Firmware::Edk2, 1, Stages { ipxe: false, os: true }, 1);
+    life.steps.push(Step::Reboot(Firmware::Os));
+    let plan = Plan { count: 40, lives: vec![life], names: vec![KERNEL.into()], spread: Duration::from_secs(1), seed, ..Plan::default() };
+    let nodes = (0..40).filter(|n| n % 2 == 0).enumerate().map(|(lot, n)| (lot as u32, mac(n)));
+    let setup = Setup { config: config(nodes), seed, wire: Wire { odds, ..Wire::GIGABIT }, habits: Habits::default() };
+    let server = Server::new(&setup.config, seed, Now::default());
+    let mut world = World::new(&setup, server, Fleet::new(plan, Instant::ZERO).expect("a sound plan"));
+    for name in PROGRAMS.map(|(_, name)| name).into_iter().chain([KERNEL, INITRD]) {
+        world.disk_mut().put(name, 20_000);
+    }
+    assert!(world.run(Instant::from_millis(300_000), |world| world.clients().done()), "seed {seed}");
+    world
+}
+
+#[test]
+fn systems_that_reboot_keep_their_address_on_a_bad_link() {
+    for seed in 0..8 {
+        // No loss: an OS that gives up after three tries is no fault of the server's. No duplicates: see the next test.
+        let world = reboots(seed, Odds { loss: 0, duplicate: 0, ..Odds::swarm(seed) });
+        let summary = world.clients().summary();
+        assert_eq!((summary.up, summary.moved, summary.conflicts), (40, 0, 0), "seed {seed}: {summary}");
+        assert_eq!(world.findings().violations, [], "seed {seed}");
+    }
+}
+
+/// The network doubles an RRQ, and the copy arrives after the first window has left and before its ACK is back.
+#[test]
+
+fn a_late_copy_of_a_request_kills_nobody() {
+    let world = reboots(3, Odds { loss: 0, ..Odds::swarm(3) });
+    let summary = world.clients().summary();
+    assert_eq!(summary.up, 40, "{summary}");
+}
