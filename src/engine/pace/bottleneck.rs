@@ -17,6 +17,8 @@ const MEMORY: usize = 100;
 const UNDER_WAY: usize = 3;
 /// What may be under way before anything was measured: 32 full frames, an eighth of a small switch's queue.
 const FIRST_WINDOW: u64 = 32 * 1538;
+/// Packets that the queue on the way is trusted to hold, whatever their size: two thirds of a small switch's.
+const QUEUE_PACKETS: u64 = 166;
 /// The rate never sinks below a tenth of Fast Ethernet.
 const RATE_MIN: u64 = 1_250_000;
 /// Parts per 1,000 of the bottleneck rate, tick by tick: a probe upwards, a pause to drain it, then a little less than the rate.
@@ -77,6 +79,8 @@ pub struct Bottleneck {
     /// Smoothed: the least round trip of clients, and the rise above it, in nanoseconds.
     base: u64,
     rise: u64,
+    /// Smoothed bytes of a packet.
+    packet: u64,
     under_way: u64,
     sent_in: [u64; UNDER_WAY + 1],
     sent_now: u64,
@@ -103,6 +107,7 @@ impl Bottleneck {
             least: u64::MAX / 2,
             base: 0,
             rise: 0,
+            packet: 1538,
             under_way: 0,
             sent_in: [0; UNDER_WAY + 1],
             sent_now: 0,
@@ -150,8 +155,10 @@ impl Bottleneck {
             Some(rate) => {
                 // On the way up most clients have seen a queue and no way without one: the least round trip of all counts.
                 let base = if self.phase == Phase::Cruise { self.base } else { self.least };
-                let hold = base + self.queue.as_nanos() as u64;
-                ((u128::from(rate) * u128::from(hold) / 1_000_000_000) as u64).max(FIRST_WINDOW / 2)
+                let during = |nanos: u64| (u128::from(rate) * u128::from(nanos) / 1_000_000_000) as u64;
+                // Queues count packets: small ones fill them sooner.
+                let queue = during(self.queue.as_nanos() as u64).min(QUEUE_PACKETS * self.packet);
+                (during(base) + queue).max(FIRST_WINDOW / 2)
             }
         }
     }
@@ -185,11 +192,12 @@ impl Bottleneck {
         now + Duration::from_nanos(wait as u64).clamp(Duration::from_micros(250), Duration::from_millis(10))
     }
 
-    /// Bytes leave: of a packet that will be acknowledged (the stamp comes back), or of one that will not.
-    pub fn sent(&mut self, now: Instant, bytes: u64, answered: bool) -> Stamp {
+    /// Packets of so many bytes in all leave: such as will be acknowledged (the stamp comes back), or not.
+    pub fn sent(&mut self, now: Instant, bytes: u64, packets: u64, answered: bool) -> Stamp {
         self.turn(now);
         self.fill(now);
         self.tokens -= bytes as i64;
+        self.packet = (self.packet - self.packet / 64 + bytes / packets.max(1) / 64).max(84);
         if answered {
             self.under_way += bytes;
             self.sent_in[self.tick as usize % self.sent_in.len()] += bytes;
@@ -363,7 +371,7 @@ mod tests {
             }
             while !waiting.is_empty() && it.open(now) {
                 let client = waiting.pop_front().unwrap();
-                stamps[client] = it.sent(now, BYTES, true);
+                stamps[client] = it.sent(now, BYTES, 1, true);
                 while fifo.front().is_some_and(|at| *at <= now) {
                     fifo.pop_front();
                 }

@@ -96,8 +96,8 @@ impl Lane {
             self.rescued += 1;
             return Some((who, Place::Lost));
         }
-        // A transfer that has waited its time goes before the ring: it gets one turn, and then stands in it.
-        if due(&self.new) || self.ring.is_empty() {
+        // A new transfer goes before the ring: it gets one turn, and then stands in it. While admission is closed it waits its time.
+        if due(&self.new) || self.ring.is_empty() || self.regime != Regime::Deferral {
             if let Some((who, since)) = self.new.pop_front() {
                 self.deferred += u64::from(now.since(since) > Duration::from_millis(100));
                 return Some((who, Place::New));
@@ -165,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn lost_packets_go_first_and_new_transfers_last() {
+    fn lost_packets_go_first() {
         let (mut lane, now) = (lane(), Instant::ZERO);
         lane.enter(now, Place::New, 1);
         lane.enter(now, Place::Ring, 2);
         lane.enter(now, Place::Ring, 3);
         lane.enter(now, Place::Lost, 4);
         let order: Vec<_> = std::iter::from_fn(|| lane.next(now)).map(|(who, _)| who).collect();
-        assert_eq!(order, [4, 2, 3, 1]);
+        assert_eq!(order, [4, 1, 2, 3]);
         assert_eq!((lane.waiting(), lane.deadline()), (0, None));
     }
 
@@ -200,7 +200,7 @@ mod tests {
         let mut sent = 0;
         lane.enter(now, Place::Ring, 1);
         while let Some((who, _)) = lane.next(now) {
-            lane.bottleneck.sent(now, 1538, true);
+            lane.bottleneck.sent(now, 1538, 1, true);
             lane.enter(now, Place::Ring, who);
             sent += 1;
         }

@@ -263,6 +263,7 @@ impl Tftp {
             if transfer.state == State::Oack && block == 0 {
                 transfer.state = State::Data;
                 transfer.heard = ctx.now;
+                transfer.arrived(ctx);
                 return self.progress(ctx, key, 0, Place::Ring);
             }
             return ctx.stats.count(Counter::TftpStaleAck);

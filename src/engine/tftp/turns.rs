@@ -28,8 +28,13 @@ impl Transfer {
 
     /// Notes that blocks leave.
     fn left(&mut self, ctx: &mut Ctx<'_>, first: u64, last: u64) {
-        let bytes = (last + 1 - first) * pace::wire_bytes(self.blksize.into());
-        let stamp = ctx.pace.lane(self.link).bottleneck.sent(ctx.now, bytes, true);
+        self.under_way(ctx, last + 1 - first);
+    }
+
+    /// Notes packets that are as large as a block, or are reckoned so, and will be acknowledged.
+    fn under_way(&mut self, ctx: &mut Ctx<'_>, packets: u64) {
+        let bytes = packets * pace::wire_bytes(self.blksize.into());
+        let stamp = ctx.pace.lane(self.link).bottleneck.sent(ctx.now, bytes, packets, true);
         self.stamp = Some(self.stamp.map_or(stamp, |old| old.and(stamp)));
     }
 
@@ -124,6 +129,7 @@ impl Tftp {
             self.turn(ctx, key);
         } else {
             transfer.state = State::Oack;
+            transfer.under_way(ctx, 1);
             self.oack(ctx, key);
         }
     }
