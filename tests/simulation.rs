@@ -211,3 +211,23 @@ fn a_thousand_machines_at_once_behind_a_small_queue() {
         assert!(outcome.silence < Duration::from_millis(500), "{:?}", outcome.silence);
     }
 }
+
+/// A lap of the ring would take 1.2 s: strangers wait, nobody is locked out, and a running transfer never waits long.
+#[test]
+fn more_machines_than_a_link_can_carry_at_once() {
+    let lives = vec![Life::of(Firmware::Rom, 1, FIRMWARE_ONLY, 1), Life::of(Firmware::Edk2, 1, FIRMWARE_ONLY, 1)];
+    let plan = Plan { count: 2000, lives, names: names(), spread: Duration::from_secs(3), seed: 3, ..Plan::default() };
+    let weather = Weather { wire: Wire { rate: 20_000_000, ..Wire::GIGABIT }, ..FAIR };
+    let (outcome, world) = play(storm(3, &plan, &weather, 40_000));
+    let down = world.net().tally(Way::ToClients);
+    let deferred: u64 = world.server().pace().iter().map(|(_, lane)| lane.deferred).sum();
+    println!(
+        "done at {}, silence {:?}, {} dropped, {deferred} deferred\n{}",
+        outcome.ended,
+        outcome.silence,
+        down.queue_drops,
+        world.clients().summary()
+    );
+    assert_eq!(outcome.faults, Vec::<String>::new());
+    assert!(deferred > 100, "{deferred}");
+}

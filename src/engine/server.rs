@@ -79,6 +79,7 @@ impl Server {
     pub fn reconfigure(&mut self, now: Now, config: &Config) {
         let old = std::mem::replace(&mut self.config, config.clone());
         self.roll.plan = config.plan;
+        self.pace.reconfigure(config);
         let mut pools = std::mem::take(&mut self.roll.pools);
         for network in &config.networks {
             let same = old.networks.iter().position(|o| o.subnet == network.subnet && o.guests == network.guests && o.link == network.link);

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::base::time::Now;
 use crate::roll::client::Stage;
 
+use super::pace::Lane;
 use super::server::Server;
 
 #[derive(Serialize)]
@@ -22,11 +23,33 @@ pub struct State {
     /// How many machines are in each stage.
     pub stages: Vec<(&'static str, usize)>,
     pub networks: Vec<NetworkState>,
+    pub lanes: Vec<LaneState>,
     pub counters: Vec<(&'static str, u64)>,
     /// What the kernel lost or refused; filled in by the shell's side.
     pub kernel: Vec<(&'static str, u64)>,
     pub open_files: usize,
     pub machines: Vec<MachineState>,
+}
+
+/// How a boot interface is fed (`engine::pace`).
+#[derive(Serialize)]
+pub struct LaneState {
+    pub interface: String,
+    pub regime: String,
+    /// Bytes per second that may leave now.
+    pub budget: u64,
+    /// Bytes per second that the way was measured to carry.
+    pub bottleneck: Option<u64>,
+    /// Milliseconds of queue on the way, by the rise of round trips.
+    pub queue_ms: f64,
+    /// Milliseconds that one turn for each running transfer takes.
+    pub lap_ms: f64,
+    /// Transfers that wait for a turn.
+    pub waiting: usize,
+    /// New transfers and DISCOVERs that were held for a while.
+    pub deferred: u64,
+    /// Turns given first because a packet was lost.
+    pub rescued: u64,
 }
 
 #[derive(Serialize)]
@@ -72,6 +95,7 @@ impl Server {
                     guests_quarantined: pool.as_ref().map_or(0, |pool| pool.quarantined()),
                 })
                 .collect(),
+            lanes: self.pace().iter().map(|(name, lane)| lane_state(name, lane)).collect(),
             counters: self.stats().iter().map(|(counter, n)| (counter.name(), n)).collect(),
             kernel: Vec::new(),
             open_files: 0,
@@ -94,6 +118,21 @@ impl Server {
     }
 }
 
+fn lane_state(interface: &str, lane: &Lane) -> LaneState {
+    let millis = |duration: std::time::Duration| duration.as_secs_f64() * 1000.0;
+    LaneState {
+        interface: interface.into(),
+        regime: lane.regime.to_string(),
+        budget: lane.bottleneck.rate(),
+        bottleneck: lane.bottleneck.measured(),
+        queue_ms: millis(lane.bottleneck.queue()),
+        lap_ms: millis(lane.lap()),
+        waiting: lane.waiting(),
+        deferred: lane.deferred,
+        rescued: lane.rescued,
+    }
+}
+
 impl State {
     /// The state in a few log lines.
     pub fn lines(&self) -> Vec<String> {
@@ -108,6 +147,13 @@ impl State {
         for network in &self.networks {
             let NetworkState { subnet, guests_held, guests_free, guests_quarantined } = network;
             lines.push(format!("state: {subnet}: guests {guests_held} held, {guests_free} free, {guests_quarantined} in quarantine"));
+        }
+        for lane in &self.lanes {
+            let measured = lane.bottleneck.map_or("not measured yet".into(), |rate| format!("measured at {} Mbit/s", rate * 8 / 1_000_000));
+            lines.push(format!(
+                "state: {}: {}, bottleneck {measured}, queue {:.1} ms, lap {:.0} ms, {} wait, {} deferred, {} rescued",
+                lane.interface, lane.regime, lane.queue_ms, lane.lap_ms, lane.waiting, lane.deferred, lane.rescued
+            ));
         }
         let counters: Vec<String> = self.counters.iter().chain(&self.kernel).map(|(name, n)| format!("{name} {n}")).collect();
         lines.push(format!("state: {}", counters.join(", ")));

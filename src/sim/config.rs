@@ -34,7 +34,8 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
         mac: HEAD_MAC,
         head: HEAD,
         mtu: 1500,
-        rate: Some(1_000_000_000),
+        // What the interface says, and nothing on the way need keep to.
+        rate: Some(10_000_000_000),
     };
     let guests = AddressRange::new([10, 54, 240, 0].into(), [10, 54, 247, 255].into());
     let network = Network {

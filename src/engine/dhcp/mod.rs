@@ -9,6 +9,8 @@ mod foreign;
 mod identify;
 mod reply;
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -39,8 +41,21 @@ const OFFER_HOLD: Duration = Duration::from_secs(60);
 const STRANGER_HOLD: Duration = Duration::from_secs(60);
 /// A BOOTP client cannot renew: its address is kept for a day, and probed before somebody else gets it.
 const BOOTP_HOLD: Duration = Duration::from_secs(86_400);
+/// How often it is looked whether held DISCOVERs can be answered.
+const RELEASE_INTERVAL: Duration = Duration::from_millis(10);
 /// A DISCOVER that is held while an address is probed: firmware sends less.
 const HELD_MAX: usize = 768;
+
+/// How long a DISCOVER may wait. A ROM asks again after 4 s and EDK2 picks an offer only then; iPXE asks again after 1 s, udhcpc after
+/// 3; some Raspberry Pis never ask again.
+fn patience(kind: Kind) -> Duration {
+    Duration::from_millis(match kind {
+        Kind::Rom | Kind::Edk2 => 3000,
+        Kind::Other | Kind::UBoot => 2000,
+        Kind::Ipxe | Kind::Grub | Kind::Pxelinux => 800,
+        Kind::RaspberryPi => 0,
+    })
+}
 
 /// A DISCOVER that waits for an answer.
 struct Held {
@@ -56,6 +71,9 @@ pub struct Dhcp {
     held: Slab<Held>,
     /// Parallel to the roll's slots.
     held_by: Box<[Option<Key<Held>>]>,
+    /// Who was held for want of room, oldest first; who was answered meanwhile is passed over.
+    deferred: VecDeque<Key<Client>>,
+    next_release: Instant,
     foreign: Foreign,
     full: Muffle,
     empty: Muffle,
@@ -71,6 +89,8 @@ impl Dhcp {
         Dhcp {
             held: Slab::new(capacity),
             held_by: vec![None; capacity].into(),
+            deferred: VecDeque::with_capacity(capacity),
+            next_release: Instant::ZERO,
             foreign: Foreign::new(seed),
             full: muffle,
             empty: muffle,
@@ -88,6 +108,11 @@ impl Dhcp {
 
     /// A datagram to port 67, or to port 68 where only servers send.
     pub fn datagram(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch, datagram: Datagram<'_>) {
+        self.take(ctx, scratch, datagram, false);
+    }
+
+    /// `held`: a DISCOVER that has waited already.
+    fn take(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch, datagram: Datagram<'_>, held: bool) {
         let Ok(message) = dhcp::parse(datagram.payload, scratch) else {
             return ctx.stats.count(Counter::DhcpMalformed);
         };
@@ -106,7 +131,7 @@ impl Dhcp {
         let (arch, kind) = identify::firmware(&message);
         let head = ctx.config.links.get(usize::from(datagram.link)).map(|link| link.head);
         let unicast = head == Some(*datagram.dst.ip());
-        let asked = Asked { message: &message, link: datagram.link, network, identity, kind, unicast, src: datagram.src };
+        let asked = Asked { message: &message, link: datagram.link, network, identity, kind, unicast, src: datagram.src, held };
         if let Some(client) = ctx.roll.find(&identity).and_then(|key| ctx.roll.get_mut(key)) {
             (client.arch, client.kind) = (arch.or(client.arch), kind);
         }
@@ -164,7 +189,10 @@ impl Dhcp {
         begin_chapter(ctx, key, asked.kind);
         let Some((address, ready)) = self.choose(ctx, key, asked) else { return };
         if ready > ctx.now {
-            return self.hold(ctx, key, datagram, address, ready);
+            return self.hold(ctx, key, datagram, ready, format_args!("probe {address}"));
+        }
+        if let Some(until) = self.deferral(ctx, key, asked) {
+            return self.hold(ctx, key, datagram, until, format_args!("held"));
         }
         self.drop_held(key);
         ctx.stats.count(Counter::Offer);
@@ -215,8 +243,42 @@ impl Dhcp {
         Some((taken.address, taken.ready))
     }
 
+    /// Until when a DISCOVER is held because the link is full: within the patience of its sender (field notes, "Clients"). None:
+    /// it is answered now.
+    fn deferral(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>) -> Option<Instant> {
+        let lane = ctx.pace.lane(asked.link);
+        let patience = patience(asked.kind);
+        let new = ctx.roll.get(key).is_some_and(|client| client.stage == Stage::Stranger);
+        let full = self.deferred.len() >= self.held_by.len();
+        if asked.held || !new || full || !lane.defers() || patience.is_zero() {
+            return None;
+        }
+        lane.deferred += 1;
+        self.deferred.push_back(key);
+        self.next_release = ctx.now + RELEASE_INTERVAL;
+        Some(ctx.now + patience)
+    }
+
+    /// Answers who was held for want of room, oldest first, as soon as there is some.
+    fn release_deferred(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch) {
+        if ctx.now < self.next_release {
+            return;
+        }
+        self.next_release = ctx.now + RELEASE_INTERVAL;
+        while let Some(&key) = self.deferred.front().filter(|_| ctx.out.has_room()) {
+            let waiting = ctx.roll.get(key).filter(|client| client.stage == Stage::Probing).map(|client| client.link);
+            if waiting.is_some_and(|link| ctx.pace.lane(link).defers()) {
+                return;
+            }
+            self.deferred.pop_front();
+            if waiting.is_some() && self.held_by.get(key.slot()).is_some_and(Option::is_some) {
+                self.answer_held(ctx, scratch, key);
+            }
+        }
+    }
+
     /// Keeps a DISCOVER until its address is vetted; a newer one takes the place of an older one.
-    fn hold(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, datagram: Datagram<'_>, address: Ipv4Addr, ready: Instant) {
+    fn hold(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, datagram: Datagram<'_>, ready: Instant, why: fmt::Arguments<'_>) {
         self.drop_held(key);
         let mut bytes = [0; HELD_MAX];
         let len = datagram.payload.len();
@@ -229,7 +291,7 @@ impl Dhcp {
         let probing = ctx.roll.get(key).is_some_and(|client| client.stage == Stage::Probing);
         ctx.roll.keep_until(key, ready);
         if !probing {
-            ctx.roll.enter(ctx.now, key, Stage::Probing, format_args!("probe {address}"));
+            ctx.roll.enter(ctx.now, key, Stage::Probing, why);
         }
     }
 
@@ -417,13 +479,14 @@ impl Dhcp {
         ctx.roll.enter(ctx.now, key, Stage::Stranger, format_args!(""));
         if let Some(held) = held {
             let payload = held.bytes.get(..held.len).unwrap_or(&[]);
-            self.datagram(ctx, scratch, Datagram { link: held.link, mac: held.mac, src: held.src, dst: held.dst, payload });
+            self.take(ctx, scratch, Datagram { link: held.link, mac: held.mac, src: held.src, dst: held.dst, payload }, true);
         }
     }
 
     pub fn deadline(&self, roll: &crate::roll::registry::Roll) -> Option<Instant> {
         let pools = roll.pools.iter().flatten().filter_map(|pool| pool.deadline());
-        pools.chain(roll.deadline()).min()
+        let release = (!self.deferred.is_empty()).then_some(self.next_release);
+        pools.chain(roll.deadline()).chain(release).min()
     }
 
     /// Vets guest addresses ahead of need, answers what was held, ends leases. Stops early when the outbox is full.
@@ -436,6 +499,7 @@ impl Dhcp {
                 ctx.out.arp_probe(link.unwrap_or(0), address);
             }
         }
+        self.release_deferred(ctx, scratch);
         while ctx.out.has_room() {
             match ctx.roll.due(ctx.now) {
                 Some(Due::Vetted(key)) => self.answer_held(ctx, scratch, key),
@@ -569,6 +633,9 @@ fn lease_of(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Duration {
     }
 }
 
+/// What a reply is reckoned at, in bytes on the wire.
+const REPLY_BYTES: u64 = 400;
+
 /// Sends a reply of `kind` (None: BOOTP).
 fn send(
     ctx: &mut Ctx<'_>,
@@ -581,6 +648,7 @@ fn send(
     let client = key.and_then(|key| ctx.roll.get(key));
     let reply = Reply { config: ctx.config, asked, client, kind, yiaddr, lease };
     let (from, to, via) = reply.route();
+    ctx.pace.lane(asked.link).bottleneck.sent(ctx.now, REPLY_BYTES, 1, false);
     if !ctx.out.datagram(asked.link, from, to, via, |buf| reply.write(buf)) {
         ctx.stats.count(Counter::DhcpTooLong);
     }

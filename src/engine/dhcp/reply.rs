@@ -33,6 +33,8 @@ pub struct Asked<'a> {
     pub unicast: bool,
     /// The source of the datagram.
     pub src: SocketAddrV4,
+    /// It was held before.
+    pub held: bool,
 }
 
 /// Everything a reply is made from.

@@ -93,8 +93,8 @@ pub struct Bottleneck {
 impl Bottleneck {
     /// `limit`: the link's own rate in bits per second. `queue`: the queue on the way that is aimed at.
     pub fn new(limit: Option<u64>, queue: Duration, now: Instant) -> Bottleneck {
-        Bottleneck {
-            limit: limit.map(|bits| bits / 8 / 100 * 97),
+        let mut bottleneck = Bottleneck {
+            limit: None,
             queue,
             tick: tick_of(now),
             delivered: 0,
@@ -114,7 +114,14 @@ impl Bottleneck {
             lost: 0,
             tokens: FIRST_WINDOW as i64,
             filled: now,
-        }
+        };
+        bottleneck.set_limit(limit);
+        bottleneck
+    }
+
+    /// Another rate of the link, in bits per second.
+    pub fn set_limit(&mut self, limit: Option<u64>) {
+        self.limit = limit.map(|bits| bits / 8 / 100 * 97);
     }
 
     /// The measured bottleneck in bytes per second, if it is known by now.

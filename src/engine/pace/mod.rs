@@ -71,6 +71,13 @@ impl Pace {
         }
     }
 
+    /// Takes over link rates that a reload has changed.
+    pub fn reconfigure(&mut self, config: &Config) {
+        for (lane, link) in self.lanes.iter_mut().zip(&config.links) {
+            lane.bottleneck.set_limit(link.rate);
+        }
+    }
+
     pub fn links(&self) -> Link {
         self.lanes.len() as Link
     }
