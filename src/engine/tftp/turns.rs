@@ -107,14 +107,8 @@ impl Tftp {
             return;
         }
         let (first, end) = (transfer.sent + 1, transfer.window_end());
-        let lane = ctx.pace.lane(transfer.link);
-        let most = match (lane.waiting(), lane.defers()) {
-            (0, _) => limits::RUN_BYTES_MAX as u64,
-            (_, false) => TURN_BYTES,
-            // One block each keeps everybody alive, and the lap short.
-            (_, true) => 1,
-        };
-        let last = end.min(transfer.sent + transfer.turn_blocks(most));
+        let alone = ctx.pace.lane(transfer.link).waiting() == 0;
+        let last = end.min(transfer.sent + transfer.turn_blocks(if alone { limits::RUN_BYTES_MAX as u64 } else { TURN_BYTES }));
         if first > last {
             return;
         }
