@@ -23,6 +23,10 @@ const QUEUE_PACKETS: u64 = 166;
 const RATE_MIN: u64 = 1_250_000;
 /// Parts per 1,000 of the bottleneck rate, tick by tick: a probe upwards, a pause to drain it, then a little less than the rate.
 const CYCLE: [u64; 8] = [1060, 900, 990, 990, 990, 990, 990, 990];
+/// While round trips show no queue, and the climb before brought more.
+const CLIMB: u64 = 1120;
+/// Ticks before a climb that brought nothing is tried again.
+const CLIMB_PAUSE: u32 = 16;
 /// While the rate is still being found, and while the queue that this made drains.
 const STARTUP: u64 = 2000;
 const DRAIN: u64 = 500;
@@ -33,13 +37,21 @@ const DRAIN_TICKS: u32 = 3;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stamp {
     at: Instant,
+    /// What is under way, for queues that count packets a small one as much as a block.
     bytes: u64,
+    /// What its acknowledgement says of the rate: the bytes that were really there.
+    worth: u64,
 }
 
 impl Stamp {
     /// Two packets that are acknowledged as one: the later one's time, both their bytes.
     pub fn and(self, later: Stamp) -> Stamp {
-        Stamp { at: later.at, bytes: self.bytes + later.bytes }
+        Stamp { at: later.at, bytes: self.bytes + later.bytes, worth: self.worth + later.worth }
+    }
+
+    /// The packet is smaller than it was reckoned.
+    pub fn worth(self, bytes: u64) -> Stamp {
+        Stamp { worth: bytes, ..self }
     }
 }
 
@@ -72,6 +84,8 @@ pub struct Bottleneck {
     /// The last rate that was a quarter above its forerunner, and for how many ticks none has been.
     plateau: (u64, u32),
     phase: Phase,
+    /// Ticks until the next climb.
+    pause: u32,
     /// What loss and delay leave of the rate.
     share: Mille,
     /// The least round trip of all, in nanoseconds.
@@ -103,6 +117,7 @@ impl Bottleneck {
             rate: None,
             plateau: (0, 0),
             phase: Phase::Startup,
+            pause: 0,
             share: 1000,
             least: u64::MAX / 2,
             base: 0,
@@ -134,6 +149,7 @@ impl Bottleneck {
         let gain = match self.phase {
             Phase::Startup => STARTUP,
             Phase::Drain(_) => DRAIN,
+            Phase::Cruise if self.climbs() => CLIMB,
             Phase::Cruise => CYCLE[self.tick as usize % CYCLE.len()],
         };
         let rate = self.rate.map_or(u64::MAX / 4096, |rate| rate * gain / 1000 * self.share / 1000);
@@ -210,14 +226,16 @@ impl Bottleneck {
             self.sent_in[self.tick as usize % self.sent_in.len()] += bytes;
             self.sent_now += bytes;
         }
-        Stamp { at: now, bytes }
+        Stamp { at: now, bytes, worth: bytes }
     }
 
     /// A packet was acknowledged. `least` is its client's least round trip so far, updated here; None after a re-transmission,
     /// when nobody knows which of the two it was (Karn).
     pub fn acknowledged(&mut self, now: Instant, stamp: Stamp, least: Option<&mut Duration>) {
         self.turn(now);
-        self.delivered += stamp.bytes;
+        self.delivered += stamp.worth;
+        // Small packets say little of the rate.
+        self.starved |= stamp.worth < stamp.bytes;
         self.settle(stamp);
         let Some(least) = least else { return };
         let trip = now.since(stamp.at);
@@ -276,9 +294,17 @@ impl Bottleneck {
         self.starved = false;
     }
 
+    fn climbs(&self) -> bool {
+        self.pause == 0 && self.rise < self.queue.as_nanos() as u64 / 4
+    }
+
     fn end_tick(&mut self) {
         let rate = std::mem::take(&mut self.delivered) * (1000 / TICK.as_millis() as u64);
         let known = self.rate.unwrap_or(0);
+        if self.phase == Phase::Cruise {
+            let fruitless = self.climbs() && rate < known / 100 * 104;
+            self.pause = if fruitless { CLIMB_PAUSE } else { self.pause.saturating_sub(1) };
+        }
         if !self.starved || rate > known {
             self.rates[self.tick as usize % MEMORY] = rate;
             let greatest = self.rates.iter().copied().max().unwrap_or(0);

@@ -17,6 +17,8 @@ use super::{COLD_RETRY, Tftp, answer, netascii};
 
 /// Payload bytes of one turn: sixteen full frames.
 const TURN_BYTES: u64 = 16 * 1468;
+/// About what an OACK takes on the wire.
+const OACK_BYTES: u64 = 100;
 /// Turns that may be given while one packet is handled; more are given when the machine is called again, at once.
 const TURNS_A_CALL: usize = 4;
 
@@ -130,6 +132,7 @@ impl Tftp {
         } else {
             transfer.state = State::Oack;
             transfer.under_way(ctx, 1);
+            transfer.stamp = transfer.stamp.map(|stamp| stamp.worth(OACK_BYTES));
             self.oack(ctx, key);
         }
     }
