@@ -1,9 +1,8 @@
 //! muster: a boot server for compute clusters.
 //!
 //! This page is the map. There are two deterministic machines, which know no socket, file, clock or chance of their own: the
-//! [`engine::server::Server`] (what `musterd` runs) and the fleet of client machines that tests and load tests are made of. Two
-//! worlds can drive a machine: the [`shell`] (mio, sockets, files, signals) and the simulator (virtual time, a modelled network and
-//! disk). The contract between a machine and its world is [`base::machine::Machine`]: one input at a time goes in, outputs are left in
+//! [`engine::server::Server`] (what `musterd` runs) and the [`fleet::Fleet`] of client machines (what `muster-storm` runs). Two worlds
+//! can drive a machine: the [`shell`] (mio, sockets, files, signals) and the simulator, [`sim`] (virtual time, a modelled network and disk). The contract between a machine and its world is [`base::machine::Machine`]: one input at a time goes in, outputs are left in
 //! an [`base::outbox::Outbox`].
 //!
 //! # The rooms, from the ground up
@@ -15,20 +14,22 @@
 //! | [`wire`] | bytes <-> meaning: frames (by `etherparse`), DHCP, TFTP; no state |
 //! | [`roll`] | who is who: the plan of numbers and addresses, client records, the guest pools, the registry |
 //! | [`config`] | text, flags and facts -> one checked `Config` |
-//! | [`engine`] | the Server: DHCP, TFTP, what a machine is given to boot |
+//! | [`engine`] | the Server: DHCP, TFTP, pacing, what a machine is given to boot |
+//! | [`fleet`] | thousands of client machines with the habits of real firmware |
+//! | [`sim`] | the virtual world, and the checkers that watch what happens in it |
 //! | [`shell`] | the only room that meets the kernel |
 //! | `bin` | flags, composition, exit codes |
 //!
 //! # One packet, followed
 //! A DISCOVER passes the filter of `shell::packet`, becomes an `Input::Datagram`, is parsed by `wire::dhcp`, finds or makes its record in
 //! `roll::registry`, gets an address (`engine::dhcp`), and leaves as an `Output::Datagram` that the shell wraps into a frame. An ACK of
-//! TFTP finds its transfer by (client address, client port, server port), and asks for a window by an `Output::Blocks`: the shell
-//! reads the file into the very buffer that it sends from.
+//! TFTP finds its transfer by (client address, client port, server port), which takes a place in its link's lane (`engine::pace`); when
+//! its turn comes it puts out an `Output::Blocks`, and the shell reads the file into the very buffer that it sends from.
 //!
 //! # Laws that shape the code
 //! Everything is allocated and opened at start, from `base::limits`; the work for a packet is O(1). Every drop is counted by its reason
 //! (`base::stats`). One transition function writes a client's stage (`Roll::enter`). Every transfer is looked at every half second, and nothing ever
-//! backs off exponentially (`engine::tftp`). Decisions of a protocol are pure functions that look like its specification's table
+//! backs off exponentially (`engine::tftp`); what leaves is paced to the measured rate of the way (`engine::pace`). Decisions of a protocol are pure functions that look like its specification's table
 //! (`engine::dhcp`, module `decide`).
 
 pub mod base;
