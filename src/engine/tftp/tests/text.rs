@@ -30,6 +30,25 @@ fn answer(world: &mut World, peer: &mut Peer, text: &[u8], offset: usize) -> Vec
 }
 
 #[test]
+fn reads_that_overlap_mix_no_blocks() {
+    let mut world = World::new(&config());
+    let (mut peer, text) = (Peer::new(), letters(4));
+    assert_eq!(begin(&mut world, &mut peer, &text), ["read 0+512"]);
+    assert_eq!(answer(&mut world, &mut peer, &text, 0), [(1, 'a')]);
+    assert_eq!(peer.ack(&mut world, 1), ["read 512+512"]);
+    assert_eq!(answer(&mut world, &mut peer, &text, 512), [(2, 'b')]);
+    peer.wait(&mut world, 200);
+    // The client's own retry crosses block 2, so its two ACKs come in one batch, before a read is answered.
+    assert_eq!(peer.ack(&mut world, 1), ["read 512+512"]);
+    assert_eq!(peer.ack(&mut world, 2), ["read 1024+512"]);
+    let mut sent = answer(&mut world, &mut peer, &text, 512);
+    sent.extend(answer(&mut world, &mut peer, &text, 1024));
+    assert_eq!(sent, [(3, 'c')], "block 3 never bears the bytes of block 2");
+    assert_eq!(peer.ack(&mut world, 3), ["read 1536+512"]);
+    assert_eq!(answer(&mut world, &mut peer, &text, 1536), [(4, 'd')]);
+}
+
+#[test]
 fn a_lost_block_is_read_and_sent_again() {
     let mut world = World::new(&config());
     let (mut peer, text) = (Peer::new(), letters(2));
@@ -75,4 +94,18 @@ fn a_rom_gets_few_oacks_too() {
     assert_eq!(peer.wait(&mut world, 20_000).len(), 2, "as many as of a block");
     assert_eq!(peer.ack(&mut world, 0), ["data 1..1 1456B"]);
     assert_eq!(peer.wait(&mut world, 20_000).len(), 2, "progress gives them back");
+}
+
+#[test]
+fn a_cold_read_that_was_overtaken_asks_for_nothing() {
+    let mut world = World::new(&config());
+    let (mut peer, text) = (Peer::new(), letters(3));
+    begin(&mut world, &mut peer, &text);
+    assert_eq!(answer(&mut world, &mut peer, &text, 0), [(1, 'a')]);
+    peer.wait(&mut world, 200);
+    let (block, read) = (peer.ask_in(&mut world, "readme", Mode::Netascii, NOTHING), peer.ack(&mut world, 1));
+    assert_eq!((block, read), (vec!["read 0+512".to_string()], vec!["read 512+512".to_string()]), "a repeated request, and its ACK");
+    assert_eq!(world.handle(Input::Cold { token: peer.token }), []);
+    assert_eq!(answer(&mut world, &mut peer, &text, 512), [(2, 'b')]);
+    assert_eq!(peer.wait(&mut world, 100), [""; 0], "block 2 is under way: no read is owed");
 }
