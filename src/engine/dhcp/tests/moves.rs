@@ -98,3 +98,46 @@ fn router_solicitations_are_answered_unless_switched_off() {
         assert_eq!((world.handle(solicit).len(), world.count(Counter::RouterAdvert)), (usize::from(on), u64::from(on)));
     }
 }
+
+#[test]
+fn an_offer_is_kept_for_slow_firmware() {
+    let mut world = World::settled(&config());
+    let offer = world.reply(&Ask::rom(mac(1)).discover());
+    world.advance(55_000);
+    assert_eq!(world.reply(&Ask::rom(mac(1)).select(offer.yiaddr())).kind, ACK, "it asks again within 32 s, and picks after 4");
+}
+
+#[test]
+fn infiniband_that_fills_chaddr_goes_by_client_id_all_the_same() {
+    let mut world = World::new(&config());
+    let mut port = Ask::infiniband(b"\xff\x00\x00\x00\x01port-a");
+    let address = world.lease(&port);
+    (port.header.hlen, port.header.chaddr) = (6, [2; 16]);
+    assert_eq!(world.lease(&port), address, "RFC 4390, 2.1");
+    assert_eq!(world.server.roll().len(), 1);
+}
+
+#[test]
+fn a_routers_address_is_never_given() {
+    let mut own = config();
+    own.networks[0].routers = vec![guest(3)];
+    let mut world = World::settled(&own);
+    assert_eq!(world.count(Counter::ArpProbe), 7, "nor probed");
+    let given: Vec<Ipv4Addr> = (1..=7).map(|n| world.lease(&Ask::os(mac(n)))).collect();
+    assert!(!given.contains(&guest(3)), "{given:?}");
+    world.silence(&Ask::os(mac(8)).discover());
+}
+
+#[test]
+fn a_pool_that_was_widened_knows_its_guests_before_they_ask() {
+    let mut world = World::settled(&config());
+    let address = world.lease(&Ask::os(mac(1)));
+    let mut wider = config();
+    wider.networks[0].guests = crate::roll::plan::AddressRange::new(guest(1), guest(9));
+    world.server.reconfigure(world.now, &wider);
+    world.advance(2_000);
+    let others: Vec<Ipv4Addr> = (2..=9).map(|n| world.lease(&Ask::os(mac(n)))).collect();
+    assert!(!others.contains(&address), "a silent guest is not robbed: {others:?}");
+    let pool = world.server.roll().pools[0].as_ref().expect("a pool");
+    assert_eq!((pool.held(), pool.free()), (9, 0));
+}
