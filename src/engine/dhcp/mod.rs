@@ -39,7 +39,7 @@ pub use reply::SERVER_PORT;
 const OFFER_HOLD: Duration = Duration::from_secs(60);
 /// A machine that was refused an address is remembered this long.
 const STRANGER_HOLD: Duration = Duration::from_secs(60);
-/// A BOOTP client cannot renew: its address is kept for a day, and probed before somebody else gets it.
+/// A BOOTP client cannot renew: its address is kept for a day. Like every guest address it is probed as it is offered again.
 const BOOTP_HOLD: Duration = Duration::from_secs(86_400);
 /// How often it is looked whether held DISCOVERs can be answered.
 const RELEASE_INTERVAL: Duration = Duration::from_millis(10);

@@ -37,6 +37,8 @@ pub use policy::kind_of;
 
 /// The well-known port.
 pub const PORT: u16 = 69;
+/// Transfers of one machine at a time: what it runs, and a few that its firmware gave up without a word.
+const CLIENT_TRANSFERS: u16 = 16;
 /// How soon the next try follows when a block is not in memory.
 const COLD_RETRY: std::time::Duration = std::time::Duration::from_millis(4);
 /// A window, in bytes: a few runs of one output each.
@@ -176,6 +178,14 @@ impl Tftp {
     /// Makes the record of a transfer, on a server port that its client did not have for the last one.
     fn admit(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram<'_>, name: &[u8]) -> Option<Key<Transfer>> {
         let client = ctx.roll.at_address(*datagram.src.ip());
+        // One address must not fill the table, and those without a record leave half of it to machines that boot.
+        let greedy = match client.and_then(|key| ctx.roll.get(key)) {
+            Some(client) => client.transfers >= CLIENT_TRANSFERS,
+            None => self.transfers.len() >= self.transfers.capacity() / 2,
+        };
+        if greedy {
+            return None;
+        }
         let turn = match client.and_then(|key| ctx.roll.get_mut(key)) {
             Some(client) => &mut client.ports,
             None => &mut self.turn,

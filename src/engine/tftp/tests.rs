@@ -2,6 +2,7 @@
 
 mod loss;
 mod requests;
+mod text;
 
 use std::net::Ipv4Addr;
 

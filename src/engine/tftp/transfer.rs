@@ -90,6 +90,16 @@ pub struct Transfer {
 pub struct Netascii {
     pub place: Place,
     pub next: Place,
+    /// Reads that are not answered yet. Answers come in order, and all but the last are of a place that may be behind.
+    pub reads: u8,
+}
+
+impl Netascii {
+    /// Takes the answer to a read. False: a later read is under way, and its answer is the one that counts.
+    pub fn answered(&mut self) -> bool {
+        self.reads = self.reads.saturating_sub(1);
+        self.reads == 0
+    }
 }
 
 /// What an ACK means.

@@ -12,7 +12,7 @@ use crate::engine::pace::{self, Place};
 use crate::engine::{Ctx, boot};
 use crate::wire::tftp;
 
-use super::transfer::{Source, State, Transfer};
+use super::transfer::{Netascii, Source, State, Transfer};
 use super::{COLD_RETRY, Tftp, answer, netascii};
 
 /// Payload bytes of one turn: sixteen full frames.
@@ -155,10 +155,11 @@ impl Tftp {
         transfer.sent = transfer.sent.max(last);
         transfer.highest = transfer.highest.max(last);
         transfer.left(ctx, first, last);
-        match (transfer.source, transfer.netascii) {
+        match (transfer.source, transfer.netascii.as_mut()) {
             (Source::File(open), Some(netascii)) => {
                 let len = u32::from(transfer.blksize);
-                ctx.out.read(key.to_u64(), open.file, netascii.place.offset, len);
+                let asked = netascii.reads < u8::MAX && ctx.out.read(key.to_u64(), open.file, netascii.place.offset, len);
+                netascii.reads += u8::from(asked);
             }
             (Source::File(open), None) => send_runs(ctx, key, transfer, open, first, last),
             (Source::Script { len }, _) => {
@@ -175,6 +176,9 @@ impl Tftp {
     /// The bytes of a netascii block.
     pub fn bytes(&mut self, ctx: &mut Ctx<'_>, token: u64, bytes: &[u8]) {
         let Some(transfer) = self.transfers.get_mut(Key::from_u64(token)) else { return };
+        if !transfer.netascii.as_mut().is_some_and(Netascii::answered) {
+            return;
+        }
         let Some(mut netascii) = transfer.netascii else { return };
         let block = transfer.acked + 1;
         let blksize = usize::from(transfer.blksize);
@@ -199,6 +203,9 @@ impl Tftp {
         let key = Key::from_u64(token);
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         ctx.stats.count(Counter::TftpCold);
+        if transfer.netascii.as_mut().is_some_and(|netascii| !netascii.answered()) {
+            return;
+        }
         transfer.given_up(ctx, false);
         (transfer.sent, transfer.cold) = (transfer.acked, true);
         self.wheel.set(key.slot(), ctx.now + COLD_RETRY);
