@@ -1,103 +1,22 @@
 //! The shell against the kernel: what its sockets let in and send out, on a veth in a network namespace of the test's own.
 
+#[path = "common/veth.rs"]
+mod veth;
+
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use muster::base::addr::Mac;
-use muster::base::facts::{Hardware, LinkFacts};
+use muster::base::facts::Hardware;
+use muster::base::limits::OUTPUTS_PER_CALL;
 use muster::base::machine::{Input, Machine};
 use muster::base::outbox::{Outbox, Via};
 use muster::base::time::{Instant as Time, Now};
-use muster::config::{Boot, Config, LinkConfig, Network, Numbering, Tftp};
-use muster::roll::plan::{AddressPlan, AddressRange, Subnet};
 use muster::shell::Shell;
 use muster::wire::ether::{self, Arp, ArpOp, Checksum, Frame};
-use nix::sched::{CloneFlags, unshare};
-
-const HEAD: Ipv4Addr = Ipv4Addr::new(10, 54, 0, 1);
-const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 54, 9, 9);
-const PEER: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
-const OURS: Mac = Mac([2, 0, 0, 0, 0, 0x0a]);
-
-/// Runs a test in a network namespace of its own thread, with a veth: `v0` is the head's, `v1` the client's side.
-fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET).expect("this test makes a network namespace and needs root: run `make test` as root");
-        for line in [
-            "link set lo up",
-            &format!("link add v0 address {OURS} type veth peer name v1 address {PEER}"),
-            "address add 10.54.0.1/16 dev v0",
-            "link set v0 up",
-            "link set v1 up",
-        ] {
-            let status = Command::new("ip").args(line.split(' ')).status().expect("ip, which scripts/setup installs");
-            assert!(status.success(), "ip {line}");
-        }
-        // Nothing leaves through a device before the kernel has noticed its carrier.
-        let up = || {
-            let shown = Command::new("ip").args(["-oneline", "link", "show", "up", "type", "veth"]).output().expect("ip");
-            String::from_utf8_lossy(&shown.stdout).matches("state UP").count() == 2
-        };
-        let waited = (0..500).take_while(|_| !up()).map(|_| std::thread::sleep(Duration::from_millis(10))).count();
-        assert!(waited < 500, "both ends are up");
-        test();
-    });
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn facts(name: &str, mac: Mac) -> LinkFacts {
-    LinkFacts {
-        name: name.into(),
-        index: nix::net::if_::if_nametoindex(name).expect("the interface is there"),
-        hardware: Hardware::Ethernet,
-        mac,
-        mtu: 1500,
-        rate: None,
-        addresses: vec![(HEAD, 16)],
-        link_local: None,
-        gateway: None,
-        default_route: false,
-        loopback: false,
-        up: true,
-    }
-}
-
-fn config(hardware: Hardware) -> Config {
-    let subnet = Subnet::of(HEAD, 16);
-    let link =
-        LinkConfig { interface: "v0".into(), index: facts("v0", OURS).index, hardware, mac: OURS, head: HEAD, mtu: 1500, rate: None };
-    let network = Network {
-        subnet,
-        link: Some(0),
-        guests: AddressRange::new([10, 54, 250, 0].into(), [10, 54, 250, 9].into()),
-        guest_lease: Duration::from_secs(600),
-        lease: Duration::from_secs(600),
-        routers: vec![],
-        dns: vec![],
-        ntp: vec![],
-        domain: None,
-        options: vec![],
-    };
-    Config {
-        name: "test".into(),
-        plan: AddressPlan { node0: [10, 54, 1, 0].into(), nodes: 16 },
-        numbering: Numbering::Automatic,
-        links: vec![link],
-        networks: vec![network],
-        nodes: vec![],
-        boot: Boot { root: std::env::temp_dir(), program: vec![], script: None, kernel: None, initrd: vec![], args: String::new() },
-        special: vec![],
-        tftp: Tftp { ports: (20_069, 20_072), windowsize: 4, give_up: Duration::from_secs(5) },
-        capacity: 64,
-        authoritative: false,
-        router_adverts: true,
-        run_dir: std::env::temp_dir(),
-    }
-}
+use veth::{CLIENT, EVERYBODY, HEAD, NOBODY, OURS, PEER, config, facts, in_a_namespace, udp};
 
 type Say = Box<dyn FnMut(&mut Outbox)>;
 
@@ -148,12 +67,6 @@ fn turn_until(server: &mut Shell, ours: &mut Notes, peer: &mut Shell, theirs: &m
     false
 }
 
-fn udp(dst_mac: Mac, src: SocketAddrV4, dst: SocketAddrV4, text: &str) -> Vec<u8> {
-    let mut buf = [0; 1514];
-    let len = ether::emit_udp(&mut buf, PEER, dst_mac, src, dst, 1, text.as_bytes()).expect("a frame");
-    buf[..len].to_vec()
-}
-
 fn say(frames: Vec<Vec<u8>>) -> Option<Say> {
     Some(Box::new(move |out| {
         for frame in &frames {
@@ -164,9 +77,6 @@ fn say(frames: Vec<Vec<u8>>) -> Option<Say> {
         }
     }))
 }
-
-const NOBODY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
-const EVERYBODY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
 
 #[test]
 fn the_filter_lets_in_what_a_boot_server_needs() {
@@ -346,5 +256,50 @@ fn links_without_ethernet_headers_are_served_by_broadcast() {
         let ended = |ours: &Notes, theirs: &Notes| !ours.heard.is_empty() && frame(theirs);
         assert!(turn_until(&mut server, &mut ours, &mut peer, &mut theirs, ended), "{:?}", ours.heard);
         assert_eq!(ours.heard, ["- 0.0.0.0:68 > 255.255.255.255:67 cooked"]);
+    });
+}
+
+/// Asks for as many files as one call may, and for as many again with each answer.
+struct Insatiable {
+    answers: u64,
+    begun: bool,
+}
+
+impl Insatiable {
+    fn ask(&mut self, out: &mut Outbox) {
+        for _ in 0..OUTPUTS_PER_CALL {
+            assert!(out.open(1, b"missing"), "the loop promises room");
+        }
+    }
+}
+
+impl Machine for Insatiable {
+    fn handle(&mut self, _: Now, input: Input<'_>, out: &mut Outbox) {
+        assert!(matches!(input, Input::Opened { answer: Err(_), .. }), "{input:?}");
+        self.answers += 1;
+        self.ask(out);
+    }
+
+    fn expire(&mut self, _: Now, out: &mut Outbox) {
+        self.begun = true;
+        self.ask(out);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        (!self.begun).then_some(Time::ZERO)
+    }
+}
+
+#[test]
+fn a_machine_that_never_has_enough_does_not_stop_the_loop() {
+    in_a_namespace(|| {
+        let mut server = Shell::server(&config(Hardware::Ethernet), &[facts("v0", OURS)]).unwrap();
+        let mut machine = Insatiable { answers: 0, begun: false };
+        for turn in 0..20 {
+            let before = machine.answers;
+            server.turn(&mut machine, Duration::from_secs(5)).unwrap();
+            assert!(machine.answers > before, "turn {turn}: what is owed is not forgotten, nor slept on");
+        }
+        assert!(server.stats().any(|(name, n)| name == "file answers dropped" && n > 0));
     });
 }

@@ -3,9 +3,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use super::{Error, sys};
@@ -61,6 +62,9 @@ impl Birth {
     }
 }
 
+/// How often a pid file that was unlinked meanwhile is opened anew.
+const LOCK_TRIES: u32 = 10;
+
 /// The pid file, locked for as long as this lives, removed at the end.
 pub struct PidFile {
     path: PathBuf,
@@ -75,17 +79,35 @@ impl PidFile {
         })?;
         let path = folder.join("musterd.pid");
         let failed = |error| Error::system(format_args!("cannot write {}", path.display()), error, "choose another folder with --run-dir");
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o644).open(&path).map_err(failed)?;
-        let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(mut file, _)| {
-            let mut pid = String::new();
-            let _ = file.read_to_string(&mut pid);
-            Error::new(format!("already running as pid {} ({}): stop it first, or use another --run-dir", pid.trim(), path.display()))
-        })?;
+        // A daemon that leaves may unlink the file between our opening and our locking it: a lock on that one would exclude nobody.
+        let mut tries = 0;
+        let mut lock = loop {
+            let mut options = OpenOptions::new();
+            let file = options.read(true).write(true).create(true).truncate(false).mode(0o644).open(&path).map_err(failed)?;
+            let opened = file.metadata().map_err(failed)?;
+            let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, errno)| refused(file, errno, &path))?;
+            tries += 1;
+            if std::fs::metadata(&path).is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino())) {
+                break lock;
+            }
+            if tries == LOCK_TRIES {
+                return Err(Error::new(format!("{} is replaced again and again: use another --run-dir", path.display())));
+            }
+        };
         let text = format!("{}\n", std::process::id());
         lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(text.as_bytes())).map_err(failed)?;
         Ok(PidFile { path, _lock: lock })
     }
+}
+
+/// Why the pid file could not be locked: another daemon holds it, or the file system cannot lock.
+fn refused(mut file: File, errno: Errno, path: &Path) -> Error {
+    if errno != Errno::EWOULDBLOCK {
+        return Error::system(format_args!("cannot lock {}", path.display()), errno, "choose another folder with --run-dir");
+    }
+    let mut pid = String::new();
+    let _ = file.read_to_string(&mut pid);
+    Error::new(format!("already running as pid {} ({}): stop it first, or use another --run-dir", pid.trim(), path.display()))
 }
 
 impl Drop for PidFile {
@@ -99,4 +121,25 @@ pub fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
     let new = path.with_extension("new");
     std::fs::write(&new, text)?;
     std::fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_daemon_a_folder() {
+        let folder = std::env::temp_dir().join(format!("muster-pid-{}", std::process::id()));
+        let first = PidFile::create(&folder).unwrap();
+        let why = PidFile::create(&folder).err().unwrap().to_string();
+        assert!(why.contains(&format!("already running as pid {} ", std::process::id())), "{why}");
+        drop(first);
+        assert!(!folder.join("musterd.pid").exists());
+        // One that was left behind by a crash is locked by nobody.
+        std::fs::write(folder.join("musterd.pid"), "1\n").unwrap();
+        let again = PidFile::create(&folder).unwrap();
+        assert_eq!(std::fs::read_to_string(folder.join("musterd.pid")).unwrap(), format!("{}\n", std::process::id()));
+        drop(again);
+        std::fs::remove_dir(&folder).unwrap();
+    }
 }

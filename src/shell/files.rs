@@ -110,6 +110,10 @@ impl Files {
 
     /// Opens a path, as bytes that came from a client.
     pub fn open(&mut self, now: Instant, path: &[u8]) -> Result<OpenFile, Refusal> {
+        // A place that forgot its path (`set_root`) holds an empty one.
+        if path.is_empty() {
+            return Err(Refusal::NotFound);
+        }
         let fresh = |entry: &Entry| !entry.stale && now.since(entry.looked) < LOOK && entry.path.get(..entry.path_len) == Some(path);
         if let Some(at) = self.position(fresh) {
             if self.unchanged(at) {
@@ -227,6 +231,12 @@ impl Files {
             Ok(got) if got == bytes => {
                 ask_ahead(entry, offset + bytes as u64, READ_AHEAD / 2);
                 Read::Done
+            }
+            // The file ends before the size that it tells (as in sysfs): asking again would never end.
+            Ok(got) if got == 0 || !nowait || offset.saturating_add(got as u64) >= entry.stamp.size.max(0) as u64 => {
+                log::error!("a boot file ends before its size of {} bytes: serve a regular copy of it", entry.stamp.size);
+                entry.stale = true;
+                Read::Changed
             }
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) && nowait => {
                 log::warn!("the root's file system cannot read without waiting: the server waits for its disk");

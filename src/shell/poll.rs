@@ -37,6 +37,10 @@ const TIMER: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX);
 /// Batches that one source may have in one turn.
 const BATCHES: usize = 4;
+/// Answers about files that the machine may be owed at a time. More are dropped: the half-second look asks again.
+const OWED: usize = 4 * limits::OUTPUTS;
+/// How often answers of one drain may lead to further outputs; what is owed then waits for the next turn.
+const ROUNDS: usize = 16;
 const DHCP_SERVER: u16 = 67;
 const DHCP_CLIENT: u16 = 68;
 
@@ -61,6 +65,8 @@ enum Owed {
 struct Losses {
     truncated: u64,
     lost: u64,
+    unanswered: u64,
+    too_long: u64,
     malformed: [u64; Malformed::ALL.len()],
 }
 
@@ -148,7 +154,7 @@ impl Shell {
             receiver: Receiver::default(),
             queue: Queue::default(),
             outbox: Outbox::new(),
-            owed: VecDeque::with_capacity(4 * limits::OUTPUTS),
+            owed: VecDeque::with_capacity(OWED),
             bytes: vec![0; usize::from(limits::BLKSIZE_MAX)].into(),
             losses: Losses::default(),
             lost_by: vec![0; sources],
@@ -204,7 +210,7 @@ impl Shell {
 
     fn wait(&mut self, deadline: Option<Instant>, longest: Duration) -> Result<(), Error> {
         let failed = |error| Error::system("the poll loop failed", error, "");
-        let busy = self.ready.iter().any(|&ready| ready);
+        let busy = !self.owed.is_empty() || self.ready.iter().any(|&ready| ready);
         let due = deadline.map(|deadline| deadline.since(self.now().at));
         let nap = if busy || due == Some(Duration::ZERO) { Duration::ZERO } else { longest };
         if let Some(due) = due.filter(|due| !nap.is_zero() && *due < longest) {
@@ -272,25 +278,45 @@ impl Shell {
         }
     }
 
-    /// Acts on everything that was put out, and on what that leads to, until nothing is left.
+    /// Acts on everything that was put out, and on what that leads to. A machine that never has enough waits for the next turn.
     fn drain<M: Machine>(&mut self, machine: &mut M, now: Now) {
-        loop {
-            let mut outbox = std::mem::replace(&mut self.outbox, Outbox::none());
-            for output in outbox.iter() {
-                if !self.queue.has_room(usize::from(limits::WINDOWSIZE_MAX)) {
-                    self.flush();
-                }
-                self.act(now, output);
+        for _ in 0..ROUNDS {
+            self.act_on_all(now);
+            if self.owed.is_empty() {
+                break;
             }
-            outbox.clear();
-            self.outbox = outbox;
             while self.outbox.has_room() {
                 let Some(owed) = self.owed.pop_front() else { break };
                 self.answer(machine, now, owed);
             }
-            if self.outbox.is_empty() {
-                return self.flush();
+        }
+        self.act_on_all(now);
+        self.flush();
+    }
+
+    fn act_on_all(&mut self, now: Now) {
+        if self.outbox.is_empty() {
+            return;
+        }
+        let mut outbox = std::mem::replace(&mut self.outbox, Outbox::none());
+        for output in outbox.iter() {
+            if !self.queue.has_room(usize::from(limits::WINDOWSIZE_MAX)) {
+                self.flush();
             }
+            self.act(now, output);
+        }
+        outbox.clear();
+        self.outbox = outbox;
+    }
+
+    /// Remembers an answer. Without room for it a file that was opened is closed again.
+    fn owe(&mut self, owed: Owed) {
+        if self.owed.len() < OWED {
+            return self.owed.push_back(owed);
+        }
+        self.losses.unanswered += 1;
+        if let (Owed::Opened { answer: Ok(open), .. }, Some(files)) = (owed, self.files.as_mut()) {
+            files.close(open.file);
         }
     }
 
@@ -329,10 +355,10 @@ impl Shell {
             Output::Blocks(blocks) => self.blocks(&blocks),
             Output::Open { token, path } => {
                 let answer = self.files.as_mut().map_or(Err(Refusal::NotFound), |files| files.open(now.at, path));
-                self.owed.push_back(Owed::Opened { token, answer });
+                self.owe(Owed::Opened { token, answer });
             }
             Output::Close { file } => self.files.iter_mut().for_each(|files| files.close(file)),
-            Output::Read { token, file, offset, len } => self.owed.push_back(Owed::Bytes { token, file, offset, len }),
+            Output::Read { token, file, offset, len } => self.owe(Owed::Bytes { token, file, offset, len }),
             Output::Neighbour { link, ip, mac } => {
                 if let (Some(neighbours), Some(link)) = (self.neighbours.as_mut(), self.links.get(usize::from(link))) {
                     neighbours.set(link.index, ip, mac);
@@ -398,14 +424,15 @@ impl Shell {
         let Some(socket) = self.socket(run.link, run.from.port()) else { return };
         let Some(files) = self.files.as_mut() else { return };
         let (blksize, bytes) = (usize::from(run.blksize), run.bytes as usize);
-        if bytes + 4 * usize::from(run.count) > PUT_MAX {
+        if bytes + 4 * usize::from(run.count) > PUT_MAX || run.count > limits::WINDOWSIZE_MAX {
+            self.losses.too_long += 1;
             return;
         }
         let room = self.queue.room();
         let read = files.read(run.file, room, 4, blksize, bytes, run.offset);
         match read {
-            Read::Cold => return self.owed.push_back(Owed::Cold { token: run.token }),
-            Read::Changed => return self.owed.push_back(Owed::Changed { token: run.token }),
+            Read::Cold => return self.owe(Owed::Cold { token: run.token }),
+            Read::Changed => return self.owe(Owed::Changed { token: run.token }),
             Read::Done => {}
         }
         let mut left = bytes;
@@ -444,6 +471,8 @@ impl Shell {
         let own = [
             ("received, truncated", self.losses.truncated),
             ("lost in receive queues", self.losses.lost),
+            ("file answers dropped", self.losses.unanswered),
+            ("not sent, run too long", self.losses.too_long),
             ("not sent, queue full", self.queue.full),
             ("not sent, refused", self.queue.failed),
             ("neighbour entries refused", neighbours),

@@ -56,6 +56,8 @@ impl Queue {
             self.messages.push(Message { start: self.used as u32, len: len as u32, to });
             self.sockets.push(socket as u16);
             self.used += len;
+        } else {
+            self.full += 1;
         }
     }
 

@@ -336,7 +336,7 @@ pub fn read_run(fd: BorrowedFd<'_>, buf: &mut [u8], gap: usize, blksize: usize, 
     if got < 0 { Err(io::Error::last_os_error()) } else { Ok(got as usize) }
 }
 
-/// Makes the child die with its parent thread: for the launcher of a daemon that waits for readiness.
+/// Puts the process into a session of its own, without a terminal. Refused to the leader of a process group.
 pub fn become_session_leader() -> io::Result<()> {
     // SAFETY: no pointers.
     check(unsafe { libc::setsid() }).map(drop)

@@ -164,6 +164,71 @@ fn a_request_after_a_change_in_place_gets_the_new_content() {
 }
 
 #[test]
+fn nobody_waits_for_bytes_that_are_not_there() {
+    let folder = Folder::new();
+    folder.write("a", b"content");
+    let mut files = folder.files();
+    let open = files.open(at(0), b"a").unwrap();
+    assert_eq!(read(&mut files, open.file, 9, 0), Err(Read::Changed), "more than the file has");
+    let again = files.open(at(0), b"a").unwrap();
+    assert_eq!(read(&mut files, again.file, 7, 0), Ok(b"content".to_vec()));
+    assert_eq!(read(&mut files, again.file, 1, 7), Err(Read::Changed), "behind its end");
+}
+
+#[test]
+fn a_file_that_shrinks_is_changed() {
+    let folder = Folder::new();
+    folder.write("a", &[7; 10_000]);
+    let mut files = folder.files();
+    let open = files.open(at(0), b"a").unwrap();
+    fs::OpenOptions::new().write(true).open(folder.0.join("a")).unwrap().set_len(10).unwrap();
+    assert_eq!(read(&mut files, open.file, 1000, 0), Err(Read::Changed));
+}
+
+#[test]
+fn a_change_of_rights_or_links_is_no_change_of_content() {
+    let folder = Folder::new();
+    folder.write("a", b"content");
+    let mut files = folder.files();
+    let open = files.open(at(0), b"a").unwrap();
+    fs::set_permissions(folder.0.join("a"), fs::Permissions::from_mode(0o640)).unwrap();
+    fs::hard_link(folder.0.join("a"), folder.0.join("b")).unwrap();
+    fs::rename(folder.0.join("a"), folder.0.join("c")).unwrap();
+    assert_eq!(read(&mut files, open.file, 7, 0), Ok(b"content".to_vec()));
+    assert_eq!(files.open(at(600), b"c").unwrap().file, open.file);
+}
+
+#[test]
+fn another_root_forgets_the_paths_and_keeps_the_files() {
+    let (old, new) = (Folder::new(), Folder::new());
+    old.write("a", b"old");
+    new.write("a", b"newer");
+    let mut files = old.files();
+    let open = files.open(at(0), b"a").unwrap();
+    files.set_root(&new.0).unwrap();
+    assert_eq!(files.open(at(1), b""), Err(Refusal::NotFound), "no path is not a forgotten path");
+    let other = files.open(at(1), b"a").unwrap();
+    assert_eq!(read(&mut files, other.file, 5, 0), Ok(b"newer".to_vec()));
+    assert_eq!(read(&mut files, open.file, 3, 0), Ok(b"old".to_vec()));
+}
+
+#[test]
+fn cold_pages_come_on_a_later_pass() {
+    let folder = Folder::new();
+    let content: Vec<u8> = (0..1 << 20).map(|n: u32| (n / 1000) as u8).collect();
+    folder.write("a", &content);
+    let file = fs::File::open(folder.0.join("a")).unwrap();
+    file.sync_all().unwrap();
+    let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    let mut files = folder.files();
+    let open = files.open(at(0), b"a").unwrap();
+    for offset in (0..content.len()).step_by(40_000) {
+        let len = 40_000.min(content.len() - offset);
+        assert_eq!(read(&mut files, open.file, len, offset as u64).as_deref(), Ok(&content[offset..offset + len]));
+    }
+}
+
+#[test]
 fn a_full_table_reuses_what_nobody_reads() {
     let folder = Folder::new();
     for n in 0..=FILES {

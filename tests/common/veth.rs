@@ -1,0 +1,104 @@
+//! A veth in a network namespace of the test's own: `v0` is the head's, `v1` the client's side.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::process::Command;
+use std::time::Duration;
+
+use muster::base::addr::Mac;
+use muster::base::facts::{Hardware, LinkFacts};
+use muster::config::{Boot, Config, LinkConfig, Network, Numbering, Tftp};
+use muster::roll::plan::{AddressPlan, AddressRange, Subnet};
+use muster::wire::ether;
+use nix::sched::{CloneFlags, unshare};
+
+pub const HEAD: Ipv4Addr = Ipv4Addr::new(10, 54, 0, 1);
+pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 54, 9, 9);
+pub const PEER: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
+pub const OURS: Mac = Mac([2, 0, 0, 0, 0, 0x0a]);
+
+/// Runs a test in a network namespace of its own thread, with a veth: `v0` is the head's, `v1` the client's side.
+pub fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("this test makes a network namespace and needs root: run `make test` as root");
+        for line in [
+            "link set lo up",
+            &format!("link add v0 address {OURS} type veth peer name v1 address {PEER}"),
+            "address add 10.54.0.1/16 dev v0",
+            "link set v0 up",
+            "link set v1 up",
+        ] {
+            let status = Command::new("ip").args(line.split(' ')).status().expect("ip, which scripts/setup installs");
+            assert!(status.success(), "ip {line}");
+        }
+        // Nothing leaves through a device before the kernel has noticed its carrier.
+        let up = || {
+            let shown = Command::new("ip").args(["-oneline", "link", "show", "up", "type", "veth"]).output().expect("ip");
+            String::from_utf8_lossy(&shown.stdout).matches("state UP").count() == 2
+        };
+        let waited = (0..500).take_while(|_| !up()).map(|_| std::thread::sleep(Duration::from_millis(10))).count();
+        assert!(waited < 500, "both ends are up");
+        test();
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+pub fn facts(name: &str, mac: Mac) -> LinkFacts {
+    LinkFacts {
+        name: name.into(),
+        index: nix::net::if_::if_nametoindex(name).expect("the interface is there"),
+        hardware: Hardware::Ethernet,
+        mac,
+        mtu: 1500,
+        rate: None,
+        addresses: vec![(HEAD, 16)],
+        link_local: None,
+        gateway: None,
+        default_route: false,
+        loopback: false,
+        up: true,
+    }
+}
+
+pub fn config(hardware: Hardware) -> Config {
+    let subnet = Subnet::of(HEAD, 16);
+    let link =
+        LinkConfig { interface: "v0".into(), index: facts("v0", OURS).index, hardware, mac: OURS, head: HEAD, mtu: 1500, rate: None };
+    let network = Network {
+        subnet,
+        link: Some(0),
+        guests: AddressRange::new([10, 54, 250, 0].into(), [10, 54, 250, 9].into()),
+        guest_lease: Duration::from_secs(600),
+        lease: Duration::from_secs(600),
+        routers: vec![],
+        dns: vec![],
+        ntp: vec![],
+        domain: None,
+        options: vec![],
+    };
+    Config {
+        name: "test".into(),
+        plan: AddressPlan { node0: [10, 54, 1, 0].into(), nodes: 16 },
+        numbering: Numbering::Automatic,
+        links: vec![link],
+        networks: vec![network],
+        nodes: vec![],
+        boot: Boot { root: std::env::temp_dir(), program: vec![], script: None, kernel: None, initrd: vec![], args: String::new() },
+        special: vec![],
+        tftp: Tftp { ports: (20_069, 20_072), windowsize: 4, give_up: Duration::from_secs(5) },
+        capacity: 64,
+        authoritative: false,
+        router_adverts: true,
+        run_dir: std::env::temp_dir(),
+    }
+}
+
+pub const NOBODY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
+pub const EVERYBODY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
+
+pub fn udp(dst_mac: Mac, src: SocketAddrV4, dst: SocketAddrV4, text: &str) -> Vec<u8> {
+    let mut buf = [0; 1514];
+    let len = ether::emit_udp(&mut buf, PEER, dst_mac, src, dst, 1, text.as_bytes()).expect("a frame");
+    buf[..len].to_vec()
+}
