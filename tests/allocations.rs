@@ -1,11 +1,12 @@
 //! The steady state allocates nothing (law 2): a thousand machines boot twice through one server, and the second time no call of it
 //! reaches the allocator.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "common/counting.rs"]
+mod counting;
 
 use std::time::Duration;
 
+use counting::{CALLS, COUNTING};
 use muster::base::addr::Mac;
 use muster::base::machine::{Input, Machine};
 use muster::base::outbox::Outbox;
@@ -17,44 +18,6 @@ use muster::sim::config::{INITRD, KERNEL, PROGRAMS, config};
 use muster::sim::disk::Habits;
 use muster::sim::net::Wire;
 use muster::sim::world::{Setup, World};
-
-thread_local! {
-    static COUNTING: Cell<bool> = const { Cell::new(false) };
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counter;
-
-fn count() {
-    if COUNTING.get() {
-        CALLS.set(CALLS.get() + 1);
-    }
-}
-
-// SAFETY: hands everything on to the system's allocator, unchanged; the thread's counters have no destructor and allocate nothing.
-unsafe impl GlobalAlloc for Counter {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        unsafe { System.alloc_zeroed(layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counter = Counter;
 
 /// Counts what the machine inside allocates, and nothing else.
 struct Counted<M>(M);

@@ -1,14 +1,15 @@
 //! The shell's steady state costs nothing (law 2): thousands of round trips over a veth open no descriptor and reach no allocator.
 
+#[path = "common/counting.rs"]
+mod counting;
 #[path = "common/veth.rs"]
 mod veth;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::net::SocketAddrV4;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use counting::{CALLS, COUNTING};
 use muster::base::addr::Mac;
 use muster::base::facts::Hardware;
 use muster::base::machine::{Input, Machine, OpenFile};
@@ -17,39 +18,6 @@ use muster::base::time::{Instant as Time, Now};
 use muster::shell::Shell;
 use muster::wire::ether::{self, Checksum, Frame};
 use veth::{CLIENT, EVERYBODY, HEAD, NOBODY, OURS, PEER, config, facts, in_a_namespace, udp};
-
-thread_local! {
-    static COUNTING: Cell<bool> = const { Cell::new(false) };
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counter;
-
-fn count() {
-    if COUNTING.get() {
-        CALLS.set(CALLS.get() + 1);
-    }
-}
-
-// SAFETY: hands everything on to the system's allocator, unchanged; the thread's counters have no destructor and allocate nothing.
-unsafe impl GlobalAlloc for Counter {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counter = Counter;
 
 const FILE: &str = "kernel";
 const BLKSIZE: u16 = 512;
