@@ -30,7 +30,7 @@ use proptest::prelude::*;
 #[path = "common/dhcp_golden.rs"]
 mod dhcp_golden;
 
-use dhcp_golden::{GOLDEN, golden};
+use dhcp_golden::{GOLDEN, at_the_limits, golden};
 
 const FILE: std::ops::Range<usize> = 108..236;
 const SNAME: std::ops::Range<usize> = 44..108;
@@ -518,6 +518,7 @@ fn golden_messages_mean_the_same() {
         same_meaning(&ours, &relayed.into_iter().collect()).expect("sub-options");
         assert!(ours.message_type().is_some());
     }
+    at_the_limits().iter().for_each(|bytes| agree(bytes).expect("at a limit"));
     let (bytes, mut scratch) = (golden(&GOLDEN[5]), Scratch::default());
     let ours = parse(&bytes, &mut scratch).expect("overloaded");
     let named = (ours.option(code::BOOTFILE), ours.option(code::TFTP_SERVER), ours.option(code::VENDOR_SPECIFIC));

@@ -54,3 +54,21 @@ pub fn golden(&(op, relay, options): &Golden) -> Vec<u8> {
     }
     [&buf[..FIXED + 4], options].concat()
 }
+
+/// Messages at each limit and one beyond: op, hlen, length, and the bytes that split options may have in all.
+pub fn at_the_limits() -> Vec<Vec<u8>> {
+    let good = golden(&GOLDEN[0]);
+    let with = |at: usize, value: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = value;
+        bytes
+    };
+    let split = |len: usize| {
+        let parts = vec![7; len];
+        let parts = parts.chunks(255).flat_map(|part| [&[43, part.len() as u8], part].concat());
+        good[..FIXED + 4].iter().copied().chain(parts).collect()
+    };
+    let fields = [(0, 0), (0, 1), (0, 2), (0, 3), (2, 16), (2, 17)].map(|(at, value)| with(at, value));
+    let lengths = [0, 1, FIXED - 1, FIXED, FIXED + 3, FIXED + 4].map(|len| good[..len].to_vec());
+    [&fields[..], &lengths[..], &[255, 256, 2048, 2049].map(split)[..]].concat()
+}
