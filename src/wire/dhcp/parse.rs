@@ -191,8 +191,15 @@ impl<'a> Message<'a> {
     }
 
     fn check(&self) -> Result<(), Malformed> {
-        let sizes =
-            [(code::REQUESTED_IP, 4), (code::LEASE_TIME, 4), (code::MESSAGE_TYPE, 1), (code::SERVER_ID, 4), (code::MAX_MESSAGE_SIZE, 2)];
+        // Joined values: a second option 52 contradicts the one that was followed, as a second 53 does (RFC 3396, 5).
+        let sizes = [
+            (code::REQUESTED_IP, 4),
+            (code::LEASE_TIME, 4),
+            (code::OVERLOAD, 1),
+            (code::MESSAGE_TYPE, 1),
+            (code::SERVER_ID, 4),
+            (code::MAX_MESSAGE_SIZE, 2),
+        ];
         let sound = |&(code, len): &(u8, usize)| self.option(code).is_none_or(|bytes| bytes.len() == len);
         let known = self.option(code::MESSAGE_TYPE).is_none_or(|_| self.message_type().is_some());
         if sizes.iter().all(sound) && known { Ok(()) } else { Err(Malformed::OptionValue) }

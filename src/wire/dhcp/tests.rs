@@ -106,6 +106,14 @@ fn what_is_refused() {
     assert_eq!(refuse(&|b| b[240] = 54), Some(Malformed::OptionValue), "a server identifier of one byte");
     assert_eq!(refuse(&|b| b[240] = 52), None, "overload 3: file and sname hold options, all pads");
     assert_eq!(refuse(&|b| b[240..243].copy_from_slice(&[52, 1, 4])), Some(Malformed::OptionValue));
+    let twice = |code: u8| move |b: &mut Vec<u8>| b[240..246].copy_from_slice(&[code, 1, 1, code, 1, 1]);
+    assert_eq!(refuse(&twice(53)), Some(Malformed::OptionValue), "joined, a message type of two bytes");
+    assert_eq!(refuse(&twice(52)), Some(Malformed::OptionValue), "joined, an overload of two bytes");
+    let in_file = |b: &mut Vec<u8>| {
+        b[240] = 52;
+        b[108..111].copy_from_slice(&[52, 1, 3]);
+    };
+    assert_eq!(refuse(&in_file), Some(Malformed::OptionValue), "and one more in the field that it opens");
 }
 
 #[test]
