@@ -8,6 +8,7 @@ pub mod checks;
 pub mod config;
 pub mod disk;
 pub mod net;
+mod table;
 mod tftp_checks;
 pub mod world;
 
