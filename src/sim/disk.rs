@@ -225,14 +225,15 @@ impl Disk {
         self.pages.clear();
     }
 
-    /// Reads into `buf` from `offset` on; gives how many bytes there are. None: the file is not open.
-    pub fn read(&mut self, now: Instant, file: FileId, offset: u64, buf: &mut [u8]) -> Option<Result<usize, Unread>> {
+    /// Whether `want` bytes from `offset` on are in memory; gives the version, and how many of them the file has. None: the file is
+    /// not open.
+    pub fn ready(&mut self, now: Instant, file: FileId, offset: u64, want: u64) -> Option<Result<(Version, u64), Unread>> {
         let open = self.open.get(&file.0)?;
         if open.changed {
             return Some(Err(Unread::Changed));
         }
         let version = open.version;
-        let len = version.size.saturating_sub(offset).min(buf.len() as u64);
+        let len = version.size.saturating_sub(offset).min(want);
         let Habits { cold, latency, .. } = self.habits;
         // Where nothing is ever cold there are no pages to keep.
         let pages = if cold > 0 || !self.pages.is_empty() { offset / PAGE..(offset + len).div_ceil(PAGE) } else { 0..0 };
@@ -243,8 +244,24 @@ impl Disk {
                 return Some(Err(Unread::Cold));
             }
         }
-        self.contents.fill(version, offset, buf.get_mut(..len as usize)?);
-        Some(Ok(len as usize))
+        Some(Ok((version, len)))
+    }
+
+    /// Lays what stands at `offset` into `buf`; see [`ready`](Disk::ready).
+    pub fn fill(&mut self, version: Version, offset: u64, buf: &mut [u8]) {
+        self.contents.fill(version, offset, buf);
+    }
+
+    /// Reads into `buf` from `offset` on; gives how many bytes there are. None: the file is not open.
+    pub fn read(&mut self, now: Instant, file: FileId, offset: u64, buf: &mut [u8]) -> Option<Result<usize, Unread>> {
+        let read = self.ready(now, file, offset, buf.len() as u64)?.map(|(version, len)| {
+            let len = len as usize;
+            buf.get_mut(..len).map_or(0, |buf| {
+                self.fill(version, offset, buf);
+                len
+            })
+        });
+        Some(read)
     }
 }
 
