@@ -71,7 +71,6 @@ pub struct Fleet {
     /// Times that an address was given to a machine while another held it.
     pub(super) conflicts: u64,
     wheel: Wheel,
-    rng: Rng,
     scratch: Scratch,
     progress: Progress,
     pub(super) frames: Frames,
@@ -108,7 +107,6 @@ impl Fleet {
             addresses: Index::new(2 * plan.count, mix(plan.seed)),
             conflicts: 0,
             wheel,
-            rng,
             scratch: Scratch::default(),
             progress: Progress { off: plan.count, ..Progress::default() },
             frames: Frames::default(),
@@ -403,19 +401,21 @@ impl Fleet {
 
 /// Frames out.
 impl Fleet {
-    /// Whether the machine's next frame in this direction gets through: what a machine sends wakes its switch port.
+    /// Whether the machine's next frame in this direction gets through: what a machine sends wakes its switch port. Which of its frames are
+    /// lost follows from the seed, the machine and the count of its frames, so that a storm on a real link can be repeated too.
     fn passes(&mut self, place: usize, out: bool) -> bool {
-        let asleep = &mut self.nodes[place].asleep;
-        if *asleep > 0 {
-            *asleep -= u32::from(out);
+        let node = &mut self.nodes[place];
+        if node.asleep > 0 {
+            node.asleep -= u32::from(out);
             self.frames.asleep += 1;
             return false;
         }
-        self.survives()
-    }
-
-    fn survives(&mut self) -> bool {
-        let lost = self.plan.loss > 0 && self.rng.chance(self.plan.loss);
+        if self.plan.loss == 0 {
+            return true;
+        }
+        node.frames = node.frames.wrapping_add(1);
+        let draw = mix(mix(self.plan.seed ^ (place as u64) << 32) ^ u64::from(node.frames));
+        let lost = ((draw >> 32) * 1_000_000) >> 32 < u64::from(self.plan.loss);
         self.frames.lost += u64::from(lost);
         !lost
     }
@@ -566,7 +566,7 @@ impl Machine for Fleet {
         // The fleet lives on link 0 and knows nothing but frames.
         let Input::Frame { link: 0, bytes } = input else { return };
         self.frames.received += 1;
-        if self.survives() && !self.hear(now.at, bytes, out) {
+        if !self.hear(now.at, bytes, out) {
             self.frames.stray += 1;
         }
     }

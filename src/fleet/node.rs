@@ -51,6 +51,8 @@ pub(super) struct Node {
     pub deaf: bool,
     /// Frames that are still to be lost on their way out.
     pub asleep: u32,
+    /// Frames in both directions since it woke: counted where some are lost at random.
+    pub frames: u32,
     /// When its timer is to go off.
     pub wake: Option<Instant>,
     /// When the wheel will look at it: not after `wake`. A timer that is put off with every packet stays where it is until then.
@@ -89,6 +91,7 @@ impl Node {
             status: Status::Off,
             deaf,
             asleep: plan.wake,
+            frames: 0,
             round: 0,
             dhcp: Box::new(Client::new(&profile.dhcp)),
             wake: None,
