@@ -30,12 +30,12 @@ impl Transfer {
 
     /// Notes that blocks leave.
     fn left(&mut self, ctx: &mut Ctx<'_>, first: u64, last: u64) {
-        self.under_way(ctx, last + 1 - first);
+        let packets = last + 1 - first;
+        self.under_way(ctx, packets, packets * pace::wire_bytes(self.blksize.into()));
     }
 
-    /// Notes packets that are as large as a block, or are reckoned so, and will be acknowledged.
-    fn under_way(&mut self, ctx: &mut Ctx<'_>, packets: u64) {
-        let bytes = packets * pace::wire_bytes(self.blksize.into());
+    /// Notes packets that will be acknowledged, of so many bytes on the wire in all.
+    fn under_way(&mut self, ctx: &mut Ctx<'_>, packets: u64, bytes: u64) {
         let stamp = ctx.pace.lane(self.link).bottleneck.sent(ctx.now, bytes, packets, true);
         self.stamp = Some(self.stamp.map_or(stamp, |old| old.and(stamp)));
     }
@@ -131,8 +131,7 @@ impl Tftp {
             self.turn(ctx, key);
         } else {
             transfer.state = State::Oack;
-            transfer.under_way(ctx, 1);
-            transfer.stamp = transfer.stamp.map(|stamp| stamp.worth(OACK_BYTES));
+            transfer.under_way(ctx, 1, OACK_BYTES);
             self.oack(ctx, key);
         }
     }
