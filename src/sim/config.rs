@@ -36,6 +36,7 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
         mtu: 1500,
         // What the interface says, and nothing on the way need keep to.
         rate: Some(10_000_000_000),
+        queue_delay: LinkConfig::QUEUE_DELAY,
     };
     let guests = AddressRange::new([10, 54, 240, 0].into(), [10, 54, 247, 255].into());
     let network = Network {

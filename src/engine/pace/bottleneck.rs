@@ -155,6 +155,11 @@ impl Bottleneck {
         self.limit = limit.map(|bits| bits / 8 / 100 * 97);
     }
 
+    /// Another queue to aim at.
+    pub fn set_queue(&mut self, queue: Duration) {
+        self.queue = queue;
+    }
+
     /// The measured bottleneck in bytes per second, if it is known by now.
     pub fn measured(&self) -> Option<u64> {
         self.rate

@@ -10,8 +10,6 @@ use crate::base::time::Instant;
 
 use super::{Bottleneck, Regime};
 
-/// What is aimed at as the queue on the way.
-pub const QUEUE_DELAY: Duration = Duration::from_millis(2);
 /// A lap near half a second closes admission, and a little less opens it again.
 const DEFER_ABOVE: Duration = Duration::from_millis(450);
 const DEFER_BELOW: Duration = Duration::from_millis(350);
@@ -34,6 +32,20 @@ pub enum Place {
 /// Who waits: the key of a transfer, as a word.
 pub type Waiter = u64;
 
+/// A minute in which somebody had to wait: since when, turns given, the longest wait of one, and the lane's counters as it began.
+#[derive(Clone, Copy, Debug)]
+pub struct Minute {
+    pub since: Instant,
+    pub turns: u64,
+    pub longest: Duration,
+    pub rescued: u64,
+    pub deferred: u64,
+}
+
+impl Minute {
+    pub const LENGTH: Duration = Duration::from_secs(60);
+}
+
 pub struct Lane {
     pub bottleneck: Bottleneck,
     lost: VecDeque<Waiter>,
@@ -44,6 +56,8 @@ pub struct Lane {
     /// Smoothed wait of a turn in the ring, in nanoseconds.
     wait: u64,
     pub regime: Regime,
+    /// What the present minute of load came to.
+    pub minute: Option<Minute>,
     /// When the queues are to be looked at next.
     next: Option<Instant>,
     /// Turns given out of the queue of lost packets.
@@ -53,16 +67,18 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Room for `capacity` waiters in each queue. `limit`: the link's rate in bits per second, if it is known.
-    pub fn new(capacity: usize, limit: Option<u64>, now: Instant) -> Lane {
+    /// Room for `capacity` waiters in each queue. `limit`: the link's rate in bits per second, if it is known; `queue`: the queue on
+    /// the way that is aimed at.
+    pub fn new(capacity: usize, limit: Option<u64>, queue: Duration, now: Instant) -> Lane {
         Lane {
-            bottleneck: Bottleneck::new(limit, QUEUE_DELAY, now),
+            bottleneck: Bottleneck::new(limit, queue, now),
             lost: VecDeque::with_capacity(capacity),
             ring: VecDeque::with_capacity(capacity),
             new: VecDeque::with_capacity(capacity),
             turn_bytes: 0,
             wait: 0,
             regime: Regime::Bandwidth,
+            minute: None,
             next: None,
             rescued: 0,
             deferred: 0,
@@ -126,6 +142,10 @@ impl Lane {
 
     pub fn ends(&mut self, turn: u64) {
         self.turn_bytes = self.turn_bytes.saturating_sub(turn);
+        if self.turn_bytes == 0 {
+            self.wait = 0;
+        }
+        self.judge();
     }
 
     /// What one turn for each running transfer takes.
@@ -133,11 +153,22 @@ impl Lane {
         Duration::from_nanos((u128::from(self.turn_bytes) * 1_000_000_000 / u128::from(self.bottleneck.steady_rate())) as u64)
     }
 
-    /// A turn was given `waited` after it was asked for. Gives the regime when it changes.
-    pub fn served(&mut self, waited: Duration) -> Option<Regime> {
+    /// A turn was given `waited` after it was asked for.
+    pub fn served(&mut self, now: Instant, waited: Duration) {
         self.wait = self.wait - self.wait / 64 + waited.as_nanos() as u64 / 64;
+        self.judge();
+        if self.regime != Regime::Bandwidth && self.minute.is_none() {
+            self.minute = Some(Minute { since: now, turns: 0, longest: Duration::ZERO, rescued: self.rescued, deferred: self.deferred });
+        }
+        if let Some(minute) = self.minute.as_mut() {
+            minute.turns += 1;
+            minute.longest = minute.longest.max(waited);
+        }
+    }
+
+    fn judge(&mut self) {
         let (wait, lap) = (Duration::from_nanos(self.wait), self.lap());
-        let regime = match self.regime {
+        self.regime = match self.regime {
             Regime::Bandwidth if lap > DEFER_ABOVE => Regime::Deferral,
             Regime::Bandwidth if wait > WAIT_ABOVE => Regime::RoundRobin,
             Regime::RoundRobin if lap > DEFER_ABOVE => Regime::Deferral,
@@ -145,9 +176,6 @@ impl Lane {
             Regime::Deferral if lap < DEFER_BELOW => Regime::RoundRobin,
             same => same,
         };
-        let changed = regime != self.regime;
-        self.regime = regime;
-        changed.then_some(regime)
     }
 
     /// Whether strangers have to wait.
@@ -161,7 +189,7 @@ mod tests {
     use super::*;
 
     fn lane() -> Lane {
-        Lane::new(16, Some(1_000_000_000), Instant::ZERO)
+        Lane::new(16, Some(1_000_000_000), Duration::from_millis(2), Instant::ZERO)
     }
 
     #[test]
@@ -181,17 +209,43 @@ mod tests {
         let mut lane = lane();
         let rate = lane.bottleneck.steady_rate();
         let lap = |millis: u64| rate * millis / 1000;
+        let served = |lane: &mut Lane| {
+            lane.served(Instant::ZERO, Duration::ZERO);
+            lane.regime
+        };
         lane.begins(lap(460));
-        assert_eq!(lane.served(Duration::ZERO), Some(Regime::Deferral));
+        assert_eq!(served(&mut lane), Regime::Deferral);
         lane.enter(Instant::ZERO, Place::New, 7);
         assert_eq!(lane.next(Instant::ZERO), None, "held");
         assert_eq!(lane.deadline(), Some(Instant::ZERO + FIRST_PACKET_WAIT));
         assert_eq!(lane.next(Instant::ZERO + FIRST_PACKET_WAIT), Some((7, Place::New)), "and not forgotten");
         lane.ends(lap(60));
-        assert_eq!(lane.served(Duration::ZERO), None, "between the marks nothing changes");
+        assert_eq!(served(&mut lane), Regime::Deferral, "between the marks nothing changes");
         lane.ends(lap(60));
-        assert_eq!(lane.served(Duration::ZERO), Some(Regime::RoundRobin));
-        assert_eq!(lane.served(Duration::ZERO), Some(Regime::Bandwidth));
+        assert_eq!(lane.regime, Regime::RoundRobin, "room opens as a transfer ends");
+        assert_eq!(served(&mut lane), Regime::Bandwidth);
+        assert!(lane.minute.is_some_and(|minute| minute.turns == 3));
+    }
+
+    /// The load goes up and down again, with a ripple of a tenth on it: each border is crossed once each way.
+    #[test]
+    fn regimes_follow_the_load_and_do_not_swing() {
+        let mut lane = lane();
+        let millisecond = lane.bottleneck.steady_rate() / 1000;
+        let mut passed = vec![lane.regime];
+        for step in 0..12_000u64 {
+            let load = if step < 6000 { step / 10 } else { (12_000 - step) / 10 };
+            let millis = load + load * (step % 7) / 70;
+            lane.begins(millis * millisecond);
+            // Who waits in the ring waits a lap.
+            lane.served(Instant::from_millis(step), Duration::from_millis(millis));
+            if passed.last() != Some(&lane.regime) {
+                passed.push(lane.regime);
+            }
+            lane.turn_bytes = 0;
+        }
+        use Regime::{Bandwidth, Deferral, RoundRobin};
+        assert_eq!(passed, [Bandwidth, RoundRobin, Deferral, RoundRobin, Bandwidth]);
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Tftp {
             let Some(transfer) = self.transfers.get_mut(key).filter(|transfer| transfer.waits) else { continue };
             transfer.waits = false;
             let waited = ctx.now.since(transfer.asked);
-            ctx.pace.served(ctx.now, link, waited);
+            ctx.pace.lane(link).served(ctx.now, waited);
             self.turn(ctx, key);
         }
         ctx.pace.lane(link).pause(ctx.now);
