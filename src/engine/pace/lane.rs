@@ -233,8 +233,8 @@ mod tests {
         let mut lane = lane();
         let millisecond = lane.bottleneck.steady_rate() / 1000;
         let mut passed = vec![lane.regime];
-        for step in 0..12_000u64 {
-            let load = if step < 6000 { step / 10 } else { (12_000 - step) / 10 };
+        for step in 0..12_600u64 {
+            let load = step.min(12_000u64.saturating_sub(step)) / 10;
             let millis = load + load * (step % 7) / 70;
             lane.begins(millis * millisecond);
             // Who waits in the ring waits a lap.
