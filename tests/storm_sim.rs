@@ -17,7 +17,7 @@ fn run(arguments: &[&str]) -> Output {
 }
 
 fn simulated(arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
-    let output = run(&[&["--simulate", "--json", "--size", "50000"], arguments].concat());
+    let output = run(&[&["--simulate", "--json"], arguments].concat());
     let result = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
     (output.status.code(), result)
 }
@@ -25,15 +25,52 @@ fn simulated(arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
 #[test]
 fn a_simulated_rack_comes_up() {
     for (profile, stages) in [("rom", "rom,os,reboot"), ("edk2", "rom"), ("ipxe", "ipxe,os"), ("pi", "rom")] {
-        let (code, result) = simulated(&["--count", "60", "--profile", profile, "--stages", stages, "--file", "vmlinuz", "--spread", "1"]);
+        let (code, result) = simulated(&[
+            "--size",
+            "50000",
+            "--count",
+            "60",
+            "--profile",
+            profile,
+            "--stages",
+            stages,
+            "--file",
+            "vmlinuz",
+            "--spread",
+            "1",
+        ]);
         assert_eq!((code, result["up"].as_u64()), (Some(0), Some(60)), "{profile}: {result:#}");
         assert_eq!(result["simulated"]["violations"].as_u64(), Some(0), "{profile}: {result:#}");
     }
 }
 
+/// The modelled link and files, and options that the firmware would not ask for.
+#[test]
+fn what_is_modelled_can_be_told() {
+    let arguments = ["--count", "40", "--file", "big", "--file", "small", "--size", "200000", "--size", "1000", "--rate", "100M"];
+    let (_, lockstep) = simulated(&arguments);
+    let (code, result) =
+        simulated(&[&arguments[..], &["--windowsize", "16", "--blksize", "1024", "--link-rate", "0", "--queue", "64"]].concat());
+    assert_eq!((code, result["up"].as_u64()), (Some(0), Some(40)), "{result:#}");
+    let sizes = |result: &serde_json::Value| [0, 1].map(|at| result["files"][at]["len"].as_u64());
+    assert_eq!((sizes(&result), result["bytes"].as_u64()), ([Some(200_000), Some(1000)], Some(40 * 201_000)), "{result:#}");
+    assert!(result["up_at"]["last"].as_f64() > Some(0.6), "at 100 Mbit/s: {result:#}");
+    let sent = |result: &serde_json::Value| result["frames_sent"].as_u64();
+    assert!(sent(&result) < sent(&lockstep), "windows need fewer acknowledgements");
+    let completions = result["completions_s"].as_array().expect("a list");
+    assert!(completions.len() == 40 && completions.is_sorted_by_key(|value| value.as_f64()), "{completions:?}");
+    let gaps = result["gaps_ms"].as_array().expect("a list").iter().filter_map(|pair| pair[1].as_u64()).sum::<u64>();
+    assert_eq!(gaps, 40 * (196 + 1), "a gap before each block");
+}
+
 #[test]
 fn the_same_seed_replays_exactly() {
-    let told = |seed: &str| simulated(&["--count", "30", "--profile", "ipxe", "--loss", "5000", "--seed", seed]).1;
+    let told = |seed: &str| {
+        let mut result = simulated(&["--size", "50000", "--count", "30", "--profile", "ipxe", "--loss", "5000", "--seed", seed]).1;
+        // How long the run took on this machine follows from no seed.
+        result.as_object_mut().and_then(|fields| fields.remove("machine")).expect("the time that the run took");
+        result
+    };
     let (one, again, other) = (told("1"), told("1"), told("2"));
     assert_eq!(one, again);
     assert_ne!(one["simulated"]["transcript"], other["simulated"]["transcript"]);
@@ -49,9 +86,13 @@ fn who_is_lost_shows_in_the_exit_status() {
 
 #[test]
 fn what_cannot_be_is_refused() {
-    let refused: [&[&str]; 5] = [
+    let refused: [&[&str]; 9] = [
+        &["--interface", "eth1", "--rate", "1G"],
+        &["--simulate", "--queue", "0"],
+        &["--simulate", "--blksize", "1469"],
+        &["--simulate", "--windowsize", "0"],
         &["--simulate", "--interface", "eth1"],
-        &["--simulate", "--count", "20000"],
+        &["--simulate", "--count", "200000"],
         &["--simulate", "--verify-root", "."],
         &["--interface", "eth1", "--size", "5"],
         &["--count", "5"],

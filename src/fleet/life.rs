@@ -1,13 +1,18 @@
 //! What the machines of a fleet are to do: the plan, and the life of each kind of machine as a list of steps.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::Name;
 use super::firmware::Firmware;
+use super::tftp::Asks;
+use crate::base::limits;
 
 /// The machine's place is in its MAC (32 bits) and in 20 bits of its xids.
 pub const COUNT_MAX: usize = 1 << 20;
+/// Blocks that fit into a frame: fragments are not put together.
+const BLKSIZES: RangeInclusive<u16> = limits::BLKSIZE_MIN..=1468;
 /// Steps of one life.
 pub const STEPS_MAX: usize = 64;
 
@@ -117,6 +122,8 @@ pub struct Plan {
     pub deaf: u32,
     /// Parts per million of the frames in either direction that are lost.
     pub loss: u32,
+    /// For all machines, whatever their firmware.
+    pub asks: Asks,
     pub seed: u64,
 }
 
@@ -132,6 +139,7 @@ impl Default for Plan {
             wake: 0,
             deaf: 0,
             loss: 0,
+            asks: Asks::default(),
             seed: 0,
         }
     }
@@ -158,6 +166,8 @@ impl Plan {
             (self.names.iter().all(|name| !name.contains(&0)), "a file's name has no NUL"),
             (self.deaf <= 1000, "ARP-deaf machines are counted per mille"),
             (self.loss <= 1_000_000, "loss is counted in parts per million"),
+            (self.asks.blksize.is_none_or(|bytes| BLKSIZES.contains(&bytes)), "a blksize has 8 to 1,468 bytes, what fits into a frame"),
+            (self.asks.windowsize != Some(0), "a windowsize is at least 1"),
         ];
         rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, why)| Err(why))
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::cause::Cause;
 use super::dhcp::{self, Client, MESSAGE_MAX};
+use super::gaps::Gaps;
 use super::life::{COUNT_MAX, File, Plan, Step, StepLabel};
 use super::names::Names;
 use super::node::{Fetched, Hop, Node, Status};
@@ -74,6 +75,8 @@ pub struct Fleet {
     scratch: Scratch,
     progress: Progress,
     pub(super) frames: Frames,
+    /// Of all running transfers.
+    pub(super) gaps: Gaps,
     pub(super) began: Instant,
 }
 
@@ -89,7 +92,7 @@ impl Fleet {
             let life = pick(&plan, rng.below(weights));
             wheel.set(place, now + Duration::from_nanos(rng.below(spread)));
             let deaf = rng.below(1000) < u64::from(plan.deaf);
-            Node::new(mac(plan.first + place as u32), life, deaf, plan.wake)
+            Node::new(mac(plan.first + place as u32), life, deaf, &plan)
         };
         let nodes: Box<[Node]> = (0..plan.count).map(&mut node).collect();
         let steps_each = plan.lives.iter().map(|life| life.steps.len()).max().unwrap_or(0);
@@ -108,6 +111,7 @@ impl Fleet {
             scratch: Scratch::default(),
             progress: Progress { off: plan.count, ..Progress::default() },
             frames: Frames::default(),
+            gaps: Gaps::default(),
             began: now,
             nodes,
             plan,
@@ -200,7 +204,7 @@ impl Fleet {
             Some(Step::Fetch(firmware, file)) => {
                 let node = &mut self.nodes[place];
                 let port = node.next_port();
-                node.transfer = Transfer::prepared(&firmware.profile().tftp, port);
+                node.transfer = Transfer::prepared(&firmware.profile().tftp, self.plan.asks, port);
                 match self.find_server(place, file) {
                     Err(cause) => self.lose(place, now, cause),
                     Ok(()) if matches!(self.nodes[place].hop, Hop::Known(_)) => self.begin_transfer(place, now, out),
@@ -337,7 +341,10 @@ impl Fleet {
         let node = &mut self.nodes[place];
         node.retries += u32::from(step.retry);
         node.duplicates += u32::from(step.duplicate);
-        node.gap = node.gap.max(node.transfer.longest_gap());
+        if let Some(gap) = step.gap {
+            node.gap = node.gap.max(gap);
+            self.gaps.note(gap);
+        }
         self.set_timer(place, step.wake);
         for send in step.sends.into_iter().flatten() {
             self.send_tftp(place, send, out);

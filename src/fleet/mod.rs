@@ -8,6 +8,7 @@
 pub mod cause;
 pub mod dhcp;
 pub mod firmware;
+pub mod gaps;
 pub mod life;
 mod machine;
 mod names;
@@ -20,6 +21,7 @@ pub use life::{Life, Plan, Stages};
 pub use machine::{Fleet, Progress, mac};
 pub use node::Status;
 pub use summary::Summary;
+pub use tftp::Asks;
 
 #[cfg(test)]
 mod tests;

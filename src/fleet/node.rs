@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::cause::Cause;
 use super::dhcp::Client;
 use super::firmware::Firmware;
+use super::life::Plan;
 use super::tftp::{FIRST_PORT, Transfer};
 use crate::base::addr::Mac;
 use crate::base::time::Instant;
@@ -69,7 +70,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub fn new(mac: Mac, life: u16, deaf: bool, wake: u32) -> Node {
+    pub fn new(mac: Mac, life: u16, deaf: bool, plan: &Plan) -> Node {
         // Both are replaced when a step begins.
         let profile = Firmware::Rom.profile();
         Node {
@@ -79,10 +80,10 @@ impl Node {
             fetched: 0,
             status: Status::Off,
             deaf,
-            wake,
+            wake: plan.wake,
             round: 0,
             dhcp: Client::new(&profile.dhcp),
-            transfer: Transfer::new(&profile.tftp),
+            transfer: Transfer::new(&profile.tftp, plan.asks),
             address: None,
             server: Ipv4Addr::UNSPECIFIED,
             gateway: Ipv4Addr::UNSPECIFIED,

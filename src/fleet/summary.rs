@@ -24,6 +24,10 @@ pub struct Quantiles {
 impl Quantiles {
     fn of(mut seconds: Vec<f64>) -> Quantiles {
         seconds.sort_unstable_by(f64::total_cmp);
+        Quantiles::of_sorted(&seconds)
+    }
+
+    fn of_sorted(seconds: &[f64]) -> Quantiles {
         // The nearest rank.
         let at = |percent: usize| seconds.get((seconds.len() * percent).div_ceil(100).max(1) - 1).copied().unwrap_or(0.0);
         Quantiles { first: at(0), median: at(50), p99: at(99), last: at(100) }
@@ -82,6 +86,10 @@ pub struct Summary {
     pub fairness: f64,
     /// The longest silence between two packets of a running transfer, of any machine, in seconds.
     pub longest_gap: f64,
+    /// Gaps of all running transfers: classes by their upper end in milliseconds, and how many gaps fall into each.
+    pub gaps_ms: Vec<(f64, u64)>,
+    /// When each machine came up, in seconds since the storm began, sorted.
+    pub completions_s: Vec<f64>,
     /// From the first DISCOVER of a machine's life to its ACK, in seconds.
     pub lease: Quantiles,
     /// Packets that clients sent again because nothing came.
@@ -206,6 +214,8 @@ pub(super) fn of(fleet: &Fleet) -> Summary {
     let came_up = || nodes.iter().filter(|node| node.status == Status::Up);
     let boot: Vec<f64> = came_up().map(|node| node.ended.since(node.powered).as_secs_f64()).collect();
     let files = files(fleet);
+    let mut completions: Vec<f64> = came_up().map(|node| node.ended.since(fleet.began).as_secs_f64()).collect();
+    completions.sort_unstable_by(f64::total_cmp);
     Summary {
         machines: nodes.len(),
         up,
@@ -213,11 +223,13 @@ pub(super) fn of(fleet: &Fleet) -> Summary {
         booting,
         lost,
         lost_by: lost_by(fleet),
-        up_at: Quantiles::of(came_up().map(|node| node.ended.since(fleet.began).as_secs_f64()).collect()),
+        up_at: Quantiles::of_sorted(&completions),
+        completions_s: completions,
         stages: stages(fleet),
         fairness: fairness(&boot),
         boot: Quantiles::of(boot),
         longest_gap: nodes.iter().map(|node| node.gap).max().unwrap_or_default().as_secs_f64(),
+        gaps_ms: fleet.gaps.iter().collect(),
         lease: Quantiles::of(nodes.iter().filter_map(|node| node.first_lease).map(|wait| wait.as_secs_f64()).collect()),
         retries: nodes.iter().map(|node| u64::from(node.retries)).sum(),
         duplicates: nodes.iter().map(|node| u64::from(node.duplicates)).sum(),

@@ -13,49 +13,57 @@ use std::time::Duration;
 
 const BLKSIZE: u16 = 512;
 
-/// A hash of a stream of bytes: FNV-1a over words of eight bytes, finished by SplitMix64. It does not depend on how the stream is cut into blocks.
-/// It finds wrong content, it is no defence.
+/// A hash of a stream of bytes: FNV-1a over words of eight bytes, in four lanes that take turns so that a processor works at all of
+/// them at once, finished by SplitMix64. It does not depend on how the stream is cut into blocks. It finds wrong content, it is no defence.
 #[derive(Clone, Copy, Debug)]
 pub struct Hash {
-    state: u64,
-    pending: u64,
+    lanes: [u64; 4],
+    /// The bytes behind the last whole stripe; the rest is zero.
+    pending: [u8; Hash::STRIPE],
     len: u64,
 }
 
 impl Default for Hash {
     fn default() -> Hash {
-        Hash { state: 0xcbf2_9ce4_8422_2325, pending: 0, len: 0 }
+        let start: u64 = 0xcbf2_9ce4_8422_2325;
+        Hash { lanes: [start, !start, start.rotate_left(21), !start.rotate_left(42)], pending: [0; Hash::STRIPE], len: 0 }
     }
 }
 
 impl Hash {
     /// FNV's 64-bit prime.
     const PRIME: u64 = 0x0000_0100_0000_01b3;
+    /// A word for each lane.
+    const STRIPE: usize = 32;
 
-    fn word(&mut self, word: u64) {
-        self.state = (self.state ^ word).wrapping_mul(Hash::PRIME).rotate_left(29);
-    }
-
-    fn byte(&mut self, byte: u8) {
-        self.pending |= u64::from(byte) << (8 * (self.len % 8));
-        self.len += 1;
-        if self.len % 8 == 0 {
-            let word = std::mem::take(&mut self.pending);
-            self.word(word);
+    fn stripe(&mut self, stripe: &[u8; Hash::STRIPE]) {
+        for (lane, word) in self.lanes.iter_mut().zip(stripe.chunks_exact(8)) {
+            let word = word.try_into().map_or(0, u64::from_le_bytes);
+            *lane = (*lane ^ word).wrapping_mul(Hash::PRIME).rotate_left(29);
         }
     }
 
     pub fn add(&mut self, bytes: &[u8]) {
-        let head = ((8 - self.len % 8) % 8).min(bytes.len() as u64) as usize;
-        let (head, rest) = bytes.split_at(head);
-        head.iter().for_each(|&byte| self.byte(byte));
-        let mut words = rest.chunks_exact(8);
-        for word in words.by_ref() {
-            let word = word.try_into().map_or(0, u64::from_le_bytes);
-            self.word(word);
-            self.len += 8;
+        let used = (self.len % Hash::STRIPE as u64) as usize;
+        self.len += bytes.len() as u64;
+        let (head, rest) = bytes.split_at(bytes.len().min((Hash::STRIPE - used) % Hash::STRIPE));
+        if let Some(room) = self.pending.get_mut(used..used + head.len()) {
+            room.copy_from_slice(head);
         }
-        words.remainder().iter().for_each(|&byte| self.byte(byte));
+        if used > 0 && used + head.len() == Hash::STRIPE {
+            let whole = std::mem::take(&mut self.pending);
+            self.stripe(&whole);
+        }
+        let mut stripes = rest.chunks_exact(Hash::STRIPE);
+        for stripe in stripes.by_ref() {
+            if let Ok(stripe) = stripe.try_into() {
+                self.stripe(stripe);
+            }
+        }
+        let tail = stripes.remainder();
+        if let Some(room) = self.pending.get_mut(..tail.len()).filter(|_| !tail.is_empty()) {
+            room.copy_from_slice(tail);
+        }
     }
 
     pub fn len(&self) -> u64 {
@@ -67,7 +75,26 @@ impl Hash {
     }
 
     pub fn finish(&self) -> u64 {
-        mix(self.state ^ mix(self.pending ^ self.len))
+        let mut last = *self;
+        last.stripe(&self.pending);
+        last.lanes.iter().fold(self.len, |hash, lane| mix(hash ^ lane))
+    }
+}
+
+/// What every machine asks for in place of its firmware's own options.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    pub blksize: Option<u16>,
+    /// 1: no windows.
+    pub windowsize: Option<u16>,
+}
+
+impl Asks {
+    /// The options of a request, changed.
+    fn over(self, mut options: Options) -> Options {
+        options.blksize = self.blksize.or(options.blksize);
+        options.windowsize = self.windowsize.or(options.windowsize).filter(|&blocks| blocks > 1);
+        options
     }
 }
 
@@ -110,6 +137,8 @@ pub struct Step {
     pub retry: bool,
     /// A packet that was heard before, or that is of no use.
     pub duplicate: bool,
+    /// How long the running transfer was silent before this packet, or until it was given up.
+    pub gap: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +154,7 @@ enum Phase {
 #[derive(Clone, Debug)]
 pub struct Transfer {
     habits: &'static Tftp,
+    asks: Asks,
     phase: Phase,
     port: u16,
     /// The server's port, once it has answered.
@@ -140,15 +170,15 @@ pub struct Transfer {
     wake: Option<Instant>,
     tsize: Option<u64>,
     hash: Hash,
-    /// The last packet of the running transfer, and the longest time between two.
+    /// The last packet of the running transfer.
     heard: Instant,
-    gap: Duration,
 }
 
 impl Transfer {
-    pub fn new(habits: &'static Tftp) -> Transfer {
+    pub fn new(habits: &'static Tftp, asks: Asks) -> Transfer {
         Transfer {
             habits,
+            asks,
             phase: Phase::Idle,
             port: 0,
             peer: None,
@@ -161,13 +191,12 @@ impl Transfer {
             tsize: None,
             hash: Hash::default(),
             heard: Instant::ZERO,
-            gap: Duration::ZERO,
         }
     }
 
     /// A transfer that will be started from `port`.
-    pub fn prepared(habits: &'static Tftp, port: u16) -> Transfer {
-        Transfer { port, ..Transfer::new(habits) }
+    pub fn prepared(habits: &'static Tftp, asks: Asks, port: u16) -> Transfer {
+        Transfer { port, ..Transfer::new(habits, asks) }
     }
 
     /// Our port; the next transfer of the machine takes a later one.
@@ -179,11 +208,6 @@ impl Transfer {
         &self.hash
     }
 
-    /// The longest silence between two packets of the transfer once it ran.
-    pub fn longest_gap(&self) -> Duration {
-        self.gap
-    }
-
     /// Whether a packet from this port of the server belongs to the transfer.
     pub fn expects(&self, peer: u16) -> bool {
         self.phase != Phase::Idle && self.peer.is_none_or(|known| known == peer)
@@ -192,14 +216,16 @@ impl Transfer {
     /// The first RRQ, from `port`.
     pub fn start(&mut self, now: Instant, port: u16) -> Step {
         let phase = if self.habits.probe.is_some() { Phase::Probing } else { Phase::Asking };
-        *self = Transfer { phase, port, ..Transfer::new(self.habits) };
+        *self = Transfer { phase, port, ..Transfer::new(self.habits, self.asks) };
         self.ask(now)
     }
 
     fn asks(&self) -> Options {
         match (self.phase, &self.habits.probe) {
-            (Phase::Probing, Some((options, _))) => *options,
-            _ => self.habits.asks,
+            // A probe for the size alone stays one.
+            (Phase::Probing, Some((options, _))) if options.blksize.is_none() => *options,
+            (Phase::Probing, Some((options, _))) => self.asks.over(*options),
+            _ => self.asks.over(self.habits.asks),
         }
     }
 
@@ -247,9 +273,10 @@ impl Transfer {
         match self.phase {
             Phase::Idle => Step::default(),
             Phase::Probing | Phase::Asking => self.ask(now),
-            Phase::Running if usize::from(self.tries) >= self.habits.data.len() => self.lost(Cause::DataTimeout, None),
-            Phase::Running if self.habits.repeats_ack => Step { retry: true, ..self.ack(now, self.last()) },
-            Phase::Running => self.lost(Cause::DataTimeout, None),
+            Phase::Running if self.habits.repeats_ack && usize::from(self.tries) < self.habits.data.len() => {
+                Step { retry: true, ..self.ack(now, self.last()) }
+            }
+            Phase::Running => Step { gap: Some(now.since(self.heard)), ..self.lost(Cause::DataTimeout, None) },
         }
     }
 
@@ -259,6 +286,12 @@ impl Transfer {
             return self.ignored();
         }
         self.peer = Some(peer);
+        let running = self.phase == Phase::Running && matches!(packet, Packet::Data { .. });
+        let gap = running.then(|| now.since(std::mem::replace(&mut self.heard, now)));
+        Step { gap, ..self.take(now, packet) }
+    }
+
+    fn take(&mut self, now: Instant, packet: &Packet<'_>) -> Step {
         match (*packet, self.phase) {
             (Packet::Error { code, .. }, Phase::Probing | Phase::Asking) if code == ErrorCode::NotFound as u16 => {
                 self.lost(Cause::NotFound, None)
@@ -280,7 +313,8 @@ impl Transfer {
 
     /// The size is known, or the server does not tell it: the ERROR that ends the probe, and the real RRQ.
     fn probed(&mut self, now: Instant, packet: &Packet<'_>) -> Step {
-        let Some((asked, code)) = self.habits.probe else { return self.ignored() };
+        let Some((_, code)) = self.habits.probe else { return self.ignored() };
+        let asked = self.asks();
         if let Packet::Oack(options) = packet {
             if !acceptable(&asked, options, self.habits.strict) {
                 return self.lost(Cause::OackRefused, Some(ErrorCode::OptionRefused));
@@ -298,7 +332,7 @@ impl Transfer {
     }
 
     fn agreed(&mut self, now: Instant, options: &Options) -> Step {
-        if !acceptable(&self.habits.asks, options, self.habits.strict) {
+        if !acceptable(&self.asks(), options, self.habits.strict) {
             return self.lost(Cause::OackRefused, Some(ErrorCode::OptionRefused));
         }
         self.blksize = options.blksize.unwrap_or(BLKSIZE);
@@ -317,8 +351,6 @@ impl Transfer {
     }
 
     fn data(&mut self, now: Instant, block: u16, data: &[u8]) -> Step {
-        self.gap = self.gap.max(now.since(self.heard));
-        self.heard = now;
         if block != self.next as u16 || self.phase != Phase::Running {
             return self.wrong(now, block);
         }

@@ -4,7 +4,6 @@
 //! packet is for; an OACK holds only what was asked for; DATA stays within the acknowledged window and is the file's; every datagram
 //! can be read. The longest silence towards a transfer that asked is measured, not judged.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -17,6 +16,7 @@ use crate::wire::dhcp::{self, MessageType, Scratch};
 use crate::wire::ether::UdpFrame;
 
 use super::disk::Version;
+use super::table::Table;
 use super::tftp_checks::Transfers;
 
 /// Violations that are kept; more are counted.
@@ -59,19 +59,39 @@ impl Findings {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Lease {
     mac: Mac,
     until: Instant,
 }
 
+/// What is known of an address.
+#[derive(Default)]
+struct Address {
+    lease: Option<Lease>,
+    /// It was given once, to whomever.
+    given: bool,
+}
+
+/// What is known of a machine.
+#[derive(Default)]
+struct Party {
+    /// The transaction of its last message that arrived.
+    asked: Option<u32>,
+    /// The address that it was given last.
+    has: Option<Ipv4Addr>,
+}
+
+fn key(address: Ipv4Addr) -> u64 {
+    address.to_bits().into()
+}
+
 pub struct Checks {
     heads: Vec<Ipv4Addr>,
     subnets: Vec<Subnet>,
-    leases: BTreeMap<Ipv4Addr, Lease>,
-    /// Every address that was ever given, to whomever.
-    given: BTreeSet<Ipv4Addr>,
-    /// The transaction of each MAC's last message that arrived.
-    asked: BTreeMap<Mac, u32>,
+    addresses: Table<Address>,
+    /// By MAC.
+    parties: Table<Party>,
     transfers: Transfers,
     scratch: Box<Scratch>,
     pub findings: Findings,
@@ -85,9 +105,8 @@ impl Checks {
         Checks {
             heads: config.links.iter().map(|link| link.head).collect(),
             subnets: config.networks.iter().map(|network| network.subnet).collect(),
-            leases: BTreeMap::new(),
-            given: BTreeSet::new(),
-            asked: BTreeMap::new(),
+            addresses: Table::default(),
+            parties: Table::default(),
             transfers: Transfers::new(config.tftp.ports),
             scratch: Box::default(),
             findings: Findings::default(),
@@ -121,10 +140,9 @@ impl Checks {
         match frame.src.port() {
             67 => self.dhcp_leaves(now, frame),
             _ => {
-                if !self.given.contains(&to) {
-                    self.findings.violate(now, format_args!("a TFTP packet to {to}, which was never given"));
-                }
-                self.transfers.leaves(&mut self.findings, now, frame, file);
+                let Checks { transfers, addresses, findings, .. } = self;
+                let given = || addresses.get(key(to)).is_some_and(|address| address.given);
+                transfers.leaves(findings, now, frame, given, file);
             }
         }
     }
@@ -132,14 +150,14 @@ impl Checks {
     fn dhcp_arrives(&mut self, frame: &UdpFrame<'_>) {
         let Ok(message) = dhcp::parse(frame.payload, &mut self.scratch) else { return };
         let Some(mac) = chaddr(&message.header) else { return };
-        self.asked.insert(mac, message.header.xid);
+        self.parties.entry(mac.to_u64()).asked = Some(message.header.xid);
         let given_back = match message.message_type() {
             Some(MessageType::Release) => Some(message.header.ciaddr),
             Some(MessageType::Decline) => message.requested_ip(),
             _ => None,
         };
-        if let Some(address) = given_back.filter(|address| self.leases.get(address).is_some_and(|lease| lease.mac == mac)) {
-            self.leases.remove(&address);
+        if let Some(address) = given_back.and_then(|address| self.addresses.get_mut(key(address))) {
+            address.lease = address.lease.filter(|lease| lease.mac != mac);
         }
     }
 
@@ -168,7 +186,7 @@ impl Checks {
         if kind.is_some() && message.server_id() != Some(*frame.src.ip()) {
             findings.violate(now, format_args!("{kind:?} to {mac} with server identifier {:?}", message.server_id()));
         }
-        if self.asked.get(&mac).is_none_or(|xid| *xid != header.xid) {
+        if self.parties.get(mac.to_u64()).and_then(|party| party.asked) != Some(header.xid) {
             findings.violate(now, format_args!("{kind:?} to {mac} for transaction {:#x}, which is not its last", header.xid));
         }
         let direct = header.giaddr.is_unspecified();
@@ -206,18 +224,21 @@ impl Checks {
 
     /// An address is offered or given.
     fn give(&mut self, now: Instant, mac: Mac, address: Ipv4Addr, lease: Duration, kind: Option<MessageType>) {
-        if let Some(held) = self.leases.get(&address).filter(|held| held.mac != mac && held.until > now) {
-            let (holder, until) = (held.mac, held.until);
+        let held = self.addresses.get(key(address)).and_then(|address| address.lease);
+        if let Some(Lease { mac: holder, until }) = held.filter(|held| held.mac != mac && held.until > now) {
             self.findings.violate(now, format_args!("{kind:?} gives {address} to {mac}, but {holder} has it until {until}"));
         }
         if kind == Some(MessageType::Offer) {
             return;
         }
         self.findings.leases += 1;
-        self.given.insert(address);
         // A machine that takes an address leaves the one it had.
-        self.leases.retain(|_, held| held.mac != mac);
-        self.leases.insert(address, Lease { mac, until: now + lease });
+        let left = self.parties.entry(mac.to_u64()).has.replace(address).filter(|left| *left != address);
+        if let Some(left) = left.and_then(|left| self.addresses.get_mut(key(left))) {
+            left.lease = left.lease.filter(|lease| lease.mac != mac);
+        }
+        let taken = self.addresses.entry(key(address));
+        (taken.given, taken.lease) = (true, Some(Lease { mac, until: now + lease }));
     }
 }
 

@@ -19,6 +19,9 @@ pub const PROGRAMS: [(Arch, &str); 4] = [
     (Arch::EfiArm64, "snponly-arm64.efi"),
     (Arch::RaspberryPi, "bootcode.bin"),
 ];
+/// Lots of the street.
+pub const NODES_MAX: usize = 16_384;
+
 pub const KERNEL: &str = "vmlinuz";
 pub const INITRD: &str = "initrd.img";
 
@@ -62,7 +65,7 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
     Config {
         name: "cluster".into(),
         numbering: Numbering::default(),
-        plan: AddressPlan { node0: Ipv4Addr::new(10, 54, 1, 0), nodes: 16_384 },
+        plan: AddressPlan { node0: Ipv4Addr::new(10, 54, 1, 0), nodes: NODES_MAX as u32 },
         links: vec![link],
         networks: vec![network],
         nodes,

@@ -67,6 +67,51 @@ impl Version {
     }
 }
 
+/// The bytes of versions that are in use, laid out once: nothing is made twice for a storm that reads one file a million times.
+#[derive(Default)]
+pub struct Contents {
+    kept: Vec<(Version, Box<[u8]>)>,
+}
+
+impl Contents {
+    /// Larger files are made anew for every read.
+    const BYTES_MAX: u64 = 16 << 20;
+    const VERSIONS_MAX: usize = 16;
+
+    /// All bytes of a version, if they are few enough to be kept.
+    fn whole(&mut self, version: Version) -> Option<&[u8]> {
+        if version.size > Contents::BYTES_MAX {
+            return None;
+        }
+        if let Some(at) = self.kept.iter().position(|(kept, _)| *kept == version) {
+            return self.kept.get(at).map(|(_, bytes)| &bytes[..]);
+        }
+        if self.kept.len() == Contents::VERSIONS_MAX {
+            self.kept.remove(0);
+        }
+        let mut bytes = vec![0; version.size as usize].into_boxed_slice();
+        version.fill(0, &mut bytes);
+        self.kept.push((version, bytes));
+        self.kept.last().map(|(_, bytes)| &bytes[..])
+    }
+
+    /// Lays the bytes from `offset` on into `buf`: they are all within the file.
+    pub fn fill(&mut self, version: Version, offset: u64, buf: &mut [u8]) {
+        match self.whole(version).and_then(|bytes| bytes.get(offset as usize..)?.get(..buf.len())) {
+            Some(bytes) => buf.copy_from_slice(bytes),
+            None => version.fill(offset, buf),
+        }
+    }
+
+    /// Whether `bytes` are what stands at `offset`.
+    pub fn matches(&mut self, version: Version, offset: u64, bytes: &[u8]) -> bool {
+        match self.whole(version) {
+            Some(own) => own.get(offset as usize..).and_then(|own| own.get(..bytes.len())) == Some(bytes),
+            None => version.matches(offset, bytes),
+        }
+    }
+}
+
 struct Named {
     content: Result<Version, Refusal>,
     /// Counts up with every version.
@@ -98,11 +143,12 @@ pub struct Disk {
     next: u32,
     /// When a page of an open file is in memory.
     pages: BTreeMap<(u32, u64), Instant>,
+    contents: Contents,
 }
 
 impl Disk {
     pub fn new(habits: Habits, rng: Rng) -> Disk {
-        Disk { habits, rng, files: BTreeMap::new(), open: BTreeMap::new(), next: 0, pages: BTreeMap::new() }
+        Disk { habits, rng, files: BTreeMap::new(), open: BTreeMap::new(), next: 0, pages: BTreeMap::new(), contents: Contents::default() }
     }
 
     /// Puts a file there, or replaces it as rename does: who has the old one open goes on with it.
@@ -179,24 +225,43 @@ impl Disk {
         self.pages.clear();
     }
 
-    /// Reads into `buf` from `offset` on; gives how many bytes there are. None: the file is not open.
-    pub fn read(&mut self, now: Instant, file: FileId, offset: u64, buf: &mut [u8]) -> Option<Result<usize, Unread>> {
+    /// Whether `want` bytes from `offset` on are in memory; gives the version, and how many of them the file has. None: the file is
+    /// not open.
+    pub fn ready(&mut self, now: Instant, file: FileId, offset: u64, want: u64) -> Option<Result<(Version, u64), Unread>> {
         let open = self.open.get(&file.0)?;
         if open.changed {
             return Some(Err(Unread::Changed));
         }
         let version = open.version;
-        let len = version.size.saturating_sub(offset).min(buf.len() as u64);
-        for page in offset / PAGE..(offset + len).div_ceil(PAGE) {
-            let Habits { cold, latency, .. } = self.habits;
+        let len = version.size.saturating_sub(offset).min(want);
+        let Habits { cold, latency, .. } = self.habits;
+        // Where nothing is ever cold there are no pages to keep.
+        let pages = if cold > 0 || !self.pages.is_empty() { offset / PAGE..(offset + len).div_ceil(PAGE) } else { 0..0 };
+        for page in pages {
             let rng = &mut self.rng;
             let warm = *self.pages.entry((file.0, page)).or_insert_with(|| if rng.chance(cold) { now + latency } else { now });
             if warm > now {
                 return Some(Err(Unread::Cold));
             }
         }
-        version.fill(offset, buf.get_mut(..len as usize)?);
-        Some(Ok(len as usize))
+        Some(Ok((version, len)))
+    }
+
+    /// Lays what stands at `offset` into `buf`; see [`ready`](Disk::ready).
+    pub fn fill(&mut self, version: Version, offset: u64, buf: &mut [u8]) {
+        self.contents.fill(version, offset, buf);
+    }
+
+    /// Reads into `buf` from `offset` on; gives how many bytes there are. None: the file is not open.
+    pub fn read(&mut self, now: Instant, file: FileId, offset: u64, buf: &mut [u8]) -> Option<Result<usize, Unread>> {
+        let read = self.ready(now, file, offset, buf.len() as u64)?.map(|(version, len)| {
+            let len = len as usize;
+            buf.get_mut(..len).map_or(0, |buf| {
+                self.fill(version, offset, buf);
+                len
+            })
+        });
+        Some(read)
     }
 }
 
@@ -224,6 +289,20 @@ mod tests {
         assert!(old.matches(990, &bytes[0][..10]) && !new.matches(0, &bytes[0]) && !old.matches(991, &bytes[0][1..11]), "past the end");
         assert!(disk.close(first.file) && disk.close(first.file) && !disk.close(first.file));
         assert_eq!((disk.held(), disk.read(Instant::ZERO, first.file, 0, &mut [0])), (1, None));
+    }
+
+    #[test]
+    fn kept_contents_are_the_files() {
+        let mut contents = Contents::default();
+        for size in [5000, Contents::BYTES_MAX + 5000] {
+            let version = Version::new(size, size);
+            let mut bytes = [0; 100];
+            for offset in [0, 77, size - 100] {
+                contents.fill(version, offset, &mut bytes);
+                assert!((offset..).zip(&bytes).all(|(at, byte)| version.byte(at) == *byte) && contents.matches(version, offset, &bytes));
+                assert!(!contents.matches(version, offset + 1, &bytes) && !contents.matches(Version::new(7, size), offset, &bytes));
+            }
+        }
     }
 
     #[test]

@@ -7,7 +7,10 @@
 pub mod checks;
 pub mod config;
 pub mod disk;
+mod frame;
 pub mod net;
+mod queue;
+mod table;
 mod tftp_checks;
 pub mod world;
 

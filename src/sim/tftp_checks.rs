@@ -1,42 +1,87 @@
 //! The TFTP side of the [checks](super::checks): one transfer at a time for each client socket.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
 use crate::base::time::Instant;
 use crate::wire::ether::UdpFrame;
 
 use super::checks::Findings;
-use super::disk::Version;
+use super::disk::{Contents, Version};
+use super::table::Table;
 
-/// A transfer, as an onlooker sees it.
+/// A transfer, as an onlooker sees it. What every packet needs comes first.
 struct Transfer {
-    request: Vec<u8>,
-    name: Vec<u8>,
-    octet: bool,
-    /// Options as they were asked for: lower-case name and value.
-    asked: Vec<(Vec<u8>, u64)>,
     /// The server's port, once it has answered.
     port: Option<u16>,
-    /// Versions of the file that it may be, by the time of the request and of the first answer. None: a file that the disk does not have.
-    versions: Option<Vec<Version>>,
-    blksize: u64,
-    windowsize: u64,
+    blksize: u16,
+    windowsize: u16,
     /// An OACK was sent and its ACK has not arrived.
     unsettled: bool,
+    /// A request arrived to which nothing has been sent.
+    fresh: bool,
+    octet: bool,
     acked: u64,
     sent: u64,
     /// The number of the last block, once it was sent.
     last: Option<u64>,
     /// When the client asked for what has not come.
     waits: Option<Instant>,
-    /// A request arrived to which nothing has been sent.
-    fresh: bool,
+    versions: Versions,
+    request: Box<Request>,
+}
+
+/// Which versions of the file it may be, by the time of the request and of the first answer, and by what was sent.
+enum Versions {
+    /// The disk does not have the file: the server makes it.
+    Unknown,
+    One(Version),
+    Several(Vec<Version>),
+}
+
+impl Versions {
+    fn add(&mut self, version: Version) {
+        match self {
+            Versions::Unknown => *self = Versions::One(version),
+            Versions::One(one) if *one != version => *self = Versions::Several(vec![*one, version]),
+            Versions::One(_) => {}
+            Versions::Several(all) if !all.contains(&version) => all.push(version),
+            Versions::Several(_) => {}
+        }
+    }
+
+    /// Whether one is left for which `fits` holds; the others are forgotten. A file that is unknown fits.
+    fn narrow(&mut self, mut fits: impl FnMut(Version) -> bool) -> bool {
+        match self {
+            Versions::Unknown => true,
+            Versions::One(one) => fits(*one),
+            Versions::Several(all) => {
+                all.retain(|&version| fits(version));
+                let left = all.len();
+                if let [one] = all[..] {
+                    *self = Versions::One(one);
+                }
+                left > 0
+            }
+        }
+    }
+}
+
+/// What was asked for.
+struct Request {
+    payload: Vec<u8>,
+    name: Vec<u8>,
+    /// Options as they were asked for: lower-case name and value.
+    asked: Vec<(Vec<u8>, u64)>,
 }
 
 pub struct Transfers {
     ports: (u16, u16),
-    by_client: BTreeMap<SocketAddrV4, Transfer>,
+    by_client: Table<Transfer>,
+    contents: Contents,
+}
+
+fn key(client: SocketAddrV4) -> u64 {
+    u64::from(client.ip().to_bits()) << 16 | u64::from(client.port())
 }
 
 /// A request's strings; None when it is no read request that can be read.
@@ -55,12 +100,10 @@ impl Transfer {
         let strings = strings(payload.strip_prefix(&[0, 1])?)?;
         let (&[name, mode], rest) = strings.split_first_chunk()?;
         Some(Transfer {
-            request: payload.into(),
-            name: trimmed(name).into(),
+            request: Box::new(Request { payload: payload.into(), name: trimmed(name).into(), asked: options(rest)? }),
             octet: mode.eq_ignore_ascii_case(b"octet"),
-            asked: options(rest)?,
             port: None,
-            versions: None,
+            versions: Versions::Unknown,
             blksize: 512,
             windowsize: 1,
             unsettled: false,
@@ -73,10 +116,8 @@ impl Transfer {
     }
 
     fn know(&mut self, version: Option<Version>) {
-        let Some(version) = version else { return };
-        let versions = self.versions.get_or_insert_default();
-        if !versions.contains(&version) {
-            versions.push(version);
+        if let Some(version) = version {
+            self.versions.add(version);
         }
     }
 }
@@ -91,7 +132,7 @@ fn trimmed(mut name: &[u8]) -> &[u8] {
 
 impl Transfers {
     pub fn new(ports: (u16, u16)) -> Transfers {
-        Transfers { ports, by_client: BTreeMap::new() }
+        Transfers { ports, by_client: Table::default(), contents: Contents::default() }
     }
 
     pub fn arrives(&mut self, findings: &mut Findings, now: Instant, frame: &UdpFrame<'_>, file: impl Fn(&[u8]) -> Option<Version>) {
@@ -99,10 +140,10 @@ impl Transfers {
             return self.request(now, frame, file);
         }
         let client = frame.src;
-        let Some(transfer) = self.by_client.get_mut(&client).filter(|transfer| transfer.port == Some(frame.dst.port())) else { return };
+        let Some(transfer) = self.by_client.get_mut(key(client)).filter(|transfer| transfer.port == Some(frame.dst.port())) else { return };
         match *frame.payload {
             // A request that is under way begins anew; the transfer before it has ended.
-            [0, 5, ..] if !transfer.fresh => drop(self.by_client.remove(&client)),
+            [0, 5, ..] if !transfer.fresh => drop(self.by_client.remove(key(client))),
             [0, 4, high, low] => {
                 let block = u16::from_be_bytes([high, low]);
                 let ahead = u64::from(block.wrapping_sub(transfer.acked as u16));
@@ -115,7 +156,7 @@ impl Transfers {
                 transfer.waits = Some(now);
                 if transfer.last == Some(transfer.acked) {
                     findings.transfers += 1;
-                    self.by_client.remove(&client);
+                    self.by_client.remove(key(client));
                 }
             }
             _ => {}
@@ -124,43 +165,56 @@ impl Transfers {
 
     fn request(&mut self, now: Instant, frame: &UdpFrame<'_>, file: impl Fn(&[u8]) -> Option<Version>) {
         let Some(mut transfer) = Transfer::new(now, frame.payload) else { return };
-        transfer.know(file(&transfer.name));
-        match self.by_client.get_mut(&frame.src) {
+        transfer.know(file(&transfer.request.name));
+        match self.by_client.get_mut(key(frame.src)) {
             // Repeated before it got anywhere: the same transfer, unless the server has ended it and takes another port.
-            Some(old) if old.request == transfer.request && old.acked == 0 => {
+            Some(old) if old.request.payload == transfer.request.payload && old.acked == 0 => {
                 old.fresh = true;
                 old.waits.get_or_insert(now);
-                old.know(file(&transfer.name));
+                old.know(file(&transfer.request.name));
             }
-            _ => drop(self.by_client.insert(frame.src, transfer)),
+            _ => self.by_client.insert(key(frame.src), transfer),
         }
     }
 
-    pub fn leaves(&mut self, findings: &mut Findings, now: Instant, frame: &UdpFrame<'_>, file: impl Fn(&[u8]) -> Option<Version>) {
+    /// `given`: whether the address that the packet goes to was ever given.
+    pub fn leaves(
+        &mut self,
+        findings: &mut Findings,
+        now: Instant,
+        frame: &UdpFrame<'_>,
+        given: impl Fn() -> bool,
+        file: impl Fn(&[u8]) -> Option<Version>,
+    ) {
         let (client, port) = (frame.dst, frame.src.port());
         let opcode = frame.payload.get(..2);
+        let transfer = self.by_client.get_mut(key(client));
+        // Once is enough for a transfer that runs.
+        if transfer.as_ref().is_none_or(|transfer| transfer.fresh) && !given() {
+            findings.violate(now, format_args!("a TFTP packet to {}, which was never given", client.ip()));
+        }
         if opcode == Some(&[0, 5]) {
             let text = frame.payload.get(4..).unwrap_or(&[]);
             if text.last() != Some(&0) || text.iter().filter(|&&byte| byte == 0).count() != 1 {
                 findings.violate(now, format_args!("an ERROR without its NUL to {client}"));
             }
-            let ends = |transfer: &&Transfer| transfer.port == Some(port) || transfer.fresh;
-            if self.by_client.get(&client).filter(ends).is_some() {
-                self.by_client.remove(&client);
+            if transfer.is_some_and(|transfer| transfer.port == Some(port) || transfer.fresh) {
+                self.by_client.remove(key(client));
             }
             return;
         }
         if !(self.ports.0..=self.ports.1).contains(&port) {
             return findings.violate(now, format_args!("a TFTP packet from port {port} to {client}"));
         }
-        let Some(transfer) = self.by_client.get_mut(&client) else {
+        let Some(transfer) = transfer else {
             return findings.violate(now, format_args!("a TFTP packet to {client}, which has no transfer"));
         };
         if transfer.port != Some(port) {
             if !transfer.fresh {
                 return findings.violate(now, format_args!("a transfer to {client} moved to port {port}"));
             }
-            transfer.know(file(&transfer.name));
+            let version = file(&transfer.request.name);
+            transfer.know(version);
             (transfer.port, transfer.acked, transfer.sent, transfer.last, transfer.unsettled) = (Some(port), 0, 0, None, false);
         }
         transfer.fresh = false;
@@ -172,11 +226,11 @@ impl Transfers {
         }
         let found = match (opcode, frame.payload.get(2..)) {
             (Some(&[0, 6]), Some(body)) => transfer.oack(body),
-            (Some(&[0, 3]), Some([high, low, data @ ..])) => transfer.data(u16::from_be_bytes([*high, *low]), data),
+            (Some(&[0, 3]), Some([high, low, data @ ..])) => transfer.data(&mut self.contents, u16::from_be_bytes([*high, *low]), data),
             _ => Err("a TFTP packet that a server does not send".into()),
         };
         if let Err(what) = found {
-            let name = String::from_utf8_lossy(&transfer.name).into_owned();
+            let name = String::from_utf8_lossy(&transfer.request.name).into_owned();
             findings.violate(now, format_args!("{what}, to {client} ({name})"));
         }
     }
@@ -194,21 +248,15 @@ impl Transfer {
         }
         for (name, value) in &granted {
             let shown = String::from_utf8_lossy(name);
-            let Some((_, asked)) = self.asked.iter().find(|(asked, _)| asked == name) else {
+            let Some((_, asked)) = self.request.asked.iter().find(|(asked, _)| asked == name) else {
                 return Err(format!("an OACK of {shown}, which was not asked for"));
             };
             match name.as_slice() {
-                b"blksize" if (8..=*asked).contains(value) => self.blksize = *value,
-                b"windowsize" if (1..=*asked).contains(value) => self.windowsize = *value,
+                b"blksize" if (8..=*asked).contains(value) => self.blksize = *value as u16,
+                b"windowsize" if (1..=*asked).contains(value) => self.windowsize = *value as u16,
                 b"timeout" if value == asked => {}
-                b"tsize" => {
-                    if let Some(versions) = &mut self.versions {
-                        versions.retain(|version| version.size == *value);
-                        if versions.is_empty() {
-                            return Err(format!("an OACK of tsize {value}, which the file is not"));
-                        }
-                    }
-                }
+                b"tsize" if self.versions.narrow(|version| version.size == *value) => {}
+                b"tsize" => return Err(format!("an OACK of tsize {value}, which the file is not")),
                 _ => return Err(format!("an OACK of {shown} {value} where {asked} was asked")),
             }
         }
@@ -216,25 +264,27 @@ impl Transfer {
         Ok(())
     }
 
-    fn data(&mut self, block: u16, data: &[u8]) -> Result<(), String> {
+    fn data(&mut self, contents: &mut Contents, block: u16, data: &[u8]) -> Result<(), String> {
         if self.unsettled {
             return Err("DATA before the OACK was acknowledged".into());
         }
-        let ahead = u64::from(block.wrapping_sub(self.acked as u16));
+        let ahead = block.wrapping_sub(self.acked as u16);
         if !(1..=self.windowsize).contains(&ahead) {
             return Err(format!("DATA {block} where {} was acknowledged and the window is {}", self.acked, self.windowsize));
         }
-        let (number, len) = (self.acked + ahead, data.len() as u64);
+        let (number, len, blksize) = (self.acked + u64::from(ahead), data.len() as u64, u64::from(self.blksize));
         self.sent = self.sent.max(number);
-        if len > self.blksize || self.last.is_some_and(|last| number > last || (number == last) != (len < self.blksize)) {
-            return Err(format!("DATA {number} of {len} bytes, blksize {}, last block {:?}", self.blksize, self.last));
+        if len > blksize || self.last.is_some_and(|last| number > last || (number == last) != (len < blksize)) {
+            return Err(format!("DATA {number} of {len} bytes, blksize {blksize}, last block {:?}", self.last));
         }
-        if len < self.blksize {
+        if len < blksize {
             self.last = Some(number);
         }
-        let Some(versions) = self.versions.as_mut().filter(|_| self.octet) else { return Ok(()) };
-        let (offset, blksize) = ((number - 1) * self.blksize, self.blksize);
-        versions.retain(|version| version.matches(offset, data) && len == version.size.saturating_sub(offset).min(blksize));
-        if versions.is_empty() { Err(format!("DATA {number} is not what the file holds at {offset}")) } else { Ok(()) }
+        if !self.octet {
+            return Ok(());
+        }
+        let offset = (number - 1) * blksize;
+        let right = |version: Version| len == version.size.saturating_sub(offset).min(blksize) && contents.matches(version, offset, data);
+        if self.versions.narrow(right) { Ok(()) } else { Err(format!("DATA {number} is not what the file holds at {offset}")) }
     }
 }

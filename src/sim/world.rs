@@ -3,13 +3,11 @@
 //! It stands for the head's kernel too: it answers ARP for the head's address, keeps the neighbour table, and drops what is for nobody. A
 //! machine takes no time. Of links there is one, number 0.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::{Datagram, FileId, Input, Machine, OpenFile, Refusal};
+use crate::base::machine::{Datagram, FileId, Input, Machine};
 use crate::base::outbox::{Blocks, Outbox, Output, Via};
 use crate::base::rng::{Rng, mix};
 use crate::base::time::{Instant, Now};
@@ -18,48 +16,29 @@ use crate::wire::ether::{self, Arp, ArpOp, Checksum, Frame, RouterSolicit, UdpFr
 
 use super::checks::{Checks, Findings};
 use super::disk::{Disk, Habits, Unread};
+use super::frame::{self, Ends};
 use super::net::{Net, Way, Wire};
+use super::queue::{Queue, What};
+use super::table::Table;
 
 /// The wall clock when a world begins.
 const EPOCH: u64 = 1_750_000_000;
 /// Ethernet, IPv4 and UDP headers, and the shortest frame's padding.
 const ROOM: usize = 64;
+/// Bytes of a frame that go into the transcript: all of one that is not longer than this, or the headers and a little more.
+const NOTED_WHOLE: usize = 640;
+const NOTED: usize = 64;
 /// A machine that wants to expire this often without time going on is broken.
 const SPINS_MAX: u32 = 100_000;
 const HEAD_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
-enum What {
-    Frame { way: Way, bytes: Vec<u8> },
-    Opened { token: u64, answer: Result<OpenFile, Refusal> },
-    Cold { token: u64 },
-    Changed { token: u64 },
-    Bytes { token: u64, bytes: Vec<u8> },
-}
-
-struct Event {
-    at: Instant,
-    sequence: u64,
-    what: What,
-}
-
-impl PartialEq for Event {
-    fn eq(&self, other: &Event) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Event {}
-
-impl PartialOrd for Event {
-    fn partial_cmp(&self, other: &Event) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Event {
-    fn cmp(&self, other: &Event) -> std::cmp::Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
+/// What the head's kernel knows of an address.
+#[derive(Default)]
+struct Neighbour {
+    /// What the server had made permanent.
+    permanent: Option<Mac>,
+    /// What frames taught the kernel.
+    learnt: Option<Mac>,
 }
 
 /// What a world is made of, but for its machines.
@@ -77,15 +56,11 @@ struct Stage {
     head_mac: Mac,
     head: Ipv4Addr,
     ports: (u16, u16),
-    queue: BinaryHeap<Reverse<Event>>,
-    sequence: u64,
+    queue: Queue,
     net: Net,
     disk: Disk,
     checks: Checks,
-    /// What the server had made permanent.
-    permanent: BTreeMap<Ipv4Addr, Mac>,
-    /// What frames taught the kernel.
-    learnt: BTreeMap<Ipv4Addr, Mac>,
+    neighbours: Table<Neighbour>,
     ident: u16,
     hash: u64,
     unroutable: u64,
@@ -109,13 +84,11 @@ impl<S: Machine, C: Machine> World<S, C> {
             head_mac: link.mac,
             head: link.head,
             ports: setup.config.tftp.ports,
-            queue: BinaryHeap::new(),
-            sequence: 0,
+            queue: Queue::default(),
             net: Net::new(setup.wire, rng.fork()),
             disk: Disk::new(setup.habits, rng.fork()),
             checks: Checks::new(&setup.config),
-            permanent: BTreeMap::new(),
-            learnt: BTreeMap::new(),
+            neighbours: Table::default(),
             ident: 0,
             hash: 0,
             unroutable: 0,
@@ -152,7 +125,7 @@ impl<S: Machine, C: Machine> World<S, C> {
 
     /// A restart of the daemon: what the old one had open is closed, what it waited for is forgotten; the kernel's neighbours stay.
     pub fn with_server<T: Machine>(mut self, server: T) -> World<T, C> {
-        self.stage.queue.retain(|Reverse(event)| matches!(event.what, What::Frame { .. }));
+        self.stage.queue.keep_frames();
         self.stage.disk.close_all();
         World { stage: self.stage, server, clients: self.clients, server_out: self.server_out, clients_out: self.clients_out }
     }
@@ -201,7 +174,7 @@ impl<S: Machine, C: Machine> World<S, C> {
     pub fn run(&mut self, end: Instant, mut done: impl FnMut(&World<S, C>) -> bool) -> bool {
         let mut spins = 0;
         while !done(self) {
-            let event = self.stage.queue.peek().map(|Reverse(event)| event.at);
+            let event = self.stage.queue.next();
             let (server, clients) = (self.server.deadline(), self.clients.deadline());
             let Some(next) = [event, server, clients].into_iter().flatten().min().filter(|&next| next <= end) else {
                 self.stage.now = self.stage.now.max(end);
@@ -229,26 +202,25 @@ impl<S: Machine, C: Machine> World<S, C> {
         if !due {
             return;
         }
-        let Some(Reverse(event)) = self.stage.queue.pop() else { return };
+        let Some(what) = self.stage.queue.pop() else { return };
         let at = now(self.stage.now);
-        self.stage.note(&event.what);
-        match &event.what {
+        self.stage.note(&what);
+        match what {
             What::Frame { way: Way::ToClients, bytes } => {
-                self.clients.handle(at, Input::Frame { link: 0, bytes }, &mut self.clients_out);
-                self.drain_clients();
-                return;
+                self.clients.handle(at, Input::Frame { link: 0, bytes: &bytes }, &mut self.clients_out);
+                self.stage.queue.give_back(bytes);
+                return self.drain_clients();
             }
             What::Frame { way: Way::ToServer, bytes } => {
-                if let Some(input) = self.stage.receive(bytes) {
+                if let Some(input) = self.stage.receive(&bytes) {
                     self.server.handle(at, input, &mut self.server_out);
                 }
+                self.stage.queue.give_back(bytes);
             }
-            What::Opened { token, answer } => {
-                self.server.handle(at, Input::Opened { token: *token, answer: *answer }, &mut self.server_out);
-            }
-            What::Cold { token } => self.server.handle(at, Input::Cold { token: *token }, &mut self.server_out),
-            What::Changed { token } => self.server.handle(at, Input::Changed { token: *token }, &mut self.server_out),
-            What::Bytes { token, bytes } => self.server.handle(at, Input::Bytes { token: *token, bytes }, &mut self.server_out),
+            What::Opened { token, answer } => self.server.handle(at, Input::Opened { token, answer }, &mut self.server_out),
+            What::Cold { token } => self.server.handle(at, Input::Cold { token }, &mut self.server_out),
+            What::Changed { token } => self.server.handle(at, Input::Changed { token }, &mut self.server_out),
+            What::Bytes { token, bytes } => self.server.handle(at, Input::Bytes { token, bytes: &bytes }, &mut self.server_out),
         }
         self.drain_server();
     }
@@ -263,7 +235,7 @@ impl<S: Machine, C: Machine> World<S, C> {
     fn drain_clients(&mut self) {
         for output in self.clients_out.iter() {
             let Output::Frame { bytes, .. } = output else { panic!("clients put out frames, not {output:?}") };
-            self.stage.send(Way::ToServer, bytes.into());
+            self.stage.send_copy(Way::ToServer, bytes);
         }
         self.clients_out.clear();
     }
@@ -275,24 +247,27 @@ fn now(at: Instant) -> Now {
 
 impl Stage {
     fn push(&mut self, at: Instant, what: What) {
-        self.sequence += 1;
-        self.queue.push(Reverse(Event { at, sequence: self.sequence, what }));
+        self.queue.push(at, what);
     }
 
-    /// Adds an event to the transcript.
+    /// Adds an event to the transcript. Of a large frame the headers stand for the rest, which the checkers look at.
     fn note(&mut self, what: &What) {
         let (kind, bytes): (u64, &[u8]) = match what {
-            What::Frame { way, bytes } => (*way as u64, bytes),
+            What::Frame { way, bytes } => {
+                (*way as u64 ^ (bytes.len() as u64) << 8, bytes.get(..NOTED).filter(|_| bytes.len() > NOTED_WHOLE).unwrap_or(bytes))
+            }
             What::Opened { token, answer } => (2 ^ token << 8 ^ answer.map_or(0, |open| open.size), &[]),
             What::Cold { token } => (3 ^ token << 8, &[]),
             What::Changed { token } => (4 ^ token << 8, &[]),
             What::Bytes { token, bytes } => (5 ^ token << 8, bytes),
         };
         let mut hash = mix(self.hash ^ self.now.nanos()) ^ mix(kind);
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            hash = mix(hash ^ u64::from_le_bytes(word));
+        let mut words = bytes.chunks_exact(8);
+        for word in words.by_ref() {
+            hash = mix(hash ^ word.try_into().map_or(0, u64::from_le_bytes));
+        }
+        for byte in words.remainder() {
+            hash = mix(hash ^ u64::from(*byte));
         }
         self.hash = hash;
     }
@@ -302,14 +277,22 @@ impl Stage {
         if let Some(at) = second {
             self.push(at, What::Frame { way, bytes: bytes.clone() });
         }
-        if let Some(at) = first {
-            self.push(at, What::Frame { way, bytes });
+        match first {
+            Some(at) => self.push(at, What::Frame { way, bytes }),
+            None => self.queue.give_back(bytes),
         }
+    }
+
+    fn send_copy(&mut self, way: Way, bytes: &[u8]) {
+        let mut copy = self.queue.buffer();
+        copy.extend_from_slice(bytes);
+        self.send(way, copy);
     }
 
     /// Builds a frame of the head's and sends it.
     fn emit(&mut self, payload: usize, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
-        let mut bytes = vec![0; payload + ROOM];
+        let mut bytes = self.queue.buffer();
+        bytes.resize(payload + ROOM, 0);
         let len = write(&mut bytes).expect("there is room for a frame");
         bytes.truncate(len);
         if let Ok(Frame::Udp(frame)) = ether::parse(&bytes, Checksum::Verify) {
@@ -318,12 +301,23 @@ impl Stage {
         self.send(Way::ToClients, bytes);
     }
 
+    /// Where the kernel sends what is for this address.
+    fn neighbour(&self, ip: Ipv4Addr) -> Option<Mac> {
+        self.neighbours.get(ip.to_bits().into()).and_then(|known| known.permanent.or(known.learnt))
+    }
+
+    fn learn(&mut self, ip: Ipv4Addr, mac: Mac) {
+        let key = ip.to_bits().into();
+        if self.neighbours.get(key).is_none_or(|known| known.learnt != Some(mac)) {
+            self.neighbours.entry(key).learnt = Some(mac);
+        }
+    }
+
     fn datagram(&mut self, from: SocketAddrV4, to: SocketAddrV4, via: Via, body: &[u8]) {
-        let known = self.permanent.get(to.ip()).or_else(|| self.learnt.get(to.ip())).copied();
         let mac = match via {
             Via::Mac(mac) => mac,
             Via::Broadcast => Mac::BROADCAST,
-            Via::Kernel => match known {
+            Via::Kernel => match self.neighbour(*to.ip()) {
                 Some(mac) => mac,
                 None => return self.unroutable += 1,
             },
@@ -338,7 +332,7 @@ impl Stage {
         let head_mac = self.head_mac;
         match output {
             Output::Datagram { from, to, via, body, .. } => self.datagram(from, to, via, body),
-            Output::Frame { bytes, .. } => self.send(Way::ToClients, bytes.into()),
+            Output::Frame { bytes, .. } => self.send_copy(Way::ToClients, bytes),
             Output::Blocks(run) => self.blocks(run),
             Output::Open { token, path } => {
                 let answer = self.disk.open(path);
@@ -357,10 +351,7 @@ impl Stage {
                 };
                 self.push(self.now, what);
             }
-            Output::Neighbour { ip, mac, .. } => drop(match mac {
-                Some(mac) => self.permanent.insert(ip, mac),
-                None => self.permanent.remove(&ip),
-            }),
+            Output::Neighbour { ip, mac, .. } => self.neighbours.entry(ip.to_bits().into()).permanent = mac,
             Output::ArpProbe { ip, .. } => {
                 let operation = ArpOp::Request;
                 let probe = Arp { operation, sender_mac: head_mac, sender_ip: Ipv4Addr::UNSPECIFIED, target_mac: Mac::ZERO, target_ip: ip };
@@ -380,21 +371,25 @@ impl Stage {
     fn blocks(&mut self, run: Blocks) {
         let Blocks { token, bytes, blksize, count, .. } = run;
         assert!(u32::from(count) == (bytes / u32::from(blksize.max(1)) + 1) || bytes == u32::from(count) * u32::from(blksize), "{run:?}");
-        let mut content = vec![0; bytes as usize];
-        match self.read(run.file, run.offset, &mut content) {
-            Ok(len) if len == content.len() => {}
+        let ready = self.disk.ready(self.now, run.file, run.offset, bytes.into()).expect("the machine reads files that it has open");
+        let version = match ready {
+            Ok((version, len)) if len == u64::from(bytes) => version,
             Ok(_) | Err(Unread::Changed) => return self.push(self.now, What::Changed { token }),
             Err(Unread::Cold) => return self.push(self.now, What::Cold { token }),
-        }
-        let mut packet = Vec::with_capacity(usize::from(blksize) + 4);
+        };
+        let Some(dst_mac) = self.neighbour(*run.to.ip()) else { return self.unroutable += u64::from(count) };
+        let ends = Ends { src_mac: self.head_mac, dst_mac, src: run.from, dst: run.to };
         for n in 0..count {
-            let start = usize::from(n) * usize::from(blksize);
-            let end = (start + usize::from(blksize)).min(content.len());
-            packet.clear();
-            packet.extend([0, 3]);
-            packet.extend(run.block.wrapping_add(n).to_be_bytes());
-            packet.extend(&content[start..end]);
-            self.datagram(run.from, run.to, Via::Kernel, &packet);
+            let start = u32::from(n) * u32::from(blksize);
+            let len = (bytes - start).min(blksize.into()) as usize;
+            let (offset, block) = (run.offset + u64::from(start), run.block.wrapping_add(n));
+            self.ident = self.ident.wrapping_add(1);
+            let mut frame = self.queue.buffer();
+            frame::data(&mut frame, &ends, self.ident, block, len, |payload| self.disk.fill(version, offset, payload));
+            let payload = &frame[frame::PAYLOAD..frame::HEADERS + len];
+            let seen = UdpFrame { src_mac: ends.src_mac, dst_mac, src: run.from, dst: run.to, payload };
+            self.checks.leaves(self.now, &seen, |name| self.disk.version(name));
+            self.send(Way::ToClients, frame);
         }
     }
 
@@ -406,7 +401,7 @@ impl Stage {
                 if arp.sender_ip.is_unspecified() {
                     return None;
                 }
-                self.learnt.insert(arp.sender_ip, arp.sender_mac);
+                self.learn(arp.sender_ip, arp.sender_mac);
                 if arp.operation == ArpOp::Request && arp.target_ip == self.head {
                     let (sender_mac, sender_ip) = (self.head_mac, self.head);
                     let reply =
@@ -427,7 +422,7 @@ impl Stage {
             return None;
         }
         if !frame.src.ip().is_unspecified() {
-            self.learnt.insert(*frame.src.ip(), frame.src_mac);
+            self.learn(*frame.src.ip(), frame.src_mac);
         }
         self.checks.arrives(self.now, &frame, |name| self.disk.version(name));
         Some(Input::Datagram(Datagram { link: 0, mac: Some(frame.src_mac), src: frame.src, dst: frame.dst, payload: frame.payload }))

@@ -17,7 +17,7 @@ fn data(transfer: &mut Transfer, now: Instant, block: u16, bytes: usize) -> Step
 
 /// A transfer whose options the server agreed to: it waits for block 1.
 fn running(firmware: Firmware) -> Transfer {
-    let mut transfer = Transfer::new(&firmware.profile().tftp);
+    let mut transfer = Transfer::new(&firmware.profile().tftp, Asks::default());
     transfer.start(at(0), FIRST_PORT);
     if let Some((asked, _)) = firmware.profile().tftp.probe {
         let step = transfer.receive(at(0), PEER, &Packet::Oack(Options { tsize: Some(100_000), ..asked }));
@@ -46,7 +46,7 @@ fn tries(mut transfer: Transfer, mut step: Step) -> (Vec<u64>, u64, Cause, Vec<u
 }
 
 fn asking(firmware: Firmware) -> (Vec<u64>, u64, Cause, Vec<u16>) {
-    let mut transfer = Transfer::new(&firmware.profile().tftp);
+    let mut transfer = Transfer::new(&firmware.profile().tftp, Asks::default());
     let step = transfer.start(at(0), FIRST_PORT);
     tries(transfer, step)
 }
@@ -85,7 +85,7 @@ fn blocks_and_when_they_give_up() {
 
 #[test]
 fn a_probe_is_an_error_and_a_second_request() {
-    let mut transfer = Transfer::new(&Firmware::Rom.profile().tftp);
+    let mut transfer = Transfer::new(&Firmware::Rom.profile().tftp, Asks::default());
     transfer.start(at(0), FIRST_PORT);
     let step = transfer.receive(at(1), PEER, &Packet::Oack(Options { tsize: Some(3), ..Options::default() }));
     let [error, rrq] = step.sends.map(Option::unwrap);
@@ -99,7 +99,7 @@ fn a_probe_is_an_error_and_a_second_request() {
 #[test]
 fn sizes_are_compared() {
     for (bytes, end) in [(3, Ok(())), (4, Err(Cause::WrongSize))] {
-        let mut transfer = Transfer::new(&Firmware::Ipxe.profile().tftp);
+        let mut transfer = Transfer::new(&Firmware::Ipxe.profile().tftp, Asks::default());
         transfer.start(at(0), FIRST_PORT);
         transfer.receive(at(1), PEER, &Packet::Oack(Options { tsize: Some(3), ..Options::default() }));
         assert_eq!(data(&mut transfer, at(2), 1, bytes).end, Some(end));
@@ -115,7 +115,7 @@ fn lock_step_to_the_end() {
     }
     let step = data(&mut transfer, at(70), 69, 100_000 - 68 * 1456);
     assert_eq!((what(&step), step.end, transfer.hash().len()), (vec![What::Ack(69)], Some(Ok(())), 100_000));
-    assert_eq!(transfer.longest_gap(), Duration::from_millis(2));
+    assert_eq!(step.gap, Some(Duration::from_millis(2)));
     assert_eq!(data(&mut transfer, at(71), 69, 0), Step { duplicate: true, ..Step { wake: transfer.wake, ..Step::default() } });
 }
 
@@ -208,7 +208,7 @@ fn edk2_in_windows() {
 #[test]
 fn an_oack_that_says_too_much() {
     let given = |firmware: Firmware, options: Options| {
-        let mut transfer = Transfer::new(&firmware.profile().tftp);
+        let mut transfer = Transfer::new(&firmware.profile().tftp, Asks::default());
         transfer.start(at(0), FIRST_PORT);
         (transfer.phase, transfer.tries, transfer.port) = (Phase::Asking, 1, 2071);
         transfer.receive(at(1), PEER, &Packet::Oack(options))
@@ -236,7 +236,7 @@ fn an_oack_twice_is_acknowledged_twice() {
 #[test]
 fn errors_and_other_ports() {
     let error = |code| Packet::Error { code, message: b"" };
-    let mut transfer = Transfer::new(&Firmware::Ipxe.profile().tftp);
+    let mut transfer = Transfer::new(&Firmware::Ipxe.profile().tftp, Asks::default());
     transfer.start(at(0), FIRST_PORT);
     assert_eq!(transfer.clone().receive(at(1), PEER, &error(1)).end, Some(Err(Cause::NotFound)));
     assert_eq!(transfer.receive(at(1), PEER, &error(2)).end, Some(Err(Cause::Refused)));
@@ -253,11 +253,38 @@ fn the_hash_does_not_see_blocks() {
         bytes.chunks(size).for_each(|part| hash.add(part));
         (hash.len(), hash.finish())
     };
-    for size in [1, 3, 8, 11, 512, 1456] {
+    for size in [1, 3, 8, 11, 31, 32, 33, 512, 1456, 1468] {
         assert_eq!(hash(size), hash(5000), "{size}");
     }
     let mut zeros = [Hash::default(), Hash::default()];
     zeros[0].add(&[0; 8]);
     zeros[1].add(&[0; 9]);
     assert_ne!(zeros[0].finish(), zeros[1].finish());
+}
+
+#[test]
+fn options_can_be_put_in_place_of_the_firmwares() {
+    let asked = |firmware: Firmware, asks| {
+        let mut transfer = Transfer::new(&firmware.profile().tftp, asks);
+        let first = transfer.start(at(0), FIRST_PORT);
+        let probed = transfer.receive(at(1), PEER, &Packet::Oack(Options { tsize: Some(1), ..Options::default() }));
+        let rrqs = what(&first).into_iter().chain(what(&probed)).filter_map(|what| match what {
+            What::Rrq(options) => Some((options.blksize, options.windowsize)),
+            _ => None,
+        });
+        rrqs.collect::<Vec<_>>()
+    };
+    let windows = Asks { blksize: None, windowsize: Some(16) };
+    assert_eq!(asked(Firmware::Rom, windows), [(None, None), (Some(1456), Some(16))], "the probe is for the size alone");
+    assert_eq!(asked(Firmware::Edk2, windows), [(Some(1468), Some(16)); 2]);
+    assert_eq!(asked(Firmware::Edk2, Asks { blksize: Some(1024), windowsize: Some(1) }), [(Some(1024), None); 2]);
+}
+
+#[test]
+fn the_silence_that_kills_is_a_gap() {
+    let mut transfer = running(Firmware::Rom);
+    data(&mut transfer, at(100), 1, 1456);
+    let steps = [4100, 8100, 12_100].map(|millis| transfer.expire(at(millis)));
+    assert_eq!(steps[2].end, Some(Err(Cause::DataTimeout)));
+    assert_eq!(steps.map(|step| step.gap), [None, None, Some(Duration::from_secs(12))]);
 }

@@ -1,0 +1,172 @@
+//! muster-storm: boots a fleet of simulated machines, on a real link or (`--simulate`) against the real engines in virtual time.
+//! 0: every machine came up, with the right bytes where `--verify-root` tells them. 1: one was lost, bytes differ, or the storm failed.
+//! 2: wrong usage.
+
+mod meter;
+mod options;
+mod process;
+mod verify;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use log::LevelFilter;
+use serde_json::{Value, json};
+
+use muster::base::facts::{Hardware, LinkFacts};
+use muster::base::time::{Instant, Now};
+use muster::engine::server::Server;
+use muster::fleet::{Fleet, Plan, Summary, mac};
+use muster::shell::{Error, Shell, Signal, facts};
+use muster::sim::config::{INITRD, KERNEL, PROGRAMS, config};
+use muster::sim::disk::Habits;
+use muster::sim::net::{Way, Wire};
+use muster::sim::world::{Setup, World};
+
+use meter::Meter;
+use options::{Model, Options, Where, options};
+use process::Processes;
+use verify::{Verdict, verify};
+
+/// The loop wakes at least this often, and tells how far it is.
+const LONGEST_TURN: Duration = Duration::from_millis(100);
+/// Bytes of a simulated file.
+const SIZE: u64 = 1 << 20;
+
+fn main() -> ExitCode {
+    env_logger::Builder::new().filter_level(LevelFilter::Warn).format_timestamp(None).init();
+    let usage = |why: String| {
+        eprintln!("muster-storm: {why}; muster-storm --help lists the flags");
+        ExitCode::from(2)
+    };
+    let options = match options() {
+        Ok(Some(options)) => options,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(why) => return usage(why),
+    };
+    let ended = match &options.place {
+        Where::Simulated(model) => simulate(&options, model),
+        Where::Link(name) => match find_link(name, options.yes_really) {
+            Ok(link) => storm(&options, &link),
+            Err(why) => return usage(why),
+        },
+    };
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("muster-storm: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn find_link(name: &str, yes_really: bool) -> Result<LinkFacts, String> {
+    let links = facts::links().map_err(|error| error.to_string())?;
+    let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+    let link = links.iter().find(|link| link.name == name);
+    let link = link.ok_or_else(|| format!("there is no interface {name:?} here, only {}", names.join(", ")))?;
+    if link.hardware != Hardware::Ethernet || link.loopback {
+        return Err(format!("{name} is no Ethernet: the machines need MACs of their own"));
+    }
+    if !link.up {
+        return Err(format!("{name} is down: ip link set {name} up"));
+    }
+    if link.default_route && !yes_really {
+        return Err(format!("{name} has the default route, so it is no private boot network: --yes-really storms it all the same"));
+    }
+    Ok(link.clone())
+}
+
+/// Whether every machine came up.
+fn storm(options: &Options, link: &LinkFacts) -> Result<bool, Error> {
+    let server = Processes::new(&options.server).map_err(Error::new)?;
+    let mut shell = Shell::frames(link)?;
+    let began = shell.now().at;
+    let mut fleet = Fleet::new(options.plan.clone(), began).map_err(Error::new)?;
+    let mut meter = Meter::new();
+    while !fleet.done() && shell.now().at.since(began) < options.timeout {
+        if shell.turn(&mut fleet, LONGEST_TURN)? == Some(Signal::Leave) {
+            break;
+        }
+        meter.tell(shell.now().at.since(began), fleet.progress());
+    }
+    meter.clear();
+    let cost = server.cost();
+    let summary = fleet.summary();
+    let verdicts = options.verify_root.as_ref().map(|root| verify(root, &summary.files)).transpose()?;
+    let same = verdicts.iter().flatten().all(|(_, verdict)| *verdict != Verdict::Differs);
+    let verified = verdicts.map(|all| all.into_iter().map(|(name, verdict)| (name, verdict.name())).collect::<Vec<_>>());
+    let verified = verified.map(|all| ("verified", json!(all)));
+    tell(options, &summary, cost.map(|cost| ("server", cost)).into_iter().chain(verified))?;
+    Ok(summary.up == summary.machines && same)
+}
+
+/// The same machines against the server's own engines, in virtual time. Whether every machine came up and no checker complained.
+fn simulate(options: &Options, model: &Model) -> Result<bool, Error> {
+    let began = std::time::Instant::now();
+    let mut world = modelled(options, model)?;
+    let (end, mut meter) = (Instant::ZERO + options.timeout, Meter::new());
+    while !world.clients().done() && world.now().at < end {
+        let next = (world.now().at + LONGEST_TURN).min(end);
+        world.run(next, |world| world.clients().done());
+        meter.tell(world.now().at.since(Instant::ZERO), world.clients().progress());
+    }
+    meter.clear();
+    let (summary, findings) = (world.clients().summary(), world.findings());
+    let violations: Vec<String> = findings.violations.iter().map(ToString::to_string).collect();
+    let (virtual_s, wall_s) = (world.now().at.since(Instant::ZERO).as_secs_f64(), began.elapsed().as_secs_f64());
+    let told = json!({
+        "violations": findings.count,
+        "first_violations": violations,
+        "longest_silence": findings.silence.as_secs_f64(),
+        "transcript": format!("{:016x}", world.hash()),
+        "queue_drops": world.net().tally(Way::ToClients).queue_drops,
+        "queue_drops_up": world.net().tally(Way::ToServer).queue_drops,
+        "wire_bytes": world.net().tally(Way::ToClients).wire_bytes,
+        "virtual_s": virtual_s,
+    });
+    // Apart from what the seed decides.
+    let wall = json!({ "wall_s": wall_s, "speed": virtual_s / wall_s });
+    tell(options, &summary, [("simulated", told), ("machine", wall)])?;
+    Ok(summary.up == summary.machines && findings.count == 0)
+}
+
+/// The world before its first frame.
+fn modelled(options: &Options, model: &Model) -> Result<World<Server, Fleet>, Error> {
+    let Plan { first, count, seed, .. } = options.plan;
+    let mut config = config((0..count as u32).map(|lot| (lot, mac(first + lot))));
+    config.links.iter_mut().for_each(|link| link.rate = model.link_rate);
+    let wire = Wire { rate: model.rate, queue: model.queue, ..Wire::GIGABIT };
+    let setup = Setup { config, seed, wire, habits: Habits::default() };
+    let server = Server::new(&setup.config, seed, Now::default());
+    let fleet = Fleet::new(options.plan.clone(), Instant::ZERO).map_err(Error::new)?;
+    let mut world = World::new(&setup, server, fleet);
+    let last = model.sizes.last().copied().unwrap_or(SIZE);
+    for name in PROGRAMS.map(|(_, name)| name).into_iter().chain([KERNEL, INITRD]) {
+        world.disk_mut().put(name, last);
+    }
+    for (place, name) in options.plan.names.iter().enumerate() {
+        let size = model.sizes.get(place).copied().unwrap_or(last);
+        world.disk_mut().put(&String::from_utf8_lossy(name), size);
+    }
+    Ok(world)
+}
+
+/// Prints the result, and beside it what is known only here.
+fn tell(options: &Options, summary: &Summary, beside: impl IntoIterator<Item = (&'static str, Value)>) -> Result<(), Error> {
+    let text = if options.json {
+        let mut value = serde_json::to_value(summary).map_err(|error| Error::system("cannot write the result", error, ""))?;
+        if let Value::Object(fields) = &mut value {
+            fields.extend(beside.into_iter().map(|(name, more)| (name.to_string(), more)));
+        }
+        format!("{value:#}")
+    } else {
+        let more = beside.into_iter().map(|(name, more)| format!("\n{name:<13} {more}")).collect::<String>();
+        format!("{summary}{more}")
+    };
+    // Whoever closed our output still gets the exit status.
+    let _ = writeln!(std::io::stdout(), "{text}");
+    Ok(())
+}

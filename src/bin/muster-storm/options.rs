@@ -1,0 +1,226 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use muster::fleet::life::Step;
+use muster::fleet::{Asks, Firmware, Life, Plan, Stages};
+
+/// Lots of the simulated street (`sim::config`).
+const SIMULATED_MAX: usize = muster::sim::config::NODES_MAX;
+
+/// The modelled link and files.
+pub struct Model {
+    /// Bytes: of the first named file, the second, and so on; the last holds for all others.
+    pub sizes: Vec<u64>,
+    /// Bits per second; 0: no limit.
+    pub rate: u64,
+    /// Packets.
+    pub queue: usize,
+    /// What the head's interface claims, in bits per second.
+    pub link_rate: Option<u64>,
+}
+
+pub enum Where {
+    Link(String),
+    /// In virtual time.
+    Simulated(Model),
+}
+
+pub struct Options {
+    pub place: Where,
+    pub plan: Plan,
+    pub timeout: Duration,
+    pub json: bool,
+    pub yes_really: bool,
+    pub verify_root: Option<PathBuf>,
+    /// Processes of the server's.
+    pub server: Vec<u32>,
+}
+
+fn flags() -> getopts::Options {
+    let mut flags = getopts::Options::new();
+    flags
+        .optopt("i", "interface", "the link where the machines are", "IF")
+        .optopt("n", "count", "machines (100)", "N")
+        .optopt("p", "profile", "rom, edk2, ipxe, grub, pxelinux, pi, uboot, os, or mix (rom)", "KIND")
+        .optmulti("f", "file", "load this file (may be repeated); else what the server offers", "NAME")
+        .optopt("", "stages", "of rom (the firmware's own), ipxe, os, reboot (asks again as INIT-REBOOT), in this order (rom)", "LIST")
+        .optopt("", "spread", "power comes back to each machine within this (0)", "SECONDS")
+        .optopt("", "wake", "first frames of each machine that are lost, waking its switch port (0)", "K")
+        .optopt("", "deaf", "machines that do not answer ARP while they load (0)", "PERMILLE")
+        .optopt("", "loss", "frames dropped here, in both directions (0)", "PPM")
+        .optopt("", "blksize", "that every machine asks for, whatever its firmware would", "BYTES")
+        .optopt("", "windowsize", "likewise; 1: no windows", "BLOCKS")
+        .optmulti(
+            "",
+            "server-pid",
+            "a process of the server's on this machine: tells its CPU, memory, descriptors (may be repeated)",
+            "PID",
+        )
+        .optopt("", "verify-root", "files that are loaded must be as they are in this folder, where it has them", "DIR")
+        .optflag("", "simulate", "no link: the real engines in virtual time, on a modelled link")
+        .optmulti("", "size", "of the simulated files (1048576); repeated: of the first -f, the second, and so on", "BYTES")
+        .optopt("", "rate", "of the modelled link, in bits a second, as 1G, 100M or a number; 0: no limit (1G)", "BITS")
+        .optopt("", "queue", "packets that the modelled switch holds for each direction (256)", "PACKETS")
+        .optopt("", "link-rate", "that the head's interface claims (ten times the rate)", "BITS")
+        .optopt("", "seed", "the same seed gives the same choices (0)", "N")
+        .optopt("", "first", "number of the first machine; its MAC is 02:4d and this (0)", "N")
+        .optopt("", "timeout", "end the storm after this (600)", "SECONDS")
+        .optflag("", "json", "print the result as JSON")
+        .optflag("", "yes-really", "storm even where the default route is")
+        .optflag("h", "help", "print this")
+        .optflag("V", "version", "print version and commit");
+    flags
+}
+
+/// None: everything was said already (help, version).
+pub fn options() -> Result<Option<Options>, String> {
+    let flags = flags();
+    let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
+    if matches.opt_present("h") {
+        let brief = "muster-storm: boots simulated machines against the boot server of a link\nUsage: muster-storm -i IF | --simulate [-n N] [-p KIND] [-f NAME]...";
+        print!("{}\nExit status: 0 all came up, 1 a machine was lost or bytes differ, 2 wrong usage.\n", flags.usage(brief));
+        return Ok(None);
+    }
+    if matches.opt_present("V") {
+        println!("muster-storm {} ({})", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT"));
+        return Ok(None);
+    }
+    if let Some(stray) = matches.free.first() {
+        return Err(format!("{stray:?} is not a flag"));
+    }
+    let number = |name: &str, default: u32| number(name, matches.opt_str(name), default);
+    let names: Vec<Vec<u8>> = matches.opt_strs("file").into_iter().map(String::into_bytes).collect();
+    let stages = matches.opt_str("stages").unwrap_or_else(|| "rom".into());
+    let plan = Plan {
+        count: number("count", 100)? as usize,
+        first: number("first", 0)?,
+        lives: lives(&matches.opt_str("profile").unwrap_or_else(|| "rom".into()), &stages, names.len())?,
+        names,
+        spread: seconds("spread", matches.opt_str("spread"), 0.0)?,
+        wake: number("wake", 0)?,
+        deaf: number("deaf", 0)?,
+        loss: number("loss", 0)?,
+        asks: Asks {
+            blksize: matches.opt_str("blksize").map(|text| self::number("blksize", Some(text), 0)).transpose()?,
+            windowsize: matches.opt_str("windowsize").map(|text| self::number("windowsize", Some(text), 0)).transpose()?,
+        },
+        seed: number("seed", 0)?.into(),
+    };
+    plan.check()?;
+    let pids = matches.opt_strs("server-pid").into_iter().map(|text| self::number("server-pid", Some(text), 0));
+    let model = model(&matches)?;
+    let verify_root = matches.opt_str("verify-root").map(PathBuf::from);
+    let for_model = ["size", "rate", "queue", "link-rate"].into_iter().find(|name| matches.opt_present(name));
+    if let Some(name) = for_model.filter(|_| !matches.opt_present("simulate")) {
+        return Err(format!("--{name} is for --simulate"));
+    }
+    let place = match (matches.opt_present("simulate"), matches.opt_str("interface")) {
+        (true, Some(_)) => return Err("--simulate needs no --interface".into()),
+        (true, None) if plan.count > SIMULATED_MAX => return Err(format!("--simulate has room for {SIMULATED_MAX} machines")),
+        (true, None) if verify_root.is_some() => return Err("--simulate makes its own files: nothing to verify in a folder".into()),
+        (true, None) => Where::Simulated(model),
+        (false, name) => Where::Link(name.ok_or("--interface is missing")?),
+    };
+    if let Some(root) = verify_root.as_ref().filter(|root| !root.is_dir()) {
+        return Err(format!("--verify-root {}: not a folder", root.display()));
+    }
+    Ok(Some(Options {
+        place,
+        verify_root,
+        plan,
+        timeout: seconds("timeout", matches.opt_str("timeout"), 600.0)?,
+        server: pids.collect::<Result<_, _>>()?,
+        json: matches.opt_present("json"),
+        yes_really: matches.opt_present("yes-really"),
+    }))
+}
+
+/// The modelled link and files.
+fn model(matches: &getopts::Matches) -> Result<Model, String> {
+    let sizes = matches.opt_strs("size").into_iter().map(|text| number("size", Some(text), 0)).collect::<Result<_, _>>()?;
+    let rate = bits("rate", matches.opt_str("rate"), 1_000_000_000)?;
+    let queue = number("queue", matches.opt_str("queue"), 256)?;
+    if queue == 0 {
+        return Err("--queue 0: a switch holds the packet that it sends, at least".into());
+    }
+    // A claim of nothing is no claim.
+    let link_rate = Some(bits("link-rate", matches.opt_str("link-rate"), rate.saturating_mul(10))?).filter(|&rate| rate > 0);
+    Ok(Model { sizes, rate, queue, link_rate })
+}
+
+/// Bits per second: `1G`, `100M`, `64k` or a number.
+fn bits(name: &str, text: Option<String>, default: u64) -> Result<u64, String> {
+    let Some(text) = text else { return Ok(default) };
+    let units = [('k', 1_000), ('M', 1_000_000), ('G', 1_000_000_000)];
+    let unit = units.into_iter().find_map(|(letter, unit)| text.strip_suffix(letter).map(|digits| (digits, unit)));
+    let (digits, unit) = unit.unwrap_or((&text, 1));
+    let rate = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    rate.ok_or_else(|| format!("--{name} {text:?}: bits a second, as 1G, 100M, 64k or a number"))
+}
+
+fn number<T: FromStr>(name: &str, text: Option<String>, default: T) -> Result<T, String> {
+    text.map_or(Ok(default), |text| text.parse().map_err(|_| format!("--{name} {text:?}: not a number that is possible here")))
+}
+
+fn seconds(name: &str, text: Option<String>, default: f64) -> Result<Duration, String> {
+    let seconds = number(name, text, default)?;
+    // Duration::from_secs_f64 would panic.
+    Duration::try_from_secs_f64(seconds).map_err(|_| format!("--{name} {seconds}: not a time"))
+}
+
+/// The kinds of machines, and what each of them does.
+fn lives(profile: &str, list: &str, files: usize) -> Result<Vec<Life>, String> {
+    let named: Vec<&str> = list.split(',').collect();
+    let known = ["rom", "ipxe", "os", "reboot"];
+    if let Some(stray) = named.iter().find(|stage| !known.contains(stage)) {
+        return Err(format!("--stages: {stray:?} is none of rom, ipxe, os, reboot"));
+    }
+    let has = |stage: &str| named.contains(&stage);
+    let stages = Stages { ipxe: has("ipxe"), os: has("os") };
+    // Without the firmware's own stage the machines begin with the next one.
+    let firmware = match profile {
+        "mix" if has("rom") => None,
+        _ if has("ipxe") && !has("rom") => Some(Firmware::Ipxe),
+        _ if !has("rom") => Some(Firmware::Os),
+        name => {
+            let found = Firmware::ALL.iter().find(|firmware| firmware.name() == name);
+            Some(*found.ok_or_else(|| format!("--profile: {name:?} is none of rom, edk2, ipxe, grub, pxelinux, pi, uboot, os, mix"))?)
+        }
+    };
+    let mut lives = firmware.map_or_else(|| Life::mix(stages, files), |firmware| vec![Life::of(firmware, 1, stages, files)]);
+    if has("reboot") {
+        lives.iter_mut().for_each(|life| life.steps.push(Step::Reboot(Firmware::Os)));
+    }
+    Ok(lives)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_as_they_are_asked_for() {
+        let labels = |profile, stages| {
+            lives(profile, stages, 0).map(|lives| lives.iter().map(|life| life.steps.len()).collect::<Vec<_>>()).map_err(|_| ())
+        };
+        assert_eq!(labels("rom", "rom"), Ok(vec![2]));
+        assert_eq!(labels("rom", "os,reboot"), Ok(vec![2]));
+        assert_eq!(labels("edk2", "rom,ipxe,os,reboot"), Ok(vec![6]));
+        assert_eq!(labels("mix", "rom").map(|all| all.len()), Ok(7));
+        assert_eq!((labels("rom", "lunch"), labels("toaster", "rom")), (Err(()), Err(())));
+    }
+
+    #[test]
+    fn rates_as_people_write_them() {
+        let told = |text: &str| bits("rate", Some(text.into()), 7);
+        assert_eq!(
+            [told("10G"), told("100M"), told("64k"), told("9600"), told("0")].map(Result::ok),
+            [Some(10_000_000_000), Some(100_000_000), Some(64_000), Some(9600), Some(0)]
+        );
+        assert!(["", "G", "1T", "-1", "99999999999G"].iter().all(|text| told(text).is_err()));
+        assert_eq!(bits("rate", None, 7), Ok(7));
+    }
+}

@@ -1,0 +1,139 @@
+//! What will happen in a world, in order of time. Frames of one direction almost always arrive in the order in which they were sent,
+//! so each direction has a queue; what is overtaken, and what is no frame, waits in a heap. Buffers of frames are used again.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use crate::base::machine::{OpenFile, Refusal};
+use crate::base::time::Instant;
+
+use super::net::Way;
+
+pub enum What {
+    Frame { way: Way, bytes: Vec<u8> },
+    Opened { token: u64, answer: Result<OpenFile, Refusal> },
+    Cold { token: u64 },
+    Changed { token: u64 },
+    Bytes { token: u64, bytes: Vec<u8> },
+}
+
+/// When, and which of those at the same time: the first that was put in.
+type Turn = (Instant, u64);
+
+struct Event {
+    turn: Turn,
+    what: What,
+}
+
+impl PartialEq for Event {
+    fn eq(&self, other: &Event) -> bool {
+        self.turn == other.turn
+    }
+}
+
+impl Eq for Event {}
+
+impl PartialOrd for Event {
+    fn partial_cmp(&self, other: &Event) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Event {
+    fn cmp(&self, other: &Event) -> std::cmp::Ordering {
+        self.turn.cmp(&other.turn)
+    }
+}
+
+#[derive(Default)]
+pub struct Queue {
+    ways: [VecDeque<(Turn, Vec<u8>)>; 2],
+    others: BinaryHeap<Reverse<Event>>,
+    sequence: u64,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Queue {
+    /// Room of a new buffer: a full frame.
+    const FRAME: usize = 1536;
+    /// Buffers that wait to be used again.
+    const SPARE_MAX: usize = 4096;
+
+    pub fn push(&mut self, at: Instant, what: What) {
+        self.sequence += 1;
+        let turn = (at, self.sequence);
+        match what {
+            What::Frame { way, bytes } if self.ways[way as usize].back().is_none_or(|(last, _)| *last <= turn) => {
+                self.ways[way as usize].push_back((turn, bytes));
+            }
+            what => self.others.push(Reverse(Event { turn, what })),
+        }
+    }
+
+    /// The next event's turn, and where it waits: a direction, or the heap.
+    fn first(&self) -> Option<(Turn, usize)> {
+        let ways = self.ways.iter().map(|way| way.front().map(|(turn, _)| *turn));
+        let all = ways.chain(std::iter::once(self.others.peek().map(|Reverse(event)| event.turn)));
+        all.enumerate().filter_map(|(place, turn)| Some((turn?, place))).min()
+    }
+
+    pub fn next(&self) -> Option<Instant> {
+        self.first().map(|((at, _), _)| at)
+    }
+
+    pub fn pop(&mut self) -> Option<What> {
+        let (_, place) = self.first()?;
+        let way = if place == Way::ToServer as usize { Way::ToServer } else { Way::ToClients };
+        match self.ways.get_mut(place) {
+            Some(frames) => frames.pop_front().map(|(_, bytes)| What::Frame { way, bytes }),
+            None => self.others.pop().map(|Reverse(event)| event.what),
+        }
+    }
+
+    /// Forgets everything that is no frame.
+    pub fn keep_frames(&mut self) {
+        self.others.retain(|Reverse(event)| matches!(event.what, What::Frame { .. }));
+    }
+
+    /// An empty buffer.
+    pub fn buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_else(|| Vec::with_capacity(Queue::FRAME))
+    }
+
+    pub fn give_back(&mut self, mut buffer: Vec<u8>) {
+        if self.spare.len() < Queue::SPARE_MAX {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_is_by_time_and_then_by_turn() {
+        let mut queue = Queue::default();
+        let times = [(3, 0), (5, 1), (3, 1), (4, 0), (4, 2), (5, 0), (1, 2), (5, 1), (2, 0)];
+        for (n, (at, kind)) in times.into_iter().enumerate() {
+            let bytes = vec![n as u8];
+            let what = match kind {
+                0 => What::Frame { way: Way::ToServer, bytes },
+                1 => What::Frame { way: Way::ToClients, bytes },
+                _ => What::Cold { token: n as u64 },
+            };
+            queue.push(Instant::from_millis(at), what);
+        }
+        assert_eq!(queue.next(), Some(Instant::from_millis(1)));
+        let order: Vec<u64> = std::iter::from_fn(|| queue.pop())
+            .map(|what| match what {
+                What::Frame { bytes, .. } => bytes[0].into(),
+                What::Cold { token } => token,
+                _ => u64::MAX,
+            })
+            .collect();
+        assert_eq!(order, [6, 8, 0, 2, 3, 4, 1, 5, 7]);
+        assert_eq!(queue.next(), None);
+    }
+}
