@@ -20,6 +20,9 @@ const UNDER_WAY: usize = 3;
 const FIRST_WINDOW: u64 = 32 * 1538;
 /// Packets that the queue on the way is trusted to hold, whatever their size: two thirds of a small switch's.
 const QUEUE_PACKETS: u64 = 166;
+/// Small packets that may be under way, whatever the rate: each may be answered by two (a size probe's ERROR and the next request), and
+/// the queue on their way back is as small.
+const SMALL_PACKETS: u64 = 100;
 /// The rate never sinks below a tenth of Fast Ethernet.
 const RATE_MIN: u64 = 1_250_000;
 /// Parts per 1,000 of the bottleneck rate, tick by tick: a probe upwards, a pause to drain it, then a little less than the rate.
@@ -39,13 +42,16 @@ const DRAIN_TICKS: u32 = 3;
 pub struct Stamp {
     at: Instant,
     bytes: u64,
-    packets: u64,
+    /// What of it counts as under way.
+    load: Load,
 }
 
 impl Stamp {
     /// Two packets that are acknowledged as one: the later one's time, both their bytes.
     pub fn and(self, later: Stamp) -> Stamp {
-        Stamp { at: later.at, bytes: self.bytes + later.bytes, packets: self.packets + later.packets }
+        let mut load = later.load;
+        load.add(self.load);
+        Stamp { at: later.at, bytes: self.bytes + later.bytes, load }
     }
 }
 
@@ -160,6 +166,11 @@ impl Bottleneck {
         self.queue = queue;
     }
 
+    /// Whether the rate is still being found.
+    pub fn seeks(&self) -> bool {
+        self.phase == Phase::Startup
+    }
+
     /// The measured bottleneck in bytes per second, if it is known by now.
     pub fn measured(&self) -> Option<u64> {
         self.rate
@@ -195,8 +206,8 @@ impl Bottleneck {
 
     /// Whether more may be under way.
     fn has_window(&self) -> bool {
-        // Queues count packets, and a small one as much as a block: those that the way itself holds come on top of them.
-        let packets = QUEUE_PACKETS.max(self.window() / 1538);
+        // Queues count packets, and a small one as much as a block.
+        let packets = SMALL_PACKETS.max(self.window() / 1538);
         self.under_way.bytes < self.window() && self.under_way.packets < packets
     }
 
@@ -245,18 +256,17 @@ impl Bottleneck {
         now + Duration::from_nanos(wait as u64).clamp(Duration::from_micros(250), Duration::from_millis(10))
     }
 
-    /// Packets of so many bytes in all leave: such as will be acknowledged (the stamp comes back), or not.
+    /// Packets of so many bytes in all leave. `answered`: they will be acknowledged at once, so that they are under way until then. Part
+    /// of a window is acknowledged only with the rest of it, and a DHCP reply not at all.
     pub fn sent(&mut self, now: Instant, bytes: u64, packets: u64, answered: bool) -> Stamp {
         self.turn(now);
         self.fill(now);
         self.tokens -= bytes as i64;
-        if answered {
-            let load = Load { bytes, packets };
-            self.under_way.add(load);
-            self.sent_in[self.tick as usize % (UNDER_WAY + 1)].add(load);
-            self.sent_now += bytes;
-        }
-        Stamp { at: now, bytes, packets }
+        let load = if answered { Load { bytes, packets } } else { Load::default() };
+        self.under_way.add(load);
+        self.sent_in[self.tick as usize % (UNDER_WAY + 1)].add(load);
+        self.sent_now += load.bytes;
+        Stamp { at: now, bytes, load }
     }
 
     /// A packet was acknowledged. `least` is its client's least round trip so far, updated here; None after a re-transmission,
@@ -281,15 +291,14 @@ impl Bottleneck {
         self.turn(now);
         self.settle(stamp);
         if lost {
-            self.lost += stamp.bytes;
+            self.lost += stamp.load.bytes;
         }
     }
 
     fn settle(&mut self, stamp: Stamp) {
         let tick = tick_of(stamp.at);
         if tick + UNDER_WAY as u64 >= self.tick {
-            let load = Load { bytes: stamp.bytes, packets: stamp.packets };
-            let there = self.sent_in[tick as usize % (UNDER_WAY + 1)].take(load);
+            let there = self.sent_in[tick as usize % (UNDER_WAY + 1)].take(stamp.load);
             self.under_way.take(there);
         }
     }
