@@ -147,6 +147,7 @@ fn network_sheet(network: &Network, link: Option<&LinkConfig>) -> Sheet {
     entries.extend(network.domain.iter().map(|domain| ("domain", quoted(domain))));
     let rate = link.and_then(|link| link.rate).filter(|rate| RATES.contains(rate));
     entries.extend(rate.map(|rate| ("link-rate", quoted(&shown_rate(rate)))));
+    entries.extend(link.map(|link| ("queue-delay", format!("\"{}ms\"", link.queue_delay.as_millis()))));
     entries.extend(shown_options(&network.options));
     let (label, note) = match link {
         Some(link) => (format!("network {}", link.interface), network.subnet.to_string()),

@@ -19,6 +19,8 @@ use crate::roll::plan::{AddressRange, Number, Subnet};
 const LEASE: RangeInclusive<u64> = 60..=3650 * 86_400;
 /// How long a silent transfer lives, in seconds.
 const GIVE_UP: RangeInclusive<u64> = 2..=3600;
+/// The queue on the way that is aimed at, in milliseconds.
+const QUEUE_DELAY: RangeInclusive<u64> = 1..=50;
 /// Addresses in one DHCP option of ours.
 const ADDRESSES_MAX: usize = 16;
 /// MACs of one node.
@@ -78,6 +80,7 @@ pub(super) struct NetworkSection {
     pub lease: Option<Set<Duration>>,
     pub guest_lease: Option<Set<Duration>>,
     pub link_rate: Option<Set<u64>>,
+    pub queue_delay: Option<Set<Duration>>,
     pub options: Vec<Set<(u8, Vec<u8>)>>,
 }
 
@@ -193,6 +196,7 @@ fn network(table: &DeTable<'_>, at: &Range<usize>, errors: &mut Errors<'_>) -> N
         lease: section.get(errors, "lease", |value| value::duration(value, LEASE)),
         guest_lease: section.get(errors, "guest-lease", |value| value::duration(value, LEASE)),
         link_rate: section.get(errors, "link-rate", value::rate),
+        queue_delay: section.get(errors, "queue-delay", |value| value::milliseconds(value, QUEUE_DELAY)),
         options: options(errors, section.raw("options")),
     };
     section.finish(errors);
@@ -206,7 +210,11 @@ fn network(table: &DeTable<'_>, at: &Range<usize>, errors: &mut Errors<'_>) -> N
         }
         (None, Some(_)) => {
             let behind = "is for a boot interface's own network, this one is behind a relay: leave it out";
-            let wrong = [("head", network.head.as_ref().map(|set| &set.at)), ("link-rate", network.link_rate.as_ref().map(|set| &set.at))];
+            let wrong = [
+                ("head", network.head.as_ref().map(|set| &set.at)),
+                ("link-rate", network.link_rate.as_ref().map(|set| &set.at)),
+                ("queue-delay", network.queue_delay.as_ref().map(|set| &set.at)),
+            ];
             wrong.iter().filter(|(_, at)| at.is_some()).for_each(|(key, at)| errors.add(*at, key, behind));
         }
         _ => {}

@@ -293,8 +293,16 @@ fn head_address(facts: &LinkFacts, section: Option<&Set<NetworkSection>>, errors
 }
 
 fn link(facts: &LinkFacts, section: Option<&Set<NetworkSection>>, head: Ipv4Addr) -> LinkConfig {
-    let rate = section.and_then(|section| value(&section.value.link_rate)).or(facts.rate);
-    LinkConfig { interface: facts.name.clone(), index: facts.index, hardware: facts.hardware, mac: facts.mac, head, mtu: facts.mtu, rate }
+    LinkConfig {
+        interface: facts.name.clone(),
+        index: facts.index,
+        hardware: facts.hardware,
+        mac: facts.mac,
+        head,
+        mtu: facts.mtu,
+        rate: section.and_then(|section| value(&section.value.link_rate)).or(facts.rate),
+        queue_delay: section.and_then(|section| value(&section.value.queue_delay)).unwrap_or(LinkConfig::QUEUE_DELAY),
+    }
 }
 
 /// A network with everything but its guests.

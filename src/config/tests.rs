@@ -87,6 +87,7 @@ ntp = "10.54.0.1"
 domain = "big.example"
 lease = "6h"
 link-rate = "2.5G"
+queue-delay = "5ms"
 options = { 66 = "10.54.0.1", 150 = "10.54.0.1", 26 = { u16 = 9000 }, 43 = [1, 2, 255], 176 = "say \"hi\" \\o/" }
 
 [[network]]
@@ -276,7 +277,7 @@ fn a_difference_is_told_in_lines() {
 fn toml_like() -> impl Strategy<Value = String> {
     const HEADERS: &str = "[cluster] [[network]] [[node]] [boot] [[for]] [tftp] [dhcp] [server] [ [[x.y]] [boot.program]";
     const KEYS: &str = "
-        name node0 nodes guests numbering interface subnet head router dns ntp domain lease guest-lease link-rate
+        name node0 nodes guests numbering interface subnet head router dns ntp domain lease guest-lease link-rate queue-delay
         options number macs root program script kernel initrd args ports windowsize give-up authoritative capacity
         run-dir router-adverts bios 66 x";
     const VALUES: &str = r#"

@@ -260,6 +260,16 @@ pub(super) fn shown_duration(duration: Duration) -> String {
     }
 }
 
+/// Milliseconds, as in `"2ms"`.
+pub(super) fn milliseconds(value: &Value<'_>, range: RangeInclusive<u64>) -> Read<Duration> {
+    let millis = value.get_ref().as_str().and_then(|text| text.strip_suffix("ms")?.trim_end().parse::<u64>().ok());
+    match millis {
+        None => wrong(value, "is not a number of milliseconds: write it as in \"2ms\""),
+        Some(millis) if range.contains(&millis) => Ok(Duration::from_millis(millis)),
+        Some(_) => wrong(value, format_args!("is out of range: choose {}ms to {}ms", range.start(), range.end())),
+    }
+}
+
 /// What a link may be said to carry, in bits per second.
 pub(super) const RATES: RangeInclusive<u64> = 1_000_000..=1_000_000_000_000;
 
@@ -378,6 +388,15 @@ mod tests {
             assert!(with(bad, rate).unwrap_err().contains("is not a rate"), "{bad}");
         }
         assert!(with("\"5K\"", rate).unwrap_err().contains("is out of range"));
+    }
+
+    #[test]
+    fn milliseconds_are_said() {
+        let read = |text: &str| with(text, |value| milliseconds(value, 1..=50)).map(|delay| delay.as_millis());
+        assert_eq!(read("\"2ms\""), Ok(2));
+        for bad in ["2", "\"2\"", "\"2s\"", "\"0ms\"", "\"51ms\"", "\"ms\"", "\"-1ms\"", "\"1.5ms\""] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

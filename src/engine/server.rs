@@ -137,6 +137,7 @@ impl Machine for Server {
         }
         dhcp.expire(&mut ctx, scratch);
         tftp.expire(&mut ctx);
+        ctx.pace.expire(now.at);
     }
 
     fn deadline(&self) -> Option<Instant> {

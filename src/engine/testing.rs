@@ -55,7 +55,8 @@ fn network(subnet: Ipv4Addr, link: Option<Link>, guests: (Ipv4Addr, Ipv4Addr)) -
 }
 
 fn link(interface: &str, hardware: Hardware, head: Ipv4Addr, mtu: u32) -> LinkConfig {
-    LinkConfig { interface: interface.into(), index: 2, hardware, mac: mac(0xfe), head, mtu, rate: None }
+    let queue_delay = LinkConfig::QUEUE_DELAY;
+    LinkConfig { interface: interface.into(), index: 2, hardware, mac: mac(0xfe), head, mtu, rate: None, queue_delay }
 }
 
 /// An Ethernet link (10.54/16, 8 guests), an InfiniBand link (10.56/16), a relayed network (10.55/16); nodes 17 (two NICs: MACs 17 and 117) and 23.

@@ -7,6 +7,7 @@
 
 pub mod cause;
 pub mod dhcp;
+pub mod exchange;
 pub mod firmware;
 pub mod gaps;
 pub mod life;

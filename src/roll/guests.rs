@@ -18,7 +18,7 @@ use super::client::Client;
 use super::plan::AddressRange;
 
 /// How long an ARP probe may go unanswered before the address counts as unused.
-pub const PROBE_WAIT: Duration = Duration::from_millis(200);
+pub const PROBE_WAIT: Duration = Duration::from_millis(100);
 /// Between two probes of the vetting sweep.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(1);
 /// How long an address that was found in use stays out of the pool.

@@ -45,6 +45,7 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
         mtu: 1500,
         // What the interface says, and nothing on the way need keep to.
         rate: Some(10_000_000_000),
+        queue_delay: LinkConfig::QUEUE_DELAY,
     };
     let network = Network {
         subnet: Subnet::of(HEAD, if small { 16 } else { 14 }),

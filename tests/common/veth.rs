@@ -63,8 +63,16 @@ pub fn facts(name: &str, mac: Mac) -> LinkFacts {
 
 pub fn config(hardware: Hardware) -> Config {
     let subnet = Subnet::of(HEAD, 16);
-    let link =
-        LinkConfig { interface: "v0".into(), index: facts("v0", OURS).index, hardware, mac: OURS, head: HEAD, mtu: 1500, rate: None };
+    let link = LinkConfig {
+        interface: "v0".into(),
+        index: facts("v0", OURS).index,
+        hardware,
+        mac: OURS,
+        head: HEAD,
+        mtu: 1500,
+        rate: None,
+        queue_delay: LinkConfig::QUEUE_DELAY,
+    };
     let network = Network {
         subnet,
         link: Some(0),

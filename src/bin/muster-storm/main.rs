@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use muster::base::facts::{Hardware, LinkFacts};
 use muster::base::time::{Instant, Now};
 use muster::engine::server::Server;
+use muster::fleet::exchange::Exchanges;
 use muster::fleet::{Fleet, Plan, Summary, mac};
 use muster::shell::{Error, Shell, Signal, facts};
 use muster::sim::config::{INITRD, KERNEL, PROGRAMS, config};
@@ -48,7 +49,10 @@ fn main() -> ExitCode {
     let ended = match &options.place {
         Where::Simulated(model) => simulate(&options, model),
         Where::Link(name) => match find_link(name, options.yes_really) {
-            Ok(link) => storm(&options, &link),
+            Ok(link) => match options.exchanges {
+                Some(length) => exchange(&options, &link, length),
+                None => storm(&options, &link),
+            },
             Err(why) => return usage(why),
         },
     };
@@ -101,6 +105,29 @@ fn storm(options: &Options, link: &LinkFacts) -> Result<bool, Error> {
     let verified = verified.map(|all| ("verified", json!(all)));
     tell(options, &summary, cost.map(|cost| ("server", cost)).into_iter().chain(verified))?;
     Ok(summary.up == summary.machines && same)
+}
+
+/// Leases again and again. Whether there were any.
+fn exchange(options: &Options, link: &LinkFacts, length: Duration) -> Result<bool, Error> {
+    let server = Processes::new(&options.server).map_err(Error::new)?;
+    let mut shell = Shell::frames(link)?;
+    let began = shell.now().at;
+    let mut machines = Exchanges::new(options.plan.count, options.plan.first, began).map_err(Error::new)?;
+    while shell.now().at.since(began) < length {
+        if shell.turn(&mut machines, LONGEST_TURN)? == Some(Signal::Leave) {
+            break;
+        }
+    }
+    let outcome = machines.outcome(shell.now().at);
+    let mut told = json!(outcome);
+    if let (Value::Object(fields), Some(cost)) = (&mut told, server.cost()) {
+        fields.insert("server".into(), cost);
+    }
+    let _ = match options.json {
+        true => writeln!(std::io::stdout(), "{told:#}"),
+        false => writeln!(std::io::stdout(), "{outcome}"),
+    };
+    Ok(outcome.exchanges > 0)
 }
 
 /// The same machines against the server's own engines, in virtual time. Whether every machine came up and no checker complained.

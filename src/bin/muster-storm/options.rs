@@ -33,6 +33,8 @@ pub struct Options {
     pub place: Where,
     pub plan: Plan,
     pub timeout: Duration,
+    /// Leases again and again for so long, in place of a boot.
+    pub exchanges: Option<Duration>,
     pub json: bool,
     pub yes_really: bool,
     pub verify_root: Option<PathBuf>,
@@ -52,6 +54,7 @@ fn flags() -> getopts::Options {
         .optopt("", "wake", "first frames of each machine that are lost, waking its switch port (0)", "K")
         .optopt("", "deaf", "machines that do not answer ARP while they load (0)", "PERMILLE")
         .optopt("", "loss", "frames dropped here, in both directions (0)", "PPM")
+        .optopt("", "exchanges", "no boot: all machines ask for leases again and again for so long, and the rate is told", "SECONDS")
         .optopt("", "blksize", "that every machine asks for, whatever its firmware would", "BYTES")
         .optopt("", "windowsize", "likewise; 1: no windows", "BLOCKS")
         .optmulti(
@@ -119,6 +122,10 @@ pub fn options() -> Result<Option<Options>, String> {
     if let Some(name) = for_model.filter(|_| !matches.opt_present("simulate")) {
         return Err(format!("--{name} is for --simulate"));
     }
+    let exchanges = matches.opt_str("exchanges").map(|text| seconds("exchanges", Some(text), 0.0)).transpose()?;
+    if exchanges.is_some() && matches.opt_present("simulate") {
+        return Err("--exchanges measures a server on a link: not with --simulate".into());
+    }
     let place = match (matches.opt_present("simulate"), matches.opt_str("interface")) {
         (true, Some(_)) => return Err("--simulate needs no --interface".into()),
         (true, None) if plan.count > SIMULATED_MAX => return Err(format!("--simulate has room for {SIMULATED_MAX} machines")),
@@ -134,6 +141,7 @@ pub fn options() -> Result<Option<Options>, String> {
         verify_root,
         plan,
         timeout: seconds("timeout", matches.opt_str("timeout"), 600.0)?,
+        exchanges,
         server: pids.collect::<Result<_, _>>()?,
         json: matches.opt_present("json"),
         yes_really: matches.opt_present("yes-really"),

@@ -267,7 +267,11 @@ impl Dhcp {
         self.next_release = ctx.now + RELEASE_INTERVAL;
         while let Some(&key) = self.deferred.front().filter(|_| ctx.out.has_room()) {
             let waiting = ctx.roll.get(key).filter(|client| client.stage == Stage::Probing).map(|client| client.link);
-            if waiting.is_some_and(|link| ctx.pace.lane(link).defers()) {
+            let full = |link| {
+                let lane = ctx.pace.lane(link);
+                lane.defers() || !lane.bottleneck.open(ctx.now)
+            };
+            if waiting.is_some_and(full) {
                 return;
             }
             self.deferred.pop_front();

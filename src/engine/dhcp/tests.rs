@@ -26,7 +26,7 @@ fn a_stranger_waits_for_its_addresss_probe() {
     let got = world.silence(&Ask::rom(mac(1)).discover());
     let [Got::Probe(probed)] = got[..] else { panic!("{got:?}") };
     assert!(is_guest(probed));
-    assert!(only_reply(&world.advance(198)).is_none(), "held until nobody answered");
+    assert!(only_reply(&world.advance(98)).is_none(), "held until nobody answered");
     assert_eq!(world.stage(mac(1)), Some(Stage::Probing));
     let offer = only_reply(&world.advance(4)).expect("the held DISCOVER is answered");
     assert_eq!((offer.kind, offer.yiaddr(), offer.header.xid), (OFFER, probed, 0x1234_5678));
@@ -37,7 +37,7 @@ fn a_stranger_waits_for_its_addresss_probe() {
 fn an_impatient_stranger_has_one_answer() {
     let mut world = World::new(&config());
     world.silence(&Ask::rom(mac(1)).discover());
-    world.advance(100);
+    world.advance(50);
     let mut again = Ask::rom(mac(1)).discover();
     again.header.xid = 99;
     world.silence(&again);

@@ -1,8 +1,9 @@
 //! The rate of the way to the clients, measured (see the parent for why).
 //!
-//! Time goes in ticks of 10 ms. What was acknowledged in a tick is a sample of the delivery rate; the greatest of the last second counts,
-//! and while nobody had to wait the samples can only raise it, since they measure the demand and not the way. What is under way
-//! is kept by the tick in which it left, so that a lost packet stops counting after three ticks without anybody looking for it.
+//! Time goes in ticks of 10 ms. What was acknowledged in a tick is a sample of the delivery rate; the greatest of the last second counts.
+//! A tick in which somebody was made to wait and nobody's want ran out was *pressed*: it measures the way. Any other measures the
+//! demand, and can only raise the rate. What is under way is kept by the tick in which it left, so that a lost packet stops counting
+//! after three ticks without anybody looking for it.
 //!
 //! Cost: O(1) a packet, no allocation.
 
@@ -19,6 +20,9 @@ const UNDER_WAY: usize = 3;
 const FIRST_WINDOW: u64 = 32 * 1538;
 /// Packets that the queue on the way is trusted to hold, whatever their size: two thirds of a small switch's.
 const QUEUE_PACKETS: u64 = 166;
+/// Small packets that may be under way, whatever the rate: each may be answered by two (a size probe's ERROR and the next request), and
+/// the queue on their way back is as small.
+const SMALL_PACKETS: u64 = 100;
 /// The rate never sinks below a tenth of Fast Ethernet.
 const RATE_MIN: u64 = 1_250_000;
 /// Parts per 1,000 of the bottleneck rate, tick by tick: a probe upwards, a pause to drain it, then a little less than the rate.
@@ -37,21 +41,39 @@ const DRAIN_TICKS: u32 = 3;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stamp {
     at: Instant,
-    /// What is under way, for queues that count packets a small one as much as a block.
     bytes: u64,
-    /// What its acknowledgement says of the rate: the bytes that were really there.
-    worth: u64,
+    /// What of it counts as under way.
+    load: Load,
 }
 
 impl Stamp {
     /// Two packets that are acknowledged as one: the later one's time, both their bytes.
     pub fn and(self, later: Stamp) -> Stamp {
-        Stamp { at: later.at, bytes: self.bytes + later.bytes, worth: self.worth + later.worth }
+        let mut load = later.load;
+        load.add(self.load);
+        Stamp { at: later.at, bytes: self.bytes + later.bytes, load }
+    }
+}
+
+/// What is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Load {
+    bytes: u64,
+    packets: u64,
+}
+
+impl Load {
+    fn add(&mut self, more: Load) {
+        self.bytes += more.bytes;
+        self.packets += more.packets;
     }
 
-    /// The packet is smaller than it was reckoned.
-    pub fn worth(self, bytes: u64) -> Stamp {
-        Stamp { worth: bytes, ..self }
+    /// Takes away what is there of `less`, and says how much that was.
+    fn take(&mut self, less: Load) -> Load {
+        let taken = Load { bytes: less.bytes.min(self.bytes), packets: less.packets.min(self.packets) };
+        self.bytes -= taken.bytes;
+        self.packets -= taken.packets;
+        taken
     }
 }
 
@@ -76,8 +98,9 @@ pub struct Bottleneck {
     tick: u64,
     /// Bytes acknowledged in the present tick.
     delivered: u64,
-    /// Somebody could have been served in this tick, and nobody wanted to be.
-    starved: bool,
+    /// Somebody was made to wait in this tick; and somebody could have been served, and nobody wanted to be.
+    refused: bool,
+    idle: bool,
     rates: [u64; MEMORY],
     /// The greatest of `rates`; None before the first full tick.
     rate: Option<u64>,
@@ -93,10 +116,9 @@ pub struct Bottleneck {
     /// Smoothed: the least round trip of clients, and the rise above it, in nanoseconds.
     base: u64,
     rise: u64,
-    /// Smoothed bytes of a packet.
-    packet: u64,
-    under_way: u64,
-    sent_in: [u64; UNDER_WAY + 1],
+    under_way: Load,
+    /// By the tick in which it left.
+    sent_in: [Load; UNDER_WAY + 1],
     sent_now: u64,
     lost: u64,
     /// Bytes that may leave now; negative after a large turn.
@@ -112,7 +134,8 @@ impl Bottleneck {
             queue,
             tick: tick_of(now),
             delivered: 0,
-            starved: true,
+            refused: false,
+            idle: false,
             rates: [0; MEMORY],
             rate: None,
             plateau: (0, 0),
@@ -122,9 +145,8 @@ impl Bottleneck {
             least: u64::MAX / 2,
             base: 0,
             rise: 0,
-            packet: 1538,
-            under_way: 0,
-            sent_in: [0; UNDER_WAY + 1],
+            under_way: Load::default(),
+            sent_in: [Load::default(); UNDER_WAY + 1],
             sent_now: 0,
             lost: 0,
             tokens: FIRST_WINDOW as i64,
@@ -137,6 +159,16 @@ impl Bottleneck {
     /// Another rate of the link, in bits per second.
     pub fn set_limit(&mut self, limit: Option<u64>) {
         self.limit = limit.map(|bits| bits / 8 / 100 * 97);
+    }
+
+    /// Another queue to aim at.
+    pub fn set_queue(&mut self, queue: Duration) {
+        self.queue = queue;
+    }
+
+    /// Whether the rate is still being found.
+    pub fn seeks(&self) -> bool {
+        self.phase == Phase::Startup
     }
 
     /// The measured bottleneck in bytes per second, if it is known by now.
@@ -156,9 +188,10 @@ impl Bottleneck {
         rate.max(RATE_MIN).min(self.limit.unwrap_or(u64::MAX / 4096))
     }
 
-    /// Bytes per second that can be counted on: for the length of a lap.
+    /// Bytes per second that can be counted on: for the length of a lap. While the rate is still being found, what was measured is no
+    /// more than a lower bound of it, and nobody is held because of that.
     pub fn steady_rate(&self) -> u64 {
-        let measured = self.rate.map_or(u64::MAX, |rate| rate * self.share / 1000);
+        let measured = self.rate.filter(|_| self.phase == Phase::Cruise).map_or(u64::MAX, |rate| rate * self.share / 1000);
         measured.min(self.limit.unwrap_or(u64::MAX)).max(RATE_MIN)
     }
 
@@ -168,10 +201,17 @@ impl Bottleneck {
     }
 
     pub fn under_way(&self) -> u64 {
-        self.under_way
+        self.under_way.bytes
     }
 
-    /// How much may be under way.
+    /// Whether more may be under way.
+    fn has_window(&self) -> bool {
+        // Queues count packets, and a small one as much as a block.
+        let packets = SMALL_PACKETS.max(self.window() / 1538);
+        self.under_way.bytes < self.window() && self.under_way.packets < packets
+    }
+
+    /// How many bytes may be under way.
     fn window(&self) -> u64 {
         match self.rate {
             None => FIRST_WINDOW,
@@ -179,8 +219,7 @@ impl Bottleneck {
                 // On the way up most clients have seen a queue and no way without one: the least round trip of all counts.
                 let base = if self.phase == Phase::Cruise { self.base } else { self.least };
                 let during = |nanos: u64| (u128::from(rate) * u128::from(nanos) / 1_000_000_000) as u64;
-                // Queues count packets: small ones fill them sooner.
-                let queue = during(self.queue.as_nanos() as u64).min(QUEUE_PACKETS * self.packet);
+                let queue = during(self.queue.as_nanos() as u64).min(QUEUE_PACKETS * 1538);
                 (during(base) + queue).max(FIRST_WINDOW / 2)
             }
         }
@@ -202,7 +241,9 @@ impl Bottleneck {
     pub fn open(&mut self, now: Instant) -> bool {
         self.turn(now);
         self.fill(now);
-        self.tokens > 0 && self.under_way < self.window()
+        let open = self.tokens > 0 && self.has_window();
+        self.refused |= !open;
+        open
     }
 
     /// When to look again, after [`open`](Bottleneck::open) said no. An acknowledgement may open it sooner.
@@ -215,27 +256,24 @@ impl Bottleneck {
         now + Duration::from_nanos(wait as u64).clamp(Duration::from_micros(250), Duration::from_millis(10))
     }
 
-    /// Packets of so many bytes in all leave: such as will be acknowledged (the stamp comes back), or not.
+    /// Packets of so many bytes in all leave. `answered`: they will be acknowledged at once, so that they are under way until then. Part
+    /// of a window is acknowledged only with the rest of it, and a DHCP reply not at all.
     pub fn sent(&mut self, now: Instant, bytes: u64, packets: u64, answered: bool) -> Stamp {
         self.turn(now);
         self.fill(now);
         self.tokens -= bytes as i64;
-        self.packet = (self.packet - self.packet / 64 + bytes / packets.max(1) / 64).max(84);
-        if answered {
-            self.under_way += bytes;
-            self.sent_in[self.tick as usize % self.sent_in.len()] += bytes;
-            self.sent_now += bytes;
-        }
-        Stamp { at: now, bytes, worth: bytes }
+        let load = if answered { Load { bytes, packets } } else { Load::default() };
+        self.under_way.add(load);
+        self.sent_in[self.tick as usize % (UNDER_WAY + 1)].add(load);
+        self.sent_now += load.bytes;
+        Stamp { at: now, bytes, load }
     }
 
     /// A packet was acknowledged. `least` is its client's least round trip so far, updated here; None after a re-transmission,
     /// when nobody knows which of the two it was (Karn).
     pub fn acknowledged(&mut self, now: Instant, stamp: Stamp, least: Option<&mut Duration>) {
         self.turn(now);
-        self.delivered += stamp.worth;
-        // Small packets say little of the rate.
-        self.starved |= stamp.worth < stamp.bytes;
+        self.delivered += stamp.bytes;
         self.settle(stamp);
         let Some(least) = least else { return };
         let trip = now.since(stamp.at);
@@ -253,23 +291,26 @@ impl Bottleneck {
         self.turn(now);
         self.settle(stamp);
         if lost {
-            self.lost += stamp.bytes;
+            self.lost += stamp.load.bytes;
         }
     }
 
     fn settle(&mut self, stamp: Stamp) {
         let tick = tick_of(stamp.at);
         if tick + UNDER_WAY as u64 >= self.tick {
-            let slot = &mut self.sent_in[tick as usize % (UNDER_WAY + 1)];
-            let bytes = stamp.bytes.min(*slot);
-            *slot -= bytes;
-            self.under_way -= bytes;
+            let there = self.sent_in[tick as usize % (UNDER_WAY + 1)].take(stamp.load);
+            self.under_way.take(there);
         }
     }
 
     /// Nobody wants anything: what is delivered now measures the demand.
     pub fn idle(&mut self) {
-        self.starved = true;
+        self.idle = true;
+    }
+
+    /// Whether this tick measures the way.
+    fn pressed(&self) -> bool {
+        self.refused && !self.idle
     }
 
     /// Ends the ticks that have passed.
@@ -281,17 +322,17 @@ impl Bottleneck {
         let passed = tick - self.tick;
         if passed > MEMORY as u64 {
             // A long silence: what was measured stays, nothing is under way.
-            self.sent_in = [0; UNDER_WAY + 1];
-            self.under_way = 0;
+            self.sent_in = [Load::default(); UNDER_WAY + 1];
+            self.under_way = Load::default();
             self.tick = tick;
         }
         while self.tick < tick {
             self.end_tick();
             self.tick += 1;
-            let slot = &mut self.sent_in[self.tick as usize % (UNDER_WAY + 1)];
-            self.under_way -= std::mem::take(slot);
+            let gone = std::mem::take(&mut self.sent_in[self.tick as usize % (UNDER_WAY + 1)]);
+            self.under_way.take(gone);
+            (self.refused, self.idle) = (false, false);
         }
-        self.starved = false;
     }
 
     fn climbs(&self) -> bool {
@@ -305,7 +346,7 @@ impl Bottleneck {
             let fruitless = self.climbs() && rate < known / 100 * 104;
             self.pause = if fruitless { CLIMB_PAUSE } else { self.pause.saturating_sub(1) };
         }
-        if !self.starved || rate > known {
+        if self.pressed() || rate > known {
             self.rates[self.tick as usize % MEMORY] = rate;
             let greatest = self.rates.iter().copied().max().unwrap_or(0);
             if greatest > 0 {
@@ -322,7 +363,7 @@ impl Bottleneck {
     fn find_plateau(&mut self) {
         let Some(rate) = self.rate else { return };
         match self.phase {
-            Phase::Startup if self.starved => {}
+            Phase::Startup if !self.pressed() => {}
             Phase::Startup => {
                 let (best, since) = self.plateau;
                 if rate * 4 >= best * 5 {

@@ -1,7 +1,10 @@
 //! A lane: what one boot interface sends, and who waits for it.
 //!
-//! Waiting clients stand in three queues: those whose packet was lost go first, then the ring of running transfers, one turn each,
-//! then transfers that have not begun. Nobody stands in more than one place; a key that has gone stale is passed over.
+//! Waiting clients stand in three queues: those whose packet was lost, the ring of running transfers, one turn each, and transfers that
+//! have not begun. Who lost a packet goes first. A new transfer goes before the ring: it gets one turn, and then stands in it. But while
+//! the rate is still being found new ones only fill what the ring leaves free, so that the rate, and with it the lap, is known before
+//! everybody is let in; and while a lap is too long they wait their time. Nobody stands in more than one place; a key that has gone
+//! stale is passed over.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,14 +13,14 @@ use crate::base::time::Instant;
 
 use super::{Bottleneck, Regime};
 
-/// What is aimed at as the queue on the way.
-pub const QUEUE_DELAY: Duration = Duration::from_millis(2);
 /// A lap near half a second closes admission, and a little less opens it again.
 const DEFER_ABOVE: Duration = Duration::from_millis(450);
 const DEFER_BELOW: Duration = Duration::from_millis(350);
 /// The wait in the ring that tells round robin from bandwidth control, and back.
 const WAIT_ABOVE: Duration = Duration::from_millis(4);
 const WAIT_BELOW: Duration = Duration::from_millis(1);
+/// What windows are reckoned with while the rate is not known: bytes per second.
+const FAST_ETHERNET: u64 = 12_500_000;
 /// A transfer that has not begun waits this long at most.
 pub const FIRST_PACKET_WAIT: Duration = Duration::from_millis(1500);
 
@@ -34,16 +37,33 @@ pub enum Place {
 /// Who waits: the key of a transfer, as a word.
 pub type Waiter = u64;
 
+/// A minute in which somebody had to wait: since when, turns given, the longest wait of one, and the lane's counters as it began.
+#[derive(Clone, Copy, Debug)]
+pub struct Minute {
+    pub since: Instant,
+    pub turns: u64,
+    pub longest: Duration,
+    pub rescued: u64,
+    pub deferred: u64,
+}
+
+impl Minute {
+    pub const LENGTH: Duration = Duration::from_secs(60);
+}
+
 pub struct Lane {
     pub bottleneck: Bottleneck,
     lost: VecDeque<Waiter>,
     ring: VecDeque<Waiter>,
     new: VecDeque<(Waiter, Instant)>,
-    /// Wire bytes of one turn for every transfer that has begun.
+    /// Transfers that have begun, and wire bytes of one turn for each.
+    running: u64,
     turn_bytes: u64,
     /// Smoothed wait of a turn in the ring, in nanoseconds.
     wait: u64,
     pub regime: Regime,
+    /// What the present minute of load came to.
+    pub minute: Option<Minute>,
     /// When the queues are to be looked at next.
     next: Option<Instant>,
     /// Turns given out of the queue of lost packets.
@@ -53,16 +73,19 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Room for `capacity` waiters in each queue. `limit`: the link's rate in bits per second, if it is known.
-    pub fn new(capacity: usize, limit: Option<u64>, now: Instant) -> Lane {
+    /// Room for `capacity` waiters in each queue. `limit`: the link's rate in bits per second, if it is known; `queue`: the queue on
+    /// the way that is aimed at.
+    pub fn new(capacity: usize, limit: Option<u64>, queue: Duration, now: Instant) -> Lane {
         Lane {
-            bottleneck: Bottleneck::new(limit, QUEUE_DELAY, now),
+            bottleneck: Bottleneck::new(limit, queue, now),
             lost: VecDeque::with_capacity(capacity),
             ring: VecDeque::with_capacity(capacity),
             new: VecDeque::with_capacity(capacity),
+            running: 0,
             turn_bytes: 0,
             wait: 0,
             regime: Regime::Bandwidth,
+            minute: None,
             next: None,
             rescued: 0,
             deferred: 0,
@@ -81,8 +104,8 @@ impl Lane {
     /// Who is to be served now, and from which place. None while the way is full, or nobody waits.
     pub fn next(&mut self, now: Instant) -> Option<(Waiter, Place)> {
         self.next = None;
-        let due = |new: &VecDeque<(Waiter, Instant)>| new.front().is_some_and(|(_, since)| now.since(*since) >= FIRST_PACKET_WAIT);
-        let admitted = !self.new.is_empty() && (self.regime != Regime::Deferral || due(&self.new));
+        let due = self.new.front().is_some_and(|(_, since)| now.since(*since) >= FIRST_PACKET_WAIT);
+        let admitted = !self.new.is_empty() && (self.regime != Regime::Deferral || due);
         if self.lost.is_empty() && self.ring.is_empty() && !admitted {
             self.bottleneck.idle();
             self.next = self.new.front().map(|(_, since)| *since + FIRST_PACKET_WAIT);
@@ -96,8 +119,7 @@ impl Lane {
             self.rescued += 1;
             return Some((who, Place::Lost));
         }
-        // A new transfer goes before the ring: it gets one turn, and then stands in it. While admission is closed it waits its time.
-        if due(&self.new) || self.ring.is_empty() || self.regime != Regime::Deferral {
+        if admitted && (due || self.ring.is_empty() || !self.bottleneck.seeks()) {
             if let Some((who, since)) = self.new.pop_front() {
                 self.deferred += u64::from(now.since(since) > Duration::from_millis(100));
                 return Some((who, Place::New));
@@ -119,13 +141,26 @@ impl Lane {
         self.lost.len() + self.ring.len() + self.new.len()
     }
 
+    /// Wire bytes that a window may have so that a lap of everybody who is here fits into half a second.
+    pub fn window_share(&self) -> u64 {
+        let rate = if self.bottleneck.seeks() { FAST_ETHERNET } else { self.bottleneck.steady_rate() };
+        let lap = u128::from(rate) * DEFER_ABOVE.as_nanos() / 1_000_000_000;
+        lap as u64 / (self.running + self.new.len() as u64 + 1)
+    }
+
     /// A transfer begins or ends: its turn costs so many bytes on the wire.
     pub fn begins(&mut self, turn: u64) {
+        self.running += 1;
         self.turn_bytes += turn;
     }
 
     pub fn ends(&mut self, turn: u64) {
+        self.running = self.running.saturating_sub(1);
         self.turn_bytes = self.turn_bytes.saturating_sub(turn);
+        if self.turn_bytes == 0 {
+            self.wait = 0;
+        }
+        self.judge();
     }
 
     /// What one turn for each running transfer takes.
@@ -133,11 +168,22 @@ impl Lane {
         Duration::from_nanos((u128::from(self.turn_bytes) * 1_000_000_000 / u128::from(self.bottleneck.steady_rate())) as u64)
     }
 
-    /// A turn was given `waited` after it was asked for. Gives the regime when it changes.
-    pub fn served(&mut self, waited: Duration) -> Option<Regime> {
+    /// A turn was given `waited` after it was asked for.
+    pub fn served(&mut self, now: Instant, waited: Duration) {
         self.wait = self.wait - self.wait / 64 + waited.as_nanos() as u64 / 64;
+        self.judge();
+        if self.regime != Regime::Bandwidth && self.minute.is_none() {
+            self.minute = Some(Minute { since: now, turns: 0, longest: Duration::ZERO, rescued: self.rescued, deferred: self.deferred });
+        }
+        if let Some(minute) = self.minute.as_mut() {
+            minute.turns += 1;
+            minute.longest = minute.longest.max(waited);
+        }
+    }
+
+    fn judge(&mut self) {
         let (wait, lap) = (Duration::from_nanos(self.wait), self.lap());
-        let regime = match self.regime {
+        self.regime = match self.regime {
             Regime::Bandwidth if lap > DEFER_ABOVE => Regime::Deferral,
             Regime::Bandwidth if wait > WAIT_ABOVE => Regime::RoundRobin,
             Regime::RoundRobin if lap > DEFER_ABOVE => Regime::Deferral,
@@ -145,9 +191,6 @@ impl Lane {
             Regime::Deferral if lap < DEFER_BELOW => Regime::RoundRobin,
             same => same,
         };
-        let changed = regime != self.regime;
-        self.regime = regime;
-        changed.then_some(regime)
     }
 
     /// Whether strangers have to wait.
@@ -161,7 +204,7 @@ mod tests {
     use super::*;
 
     fn lane() -> Lane {
-        Lane::new(16, Some(1_000_000_000), Instant::ZERO)
+        Lane::new(16, Some(1_000_000_000), Duration::from_millis(2), Instant::ZERO)
     }
 
     #[test]
@@ -172,7 +215,7 @@ mod tests {
         lane.enter(now, Place::Ring, 3);
         lane.enter(now, Place::Lost, 4);
         let order: Vec<_> = std::iter::from_fn(|| lane.next(now)).map(|(who, _)| who).collect();
-        assert_eq!(order, [4, 1, 2, 3]);
+        assert_eq!(order, [4, 2, 3, 1], "and new ones last while nobody knows the rate");
         assert_eq!((lane.waiting(), lane.deadline()), (0, None));
     }
 
@@ -181,17 +224,43 @@ mod tests {
         let mut lane = lane();
         let rate = lane.bottleneck.steady_rate();
         let lap = |millis: u64| rate * millis / 1000;
+        let served = |lane: &mut Lane| {
+            lane.served(Instant::ZERO, Duration::ZERO);
+            lane.regime
+        };
         lane.begins(lap(460));
-        assert_eq!(lane.served(Duration::ZERO), Some(Regime::Deferral));
+        assert_eq!(served(&mut lane), Regime::Deferral);
         lane.enter(Instant::ZERO, Place::New, 7);
         assert_eq!(lane.next(Instant::ZERO), None, "held");
         assert_eq!(lane.deadline(), Some(Instant::ZERO + FIRST_PACKET_WAIT));
         assert_eq!(lane.next(Instant::ZERO + FIRST_PACKET_WAIT), Some((7, Place::New)), "and not forgotten");
         lane.ends(lap(60));
-        assert_eq!(lane.served(Duration::ZERO), None, "between the marks nothing changes");
+        assert_eq!(served(&mut lane), Regime::Deferral, "between the marks nothing changes");
         lane.ends(lap(60));
-        assert_eq!(lane.served(Duration::ZERO), Some(Regime::RoundRobin));
-        assert_eq!(lane.served(Duration::ZERO), Some(Regime::Bandwidth));
+        assert_eq!(lane.regime, Regime::RoundRobin, "room opens as a transfer ends");
+        assert_eq!(served(&mut lane), Regime::Bandwidth);
+        assert!(lane.minute.is_some_and(|minute| minute.turns == 3));
+    }
+
+    /// The load goes up and down again, with a ripple of a tenth on it: each border is crossed once each way.
+    #[test]
+    fn regimes_follow_the_load_and_do_not_swing() {
+        let mut lane = lane();
+        let millisecond = lane.bottleneck.steady_rate() / 1000;
+        let mut passed = vec![lane.regime];
+        for step in 0..12_600u64 {
+            let load = step.min(12_000u64.saturating_sub(step)) / 10;
+            let millis = load + load * (step % 7) / 70;
+            lane.begins(millis * millisecond);
+            // Who waits in the ring waits a lap.
+            lane.served(Instant::from_millis(step), Duration::from_millis(millis));
+            if passed.last() != Some(&lane.regime) {
+                passed.push(lane.regime);
+            }
+            lane.turn_bytes = 0;
+        }
+        use Regime::{Bandwidth, Deferral, RoundRobin};
+        assert_eq!(passed, [Bandwidth, RoundRobin, Deferral, RoundRobin, Bandwidth]);
     }
 
     #[test]

@@ -16,7 +16,6 @@ mod bottleneck;
 mod lane;
 
 use std::fmt;
-use std::time::Duration;
 
 use crate::base::machine::Link;
 use crate::base::muffle::Muffle;
@@ -24,7 +23,7 @@ use crate::base::time::Instant;
 use crate::config::Config;
 
 pub use bottleneck::{Bottleneck, Stamp};
-pub use lane::{Lane, Place};
+pub use lane::{Lane, Minute, Place};
 
 /// Bytes of a frame beside its IP packet: preamble, start, addresses, type, check sequence, gap.
 const FRAME: u64 = 7 + 1 + 14 + 4 + 12;
@@ -58,23 +57,25 @@ impl fmt::Display for Regime {
 pub struct Pace {
     lanes: Box<[Lane]>,
     names: Box<[String]>,
-    told: Muffle,
+    /// The regime that the log knows of, and what keeps it short.
+    told: Box<[(Regime, Muffle)]>,
 }
 
 impl Pace {
     /// A lane for each link, with room for `transfers` in each queue.
     pub fn new(config: &Config, transfers: usize, now: Instant) -> Pace {
         Pace {
-            lanes: config.links.iter().map(|link| Lane::new(transfers, link.rate, now)).collect(),
+            lanes: config.links.iter().map(|link| Lane::new(transfers, link.rate, link.queue_delay, now)).collect(),
             names: config.links.iter().map(|link| link.interface.clone()).collect(),
-            told: Muffle::default(),
+            told: config.links.iter().map(|_| (Regime::Bandwidth, Muffle::default())).collect(),
         }
     }
 
-    /// Takes over link rates that a reload has changed.
+    /// Takes over what a reload has changed.
     pub fn reconfigure(&mut self, config: &Config) {
         for (lane, link) in self.lanes.iter_mut().zip(&config.links) {
             lane.bottleneck.set_limit(link.rate);
+            lane.bottleneck.set_queue(link.queue_delay);
         }
     }
 
@@ -88,17 +89,33 @@ impl Pace {
         &mut self.lanes[usize::from(link).min(last)]
     }
 
-    /// Notes how long a turn was waited for, and tells when that changes the regime.
-    pub fn served(&mut self, now: Instant, link: Link, waited: Duration) {
-        let Some(regime) = self.lane(link).served(waited) else { return };
-        let Some(muffled) = self.told.admits(now) else { return };
-        let (lap, waiting) = (self.lane(link).lap(), self.lane(link).waiting());
-        let name = self.names.get(usize::from(link)).map_or("?", String::as_str);
-        log::info!("{name}: {regime} now ({waiting} wait, a lap takes {} ms; {muffled} changes untold)", lap.as_millis());
+    /// Tells when a regime has changed, and once a minute how it goes under load.
+    pub fn expire(&mut self, now: Instant) {
+        for ((lane, name), (told, muffle)) in self.lanes.iter_mut().zip(&self.names).zip(&mut self.told) {
+            let (regime, waiting, lap) = (lane.regime, lane.waiting(), lane.lap().as_millis());
+            if regime != *told {
+                *told = regime;
+                if let Some(muffled) = muffle.admits(now) {
+                    log::info!("{name}: {regime} now ({waiting} wait, a lap takes {lap} ms; {muffled} changes untold)");
+                }
+            }
+            let Some(minute) = lane.minute.filter(|minute| now.since(minute.since) >= Minute::LENGTH) else { continue };
+            lane.minute = None;
+            let Minute { turns, longest, rescued, deferred, .. } = minute;
+            let (rescued, deferred) = (lane.rescued - rescued, lane.deferred - deferred);
+            let megabit = |bytes: u64| bytes * 8 / 1_000_000;
+            log::info!(
+                "{name}: {regime}, {waiting} wait, a lap takes {lap} ms; sends {} of {} Mbit/s measured; \
+                 this minute {turns} turns, the longest wait {} ms, {deferred} deferred, {rescued} rescued",
+                megabit(lane.bottleneck.steady_rate()),
+                lane.bottleneck.measured().map_or(0, megabit),
+                longest.as_millis(),
+            );
+        }
     }
 
     pub fn deadline(&self) -> Option<Instant> {
-        self.lanes.iter().filter_map(Lane::deadline).min()
+        self.lanes.iter().flat_map(|lane| [lane.deadline(), lane.minute.map(|minute| minute.since + Minute::LENGTH)]).flatten().min()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Lane)> {

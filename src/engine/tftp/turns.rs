@@ -28,15 +28,15 @@ impl Transfer {
         (bytes / u64::from(self.blksize)).clamp(1, self.windowsize.into())
     }
 
-    /// Notes that blocks leave.
+    /// Notes that blocks leave. The last of a window is acknowledged, and all before it with it.
     fn left(&mut self, ctx: &mut Ctx<'_>, first: u64, last: u64) {
-        self.under_way(ctx, last + 1 - first);
+        let packets = last + 1 - first;
+        self.under_way(ctx, packets, packets * pace::wire_bytes(self.blksize.into()), last == self.window_end());
     }
 
-    /// Notes packets that are as large as a block, or are reckoned so, and will be acknowledged.
-    fn under_way(&mut self, ctx: &mut Ctx<'_>, packets: u64) {
-        let bytes = packets * pace::wire_bytes(self.blksize.into());
-        let stamp = ctx.pace.lane(self.link).bottleneck.sent(ctx.now, bytes, packets, true);
+    /// Notes packets of so many bytes on the wire in all.
+    fn under_way(&mut self, ctx: &mut Ctx<'_>, packets: u64, bytes: u64, answered: bool) {
+        let stamp = ctx.pace.lane(self.link).bottleneck.sent(ctx.now, bytes, packets, answered);
         self.stamp = Some(self.stamp.map_or(stamp, |old| old.and(stamp)));
     }
 
@@ -78,7 +78,7 @@ impl Tftp {
             let Some(transfer) = self.transfers.get_mut(key).filter(|transfer| transfer.waits) else { continue };
             transfer.waits = false;
             let waited = ctx.now.since(transfer.asked);
-            ctx.pace.served(ctx.now, link, waited);
+            ctx.pace.lane(link).served(ctx.now, waited);
             self.turn(ctx, key);
         }
         ctx.pace.lane(link).pause(ctx.now);
@@ -124,6 +124,10 @@ impl Tftp {
     /// The first turn: the answer to the request.
     fn begin(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
+        // A smaller window than was asked for is as good (RFC 7440, 4), and leaves room for everybody in half a second.
+        let share = ctx.pace.lane(transfer.link).window_share() / pace::wire_bytes(transfer.blksize.into());
+        transfer.windowsize = u64::from(transfer.windowsize).min(share.max(1)) as u16;
+        transfer.options.windowsize = transfer.options.windowsize.map(|_| transfer.windowsize);
         transfer.turn = transfer.turn_blocks(TURN_BYTES) * pace::wire_bytes(transfer.blksize.into());
         ctx.pace.lane(transfer.link).begins(transfer.turn);
         if transfer.options.is_empty() {
@@ -131,8 +135,7 @@ impl Tftp {
             self.turn(ctx, key);
         } else {
             transfer.state = State::Oack;
-            transfer.under_way(ctx, 1);
-            transfer.stamp = transfer.stamp.map(|stamp| stamp.worth(OACK_BYTES));
+            transfer.under_way(ctx, 1, OACK_BYTES, true);
             self.oack(ctx, key);
         }
     }
