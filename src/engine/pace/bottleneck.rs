@@ -1,6 +1,7 @@
 //! The rate of the way to the clients, measured (see the parent for why).
 //!
-//! Time goes in ticks of 10 ms. What was acknowledged in a tick is a sample of the delivery rate; the greatest of the last second counts.
+//! Time goes in ticks of 10 ms. What was acknowledged in a tick is a sample of the delivery rate; the greatest of the last fifth
+//! of a second counts.
 //! A tick in which somebody was made to wait and nobody's want ran out was *pressed*: it measures the way. Any other measures the
 //! demand, and can only raise the rate. What is under way is kept by the tick in which it left, so that a lost packet stops counting
 //! after three ticks without anybody looking for it.
@@ -12,8 +13,8 @@ use std::time::Duration;
 use crate::base::time::Instant;
 
 const TICK: Duration = Duration::from_millis(10);
-/// Ticks over which the greatest delivery rate counts.
-const MEMORY: usize = 100;
+/// Ticks over which the greatest delivery rate counts: a few cycles, so that one that was too great does not fill the queue for long.
+const MEMORY: usize = 20;
 /// A packet that was not acknowledged after so many ticks is no longer under way.
 const UNDER_WAY: usize = 3;
 /// What may be under way before anything was measured: 32 full frames, an eighth of a small switch's queue.
@@ -22,7 +23,7 @@ const FIRST_WINDOW: u64 = 32 * 1538;
 const QUEUE_PACKETS: u64 = 166;
 /// Small packets that may be under way, whatever the rate: each may be answered by two (a size probe's ERROR and the next request), and
 /// the queue on their way back is as small.
-const SMALL_PACKETS: u64 = 100;
+const SMALL_PACKETS: u64 = 64;
 /// The rate never sinks below a tenth of Fast Ethernet.
 const RATE_MIN: u64 = 1_250_000;
 /// Parts per 1,000 of the bottleneck rate, tick by tick: a probe upwards, a pause to drain it, then a little less than the rate.
@@ -265,7 +266,7 @@ impl Bottleneck {
         let load = if answered { Load { bytes, packets } } else { Load::default() };
         self.under_way.add(load);
         self.sent_in[self.tick as usize % (UNDER_WAY + 1)].add(load);
-        self.sent_now += load.bytes;
+        self.sent_now += bytes;
         Stamp { at: now, bytes, load }
     }
 
@@ -291,7 +292,8 @@ impl Bottleneck {
         self.turn(now);
         self.settle(stamp);
         if lost {
-            self.lost += stamp.load.bytes;
+            // One packet that was lost takes a window's rest with it.
+            self.lost += stamp.bytes.min(1538);
         }
     }
 
@@ -324,6 +326,7 @@ impl Bottleneck {
             // A long silence: what was measured stays, nothing is under way.
             self.sent_in = [Load::default(); UNDER_WAY + 1];
             self.under_way = Load::default();
+            (self.delivered, self.refused, self.idle) = (0, false, false);
             self.tick = tick;
         }
         while self.tick < tick {
@@ -346,7 +349,8 @@ impl Bottleneck {
             let fruitless = self.climbs() && rate < known / 100 * 104;
             self.pause = if fruitless { CLIMB_PAUSE } else { self.pause.saturating_sub(1) };
         }
-        if self.pressed() || rate > known {
+        // Who holds back measures itself.
+        if (self.pressed() && self.share == 1000) || rate > known {
             self.rates[self.tick as usize % MEMORY] = rate;
             let greatest = self.rates.iter().copied().max().unwrap_or(0);
             if greatest > 0 {
@@ -383,11 +387,17 @@ impl Bottleneck {
         }
     }
 
-    /// Delay first, loss second: both lower the share by a tenth, and it comes back by a fiftieth.
+    /// Delay first, loss second: both lower the share by a tenth, and it comes back by a fiftieth. When half of the rate is still too
+    /// much, the way has changed.
     fn react(&mut self) {
         let slow = self.rise > self.queue.as_nanos() as u64 * 3 / 2;
-        let lossy = self.lost * 20 > self.sent_now && self.lost > 8 * 1538;
-        self.share = if slow || lossy { (self.share * 9 / 10).max(300) } else { (self.share + 20).min(1000) };
+        let lossy = self.lost * 50 > self.sent_now && self.lost > 8 * 1538;
+        self.share = if slow || lossy { self.share * 9 / 10 } else { (self.share + 20).min(1000) };
+        if self.share < 500 {
+            self.share = 1000;
+            self.rates.iter_mut().for_each(|rate| *rate /= 2);
+            self.rate = self.rate.map(|rate| rate / 2);
+        }
         self.lost -= self.lost / 4;
         self.sent_now -= self.sent_now / 4;
     }
