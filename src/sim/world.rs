@@ -394,7 +394,7 @@ impl Stage {
             packet.extend([0, 3]);
             packet.extend(run.block.wrapping_add(n).to_be_bytes());
             packet.extend(&content[start..end]);
-            self.datagram(run.from, run.to, Via::Kernel, &packet);
+            self.datagram(run.from, run.to, run.via, &packet);
         }
     }
 
