@@ -26,11 +26,13 @@ use crate::wire::tftp;
 
 use super::Error;
 use super::files::{Files, Read};
+use super::frame::{self, Way};
 use super::neigh::Neighbours;
 use super::packet::PacketSocket;
-use super::queue::{PUT_MAX, Queue};
+use super::queue::{PUT_MAX, Queue, Trouble};
 use super::signals::{Signal, Signals};
-use super::sys::{BATCH, Receiver};
+use super::sys::ring::{self, Ring};
+use super::sys::{self, BATCH, Received, Receiver};
 use super::udp::{self, UdpSocket};
 
 const TIMER: Token = Token(usize::MAX - 1);
@@ -42,7 +44,25 @@ const OWED: usize = 4 * limits::OUTPUTS;
 /// How often answers of one drain may lead to further outputs; what is owed then waits for the next turn.
 const ROUNDS: usize = 16;
 const DHCP_SERVER: u16 = 67;
-const DHCP_CLIENT: u16 = 68;
+
+/// Frames that one ring may have in one turn.
+const RING_BATCH: usize = BATCHES * BATCH;
+/// The most that one UDP datagram holds, and how many packets the kernel makes of it.
+const SEGMENTED_MAX: usize = 65_535 - 20 - 8;
+const SEGMENTS_MAX: usize = 64;
+
+/// What is used of the kernel's optional features, where it has them. Behaviour is the same without; the tests look at both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// Frames are received through a ring.
+    pub ring: bool,
+    /// Windows are cut into packets by the kernel.
+    pub segment: bool,
+}
+
+impl Features {
+    pub const ALL: Features = Features { ring: true, segment: true };
+}
 
 /// How a link looks from the loop.
 struct LinkPort {
@@ -50,6 +70,31 @@ struct LinkPort {
     index: u32,
     mac: Mac,
     link_local: Ipv6Addr,
+    /// Bytes of an IP packet.
+    mtu: u32,
+    segment: bool,
+    /// The ring had more to give than one turn takes: it may have overflowed since.
+    behind: bool,
+    /// What the machine has not been told yet.
+    refused: u32,
+    overrun: u32,
+}
+
+impl LinkPort {
+    /// Where a frame of our own making around `len` bytes goes; None: the kernel sends the packet.
+    fn destination(&self, via: Via, len: usize) -> Option<Mac> {
+        let destination = match via {
+            Via::Mac(mac) => Some(mac),
+            Via::Broadcast => Some(Mac::BROADCAST),
+            Via::Kernel => None,
+        };
+        destination.filter(|_| self.packet.is_raw() && len + 20 + 8 <= self.mtu as usize)
+    }
+
+    fn new(packet: PacketSocket, link_local: Option<Ipv6Addr>, (index, mac, mtu): (u32, Mac, u32)) -> LinkPort {
+        let link_local = link_local.unwrap_or(eui64(mac));
+        LinkPort { packet, index, mac, link_local, mtu, segment: false, behind: false, refused: 0, overrun: 0 }
+    }
 }
 
 /// A file output whose answer the machine is owed.
@@ -96,22 +141,31 @@ pub struct Shell {
 impl Shell {
     /// Opens everything that a server needs.
     pub fn server(config: &Config, facts: &[LinkFacts]) -> Result<Shell, Error> {
+        Shell::server_with(config, facts, Features::ALL)
+    }
+
+    /// The same, with some of the kernel's features left unused.
+    pub fn server_with(config: &Config, facts: &[LinkFacts], features: Features) -> Result<Shell, Error> {
         let files = Files::open_root(&config.boot.root)?;
         let sockets = udp::open_all(config)?;
+        let per_link = udp::per_link(config);
         let mut links = Vec::new();
-        for link in &config.links {
-            let packet = PacketSocket::server(&link.interface, link.index, link.hardware)?;
-            let known = facts.iter().find(|facts| facts.index == link.index).and_then(|facts| facts.link_local);
-            links.push(LinkPort { packet, index: link.index, mac: link.mac, link_local: known.unwrap_or(eui64(link.mac)) });
+        for (link, sockets) in config.links.iter().zip(sockets.chunks(per_link)) {
+            let packet = PacketSocket::server(link, config.tftp.ports, config.links.len(), features.ring)?;
+            let link_local = facts.iter().find(|facts| facts.index == link.index).and_then(|facts| facts.link_local);
+            let mut port = LinkPort::new(packet, link_local, (link.index, link.mac, link.mtu));
+            port.segment = features.segment && sockets.last().is_some_and(|socket| sys::can_segment(socket.fd.as_fd()));
+            tell_path(&link.interface, &port);
+            links.push(port);
         }
         let indices: Vec<u32> = config.links.iter().map(|link| link.index).collect();
         let neighbours = Neighbours::open(&indices)?;
-        Shell::new(links, sockets, udp::per_link(config), Some(neighbours), Some(files))
+        Shell::new(links, sockets, per_link, Some(neighbours), Some(files))
     }
 
     /// A loop for machines that answer for MACs of their own on one interface: no sockets, no files.
     pub fn frames(link: &LinkFacts) -> Result<Shell, Error> {
-        let port = LinkPort { packet: PacketSocket::frames(link)?, index: link.index, mac: link.mac, link_local: eui64(link.mac) };
+        let port = LinkPort::new(PacketSocket::frames(link)?, None, (link.index, link.mac, link.mtu));
         Shell::new(vec![port], Vec::new(), 1, None, None)
     }
 
@@ -134,8 +188,7 @@ impl Shell {
         for (at, link) in links.iter().enumerate() {
             watch(link.packet.fd.as_fd(), Token(at))?;
         }
-        // The sockets of port 67 are kept empty by their filter.
-        for (at, socket) in sockets.iter().enumerate().filter(|(_, socket)| socket.local.port() != DHCP_SERVER) {
+        for (at, socket) in sockets.iter().enumerate().filter(|(_, socket)| !socket.mute) {
             watch(socket.fd.as_fd(), Token(links.len() + at))?;
         }
         let sources = links.len() + sockets.len();
@@ -187,6 +240,7 @@ impl Shell {
             }
         }
         self.first = (self.first + 1) % sources.max(1);
+        self.tell_missed(machine, now);
         while machine.deadline().is_some_and(|deadline| deadline <= now.at) {
             machine.expire(now, &mut self.outbox);
             if self.outbox.is_empty() {
@@ -223,8 +277,60 @@ impl Shell {
         }
     }
 
+    /// Tells the machine what the kernel has refused and lost since the last turn.
+    fn tell_missed<M: Machine>(&mut self, machine: &mut M, now: Now) {
+        for at in 0..self.links.len() {
+            let link = &mut self.links[at];
+            let (refused, overrun) = (std::mem::take(&mut link.refused), std::mem::take(&mut link.overrun));
+            if refused == 0 && overrun == 0 {
+                continue;
+            }
+            if !self.outbox.has_room() {
+                self.drain(machine, now);
+            }
+            machine.handle(now, Input::Missed { link: at as Link, refused, overrun }, &mut self.outbox);
+        }
+    }
+
+    /// Gives the machine what a ring has, up to a bound.
+    fn serve_ring<M: Machine>(&mut self, machine: &mut M, now: Now, at: usize) {
+        for _ in 0..RING_BATCH {
+            let link = &self.links[at];
+            let Some(received) = link.packet.ring.as_ref().and_then(Ring::peek) else {
+                self.ready[at] = false;
+                if std::mem::take(&mut self.links[at].behind) {
+                    self.count_overrun(at);
+                }
+                return;
+            };
+            let losing = received.losing;
+            if let Some(input) = judge(&self.links, at as Link, None, &received, &mut self.losses) {
+                machine.handle(now, input, &mut self.outbox);
+            }
+            self.links[at].packet.ring.iter_mut().for_each(Ring::release);
+            if losing {
+                self.count_overrun(at);
+            }
+            if !self.outbox.has_room() {
+                self.drain(machine, now);
+            }
+        }
+        self.links[at].behind = true;
+    }
+
+    /// Asks the kernel how many frames found the ring full.
+    fn count_overrun(&mut self, at: usize) {
+        let link = &mut self.links[at];
+        let lost = ring::dropped(link.packet.fd.as_fd());
+        link.overrun = link.overrun.saturating_add(lost);
+        self.losses.lost += u64::from(lost);
+    }
+
     /// Gives the machine what a source has, a few batches at most.
     fn serve<M: Machine>(&mut self, machine: &mut M, now: Now, at: usize) {
+        if self.links.get(at).is_some_and(|link| link.packet.ring.is_some()) {
+            return self.serve_ring(machine, now, at);
+        }
         for _ in 0..BATCHES {
             let fd = match self.links.get(at) {
                 Some(link) => link.packet.fd.as_fd(),
@@ -256,25 +362,17 @@ impl Shell {
 
     fn deliver<M: Machine>(&mut self, machine: &mut M, now: Now, at: usize, message: usize) {
         let received = self.receiver.get(message);
-        if let Some(lost) = received.lost {
-            self.losses.lost += u64::from(lost.wrapping_sub(std::mem::replace(&mut self.lost_by[at], lost)));
-        }
-        if received.truncated {
-            self.losses.truncated += 1;
-            return;
-        }
-        let input = match self.links.get(at) {
-            Some(link) => link.packet.input(at as Link, &received),
-            None => {
-                let socket = &self.sockets[at - self.links.len()];
-                let datagram = |src| Datagram { link: socket.link, mac: None, src, dst: socket.local, payload: received.bytes };
-                received.from.map(datagram).map(Input::Datagram).ok_or(Malformed::Other)
+        let socket = at.checked_sub(self.links.len()).and_then(|at| self.sockets.get(at));
+        let link = socket.map_or(at as Link, |socket| socket.link);
+        if let Some(all) = received.lost {
+            let lost = all.wrapping_sub(std::mem::replace(&mut self.lost_by[at], all));
+            self.losses.lost += u64::from(lost);
+            if let Some(link) = self.links.get_mut(usize::from(link)) {
+                link.overrun = link.overrun.saturating_add(lost);
             }
-        };
-        match input {
-            Ok(Input::Arp { mac, .. }) if self.links.iter().any(|link| link.mac == mac) => {}
-            Ok(input) => machine.handle(now, input, &mut self.outbox),
-            Err(why) => self.losses.malformed[why as usize] += 1,
+        }
+        if let Some(input) = judge(&self.links, link, socket, &received, &mut self.losses) {
+            machine.handle(now, input, &mut self.outbox);
         }
     }
 
@@ -321,11 +419,30 @@ impl Shell {
     }
 
     fn flush(&mut self) {
-        let (links, sockets) = (&self.links, &self.sockets);
-        self.queue.flush(|at| match links.get(at) {
+        let Shell { links, sockets, queue, .. } = self;
+        let packet_sockets = links.len();
+        let mut refused = [0u32; limits::LINKS_MAX];
+        let mut whole = None;
+        let fd_of = |at: usize| match links.get(at) {
             Some(link) => Some(link.packet.fd.as_fd()),
-            None => sockets.get(at - links.len()).map(|socket| socket.fd.as_fd()),
+            None => sockets.get(at - packet_sockets).map(|socket| socket.fd.as_fd()),
+        };
+        queue.flush(fd_of, |at, trouble| {
+            let link = at.checked_sub(packet_sockets).and_then(|at| sockets.get(at)).map_or(at, |socket| socket.link.into());
+            match (trouble, refused.get_mut(link)) {
+                (Trouble::Full(packets), Some(refused)) => *refused = refused.saturating_add(packets.min(u32::MAX.into()) as u32),
+                (Trouble::Whole(error), _) => whole = Some((link, error)),
+                (Trouble::Full(_), None) => {}
+            }
         });
+        for (link, refused) in links.iter_mut().zip(refused) {
+            link.refused = link.refused.saturating_add(refused);
+        }
+        let Some((link, error)) = whole else { return };
+        if let Some(link) = links.get_mut(link).filter(|link| link.segment) {
+            link.segment = false;
+            log::warn!("interface {}: UDP_SEGMENT is refused ({error}): windows are sent packet by packet from now on", link.index);
+        }
     }
 
     fn answer<M: Machine>(&mut self, machine: &mut M, now: Now, owed: Owed) {
@@ -384,13 +501,7 @@ impl Shell {
 
     fn datagram(&mut self, link: Link, from: SocketAddrV4, to: SocketAddrV4, via: Via, body: &[u8]) {
         let Some(port) = self.links.get(usize::from(link)) else { return };
-        let destination = match via {
-            Via::Mac(mac) => Some(mac),
-            Via::Broadcast => Some(Mac::BROADCAST),
-            Via::Kernel => None,
-        };
-        let dhcp = matches!(from.port(), DHCP_SERVER | DHCP_CLIENT);
-        match destination.filter(|_| dhcp && port.packet.is_raw()) {
+        match port.destination(via, body.len()) {
             Some(mac) => {
                 let src_mac = port.mac;
                 self.ident = self.ident.wrapping_add(1);
@@ -419,31 +530,57 @@ impl Shell {
         Some(self.links.len() + start + at)
     }
 
-    /// Reads a run of blocks into the queue, a header before each, and makes each a message.
+    /// Reads a run of blocks into the queue, the headers before each, and makes messages of them.
     fn blocks(&mut self, run: &Blocks) {
-        let Some(socket) = self.socket(run.link, run.from.port()) else { return };
-        let Some(files) = self.files.as_mut() else { return };
+        let Some(port) = self.links.get(usize::from(run.link)) else { return };
         let (blksize, bytes) = (usize::from(run.blksize), run.bytes as usize);
-        if bytes + 4 * usize::from(run.count) > PUT_MAX || run.count > limits::WINDOWSIZE_MAX {
+        let destination = port.destination(run.via, 4 + blksize.min(bytes));
+        let way = destination.map(|dst_mac| Way { src_mac: port.mac, dst_mac, from: run.from, to: run.to });
+        let gap = if way.is_some() { frame::HEADERS } else { 4 };
+        if bytes + gap * usize::from(run.count) > PUT_MAX || run.count > limits::WINDOWSIZE_MAX {
             self.losses.too_long += 1;
             return;
         }
-        let room = self.queue.room();
-        let read = files.read(run.file, room, 4, blksize, bytes, run.offset);
-        match read {
-            Read::Cold => return self.owe(Owed::Cold { token: run.token }),
-            Read::Changed => return self.owe(Owed::Changed { token: run.token }),
-            Read::Done => {}
+        let Some(files) = self.files.as_mut() else { return };
+        match files.read(run.file, self.queue.room(), gap, blksize, bytes, run.offset) {
+            Read::Cold => self.owe(Owed::Cold { token: run.token }),
+            Read::Changed => self.owe(Owed::Changed { token: run.token }),
+            Read::Done => match way {
+                Some(way) => self.frames_of(run, &way),
+                None => self.window_of(run),
+            },
         }
-        let mut left = bytes;
+    }
+
+    /// Makes a frame of each block that lies in the queue.
+    fn frames_of(&mut self, run: &Blocks, way: &Way) {
+        let (socket, mut left) = (usize::from(run.link), run.bytes as usize);
         for n in 0..run.count {
-            let len = left.min(blksize);
+            let len = left.min(run.blksize.into());
             left -= len;
-            let header = tftp::data_header(run.block.wrapping_add(n));
-            self.put(socket, Some(run.to), |buf| {
-                buf.get_mut(..4)?.copy_from_slice(&header);
-                Some(4 + len)
-            });
+            self.ident = self.ident.wrapping_add(1);
+            let (ident, block) = (self.ident, run.block.wrapping_add(n));
+            self.put(socket, None, |buf| frame::data(buf, way, ident, block, len));
+        }
+    }
+
+    /// Makes datagrams of the blocks that lie in the queue: as few as the kernel can cut into packets.
+    fn window_of(&mut self, run: &Blocks) {
+        let Some(socket) = self.socket(run.link, run.from.port()) else { return };
+        let segment = 4 + usize::from(run.blksize);
+        let whole = self.links.get(usize::from(run.link)).is_some_and(|link| link.segment);
+        let at_once = if whole { (SEGMENTED_MAX / segment).clamp(1, SEGMENTS_MAX) } else { 1 };
+        let (mut block, mut left) = (run.block, run.bytes as usize + 4 * usize::from(run.count));
+        let mut packets = usize::from(run.count);
+        while packets > 0 {
+            let count = packets.min(at_once);
+            let len = left.min(count * segment);
+            for packet in self.queue.room().chunks_mut(segment).take(count) {
+                packet.iter_mut().zip(tftp::data_header(block)).for_each(|(to, from)| *to = from);
+                block = block.wrapping_add(1);
+            }
+            self.queue.take(socket, len, Some(run.to), if count > 1 { segment as u16 } else { 0 });
+            (packets, left) = (packets - count, left - len);
         }
     }
 
@@ -480,6 +617,46 @@ impl Shell {
         let malformed = Malformed::ALL.iter().map(|&why| (why.name(), self.losses.malformed[why as usize]));
         own.into_iter().chain(malformed).filter(|(_, n)| *n > 0)
     }
+}
+
+/// What a received message means to the machine; None: it is dropped, and counted.
+fn judge<'a>(
+    links: &[LinkPort],
+    link: Link,
+    socket: Option<&UdpSocket>,
+    received: &Received<'a>,
+    losses: &mut Losses,
+) -> Option<Input<'a>> {
+    if received.truncated {
+        losses.truncated += 1;
+        return None;
+    }
+    let input = match (socket, links.get(usize::from(link))) {
+        (Some(socket), _) => {
+            let datagram = |src| Datagram { link, mac: None, src, dst: socket.local, payload: received.bytes };
+            received.from.map(datagram).map(Input::Datagram).ok_or(Malformed::Other)
+        }
+        (None, Some(port)) => port.packet.input(link, received),
+        (None, None) => return None,
+    };
+    match input {
+        Ok(Input::Arp { mac, .. }) if links.iter().any(|link| link.mac == mac) => None,
+        Ok(input) => Some(input),
+        Err(why) => {
+            losses.malformed[why as usize] += 1;
+            None
+        }
+    }
+}
+
+/// Says by which way a link's packets come and go.
+fn tell_path(interface: &str, port: &LinkPort) {
+    let received = match &port.packet.ring {
+        Some(ring) => format!("receives through a ring of {} frames", ring.frames()),
+        None => "receives by system calls".into(),
+    };
+    let windows = if port.segment { "cut up by the kernel (UDP_SEGMENT)" } else { "sent packet by packet" };
+    log::info!("{interface}: {received}; windows are {windows}");
 }
 
 fn copy(buf: &mut [u8], bytes: &[u8]) -> Option<usize> {
