@@ -3,8 +3,10 @@
 //! mio's sources are edge-triggered: a source stays in the ready set until it would block. The next deadline comes from a timerfd,
 //! since epoll's own time-out rounds up to milliseconds. The loop does not know what the machine is.
 
+mod act;
+mod port;
+
 use std::collections::VecDeque;
-use std::net::{Ipv6Addr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -14,43 +16,38 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::{ClockId as Clock, clock_gettime};
 
-use crate::base::addr::Mac;
 use crate::base::facts::LinkFacts;
 use crate::base::limits;
-use crate::base::machine::{Datagram, FileId, Input, Link, Machine, OpenFile, Refusal};
-use crate::base::outbox::{Blocks, Outbox, Output, Via};
+use crate::base::machine::{FileId, Input, Link, Machine, OpenFile, Refusal};
+use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
-use crate::wire::ether::{self, Arp, ArpOp, Malformed, RouterSolicit};
-use crate::wire::tftp;
+use crate::wire::ether::Malformed;
 
 use super::Error;
 use super::files::{Files, Read};
-use super::frame::{self, Way};
 use super::neigh::Neighbours;
 use super::packet::PacketSocket;
-use super::queue::{PUT_MAX, Queue, Trouble};
+use super::queue::Queue;
 use super::signals::{Signal, Signals};
 use super::sys::ring::{self, Ring};
-use super::sys::{self, BATCH, Received, Receiver};
+use super::sys::{self, BATCH, Receiver};
 use super::udp::{self, UdpSocket};
+use port::{LinkPort, judge, tell_path};
 
 const TIMER: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX);
 /// Batches that one source may have in one turn.
-const BATCHES: usize = 4;
+const BATCHES: usize = 2;
+/// While there is work, the kernel is asked for events every so many turns.
+const UNPOLLED_MAX: u32 = 8;
 /// Answers about files that the machine may be owed at a time. More are dropped: the half-second look asks again.
 const OWED: usize = 4 * limits::OUTPUTS;
 /// How often answers of one drain may lead to further outputs; what is owed then waits for the next turn.
 const ROUNDS: usize = 16;
-const DHCP_SERVER: u16 = 67;
 
 /// Frames that one ring may have in one turn.
 const RING_BATCH: usize = BATCHES * BATCH;
-/// The most that one UDP datagram holds, and how many packets the kernel makes of it.
-const SEGMENTED_MAX: usize = 65_535 - 20 - 8;
-const SEGMENTS_MAX: usize = 64;
-
 /// What is used of the kernel's optional features, where it has them. Behaviour is the same without; the tests look at both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
@@ -62,39 +59,6 @@ pub struct Features {
 
 impl Features {
     pub const ALL: Features = Features { ring: true, segment: true };
-}
-
-/// How a link looks from the loop.
-struct LinkPort {
-    packet: PacketSocket,
-    index: u32,
-    mac: Mac,
-    link_local: Ipv6Addr,
-    /// Bytes of an IP packet.
-    mtu: u32,
-    segment: bool,
-    /// The ring had more to give than one turn takes: it may have overflowed since.
-    behind: bool,
-    /// What the machine has not been told yet.
-    refused: u32,
-    overrun: u32,
-}
-
-impl LinkPort {
-    /// Where a frame of our own making around `len` bytes goes; None: the kernel sends the packet.
-    fn destination(&self, via: Via, len: usize) -> Option<Mac> {
-        let destination = match via {
-            Via::Mac(mac) => Some(mac),
-            Via::Broadcast => Some(Mac::BROADCAST),
-            Via::Kernel => None,
-        };
-        destination.filter(|_| self.packet.is_raw() && len + 20 + 8 <= self.mtu as usize)
-    }
-
-    fn new(packet: PacketSocket, link_local: Option<Ipv6Addr>, (index, mac, mtu): (u32, Mac, u32)) -> LinkPort {
-        let link_local = link_local.unwrap_or(eui64(mac));
-        LinkPort { packet, index, mac, link_local, mtu, segment: false, behind: false, refused: 0, overrun: 0 }
-    }
 }
 
 /// A file output whose answer the machine is owed.
@@ -119,6 +83,12 @@ pub struct Shell {
     poll: Poll,
     events: Events,
     timer: TimerFd,
+    /// When the timer goes off, or went off.
+    armed: Instant,
+    /// Turns since the kernel was asked for events.
+    unpolled: u32,
+    /// There may be a signal to take.
+    signalled: bool,
     signals: Signals,
     links: Vec<LinkPort>,
     sockets: Vec<UdpSocket>,
@@ -196,6 +166,9 @@ impl Shell {
             poll,
             events: Events::with_capacity(256),
             timer,
+            armed: Instant::ZERO,
+            unpolled: 0,
+            signalled: true,
             signals,
             links,
             sockets,
@@ -216,19 +189,18 @@ impl Shell {
     }
 
     pub fn now(&self) -> Now {
-        let read = |clock| clock_gettime(clock).map(Duration::from).unwrap_or_default();
-        Now { at: Instant::ZERO + read(Clock::CLOCK_MONOTONIC), unix: read(Clock::CLOCK_REALTIME).as_secs() }
+        Now { at: monotonic(), unix: read(Clock::CLOCK_REALTIME).as_secs() }
     }
 
     /// One turn of the loop, of at most `longest`; gives a signal that came in.
     pub fn turn<M: Machine>(&mut self, machine: &mut M, longest: Duration) -> Result<Option<Signal>, Error> {
         self.wait(machine.deadline(), longest)?;
         let now = self.now();
-        let mut signal = None;
         for event in &self.events {
             match event.token() {
-                TIMER => drop(self.timer.wait()),
-                SIGNALS => signal = self.signals.take(),
+                // It ends the wait, and is armed anew before it is waited for again.
+                TIMER => {}
+                SIGNALS => self.signalled = true,
                 Token(at) => self.ready.iter_mut().skip(at).take(1).for_each(|ready| *ready = true),
             }
         }
@@ -250,9 +222,8 @@ impl Shell {
         }
         self.drain(machine, now);
         // A signal that came with another one is still in its descriptor, and its edge has passed.
-        if signal.is_none() {
-            signal = self.signals.take();
-        }
+        let signal = if self.signalled { self.signals.take() } else { None };
+        self.signalled = signal.is_some();
         Ok(signal)
     }
 
@@ -262,19 +233,40 @@ impl Shell {
         self.drain(machine, now);
     }
 
+    /// Waits for something to do. While there is something anyhow, the other sources are looked at only now and then.
     fn wait(&mut self, deadline: Option<Instant>, longest: Duration) -> Result<(), Error> {
-        let failed = |error| Error::system("the poll loop failed", error, "");
-        let busy = !self.owed.is_empty() || self.ready.iter().any(|&ready| ready);
-        let due = deadline.map(|deadline| deadline.since(self.now().at));
-        let nap = if busy || due == Some(Duration::ZERO) { Duration::ZERO } else { longest };
-        if let Some(due) = due.filter(|due| !nap.is_zero() && *due < longest) {
-            let expiration = Expiration::OneShot(TimeSpec::from_duration(due));
-            self.timer.set(expiration, TimerSetTimeFlags::empty()).map_err(|errno| failed(errno.into()))?;
+        for (ready, link) in self.ready.iter_mut().zip(&self.links) {
+            *ready |= link.packet.ring.as_ref().is_some_and(|ring| ring.peek().is_some());
+        }
+        let now = monotonic();
+        let due = deadline.map(|deadline| deadline.since(now));
+        let busy = due == Some(Duration::ZERO) || !self.owed.is_empty() || self.ready.iter().any(|&ready| ready);
+        self.unpolled = if busy { self.unpolled + 1 } else { UNPOLLED_MAX };
+        if self.unpolled < UNPOLLED_MAX {
+            self.events.clear();
+            return Ok(());
+        }
+        self.unpolled = 0;
+        let nap = if busy { Duration::ZERO } else { longest };
+        if let Some(deadline) = deadline.filter(|_| !busy && due < Some(longest)) {
+            self.arm(now, deadline)?;
         }
         match self.poll.poll(&mut self.events, Some(nap)) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(()),
-            result => result.map_err(failed),
+            result => result.map_err(|error| Error::system("the poll loop failed", error, "")),
         }
+    }
+
+    /// Sets the timer, unless it goes off before the deadline anyhow: to wake once for nothing costs less than to set it every turn.
+    fn arm(&mut self, now: Instant, deadline: Instant) -> Result<(), Error> {
+        if self.armed > now && self.armed <= deadline {
+            return Ok(());
+        }
+        let at = TimeSpec::from_duration(deadline.since(Instant::ZERO));
+        let set = self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME);
+        set.map_err(|errno| Error::system("cannot set the timer", errno, ""))?;
+        self.armed = deadline;
+        Ok(())
     }
 
     /// Tells the machine what the kernel has refused and lost since the last turn.
@@ -418,33 +410,6 @@ impl Shell {
         }
     }
 
-    fn flush(&mut self) {
-        let Shell { links, sockets, queue, .. } = self;
-        let packet_sockets = links.len();
-        let mut refused = [0u32; limits::LINKS_MAX];
-        let mut whole = None;
-        let fd_of = |at: usize| match links.get(at) {
-            Some(link) => Some(link.packet.fd.as_fd()),
-            None => sockets.get(at - packet_sockets).map(|socket| socket.fd.as_fd()),
-        };
-        queue.flush(fd_of, |at, trouble| {
-            let link = at.checked_sub(packet_sockets).and_then(|at| sockets.get(at)).map_or(at, |socket| socket.link.into());
-            match (trouble, refused.get_mut(link)) {
-                (Trouble::Full(packets), Some(refused)) => *refused = refused.saturating_add(packets.min(u32::MAX.into()) as u32),
-                (Trouble::Whole(error), _) => whole = Some((link, error)),
-                (Trouble::Full(_), None) => {}
-            }
-        });
-        for (link, refused) in links.iter_mut().zip(refused) {
-            link.refused = link.refused.saturating_add(refused);
-        }
-        let Some((link, error)) = whole else { return };
-        if let Some(link) = links.get_mut(link).filter(|link| link.segment) {
-            link.segment = false;
-            log::warn!("interface {}: UDP_SEGMENT is refused ({error}): windows are sent packet by packet from now on", link.index);
-        }
-    }
-
     fn answer<M: Machine>(&mut self, machine: &mut M, now: Now, owed: Owed) {
         let out = &mut self.outbox;
         match owed {
@@ -462,125 +427,6 @@ impl Shell {
                 };
                 machine.handle(now, input, out);
             }
-        }
-    }
-
-    fn act(&mut self, now: Now, output: Output<'_>) {
-        match output {
-            Output::Datagram { link, from, to, via, body } => self.datagram(link, from, to, via, body),
-            Output::Frame { link, bytes } => self.put(usize::from(link), None, |buf| copy(buf, bytes)),
-            Output::Blocks(blocks) => self.blocks(&blocks),
-            Output::Open { token, path } => {
-                let answer = self.files.as_mut().map_or(Err(Refusal::NotFound), |files| files.open(now.at, path));
-                self.owe(Owed::Opened { token, answer });
-            }
-            Output::Close { file } => self.files.iter_mut().for_each(|files| files.close(file)),
-            Output::Read { token, file, offset, len } => self.owe(Owed::Bytes { token, file, offset, len }),
-            Output::Neighbour { link, ip, mac } => {
-                if let (Some(neighbours), Some(link)) = (self.neighbours.as_mut(), self.links.get(usize::from(link))) {
-                    neighbours.set(link.index, ip, mac);
-                }
-            }
-            Output::ArpProbe { link, ip } => {
-                let Some(mac) = self.links.get(usize::from(link)).map(|link| link.mac) else { return };
-                let nobody = std::net::Ipv4Addr::UNSPECIFIED;
-                let probe = Arp { operation: ArpOp::Request, sender_mac: mac, sender_ip: nobody, target_mac: Mac::ZERO, target_ip: ip };
-                self.put(usize::from(link), None, |buf| ether::emit_arp(buf, &probe));
-            }
-            Output::RouterAdvert { link, mac, source } => {
-                let Some(port) = self.links.get(usize::from(link)) else { return };
-                let (src_mac, src, to) = (port.mac, port.link_local, RouterSolicit { src_mac: mac, src: source });
-                self.put(usize::from(link), None, |buf| ether::emit_router_advert(buf, src_mac, src, &to));
-            }
-        }
-    }
-
-    fn put(&mut self, socket: usize, to: Option<SocketAddrV4>, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
-        self.queue.put(socket, to, write);
-    }
-
-    fn datagram(&mut self, link: Link, from: SocketAddrV4, to: SocketAddrV4, via: Via, body: &[u8]) {
-        let Some(port) = self.links.get(usize::from(link)) else { return };
-        match port.destination(via, body.len()) {
-            Some(mac) => {
-                let src_mac = port.mac;
-                self.ident = self.ident.wrapping_add(1);
-                let ident = self.ident;
-                self.put(usize::from(link), None, |buf| ether::emit_udp(buf, src_mac, mac, from, to, ident, body));
-            }
-            None => {
-                let Some(socket) = self.socket(link, from.port()) else { return };
-                self.put(socket, Some(to), |buf| copy(buf, body));
-            }
-        }
-    }
-
-    /// The source number of a link's UDP socket on a port.
-    fn socket(&self, link: Link, port: u16) -> Option<usize> {
-        let start = usize::from(link) * self.per_link;
-        let own = self.sockets.get(start..start + self.per_link)?;
-        // 67, 69, and then the pool in order.
-        let pool = own.get(2).map_or(0, |first| first.local.port());
-        let at = match port {
-            DHCP_SERVER => 0,
-            69 => 1,
-            port => 2 + usize::from(port.checked_sub(pool)?),
-        };
-        own.get(at).filter(|socket| socket.local.port() == port)?;
-        Some(self.links.len() + start + at)
-    }
-
-    /// Reads a run of blocks into the queue, the headers before each, and makes messages of them.
-    fn blocks(&mut self, run: &Blocks) {
-        let Some(port) = self.links.get(usize::from(run.link)) else { return };
-        let (blksize, bytes) = (usize::from(run.blksize), run.bytes as usize);
-        let destination = port.destination(run.via, 4 + blksize.min(bytes));
-        let way = destination.map(|dst_mac| Way { src_mac: port.mac, dst_mac, from: run.from, to: run.to });
-        let gap = if way.is_some() { frame::HEADERS } else { 4 };
-        if bytes + gap * usize::from(run.count) > PUT_MAX || run.count > limits::WINDOWSIZE_MAX {
-            self.losses.too_long += 1;
-            return;
-        }
-        let Some(files) = self.files.as_mut() else { return };
-        match files.read(run.file, self.queue.room(), gap, blksize, bytes, run.offset) {
-            Read::Cold => self.owe(Owed::Cold { token: run.token }),
-            Read::Changed => self.owe(Owed::Changed { token: run.token }),
-            Read::Done => match way {
-                Some(way) => self.frames_of(run, &way),
-                None => self.window_of(run),
-            },
-        }
-    }
-
-    /// Makes a frame of each block that lies in the queue.
-    fn frames_of(&mut self, run: &Blocks, way: &Way) {
-        let (socket, mut left) = (usize::from(run.link), run.bytes as usize);
-        for n in 0..run.count {
-            let len = left.min(run.blksize.into());
-            left -= len;
-            self.ident = self.ident.wrapping_add(1);
-            let (ident, block) = (self.ident, run.block.wrapping_add(n));
-            self.put(socket, None, |buf| frame::data(buf, way, ident, block, len));
-        }
-    }
-
-    /// Makes datagrams of the blocks that lie in the queue: as few as the kernel can cut into packets.
-    fn window_of(&mut self, run: &Blocks) {
-        let Some(socket) = self.socket(run.link, run.from.port()) else { return };
-        let segment = 4 + usize::from(run.blksize);
-        let whole = self.links.get(usize::from(run.link)).is_some_and(|link| link.segment);
-        let at_once = if whole { (SEGMENTED_MAX / segment).clamp(1, SEGMENTS_MAX) } else { 1 };
-        let (mut block, mut left) = (run.block, run.bytes as usize + 4 * usize::from(run.count));
-        let mut packets = usize::from(run.count);
-        while packets > 0 {
-            let count = packets.min(at_once);
-            let len = left.min(count * segment);
-            for packet in self.queue.room().chunks_mut(segment).take(count) {
-                packet.iter_mut().zip(tftp::data_header(block)).for_each(|(to, from)| *to = from);
-                block = block.wrapping_add(1);
-            }
-            self.queue.take(socket, len, Some(run.to), if count > 1 { segment as u16 } else { 0 });
-            (packets, left) = (packets - count, left - len);
         }
     }
 
@@ -619,53 +465,10 @@ impl Shell {
     }
 }
 
-/// What a received message means to the machine; None: it is dropped, and counted.
-fn judge<'a>(
-    links: &[LinkPort],
-    link: Link,
-    socket: Option<&UdpSocket>,
-    received: &Received<'a>,
-    losses: &mut Losses,
-) -> Option<Input<'a>> {
-    if received.truncated {
-        losses.truncated += 1;
-        return None;
-    }
-    let input = match (socket, links.get(usize::from(link))) {
-        (Some(socket), _) => {
-            let datagram = |src| Datagram { link, mac: None, src, dst: socket.local, payload: received.bytes };
-            received.from.map(datagram).map(Input::Datagram).ok_or(Malformed::Other)
-        }
-        (None, Some(port)) => port.packet.input(link, received),
-        (None, None) => return None,
-    };
-    match input {
-        Ok(Input::Arp { mac, .. }) if links.iter().any(|link| link.mac == mac) => None,
-        Ok(input) => Some(input),
-        Err(why) => {
-            losses.malformed[why as usize] += 1;
-            None
-        }
-    }
+fn read(clock: Clock) -> Duration {
+    clock_gettime(clock).map(Duration::from).unwrap_or_default()
 }
 
-/// Says by which way a link's packets come and go.
-fn tell_path(interface: &str, port: &LinkPort) {
-    let received = match &port.packet.ring {
-        Some(ring) => format!("receives through a ring of {} frames", ring.frames()),
-        None => "receives by system calls".into(),
-    };
-    let windows = if port.segment { "cut up by the kernel (UDP_SEGMENT)" } else { "sent packet by packet" };
-    log::info!("{interface}: {received}; windows are {windows}");
-}
-
-fn copy(buf: &mut [u8], bytes: &[u8]) -> Option<usize> {
-    buf.get_mut(..bytes.len())?.copy_from_slice(bytes);
-    Some(bytes.len())
-}
-
-/// The link-local address that a MAC makes (RFC 4291, appendix A).
-fn eui64(mac: Mac) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = mac.0;
-    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+fn monotonic() -> Instant {
+    Instant::ZERO + read(Clock::CLOCK_MONOTONIC)
 }
