@@ -290,6 +290,12 @@ impl Bottleneck {
         self.rise = smooth(self.rise, trip.saturating_sub(*least).min(Duration::from_millis(50)));
     }
 
+    /// The kernel had no room for so many packets, on their way out or in: lost, before any client has to say so.
+    pub fn missed(&mut self, now: Instant, packets: u32) {
+        self.turn(now);
+        self.lost += u64::from(packets).max(9) * 1538;
+    }
+
     /// A packet is given up: it was sent again, or its transfer ended.
     pub fn given_up(&mut self, now: Instant, stamp: Stamp, lost: bool) {
         self.turn(now);

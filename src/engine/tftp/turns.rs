@@ -233,6 +233,7 @@ fn send_runs(ctx: &mut Ctx<'_>, key: Key<Transfer>, transfer: &Transfer, open: O
             link: transfer.link,
             from,
             to: transfer.peer,
+            via: transfer.via(),
             file: open.file,
             offset,
             bytes,
