@@ -18,7 +18,7 @@ from types import SimpleNamespace
 
 import cases
 import report
-from lab import CLIENT_CORE, SERVER_CORE, Lab, core_busy, stop
+from lab import CLIENT_CORE, SERVER_CORE, Lab, Meter, stop
 from servers import ALL, nodes
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -67,11 +67,9 @@ def storm(lab, where, case, server):
     words += [word for name in case.files for word in ("-f", name)]
     words += [word for pid in server.pids for word in ("--server-pid", str(pid))]
     words += ["--verify-root", where.root, "--timeout", str(case.seconds), *case.more]
-    drops, received, busy = lab.drops(), lab.received(), core_busy(SERVER_CORE)
+    meter = Meter(lab)
     told = json.loads(lab.call("rack", CLIENT_CORE, words, case.seconds + 60))
-    told["queue_drops"], told["packets_to_rack"] = lab.drops() - drops, lab.received() - received
-    told["server_core_s"] = round(core_busy(SERVER_CORE) - busy, 2)
-    return told
+    return told | {"meter": meter.told()}
 
 
 def run_storm(lab, where, case, name):
@@ -85,10 +83,9 @@ def run_exchange(lab, where, case, name):
     server = ALL[name](lab, where, 512)
     words = [where.storm, "-i", "eth0", "--json", "-n", str(case.nodes), "--exchanges", str(EXCHANGE_SECONDS)]
     words += [word for pid in server.pids for word in ("--server-pid", str(pid))]
-    busy = core_busy(SERVER_CORE)
+    meter = Meter(lab)
     told = json.loads(lab.call("rack", CLIENT_CORE, words, EXCHANGE_SECONDS + 30))
-    told["server_core_s"] = round(core_busy(SERVER_CORE) - busy, 2)
-    return told
+    return told | {"meter": meter.told()}
 
 
 def run_bare(lab, where, case, name):
@@ -98,10 +95,10 @@ def run_bare(lab, where, case, name):
     lab.neighbours([(address, "02:4d:7f:ff:ff:ff")])
     time.sleep(0.5)
     mode, window = {"gso": ("gso", 16), "gso-1": ("gso", 1), "mmsg": ("mmsg", 16)}[name]
-    received, busy = lab.received(), core_busy(SERVER_CORE)
+    meter = Meter(lab)
     words = [where.bare, mode, f"{address}:9", os.path.join(where.root, cases.BIG), "1456", str(window), "3"]
     told = json.loads(lab.call("head", SERVER_CORE, words, 30))
-    told["packets_to_rack"], told["server_core_s"] = lab.received() - received, round(core_busy(SERVER_CORE) - busy, 2)
+    told["meter"] = meter.told()
     stop(sink)
     return told
 
@@ -151,7 +148,8 @@ def load(path):
 
 def one(case, name, repeat, where):
     """Runs one case against one server, and keeps its result."""
-    uses = [where.storm] + ([where.musterd] if name == "muster" else []) + ([where.bare] if case.kind == "bare" else [])
+    uses = [os.path.join(HERE, name) for name in ("run.py", "lab.py", "servers.py")]
+    uses += [where.storm] + ([where.musterd] if name == "muster" else []) + ([where.bare] if case.kind == "bare" else [])
     programs, path = fingerprint(uses), result_path(case, name, repeat)
     flags = {"nodes": case.nodes, "rate": case.rate, "files": case.files, "profile": case.profile, "spread": case.spread, "more": case.more}
     known = load(path)

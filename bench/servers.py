@@ -44,7 +44,7 @@ class Server:
 
     def launch(self, words, ready, environment=None):
         """Starts a program and waits until `ready` says so of its log."""
-        log = os.path.join(self.work, os.path.basename(words[0]) + ".log")
+        log = os.path.join(self.work, os.path.basename(words[0]) + ".out")
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         raised = ["prlimit", f"--nofile={limit}:{limit}"]
         child = self.lab.start("head", SERVER_CORE, raised + words, log, env={**os.environ, **(environment or {})})
