@@ -181,7 +181,7 @@ def sweep():
 
 
 class Meter:
-    """What a run costs: CPU of the server, of its core with all interrupts, packets on their way to the rack."""
+    """What a run costs, in seconds: CPU of the server, of its core and of the clients' core with all interrupts, and on the clock."""
 
     def __init__(self, lab):
         self.lab, self.began = lab, self.read(lab)
@@ -189,10 +189,14 @@ class Meter:
     @staticmethod
     def read(lab):
         with open("/proc/stat", encoding="ascii") as stat:
-            line = next(line for line in stat if line.startswith(f"cpu{SERVER_CORE} "))
-        user, nice, system, _idle, _iowait, irq, softirq = map(int, line.split()[1:8])
-        busy = (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
-        return {"queue_drops": lab.drops(), "packets_to_rack": lab.received(), "core_s": busy, "cpu_s": lab.cpu()}
+            cores = {line.split()[0]: list(map(int, line.split()[1:8])) for line in stat if line.startswith("cpu")}
+
+        def busy(core):
+            user, nice, system, _idle, _iowait, irq, softirq = cores[f"cpu{core}"]
+            return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+        costs = {"cpu_s": lab.cpu(), "core_s": busy(SERVER_CORE), "client_core_s": busy(CLIENT_CORE), "at_s": time.monotonic()}
+        return costs | {"queue_drops": lab.drops(), "packets_to_rack": lab.received()}
 
     def told(self):
         now = self.read(self.lab)

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """`make bench`: runs the cases side by side, in network namespaces of its own, and writes bench/RESULTS.md with its plots.
 
-run.py [--report] [--list] [PATTERN...]: only cases (or CASE.SERVER) that match a shell pattern. A result that was made by the same programs is
+run.py [--report] [--list] [--keep] [PATTERN...]: only cases (or CASE.SERVER) that match a shell pattern. A result that was made by the same programs is
 not made again: an interrupted run goes on where it was. Root, Linux, Python's standard library alone.
 """
 
@@ -146,17 +146,18 @@ def load(path):
         return None
 
 
-def one(case, name, repeat, where):
-    """Runs one case against one server, and keeps its result."""
+def one(case, name, repeat, where, keep):
+    """Runs one case against one server, and keeps its result; `keep`: one of other programs is good enough."""
     uses = [os.path.join(HERE, name) for name in ("run.py", "lab.py", "servers.py")]
     uses += [where.storm] + ([where.musterd] if name == "muster" else []) + ([where.bare] if case.kind == "bare" else [])
     programs, path = fingerprint(uses), result_path(case, name, repeat)
     flags = {"nodes": case.nodes, "rate": case.rate, "files": case.files, "profile": case.profile, "spread": case.spread, "more": case.more}
     known = load(path)
-    if known and (known["programs"], known["flags"]) == (programs, flags) and "failed" not in known:
+    if known and "failed" not in known and known["flags"] == flags and (keep or known["programs"] == programs):
         return f"{report.brief(known)} (kept)"
     began = time.time()
     result = {"case": case.name, "kind": case.kind, "server": name, "repeat": repeat, "flags": flags, "programs": programs}
+    result["version"] = subprocess.run([where.musterd, "-V"], capture_output=True, text=True, check=True).stdout.strip()
     try:
         with Lab(case.rate, os.path.join(TMPFS, f"muster-bench-{os.getpid()}")) as lab:
             result["told"] = RUN[case.kind](lab, where, case, name)
@@ -182,6 +183,7 @@ def main():
     parser.add_argument("patterns", nargs="*", metavar="PATTERN")
     parser.add_argument("--report", action="store_true", help="write RESULTS.md from the results that are there")
     parser.add_argument("--list", action="store_true", help="tell what would be run")
+    parser.add_argument("--keep", action="store_true", help="keep results of earlier programs too")
     parser.add_argument("--no-report", action="store_true", help="leave RESULTS.md as it is")
     asked = parser.parse_args()
     everything = list(wanted(asked.patterns))
@@ -199,7 +201,7 @@ def main():
         warm(where.root)
         for n, (case, name, repeat) in enumerate(everything, 1):
             print(f"{n:3}/{len(everything)} {time.strftime('%T')} {case.name}.{name}.{repeat}: ", end="", flush=True)
-            print(one(case, name, repeat, where), flush=True)
+            print(one(case, name, repeat, where, asked.keep), flush=True)
     if not asked.no_report:
         results = [load(result_path(case, name, repeat)) for case, name, repeat in wanted([])]
         report.write([result for result in results if result], HERE)
