@@ -196,7 +196,8 @@ def main():
             sys.exit("bench: needs root, for network namespaces")
         if os.cpu_count() < 2:
             sys.exit("bench: needs two cores: one for the server, one for the clients")
-        signal.signal(signal.SIGTERM, leave)
+        for interrupt in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(interrupt, leave)
         where = paths()
         warm(where.root)
         for n, (case, name, repeat) in enumerate(everything, 1):
@@ -208,8 +209,5 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    main()
 

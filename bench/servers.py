@@ -98,10 +98,9 @@ class Dnsmasq(Server):
 
     def boot(self, count):
         hosts = "".join(f"dhcp-host={mac},{address}\n" for mac, address in self.known)
-        # A socket for each transfer was the faster way (a single port makes it search a list for each packet). leasefile-ro: it writes no lease file.
+        # A socket for each transfer costs less than tftp-single-port, where it searches a list for each packet. leasefile-ro: it writes no leases.
         config = f"""port=0
 interface=eth0
-bind-interfaces
 user=root
 pid-file={self.work}/dnsmasq.pid
 log-facility={self.work}/dnsmasq.log
