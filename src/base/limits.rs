@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Client records: machines seen, whether they have a number or not. The config's `capacity` sets it.
 pub const CAPACITY_DEFAULT: usize = 4096;
 pub const CAPACITY_MIN: usize = 16;
-pub const CAPACITY_MAX: usize = 65_536;
+pub const CAPACITY_MAX: usize = 131_072;
 
 /// Transfers a client record pays for: one running, and one orphan that the client gave up without a word (iPXE's way).
 pub const TRANSFERS_PER_CLIENT: usize = 2;

@@ -11,7 +11,7 @@ use super::dhcp::{self, Client, MESSAGE_MAX};
 use super::gaps::Gaps;
 use super::life::{COUNT_MAX, File, Plan, Step, StepLabel};
 use super::names::Names;
-use super::node::{Fetched, Hop, Node, Status};
+use super::node::{Fetched, Hop, NEVER, Node, Status};
 use super::tftp::{self, Transfer, What};
 use super::{Name, summary};
 use crate::base::addr::Mac;
@@ -23,7 +23,7 @@ use crate::base::time::{Instant, Now};
 use crate::base::wheel::Wheel;
 use crate::wire::dhcp::{MessageType, Scratch, parse as parse_dhcp};
 use crate::wire::ether::{Arp, ArpOp, Checksum, Frame, UdpFrame, emit_arp, emit_udp, parse};
-use crate::wire::tftp::parse as parse_tftp;
+use crate::wire::tftp::{emit_ack, parse as parse_tftp};
 
 const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
@@ -71,7 +71,6 @@ pub struct Fleet {
     /// Times that an address was given to a machine while another held it.
     pub(super) conflicts: u64,
     wheel: Wheel,
-    rng: Rng,
     scratch: Scratch,
     progress: Progress,
     pub(super) frames: Frames,
@@ -90,9 +89,10 @@ impl Fleet {
         let mut wheel = Wheel::new(plan.count, now);
         let mut node = |place: usize| {
             let life = pick(&plan, rng.below(weights));
-            wheel.set(place, now + Duration::from_nanos(rng.below(spread)));
+            let power = now + Duration::from_nanos(rng.below(spread));
+            wheel.set(place, power);
             let deaf = rng.below(1000) < u64::from(plan.deaf);
-            Node::new(mac(plan.first + place as u32), life, deaf, &plan)
+            Node { wake: Some(power), armed: power, ..Node::new(mac(plan.first + place as u32), life, deaf, &plan) }
         };
         let nodes: Box<[Node]> = (0..plan.count).map(&mut node).collect();
         let steps_each = plan.lives.iter().map(|life| life.steps.len()).max().unwrap_or(0);
@@ -107,7 +107,6 @@ impl Fleet {
             addresses: Index::new(2 * plan.count, mix(plan.seed)),
             conflicts: 0,
             wheel,
-            rng,
             scratch: Scratch::default(),
             progress: Progress { off: plan.count, ..Progress::default() },
             frames: Frames::default(),
@@ -191,7 +190,7 @@ impl Fleet {
             Some(step @ (Step::Dhcp(firmware) | Step::Reboot(firmware))) => {
                 let node = &mut self.nodes[place];
                 let held = node.dhcp.lease().copied().filter(|_| matches!(step, Step::Reboot(_)));
-                node.dhcp = Client::new(&firmware.profile().dhcp);
+                *node.dhcp = Client::new(&firmware.profile().dhcp);
                 node.round = node.round.wrapping_add(1);
                 let epoch = (mix(self.plan.seed ^ place as u64) as u32).wrapping_add(node.round.into());
                 let xid = epoch << XID_BITS | place as u32;
@@ -229,10 +228,8 @@ impl Fleet {
         self.progress.booting -= 1;
         self.progress.up += 1;
         // The last lease is kept alive by systems that do so.
-        match node.dhcp.wake() {
-            Some(wake) => self.wheel.set(place, wake),
-            None => self.wheel.cancel(place),
-        }
+        let wake = node.dhcp.wake();
+        self.set_timer(place, wake);
     }
 
     fn lose(&mut self, place: usize, now: Instant, cause: Cause) {
@@ -243,13 +240,29 @@ impl Fleet {
         }
         self.progress.lost += 1;
         (node.status, node.ended) = (Status::Lost(cause), now);
-        self.wheel.cancel(place);
+        self.set_timer(place, None);
     }
 
     fn set_timer(&mut self, place: usize, wake: Option<Instant>) {
-        match wake {
-            Some(wake) => self.wheel.set(place, wake),
-            None => self.wheel.cancel(place),
+        let node = &mut self.nodes[place];
+        node.wake = wake;
+        if let Some(wake) = wake.filter(|&wake| wake < node.armed) {
+            node.armed = wake;
+            self.wheel.set(place, wake);
+        }
+    }
+
+    /// A machine whose timer goes off.
+    fn due(&mut self, now: Instant) -> Option<usize> {
+        loop {
+            let place = self.wheel.expire(now)?;
+            let node = &mut self.nodes[place];
+            node.armed = NEVER;
+            match node.wake.take() {
+                Some(wake) if wake > now => self.set_timer(place, Some(wake)),
+                Some(_) => return Some(place),
+                None => {}
+            }
         }
     }
 
@@ -326,7 +339,7 @@ impl Fleet {
             target_mac: Mac::ZERO,
             target_ip: node.gateway,
         };
-        self.wheel.set(place, now + ARP_WAIT);
+        self.set_timer(place, Some(now + ARP_WAIT));
         self.emit(place, out, |buf| emit_arp(buf, &request));
     }
 
@@ -388,19 +401,21 @@ impl Fleet {
 
 /// Frames out.
 impl Fleet {
-    /// Whether the machine's next frame in this direction gets through: what a machine sends wakes its switch port.
+    /// Whether the machine's next frame in this direction gets through: what a machine sends wakes its switch port. Which of its frames are
+    /// lost follows from the seed, the machine and the count of its frames, so that a storm on a real link can be repeated too.
     fn passes(&mut self, place: usize, out: bool) -> bool {
-        let wake = &mut self.nodes[place].wake;
-        if *wake > 0 {
-            *wake -= u32::from(out);
+        let node = &mut self.nodes[place];
+        if node.asleep > 0 {
+            node.asleep -= u32::from(out);
             self.frames.asleep += 1;
             return false;
         }
-        self.survives()
-    }
-
-    fn survives(&mut self) -> bool {
-        let lost = self.plan.loss > 0 && self.rng.chance(self.plan.loss);
+        if self.plan.loss == 0 {
+            return true;
+        }
+        node.frames = node.frames.wrapping_add(1);
+        let draw = mix(mix(self.plan.seed ^ (place as u64) << 32) ^ u64::from(node.frames));
+        let lost = ((draw >> 32) * 1_000_000) >> 32 < u64::from(self.plan.loss);
         self.frames.lost += u64::from(lost);
         !lost
     }
@@ -429,15 +444,16 @@ impl Fleet {
     fn send_tftp(&mut self, place: usize, send: tftp::Send, out: &mut Outbox) {
         let node = &self.nodes[place];
         let (Hop::Known(gateway), Some(address)) = (node.hop, node.address) else { return };
-        let (mac, server) = (node.mac, node.server);
+        let (mac, from, to) = (node.mac, SocketAddrV4::new(address, send.from), SocketAddrV4::new(node.server, send.to));
+        if let What::Ack(block) = send.what {
+            let mut packet = [0; 4];
+            emit_ack(&mut packet, block);
+            return self.emit(place, out, |buf| emit_udp(buf, mac, gateway, from, to, 0, &packet));
+        }
         // Only an RRQ needs its name; a name has at most 255 bytes, its options less than 100.
-        let name = match send.what {
-            What::Rrq(_) => self.file_of(place).copied(),
-            What::Ack(_) | What::Error(_) => Some(Name::EMPTY),
-        };
+        let name = self.file_of(place).copied().unwrap_or(Name::EMPTY);
         let mut packet = [0; MESSAGE_MAX];
-        let Some(len) = name.and_then(|name| send.what.write(&mut packet, &name)) else { return };
-        let (from, to) = (SocketAddrV4::new(address, send.from), SocketAddrV4::new(server, send.to));
+        let Some(len) = send.what.write(&mut packet, &name) else { return };
         let packet = packet.get(..len).unwrap_or(&[]);
         self.emit(place, out, |buf| emit_udp(buf, mac, gateway, from, to, 0, packet));
     }
@@ -550,14 +566,14 @@ impl Machine for Fleet {
         // The fleet lives on link 0 and knows nothing but frames.
         let Input::Frame { link: 0, bytes } = input else { return };
         self.frames.received += 1;
-        if self.survives() && !self.hear(now.at, bytes, out) {
+        if !self.hear(now.at, bytes, out) {
             self.frames.stray += 1;
         }
     }
 
     fn expire(&mut self, now: Now, out: &mut Outbox) {
         while out.has_room() {
-            let Some(place) = self.wheel.expire(now.at) else { return };
+            let Some(place) = self.due(now.at) else { return };
             let waits = matches!(self.nodes[place].hop, Hop::Asked(tries) if tries > 0);
             match (self.nodes[place].status, self.step_of(&self.nodes[place])) {
                 (Status::Off, _) => self.power_on(place, now.at, out),

@@ -19,6 +19,9 @@ pub enum Status {
     Lost(Cause),
 }
 
+/// Where a timer stands that is not armed.
+pub(super) const NEVER: Instant = Instant::from_nanos(u64::MAX);
+
 /// How far the way to the file server is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hop {
@@ -36,6 +39,7 @@ pub(super) struct Fetched {
     pub hash: u64,
 }
 
+/// What a packet of a transfer needs stands together here; what only DHCP needs is elsewhere.
 pub(super) struct Node {
     pub mac: Mac,
     pub life: u16,
@@ -46,10 +50,16 @@ pub(super) struct Node {
     pub status: Status,
     pub deaf: bool,
     /// Frames that are still to be lost on their way out.
-    pub wake: u32,
+    pub asleep: u32,
+    /// Frames in both directions since it woke: counted where some are lost at random.
+    pub frames: u32,
+    /// When its timer is to go off.
+    pub wake: Option<Instant>,
+    /// When the wheel will look at it: not after `wake`. A timer that is put off with every packet stays where it is until then.
+    pub armed: Instant,
     /// How many transactions it has begun.
     pub round: u16,
-    pub dhcp: Client,
+    pub dhcp: Box<Client>,
     pub transfer: Transfer,
     /// The address that is in use.
     pub address: Option<Ipv4Addr>,
@@ -80,9 +90,12 @@ impl Node {
             fetched: 0,
             status: Status::Off,
             deaf,
-            wake: plan.wake,
+            asleep: plan.wake,
+            frames: 0,
             round: 0,
-            dhcp: Client::new(&profile.dhcp),
+            dhcp: Box::new(Client::new(&profile.dhcp)),
+            wake: None,
+            armed: NEVER,
             transfer: Transfer::new(&profile.tftp, plan.asks),
             address: None,
             server: Ipv4Addr::UNSPECIFIED,

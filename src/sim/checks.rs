@@ -17,6 +17,7 @@ use crate::wire::ether::UdpFrame;
 
 use super::disk::Version;
 use super::table::Table;
+pub use super::tftp_checks::Block;
 use super::tftp_checks::Transfers;
 
 /// Violations that are kept; more are counted.
@@ -128,15 +129,10 @@ impl Checks {
             // The server looks for others of its kind.
             return self.probe_leaves(now, frame);
         }
-        if !self.heads.contains(frame.src.ip()) {
-            self.findings.violate(now, format_args!("a datagram from {}, which is not the head", frame.src));
-        }
         if to.is_broadcast() != (frame.dst_mac == Mac::BROADCAST) {
             self.findings.violate(now, format_args!("a datagram to {to} in a frame to {}", frame.dst_mac));
         }
-        if !to.is_broadcast() && !self.subnets.iter().any(|subnet| subnet.is_host(to)) {
-            self.findings.violate(now, format_args!("a datagram to {to}, which is in no served network"));
-        }
+        self.ends(now, frame.src, to);
         match frame.src.port() {
             67 => self.dhcp_leaves(now, frame),
             _ => {
@@ -144,6 +140,25 @@ impl Checks {
                 let given = || addresses.get(key(to)).is_some_and(|address| address.given);
                 transfers.leaves(findings, now, frame, given, file);
             }
+        }
+    }
+
+    /// A block of a file leaves the server, in a frame of its own to the machine that has the address.
+    pub fn block_leaves(&mut self, now: Instant, block: &Block, file: impl Fn(&[u8]) -> Option<Version>) {
+        let to = *block.to.ip();
+        self.ends(now, block.from, to);
+        let Checks { transfers, addresses, findings, .. } = self;
+        let given = || addresses.get(key(to)).is_some_and(|address| address.given);
+        transfers.block_leaves(findings, now, block, given, file);
+    }
+
+    /// Whom a datagram is from and to.
+    fn ends(&mut self, now: Instant, from: SocketAddrV4, to: Ipv4Addr) {
+        if !self.heads.contains(from.ip()) {
+            self.findings.violate(now, format_args!("a datagram from {from}, which is not the head"));
+        }
+        if !to.is_broadcast() && !self.subnets.iter().any(|subnet| subnet.is_host(to)) {
+            self.findings.violate(now, format_args!("a datagram to {to}, which is in no served network"));
         }
     }
 

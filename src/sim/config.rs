@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
+use crate::base::limits;
 use crate::config::{Boot, Config, Hardware, KnownNode, LinkConfig, Network, Numbering, Tftp};
 use crate::roll::kind::Arch;
 use crate::roll::plan::{AddressPlan, AddressRange, Number, Subnet};
@@ -12,6 +13,11 @@ use crate::roll::plan::{AddressPlan, AddressRange, Number, Subnet};
 pub const HEAD: Ipv4Addr = Ipv4Addr::new(10, 54, 0, 1);
 pub const HEAD_MAC: Mac = Mac([0x02, 0x54, 0, 0, 0, 1]);
 
+/// Lots of the street, at most.
+pub const NODES_MAX: usize = 130_000;
+/// So many fit into a network of 16 bits; it has 14 where there are more.
+const NODES_SMALL: usize = 16_384;
+
 /// Boot programs by architecture.
 pub const PROGRAMS: [(Arch, &str); 4] = [
     (Arch::Bios, "undionly.kpxe"),
@@ -19,17 +25,17 @@ pub const PROGRAMS: [(Arch, &str); 4] = [
     (Arch::EfiArm64, "snponly-arm64.efi"),
     (Arch::RaspberryPi, "bootcode.bin"),
 ];
-/// Lots of the street.
-pub const NODES_MAX: usize = 16_384;
-
 pub const KERNEL: &str = "vmlinuz";
 pub const INITRD: &str = "initrd.img";
 
-/// One link of a gigabit at 10.54.0.1/16; node n has 10.54.1.0 + n, up to 16,384 of them; 2,048 guests from 10.54.240.0 on;
-/// room for twice as many records as nodes are known, and 4,096 at least.
+/// One link at 10.54.0.1, which claims 10 Gbit/s, on a network of 16 bits; node n has 10.54.1.0 + n, up to 16,384 of them; 2,048 guests
+/// from 10.54.240.0 on. With more nodes the network has 14 bits, and guests are at 10.53.0.0. There is room for twice as many records as
+/// nodes are known, as far as the limits go, and 4,096 at least.
 pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
     let nodes: Vec<KnownNode> = nodes.into_iter().map(|(n, mac)| KnownNode { number: Number(n), macs: vec![mac] }).collect();
-    let capacity = (2 * nodes.len()).max(4096);
+    let capacity = (2 * nodes.len()).clamp(limits::CAPACITY_DEFAULT, limits::CAPACITY_MAX);
+    let small = nodes.len() <= NODES_SMALL;
+    let guests = if small { AddressRange::new([10, 54, 240, 0].into(), [10, 54, 247, 255].into()) } else { wide_guests() };
     let link = LinkConfig {
         interface: "sim0".into(),
         index: 2,
@@ -41,9 +47,8 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
         rate: Some(10_000_000_000),
         queue_delay: LinkConfig::QUEUE_DELAY,
     };
-    let guests = AddressRange::new([10, 54, 240, 0].into(), [10, 54, 247, 255].into());
     let network = Network {
-        subnet: Subnet::of(HEAD, 16),
+        subnet: Subnet::of(HEAD, if small { 16 } else { 14 }),
         link: Some(0),
         guests,
         guest_lease: Duration::from_secs(600),
@@ -65,7 +70,7 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
     Config {
         name: "cluster".into(),
         numbering: Numbering::default(),
-        plan: AddressPlan { node0: Ipv4Addr::new(10, 54, 1, 0), nodes: NODES_MAX as u32 },
+        plan: AddressPlan { node0: Ipv4Addr::new(10, 54, 1, 0), nodes: if small { NODES_SMALL } else { NODES_MAX } as u32 },
         links: vec![link],
         networks: vec![network],
         nodes,
@@ -76,5 +81,29 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
         authoritative: true,
         router_adverts: true,
         run_dir: "/run/muster".into(),
+    }
+}
+
+fn wide_guests() -> Option<AddressRange> {
+    AddressRange::new([10, 53, 0, 0].into(), [10, 53, 255, 255].into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_node_has_an_address_of_its_network() {
+        for count in [1, NODES_SMALL, NODES_SMALL + 1, NODES_MAX] {
+            let config = config((0..count as u32).map(|n| (n, Mac([2, 0, 0, 0, 0, 0]))));
+            let network = &config.networks[0];
+            let (last, guests) = (config.plan.address(Number(count as u32 - 1)).unwrap(), network.guests.unwrap());
+            assert!(
+                network.subnet.is_host(last) && network.subnet.is_host(guests.first()) && network.subnet.is_host(guests.last()),
+                "{count}"
+            );
+            assert!(!guests.contains(last) && config.plan.number(guests.first()).is_none(), "{count}");
+            assert!(config.capacity >= count, "{count}");
+        }
     }
 }

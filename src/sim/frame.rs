@@ -1,4 +1,4 @@
-//! DATA frames of the modelled head, written straight into the buffer that travels. Their UDP checksum is 0, none (RFC 768): the model
+//! DATA frames of the modelled head: headers first, bytes when they arrive. Their UDP checksum is 0, none (RFC 768): the model
 //! does not corrupt bytes, and adding them up took more time than all else.
 
 use std::net::SocketAddrV4;
@@ -8,8 +8,8 @@ use crate::wire::tftp;
 
 /// Ethernet, IPv4 and UDP headers, and TFTP's own.
 pub const HEADERS: usize = 14 + 20 + 8 + 4;
-/// Where the datagram's payload begins.
-pub const PAYLOAD: usize = HEADERS - 4;
+/// The longest frame: a block of the largest blksize, which no client of ours asks for.
+pub const FRAME_MAX: usize = HEADERS + 65_464;
 /// The shortest frame without its check sequence.
 const FRAME_MIN: usize = 60;
 
@@ -22,8 +22,8 @@ pub struct Ends {
     pub dst: SocketAddrV4,
 }
 
-/// Makes `buf` a DATA frame of `len` bytes, which `fill` lays down. The block fits into a datagram.
-pub fn data(buf: &mut Vec<u8>, ends: &Ends, ident: u16, block: u16, len: usize, fill: impl FnOnce(&mut [u8])) {
+/// The headers of a DATA frame with a block of `len` bytes, which fits into a datagram.
+pub fn headers(ends: &Ends, ident: u16, block: u16, len: usize) -> [u8; HEADERS] {
     let udp = (8 + 4 + len) as u16;
     let ip = 20 + udp;
     let mut head = [0; HEADERS];
@@ -43,10 +43,20 @@ pub fn data(buf: &mut Vec<u8>, ends: &Ends, ident: u16, block: u16, len: usize, 
     head[36..38].copy_from_slice(&ends.dst.port().to_be_bytes());
     head[38..40].copy_from_slice(&udp.to_be_bytes());
     head[42..46].copy_from_slice(&tftp::data_header(block));
-    buf.clear();
-    buf.extend_from_slice(&head);
-    buf.resize((HEADERS + len).max(FRAME_MIN), 0);
+    head
+}
+
+/// Bytes of the frame, padding included.
+pub const fn bytes(len: usize) -> usize {
+    if HEADERS + len < FRAME_MIN { FRAME_MIN } else { HEADERS + len }
+}
+
+/// Lays the frame down; `fill` lays its block.
+pub fn lay<'a>(buf: &'a mut [u8; FRAME_MAX], headers: &[u8; HEADERS], len: usize, fill: impl FnOnce(&mut [u8])) -> &'a [u8] {
+    buf[..HEADERS].copy_from_slice(headers);
     fill(&mut buf[HEADERS..HEADERS + len]);
+    buf[HEADERS + len..bytes(len)].fill(0);
+    &buf[..bytes(len)]
 }
 
 #[cfg(test)]
@@ -63,9 +73,9 @@ mod tests {
             dst: "10.54.255.254:2070".parse().unwrap(),
         };
         for (len, ident) in [(0, 0), (1, 65_535), (1468, 0x1234), (512, 7)] {
-            let mut buf = vec![9; 100];
-            data(&mut buf, &ends, ident, 0xabcd, len, |payload| payload.fill(5));
-            let Ok(Frame::Udp(frame)) = parse(&buf, Checksum::Verify) else { panic!("{len}: {buf:?}") };
+            let mut room = [9; FRAME_MAX];
+            let buf = lay(&mut room, &headers(&ends, ident, 0xabcd, len), len, |payload| payload.fill(5));
+            let Ok(Frame::Udp(frame)) = parse(buf, Checksum::Verify) else { panic!("{len}: {buf:?}") };
             assert_eq!((frame.src_mac, frame.dst_mac, frame.src, frame.dst), (ends.src_mac, ends.dst_mac, ends.src, ends.dst));
             assert_eq!((&frame.payload[..4], frame.payload.len()), (&[0, 3, 0xab, 0xcd][..], 4 + len));
             assert!(frame.payload[4..].iter().all(|&byte| byte == 5) && buf.len() == (46 + len).max(60));

@@ -44,8 +44,10 @@ impl Odds {
 pub struct Wire {
     /// Bits per second in each direction; 0: without limit.
     pub rate: u64,
-    /// Frames that wait or are being sent, in each direction, before the tail is dropped. At least 1.
+    /// Frames that wait or are being sent towards the clients before the tail is dropped. At least 1.
     pub queue: usize,
+    /// Likewise towards the server: what a switch of some megabytes gives to small frames that come from all its ports in one instant.
+    pub queue_up: usize,
     /// Propagation.
     pub delay: Duration,
     pub odds: Odds,
@@ -53,7 +55,7 @@ pub struct Wire {
 
 impl Wire {
     /// A clean 1 Gbit/s link through a switch.
-    pub const GIGABIT: Wire = Wire { rate: 1_000_000_000, queue: 256, delay: Duration::from_micros(20), odds: Odds::NONE };
+    pub const GIGABIT: Wire = Wire { rate: 1_000_000_000, queue: 256, queue_up: 4096, delay: Duration::from_micros(20), odds: Odds::NONE };
 }
 
 /// Which way a frame goes.
@@ -121,7 +123,8 @@ impl Net {
     /// Puts a frame of `len` bytes on the link.
     pub fn send(&mut self, now: Instant, way: Way, len: usize) -> Arrivals {
         let duration = self.duration(len);
-        let Wire { queue, delay, odds, .. } = self.wire;
+        let Wire { queue, queue_up, delay, odds, .. } = self.wire;
+        let queue = if way == Way::ToServer { queue_up } else { queue };
         let direction = &mut self.ways[way as usize];
         direction.tally.sent += 1;
         while direction.leaving.front().is_some_and(|&at| at <= now) {
@@ -165,7 +168,7 @@ mod tests {
     use super::*;
 
     fn net(rate: u64, queue: usize, odds: Odds) -> Net {
-        Net::new(Wire { rate, queue, delay: Duration::from_micros(20), odds }, Rng::new(7))
+        Net::new(Wire { rate, queue, queue_up: queue, delay: Duration::from_micros(20), odds }, Rng::new(7))
     }
 
     /// How many of 10,000 full frames, sent at once at their wire rate x `load` percent, arrive.

@@ -7,10 +7,26 @@ use std::collections::{BinaryHeap, VecDeque};
 use crate::base::machine::{OpenFile, Refusal};
 use crate::base::time::Instant;
 
+use super::disk::Version;
+use super::frame::HEADERS;
 use super::net::Way;
 
+/// A frame on its way.
+#[derive(Clone)]
+pub enum Packet {
+    Whole(Vec<u8>),
+    /// To the clients: the headers of a DATA frame, and where its block stands. The bytes are laid in when it arrives, so that what is
+    /// under way stays in a processor's nearest cache.
+    Block {
+        headers: [u8; HEADERS],
+        version: Version,
+        offset: u64,
+        len: u16,
+    },
+}
+
 pub enum What {
-    Frame { way: Way, bytes: Vec<u8> },
+    Frame { way: Way, packet: Packet },
     Opened { token: u64, answer: Result<OpenFile, Refusal> },
     Cold { token: u64 },
     Changed { token: u64 },
@@ -47,7 +63,7 @@ impl Ord for Event {
 
 #[derive(Default)]
 pub struct Queue {
-    ways: [VecDeque<(Turn, Vec<u8>)>; 2],
+    ways: [VecDeque<(Turn, Packet)>; 2],
     others: BinaryHeap<Reverse<Event>>,
     sequence: u64,
     spare: Vec<Vec<u8>>,
@@ -63,8 +79,8 @@ impl Queue {
         self.sequence += 1;
         let turn = (at, self.sequence);
         match what {
-            What::Frame { way, bytes } if self.ways[way as usize].back().is_none_or(|(last, _)| *last <= turn) => {
-                self.ways[way as usize].push_back((turn, bytes));
+            What::Frame { way, packet } if self.ways[way as usize].back().is_none_or(|(last, _)| *last <= turn) => {
+                self.ways[way as usize].push_back((turn, packet));
             }
             what => self.others.push(Reverse(Event { turn, what })),
         }
@@ -85,7 +101,7 @@ impl Queue {
         let (_, place) = self.first()?;
         let way = if place == Way::ToServer as usize { Way::ToServer } else { Way::ToClients };
         match self.ways.get_mut(place) {
-            Some(frames) => frames.pop_front().map(|(_, bytes)| What::Frame { way, bytes }),
+            Some(frames) => frames.pop_front().map(|(_, packet)| What::Frame { way, packet }),
             None => self.others.pop().map(|Reverse(event)| event.what),
         }
     }
@@ -117,10 +133,10 @@ mod tests {
         let mut queue = Queue::default();
         let times = [(3, 0), (5, 1), (3, 1), (4, 0), (4, 2), (5, 0), (1, 2), (5, 1), (2, 0)];
         for (n, (at, kind)) in times.into_iter().enumerate() {
-            let bytes = vec![n as u8];
+            let packet = Packet::Whole(vec![n as u8]);
             let what = match kind {
-                0 => What::Frame { way: Way::ToServer, bytes },
-                1 => What::Frame { way: Way::ToClients, bytes },
+                0 => What::Frame { way: Way::ToServer, packet },
+                1 => What::Frame { way: Way::ToClients, packet },
                 _ => What::Cold { token: n as u64 },
             };
             queue.push(Instant::from_millis(at), what);
@@ -128,7 +144,7 @@ mod tests {
         assert_eq!(queue.next(), Some(Instant::from_millis(1)));
         let order: Vec<u64> = std::iter::from_fn(|| queue.pop())
             .map(|what| match what {
-                What::Frame { bytes, .. } => bytes[0].into(),
+                What::Frame { packet: Packet::Whole(bytes), .. } => bytes[0].into(),
                 What::Cold { token } => token,
                 _ => u64::MAX,
             })

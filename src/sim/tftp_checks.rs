@@ -74,10 +74,27 @@ struct Request {
     asked: Vec<(Vec<u8>, u64)>,
 }
 
+/// A block that leaves the server in a frame of its own, by the place in its file: its bytes are laid in where it arrives.
+#[derive(Clone, Copy, Debug)]
+pub struct Block {
+    pub from: SocketAddrV4,
+    pub to: SocketAddrV4,
+    /// As it is numbered on the wire.
+    pub block: u16,
+    pub version: Version,
+    /// Bytes.
+    pub offset: u64,
+    pub len: usize,
+}
+
 pub struct Transfers {
+    running: Running,
+    contents: Contents,
+}
+
+struct Running {
     ports: (u16, u16),
     by_client: Table<Transfer>,
-    contents: Contents,
 }
 
 fn key(client: SocketAddrV4) -> u64 {
@@ -132,7 +149,7 @@ fn trimmed(mut name: &[u8]) -> &[u8] {
 
 impl Transfers {
     pub fn new(ports: (u16, u16)) -> Transfers {
-        Transfers { ports, by_client: Table::default(), contents: Contents::default() }
+        Transfers { running: Running { ports, by_client: Table::default() }, contents: Contents::default() }
     }
 
     pub fn arrives(&mut self, findings: &mut Findings, now: Instant, frame: &UdpFrame<'_>, file: impl Fn(&[u8]) -> Option<Version>) {
@@ -140,10 +157,12 @@ impl Transfers {
             return self.request(now, frame, file);
         }
         let client = frame.src;
-        let Some(transfer) = self.by_client.get_mut(key(client)).filter(|transfer| transfer.port == Some(frame.dst.port())) else { return };
+        let Some(transfer) = self.running.by_client.get_mut(key(client)).filter(|transfer| transfer.port == Some(frame.dst.port())) else {
+            return;
+        };
         match *frame.payload {
             // A request that is under way begins anew; the transfer before it has ended.
-            [0, 5, ..] if !transfer.fresh => drop(self.by_client.remove(key(client))),
+            [0, 5, ..] if !transfer.fresh => drop(self.running.by_client.remove(key(client))),
             [0, 4, high, low] => {
                 let block = u16::from_be_bytes([high, low]);
                 let ahead = u64::from(block.wrapping_sub(transfer.acked as u16));
@@ -156,7 +175,7 @@ impl Transfers {
                 transfer.waits = Some(now);
                 if transfer.last == Some(transfer.acked) {
                     findings.transfers += 1;
-                    self.by_client.remove(key(client));
+                    self.running.by_client.remove(key(client));
                 }
             }
             _ => {}
@@ -166,14 +185,14 @@ impl Transfers {
     fn request(&mut self, now: Instant, frame: &UdpFrame<'_>, file: impl Fn(&[u8]) -> Option<Version>) {
         let Some(mut transfer) = Transfer::new(now, frame.payload) else { return };
         transfer.know(file(&transfer.request.name));
-        match self.by_client.get_mut(key(frame.src)) {
+        match self.running.by_client.get_mut(key(frame.src)) {
             // Repeated before it got anywhere: the same transfer, unless the server has ended it and takes another port.
             Some(old) if old.request.payload == transfer.request.payload && old.acked == 0 => {
                 old.fresh = true;
                 old.waits.get_or_insert(now);
                 old.know(file(&transfer.request.name));
             }
-            _ => self.by_client.insert(key(frame.src), transfer),
+            _ => self.running.by_client.insert(key(frame.src), transfer),
         }
     }
 
@@ -186,33 +205,84 @@ impl Transfers {
         given: impl Fn() -> bool,
         file: impl Fn(&[u8]) -> Option<Version>,
     ) {
+        let (client, opcode) = (frame.dst, frame.payload.get(..2));
+        if opcode == Some(&[0, 5]) {
+            return self.running.error(findings, now, frame, given);
+        }
+        let Some(transfer) = self.running.of(findings, now, (frame.src, client), given, file) else { return };
+        let said = match (opcode, frame.payload.get(2..)) {
+            (Some(&[0, 6]), Some(body)) => transfer.oack(body),
+            (Some(&[0, 3]), Some([high, low, data @ ..])) => {
+                let contents = &mut self.contents;
+                let holds = |version: Version, offset| contents.matches(version, offset, data);
+                transfer.data(u16::from_be_bytes([*high, *low]), data.len() as u64, holds)
+            }
+            _ => Err("a TFTP packet that a server does not send".into()),
+        };
+        transfer.tell(findings, now, client, said);
+    }
+
+    /// Likewise, of a block whose bytes follow from its place.
+    pub fn block_leaves(
+        &mut self,
+        findings: &mut Findings,
+        now: Instant,
+        block: &Block,
+        given: impl Fn() -> bool,
+        file: impl Fn(&[u8]) -> Option<Version>,
+    ) {
+        let Some(transfer) = self.running.of(findings, now, (block.from, block.to), given, file) else { return };
+        let holds = |version: Version, offset: u64| version == block.version && offset == block.offset;
+        let said = transfer.data(block.block, block.len as u64, holds);
+        transfer.tell(findings, now, block.to, said);
+    }
+}
+
+impl Running {
+    fn error(&mut self, findings: &mut Findings, now: Instant, frame: &UdpFrame<'_>, given: impl Fn() -> bool) {
         let (client, port) = (frame.dst, frame.src.port());
-        let opcode = frame.payload.get(..2);
+        if !given() {
+            findings.violate(now, format_args!("a TFTP packet to {}, which was never given", client.ip()));
+        }
+        let text = frame.payload.get(4..).unwrap_or(&[]);
+        if text.last() != Some(&0) || text.iter().filter(|&&byte| byte == 0).count() != 1 {
+            findings.violate(now, format_args!("an ERROR without its NUL to {client}"));
+        }
+        if self.by_client.get(key(client)).is_some_and(|transfer| transfer.port == Some(port) || transfer.fresh) {
+            self.by_client.remove(key(client));
+        }
+    }
+
+    /// The transfer that a packet from the server is of.
+    fn of(
+        &mut self,
+        findings: &mut Findings,
+        now: Instant,
+        (from, client): (SocketAddrV4, SocketAddrV4),
+        given: impl Fn() -> bool,
+        file: impl Fn(&[u8]) -> Option<Version>,
+    ) -> Option<&mut Transfer> {
+        let port = from.port();
+        let inside = (self.ports.0..=self.ports.1).contains(&port);
         let transfer = self.by_client.get_mut(key(client));
         // Once is enough for a transfer that runs.
         if transfer.as_ref().is_none_or(|transfer| transfer.fresh) && !given() {
             findings.violate(now, format_args!("a TFTP packet to {}, which was never given", client.ip()));
         }
-        if opcode == Some(&[0, 5]) {
-            let text = frame.payload.get(4..).unwrap_or(&[]);
-            if text.last() != Some(&0) || text.iter().filter(|&&byte| byte == 0).count() != 1 {
-                findings.violate(now, format_args!("an ERROR without its NUL to {client}"));
+        let wrong = match &transfer {
+            _ if !inside => Some(format!("a TFTP packet from port {port} to {client}")),
+            None => Some(format!("a TFTP packet to {client}, which has no transfer")),
+            Some(transfer) if transfer.port != Some(port) && !transfer.fresh => {
+                Some(format!("a transfer to {client} moved to port {port}"))
             }
-            if transfer.is_some_and(|transfer| transfer.port == Some(port) || transfer.fresh) {
-                self.by_client.remove(key(client));
-            }
-            return;
-        }
-        if !(self.ports.0..=self.ports.1).contains(&port) {
-            return findings.violate(now, format_args!("a TFTP packet from port {port} to {client}"));
-        }
-        let Some(transfer) = transfer else {
-            return findings.violate(now, format_args!("a TFTP packet to {client}, which has no transfer"));
+            Some(_) => None,
         };
+        if let Some(what) = wrong {
+            findings.violate(now, format_args!("{what}"));
+            return None;
+        }
+        let transfer = transfer?;
         if transfer.port != Some(port) {
-            if !transfer.fresh {
-                return findings.violate(now, format_args!("a transfer to {client} moved to port {port}"));
-            }
             let version = file(&transfer.request.name);
             transfer.know(version);
             (transfer.port, transfer.acked, transfer.sent, transfer.last, transfer.unsettled) = (Some(port), 0, 0, None, false);
@@ -224,19 +294,18 @@ impl Transfers {
                 (findings.silence, findings.silent_to) = (silence, Some((client, now)));
             }
         }
-        let found = match (opcode, frame.payload.get(2..)) {
-            (Some(&[0, 6]), Some(body)) => transfer.oack(body),
-            (Some(&[0, 3]), Some([high, low, data @ ..])) => transfer.data(&mut self.contents, u16::from_be_bytes([*high, *low]), data),
-            _ => Err("a TFTP packet that a server does not send".into()),
-        };
-        if let Err(what) = found {
-            let name = String::from_utf8_lossy(&transfer.request.name).into_owned();
-            findings.violate(now, format_args!("{what}, to {client} ({name})"));
-        }
+        Some(transfer)
     }
 }
 
 impl Transfer {
+    fn tell(&self, findings: &mut Findings, now: Instant, client: SocketAddrV4, said: Result<(), String>) {
+        if let Err(what) = said {
+            let name = String::from_utf8_lossy(&self.request.name).into_owned();
+            findings.violate(now, format_args!("{what}, to {client} ({name})"));
+        }
+    }
+
     fn oack(&mut self, body: &[u8]) -> Result<(), String> {
         if self.acked > 0 || self.sent > 0 {
             return Err("an OACK after DATA".into());
@@ -264,7 +333,8 @@ impl Transfer {
         Ok(())
     }
 
-    fn data(&mut self, contents: &mut Contents, block: u16, data: &[u8]) -> Result<(), String> {
+    /// A block of `len` bytes; `holds`: whether its bytes are what stands at an offset of a version.
+    fn data(&mut self, block: u16, len: u64, mut holds: impl FnMut(Version, u64) -> bool) -> Result<(), String> {
         if self.unsettled {
             return Err("DATA before the OACK was acknowledged".into());
         }
@@ -272,7 +342,7 @@ impl Transfer {
         if !(1..=self.windowsize).contains(&ahead) {
             return Err(format!("DATA {block} where {} was acknowledged and the window is {}", self.acked, self.windowsize));
         }
-        let (number, len, blksize) = (self.acked + u64::from(ahead), data.len() as u64, u64::from(self.blksize));
+        let (number, blksize) = (self.acked + u64::from(ahead), u64::from(self.blksize));
         self.sent = self.sent.max(number);
         if len > blksize || self.last.is_some_and(|last| number > last || (number == last) != (len < blksize)) {
             return Err(format!("DATA {number} of {len} bytes, blksize {blksize}, last block {:?}", self.last));
@@ -284,7 +354,7 @@ impl Transfer {
             return Ok(());
         }
         let offset = (number - 1) * blksize;
-        let right = |version: Version| len == version.size.saturating_sub(offset).min(blksize) && contents.matches(version, offset, data);
+        let right = |version: Version| len == version.size.saturating_sub(offset).min(blksize) && holds(version, offset);
         if self.versions.narrow(right) { Ok(()) } else { Err(format!("DATA {number} is not what the file holds at {offset}")) }
     }
 }

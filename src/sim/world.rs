@@ -14,20 +14,17 @@ use crate::base::time::{Instant, Now};
 use crate::config::Config;
 use crate::wire::ether::{self, Arp, ArpOp, Checksum, Frame, RouterSolicit, UdpFrame};
 
-use super::checks::{Checks, Findings};
+use super::checks::{Block, Checks, Findings};
 use super::disk::{Disk, Habits, Unread};
-use super::frame::{self, Ends};
+use super::frame::{self, Ends, FRAME_MAX};
 use super::net::{Net, Way, Wire};
-use super::queue::{Queue, What};
+use super::queue::{Packet, Queue, What};
 use super::table::Table;
 
 /// The wall clock when a world begins.
 const EPOCH: u64 = 1_750_000_000;
 /// Ethernet, IPv4 and UDP headers, and the shortest frame's padding.
 const ROOM: usize = 64;
-/// Bytes of a frame that go into the transcript: all of one that is not longer than this, or the headers and a little more.
-const NOTED_WHOLE: usize = 640;
-const NOTED: usize = 64;
 /// A machine that wants to expire this often without time going on is broken.
 const SPINS_MAX: u32 = 100_000;
 const HEAD_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
@@ -72,6 +69,10 @@ pub struct World<S, C> {
     clients: C,
     server_out: Outbox,
     clients_out: Outbox,
+    /// When the server and the clients want to expire: asked after whatever was done to them.
+    due: [Option<Instant>; 2],
+    /// Where a DATA frame is laid down when it arrives.
+    room: Box<[u8; FRAME_MAX]>,
 }
 
 impl<S: Machine, C: Machine> World<S, C> {
@@ -93,7 +94,15 @@ impl<S: Machine, C: Machine> World<S, C> {
             hash: 0,
             unroutable: 0,
         };
-        World { stage, server, clients, server_out: Outbox::new(), clients_out: Outbox::new() }
+        World {
+            stage,
+            server,
+            clients,
+            server_out: Outbox::new(),
+            clients_out: Outbox::new(),
+            due: [None; 2],
+            room: Box::new([0; FRAME_MAX]),
+        }
     }
 
     /// Time now, as the machines are told it.
@@ -120,14 +129,16 @@ impl<S: Machine, C: Machine> World<S, C> {
 
     /// Other machines on the same link and disk: a reboot of everybody. What is under way reaches them.
     pub fn with_clients<D: Machine>(self, clients: D) -> World<S, D> {
-        World { stage: self.stage, server: self.server, clients, server_out: self.server_out, clients_out: self.clients_out }
+        let World { stage, server, server_out, clients_out, due, room, .. } = self;
+        World { stage, server, clients, server_out, clients_out, due, room }
     }
 
     /// A restart of the daemon: what the old one had open is closed, what it waited for is forgotten; the kernel's neighbours stay.
     pub fn with_server<T: Machine>(mut self, server: T) -> World<T, C> {
         self.stage.queue.keep_frames();
         self.stage.disk.close_all();
-        World { stage: self.stage, server, clients: self.clients, server_out: self.server_out, clients_out: self.clients_out }
+        let World { stage, clients, server_out, clients_out, due, room, .. } = self;
+        World { stage, server, clients, server_out, clients_out, due, room }
     }
 
     pub fn net(&self) -> &Net {
@@ -173,9 +184,10 @@ impl<S: Machine, C: Machine> World<S, C> {
     /// Runs until `done` holds, asked after every step, or until `end`; gives whether it holds.
     pub fn run(&mut self, end: Instant, mut done: impl FnMut(&World<S, C>) -> bool) -> bool {
         let mut spins = 0;
+        self.due = [self.server.deadline(), self.clients.deadline()];
         while !done(self) {
             let event = self.stage.queue.next();
-            let (server, clients) = (self.server.deadline(), self.clients.deadline());
+            let [server, clients] = self.due;
             let Some(next) = [event, server, clients].into_iter().flatten().min().filter(|&next| next <= end) else {
                 self.stage.now = self.stage.now.max(end);
                 return done(self);
@@ -183,7 +195,9 @@ impl<S: Machine, C: Machine> World<S, C> {
             spins = if next > self.stage.now { 0 } else { spins + u32::from(event != Some(next)) };
             assert!(spins < SPINS_MAX, "a machine wants to expire at {next:?} for ever");
             self.stage.now = self.stage.now.max(next);
-            self.step(event.is_some_and(|at| at <= next));
+            if event.is_some_and(|at| at <= next) {
+                self.step();
+            }
             // As the shell does after every turn.
             if server.is_some_and(|at| at <= next) {
                 self.server.expire(now(self.stage.now), &mut self.server_out);
@@ -197,31 +211,45 @@ impl<S: Machine, C: Machine> World<S, C> {
         true
     }
 
-    /// Delivers the next event, if one is due.
-    fn step(&mut self, due: bool) {
-        if !due {
-            return;
-        }
+    /// Delivers the next event.
+    fn step(&mut self) {
         let Some(what) = self.stage.queue.pop() else { return };
-        let at = now(self.stage.now);
         self.stage.note(&what);
         match what {
-            What::Frame { way: Way::ToClients, bytes } => {
-                self.clients.handle(at, Input::Frame { link: 0, bytes: &bytes }, &mut self.clients_out);
-                self.stage.queue.give_back(bytes);
-                return self.drain_clients();
-            }
-            What::Frame { way: Way::ToServer, bytes } => {
+            What::Frame { way: Way::ToClients, packet } => self.arrive(packet),
+            What::Frame { way: Way::ToServer, packet: Packet::Whole(bytes) } => {
                 if let Some(input) = self.stage.receive(&bytes) {
-                    self.server.handle(at, input, &mut self.server_out);
+                    self.server.handle(now(self.stage.now), input, &mut self.server_out);
                 }
                 self.stage.queue.give_back(bytes);
+                self.drain_server();
             }
-            What::Opened { token, answer } => self.server.handle(at, Input::Opened { token, answer }, &mut self.server_out),
-            What::Cold { token } => self.server.handle(at, Input::Cold { token }, &mut self.server_out),
-            What::Changed { token } => self.server.handle(at, Input::Changed { token }, &mut self.server_out),
-            What::Bytes { token, bytes } => self.server.handle(at, Input::Bytes { token, bytes: &bytes }, &mut self.server_out),
+            What::Frame { way: Way::ToServer, packet: Packet::Block { .. } } => unreachable!("clients send no blocks"),
+            What::Opened { token, answer } => self.tell(Input::Opened { token, answer }),
+            What::Cold { token } => self.tell(Input::Cold { token }),
+            What::Changed { token } => self.tell(Input::Changed { token }),
+            What::Bytes { token, bytes } => self.tell(Input::Bytes { token, bytes: &bytes }),
         }
+    }
+
+    fn arrive(&mut self, packet: Packet) {
+        let (at, out) = (now(self.stage.now), &mut self.clients_out);
+        match packet {
+            Packet::Whole(bytes) => {
+                self.clients.handle(at, Input::Frame { link: 0, bytes: &bytes }, out);
+                self.stage.queue.give_back(bytes);
+            }
+            Packet::Block { headers, version, offset, len } => {
+                let disk = &mut self.stage.disk;
+                let bytes = frame::lay(&mut self.room, &headers, len.into(), |block| disk.fill(version, offset, block));
+                self.clients.handle(at, Input::Frame { link: 0, bytes }, out);
+            }
+        }
+        self.drain_clients();
+    }
+
+    fn tell(&mut self, input: Input<'_>) {
+        self.server.handle(now(self.stage.now), input, &mut self.server_out);
         self.drain_server();
     }
 
@@ -230,6 +258,7 @@ impl<S: Machine, C: Machine> World<S, C> {
             self.stage.act(output);
         }
         self.server_out.clear();
+        self.due[0] = self.server.deadline();
     }
 
     fn drain_clients(&mut self) {
@@ -238,6 +267,7 @@ impl<S: Machine, C: Machine> World<S, C> {
             self.stage.send_copy(Way::ToServer, bytes);
         }
         self.clients_out.clear();
+        self.due[1] = self.clients.deadline();
     }
 }
 
@@ -250,43 +280,49 @@ impl Stage {
         self.queue.push(at, what);
     }
 
-    /// Adds an event to the transcript. Of a large frame the headers stand for the rest, which the checkers look at.
+    /// Adds an event to the transcript. For a block its place in its file stands, which the checkers compare with what should be there.
     fn note(&mut self, what: &What) {
         let (kind, bytes): (u64, &[u8]) = match what {
-            What::Frame { way, bytes } => {
-                (*way as u64 ^ (bytes.len() as u64) << 8, bytes.get(..NOTED).filter(|_| bytes.len() > NOTED_WHOLE).unwrap_or(bytes))
-            }
+            What::Frame { way, packet: Packet::Whole(bytes) } => (*way as u64, bytes),
+            What::Frame { way, packet: Packet::Block { headers, offset, .. } } => (*way as u64 ^ offset << 8, headers),
             What::Opened { token, answer } => (2 ^ token << 8 ^ answer.map_or(0, |open| open.size), &[]),
             What::Cold { token } => (3 ^ token << 8, &[]),
             What::Changed { token } => (4 ^ token << 8, &[]),
             What::Bytes { token, bytes } => (5 ^ token << 8, bytes),
         };
-        let mut hash = mix(self.hash ^ self.now.nanos()) ^ mix(kind);
+        let mut hash = mix(self.hash ^ self.now.nanos()) ^ kind;
+        let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
         let mut words = bytes.chunks_exact(8);
         for word in words.by_ref() {
-            hash = mix(hash ^ word.try_into().map_or(0, u64::from_le_bytes));
+            hash = step(hash, word.try_into().map_or(0, u64::from_le_bytes));
         }
         for byte in words.remainder() {
-            hash = mix(hash ^ u64::from(*byte));
+            hash = step(hash, u64::from(*byte));
         }
         self.hash = hash;
     }
 
-    fn send(&mut self, way: Way, bytes: Vec<u8>) {
-        let [first, second] = self.net.send(self.now, way, bytes.len());
+    fn send(&mut self, way: Way, packet: Packet, bytes: usize) {
+        let [first, second] = self.net.send(self.now, way, bytes);
         if let Some(at) = second {
-            self.push(at, What::Frame { way, bytes: bytes.clone() });
+            self.push(at, What::Frame { way, packet: packet.clone() });
         }
-        match first {
-            Some(at) => self.push(at, What::Frame { way, bytes }),
-            None => self.queue.give_back(bytes),
+        match (first, packet) {
+            (Some(at), packet) => self.push(at, What::Frame { way, packet }),
+            (None, Packet::Whole(bytes)) => self.queue.give_back(bytes),
+            (None, Packet::Block { .. }) => {}
         }
+    }
+
+    fn send_whole(&mut self, way: Way, bytes: Vec<u8>) {
+        let len = bytes.len();
+        self.send(way, Packet::Whole(bytes), len);
     }
 
     fn send_copy(&mut self, way: Way, bytes: &[u8]) {
         let mut copy = self.queue.buffer();
         copy.extend_from_slice(bytes);
-        self.send(way, copy);
+        self.send_whole(way, copy);
     }
 
     /// Builds a frame of the head's and sends it.
@@ -298,7 +334,7 @@ impl Stage {
         if let Ok(Frame::Udp(frame)) = ether::parse(&bytes, Checksum::Verify) {
             self.checks.leaves(self.now, &frame, |name| self.disk.version(name));
         }
-        self.send(Way::ToClients, bytes);
+        self.send_whole(Way::ToClients, bytes);
     }
 
     /// Where the kernel sends what is for this address.
@@ -384,12 +420,10 @@ impl Stage {
             let len = (bytes - start).min(blksize.into()) as usize;
             let (offset, block) = (run.offset + u64::from(start), run.block.wrapping_add(n));
             self.ident = self.ident.wrapping_add(1);
-            let mut frame = self.queue.buffer();
-            frame::data(&mut frame, &ends, self.ident, block, len, |payload| self.disk.fill(version, offset, payload));
-            let payload = &frame[frame::PAYLOAD..frame::HEADERS + len];
-            let seen = UdpFrame { src_mac: ends.src_mac, dst_mac, src: run.from, dst: run.to, payload };
-            self.checks.leaves(self.now, &seen, |name| self.disk.version(name));
-            self.send(Way::ToClients, frame);
+            let left = Block { from: run.from, to: run.to, block, version, offset, len };
+            self.checks.block_leaves(self.now, &left, |name| self.disk.version(name));
+            let headers = frame::headers(&ends, self.ident, block, len);
+            self.send(Way::ToClients, Packet::Block { headers, version, offset, len: len as u16 }, frame::bytes(len));
         }
     }
 

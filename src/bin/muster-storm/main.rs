@@ -165,7 +165,7 @@ fn modelled(options: &Options, model: &Model) -> Result<World<Server, Fleet>, Er
     let Plan { first, count, seed, .. } = options.plan;
     let mut config = config((0..count as u32).map(|lot| (lot, mac(first + lot))));
     config.links.iter_mut().for_each(|link| link.rate = model.link_rate);
-    let wire = Wire { rate: model.rate, queue: model.queue, ..Wire::GIGABIT };
+    let wire = Wire { rate: model.rate, queue: model.queue, queue_up: model.queue_up, ..Wire::GIGABIT };
     let setup = Setup { config, seed, wire, habits: Habits::default() };
     let server = Server::new(&setup.config, seed, Now::default());
     let fleet = Fleet::new(options.plan.clone(), Instant::ZERO).map_err(Error::new)?;

@@ -16,8 +16,9 @@ pub struct Model {
     pub sizes: Vec<u64>,
     /// Bits per second; 0: no limit.
     pub rate: u64,
-    /// Packets.
+    /// Packets, towards the machines and towards the head.
     pub queue: usize,
+    pub queue_up: usize,
     /// What the head's interface claims, in bits per second.
     pub link_rate: Option<u64>,
 }
@@ -66,7 +67,8 @@ fn flags() -> getopts::Options {
         .optflag("", "simulate", "no link: the real engines in virtual time, on a modelled link")
         .optmulti("", "size", "of the simulated files (1048576); repeated: of the first -f, the second, and so on", "BYTES")
         .optopt("", "rate", "of the modelled link, in bits a second, as 1G, 100M or a number; 0: no limit (1G)", "BITS")
-        .optopt("", "queue", "packets that the modelled switch holds for each direction (256)", "PACKETS")
+        .optopt("", "queue", "packets that the modelled switch holds on their way to the machines (256)", "PACKETS")
+        .optopt("", "queue-up", "likewise on their way to the head (4096)", "PACKETS")
         .optopt("", "link-rate", "that the head's interface claims (ten times the rate)", "BITS")
         .optopt("", "seed", "the same seed gives the same choices (0)", "N")
         .optopt("", "first", "number of the first machine; its MAC is 02:4d and this (0)", "N")
@@ -116,7 +118,7 @@ pub fn options() -> Result<Option<Options>, String> {
     let pids = matches.opt_strs("server-pid").into_iter().map(|text| self::number("server-pid", Some(text), 0));
     let model = model(&matches)?;
     let verify_root = matches.opt_str("verify-root").map(PathBuf::from);
-    let for_model = ["size", "rate", "queue", "link-rate"].into_iter().find(|name| matches.opt_present(name));
+    let for_model = ["size", "rate", "queue", "queue-up", "link-rate"].into_iter().find(|name| matches.opt_present(name));
     if let Some(name) = for_model.filter(|_| !matches.opt_present("simulate")) {
         return Err(format!("--{name} is for --simulate"));
     }
@@ -151,12 +153,13 @@ fn model(matches: &getopts::Matches) -> Result<Model, String> {
     let sizes = matches.opt_strs("size").into_iter().map(|text| number("size", Some(text), 0)).collect::<Result<_, _>>()?;
     let rate = bits("rate", matches.opt_str("rate"), 1_000_000_000)?;
     let queue = number("queue", matches.opt_str("queue"), 256)?;
-    if queue == 0 {
+    let queue_up = number("queue-up", matches.opt_str("queue-up"), 4096)?;
+    if queue == 0 || queue_up == 0 {
         return Err("--queue 0: a switch holds the packet that it sends, at least".into());
     }
     // A claim of nothing is no claim.
     let link_rate = Some(bits("link-rate", matches.opt_str("link-rate"), rate.saturating_mul(10))?).filter(|&rate| rate > 0);
-    Ok(Model { sizes, rate, queue, link_rate })
+    Ok(Model { sizes, rate, queue, queue_up, link_rate })
 }
 
 /// Bits per second: `1G`, `100M`, `64k` or a number.

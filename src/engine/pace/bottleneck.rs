@@ -1,6 +1,7 @@
 //! The rate of the way to the clients, measured (see the parent for why).
 //!
-//! Time goes in ticks of 10 ms. What was acknowledged in a tick is a sample of the delivery rate; the greatest of the last second counts.
+//! Time goes in ticks of 10 ms. What was acknowledged in a tick is a sample of the delivery rate; the greatest of the last fifth
+//! of a second counts.
 //! A tick in which somebody was made to wait and nobody's want ran out was *pressed*: it measures the way. Any other measures the
 //! demand, and can only raise the rate. What is under way is kept by the tick in which it left, so that a lost packet stops counting
 //! after three ticks without anybody looking for it.
@@ -12,14 +13,17 @@ use std::time::Duration;
 use crate::base::time::Instant;
 
 const TICK: Duration = Duration::from_millis(10);
-/// Ticks over which the greatest delivery rate counts.
-const MEMORY: usize = 100;
+/// Ticks over which the greatest delivery rate counts: a few cycles, so that one that was too great does not fill the queue for long.
+const MEMORY: usize = 20;
 /// A packet that was not acknowledged after so many ticks is no longer under way.
 const UNDER_WAY: usize = 3;
 /// What may be under way before anything was measured: 32 full frames, an eighth of a small switch's queue.
 const FIRST_WINDOW: u64 = 32 * 1538;
 /// Packets that the queue on the way is trusted to hold, whatever their size: two thirds of a small switch's.
 const QUEUE_PACKETS: u64 = 166;
+/// Small packets that may be under way, whatever the rate: each may be answered by two (a size probe's ERROR and the next request), and
+/// the queue on their way back is as small.
+const SMALL_PACKETS: u64 = 64;
 /// The rate never sinks below a tenth of Fast Ethernet.
 const RATE_MIN: u64 = 1_250_000;
 /// Parts per 1,000 of the bottleneck rate, tick by tick: a probe upwards, a pause to drain it, then a little less than the rate.
@@ -39,13 +43,16 @@ const DRAIN_TICKS: u32 = 3;
 pub struct Stamp {
     at: Instant,
     bytes: u64,
-    packets: u64,
+    /// What of it counts as under way.
+    load: Load,
 }
 
 impl Stamp {
     /// Two packets that are acknowledged as one: the later one's time, both their bytes.
     pub fn and(self, later: Stamp) -> Stamp {
-        Stamp { at: later.at, bytes: self.bytes + later.bytes, packets: self.packets + later.packets }
+        let mut load = later.load;
+        load.add(self.load);
+        Stamp { at: later.at, bytes: self.bytes + later.bytes, load }
     }
 }
 
@@ -160,6 +167,11 @@ impl Bottleneck {
         self.queue = queue;
     }
 
+    /// Whether the rate is still being found.
+    pub fn seeks(&self) -> bool {
+        self.phase == Phase::Startup
+    }
+
     /// The measured bottleneck in bytes per second, if it is known by now.
     pub fn measured(&self) -> Option<u64> {
         self.rate
@@ -195,8 +207,8 @@ impl Bottleneck {
 
     /// Whether more may be under way.
     fn has_window(&self) -> bool {
-        // Queues count packets, and a small one as much as a block: those that the way itself holds come on top of them.
-        let packets = QUEUE_PACKETS.max(self.window() / 1538);
+        // Queues count packets, and a small one as much as a block.
+        let packets = SMALL_PACKETS.max(self.window() / 1538);
         self.under_way.bytes < self.window() && self.under_way.packets < packets
     }
 
@@ -245,18 +257,17 @@ impl Bottleneck {
         now + Duration::from_nanos(wait as u64).clamp(Duration::from_micros(250), Duration::from_millis(10))
     }
 
-    /// Packets of so many bytes in all leave: such as will be acknowledged (the stamp comes back), or not.
+    /// Packets of so many bytes in all leave. `answered`: they will be acknowledged at once, so that they are under way until then. Part
+    /// of a window is acknowledged only with the rest of it, and a DHCP reply not at all.
     pub fn sent(&mut self, now: Instant, bytes: u64, packets: u64, answered: bool) -> Stamp {
         self.turn(now);
         self.fill(now);
         self.tokens -= bytes as i64;
-        if answered {
-            let load = Load { bytes, packets };
-            self.under_way.add(load);
-            self.sent_in[self.tick as usize % (UNDER_WAY + 1)].add(load);
-            self.sent_now += bytes;
-        }
-        Stamp { at: now, bytes, packets }
+        let load = if answered { Load { bytes, packets } } else { Load::default() };
+        self.under_way.add(load);
+        self.sent_in[self.tick as usize % (UNDER_WAY + 1)].add(load);
+        self.sent_now += bytes;
+        Stamp { at: now, bytes, load }
     }
 
     /// A packet was acknowledged. `least` is its client's least round trip so far, updated here; None after a re-transmission,
@@ -281,15 +292,15 @@ impl Bottleneck {
         self.turn(now);
         self.settle(stamp);
         if lost {
-            self.lost += stamp.bytes;
+            // One packet that was lost takes a window's rest with it.
+            self.lost += stamp.bytes.min(1538);
         }
     }
 
     fn settle(&mut self, stamp: Stamp) {
         let tick = tick_of(stamp.at);
         if tick + UNDER_WAY as u64 >= self.tick {
-            let load = Load { bytes: stamp.bytes, packets: stamp.packets };
-            let there = self.sent_in[tick as usize % (UNDER_WAY + 1)].take(load);
+            let there = self.sent_in[tick as usize % (UNDER_WAY + 1)].take(stamp.load);
             self.under_way.take(there);
         }
     }
@@ -315,6 +326,7 @@ impl Bottleneck {
             // A long silence: what was measured stays, nothing is under way.
             self.sent_in = [Load::default(); UNDER_WAY + 1];
             self.under_way = Load::default();
+            (self.delivered, self.refused, self.idle) = (0, false, false);
             self.tick = tick;
         }
         while self.tick < tick {
@@ -337,7 +349,8 @@ impl Bottleneck {
             let fruitless = self.climbs() && rate < known / 100 * 104;
             self.pause = if fruitless { CLIMB_PAUSE } else { self.pause.saturating_sub(1) };
         }
-        if self.pressed() || rate > known {
+        // Who holds back measures itself.
+        if (self.pressed() && self.share == 1000) || rate > known {
             self.rates[self.tick as usize % MEMORY] = rate;
             let greatest = self.rates.iter().copied().max().unwrap_or(0);
             if greatest > 0 {
@@ -374,11 +387,17 @@ impl Bottleneck {
         }
     }
 
-    /// Delay first, loss second: both lower the share by a tenth, and it comes back by a fiftieth.
+    /// Delay first, loss second: both lower the share by a tenth, and it comes back by a fiftieth. When half of the rate is still too
+    /// much, the way has changed.
     fn react(&mut self) {
         let slow = self.rise > self.queue.as_nanos() as u64 * 3 / 2;
-        let lossy = self.lost * 20 > self.sent_now && self.lost > 8 * 1538;
-        self.share = if slow || lossy { (self.share * 9 / 10).max(300) } else { (self.share + 20).min(1000) };
+        let lossy = self.lost * 50 > self.sent_now && self.lost > 8 * 1538;
+        self.share = if slow || lossy { self.share * 9 / 10 } else { (self.share + 20).min(1000) };
+        if self.share < 500 {
+            self.share = 1000;
+            self.rates.iter_mut().for_each(|rate| *rate /= 2);
+            self.rate = self.rate.map(|rate| rate / 2);
+        }
         self.lost -= self.lost / 4;
         self.sent_now -= self.sent_now / 4;
     }

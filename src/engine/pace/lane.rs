@@ -1,7 +1,10 @@
 //! A lane: what one boot interface sends, and who waits for it.
 //!
-//! Waiting clients stand in three queues: those whose packet was lost go first, then the ring of running transfers, one turn each,
-//! then transfers that have not begun. Nobody stands in more than one place; a key that has gone stale is passed over.
+//! Waiting clients stand in three queues: those whose packet was lost, the ring of running transfers, one turn each, and transfers that
+//! have not begun. Who lost a packet goes first. A new transfer goes before the ring: it gets one turn, and then stands in it. But while
+//! the rate is still being found new ones only fill what the ring leaves free, so that the rate, and with it the lap, is known before
+//! everybody is let in; and while a lap is too long they wait their time. Nobody stands in more than one place; a key that has gone
+//! stale is passed over.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,6 +19,8 @@ const DEFER_BELOW: Duration = Duration::from_millis(350);
 /// The wait in the ring that tells round robin from bandwidth control, and back.
 const WAIT_ABOVE: Duration = Duration::from_millis(4);
 const WAIT_BELOW: Duration = Duration::from_millis(1);
+/// What windows are reckoned with while the rate is not known: bytes per second.
+const FAST_ETHERNET: u64 = 12_500_000;
 /// A transfer that has not begun waits this long at most.
 pub const FIRST_PACKET_WAIT: Duration = Duration::from_millis(1500);
 
@@ -51,7 +56,8 @@ pub struct Lane {
     lost: VecDeque<Waiter>,
     ring: VecDeque<Waiter>,
     new: VecDeque<(Waiter, Instant)>,
-    /// Wire bytes of one turn for every transfer that has begun.
+    /// Transfers that have begun, and wire bytes of one turn for each.
+    running: u64,
     turn_bytes: u64,
     /// Smoothed wait of a turn in the ring, in nanoseconds.
     wait: u64,
@@ -75,6 +81,7 @@ impl Lane {
             lost: VecDeque::with_capacity(capacity),
             ring: VecDeque::with_capacity(capacity),
             new: VecDeque::with_capacity(capacity),
+            running: 0,
             turn_bytes: 0,
             wait: 0,
             regime: Regime::Bandwidth,
@@ -97,8 +104,8 @@ impl Lane {
     /// Who is to be served now, and from which place. None while the way is full, or nobody waits.
     pub fn next(&mut self, now: Instant) -> Option<(Waiter, Place)> {
         self.next = None;
-        let due = |new: &VecDeque<(Waiter, Instant)>| new.front().is_some_and(|(_, since)| now.since(*since) >= FIRST_PACKET_WAIT);
-        let admitted = !self.new.is_empty() && (self.regime != Regime::Deferral || due(&self.new));
+        let due = self.new.front().is_some_and(|(_, since)| now.since(*since) >= FIRST_PACKET_WAIT);
+        let admitted = !self.new.is_empty() && (self.regime != Regime::Deferral || due);
         if self.lost.is_empty() && self.ring.is_empty() && !admitted {
             self.bottleneck.idle();
             self.next = self.new.front().map(|(_, since)| *since + FIRST_PACKET_WAIT);
@@ -112,8 +119,7 @@ impl Lane {
             self.rescued += 1;
             return Some((who, Place::Lost));
         }
-        // A new transfer goes before the ring: it gets one turn, and then stands in it. While admission is closed it waits its time.
-        if due(&self.new) || self.ring.is_empty() || self.regime != Regime::Deferral {
+        if admitted && (due || self.ring.is_empty() || !self.bottleneck.seeks()) {
             if let Some((who, since)) = self.new.pop_front() {
                 self.deferred += u64::from(now.since(since) > Duration::from_millis(100));
                 return Some((who, Place::New));
@@ -135,12 +141,21 @@ impl Lane {
         self.lost.len() + self.ring.len() + self.new.len()
     }
 
+    /// Wire bytes that a window may have so that a lap of everybody who is here fits into half a second.
+    pub fn window_share(&self) -> u64 {
+        let rate = if self.bottleneck.seeks() { FAST_ETHERNET } else { self.bottleneck.steady_rate() };
+        let lap = u128::from(rate) * DEFER_ABOVE.as_nanos() / 1_000_000_000;
+        lap as u64 / (self.running + self.new.len() as u64 + 1)
+    }
+
     /// A transfer begins or ends: its turn costs so many bytes on the wire.
     pub fn begins(&mut self, turn: u64) {
+        self.running += 1;
         self.turn_bytes += turn;
     }
 
     pub fn ends(&mut self, turn: u64) {
+        self.running = self.running.saturating_sub(1);
         self.turn_bytes = self.turn_bytes.saturating_sub(turn);
         if self.turn_bytes == 0 {
             self.wait = 0;
@@ -200,7 +215,7 @@ mod tests {
         lane.enter(now, Place::Ring, 3);
         lane.enter(now, Place::Lost, 4);
         let order: Vec<_> = std::iter::from_fn(|| lane.next(now)).map(|(who, _)| who).collect();
-        assert_eq!(order, [4, 1, 2, 3]);
+        assert_eq!(order, [4, 2, 3, 1], "and new ones last while nobody knows the rate");
         assert_eq!((lane.waiting(), lane.deadline()), (0, None));
     }
 

@@ -361,10 +361,14 @@ impl Tftp {
             return;
         }
         let interval = transfer.options.timeout.map_or(policy.interval, |t| std::time::Duration::from_secs(t.into()));
-        let quiet = ctx.now.since(transfer.last_sent) + limits::CHECK_INTERVAL / 10 >= interval;
+        let quiet = ctx.now.since(transfer.last_sent);
         let unanswered = transfer.state == State::Oack || (transfer.state == State::Data && transfer.sent > transfer.acked);
-        if !quiet || !unanswered || transfer.resent >= policy.resends {
+        if !unanswered || transfer.resent >= policy.resends {
             return;
+        }
+        if quiet < interval {
+            // The next look is when it is due, not up to half a second later.
+            return self.wheel.set(key.slot(), ctx.now + (interval - quiet).min(limits::CHECK_INTERVAL));
         }
         transfer.resent = transfer.resent.saturating_add(1);
         if transfer.state == State::Oack {
@@ -425,7 +429,9 @@ impl Tftp {
     fn end(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(mut transfer) = self.transfers.remove(key) else { return };
         transfer.given_up(ctx, false);
-        ctx.pace.lane(transfer.link).ends(transfer.turn);
+        if transfer.turn > 0 {
+            ctx.pace.lane(transfer.link).ends(transfer.turn);
+        }
         self.wheel.cancel(key.slot());
         self.by_key.remove(Transfer::key(transfer.peer, transfer.port));
         if self.by_peer.get(Transfer::peer_key(transfer.peer)) == Some(key.slot() as u32) {

@@ -297,5 +297,6 @@ fn a_run_fits_one_call_of_the_kernel() {
     let told = peer.ack(&mut world, 0);
     assert!(told.len() <= 8 && told[0] == "data 1..8 65536B", "{told:?}");
     let last: u16 = told.last().and_then(|word| word.split("..").nth(1)?.split(' ').next()?.parse().ok()).unwrap();
-    assert_eq!(peer.pull(&mut world, last).len(), told.len(), "the next window, as large");
+    let next = peer.pull(&mut world, last);
+    assert!(!next.is_empty() && next.iter().all(|run| run.ends_with(" 65536B")), "{next:?}");
 }

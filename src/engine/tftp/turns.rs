@@ -28,15 +28,18 @@ impl Transfer {
         (bytes / u64::from(self.blksize)).clamp(1, self.windowsize.into())
     }
 
-    /// Notes that blocks leave.
+    /// Notes that blocks leave. The last of a window is acknowledged, and all before it with it.
     fn left(&mut self, ctx: &mut Ctx<'_>, first: u64, last: u64) {
         let packets = last + 1 - first;
-        self.under_way(ctx, packets, packets * pace::wire_bytes(self.blksize.into()));
+        let full = pace::wire_bytes(self.blksize.into());
+        // The last block of a file is short; where the length is not known, all are reckoned full.
+        let final_bytes = if last == self.blocks { pace::wire_bytes(self.extent(last).1) } else { full };
+        self.under_way(ctx, packets, (packets - 1) * full + final_bytes, last == self.window_end());
     }
 
-    /// Notes packets that will be acknowledged, of so many bytes on the wire in all.
-    fn under_way(&mut self, ctx: &mut Ctx<'_>, packets: u64, bytes: u64) {
-        let stamp = ctx.pace.lane(self.link).bottleneck.sent(ctx.now, bytes, packets, true);
+    /// Notes packets of so many bytes on the wire in all.
+    fn under_way(&mut self, ctx: &mut Ctx<'_>, packets: u64, bytes: u64, answered: bool) {
+        let stamp = ctx.pace.lane(self.link).bottleneck.sent(ctx.now, bytes, packets, answered);
         self.stamp = Some(self.stamp.map_or(stamp, |old| old.and(stamp)));
     }
 
@@ -124,11 +127,10 @@ impl Tftp {
     /// The first turn: the answer to the request.
     fn begin(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
-        if ctx.pace.lane(transfer.link).defers() {
-            // Laps are too long already: without windows, as many machines again fit into half a second.
-            transfer.windowsize = 1;
-            transfer.options.windowsize = transfer.options.windowsize.map(|_| 1);
-        }
+        // A smaller window than was asked for is as good (RFC 7440, 4), and leaves room for everybody in half a second.
+        let share = ctx.pace.lane(transfer.link).window_share() / pace::wire_bytes(transfer.blksize.into());
+        transfer.windowsize = u64::from(transfer.windowsize).min(share.max(1)) as u16;
+        transfer.options.windowsize = transfer.options.windowsize.map(|_| transfer.windowsize);
         transfer.turn = transfer.turn_blocks(TURN_BYTES) * pace::wire_bytes(transfer.blksize.into());
         ctx.pace.lane(transfer.link).begins(transfer.turn);
         if transfer.options.is_empty() {
@@ -136,7 +138,7 @@ impl Tftp {
             self.turn(ctx, key);
         } else {
             transfer.state = State::Oack;
-            transfer.under_way(ctx, 1, OACK_BYTES);
+            transfer.under_way(ctx, 1, OACK_BYTES, true);
             self.oack(ctx, key);
         }
     }
