@@ -99,7 +99,7 @@ pub struct Bottleneck {
     tick: u64,
     /// Bytes acknowledged in the present tick.
     delivered: u64,
-    /// Somebody was made to wait in this tick; and somebody could have been served, and nobody wanted to be.
+    /// Somebody was made to wait in this tick; and the rate was not what made anybody wait.
     refused: bool,
     idle: bool,
     rates: [u64; MEMORY],
@@ -205,11 +205,9 @@ impl Bottleneck {
         self.under_way.bytes
     }
 
-    /// Whether more may be under way.
-    fn has_window(&self) -> bool {
-        // Queues count packets, and a small one as much as a block.
-        let packets = SMALL_PACKETS.max(self.window() / 1538);
-        self.under_way.bytes < self.window() && self.under_way.packets < packets
+    /// Whether as many small packets are under way as may be. Queues count packets, and a small one as much as a block.
+    fn small_fill_the_way(&self) -> bool {
+        self.under_way.packets >= SMALL_PACKETS.max(self.window() / 1538)
     }
 
     /// How many bytes may be under way.
@@ -242,9 +240,14 @@ impl Bottleneck {
     pub fn open(&mut self, now: Instant) -> bool {
         self.turn(now);
         self.fill(now);
-        let open = self.tokens > 0 && self.has_window();
-        self.refused |= !open;
-        open
+        let full = self.tokens <= 0 || self.under_way.bytes >= self.window();
+        self.refused |= full;
+        if !full && self.small_fill_the_way() {
+            // Their number is the limit: what is delivered says nothing of the rate.
+            self.idle = true;
+            return false;
+        }
+        !full
     }
 
     /// When to look again, after [`open`](Bottleneck::open) said no. An acknowledgement may open it sooner.
