@@ -9,7 +9,7 @@ PAGES5 := $(wildcard man/*.5)
 PAGES8 := $(wildcard man/*.8)
 AT_PREFIX := sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|g'
 
-.PHONY: all test lint demo bench install clean
+.PHONY: all test lint demo soak bench install clean
 
 all:
 	$(CARGO) build --release --locked
@@ -31,6 +31,10 @@ bench:
 
 demo:
 	scripts/demo
+
+# For an hour, or SOAK_SECONDS.
+soak:
+	scripts/soak
 
 # The packaging files say /usr/sbin; they are installed with the prefix in its place. A default file that is there is kept.
 install: all

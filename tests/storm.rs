@@ -25,9 +25,11 @@ fn storm(host: &Host, seconds: u64, arguments: &[&str]) -> serde_json::Value {
     serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {output}"))
 }
 
-fn megabyte_of_memory(pid_status: &str) -> u64 {
-    let line = pid_status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") / 1024
+/// Resident memory, in KiB.
+fn memory(pid: u32) -> u64 {
+    let status = common::text(Path::new(&format!("/proc/{pid}/status")));
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
 }
 
 #[test]
@@ -92,23 +94,60 @@ fn machines_whose_first_frames_are_lost_come_up() {
     assert!(state.is_some());
 }
 
+/// `make soak` asks for ten.
 #[test]
-fn storm_after_storm_costs_no_memory() {
+fn storm_after_storm_costs_nothing() {
+    let storms = std::env::var("MUSTER_STORMS").ok().and_then(|value| value.parse().ok()).unwrap_or(5);
     let mut lab = Lab::new();
     let server = lab.server(SERVER);
     let rack = lab.attach("rack");
     write(&lab.dir().join("image"), &content(64 * 1024));
     let musterd = Musterd::plain(&server, lab.dir());
-    let memory = || megabyte_of_memory(&common::text(Path::new(&format!("/proc/{}/status", musterd.pid()))));
-    let once = |seed: u32| {
-        let result = storm(&rack, 120, &["--count", "200", "--file", "image", "--seed", &seed.to_string()]);
+    let costs = |seed: u32| {
+        let result = storm(&rack, 120, &["--count", "200", "--file", "image", "--loss", "1000", "--seed", &seed.to_string()]);
         assert_eq!(result["up"].as_u64(), Some(200), "{result:#}");
+        (memory(musterd.pid()), musterd.descriptors())
     };
-    once(0);
-    let first = memory();
-    for seed in 1..5 {
-        once(seed);
-    }
-    assert!(memory() <= first, "{first} MiB after the first storm, {} after the fifth", memory());
-    assert!(first <= 64, "{first} MiB");
+    // Everything was allocated at start, but a page of it counts when it is used first: tables by hash are touched here and there, less
+    // and less.
+    let all: Vec<_> = (0..storms).map(costs).collect();
+    println!("memory in KiB and descriptors after each storm: {all:?}");
+    let ((first, descriptors), (last, still)) = (all[1], all[storms as usize - 1]);
+    assert!(last <= first + 256 && still <= descriptors, "{all:?}");
+    assert!(last <= 64 * 1024, "{last} KiB");
+}
+
+/// The issue's own storm: power comes back to a rack whose switch ports are asleep, on a link that loses one frame in a hundred.
+#[test]
+fn three_hundred_machines_on_a_bad_link() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let rack = lab.attach("rack");
+    write(&lab.dir().join("image"), &content(64 * 1024));
+    let musterd = Musterd::plain(&server, lab.dir());
+    let (root, pid) = (lab.dir().display().to_string(), musterd.pid().to_string());
+    let common = ["--count", "300", "--file", "image", "--timeout", "120", "--verify-root", &root, "--server-pid", &pid];
+    let told = |more: &[&str]| {
+        let result = storm(&rack, 150, &[&common[..], more].concat());
+        assert_eq!((result["up"].as_u64(), result["lost"].as_u64()), (Some(300), Some(0)), "{result:#}");
+        assert_eq!(result["verified"], serde_json::json!([["image", "same"]]), "{result:#}");
+        let descriptors = |when: &str| result["server"]["descriptors"][when].as_u64().expect("a count");
+        assert!(descriptors("after") <= descriptors("before") + 1, "the file is kept open: {result:#}");
+        result
+    };
+    let asleep = told(&["--wake", "2"]);
+    assert!(asleep["frames_asleep"].as_u64() >= Some(600) && gap(&asleep) <= 0.5, "{asleep:#}");
+    // The same frames of each machine are lost in every run. What a ROM cannot live with by its own rules is not among them.
+    let lossy = told(&["--loss", "10000", "--wake", "2", "--seed", "1"]);
+    assert!(lossy["frames_lost"].as_u64() > Some(200), "{lossy:#}");
+    // What is sent again may be lost as well: two half seconds, and what a timer is late by on a busy machine.
+    assert!(gap(&lossy) <= 1.1, "{lossy:#}");
+    let gaps = lossy["gaps_ms"].as_array().expect("classes");
+    let above = |bound: f64| gaps.iter().filter(|class| class[0].as_f64() > Some(bound)).filter_map(|class| class[1].as_u64()).sum::<u64>();
+    assert!(above(1000.0) * 20 <= above(100.0), "one of twenty losses is a second one: {lossy:#}");
+}
+
+/// The longest gap between packets of a running transfer, in seconds.
+fn gap(result: &serde_json::Value) -> f64 {
+    result["longest_gap"].as_f64().expect("a number")
 }

@@ -137,3 +137,16 @@ fn a_late_copy_of_a_request_kills_nobody() {
     let summary = world.clients().summary();
     assert_eq!(summary.up, 40, "{summary}");
 }
+
+/// Power comes back to ten thousand machines within a second, behind a switch with a queue of 256 packets whose rate nobody told.
+/// A lap takes 123 ms there.
+#[test]
+fn ten_thousand_machines() {
+    let (code, result) = simulated(&["--count", "10000", "--file", KERNEL, "--size", "32768", "--spread", "1", "--seed", "1"]);
+    assert_eq!((code, result["up"].as_u64(), result["retries"].as_u64()), (Some(0), Some(10_000), Some(0)), "{}", result["lost_by"]);
+    let (gap, modelled) = (result["longest_gap"].as_f64().expect("a number"), &result["simulated"]);
+    println!("longest gap {gap:.3} s, {modelled:#}\n{:#}", result["machine"]);
+    assert!(gap <= 0.5, "{gap}: {modelled:#}");
+    assert!(modelled["longest_silence"].as_f64() <= Some(0.5), "{modelled:#}");
+    assert_eq!(modelled["queue_drops"].as_u64(), Some(0), "{modelled:#}");
+}

@@ -10,6 +10,7 @@ pub mod disk;
 mod frame;
 pub mod net;
 mod queue;
+pub mod swarm;
 mod table;
 mod tftp_checks;
 pub mod world;

@@ -23,6 +23,7 @@ use muster::shell::{Error, Shell, Signal, facts};
 use muster::sim::config::{INITRD, KERNEL, PROGRAMS, config};
 use muster::sim::disk::Habits;
 use muster::sim::net::{Way, Wire};
+use muster::sim::swarm::{swarm, wrong_bytes};
 use muster::sim::world::{Setup, World};
 
 use meter::Meter;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     };
     let ended = match &options.place {
         Where::Simulated(model) => simulate(&options, model),
+        Where::Swarm(duration) => Ok(swarms(options.plan.seed, *duration)),
         Where::Link(name) => match find_link(name, options.yes_really) {
             Ok(link) => match options.exchanges {
                 Some(length) => exchange(&options, &link, length),
@@ -143,10 +145,12 @@ fn simulate(options: &Options, model: &Model) -> Result<bool, Error> {
     meter.clear();
     let (summary, findings) = (world.clients().summary(), world.findings());
     let violations: Vec<String> = findings.violations.iter().map(ToString::to_string).collect();
+    let wrong_bytes = wrong_bytes(&world, &summary.files);
     let (virtual_s, wall_s) = (world.now().at.since(Instant::ZERO).as_secs_f64(), began.elapsed().as_secs_f64());
     let told = json!({
         "violations": findings.count,
         "first_violations": violations,
+        "wrong_bytes": wrong_bytes,
         "longest_silence": findings.silence.as_secs_f64(),
         "transcript": format!("{:016x}", world.hash()),
         "queue_drops": world.net().tally(Way::ToClients).queue_drops,
@@ -157,7 +161,31 @@ fn simulate(options: &Options, model: &Model) -> Result<bool, Error> {
     // Apart from what the seed decides.
     let wall = json!({ "wall_s": wall_s, "speed": virtual_s / wall_s });
     tell(options, &summary, [("simulated", told), ("machine", wall)])?;
-    Ok(summary.up == summary.machines && findings.count == 0)
+    Ok(summary.up == summary.machines && findings.count == 0 && wrong_bytes.is_empty())
+}
+
+/// Small storms of one seed after another, for a while, and at least one. Whether all went well.
+fn swarms(first: u64, duration: Duration) -> bool {
+    let (began, mut machines, mut silence, mut failed) = (std::time::Instant::now(), 0, (Duration::ZERO, first), 0);
+    for seed in first.. {
+        let outcome = swarm(seed);
+        machines += outcome.machines;
+        silence = silence.max((outcome.silence, seed));
+        if !outcome.faults.is_empty() {
+            failed += 1;
+            let faults = outcome.faults.join("\n  ");
+            println!("seed {seed} fails, ended at {}:\n  {faults}\nrepeat: muster-storm --simulate --swarm 0 --seed {seed}", outcome.ended);
+        }
+        if began.elapsed() >= duration || seed == u64::MAX {
+            let silent = silence.0.as_secs_f64();
+            println!(
+                "seeds {first} to {seed}: {failed} failed; {machines} machines; longest silence {silent:.3} s (seed {}); the last run's transcript {:016x}",
+                silence.1, outcome.hash
+            );
+            break;
+        }
+    }
+    failed == 0
 }
 
 /// The world before its first frame.

@@ -27,6 +27,8 @@ pub enum Where {
     Link(String),
     /// In virtual time.
     Simulated(Model),
+    /// Likewise: small storms drawn from one seed after another, for so long.
+    Swarm(Duration),
 }
 
 pub struct Options {
@@ -70,6 +72,12 @@ fn flags() -> getopts::Options {
         .optopt("", "queue", "packets that the modelled switch holds on their way to the machines (256)", "PACKETS")
         .optopt("", "queue-up", "likewise on their way to the head (4096)", "PACKETS")
         .optopt("", "link-rate", "that the head's interface claims (ten times the rate)", "BITS")
+        .optopt(
+            "",
+            "swarm",
+            "with --simulate: small storms in all weather, drawn from one seed after another, for so long; 0: of one",
+            "SECONDS",
+        )
         .optopt("", "seed", "the same seed gives the same choices (0)", "N")
         .optopt("", "first", "number of the first machine; its MAC is 02:4d and this (0)", "N")
         .optopt("", "timeout", "end the storm after this (600)", "SECONDS")
@@ -118,7 +126,8 @@ pub fn options() -> Result<Option<Options>, String> {
     let pids = matches.opt_strs("server-pid").into_iter().map(|text| self::number("server-pid", Some(text), 0));
     let model = model(&matches)?;
     let verify_root = matches.opt_str("verify-root").map(PathBuf::from);
-    let for_model = ["size", "rate", "queue", "queue-up", "link-rate"].into_iter().find(|name| matches.opt_present(name));
+    let swarm = matches.opt_str("swarm").map(|text| self::seconds("swarm", Some(text), 0.0)).transpose()?;
+    let for_model = ["swarm", "size", "rate", "queue", "queue-up", "link-rate"].into_iter().find(|name| matches.opt_present(name));
     if let Some(name) = for_model.filter(|_| !matches.opt_present("simulate")) {
         return Err(format!("--{name} is for --simulate"));
     }
@@ -130,6 +139,7 @@ pub fn options() -> Result<Option<Options>, String> {
         (true, Some(_)) => return Err("--simulate needs no --interface".into()),
         (true, None) if plan.count > SIMULATED_MAX => return Err(format!("--simulate has room for {SIMULATED_MAX} machines")),
         (true, None) if verify_root.is_some() => return Err("--simulate makes its own files: nothing to verify in a folder".into()),
+        (true, None) if swarm.is_some() => Where::Swarm(swarm.unwrap_or_default()),
         (true, None) => Where::Simulated(model),
         (false, name) => Where::Link(name.ok_or("--interface is missing")?),
     };

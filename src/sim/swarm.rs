@@ -1,0 +1,193 @@
+//! Small storms, all of whose circumstances come from a seed: kinds of machines, what the link does to frames, the disk, strangers, and now
+//! and then a restart of the daemon. Each seed leaves some faults out, so that the others meet alone (swarm testing; Groce et al., 2012).
+
+use std::time::Duration;
+
+use super::checks::Findings;
+use super::config::{INITRD, KERNEL, PROGRAMS, config};
+use super::disk::{Habits, Version};
+use super::net::{Odds, Wire};
+use super::world::{Setup, World};
+use crate::base::rng::Rng;
+use crate::base::time::{Instant, Now};
+use crate::engine::server::Server;
+use crate::fleet::life::{Life, Plan, Stages};
+use crate::fleet::summary::Content;
+use crate::fleet::tftp::Hash;
+use crate::fleet::{Firmware, Fleet, mac};
+
+pub type Storm = World<Server, Fleet>;
+
+/// Longer than any firmware's patience.
+const END: Duration = Duration::from_secs(600);
+/// The half second, and what a timer is late by.
+const SILENCE: Duration = Duration::from_millis(550);
+/// Disks that answer sooner than this leave the half second its meaning.
+const QUICK: Duration = Duration::from_millis(10);
+
+/// What surrounds the machines.
+#[derive(Clone, Copy, Debug)]
+pub struct Weather {
+    pub wire: Wire,
+    pub habits: Habits,
+    /// Every how many-th machine is a stranger, without a number; at least 1: all are.
+    pub strangers: u32,
+}
+
+/// A storm before its first frame. Boot programs have half of `size`, the initial ramdisk three quarters.
+pub fn storm(seed: u64, plan: &Plan, weather: &Weather, size: u64) -> Storm {
+    let numbers = plan.first..plan.first + plan.count as u32;
+    let nodes = numbers.filter(|n| n % weather.strangers > 0).enumerate().map(|(lot, n)| (lot as u32, mac(n)));
+    let setup = Setup { config: config(nodes), seed, wire: weather.wire, habits: weather.habits };
+    let server = Server::new(&setup.config, seed, Now::default());
+    let mut world = World::new(&setup, server, Fleet::new(plan.clone(), Instant::ZERO).expect("a sound plan"));
+    for (_, program) in PROGRAMS {
+        world.disk_mut().put(program, size / 2);
+    }
+    world.disk_mut().put(KERNEL, size);
+    world.disk_mut().put(INITRD, size / 4 * 3);
+    world
+}
+
+/// What a run came to, and what is wrong with it.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Stands for the whole run.
+    pub hash: u64,
+    pub machines: usize,
+    pub ended: Instant,
+    /// See [`Findings::silence`].
+    pub silence: Duration,
+    pub faults: Vec<String>,
+}
+
+/// Runs until every machine is up or lost, and a little longer. Nobody may be lost.
+pub fn play(world: Storm) -> (Outcome, Storm) {
+    let (mut outcome, world) = play_on(world);
+    let progress = world.clients().progress();
+    if progress.up != outcome.machines {
+        outcome.faults.push(format!("{progress:?}\n{}", world.clients().summary()));
+    }
+    (outcome, world)
+}
+
+/// Likewise, but machines may be lost: what the checkers say alone counts.
+fn play_on(mut world: Storm) -> (Outcome, Storm) {
+    let done = world.run(world.now().at + END, |world| world.clients().done());
+    let ended = world.now().at;
+    world.pass(Duration::from_secs(1));
+    let summary = world.clients().summary();
+    let Findings { violations, count, silence, .. } = world.findings();
+    let mut faults: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    let also = [
+        (!done, format!("not done at {ended}")),
+        (*count > violations.len() as u64, format!("{count} violations in all")),
+        (summary.conflicts > 0, format!("{} addresses were taken into use by two machines", summary.conflicts)),
+        (world.unroutable() > 0, format!("{} datagrams to unknown neighbours", world.unroutable())),
+    ];
+    faults.extend(also.into_iter().filter(|(wrong, _)| *wrong).map(|(_, what)| what));
+    faults.extend(wrong_bytes(&world, &summary.files));
+    let outcome = Outcome { hash: world.hash(), machines: summary.machines, ended, silence: *silence, faults };
+    (outcome, world)
+}
+
+/// What machines received that is not what the disk has under that name. Files that the server makes are not on the disk.
+pub fn wrong_bytes(world: &Storm, files: &[Content]) -> Vec<String> {
+    let right = |content: &&Content| match world.disk().version(content.name.as_bytes()) {
+        Some(version) => content.len == version.size && content.hash == hash_of(version),
+        None => true,
+    };
+    files.iter().filter(|content| !right(content)).map(|content| format!("these bytes are not the file's: {content:?}")).collect()
+}
+
+fn hash_of(version: Version) -> String {
+    let (mut hash, mut piece) = (Hash::default(), [0; 4096]);
+    for offset in (0..version.size).step_by(piece.len()) {
+        let len = (version.size - offset).min(piece.len() as u64) as usize;
+        version.fill(offset, &mut piece[..len]);
+        hash.add(&piece[..len]);
+    }
+    format!("{:016x}", hash.finish())
+}
+
+pub fn names() -> Vec<Vec<u8>> {
+    vec![KERNEL.into(), INITRD.into()]
+}
+
+const WHOLE: Stages = Stages { ipxe: true, os: true };
+const FIRMWARE_ONLY: Stages = Stages { ipxe: false, os: true };
+
+/// Firmware that bears whatever the link does to packets.
+fn sturdy() -> Vec<Life> {
+    let lives = [(Firmware::Edk2, FIRMWARE_ONLY), (Firmware::Ipxe, WHOLE), (Firmware::Grub, FIRMWARE_ONLY)];
+    lives.map(|(firmware, stages)| Life::of(firmware, 1, stages, 2)).to_vec()
+}
+
+/// All firmware. A duplicate or a reordered block is the end of a ROM and of a Raspberry Pi, whatever the server does.
+fn everybody() -> Vec<Life> {
+    let frail = [(Firmware::Rom, WHOLE), (Firmware::RaspberryPi, FIRMWARE_ONLY), (Firmware::Pxelinux, FIRMWARE_ONLY)];
+    [sturdy(), frail.map(|(firmware, stages)| Life::of(firmware, 1, stages, 2)).to_vec()].concat()
+}
+
+/// A storm and when the daemon is restarted in it, if ever.
+fn drawn(seed: u64) -> (Plan, Weather, Option<Duration>) {
+    let mut rng = Rng::new(seed);
+    let frail = rng.chance(500_000);
+    let mut odds = Odds::swarm(rng.u64());
+    if frail {
+        (odds.duplicate, odds.reorder, odds.loss) = (0, 0, odds.loss / 10);
+    }
+    let cold = if rng.chance(500_000) { 0 } else { 200_000 };
+    let wire = Wire { rate: [100_000_000, 1_000_000_000][rng.below(2) as usize], queue: 64 << rng.below(3), odds, ..Wire::GIGABIT };
+    let habits = Habits { failure: 0, cold, latency: Duration::from_micros(rng.below(QUICK.as_micros() as u64)) };
+    let mut weather = Weather { wire, habits, strangers: 2 + rng.below(4) as u32 };
+    let mut plan = Plan {
+        count: 20 + rng.below(21) as usize,
+        lives: if frail { everybody() } else { sturdy() },
+        names: names(),
+        spread: Duration::from_millis(rng.below(2000)),
+        seed,
+        ..Plan::default()
+    };
+    // A disk that has to spin up.
+    if rng.chance(100_000) {
+        weather.habits = Habits { cold: 200_000, latency: Duration::from_millis(100 + rng.below(400)), ..weather.habits };
+    }
+    // Who leaves ARP unanswered, and ports that sleep through the first frames.
+    plan.deaf = if rng.chance(300_000) { rng.below(1001) as u32 } else { 0 };
+    // Where frames are lost too, too few tries would be left to some.
+    plan.wake = if odds.loss == 0 { rng.below(3) as u32 } else { 0 };
+    // Only ARP tells a restarted daemon which guests there are: nobody may be deaf, and no frame be lost.
+    let restart = (rng.chance(150_000) && odds.loss == 0).then(|| Duration::from_millis(rng.below(20_000)));
+    if restart.is_some() {
+        plan.deaf = 0;
+    }
+    (plan, weather, restart)
+}
+
+/// The storm of a seed.
+pub fn swarm(seed: u64) -> Outcome {
+    let (plan, weather, restart) = drawn(seed);
+    let mut world = storm(seed, &plan, &weather, 60_000);
+    let Some(restart) = restart else {
+        let (mut outcome, _) = play(world);
+        if weather.habits.latency <= QUICK && outcome.silence > SILENCE {
+            outcome.faults.push(format!("a client that had asked heard nothing for {:?}", outcome.silence));
+        }
+        return outcome;
+    };
+    world.pass(restart);
+    let server = Server::new(world.server().config(), next_daemon(seed), world.now());
+    let (mut outcome, world) = play_on(world.with_server(server));
+    // Transfers are not state: who was loading may be lost. Nobody else may.
+    let lost = world.clients().summary().lost_by;
+    if let Some(lost) = lost.iter().find(|lost| !lost.stage.ends_with("load")) {
+        outcome.faults.push(format!("lost after a restart at {restart:?}: {} in {}: {}", lost.machines, lost.stage, lost.cause));
+    }
+    outcome
+}
+
+/// Another daemon hashes otherwise.
+const fn next_daemon(seed: u64) -> u64 {
+    seed ^ 0x5eed
+}
