@@ -2,9 +2,8 @@
 //!
 //! Waiting clients stand in three queues: those whose packet was lost, the ring of running transfers, one turn each, and transfers that
 //! have not begun. Who lost a packet goes first. A new transfer goes before the ring while the ring hardly waits, takes turns with it
-//! when it does, and stands back when somebody in it has waited for a quarter of a second. While the rate is still being found new ones
-//! only fill what the ring leaves free, so that the rate, and with it the lap, is known before everybody is let in; and while a lap is
-//! too long they wait their time. Nobody stands in more than one place; a key that has gone stale is passed over.
+//! when it does or while the rate is still being found, and stands back when somebody in the ring has waited for a quarter of a second.
+//! While a lap is too long new ones wait their time. Nobody stands in more than one place; a key that has gone stale is passed over.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -126,11 +125,10 @@ impl Lane {
             return Some((who, Place::Lost));
         }
         let waited = self.ring.front().map(|(_, since)| now.since(*since));
-        let welcome = due || !self.bottleneck.seeks();
         let new_first = match waited {
             None => true,
-            Some(waited) if waited < RING_HARDLY_WAITS => welcome,
-            Some(waited) => welcome && !self.new_had_one && (due || waited < RING_WAITS),
+            Some(waited) if waited < RING_HARDLY_WAITS && !self.bottleneck.seeks() => true,
+            Some(waited) => !self.new_had_one && (due || waited < RING_WAITS),
         };
         self.new_had_one = admitted && new_first;
         if self.new_had_one {
@@ -229,7 +227,7 @@ mod tests {
         lane.enter(now, Place::Ring, 3);
         lane.enter(now, Place::Lost, 4);
         let order: Vec<_> = std::iter::from_fn(|| lane.next(now)).map(|(who, _)| who).collect();
-        assert_eq!(order, [4, 2, 3, 1], "and new ones last while nobody knows the rate");
+        assert_eq!(order, [4, 1, 2, 3]);
         assert_eq!((lane.waiting(), lane.deadline()), (0, None));
     }
 
