@@ -4,13 +4,15 @@
 //! requests for one file cost two looks a second. A file that nobody uses stays open until its place is needed or its path shows
 //! another file. Names are resolved with the root as `/` (openat2, RESOLVE_IN_ROOT): no link leads out of it.
 //!
-//! A file that is changed in place is never sent as a mixture: behind every read, and before anything leaves, its size and time of
-//! modification are compared with those at its opening. Not seen: a writer that sets the old time back within one transfer (`cp -p`
+//! A file that is changed in place is never sent as a mixture: behind all reads of a batch, and before anything of it leaves, its size
+//! and time of modification are compared with those at its opening ([`Files::verify`]). Not seen: a writer that sets the old time back within one transfer (`cp -p`
 //! over the file does, after writing), and, on kernels before 6.13, a change within the clock tick (4 ms) of the opening. A rename, an unlink or a change of rights is no change of
 //! content: the transfer goes on from the old inode.
 //!
 //! Reads never wait for the disk (RWF_NOWAIT); a cold page is asked for and read on a later pass. Only the look-up of a path can wait,
 //! for directory blocks that are not in memory. File systems that cannot read so are read plainly, which is said once.
+
+mod cache;
 
 use std::ffi::CStr;
 use std::io;
@@ -26,6 +28,7 @@ use crate::base::machine::{FileId, OpenFile, Refusal};
 use crate::base::time::Instant;
 
 use super::{Error, sys};
+use cache::Cache;
 
 /// How long a look at a path is good for.
 const LOOK: Duration = Duration::from_millis(500);
@@ -59,6 +62,20 @@ struct Entry {
     used: Instant,
     /// How far the disk has been asked.
     asked: u64,
+    /// Read from since it was last compared.
+    touched: bool,
+}
+
+impl Entry {
+    fn size(&self) -> u64 {
+        self.stamp.size.max(0) as u64
+    }
+
+    /// Compares the file with what was opened; it is stale from now on if it differs.
+    fn is_unchanged(&mut self) -> bool {
+        self.stale |= !fstat(&self.fd).is_ok_and(|stat| Stamp::of(&stat) == self.stamp);
+        !self.stale
+    }
 }
 
 #[derive(Default)]
@@ -80,13 +97,17 @@ pub struct Files {
     places: Box<[Place]>,
     /// The file system can read without waiting.
     nowait: bool,
+    /// Places that were read from since they were last compared.
+    touched: Vec<usize>,
+    cache: Cache,
 }
 
 impl Files {
     /// Opens the folder that is served.
     pub fn open_root(root: &Path) -> Result<Files, Error> {
         let places = (0..FILES).map(|_| Place::default()).collect();
-        Ok(Files { root: Files::root(root)?, places, nowait: true })
+        let touched = Vec::with_capacity(FILES);
+        Ok(Files { root: Files::root(root)?, places, nowait: true, touched, cache: Cache::default() })
     }
 
     /// Serves another folder: paths are looked at again, files that are in use stay.
@@ -116,7 +137,7 @@ impl Files {
         }
         let fresh = |entry: &Entry| !entry.stale && now.since(entry.looked) < LOOK && entry.path.get(..entry.path_len) == Some(path);
         if let Some(at) = self.position(fresh) {
-            if self.unchanged(at) {
+            if self.places[at].entry.as_mut().is_some_and(Entry::is_unchanged) {
                 return self.share(now, at);
             }
         }
@@ -134,17 +155,21 @@ impl Files {
         let at = self.vacate().ok_or(Refusal::Busy)?;
         let place = &mut self.places[at];
         place.generation = place.generation.wrapping_add(1);
-        place.entry =
-            Some(Entry { fd, stamp, users: 0, stale: false, path: [0; FILE_NAME_MAX], path_len: 0, looked: now, used: now, asked: 0 });
+        place.entry = Some(Entry {
+            fd,
+            stamp,
+            users: 0,
+            stale: false,
+            path: [0; FILE_NAME_MAX],
+            path_len: 0,
+            looked: now,
+            used: now,
+            asked: 0,
+            touched: false,
+        });
+        self.cache.forget(|file| place_of(file) == at);
         self.remember(at, path, now);
         self.share(now, at)
-    }
-
-    /// Whether the file at a place still has the content that it was opened with; it is stale from now on if not.
-    fn unchanged(&mut self, at: usize) -> bool {
-        let Some(entry) = self.places[at].entry.as_mut() else { return false };
-        entry.stale |= !fstat(&entry.fd).is_ok_and(|stat| Stamp::of(&stat) == entry.stamp);
-        !entry.stale
     }
 
     fn position(&self, matches: impl Fn(&Entry) -> bool) -> Option<usize> {
@@ -166,7 +191,7 @@ impl Files {
         entry.users += 1;
         entry.used = now;
         let file = FileId(u32::from(place.generation) << 16 | at as u32);
-        Ok(OpenFile { file, size: entry.stamp.size.max(0) as u64 })
+        Ok(OpenFile { file, size: entry.size() })
     }
 
     fn look(&self, path: &[u8]) -> Result<(OwnedFd, FileStat), Refusal> {
@@ -179,34 +204,33 @@ impl Files {
         if regular { Ok((fd, stat)) } else { Err(Refusal::NotAFile) }
     }
 
-    /// A free place; else the one whose file has been unused the longest.
+    /// A free place; else the one whose file has been unused the longest, and of which nothing is about to leave.
     fn vacate(&mut self) -> Option<usize> {
         if let Some(at) = self.places.iter().position(|place| place.entry.is_none()) {
             return Some(at);
         }
-        let unused = |place: &Place| place.entry.as_ref().filter(|entry| entry.users == 0).map(|entry| (!entry.stale, entry.used));
+        let unused =
+            |place: &Place| place.entry.as_ref().filter(|entry| entry.users == 0 && !entry.touched).map(|entry| (!entry.stale, entry.used));
         let at = (0..self.places.len()).filter_map(|at| unused(&self.places[at]).map(|age| (age, at))).min()?.1;
         self.places[at].entry = None;
         Some(at)
     }
 
     fn entry(&mut self, file: FileId) -> Option<&mut Entry> {
-        let place = self.places.get_mut((file.0 & 0xffff) as usize)?;
-        let current = u32::from(place.generation) == file.0 >> 16;
-        place.entry.as_mut().filter(|_| current)
+        entry_of(&mut self.places, file)
     }
 
     pub fn close(&mut self, file: FileId) {
         let Some(entry) = self.entry(file) else { return };
         entry.users = entry.users.saturating_sub(1);
         if entry.users == 0 && entry.stale {
-            self.places[(file.0 & 0xffff) as usize].entry = None;
+            self.places[place_of(file)].entry = None;
         }
     }
 
     /// Bytes behind an offset, as the file was at its opening.
     pub fn left(&mut self, file: FileId, offset: u64) -> u64 {
-        self.entry(file).map_or(0, |entry| (entry.stamp.size.max(0) as u64).saturating_sub(offset))
+        self.entry(file).map_or(0, |entry| entry.size().saturating_sub(offset))
     }
 
     /// How many files are open.
@@ -214,26 +238,55 @@ impl Files {
         self.places.iter().filter(|place| place.entry.is_some()).count()
     }
 
-    /// Reads blocks, as `sys::read_run` lays them, and makes sure that they are of the content that was opened.
+    /// Reads blocks as [`Files::lay`] does, and makes sure at once that they are of the content that was opened.
     pub fn read(&mut self, file: FileId, buf: &mut [u8], gap: usize, blksize: usize, bytes: usize, offset: u64) -> Read {
+        match self.lay(file, buf, gap, blksize, bytes, offset) {
+            Read::Done if !self.entry(file).is_some_and(Entry::is_unchanged) => Read::Changed,
+            read => read,
+        }
+    }
+
+    /// Compares all files that were read from since the last time. True: some have changed ([`Files::is_current`] tells which), and
+    /// nothing that was read from those may leave.
+    pub fn verify(&mut self) -> bool {
+        let mut changed = false;
+        for at in self.touched.drain(..) {
+            let entry = self.places.get_mut(at).and_then(|place| place.entry.as_mut());
+            changed |= !entry.is_some_and(|entry| {
+                entry.touched = false;
+                entry.is_unchanged()
+            });
+        }
+        changed
+    }
+
+    /// Whether a file has not been seen to change since it was opened.
+    pub fn is_current(&mut self, file: FileId) -> bool {
+        self.entry(file).is_some_and(|entry| !entry.stale)
+    }
+
+    /// Reads blocks, as `sys::read_run` lays them. [`Files::verify`] must follow before they leave.
+    pub fn lay(&mut self, file: FileId, buf: &mut [u8], gap: usize, blksize: usize, bytes: usize, offset: u64) -> Read {
         let nowait = self.nowait;
-        let Some(entry) = self.entry(file).filter(|entry| !entry.stale) else { return Read::Changed };
-        let got = match bytes {
-            0 => Ok(0),
-            _ => sys::read_run(entry.fd.as_fd(), buf, gap, blksize, bytes, offset, nowait),
-        };
-        let unchanged = fstat(&entry.fd).is_ok_and(|stat| Stamp::of(&stat) == entry.stamp);
-        if !unchanged {
-            entry.stale = true;
+        let Some(entry) = entry_of(&mut self.places, file).filter(|entry| !entry.stale) else { return Read::Changed };
+        if !std::mem::replace(&mut entry.touched, true) {
+            self.touched.push(place_of(file));
+        }
+        let fd = entry.fd.as_fd();
+        let single = buf.get_mut(gap..gap + bytes).filter(|_| bytes <= blksize);
+        let fill = |room: &mut [u8], at: u64| sys::read_run(fd, room, 0, room.len().max(1), room.len(), at, nowait);
+        let cached = single.is_some_and(|block| self.cache.copy((file, entry.size()), block, offset, fill));
+        let got = if cached { Ok(bytes) } else { sys::read_run(fd, buf, gap, blksize, bytes, offset, nowait) };
+        if got.as_ref().is_ok_and(|got| *got == bytes) {
+            ask_ahead(entry, offset + bytes as u64, READ_AHEAD / 2);
+            return Read::Done;
+        }
+        if !entry.is_unchanged() {
             return Read::Changed;
         }
         match got {
-            Ok(got) if got == bytes => {
-                ask_ahead(entry, offset + bytes as u64, READ_AHEAD / 2);
-                Read::Done
-            }
             // The file ends before the size that it tells (as in sysfs): asking again would never end.
-            Ok(got) if got == 0 || !nowait || offset.saturating_add(got as u64) >= entry.stamp.size.max(0) as u64 => {
+            Ok(got) if got == 0 || !nowait || offset.saturating_add(got as u64) >= entry.size() => {
                 log::error!("a boot file ends before its size of {} bytes: serve a regular copy of it", entry.stamp.size);
                 entry.stale = true;
                 Read::Changed
@@ -241,7 +294,7 @@ impl Files {
             Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) && nowait => {
                 log::warn!("the root's file system cannot read without waiting: the server waits for its disk");
                 self.nowait = false;
-                self.read(file, buf, gap, blksize, bytes, offset)
+                self.lay(file, buf, gap, blksize, bytes, offset)
             }
             Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 log::error!("cannot read a boot file: {error}: look at the disk");
@@ -257,9 +310,19 @@ impl Files {
     }
 }
 
+fn place_of(file: FileId) -> usize {
+    (file.0 & 0xffff) as usize
+}
+
+fn entry_of(places: &mut [Place], file: FileId) -> Option<&mut Entry> {
+    let place = places.get_mut(place_of(file))?;
+    let current = u32::from(place.generation) == file.0 >> 16;
+    place.entry.as_mut().filter(|_| current)
+}
+
 /// Asks the disk for what comes next, unless at least `margin` bytes have been asked for already.
 fn ask_ahead(entry: &mut Entry, offset: u64, margin: u64) {
-    let wanted = (offset + margin).min(entry.stamp.size.max(0) as u64);
+    let wanted = (offset + margin).min(entry.size());
     if entry.asked < wanted {
         let from = entry.asked.max(offset);
         let _ = posix_fadvise(&entry.fd, from as i64, READ_AHEAD as i64, PosixFadviseAdvice::POSIX_FADV_WILLNEED);

@@ -7,6 +7,7 @@ mod act;
 mod port;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use super::Error;
 use super::files::{Files, Read};
 use super::neigh::Neighbours;
 use super::packet::PacketSocket;
-use super::queue::Queue;
+use super::queue::{MESSAGES, Queue};
 use super::signals::{Signal, Signals};
 use super::sys::ring::{self, Ring};
 use super::sys::{self, BATCH, Receiver};
@@ -69,6 +70,13 @@ enum Owed {
     Bytes { token: u64, file: FileId, offset: u64, len: u32 },
 }
 
+/// Blocks that lie in the queue, and that leave only if their file is still what it was.
+struct Laid {
+    token: u64,
+    file: FileId,
+    messages: Range<usize>,
+}
+
 /// What the kernel side lost or refused.
 #[derive(Clone, Copy, Debug, Default)]
 struct Losses {
@@ -100,6 +108,7 @@ pub struct Shell {
     first: usize,
     receiver: Receiver,
     queue: Queue,
+    laid: Vec<Laid>,
     outbox: Outbox,
     owed: VecDeque<Owed>,
     bytes: Box<[u8]>,
@@ -179,6 +188,7 @@ impl Shell {
             first: 0,
             receiver: Receiver::default(),
             queue: Queue::default(),
+            laid: Vec::with_capacity(MESSAGES),
             outbox: Outbox::new(),
             owed: VecDeque::with_capacity(OWED),
             bytes: vec![0; usize::from(limits::BLKSIZE_MAX)].into(),

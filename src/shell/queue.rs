@@ -5,12 +5,15 @@
 
 use std::io;
 use std::net::SocketAddrV4;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 use super::sys::{BATCH, Message, Sender};
 
 const ARENA: usize = 256 * 1024;
-const MESSAGES: usize = 512;
+pub const MESSAGES: usize = 512;
+/// The number of no socket.
+const NOWHERE: u16 = u16::MAX;
 /// The most that one call of [`Queue::put`] may lay down: a run of blocks with the header of each.
 pub const PUT_MAX: usize = 128 * 1024;
 
@@ -62,6 +65,20 @@ impl Queue {
         } else {
             self.full += packets(&message);
         }
+    }
+
+    /// How many messages there are.
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Takes messages back: they do not leave.
+    pub fn retract(&mut self, messages: Range<usize>) {
+        self.sockets.get_mut(messages).into_iter().flatten().for_each(|socket| *socket = NOWHERE);
     }
 
     /// Lays one packet down.

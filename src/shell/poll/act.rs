@@ -11,10 +11,10 @@ use crate::base::time::Now;
 use crate::wire::ether::{self, Arp, ArpOp, RouterSolicit};
 use crate::wire::tftp;
 
-use super::super::files::Read;
+use super::super::files::{Files, Read};
 use super::super::frame::{self, Way};
 use super::super::queue::{PUT_MAX, Trouble};
-use super::{Owed, Shell};
+use super::{Laid, Owed, Shell};
 
 const DHCP_SERVER: u16 = 67;
 
@@ -100,13 +100,17 @@ impl Shell {
             return;
         }
         let Some(files) = self.files.as_mut() else { return };
-        match files.read(run.file, self.queue.room(), gap, blksize, bytes, run.offset) {
+        let first = self.queue.len();
+        match files.lay(run.file, self.queue.room(), gap, blksize, bytes, run.offset) {
             Read::Cold => self.owe(Owed::Cold { token: run.token }),
             Read::Changed => self.owe(Owed::Changed { token: run.token }),
-            Read::Done => match way {
-                Some(way) => self.frames_of(run, &way),
-                None => self.window_of(run),
-            },
+            Read::Done => {
+                match way {
+                    Some(way) => self.frames_of(run, &way),
+                    None => self.window_of(run),
+                }
+                self.laid.push(Laid { token: run.token, file: run.file, messages: first..self.queue.len() });
+            }
         }
     }
 
@@ -142,7 +146,23 @@ impl Shell {
         }
     }
 
+    /// Takes back what was read from files that turn out to have been changed: no mixture of two contents leaves.
+    fn retract(&mut self) {
+        let mut laid = std::mem::take(&mut self.laid);
+        if self.files.as_mut().is_some_and(Files::verify) {
+            for Laid { token, file, messages } in &laid {
+                if !self.files.as_mut().is_some_and(|files| files.is_current(*file)) {
+                    self.queue.retract(messages.clone());
+                    self.owe(Owed::Changed { token: *token });
+                }
+            }
+        }
+        laid.clear();
+        self.laid = laid;
+    }
+
     pub(super) fn flush(&mut self) {
+        self.retract();
         let Shell { links, sockets, queue, .. } = self;
         let packet_sockets = links.len();
         let mut refused = [0u32; limits::LINKS_MAX];
