@@ -9,7 +9,7 @@ PAGES5 := $(wildcard man/*.5)
 PAGES8 := $(wildcard man/*.8)
 AT_PREFIX := sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|g'
 
-.PHONY: all test lint demo soak install clean
+.PHONY: all test lint demo soak bench install clean
 
 all:
 	$(CARGO) build --release --locked
@@ -21,6 +21,13 @@ test:
 lint:
 	shellcheck scripts/* .ci/run
 	$(if $(PAGES5)$(PAGES8),mandoc -T lint -W warning $(PAGES5) $(PAGES8))
+
+# Everything side by side, in network namespaces: writes bench/RESULTS.md. CASES="pattern ..." runs a part.
+CASES ?=
+bench:
+	scripts/setup-bench
+	$(CARGO) build --release --locked --bins --example bare-sender
+	python3 bench/run.py $(foreach case,$(CASES),'$(case)')
 
 demo:
 	scripts/demo

@@ -11,7 +11,7 @@ from servers import ALL, PEERS
 MUSTER, EVERYBODY = ["muster"], list(ALL)
 G1, M100 = 1_000_000_000, 100_000_000
 SMALL, IMAGE, BIG = "small", "image", "big"
-SIZES = {SMALL: 64 << 10, IMAGE: 1 << 20, BIG: 16 << 20}
+SIZES = {SMALL: 64 << 10, IMAGE: 1 << 20, BIG: 8 << 20}
 FIRMWARE = ["edk2", "ipxe", "grub", "pxelinux", "pi", "uboot", "mix"]
 
 

@@ -35,6 +35,7 @@ class Lab:
         self.rate, self.work = rate, work
         self.names = {place: f"{PREFIX}{os.getpid()}-{place}" for place in ("head", "switch", "rack")}
         self.children = []
+        self.group = None
 
     def __enter__(self):
         sweep()
@@ -53,9 +54,19 @@ class Lab:
         for name in self.names.values():
             with contextlib.suppress(RuntimeError):
                 run("ip", "netns", "delete", name)
+        if self.group:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.group)
         shutil.rmtree(self.work, ignore_errors=True)
 
     def make(self):
+        with open("/proc/mounts", encoding="utf-8") as mounts:
+            hierarchy = next((line.split()[1] for line in mounts if line.split()[2] == "cgroup2"), None)
+        if hierarchy:
+            with contextlib.suppress(OSError):
+                group = os.path.join(hierarchy, f"{PREFIX}{os.getpid()}")
+                os.mkdir(group)
+                self.group = group
         for place, name in self.names.items():
             run("ip", "netns", "add", name)
             self.sysctl(place, "net/ipv6/conf/all/disable_ipv6", "1")
@@ -105,7 +116,17 @@ class Lab:
         with open(log, "wb") as out:
             child = subprocess.Popen([*before, *words], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, **more)
         self.children.append(child)
+        if place == "head" and self.group:
+            with open(os.path.join(self.group, "cgroup.procs"), "w", encoding="ascii") as procs:
+                procs.write(str(child.pid))
         return child
+
+    def cpu(self):
+        """Seconds of CPU time that everything used that was started in the head, with children that nobody waits for; None without cgroups."""
+        if not self.group:
+            return None
+        with open(os.path.join(self.group, "cpu.stat"), encoding="ascii") as stat:
+            return int(stat.readline().split()[1]) / 1e6
 
     def call(self, place, core, words, seconds):
         """A command to its end, or its kill after so many seconds; gives what it printed on standard output."""
@@ -159,9 +180,24 @@ def sweep():
             run("ip", "netns", "delete", name)
 
 
-def core_busy(core):
-    """Seconds for which a core has not been idle, interrupts included."""
-    with open("/proc/stat", encoding="ascii") as stat:
-        line = next(line for line in stat if line.startswith(f"cpu{core} "))
-    user, nice, system, _idle, _iowait, irq, softirq = map(int, line.split()[1:8])
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+class Meter:
+    """What a run costs, in seconds: CPU of the server, of its core and of the clients' core with all interrupts, and on the clock."""
+
+    def __init__(self, lab):
+        self.lab, self.began = lab, self.read(lab)
+
+    @staticmethod
+    def read(lab):
+        with open("/proc/stat", encoding="ascii") as stat:
+            cores = {line.split()[0]: list(map(int, line.split()[1:8])) for line in stat if line.startswith("cpu")}
+
+        def busy(core):
+            user, nice, system, _idle, _iowait, irq, softirq = cores[f"cpu{core}"]
+            return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+        costs = {"cpu_s": lab.cpu(), "core_s": busy(SERVER_CORE), "client_core_s": busy(CLIENT_CORE), "at_s": time.monotonic()}
+        return costs | {"queue_drops": lab.drops(), "packets_to_rack": lab.received()}
+
+    def told(self):
+        now = self.read(self.lab)
+        return {key: None if now[key] is None else round(now[key] - then, 6) for key, then in self.began.items()}

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """`make bench`: runs the cases side by side, in network namespaces of its own, and writes bench/RESULTS.md with its plots.
 
-run.py [--report] [--list] [PATTERN...]: only cases (or CASE.SERVER) that match a shell pattern. A result that was made by the same programs is
+run.py [--report] [--list] [--keep] [PATTERN...]: only cases (or CASE.SERVER) that match a shell pattern. A result that was made by the same programs is
 not made again: an interrupted run goes on where it was. Root, Linux, Python's standard library alone.
 """
 
@@ -18,7 +18,7 @@ from types import SimpleNamespace
 
 import cases
 import report
-from lab import CLIENT_CORE, SERVER_CORE, Lab, core_busy, stop
+from lab import CLIENT_CORE, SERVER_CORE, Lab, Meter, stop
 from servers import ALL, nodes
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -67,11 +67,9 @@ def storm(lab, where, case, server):
     words += [word for name in case.files for word in ("-f", name)]
     words += [word for pid in server.pids for word in ("--server-pid", str(pid))]
     words += ["--verify-root", where.root, "--timeout", str(case.seconds), *case.more]
-    drops, received, busy = lab.drops(), lab.received(), core_busy(SERVER_CORE)
+    meter = Meter(lab)
     told = json.loads(lab.call("rack", CLIENT_CORE, words, case.seconds + 60))
-    told["queue_drops"], told["packets_to_rack"] = lab.drops() - drops, lab.received() - received
-    told["server_core_s"] = round(core_busy(SERVER_CORE) - busy, 2)
-    return told
+    return told | {"meter": meter.told()}
 
 
 def run_storm(lab, where, case, name):
@@ -85,10 +83,9 @@ def run_exchange(lab, where, case, name):
     server = ALL[name](lab, where, 512)
     words = [where.storm, "-i", "eth0", "--json", "-n", str(case.nodes), "--exchanges", str(EXCHANGE_SECONDS)]
     words += [word for pid in server.pids for word in ("--server-pid", str(pid))]
-    busy = core_busy(SERVER_CORE)
+    meter = Meter(lab)
     told = json.loads(lab.call("rack", CLIENT_CORE, words, EXCHANGE_SECONDS + 30))
-    told["server_core_s"] = round(core_busy(SERVER_CORE) - busy, 2)
-    return told
+    return told | {"meter": meter.told()}
 
 
 def run_bare(lab, where, case, name):
@@ -98,10 +95,10 @@ def run_bare(lab, where, case, name):
     lab.neighbours([(address, "02:4d:7f:ff:ff:ff")])
     time.sleep(0.5)
     mode, window = {"gso": ("gso", 16), "gso-1": ("gso", 1), "mmsg": ("mmsg", 16)}[name]
-    received, busy = lab.received(), core_busy(SERVER_CORE)
+    meter = Meter(lab)
     words = [where.bare, mode, f"{address}:9", os.path.join(where.root, cases.BIG), "1456", str(window), "3"]
     told = json.loads(lab.call("head", SERVER_CORE, words, 30))
-    told["packets_to_rack"], told["server_core_s"] = lab.received() - received, round(core_busy(SERVER_CORE) - busy, 2)
+    told["meter"] = meter.told()
     stop(sink)
     return told
 
@@ -149,16 +146,18 @@ def load(path):
         return None
 
 
-def one(case, name, repeat, where):
-    """Runs one case against one server, and keeps its result."""
-    uses = [where.storm] + ([where.musterd] if name == "muster" else []) + ([where.bare] if case.kind == "bare" else [])
+def one(case, name, repeat, where, keep):
+    """Runs one case against one server, and keeps its result; `keep`: one of other programs is good enough."""
+    uses = [os.path.join(HERE, name) for name in ("run.py", "lab.py", "servers.py")]
+    uses += [where.storm] + ([where.musterd] if name == "muster" else []) + ([where.bare] if case.kind == "bare" else [])
     programs, path = fingerprint(uses), result_path(case, name, repeat)
     flags = {"nodes": case.nodes, "rate": case.rate, "files": case.files, "profile": case.profile, "spread": case.spread, "more": case.more}
     known = load(path)
-    if known and (known["programs"], known["flags"]) == (programs, flags) and "failed" not in known:
+    if known and "failed" not in known and known["flags"] == flags and (keep or known["programs"] == programs):
         return f"{report.brief(known)} (kept)"
     began = time.time()
     result = {"case": case.name, "kind": case.kind, "server": name, "repeat": repeat, "flags": flags, "programs": programs}
+    result["version"] = subprocess.run([where.musterd, "-V"], capture_output=True, text=True, check=True).stdout.strip()
     try:
         with Lab(case.rate, os.path.join(TMPFS, f"muster-bench-{os.getpid()}")) as lab:
             result["told"] = RUN[case.kind](lab, where, case, name)
@@ -184,6 +183,7 @@ def main():
     parser.add_argument("patterns", nargs="*", metavar="PATTERN")
     parser.add_argument("--report", action="store_true", help="write RESULTS.md from the results that are there")
     parser.add_argument("--list", action="store_true", help="tell what would be run")
+    parser.add_argument("--keep", action="store_true", help="keep results of earlier programs too")
     parser.add_argument("--no-report", action="store_true", help="leave RESULTS.md as it is")
     asked = parser.parse_args()
     everything = list(wanted(asked.patterns))
@@ -196,20 +196,18 @@ def main():
             sys.exit("bench: needs root, for network namespaces")
         if os.cpu_count() < 2:
             sys.exit("bench: needs two cores: one for the server, one for the clients")
-        signal.signal(signal.SIGTERM, leave)
+        for interrupt in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(interrupt, leave)
         where = paths()
         warm(where.root)
         for n, (case, name, repeat) in enumerate(everything, 1):
             print(f"{n:3}/{len(everything)} {time.strftime('%T')} {case.name}.{name}.{repeat}: ", end="", flush=True)
-            print(one(case, name, repeat, where), flush=True)
+            print(one(case, name, repeat, where, asked.keep), flush=True)
     if not asked.no_report:
         results = [load(result_path(case, name, repeat)) for case, name, repeat in wanted([])]
         report.write([result for result in results if result], HERE)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    main()
 

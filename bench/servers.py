@@ -44,7 +44,7 @@ class Server:
 
     def launch(self, words, ready, environment=None):
         """Starts a program and waits until `ready` says so of its log."""
-        log = os.path.join(self.work, os.path.basename(words[0]) + ".log")
+        log = os.path.join(self.work, os.path.basename(words[0]) + ".out")
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         raised = ["prlimit", f"--nofile={limit}:{limit}"]
         child = self.lab.start("head", SERVER_CORE, raised + words, log, env={**os.environ, **(environment or {})})
@@ -98,10 +98,9 @@ class Dnsmasq(Server):
 
     def boot(self, count):
         hosts = "".join(f"dhcp-host={mac},{address}\n" for mac, address in self.known)
-        # A socket for each transfer was the faster way (a single port makes it search a list for each packet). leasefile-ro: it writes no lease file.
+        # A socket for each transfer costs less than tftp-single-port, where it searches a list for each packet. leasefile-ro: it writes no leases.
         config = f"""port=0
 interface=eth0
-bind-interfaces
 user=root
 pid-file={self.work}/dnsmasq.pid
 log-facility={self.work}/dnsmasq.log

@@ -47,7 +47,19 @@ impl Machine for Echo {
             Input::Datagram(_) => drop(out.open(7, FILE.as_bytes())),
             Input::Opened { token, answer: Ok(OpenFile { file, size }) } => {
                 let (bytes, blksize) = (size as u32, BLKSIZE);
-                let run = Blocks { token, link: 0, from: POOL, to: TFTP_CLIENT, file, offset: 0, bytes, blksize, block: 1, count: 4 };
+                let run = Blocks {
+                    token,
+                    link: 0,
+                    from: POOL,
+                    to: TFTP_CLIENT,
+                    via: Via::Kernel,
+                    file,
+                    offset: 0,
+                    bytes,
+                    blksize,
+                    block: 1,
+                    count: 4,
+                };
                 out.blocks(run);
                 out.close(file);
             }

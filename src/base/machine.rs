@@ -45,6 +45,9 @@ pub enum Input<'a> {
     Cold { token: u64 },
     /// The file behind this token was changed in place since it was opened, or cannot be read any more; nothing was sent.
     Changed { token: u64 },
+    /// Since the last turn the kernel refused to send `refused` packets for want of room, and dropped `overrun` that came in, because
+    /// its queue of this link was full. At most one a turn and link.
+    Missed { link: Link, refused: u32, overrun: u32 },
     /// The answer to [`Output::Read`](super::outbox::Output): the bytes there are at the offset, fewer than asked at the end.
     Bytes { token: u64, bytes: &'a [u8] },
 }

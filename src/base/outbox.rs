@@ -28,6 +28,8 @@ pub struct Blocks {
     pub link: Link,
     pub from: SocketAddrV4,
     pub to: SocketAddrV4,
+    /// Lock-step blocks may leave as frames of the world's own making; windows leave through the kernel, which cuts them up.
+    pub via: Via,
     pub file: FileId,
     /// Where the first block begins in the file, in bytes.
     pub offset: u64,

@@ -125,6 +125,7 @@ impl Machine for Server {
             Input::Bytes { token, bytes } => tftp.bytes(ctx, token, bytes),
             // Whole frames are for machines that answer for MACs of their own.
             Input::Frame { .. } => {}
+            Input::Missed { link, refused, overrun } => ctx.pace.lane(link).bottleneck.missed(now.at, refused + overrun),
         }
     }
 

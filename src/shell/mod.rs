@@ -4,6 +4,7 @@ pub mod daemon;
 pub mod error;
 pub mod facts;
 pub mod files;
+mod frame;
 pub mod neigh;
 pub mod packet;
 pub mod poll;
@@ -14,5 +15,5 @@ pub mod syslog;
 pub mod udp;
 
 pub use error::Error;
-pub use poll::Shell;
+pub use poll::{Features, Shell};
 pub use signals::Signal;

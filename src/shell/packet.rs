@@ -1,17 +1,26 @@
-//! Packet sockets: one for each boot interface. A filter in the kernel lets in what DHCP, ARP and router solicitations need; frames
-//! leave with headers of our own, so that neither route nor ARP is asked for a machine that has no address yet.
+//! Packet sockets: one for each boot interface. A filter in the kernel lets in what DHCP, ARP, router solicitations and, with Ethernet
+//! headers, TFTP need; frames leave with headers of our own, so that neither route nor ARP is asked for a machine that has no address yet
+//! or does not answer while it loads. Frames come in through a ring where the kernel has one to give. The host's packet filter sees
+//! nothing of what goes this way.
 
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::base::facts::{Hardware, LinkFacts};
 use crate::base::machine::{Datagram, Input, Link};
+use crate::config::LinkConfig;
 use crate::wire::ether::{self, Checksum, Frame, Malformed};
 
 use super::Error;
-use super::sys::{self, Filter, Received};
+use super::sys::{self, Filter, Received, ring::Ring};
 
-/// What the socket may queue: a storm of DISCOVERs arrives within milliseconds.
+/// What a socket without a ring may queue: a storm of DISCOVERs arrives within milliseconds.
 const RECEIVE_BUFFER: usize = 8 << 20;
+/// Places of the rings of all links together (16 MiB), and the least that one has: a thousand machines at once.
+const RING_FRAMES: usize = 8192;
+const RING_FRAMES_MIN: usize = 1024;
+/// What may wait for the device: a turn's frames, as the kernel reckons them.
+const SEND_BUFFER: usize = 4 << 20;
 /// Where IPv6 router solicitations go.
 const ALL_ROUTERS: [u8; 6] = [0x33, 0x33, 0, 0, 0, 2];
 
@@ -29,6 +38,71 @@ pub struct PacketSocket {
     framing: Framing,
     /// Deliver whole frames, unparsed: for machines that answer for MACs of their own.
     whole: bool,
+    /// Where frames are received; without it they are by `recvmmsg`.
+    pub ring: Option<Ring>,
+}
+
+/// What a socket is to become.
+struct Opening<'a> {
+    interface: &'a str,
+    index: u32,
+    framing: Framing,
+    /// Places of its ring; 0: none.
+    frames: usize,
+}
+
+impl Opening<'_> {
+    /// Without a filter the socket takes whole frames, whoever they are for.
+    fn open(&self, filter: Option<&[Filter]>, multicast: Option<[u8; 6]>) -> Result<PacketSocket, Error> {
+        let failed = |error| {
+            Error::system(
+                format_args!("cannot open a packet socket on {}", self.interface),
+                error,
+                "run as root, or with CAP_NET_RAW and CAP_NET_ADMIN",
+            )
+        };
+        let fd = sys::packet_socket(self.framing == Framing::Raw).map_err(failed)?;
+        if let Some(filter) = filter {
+            sys::attach_filter(fd.as_fd(), filter).map_err(failed)?;
+        }
+        sys::packet_options(fd.as_fd()).map_err(failed)?;
+        let ring = self.ring(&fd);
+        if ring.is_none() {
+            self.enlarge_queue(&fd);
+        }
+        sys::set_send_buffer(fd.as_fd(), SEND_BUFFER);
+        sys::bind_packet(fd.as_fd(), self.index).map_err(failed)?;
+        match multicast {
+            None if filter.is_none() => sys::packet_membership(fd.as_fd(), self.index, None).map_err(failed)?,
+            None => {}
+            some => sys::packet_membership(fd.as_fd(), self.index, some).map_err(failed)?,
+        }
+        Ok(PacketSocket { fd, framing: self.framing, whole: filter.is_none(), ring })
+    }
+
+    fn ring(&self, fd: &OwnedFd) -> Option<Ring> {
+        if self.frames == 0 {
+            return None;
+        }
+        match Ring::new(fd.as_fd(), self.frames) {
+            Ok(ring) => Some(ring),
+            Err(error) => {
+                log::warn!("{}: no packet ring ({error}): frames are received by system calls, which costs time", self.interface);
+                None
+            }
+        }
+    }
+
+    fn enlarge_queue(&self, fd: &OwnedFd) {
+        let _ = sys::set_int_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1);
+        let buffer = sys::set_receive_buffer(fd.as_fd(), RECEIVE_BUFFER);
+        if buffer < RECEIVE_BUFFER {
+            log::warn!(
+                "{}: the receive buffer is {buffer} bytes, less than a storm needs: raise net.core.rmem_max to {RECEIVE_BUFFER}",
+                self.interface
+            );
+        }
+    }
 }
 
 const fn step(code: u16, k: u32, jt: u8, jf: u8) -> Filter {
@@ -58,27 +132,49 @@ const fn load_half_behind(at: u32) -> Filter {
 const ACCEPT: Filter = step(0x06, u32::MAX, 0, 0);
 const DROP: Filter = step(0x06, 0, 0, 0);
 
-/// ARP; unfragmented IPv4 UDP to ports 67 and 68; ICMPv6 type 133. A jump skips as many steps as it says.
-const ETHERNET_FILTER: [Filter; 18] = [
-    load_half(12),
-    equal(0x0806, 14, 0), // ARP: accept
-    equal(0x86dd, 9, 0),  // IPv6
-    equal(0x0800, 0, 13), // neither: drop
-    load_byte(23),
-    equal(17, 0, 11), // not UDP: drop
-    load_half(20),
-    any_bit(0x3fff, 9, 0), // a fragment: drop
-    header_length(14),
-    load_half_behind(16),
-    equal(67, 5, 0), // to a server
-    equal(68, 4, 5), // to a client: other servers
-    load_byte(20),   // next header
-    equal(58, 0, 3), // not ICMPv6: drop
-    load_byte(54),
-    equal(133, 0, 1), // router solicitation
-    ACCEPT,
-    DROP,
-];
+/// Jumps by `jt` when the value is at least `k`.
+const fn at_least(k: u32, jt: u8, jf: u8) -> Filter {
+    step(0x35, k, jt, jf)
+}
+/// Jumps by `jt` when the value is greater than `k`.
+const fn greater(k: u32, jt: u8, jf: u8) -> Filter {
+    step(0x25, k, jt, jf)
+}
+const fn load_word(at: u32) -> Filter {
+    step(0x20, at, 0, 0)
+}
+
+/// ARP; unfragmented IPv4 UDP to ports 67 and 68, or to a TFTP port of the head in a frame to the head; ICMPv6 type 133. A jump skips
+/// as many steps as it says.
+fn ethernet_filter(head: Ipv4Addr, (first, last): (u16, u16)) -> [Filter; 25] {
+    [
+        load_half(12),
+        equal(0x0806, 21, 0), // ARP: accept
+        equal(0x86dd, 16, 0), // IPv6
+        equal(0x0800, 0, 20), // neither: drop
+        load_byte(23),
+        equal(17, 0, 18), // not UDP: drop
+        load_half(20),
+        any_bit(0x3fff, 16, 0), // a fragment: drop
+        header_length(14),
+        load_half_behind(16),
+        equal(67, 12, 0), // to a server
+        equal(68, 11, 0), // to a client: other servers
+        equal(TFTP.into(), 2, 0),
+        at_least(first.into(), 0, 10),
+        greater(last.into(), 9, 0),
+        load_word(30),
+        equal(head.to_bits(), 0, 7),
+        load_word(SKF_PACKET_TYPE),
+        equal(PACKET_HOST, 4, 5), // for others: drop
+        load_byte(20),            // next header
+        equal(58, 0, 3),          // not ICMPv6: drop
+        load_byte(54),
+        equal(133, 0, 1), // router solicitation
+        ACCEPT,
+        DROP,
+    ]
+}
 
 /// The same for a cooked socket, IPv4 only: the frame begins with the IP header, the protocol comes from the kernel's notes.
 const COOKED_FILTER: [Filter; 11] = [
@@ -98,49 +194,32 @@ const COOKED_FILTER: [Filter; 11] = [
 /// SKF_AD_OFF + SKF_AD_PROTOCOL of `linux/filter.h`.
 const SKF_PROTOCOL: u32 = (-0x1000i32) as u32;
 
+/// SKF_AD_OFF + SKF_AD_PKTTYPE.
+const SKF_PACKET_TYPE: u32 = (-0x1000i32 + 4) as u32;
+/// The frame is for this machine alone (`linux/if_packet.h`).
+const PACKET_HOST: u32 = 0;
+const TFTP: u16 = 69;
+
 /// Nothing passes: for sockets that only hold a port.
 pub const DROP_ALL: [Filter; 1] = [DROP];
 
 impl PacketSocket {
-    /// The server's socket on a link.
-    pub fn server(interface: &str, index: u32, hardware: Hardware) -> Result<PacketSocket, Error> {
-        let framing = if hardware == Hardware::Ethernet { Framing::Raw } else { Framing::Cooked };
-        PacketSocket::open(interface, index, framing, false)
+    /// The server's socket on a link: one of `links`, which share the room for rings.
+    pub fn server(link: &LinkConfig, tftp_ports: (u16, u16), links: usize, ring: bool) -> Result<PacketSocket, Error> {
+        let (framing, frames) = match link.hardware {
+            Hardware::Ethernet => (Framing::Raw, if ring { (RING_FRAMES / links.max(1)).max(RING_FRAMES_MIN) } else { 0 }),
+            Hardware::Infiniband => (Framing::Cooked, 0),
+        };
+        let socket = Opening { interface: &link.interface, index: link.index, framing, frames };
+        match framing {
+            Framing::Raw => socket.open(Some(&ethernet_filter(link.head, tftp_ports)), Some(ALL_ROUTERS)),
+            Framing::Cooked => socket.open(Some(&COOKED_FILTER), None),
+        }
     }
 
     /// A socket that sees and sends whole frames, whoever they are for.
     pub fn frames(link: &LinkFacts) -> Result<PacketSocket, Error> {
-        PacketSocket::open(&link.name, link.index, Framing::Raw, true)
-    }
-
-    pub fn open(interface: &str, index: u32, framing: Framing, whole: bool) -> Result<PacketSocket, Error> {
-        let failed = |error| {
-            Error::system(
-                format_args!("cannot open a packet socket on {interface}"),
-                error,
-                "run as root, or with CAP_NET_RAW and CAP_NET_ADMIN",
-            )
-        };
-        let fd = sys::packet_socket(framing == Framing::Raw).map_err(failed)?;
-        if !whole {
-            let filter: &[Filter] = if framing == Framing::Raw { &ETHERNET_FILTER } else { &COOKED_FILTER };
-            sys::attach_filter(fd.as_fd(), filter).map_err(failed)?;
-        }
-        sys::packet_options(fd.as_fd()).map_err(failed)?;
-        let _ = sys::set_int_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1);
-        let buffer = sys::set_receive_buffer(fd.as_fd(), RECEIVE_BUFFER);
-        if buffer < RECEIVE_BUFFER {
-            log::warn!(
-                "{interface}: the receive buffer is {buffer} bytes, less than a storm needs: raise net.core.rmem_max to {RECEIVE_BUFFER}"
-            );
-        }
-        sys::bind_packet(fd.as_fd(), index).map_err(failed)?;
-        match (framing, whole) {
-            (_, true) => sys::packet_membership(fd.as_fd(), index, None).map_err(failed)?,
-            (Framing::Raw, false) => sys::packet_membership(fd.as_fd(), index, Some(ALL_ROUTERS)).map_err(failed)?,
-            (Framing::Cooked, false) => {}
-        }
-        Ok(PacketSocket { fd, framing, whole })
+        Opening { interface: &link.name, index: link.index, framing: Framing::Raw, frames: RING_FRAMES }.open(None, None)
     }
 
     /// Whether frames of our own making can leave here.

@@ -3,8 +3,10 @@
 //! mio's sources are edge-triggered: a source stays in the ready set until it would block. The next deadline comes from a timerfd,
 //! since epoll's own time-out rounds up to milliseconds. The loop does not know what the machine is.
 
+mod act;
+mod port;
+
 use std::collections::VecDeque;
-use std::net::{Ipv6Addr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -14,42 +16,49 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::{ClockId as Clock, clock_gettime};
 
-use crate::base::addr::Mac;
 use crate::base::facts::LinkFacts;
 use crate::base::limits;
-use crate::base::machine::{Datagram, FileId, Input, Link, Machine, OpenFile, Refusal};
-use crate::base::outbox::{Blocks, Outbox, Output, Via};
+use crate::base::machine::{FileId, Input, Link, Machine, OpenFile, Refusal};
+use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
-use crate::wire::ether::{self, Arp, ArpOp, Malformed, RouterSolicit};
-use crate::wire::tftp;
+use crate::wire::ether::Malformed;
 
 use super::Error;
 use super::files::{Files, Read};
 use super::neigh::Neighbours;
 use super::packet::PacketSocket;
-use super::queue::{PUT_MAX, Queue};
+use super::queue::Queue;
 use super::signals::{Signal, Signals};
-use super::sys::{BATCH, Receiver};
+use super::sys::ring::{self, Ring};
+use super::sys::{self, BATCH, Receiver};
 use super::udp::{self, UdpSocket};
+use port::{LinkPort, judge, tell_path};
 
 const TIMER: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX);
 /// Batches that one source may have in one turn.
-const BATCHES: usize = 4;
+const BATCHES: usize = 2;
+/// While there is work, the kernel is asked for events every so many turns.
+const UNPOLLED_MAX: u32 = 8;
 /// Answers about files that the machine may be owed at a time. More are dropped: the half-second look asks again.
 const OWED: usize = 4 * limits::OUTPUTS;
 /// How often answers of one drain may lead to further outputs; what is owed then waits for the next turn.
 const ROUNDS: usize = 16;
-const DHCP_SERVER: u16 = 67;
-const DHCP_CLIENT: u16 = 68;
 
-/// How a link looks from the loop.
-struct LinkPort {
-    packet: PacketSocket,
-    index: u32,
-    mac: Mac,
-    link_local: Ipv6Addr,
+/// Frames that one ring may have in one turn.
+const RING_BATCH: usize = BATCHES * BATCH;
+/// What is used of the kernel's optional features, where it has them. Behaviour is the same without; the tests look at both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// Frames are received through a ring.
+    pub ring: bool,
+    /// Windows are cut into packets by the kernel.
+    pub segment: bool,
+}
+
+impl Features {
+    pub const ALL: Features = Features { ring: true, segment: true };
 }
 
 /// A file output whose answer the machine is owed.
@@ -74,6 +83,12 @@ pub struct Shell {
     poll: Poll,
     events: Events,
     timer: TimerFd,
+    /// When the timer goes off, or went off.
+    armed: Instant,
+    /// Turns since the kernel was asked for events.
+    unpolled: u32,
+    /// There may be a signal to take.
+    signalled: bool,
     signals: Signals,
     links: Vec<LinkPort>,
     sockets: Vec<UdpSocket>,
@@ -96,22 +111,31 @@ pub struct Shell {
 impl Shell {
     /// Opens everything that a server needs.
     pub fn server(config: &Config, facts: &[LinkFacts]) -> Result<Shell, Error> {
+        Shell::server_with(config, facts, Features::ALL)
+    }
+
+    /// The same, with some of the kernel's features left unused.
+    pub fn server_with(config: &Config, facts: &[LinkFacts], features: Features) -> Result<Shell, Error> {
         let files = Files::open_root(&config.boot.root)?;
         let sockets = udp::open_all(config)?;
+        let per_link = udp::per_link(config);
         let mut links = Vec::new();
-        for link in &config.links {
-            let packet = PacketSocket::server(&link.interface, link.index, link.hardware)?;
-            let known = facts.iter().find(|facts| facts.index == link.index).and_then(|facts| facts.link_local);
-            links.push(LinkPort { packet, index: link.index, mac: link.mac, link_local: known.unwrap_or(eui64(link.mac)) });
+        for (link, sockets) in config.links.iter().zip(sockets.chunks(per_link)) {
+            let packet = PacketSocket::server(link, config.tftp.ports, config.links.len(), features.ring)?;
+            let link_local = facts.iter().find(|facts| facts.index == link.index).and_then(|facts| facts.link_local);
+            let mut port = LinkPort::new(packet, link_local, (link.index, link.mac, link.mtu));
+            port.segment = features.segment && sockets.last().is_some_and(|socket| sys::can_segment(socket.fd.as_fd()));
+            tell_path(&link.interface, &port);
+            links.push(port);
         }
         let indices: Vec<u32> = config.links.iter().map(|link| link.index).collect();
         let neighbours = Neighbours::open(&indices)?;
-        Shell::new(links, sockets, udp::per_link(config), Some(neighbours), Some(files))
+        Shell::new(links, sockets, per_link, Some(neighbours), Some(files))
     }
 
     /// A loop for machines that answer for MACs of their own on one interface: no sockets, no files.
     pub fn frames(link: &LinkFacts) -> Result<Shell, Error> {
-        let port = LinkPort { packet: PacketSocket::frames(link)?, index: link.index, mac: link.mac, link_local: eui64(link.mac) };
+        let port = LinkPort::new(PacketSocket::frames(link)?, None, (link.index, link.mac, link.mtu));
         Shell::new(vec![port], Vec::new(), 1, None, None)
     }
 
@@ -134,8 +158,7 @@ impl Shell {
         for (at, link) in links.iter().enumerate() {
             watch(link.packet.fd.as_fd(), Token(at))?;
         }
-        // The sockets of port 67 are kept empty by their filter.
-        for (at, socket) in sockets.iter().enumerate().filter(|(_, socket)| socket.local.port() != DHCP_SERVER) {
+        for (at, socket) in sockets.iter().enumerate().filter(|(_, socket)| !socket.mute) {
             watch(socket.fd.as_fd(), Token(links.len() + at))?;
         }
         let sources = links.len() + sockets.len();
@@ -143,6 +166,9 @@ impl Shell {
             poll,
             events: Events::with_capacity(256),
             timer,
+            armed: Instant::ZERO,
+            unpolled: 0,
+            signalled: true,
             signals,
             links,
             sockets,
@@ -163,19 +189,18 @@ impl Shell {
     }
 
     pub fn now(&self) -> Now {
-        let read = |clock| clock_gettime(clock).map(Duration::from).unwrap_or_default();
-        Now { at: Instant::ZERO + read(Clock::CLOCK_MONOTONIC), unix: read(Clock::CLOCK_REALTIME).as_secs() }
+        Now { at: monotonic(), unix: read(Clock::CLOCK_REALTIME).as_secs() }
     }
 
     /// One turn of the loop, of at most `longest`; gives a signal that came in.
     pub fn turn<M: Machine>(&mut self, machine: &mut M, longest: Duration) -> Result<Option<Signal>, Error> {
         self.wait(machine.deadline(), longest)?;
         let now = self.now();
-        let mut signal = None;
         for event in &self.events {
             match event.token() {
-                TIMER => drop(self.timer.wait()),
-                SIGNALS => signal = self.signals.take(),
+                // It ends the wait, and is armed anew before it is waited for again.
+                TIMER => {}
+                SIGNALS => self.signalled = true,
                 Token(at) => self.ready.iter_mut().skip(at).take(1).for_each(|ready| *ready = true),
             }
         }
@@ -187,6 +212,7 @@ impl Shell {
             }
         }
         self.first = (self.first + 1) % sources.max(1);
+        self.tell_missed(machine, now);
         while machine.deadline().is_some_and(|deadline| deadline <= now.at) {
             machine.expire(now, &mut self.outbox);
             if self.outbox.is_empty() {
@@ -196,9 +222,8 @@ impl Shell {
         }
         self.drain(machine, now);
         // A signal that came with another one is still in its descriptor, and its edge has passed.
-        if signal.is_none() {
-            signal = self.signals.take();
-        }
+        let signal = if self.signalled { self.signals.take() } else { None };
+        self.signalled = signal.is_some();
         Ok(signal)
     }
 
@@ -208,23 +233,96 @@ impl Shell {
         self.drain(machine, now);
     }
 
+    /// Waits for something to do. While there is something anyhow, the other sources are looked at only now and then.
     fn wait(&mut self, deadline: Option<Instant>, longest: Duration) -> Result<(), Error> {
-        let failed = |error| Error::system("the poll loop failed", error, "");
-        let busy = !self.owed.is_empty() || self.ready.iter().any(|&ready| ready);
-        let due = deadline.map(|deadline| deadline.since(self.now().at));
-        let nap = if busy || due == Some(Duration::ZERO) { Duration::ZERO } else { longest };
-        if let Some(due) = due.filter(|due| !nap.is_zero() && *due < longest) {
-            let expiration = Expiration::OneShot(TimeSpec::from_duration(due));
-            self.timer.set(expiration, TimerSetTimeFlags::empty()).map_err(|errno| failed(errno.into()))?;
+        for (ready, link) in self.ready.iter_mut().zip(&self.links) {
+            *ready |= link.packet.ring.as_ref().is_some_and(|ring| ring.peek().is_some());
+        }
+        let now = monotonic();
+        let due = deadline.map(|deadline| deadline.since(now));
+        let busy = due == Some(Duration::ZERO) || !self.owed.is_empty() || self.ready.iter().any(|&ready| ready);
+        self.unpolled = if busy { self.unpolled + 1 } else { UNPOLLED_MAX };
+        if self.unpolled < UNPOLLED_MAX {
+            self.events.clear();
+            return Ok(());
+        }
+        self.unpolled = 0;
+        let nap = if busy { Duration::ZERO } else { longest };
+        if let Some(deadline) = deadline.filter(|_| !busy && due < Some(longest)) {
+            self.arm(now, deadline)?;
         }
         match self.poll.poll(&mut self.events, Some(nap)) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(()),
-            result => result.map_err(failed),
+            result => result.map_err(|error| Error::system("the poll loop failed", error, "")),
         }
+    }
+
+    /// Sets the timer, unless it goes off before the deadline anyhow: to wake once for nothing costs less than to set it every turn.
+    fn arm(&mut self, now: Instant, deadline: Instant) -> Result<(), Error> {
+        if self.armed > now && self.armed <= deadline {
+            return Ok(());
+        }
+        let at = TimeSpec::from_duration(deadline.since(Instant::ZERO));
+        let set = self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME);
+        set.map_err(|errno| Error::system("cannot set the timer", errno, ""))?;
+        self.armed = deadline;
+        Ok(())
+    }
+
+    /// Tells the machine what the kernel has refused and lost since the last turn.
+    fn tell_missed<M: Machine>(&mut self, machine: &mut M, now: Now) {
+        for at in 0..self.links.len() {
+            let link = &mut self.links[at];
+            let (refused, overrun) = (std::mem::take(&mut link.refused), std::mem::take(&mut link.overrun));
+            if refused == 0 && overrun == 0 {
+                continue;
+            }
+            if !self.outbox.has_room() {
+                self.drain(machine, now);
+            }
+            machine.handle(now, Input::Missed { link: at as Link, refused, overrun }, &mut self.outbox);
+        }
+    }
+
+    /// Gives the machine what a ring has, up to a bound.
+    fn serve_ring<M: Machine>(&mut self, machine: &mut M, now: Now, at: usize) {
+        for _ in 0..RING_BATCH {
+            let link = &self.links[at];
+            let Some(received) = link.packet.ring.as_ref().and_then(Ring::peek) else {
+                self.ready[at] = false;
+                if std::mem::take(&mut self.links[at].behind) {
+                    self.count_overrun(at);
+                }
+                return;
+            };
+            let losing = received.losing;
+            if let Some(input) = judge(&self.links, at as Link, None, &received, &mut self.losses) {
+                machine.handle(now, input, &mut self.outbox);
+            }
+            self.links[at].packet.ring.iter_mut().for_each(Ring::release);
+            if losing {
+                self.count_overrun(at);
+            }
+            if !self.outbox.has_room() {
+                self.drain(machine, now);
+            }
+        }
+        self.links[at].behind = true;
+    }
+
+    /// Asks the kernel how many frames found the ring full.
+    fn count_overrun(&mut self, at: usize) {
+        let link = &mut self.links[at];
+        let lost = ring::dropped(link.packet.fd.as_fd());
+        link.overrun = link.overrun.saturating_add(lost);
+        self.losses.lost += u64::from(lost);
     }
 
     /// Gives the machine what a source has, a few batches at most.
     fn serve<M: Machine>(&mut self, machine: &mut M, now: Now, at: usize) {
+        if self.links.get(at).is_some_and(|link| link.packet.ring.is_some()) {
+            return self.serve_ring(machine, now, at);
+        }
         for _ in 0..BATCHES {
             let fd = match self.links.get(at) {
                 Some(link) => link.packet.fd.as_fd(),
@@ -256,25 +354,17 @@ impl Shell {
 
     fn deliver<M: Machine>(&mut self, machine: &mut M, now: Now, at: usize, message: usize) {
         let received = self.receiver.get(message);
-        if let Some(lost) = received.lost {
-            self.losses.lost += u64::from(lost.wrapping_sub(std::mem::replace(&mut self.lost_by[at], lost)));
-        }
-        if received.truncated {
-            self.losses.truncated += 1;
-            return;
-        }
-        let input = match self.links.get(at) {
-            Some(link) => link.packet.input(at as Link, &received),
-            None => {
-                let socket = &self.sockets[at - self.links.len()];
-                let datagram = |src| Datagram { link: socket.link, mac: None, src, dst: socket.local, payload: received.bytes };
-                received.from.map(datagram).map(Input::Datagram).ok_or(Malformed::Other)
+        let socket = at.checked_sub(self.links.len()).and_then(|at| self.sockets.get(at));
+        let link = socket.map_or(at as Link, |socket| socket.link);
+        if let Some(all) = received.lost {
+            let lost = all.wrapping_sub(std::mem::replace(&mut self.lost_by[at], all));
+            self.losses.lost += u64::from(lost);
+            if let Some(link) = self.links.get_mut(usize::from(link)) {
+                link.overrun = link.overrun.saturating_add(lost);
             }
-        };
-        match input {
-            Ok(Input::Arp { mac, .. }) if self.links.iter().any(|link| link.mac == mac) => {}
-            Ok(input) => machine.handle(now, input, &mut self.outbox),
-            Err(why) => self.losses.malformed[why as usize] += 1,
+        }
+        if let Some(input) = judge(&self.links, link, socket, &received, &mut self.losses) {
+            machine.handle(now, input, &mut self.outbox);
         }
     }
 
@@ -320,14 +410,6 @@ impl Shell {
         }
     }
 
-    fn flush(&mut self) {
-        let (links, sockets) = (&self.links, &self.sockets);
-        self.queue.flush(|at| match links.get(at) {
-            Some(link) => Some(link.packet.fd.as_fd()),
-            None => sockets.get(at - links.len()).map(|socket| socket.fd.as_fd()),
-        });
-    }
-
     fn answer<M: Machine>(&mut self, machine: &mut M, now: Now, owed: Owed) {
         let out = &mut self.outbox;
         match owed {
@@ -345,105 +427,6 @@ impl Shell {
                 };
                 machine.handle(now, input, out);
             }
-        }
-    }
-
-    fn act(&mut self, now: Now, output: Output<'_>) {
-        match output {
-            Output::Datagram { link, from, to, via, body } => self.datagram(link, from, to, via, body),
-            Output::Frame { link, bytes } => self.put(usize::from(link), None, |buf| copy(buf, bytes)),
-            Output::Blocks(blocks) => self.blocks(&blocks),
-            Output::Open { token, path } => {
-                let answer = self.files.as_mut().map_or(Err(Refusal::NotFound), |files| files.open(now.at, path));
-                self.owe(Owed::Opened { token, answer });
-            }
-            Output::Close { file } => self.files.iter_mut().for_each(|files| files.close(file)),
-            Output::Read { token, file, offset, len } => self.owe(Owed::Bytes { token, file, offset, len }),
-            Output::Neighbour { link, ip, mac } => {
-                if let (Some(neighbours), Some(link)) = (self.neighbours.as_mut(), self.links.get(usize::from(link))) {
-                    neighbours.set(link.index, ip, mac);
-                }
-            }
-            Output::ArpProbe { link, ip } => {
-                let Some(mac) = self.links.get(usize::from(link)).map(|link| link.mac) else { return };
-                let nobody = std::net::Ipv4Addr::UNSPECIFIED;
-                let probe = Arp { operation: ArpOp::Request, sender_mac: mac, sender_ip: nobody, target_mac: Mac::ZERO, target_ip: ip };
-                self.put(usize::from(link), None, |buf| ether::emit_arp(buf, &probe));
-            }
-            Output::RouterAdvert { link, mac, source } => {
-                let Some(port) = self.links.get(usize::from(link)) else { return };
-                let (src_mac, src, to) = (port.mac, port.link_local, RouterSolicit { src_mac: mac, src: source });
-                self.put(usize::from(link), None, |buf| ether::emit_router_advert(buf, src_mac, src, &to));
-            }
-        }
-    }
-
-    fn put(&mut self, socket: usize, to: Option<SocketAddrV4>, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
-        self.queue.put(socket, to, write);
-    }
-
-    fn datagram(&mut self, link: Link, from: SocketAddrV4, to: SocketAddrV4, via: Via, body: &[u8]) {
-        let Some(port) = self.links.get(usize::from(link)) else { return };
-        let destination = match via {
-            Via::Mac(mac) => Some(mac),
-            Via::Broadcast => Some(Mac::BROADCAST),
-            Via::Kernel => None,
-        };
-        let dhcp = matches!(from.port(), DHCP_SERVER | DHCP_CLIENT);
-        match destination.filter(|_| dhcp && port.packet.is_raw()) {
-            Some(mac) => {
-                let src_mac = port.mac;
-                self.ident = self.ident.wrapping_add(1);
-                let ident = self.ident;
-                self.put(usize::from(link), None, |buf| ether::emit_udp(buf, src_mac, mac, from, to, ident, body));
-            }
-            None => {
-                let Some(socket) = self.socket(link, from.port()) else { return };
-                self.put(socket, Some(to), |buf| copy(buf, body));
-            }
-        }
-    }
-
-    /// The source number of a link's UDP socket on a port.
-    fn socket(&self, link: Link, port: u16) -> Option<usize> {
-        let start = usize::from(link) * self.per_link;
-        let own = self.sockets.get(start..start + self.per_link)?;
-        // 67, 69, and then the pool in order.
-        let pool = own.get(2).map_or(0, |first| first.local.port());
-        let at = match port {
-            DHCP_SERVER => 0,
-            69 => 1,
-            port => 2 + usize::from(port.checked_sub(pool)?),
-        };
-        own.get(at).filter(|socket| socket.local.port() == port)?;
-        Some(self.links.len() + start + at)
-    }
-
-    /// Reads a run of blocks into the queue, a header before each, and makes each a message.
-    fn blocks(&mut self, run: &Blocks) {
-        let Some(socket) = self.socket(run.link, run.from.port()) else { return };
-        let Some(files) = self.files.as_mut() else { return };
-        let (blksize, bytes) = (usize::from(run.blksize), run.bytes as usize);
-        if bytes + 4 * usize::from(run.count) > PUT_MAX || run.count > limits::WINDOWSIZE_MAX {
-            self.losses.too_long += 1;
-            return;
-        }
-        let room = self.queue.room();
-        let read = files.read(run.file, room, 4, blksize, bytes, run.offset);
-        match read {
-            Read::Cold => return self.owe(Owed::Cold { token: run.token }),
-            Read::Changed => return self.owe(Owed::Changed { token: run.token }),
-            Read::Done => {}
-        }
-        let mut left = bytes;
-        for n in 0..run.count {
-            let len = left.min(blksize);
-            left -= len;
-            let header = tftp::data_header(run.block.wrapping_add(n));
-            self.put(socket, Some(run.to), |buf| {
-                buf.get_mut(..4)?.copy_from_slice(&header);
-                Some(4 + len)
-            });
         }
     }
 
@@ -482,13 +465,10 @@ impl Shell {
     }
 }
 
-fn copy(buf: &mut [u8], bytes: &[u8]) -> Option<usize> {
-    buf.get_mut(..bytes.len())?.copy_from_slice(bytes);
-    Some(bytes.len())
+fn read(clock: Clock) -> Duration {
+    clock_gettime(clock).map(Duration::from).unwrap_or_default()
 }
 
-/// The link-local address that a MAC makes (RFC 4291, appendix A).
-fn eui64(mac: Mac) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = mac.0;
-    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+fn monotonic() -> Instant {
+    Instant::ZERO + read(Clock::CLOCK_MONOTONIC)
 }

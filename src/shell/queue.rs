@@ -1,6 +1,7 @@
 //! What is about to leave: messages laid into one arena, flushed in batches, one socket after the other in the order they were put.
 //!
-//! A send that the kernel refuses is counted and forgotten: the half-second look repairs it (law 7). Nothing is allocated after start.
+//! A send that the kernel refuses is counted and forgotten: the half-second look repairs it (law 7). A run of packets that the kernel
+//! refuses to cut up is sent packet by packet. Nothing is allocated after start.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -19,9 +20,9 @@ pub struct Queue {
     messages: Vec<Message>,
     sockets: Vec<u16>,
     sender: Sender,
-    /// Messages that the kernel did not take, for want of room.
+    /// Packets that the kernel did not take, for want of room.
     pub full: u64,
-    /// Messages that the kernel refused for another reason.
+    /// Packets that the kernel refused for another reason.
     pub failed: u64,
 }
 
@@ -50,48 +51,56 @@ impl Queue {
         &mut self.arena[self.used..]
     }
 
-    /// Makes the next `len` bytes of the room a message for a socket.
-    pub fn take(&mut self, socket: usize, len: usize, to: Option<SocketAddrV4>) {
+    /// Makes the next `len` bytes of the room a message for a socket: one packet, or with `segment` above 0 packets of that size each,
+    /// the last as long as there is.
+    pub fn take(&mut self, socket: usize, len: usize, to: Option<SocketAddrV4>, segment: u16) {
+        let message = Message { start: self.used as u32, len: len as u32, to, segment };
         if self.messages.len() < MESSAGES {
-            self.messages.push(Message { start: self.used as u32, len: len as u32, to });
+            self.messages.push(message);
             self.sockets.push(socket as u16);
             self.used += len;
         } else {
-            self.full += 1;
+            self.full += packets(&message);
         }
     }
 
-    /// Lays one message down.
+    /// Lays one packet down.
     pub fn put(&mut self, socket: usize, to: Option<SocketAddrV4>, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
         if let Some(len) = write(self.room()) {
-            self.take(socket, len, to);
+            self.take(socket, len, to, 0);
         }
     }
 
-    /// Sends everything; `fd_of` gives the sockets by their numbers.
-    pub fn flush<'a>(&mut self, fd_of: impl Fn(usize) -> Option<BorrowedFd<'a>>) {
+    /// Sends everything; `fd_of` gives the sockets by their numbers, `trouble` is told what was refused.
+    pub fn flush<'a>(&mut self, fd_of: impl Fn(usize) -> Option<BorrowedFd<'a>>, mut trouble: impl FnMut(usize, Trouble)) {
         let mut at = 0;
         while at < self.messages.len() {
-            let socket = self.sockets[at];
-            let same = self.sockets[at..].iter().take(BATCH).take_while(|&&other| other == socket).count();
-            let Some(fd) = fd_of(usize::from(socket)) else {
+            let socket = usize::from(self.sockets[at]);
+            let same = self.sockets[at..].iter().take(BATCH).take_while(|&&other| usize::from(other) == socket).count();
+            let Some(fd) = fd_of(socket) else {
                 at += same;
                 continue;
             };
             match self.sender.send(fd, &self.arena, &self.messages[at..at + same]) {
                 Ok(sent) => at += sent.max(1),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if lacks_room(&error) => {
+                    let lost = self.messages[at..at + same].iter().map(packets).sum();
+                    self.full += lost;
+                    trouble(socket, Trouble::Full(lost));
+                    at += same;
+                }
+                // The first message was refused; the others have their own try.
                 Err(error) => {
-                    // The first message was refused; the others have their own try unless there is no room at all.
-                    let full = error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS);
-                    if full {
-                        self.full += same as u64;
-                        at += same;
+                    if self.messages[at].segment > 0 && cannot_segment(&error) {
+                        let lost = self.send_apart(fd, at);
+                        trouble(socket, Trouble::Full(lost));
+                        trouble(socket, Trouble::Whole(error));
                     } else {
                         log::debug!("cannot send to {:?}: {error}", self.messages[at].to);
-                        self.failed += 1;
-                        at += 1;
+                        self.failed += packets(&self.messages[at]);
                     }
+                    at += 1;
                 }
             }
         }
@@ -99,4 +108,48 @@ impl Queue {
         self.sockets.clear();
         self.used = 0;
     }
+
+    /// Sends the packets of a message one by one. Gives how many found no room.
+    fn send_apart(&mut self, fd: BorrowedFd<'_>, at: usize) -> u64 {
+        let Message { mut start, len, to, segment } = self.messages[at];
+        let (end, mut lost) = (start + len, 0);
+        while start < end {
+            let packet = Message { start, len: (end - start).min(segment.into()), to, segment: 0 };
+            match self.sender.send(fd, &self.arena, &[packet]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(_) => {}
+                Err(error) if lacks_room(&error) => lost += 1,
+                Err(_) => self.failed += 1,
+            }
+            start += packet.len;
+        }
+        self.full += lost;
+        lost
+    }
+}
+
+/// Why something did not leave.
+#[derive(Debug)]
+pub enum Trouble {
+    /// So many packets found no room in the kernel.
+    Full(u64),
+    /// A run of packets was refused as a whole, and has left packet by packet.
+    Whole(io::Error),
+}
+
+fn packets(message: &Message) -> u64 {
+    match message.segment {
+        0 => 1,
+        segment => u64::from(message.len.div_ceil(segment.into())),
+    }
+}
+
+fn lacks_room(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
+}
+
+/// Old kernels refuse where the device has no checksum offload (EIO), or do not know the option; a segment that is larger than the path's
+/// MTU is refused too.
+fn cannot_segment(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EIO | libc::EOPNOTSUPP | libc::EMSGSIZE | libc::ENOPROTOOPT))
 }

@@ -1,5 +1,7 @@
-//! Every `unsafe` of the project: system calls that neither std nor nix offers in the form needed here (batches over fixed
+//! Every `unsafe` of the project, here and in [`ring`]: system calls that neither std nor nix offers in the form needed here (batches over fixed
 //! buffers, packet sockets, reads that never wait). Each wrapper is safe to call: lengths and lifetimes are settled inside.
+
+pub mod ring;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -10,7 +12,7 @@ use libc::{c_int, c_void, iovec, mmsghdr, msghdr, sockaddr_in, sockaddr_ll, sock
 use crate::base::limits::RECEIVE_MAX;
 
 /// Messages of one recvmmsg or sendmmsg call.
-pub const BATCH: usize = 32;
+pub const BATCH: usize = 64;
 /// Blocks of one vectored read.
 pub const RUN_BLOCKS: usize = 128;
 
@@ -25,6 +27,19 @@ fn set_option<T>(fd: RawFd, level: c_int, name: c_int, value: &T) -> io::Result<
 
 pub fn set_int_option(fd: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
     set_option(fd.as_raw_fd(), level, name, &value)
+}
+
+/// Raises the send buffer beyond the system's limit where rights allow it, so that a turn's packets may wait for the device.
+pub fn set_send_buffer(fd: BorrowedFd<'_>, bytes: usize) {
+    let value = bytes as c_int;
+    if set_int_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, value).is_err() {
+        let _ = set_int_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, value);
+    }
+}
+
+/// Whether the kernel cuts a large datagram into packets of one size (UDP_SEGMENT, since 4.18).
+pub fn can_segment(fd: BorrowedFd<'_>) -> bool {
+    set_int_option(fd, libc::SOL_UDP, UDP_SEGMENT, 0).is_ok()
 }
 
 /// Raises the receive buffer beyond the system's limit where rights allow it; gives the size that it has now, in bytes.
@@ -135,6 +150,7 @@ struct Auxdata {
     vlan_tpid: u16,
 }
 
+const UDP_SEGMENT: c_int = 103;
 const PACKET_AUXDATA: c_int = 8;
 const PACKET_IGNORE_OUTGOING: c_int = 23;
 const TP_STATUS_CSUMNOTREADY: u32 = 1 << 3;
@@ -159,6 +175,8 @@ pub struct Received<'a> {
     pub vlan: Option<u16>,
     /// How many messages this socket has lost in all, when the kernel says so (SO_RXQ_OVFL).
     pub lost: Option<u32>,
+    /// The ring was full lately: [`ring::dropped`] tells how much was lost.
+    pub losing: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -221,6 +239,7 @@ impl Receiver {
             checksum_pending: false,
             vlan: None,
             lost: None,
+            losing: false,
         };
         // SAFETY: the kernel has filled `control` up to msg_controllen with well-formed control messages, which CMSG_* walk inside that
         // length; payloads are read unaligned after their length was checked.
@@ -261,12 +280,34 @@ pub struct Message {
     pub start: u32,
     pub len: u32,
     pub to: Option<SocketAddrV4>,
+    /// The kernel cuts it into packets of this many bytes; 0: it is one packet.
+    pub segment: u16,
+}
+
+/// A control message UDP_SEGMENT, laid out as `struct cmsghdr` and its padded payload.
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(8))]
+struct Segment {
+    len: usize,
+    level: c_int,
+    kind: c_int,
+    size: u16,
+    padding: [u8; 6],
+}
+
+impl Segment {
+    fn of(size: u16) -> Segment {
+        // CMSG_LEN: the header and the payload, without padding.
+        let len = size_of::<usize>() + 2 * size_of::<c_int>() + size_of::<u16>();
+        Segment { len, level: libc::SOL_UDP, kind: UDP_SEGMENT, size, padding: [0; 6] }
+    }
 }
 
 /// Fixed headers for `sendmmsg`.
 pub struct Sender {
     names: Box<[sockaddr_in]>,
     iovecs: Box<[iovec]>,
+    control: Box<[Segment]>,
     headers: Box<[mmsghdr]>,
 }
 
@@ -274,7 +315,8 @@ impl Default for Sender {
     fn default() -> Sender {
         // SAFETY: these are plain C structures for which all zero is a valid value.
         let (name, vec, header): (sockaddr_in, iovec, mmsghdr) = unsafe { std::mem::zeroed() };
-        Sender { names: vec![name; BATCH].into(), iovecs: vec![vec; BATCH].into(), headers: vec![header; BATCH].into() }
+        let (iovecs, headers) = (vec![vec; BATCH].into(), vec![header; BATCH].into());
+        Sender { names: vec![name; BATCH].into(), iovecs, control: vec![Segment::default(); BATCH].into(), headers }
     }
 }
 
@@ -295,8 +337,13 @@ impl Sender {
             };
             header.msg_iov = &raw mut self.iovecs[i];
             header.msg_iovlen = 1;
+            (header.msg_control, header.msg_controllen) = (std::ptr::null_mut(), 0);
+            if message.segment > 0 {
+                self.control[i] = Segment::of(message.segment);
+                (header.msg_control, header.msg_controllen) = ((&raw mut self.control[i]).cast(), size_of::<Segment>() as _);
+            }
         }
-        // SAFETY: `count` headers point at names and vectors of this struct and at bytes of `arena`, all of which outlive the call; the
+        // SAFETY: `count` headers point at names, vectors and control messages of this struct and at bytes of `arena`, all of which outlive the call; the
         // kernel only reads the bytes.
         let sent = unsafe {
             libc::sendmmsg(fd.as_raw_fd(), self.headers.as_mut_ptr(), count as u32, (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _)

@@ -1,7 +1,8 @@
 //! UDP sockets: on each link port 67, port 69 and the TFTP pool, all opened at start. No machine that boots costs a descriptor.
 //!
-//! Port 67 is bound so that the kernel sends no ICMP and a second server is noticed; what arrives there comes through the packet socket, so
-//! a filter keeps the socket empty. It sends what the kernel must route: replies to relays and to clients behind routers.
+//! They are bound so that the kernel sends no ICMP and a second server is noticed. What arrives on port 67, and on Ethernet on every port,
+//! comes through the packet socket, so a filter keeps those sockets empty. They send what the kernel must route or cut into packets:
+//! replies to relays and to clients behind routers, and windows.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -19,11 +20,15 @@ const DHCP: u16 = 67;
 const TFTP: u16 = 69;
 /// Acknowledgements of a thousand machines in one window.
 const RECEIVE_BUFFER: usize = 4 << 20;
+/// What may wait for the device: a turn's windows, as the kernel reckons them.
+const SEND_BUFFER: usize = 4 << 20;
 
 pub struct UdpSocket {
     pub fd: OwnedFd,
     pub link: Link,
     pub local: SocketAddrV4,
+    /// It is kept empty by its filter.
+    pub mute: bool,
 }
 
 /// Opens the sockets of all links: for each link port 67, then 69, then the pool in order.
@@ -46,16 +51,22 @@ pub fn per_link(config: &Config) -> usize {
 fn open(link: Link, config: &LinkConfig, port: u16) -> Result<UdpSocket, Error> {
     let local = SocketAddrV4::new(config.head, port);
     let fd = try_open(config, local).map_err(|error| refused(config, local, &error))?;
-    Ok(UdpSocket { fd, link, local })
+    Ok(UdpSocket { fd, link, local, mute: mute(config, port) })
+}
+
+/// Whether the packet socket hears what this one would.
+fn mute(config: &LinkConfig, port: u16) -> bool {
+    port == DHCP || config.hardware == Hardware::Ethernet
 }
 
 fn try_open(config: &LinkConfig, local: SocketAddrV4) -> io::Result<OwnedFd> {
     let fd = sys::udp_socket()?;
-    if local.port() == DHCP {
+    sys::set_send_buffer(fd.as_fd(), SEND_BUFFER);
+    if local.port() == DHCP && config.hardware == Hardware::Infiniband {
+        sys::set_int_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_BROADCAST, 1)?;
+    }
+    if mute(config, local.port()) {
         sys::attach_filter(fd.as_fd(), &DROP_ALL)?;
-        if config.hardware == Hardware::Infiniband {
-            sys::set_int_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_BROADCAST, 1)?;
-        }
     } else {
         sys::set_receive_buffer(fd.as_fd(), RECEIVE_BUFFER);
         sys::set_int_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;

@@ -414,7 +414,11 @@ impl Stage {
             Ok(_) | Err(Unread::Changed) => return self.push(self.now, What::Changed { token }),
             Err(Unread::Cold) => return self.push(self.now, What::Cold { token }),
         };
-        let Some(dst_mac) = self.neighbour(*run.to.ip()) else { return self.unroutable += u64::from(count) };
+        let known = match run.via {
+            Via::Mac(mac) => Some(mac),
+            Via::Broadcast | Via::Kernel => self.neighbour(*run.to.ip()),
+        };
+        let Some(dst_mac) = known else { return self.unroutable += u64::from(count) };
         let ends = Ends { src_mac: self.head_mac, dst_mac, src: run.from, dst: run.to };
         for n in 0..count {
             let start = u32::from(n) * u32::from(blksize);

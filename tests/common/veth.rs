@@ -30,6 +30,14 @@ pub fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
             let status = Command::new("ip").args(line.split(' ')).status().expect("ip, which scripts/setup installs");
             assert!(status.success(), "ip {line}");
         }
+        // A cable does not carry what the kernel has yet to cut into packets; a veth would.
+        for name in ["v0", "v1"] {
+            let status = Command::new("ethtool")
+                .args(["-K", name, "tx-udp-segmentation", "off"])
+                .status()
+                .expect("ethtool, which scripts/setup installs");
+            assert!(status.success(), "ethtool -K {name}");
+        }
         // Nothing leaves through a device before the kernel has noticed its carrier.
         let up = || {
             let shown = Command::new("ip").args(["-oneline", "link", "show", "up", "type", "veth"]).output().expect("ip");

@@ -1,6 +1,7 @@
 //! The rate of the way to the clients, measured (see the parent for why).
 //!
-//! Time goes in ticks of 10 ms. What was acknowledged in a tick is a sample of the delivery rate; the greatest of the last second counts.
+//! Time goes in ticks of 10 ms. What was acknowledged in a tick is a sample of the delivery rate; the greatest of the last fifth
+//! of a second counts.
 //! A tick in which somebody was made to wait and nobody's want ran out was *pressed*: it measures the way. Any other measures the
 //! demand, and can only raise the rate. What is under way is kept by the tick in which it left, so that a lost packet stops counting
 //! after three ticks without anybody looking for it.
@@ -12,8 +13,8 @@ use std::time::Duration;
 use crate::base::time::Instant;
 
 const TICK: Duration = Duration::from_millis(10);
-/// Ticks over which the greatest delivery rate counts.
-const MEMORY: usize = 100;
+/// Ticks over which the greatest delivery rate counts: a few cycles, so that one that was too great does not fill the queue for long.
+const MEMORY: usize = 20;
 /// A packet that was not acknowledged after so many ticks is no longer under way.
 const UNDER_WAY: usize = 3;
 /// What may be under way before anything was measured: 32 full frames, an eighth of a small switch's queue.
@@ -22,7 +23,7 @@ const FIRST_WINDOW: u64 = 32 * 1538;
 const QUEUE_PACKETS: u64 = 166;
 /// Small packets that may be under way, whatever the rate: each may be answered by two (a size probe's ERROR and the next request), and
 /// the queue on their way back is as small.
-const SMALL_PACKETS: u64 = 100;
+const SMALL_PACKETS: u64 = 64;
 /// The rate never sinks below a tenth of Fast Ethernet.
 const RATE_MIN: u64 = 1_250_000;
 /// Parts per 1,000 of the bottleneck rate, tick by tick: a probe upwards, a pause to drain it, then a little less than the rate.
@@ -98,7 +99,7 @@ pub struct Bottleneck {
     tick: u64,
     /// Bytes acknowledged in the present tick.
     delivered: u64,
-    /// Somebody was made to wait in this tick; and somebody could have been served, and nobody wanted to be.
+    /// Somebody was made to wait in this tick; and the rate was not what made anybody wait.
     refused: bool,
     idle: bool,
     rates: [u64; MEMORY],
@@ -204,11 +205,9 @@ impl Bottleneck {
         self.under_way.bytes
     }
 
-    /// Whether more may be under way.
-    fn has_window(&self) -> bool {
-        // Queues count packets, and a small one as much as a block.
-        let packets = SMALL_PACKETS.max(self.window() / 1538);
-        self.under_way.bytes < self.window() && self.under_way.packets < packets
+    /// Whether as many small packets are under way as may be. Queues count packets, and a small one as much as a block.
+    fn small_fill_the_way(&self) -> bool {
+        self.under_way.packets >= SMALL_PACKETS.max(self.window() / 1538)
     }
 
     /// How many bytes may be under way.
@@ -241,9 +240,14 @@ impl Bottleneck {
     pub fn open(&mut self, now: Instant) -> bool {
         self.turn(now);
         self.fill(now);
-        let open = self.tokens > 0 && self.has_window();
-        self.refused |= !open;
-        open
+        let full = self.tokens <= 0 || self.under_way.bytes >= self.window();
+        self.refused |= full;
+        if !full && self.small_fill_the_way() {
+            // Their number is the limit: what is delivered says nothing of the rate.
+            self.idle = true;
+            return false;
+        }
+        !full
     }
 
     /// When to look again, after [`open`](Bottleneck::open) said no. An acknowledgement may open it sooner.
@@ -265,7 +269,7 @@ impl Bottleneck {
         let load = if answered { Load { bytes, packets } } else { Load::default() };
         self.under_way.add(load);
         self.sent_in[self.tick as usize % (UNDER_WAY + 1)].add(load);
-        self.sent_now += load.bytes;
+        self.sent_now += bytes;
         Stamp { at: now, bytes, load }
     }
 
@@ -286,12 +290,19 @@ impl Bottleneck {
         self.rise = smooth(self.rise, trip.saturating_sub(*least).min(Duration::from_millis(50)));
     }
 
+    /// The kernel had no room for so many packets, on their way out or in: lost, before any client has to say so.
+    pub fn missed(&mut self, now: Instant, packets: u32) {
+        self.turn(now);
+        self.lost += u64::from(packets).max(9) * 1538;
+    }
+
     /// A packet is given up: it was sent again, or its transfer ended.
     pub fn given_up(&mut self, now: Instant, stamp: Stamp, lost: bool) {
         self.turn(now);
         self.settle(stamp);
         if lost {
-            self.lost += stamp.load.bytes;
+            // One packet that was lost takes a window's rest with it.
+            self.lost += stamp.bytes.min(1538);
         }
     }
 
@@ -324,6 +335,7 @@ impl Bottleneck {
             // A long silence: what was measured stays, nothing is under way.
             self.sent_in = [Load::default(); UNDER_WAY + 1];
             self.under_way = Load::default();
+            (self.delivered, self.refused, self.idle) = (0, false, false);
             self.tick = tick;
         }
         while self.tick < tick {
@@ -346,7 +358,8 @@ impl Bottleneck {
             let fruitless = self.climbs() && rate < known / 100 * 104;
             self.pause = if fruitless { CLIMB_PAUSE } else { self.pause.saturating_sub(1) };
         }
-        if self.pressed() || rate > known {
+        // Who holds back measures itself.
+        if (self.pressed() && self.share == 1000) || rate > known {
             self.rates[self.tick as usize % MEMORY] = rate;
             let greatest = self.rates.iter().copied().max().unwrap_or(0);
             if greatest > 0 {
@@ -383,11 +396,17 @@ impl Bottleneck {
         }
     }
 
-    /// Delay first, loss second: both lower the share by a tenth, and it comes back by a fiftieth.
+    /// Delay first, loss second: both lower the share by a tenth, and it comes back by a fiftieth. When half of the rate is still too
+    /// much, the way has changed.
     fn react(&mut self) {
         let slow = self.rise > self.queue.as_nanos() as u64 * 3 / 2;
-        let lossy = self.lost * 20 > self.sent_now && self.lost > 8 * 1538;
-        self.share = if slow || lossy { (self.share * 9 / 10).max(300) } else { (self.share + 20).min(1000) };
+        let lossy = self.lost * 50 > self.sent_now && self.lost > 8 * 1538;
+        self.share = if slow || lossy { self.share * 9 / 10 } else { (self.share + 20).min(1000) };
+        if self.share < 500 {
+            self.share = 1000;
+            self.rates.iter_mut().for_each(|rate| *rate /= 2);
+            self.rate = self.rate.map(|rate| rate / 2);
+        }
         self.lost -= self.lost / 4;
         self.sent_now -= self.sent_now / 4;
     }

@@ -1,10 +1,10 @@
 //! A lane: what one boot interface sends, and who waits for it.
 //!
 //! Waiting clients stand in three queues: those whose packet was lost, the ring of running transfers, one turn each, and transfers that
-//! have not begun. Who lost a packet goes first. A new transfer goes before the ring: it gets one turn, and then stands in it. But while
-//! the rate is still being found new ones only fill what the ring leaves free, so that the rate, and with it the lap, is known before
-//! everybody is let in; and while a lap is too long they wait their time. Nobody stands in more than one place; a key that has gone
-//! stale is passed over.
+//! have not begun. Who lost a packet goes first. A new transfer goes before the ring while the ring hardly waits, takes turns with it
+//! when it does, and stands back when somebody in it has waited for a quarter of a second. While the rate is still being found new ones
+//! only fill what the ring leaves free, so that the rate, and with it the lap, is known before everybody is let in; and while a lap is
+//! too long they wait their time. Nobody stands in more than one place; a key that has gone stale is passed over.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,6 +21,9 @@ const WAIT_ABOVE: Duration = Duration::from_millis(4);
 const WAIT_BELOW: Duration = Duration::from_millis(1);
 /// What windows are reckoned with while the rate is not known: bytes per second.
 const FAST_ETHERNET: u64 = 12_500_000;
+/// Until somebody in the ring has waited so long, new transfers go first; until this, every other turn.
+const RING_HARDLY_WAITS: Duration = Duration::from_millis(50);
+const RING_WAITS: Duration = Duration::from_millis(250);
 /// A transfer that has not begun waits this long at most.
 pub const FIRST_PACKET_WAIT: Duration = Duration::from_millis(1500);
 
@@ -54,8 +57,10 @@ impl Minute {
 pub struct Lane {
     pub bottleneck: Bottleneck,
     lost: VecDeque<Waiter>,
-    ring: VecDeque<Waiter>,
+    ring: VecDeque<(Waiter, Instant)>,
     new: VecDeque<(Waiter, Instant)>,
+    /// The turn before this one went to a new transfer.
+    new_had_one: bool,
     /// Transfers that have begun, and wire bytes of one turn for each.
     running: u64,
     turn_bytes: u64,
@@ -81,6 +86,7 @@ impl Lane {
             lost: VecDeque::with_capacity(capacity),
             ring: VecDeque::with_capacity(capacity),
             new: VecDeque::with_capacity(capacity),
+            new_had_one: false,
             running: 0,
             turn_bytes: 0,
             wait: 0,
@@ -96,7 +102,7 @@ impl Lane {
     pub fn enter(&mut self, now: Instant, place: Place, who: Waiter) {
         match place {
             Place::Lost => self.lost.push_back(who),
-            Place::Ring => self.ring.push_back(who),
+            Place::Ring => self.ring.push_back((who, now)),
             Place::New => self.new.push_back((who, now)),
         }
     }
@@ -119,13 +125,21 @@ impl Lane {
             self.rescued += 1;
             return Some((who, Place::Lost));
         }
-        if admitted && (due || self.ring.is_empty() || !self.bottleneck.seeks()) {
+        let waited = self.ring.front().map(|(_, since)| now.since(*since));
+        let welcome = due || !self.bottleneck.seeks();
+        let new_first = match waited {
+            None => true,
+            Some(waited) if waited < RING_HARDLY_WAITS => welcome,
+            Some(waited) => welcome && !self.new_had_one && (due || waited < RING_WAITS),
+        };
+        self.new_had_one = admitted && new_first;
+        if self.new_had_one {
             if let Some((who, since)) = self.new.pop_front() {
                 self.deferred += u64::from(now.since(since) > Duration::from_millis(100));
                 return Some((who, Place::New));
             }
         }
-        self.ring.pop_front().map(|who| (who, Place::Ring))
+        self.ring.pop_front().map(|(who, _)| (who, Place::Ring))
     }
 
     /// The lap goes on in a moment, with more room for outputs.

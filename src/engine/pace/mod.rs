@@ -3,8 +3,8 @@
 //! The model: clients that each ask for the next window and die when nothing comes for a few seconds, behind a bottleneck whose rate
 //! nobody tells us and whose queue drops what exceeds it. The bottleneck is *measured*: each acknowledgement is a sample of the rate at
 //! which the way delivers (bytes acknowledged since its packet left, by the time since then), and of the round trip. The greatest
-//! delivery rate of the last second is the bottleneck's; what is sent is a little less than that, with a probe upwards for one short
-//! phase in eight ([`bottleneck`]). So the queue on the way stays all but empty, whether the limit is our own link, a slower one behind
+//! delivery rate of the last fifth of a second is the bottleneck's; what is sent is a little less than that, with a probe upwards for one
+//! short phase in eight ([`bottleneck`]). So the queue on the way stays all but empty, whether the limit is our own link, a slower one behind
 //! the switch, or the clients. Two guards hold besides: the bytes under way never exceed what the way holds plus the `queue delay`; and
 //! when round trips rise by more than that over each client's own minimum, the rate backs off until they fall.
 //!

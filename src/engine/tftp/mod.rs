@@ -95,6 +95,10 @@ impl Tftp {
         let Some(key) = found.and_then(|slot| self.transfers.key_at(slot as usize)) else {
             return ctx.stats.count(Counter::TftpNoTransfer);
         };
+        if let Some(transfer) = self.transfers.get_mut(key) {
+            // A router may have given its place to another one.
+            transfer.mac = datagram.mac.or(transfer.mac);
+        }
         match packet {
             Ok(Packet::Ack { block }) => self.ack(ctx, key, block),
             Ok(Packet::Error { .. }) => self.ended_by_client(ctx, key),
@@ -105,7 +109,7 @@ impl Tftp {
     fn request(&mut self, ctx: &mut Ctx<'_>, datagram: Datagram<'_>, packet: Result<Packet<'_>, Malformed>) {
         let refuse = |ctx: &mut Ctx<'_>, counter, code, text| {
             ctx.stats.count(counter);
-            answer::error(ctx, datagram.link, datagram.dst, datagram.src, code, text);
+            answer::error(ctx, &datagram, code, text);
         };
         match packet {
             Ok(Packet::Request(request)) if request.write => {
@@ -155,11 +159,16 @@ impl Tftp {
     /// Answers a request that repeats the one which began this transfer, if it has got no further. False: it is a new one.
     fn repeated(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, request: u64) -> bool {
         let Some(transfer) = self.transfers.get_mut(key) else { return false };
-        if transfer.request != request || transfer.acked > 0 {
+        let policy = policy::of(transfer.kind);
+        if transfer.request != request || (transfer.acked > 0 && ctx.now.since(transfer.heard) >= policy.early) {
             return false;
         }
         ctx.stats.count(Counter::RrqRepeated);
-        let early = ctx.now.since(transfer.last_sent) < policy::of(transfer.kind).early;
+        if transfer.acked > 0 {
+            // A late copy that the network made: the client is in the middle of this transfer, and would never answer another port.
+            return true;
+        }
+        let early = ctx.now.since(transfer.last_sent) < policy.early;
         transfer.heard = ctx.now;
         match transfer.state {
             State::Opening => {}
@@ -193,7 +202,7 @@ impl Tftp {
         *turn = turn.wrapping_add(1);
         let (first, last) = ctx.config.tftp.ports;
         let port = first + u16::from(*turn) % (last - first + 1);
-        let mut transfer = Transfer::new(ctx.now, datagram.link, datagram.src, port, name);
+        let mut transfer = Transfer::new(ctx.now, datagram, port, name);
         transfer.client = client;
         let key = self.transfers.insert(transfer)?;
         let fits = self.by_key.insert(Transfer::key(datagram.src, port), key.slot() as u32)

@@ -6,7 +6,9 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use crate::base::machine::{FileId, Link, OpenFile};
+use crate::base::addr::Mac;
+use crate::base::machine::{Datagram, FileId, Link, OpenFile};
+use crate::base::outbox::Via;
 use crate::base::slab::Key;
 use crate::base::time::Instant;
 use crate::engine::pace::Stamp;
@@ -43,6 +45,8 @@ pub enum State {
 pub struct Transfer {
     pub link: Link,
     pub peer: SocketAddrV4,
+    /// Where its packets come from: its own MAC, or its router's. None where the link does not show it.
+    pub mac: Option<Mac>,
     /// The server's port.
     pub port: u16,
     pub client: Option<Key<Client>>,
@@ -120,10 +124,11 @@ pub enum Ack {
 }
 
 impl Transfer {
-    pub fn new(now: Instant, link: Link, peer: SocketAddrV4, port: u16, name: &[u8]) -> Transfer {
+    pub fn new(now: Instant, request: &Datagram<'_>, port: u16, name: &[u8]) -> Transfer {
         let mut transfer = Transfer {
-            link,
-            peer,
+            link: request.link,
+            peer: request.src,
+            mac: request.mac,
             port,
             client: None,
             kind: Kind::Other,
@@ -156,6 +161,15 @@ impl Transfer {
         let tail = &name[name.len().saturating_sub(NAME_MAX)..];
         transfer.name.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
         transfer
+    }
+
+    /// How its packets leave, all of them by one way, so that they keep their order: in lock-step as frames to where its own come from,
+    /// without a question to ARP; windows through the kernel, which cuts them up.
+    pub fn via(&self) -> Via {
+        match self.mac {
+            Some(mac) if self.windowsize == 1 && mac.is_individual() => Via::Mac(mac),
+            _ => Via::Kernel,
+        }
     }
 
     /// The end of the name that was asked for.
@@ -224,8 +238,9 @@ mod tests {
     use std::net::Ipv4Addr;
 
     fn transfer(acked: u64, sent: u64, blocks: u64, windowsize: u16) -> Transfer {
-        let peer = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 2070);
-        Transfer { acked, sent, highest: sent, blocks, windowsize, ..Transfer::new(Instant::ZERO, 0, peer, 20069, b"vmlinuz") }
+        let src = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 2070);
+        let request = Datagram { link: 0, mac: Some(Mac([2, 0, 0, 0, 0, 9])), src, dst: src, payload: b"" };
+        Transfer { acked, sent, highest: sent, blocks, windowsize, ..Transfer::new(Instant::ZERO, &request, 20069, b"vmlinuz") }
     }
 
     #[test]
@@ -253,6 +268,16 @@ mod tests {
         assert_eq!([5, 7, 8, 9].map(|block| rewound.judge(block, false).0), [Ack::Next, Ack::Next, Ack::Next, Ack::Stale]);
         let probed = Transfer { probed: true, ..transfer(4, 8, 99, 4) };
         assert_eq!(probed.judge(4, true), (Ack::Retry, 4), "the answer to a probe comes at once");
+    }
+
+    #[test]
+    fn lock_step_leaves_by_the_way_it_came() {
+        let mac = Mac([2, 0, 0, 0, 0, 9]);
+        assert_eq!(transfer(0, 0, 9, 1).via(), Via::Mac(mac));
+        assert_eq!(transfer(0, 0, 9, 4).via(), Via::Kernel);
+        for mac in [None, Some(Mac::ZERO)] {
+            assert_eq!(Transfer { mac, ..transfer(0, 0, 9, 1) }.via(), Via::Kernel, "no way is known, or that of the loopback");
+        }
     }
 
     #[test]

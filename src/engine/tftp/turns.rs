@@ -31,7 +31,10 @@ impl Transfer {
     /// Notes that blocks leave. The last of a window is acknowledged, and all before it with it.
     fn left(&mut self, ctx: &mut Ctx<'_>, first: u64, last: u64) {
         let packets = last + 1 - first;
-        self.under_way(ctx, packets, packets * pace::wire_bytes(self.blksize.into()), last == self.window_end());
+        let full = pace::wire_bytes(self.blksize.into());
+        // The last block of a file is short; where the length is not known, all are reckoned full.
+        let final_bytes = if last == self.blocks { pace::wire_bytes(self.extent(last).1) } else { full };
+        self.under_way(ctx, packets, (packets - 1) * full + final_bytes, last == self.window_end());
     }
 
     /// Notes packets of so many bytes on the wire in all.
@@ -230,6 +233,7 @@ fn send_runs(ctx: &mut Ctx<'_>, key: Key<Transfer>, transfer: &Transfer, open: O
             link: transfer.link,
             from,
             to: transfer.peer,
+            via: transfer.via(),
             file: open.file,
             offset,
             bytes,

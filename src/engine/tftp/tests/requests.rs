@@ -62,6 +62,19 @@ fn what_the_disk_refuses_is_told_without_paths() {
 }
 
 #[test]
+fn a_late_copy_of_a_request_does_not_end_its_transfer() {
+    let mut world = World::new(&config());
+    let mut peer = Peer::new();
+    peer.begin(&mut world, 5000, NOTHING);
+    assert_eq!(peer.ack(&mut world, 1), ["data 2..2 512B"]);
+    assert_eq!(peer.ask(&mut world, "vmlinuz", NOTHING), [""; 0], "a copy that came by another way");
+    assert_eq!(peer.ack(&mut world, 2), ["data 3..3 512B"], "the transfer goes on");
+    world.advance(150);
+    let anew = peer.ask(&mut world, "vmlinuz", NOTHING);
+    assert!(anew.contains(&"open vmlinuz".to_string()), "{anew:?}: who asks later begins again");
+}
+
+#[test]
 fn a_repeated_request_opens_nothing_and_repeats_the_answer() {
     let mut world = World::new(&config());
     let mut peer = Peer::new();
@@ -93,7 +106,8 @@ fn another_request_from_the_same_port_replaces_the_transfer() {
     assert_eq!(peer.ack(&mut world, 1), [""; 0], "the old one is gone");
     peer.port = new;
     assert_eq!(peer.ack(&mut world, 1), ["data 2..2 512B"]);
-    // The same file again, once the first transfer has got somewhere: a new one.
+    // The same file again, once the first transfer has got somewhere, and later than a copy would come: a new one.
+    world.advance(150);
     assert_eq!(peer.ask(&mut world, "initrd.img", NOTHING), ["close 7", "open initrd.img"]);
     assert_eq!(world.server.transfers(), 1);
 }
