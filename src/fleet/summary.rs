@@ -12,6 +12,9 @@ use super::machine::{Fleet, Progress};
 use super::node::{Node, Status};
 use crate::base::addr::Mac;
 
+/// Contents of one name that the table shows.
+const KINDS_SHOWN: usize = 3;
+
 /// Seconds, at places of the sorted list; all 0 when it is empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Quantiles {
@@ -270,9 +273,15 @@ impl fmt::Display for Summary {
         writeln!(f, "clients       {} retries, {} duplicates heard", self.retries, self.duplicates)?;
         let rate = if self.up_at.last > 0.0 { self.bytes as f64 / 1e6 / self.up_at.last } else { 0.0 };
         writeln!(f, "content       {:.1} MB, {rate:.1} MB/s until the last was up", self.bytes as f64 / 1e6)?;
-        for Content { name, len, hash, loads, agreed } in &self.files {
-            let differs = if *agreed { "" } else { "   DIFFERS" };
-            writeln!(f, "  file        {loads:6} x {len:>10} bytes {hash} {name}{differs}")?;
+        for kinds in self.files.chunk_by(|one, other| one.name == other.name) {
+            for Content { name, len, hash, loads, agreed } in kinds.iter().take(KINDS_SHOWN) {
+                let differs = if *agreed { "" } else { "   DIFFERS" };
+                writeln!(f, "  file        {loads:6} x {len:>10} bytes {hash} {name}{differs}")?;
+            }
+            if let Some(Content { name, .. }) = kinds.get(KINDS_SHOWN) {
+                let more = kinds.len() - KINDS_SHOWN;
+                writeln!(f, "  file        {more} more contents of {name}: a server may make a file for each machine")?;
+            }
         }
         if self.moved > 0 || self.conflicts > 0 {
             writeln!(f, "addresses     {} machines moved, {} given twice", self.moved, self.conflicts)?;

@@ -137,6 +137,7 @@ impl<S: Machine, C: Machine> World<S, C> {
     pub fn with_server<T: Machine>(mut self, server: T) -> World<T, C> {
         self.stage.queue.keep_frames();
         self.stage.disk.close_all();
+        self.stage.checks.restarted();
         let World { stage, clients, server_out, clients_out, due, room, .. } = self;
         World { stage, server, clients, server_out, clients_out, due, room }
     }
