@@ -180,6 +180,7 @@ impl Daemon {
         };
         let (pid, shell) = open().map_err(|error| error.to_string())?;
         let server = Server::new(&config, seed(), shell.now());
+        daemon::lock_memory();
         let links = config.links.iter().map(|link| format!("{} ({})", link.interface, link.head)).collect::<Vec<_>>().join(", ");
         let took = begin.elapsed().as_secs_f64() * 1000.0;
         log::info!("muster ready on {links}: {} records, {} guests, in {took:.0} ms", config.capacity, guests(&config));

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::sys::mman::{MlockAllFlags, mlockall};
 
 use super::{Error, sys};
 
@@ -34,6 +35,16 @@ pub fn fork() -> Result<Birth, Error> {
 }
 
 const READY: &str = "ready\n";
+
+/// Keeps what is allocated in memory, every page touched and none swapped out: the loop waits for no disk, and storms leave the daemon as
+/// large as it was. Where that is not allowed the daemon does without.
+pub fn lock_memory() {
+    if let Err(errno) = mlockall(MlockAllFlags::MCL_CURRENT) {
+        log::info!(
+            "memory is not locked ({errno}): raise the limit of locked memory (LimitMEMLOCK, ulimit -l) so that nothing is swapped out"
+        );
+    }
+}
 
 impl Birth {
     /// For the foreground, where nobody waits.
