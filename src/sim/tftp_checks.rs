@@ -1,6 +1,7 @@
 //! The TFTP side of the [checks](super::checks): one transfer at a time for each client socket.
 
 use std::net::SocketAddrV4;
+use std::time::Duration;
 
 use crate::base::time::Instant;
 use crate::wire::ether::UdpFrame;
@@ -8,6 +9,9 @@ use crate::wire::ether::UdpFrame;
 use super::checks::Findings;
 use super::disk::{Contents, Version};
 use super::table::Table;
+
+/// Later than this no copy of a packet arrives.
+const COPY: Duration = Duration::from_millis(10);
 
 /// A transfer, as an onlooker sees it. What every packet needs comes first.
 struct Transfer {
@@ -26,6 +30,8 @@ struct Transfer {
     last: Option<u64>,
     /// When the client asked for what has not come.
     waits: Option<Instant>,
+    /// When the client was heard last.
+    heard: Instant,
     versions: Versions,
     request: Box<Request>,
 }
@@ -128,6 +134,7 @@ impl Transfer {
             sent: 0,
             last: None,
             waits: Some(now),
+            heard: now,
             fresh: true,
         })
     }
@@ -171,7 +178,7 @@ impl Transfers {
                 if transfer.acked + ahead > transfer.sent || (ahead == 0 && !settles) {
                     return;
                 }
-                transfer.acked += ahead;
+                (transfer.heard, transfer.acked) = (now, transfer.acked + ahead);
                 transfer.waits = Some(now);
                 if transfer.last == Some(transfer.acked) {
                     findings.transfers += 1;
@@ -186,8 +193,9 @@ impl Transfers {
         let Some(mut transfer) = Transfer::new(now, frame.payload) else { return };
         transfer.know(file(&transfer.request.name));
         match self.running.by_client.get_mut(key(frame.src)) {
-            // Repeated before it got anywhere: the same transfer, unless the server has ended it and takes another port.
-            Some(old) if old.request.payload == transfer.request.payload && old.acked == 0 => {
+            // Repeated before it got anywhere, or a copy that the network kept back: the same transfer, unless the server has ended it and
+            // takes another port.
+            Some(old) if old.request.payload == transfer.request.payload && (old.acked == 0 || now.since(old.heard) < COPY) => {
                 old.fresh = true;
                 old.waits.get_or_insert(now);
                 old.know(file(&transfer.request.name));
