@@ -244,3 +244,31 @@ fn a_full_table_reuses_what_nobody_reads() {
     assert_eq!(read(&mut files, opened[5], 1, 0), Err(Read::Changed), "the one that was unused longest has gone");
     assert!(read(&mut files, opened[9], 1, 0).is_ok());
 }
+
+#[test]
+fn what_was_laid_is_verified_before_it_leaves() {
+    let folder = Folder::new();
+    for name in ["a", "b"] {
+        folder.write(name, &[7; 100_000]);
+    }
+    let mut files = folder.files();
+    let (a, b) = (files.open(at(0), b"a").unwrap().file, files.open(at(0), b"b").unwrap().file);
+    read(&mut files, a, 100_000, 0).unwrap();
+    read(&mut files, b, 100_000, 0).unwrap();
+    assert!(!files.verify(), "both are what they were");
+    let mut buf = [0; 512];
+    for (file, offset) in [(a, 0), (b, 0), (a, 512), (a, 16_300)] {
+        assert_eq!(files.lay(file, &mut buf, 0, 512, 512, offset), Read::Done);
+    }
+    folder.write("a", &[8; 100_000]);
+    assert_eq!(files.lay(a, &mut buf, 0, 512, 512, 1024), Read::Done, "from memory, which nobody has compared yet");
+    assert!(files.verify());
+    assert_eq!((files.is_current(a), files.is_current(b)), (false, true));
+    assert_eq!(files.lay(a, &mut buf, 0, 512, 512, 0), Read::Changed);
+    assert_eq!(files.lay(b, &mut buf, 0, 512, 512, 0), Read::Done);
+    // A file that is gone from the table since it was read is none to send from.
+    files.close(a);
+    assert!(!files.verify() && !files.is_current(a));
+    let again = files.open(at(10_000), b"a").unwrap().file;
+    assert_eq!(read(&mut files, again, 1, 0), Ok(vec![8]), "the new content, not what was held in memory");
+}
