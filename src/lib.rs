@@ -2,8 +2,9 @@
 //!
 //! This page is the map. There are two deterministic machines, which know no socket, file, clock or chance of their own: the
 //! [`engine::server::Server`] (what `musterd` runs) and the [`fleet::Fleet`] of client machines (what `muster-storm` runs). Two worlds
-//! can drive a machine: the [`shell`] (mio, sockets, files, signals) and the simulator, [`sim`] (virtual time, a modelled network and disk). The contract between a machine and its world is [`base::machine::Machine`]: one input at a time goes in, outputs are left in
-//! an [`base::outbox::Outbox`].
+//! can drive a machine: the [`shell`] (mio, sockets, files, signals) and the simulator, [`sim`] (virtual time, a modelled network and
+//! disk). The contract between a machine and its world is [`base::machine::Machine`]: one input at a time goes in, outputs are left in an
+//! [`base::outbox::Outbox`].
 //!
 //! # The rooms, from the ground up
 //! A room imports only from itself and from those before it; `tests/tidy.rs` holds that rule, and the bans that go with it.
@@ -21,16 +22,17 @@
 //! | `bin` | flags, composition, exit codes |
 //!
 //! # One packet, followed
-//! A DISCOVER passes the filter of `shell::packet`, becomes an `Input::Datagram`, is parsed by `wire::dhcp`, finds or makes its record in
+//! A DISCOVER passes the filter of `shell::packet` into a ring that kernel and daemon share, becomes an `Input::Datagram`, is parsed by `wire::dhcp`, finds or makes its record in
 //! `roll::registry`, gets an address (`engine::dhcp`), and leaves as an `Output::Datagram` that the shell wraps into a frame. An ACK of
 //! TFTP finds its transfer by (client address, client port, server port), which takes a place in its link's lane (`engine::pace`); when
-//! its turn comes it puts out an `Output::Blocks`, and the shell reads the file into the very buffer that it sends from.
+//! its turn comes it puts out an `Output::Blocks`, and the shell reads the file into the very buffer that it sends from: one block as a
+//! frame of its own making, a window as one message that the kernel cuts up.
 //!
 //! # Laws that shape the code
 //! Everything is allocated and opened at start, from `base::limits`; the work for a packet is O(1). Every drop is counted by its reason
-//! (`base::stats`). One transition function writes a client's stage (`Roll::enter`). Every transfer is looked at every half second, and nothing ever
-//! backs off exponentially (`engine::tftp`); what leaves is paced to the measured rate of the way (`engine::pace`). Decisions of a protocol are pure functions that look like its specification's table
-//! (`engine::dhcp`, module `decide`).
+//! (`base::stats`). One transition function writes a client's stage (`Roll::enter`). Every transfer is looked at every half second, and
+//! nothing ever backs off exponentially (`engine::tftp`); what leaves is paced to the measured rate of the way (`engine::pace`).
+//! Decisions of a protocol are pure functions that look like its specification's table (`engine::dhcp`, module `decide`).
 
 pub mod base;
 pub mod config;

@@ -15,9 +15,10 @@ use super::{Bottleneck, Regime};
 /// A lap near half a second closes admission, and a little less opens it again.
 const DEFER_ABOVE: Duration = Duration::from_millis(450);
 const DEFER_BELOW: Duration = Duration::from_millis(350);
-/// The wait in the ring that tells round robin from bandwidth control, and back.
+/// The wait in the ring that tells round robin from bandwidth control; and back, when it was below the lower mark for a second.
 const WAIT_ABOVE: Duration = Duration::from_millis(4);
 const WAIT_BELOW: Duration = Duration::from_millis(1);
+const CALM: Duration = Duration::from_secs(1);
 /// What windows are reckoned with while the rate is not known: bytes per second.
 const FAST_ETHERNET: u64 = 12_500_000;
 /// Until somebody in the ring has waited so long, new transfers go first; until this, every other turn.
@@ -65,6 +66,8 @@ pub struct Lane {
     turn_bytes: u64,
     /// Smoothed wait of a turn in the ring, in nanoseconds.
     wait: u64,
+    /// When it was above the lower mark last.
+    waited: Instant,
     pub regime: Regime,
     /// What the present minute of load came to.
     pub minute: Option<Minute>,
@@ -89,6 +92,7 @@ impl Lane {
             running: 0,
             turn_bytes: 0,
             wait: 0,
+            waited: now,
             regime: Regime::Bandwidth,
             minute: None,
             next: None,
@@ -166,13 +170,13 @@ impl Lane {
         self.turn_bytes += turn;
     }
 
-    pub fn ends(&mut self, turn: u64) {
+    pub fn ends(&mut self, now: Instant, turn: u64) {
         self.running = self.running.saturating_sub(1);
         self.turn_bytes = self.turn_bytes.saturating_sub(turn);
         if self.turn_bytes == 0 {
             self.wait = 0;
         }
-        self.judge();
+        self.judge(now);
     }
 
     /// What one turn for each running transfer takes.
@@ -183,7 +187,7 @@ impl Lane {
     /// A turn was given `waited` after it was asked for.
     pub fn served(&mut self, now: Instant, waited: Duration) {
         self.wait = self.wait - self.wait / 64 + waited.as_nanos() as u64 / 64;
-        self.judge();
+        self.judge(now);
         if self.regime != Regime::Bandwidth && self.minute.is_none() {
             self.minute = Some(Minute { since: now, turns: 0, longest: Duration::ZERO, rescued: self.rescued, deferred: self.deferred });
         }
@@ -193,13 +197,17 @@ impl Lane {
         }
     }
 
-    fn judge(&mut self) {
+    fn judge(&mut self, now: Instant) {
         let (wait, lap) = (Duration::from_nanos(self.wait), self.lap());
+        if wait > WAIT_BELOW {
+            self.waited = now;
+        }
+        let calm = self.turn_bytes == 0 || now.since(self.waited) >= CALM;
         self.regime = match self.regime {
             Regime::Bandwidth if lap > DEFER_ABOVE => Regime::Deferral,
             Regime::Bandwidth if wait > WAIT_ABOVE => Regime::RoundRobin,
             Regime::RoundRobin if lap > DEFER_ABOVE => Regime::Deferral,
-            Regime::RoundRobin if wait < WAIT_BELOW => Regime::Bandwidth,
+            Regime::RoundRobin if calm => Regime::Bandwidth,
             Regime::Deferral if lap < DEFER_BELOW => Regime::RoundRobin,
             same => same,
         };
@@ -236,22 +244,22 @@ mod tests {
         let mut lane = lane();
         let rate = lane.bottleneck.steady_rate();
         let lap = |millis: u64| rate * millis / 1000;
-        let served = |lane: &mut Lane| {
-            lane.served(Instant::ZERO, Duration::ZERO);
+        let served = |lane: &mut Lane, millis| {
+            lane.served(Instant::from_millis(millis), Duration::ZERO);
             lane.regime
         };
         lane.begins(lap(460));
-        assert_eq!(served(&mut lane), Regime::Deferral);
+        assert_eq!(served(&mut lane, 0), Regime::Deferral);
         lane.enter(Instant::ZERO, Place::New, 7);
         assert_eq!(lane.next(Instant::ZERO), None, "held");
         assert_eq!(lane.deadline(), Some(Instant::ZERO + FIRST_PACKET_WAIT));
         assert_eq!(lane.next(Instant::ZERO + FIRST_PACKET_WAIT), Some((7, Place::New)), "and not forgotten");
-        lane.ends(lap(60));
-        assert_eq!(served(&mut lane), Regime::Deferral, "between the marks nothing changes");
-        lane.ends(lap(60));
+        lane.ends(Instant::ZERO, lap(60));
+        assert_eq!(served(&mut lane, 0), Regime::Deferral, "between the marks nothing changes");
+        lane.ends(Instant::ZERO, lap(60));
         assert_eq!(lane.regime, Regime::RoundRobin, "room opens as a transfer ends");
-        assert_eq!(served(&mut lane), Regime::Bandwidth);
-        assert!(lane.minute.is_some_and(|minute| minute.turns == 3));
+        assert_eq!((served(&mut lane, 999), served(&mut lane, 1000)), (Regime::RoundRobin, Regime::Bandwidth));
+        assert!(lane.minute.is_some_and(|minute| minute.turns == 4));
     }
 
     /// The load goes up and down again, with a ripple of a tenth on it: each border is crossed once each way.
@@ -260,10 +268,10 @@ mod tests {
         let mut lane = lane();
         let millisecond = lane.bottleneck.steady_rate() / 1000;
         let mut passed = vec![lane.regime];
-        for step in 0..12_600u64 {
+        for step in 0..14_000u64 {
             let load = step.min(12_000u64.saturating_sub(step)) / 10;
             let millis = load + load * (step % 7) / 70;
-            lane.begins(millis * millisecond);
+            lane.begins(millis * millisecond + 1);
             // Who waits in the ring waits a lap.
             lane.served(Instant::from_millis(step), Duration::from_millis(millis));
             if passed.last() != Some(&lane.regime) {

@@ -439,7 +439,7 @@ impl Tftp {
         let Some(mut transfer) = self.transfers.remove(key) else { return };
         transfer.given_up(ctx, false);
         if transfer.turn > 0 {
-            ctx.pace.lane(transfer.link).ends(transfer.turn);
+            ctx.pace.lane(transfer.link).ends(ctx.now, transfer.turn);
         }
         self.wheel.cancel(key.slot());
         self.by_key.remove(Transfer::key(transfer.peer, transfer.port));
