@@ -50,7 +50,7 @@ fn what_is_modelled_can_be_told() {
     let arguments = ["--count", "40", "--file", "big", "--file", "small", "--size", "200000", "--size", "1000", "--rate", "100M"];
     let (_, lockstep) = simulated(&arguments);
     let (code, result) =
-        simulated(&[&arguments[..], &["--windowsize", "16", "--blksize", "1024", "--link-rate", "0", "--queue", "64"]].concat());
+        simulated(&[&arguments[..], &["--windowsize", "16", "--blksize", "1024", "--link-rate", "0", "--queue", "200"]].concat());
     assert_eq!((code, result["up"].as_u64()), (Some(0), Some(40)), "{result:#}");
     let sizes = |result: &serde_json::Value| [0, 1].map(|at| result["files"][at]["len"].as_u64());
     assert_eq!((sizes(&result), result["bytes"].as_u64()), ([Some(200_000), Some(1000)], Some(40 * 201_000)), "{result:#}");
