@@ -36,8 +36,8 @@ def mb_s(told):
 
 
 def cpu(told):
-    """The server's CPU seconds: by control group, else as /proc told them."""
-    return told["meter"]["cpu_s"] if told["meter"]["cpu_s"] is not None else told.get("server", {}).get("cpu_s", 0)
+    """The server's CPU seconds: by control group, else what its core was busy: processes come and go, and /proc forgets them."""
+    return told["meter"]["cpu_s"] if told["meter"]["cpu_s"] is not None else told["meter"]["core_s"]
 
 
 def cpu_per_gb(told):
@@ -260,7 +260,7 @@ def throughput(results):
         if rate is None:
             rows.append(["-", title, NOT_MEASURED, "", "", "", "", ""])
             continue
-        cost = results.median("bare", mode, lambda told: told["cpu_s"] / (told["payload_bytes"] / GIGA))
+        cost = results.median("bare", mode, lambda told: cpu(told) / (told["payload_bytes"] / GIGA))
         client = results.median("bare", mode, lambda told: told["meter"]["client_core_s"] / told["meter"]["at_s"])
         busy = results.median("bare", mode, lambda told: told["meter"]["core_s"] / told["meter"]["at_s"])
         ratios = [ratio(rate, own) if own else "-", ratio(cost, own_cost) if own_cost else "-"]

@@ -81,12 +81,16 @@ def says(word):
     return look
 
 
+# What `dhcp-boot=small` says to dnsmasq.
+PROGRAM = '[boot]\nprogram = { bios = "small", efi-x64 = "small" }\n'
+
+
 class Muster(Server):
     name, title = "muster", "muster"
 
     def boot(self, count):
         machines = "".join(f'[[node]]\nnumber = {number}\nmacs = ["{mac(number)}"]\n' for number in range(count))
-        config = f'[cluster]\nnode0 = "{NODE0}"\nnodes = {max(count, 16)}\n[server]\ncapacity = {max(count, 64)}\n{machines}'
+        config = f'[cluster]\nnode0 = "{NODE0}"\nnodes = {max(count, 16)}\n[server]\ncapacity = {max(count, 64)}\n{PROGRAM}{machines}'
         path, run_dir = self.write("muster.toml", config), os.path.join(self.work, "run")
         os.mkdir(run_dir)
         words = [self.paths.musterd, "-f", "-c", path, "-i", "eth0", "-r", self.paths.root, "--run-dir", run_dir]

@@ -57,6 +57,24 @@ fn no_machine_costs_a_descriptor() {
     assert!(during <= before + files.len() && after <= before + files.len(), "{before} before, {during} during, {after} after");
 }
 
+/// journald behind a full disk, a pager: who reads the log may hang, and the cluster boots all the same.
+#[test]
+fn a_log_that_nobody_reads_holds_nobody() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let rack = lab.attach("rack");
+    write(&lab.dir().join("image"), &content(10_000));
+    let musterd = Musterd::plain(&server, lab.dir());
+    musterd.ignore(true);
+    for _ in 0..2 {
+        let result = storm(&rack, 120, &["--count", "400", "--file", "image"]);
+        assert_eq!((result["up"].as_u64(), result["lost"].as_u64()), (Some(400), Some(0)));
+    }
+    musterd.ignore(false);
+    let told = wait(20, || musterd.seen("lines of the log are lost"));
+    assert!(told.is_some(), "the pipe and the buffer were full, and that is told");
+}
+
 #[test]
 fn a_hangup_in_the_middle_of_a_storm_loses_nothing() {
     let mut lab = Lab::new();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use env_logger::{Target, WriteStyle};
 use log::LevelFilter;
 
 use muster::base::facts::LinkFacts;
@@ -12,7 +13,7 @@ use muster::base::limits;
 use muster::config::{self, Config, Flags, Resolved, Text, World};
 use muster::engine::server::Server;
 use muster::shell::daemon::{self, Birth, PidFile};
-use muster::shell::{Error, Shell, Signal, facts, syslog};
+use muster::shell::{Error, Shell, Signal, facts, lines, syslog};
 
 const CONFIG: &str = "/etc/muster/muster.toml";
 /// The loop wakes at least this often.
@@ -48,17 +49,17 @@ fn main() -> ExitCode {
     let mut daemon = match Daemon::start(options) {
         Ok(daemon) => daemon,
         Err(why) => {
+            lines::flush();
             birth.stillborn(&why);
             return ExitCode::FAILURE;
         }
     };
-    match birth.ready().and_then(|()| daemon.run()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            log::error!("{why}");
-            ExitCode::FAILURE
-        }
+    let end = birth.ready().and_then(|()| daemon.run());
+    if let Err(why) = &end {
+        log::error!("{why}");
     }
+    lines::flush();
+    if end.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn fail(why: &str) -> ExitCode {
@@ -108,8 +109,11 @@ fn start_log(options: &Options) {
     }
     let level = if options.debug { LevelFilter::Debug } else { LevelFilter::Info };
     let start = Instant::now();
+    let coloured = lines::Gatherer::is_terminal() && std::env::var_os("NO_COLOR").is_none();
     env_logger::Builder::new()
         .filter_level(level)
+        .target(Target::Pipe(Box::new(lines::Gatherer::new())))
+        .write_style(if coloured { WriteStyle::Always } else { WriteStyle::Never })
         .format(move |to, record| {
             let style = to.default_level_style(record.level());
             let seconds = start.elapsed().as_secs_f64();
@@ -222,10 +226,9 @@ impl Daemon {
             fixed.iter().for_each(|line| log::error!("{line}"));
             return log::error!("the config was not taken over: restart musterd for these changes");
         }
-        if old.boot.root != new.boot.root {
-            if let Err(why) = self.shell.set_root(&new.boot.root) {
-                return log::error!("{why}; the config was not taken over");
-            }
+        // Opened again though it has its old name: another folder may bear that by now.
+        if let Err(why) = self.shell.set_root(&new.boot.root) {
+            return log::error!("{why}; the config was not taken over");
         }
         self.server.reconfigure(self.shell.now(), &new);
         log::info!("config read again: {}", if changes.is_empty() { "nothing has changed" } else { "in force now" });

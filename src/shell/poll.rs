@@ -27,6 +27,7 @@ use crate::wire::ether::Malformed;
 
 use super::Error;
 use super::files::{Files, Read};
+use super::lines;
 use super::neigh::Neighbours;
 use super::packet::PacketSocket;
 use super::queue::{MESSAGES, Queue};
@@ -38,6 +39,8 @@ use port::{LinkPort, judge, tell_path};
 
 const TIMER: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX);
+/// How soon it is tried again when somebody who reads the log takes no more.
+const SLOW_READER: Duration = Duration::from_millis(100);
 /// Batches that one source may have in one turn.
 const BATCHES: usize = 2;
 /// While there is work, the kernel is asked for events every so many turns.
@@ -257,6 +260,7 @@ impl Shell {
             return Ok(());
         }
         self.unpolled = 0;
+        let longest = if lines::flush() { longest.min(SLOW_READER) } else { longest };
         let nap = if busy { Duration::ZERO } else { longest };
         if let Some(deadline) = deadline.filter(|_| !busy && due < Some(longest)) {
             self.arm(now, deadline)?;

@@ -90,7 +90,7 @@ impl Queue {
 
     /// Sends everything; `fd_of` gives the sockets by their numbers, `trouble` is told what was refused.
     pub fn flush<'a>(&mut self, fd_of: impl Fn(usize) -> Option<BorrowedFd<'a>>, mut trouble: impl FnMut(usize, Trouble)) {
-        let mut at = 0;
+        let (mut at, mut told) = (0, None);
         while at < self.messages.len() {
             let socket = usize::from(self.sockets[at]);
             let same = self.sockets[at..].iter().take(BATCH).take_while(|&&other| usize::from(other) == socket).count();
@@ -101,6 +101,8 @@ impl Queue {
             match self.sender.send(fd, &self.arena, &self.messages[at..at + same]) {
                 Ok(sent) => at += sent.max(1),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A socket tells once that its interface was down: that may be long past.
+                Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) && told != Some(at) => told = Some(at),
                 Err(error) if lacks_room(&error) => {
                     let lost = self.messages[at..at + same].iter().map(packets).sum();
                     self.full += lost;
@@ -114,7 +116,8 @@ impl Queue {
                         trouble(socket, Trouble::Full(lost));
                         trouble(socket, Trouble::Whole(error));
                     } else {
-                        log::debug!("cannot send to {:?}: {error}", self.messages[at].to);
+                        let to = self.messages[at].to.map_or("the link".to_string(), |to| to.to_string());
+                        log::debug!("cannot send to {to}: {error}");
                         self.failed += packets(&self.messages[at]);
                     }
                     at += 1;

@@ -4,8 +4,9 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 
@@ -19,6 +20,8 @@ pub struct Musterd {
     child: Child,
     run_dir: PathBuf,
     lines: Arc<Mutex<Vec<(Instant, String)>>>,
+    /// Its log is not read while this is set.
+    deaf: Arc<AtomicBool>,
 }
 
 impl Musterd {
@@ -47,13 +50,17 @@ impl Musterd {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("start musterd");
         let stderr = child.stderr.take().expect("its standard error is piped");
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let sink = Arc::clone(&lines);
+        let deaf = Arc::new(AtomicBool::new(false));
+        let (sink, waits) = (Arc::clone(&lines), Arc::clone(&deaf));
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                while waits.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
                 sink.lock().expect("no reader panics").push((Instant::now(), String::from_utf8_lossy(&line).into_owned()));
             }
         });
-        let mut daemon = Self { child, run_dir, lines };
+        let mut daemon = Self { child, run_dir, lines, deaf };
         let ready = wait(READY_SECONDS, || daemon.seen("muster ready").map(|_| true).or_else(|| daemon.ended().then_some(false)));
         assert_eq!(ready, Some(true), "musterd did not get ready");
         daemon
@@ -62,6 +69,11 @@ impl Musterd {
     /// Writes another config where the first one was; [`Self::signal`] with SIGHUP makes it known.
     pub fn reconfigure(host: &Host, config: &str) {
         fs::write(config_path(host), config).expect("write the config");
+    }
+
+    /// Whether nobody reads what it logs, from now on.
+    pub fn ignore(&self, ignored: bool) {
+        self.deaf.store(ignored, Ordering::Relaxed);
     }
 
     pub fn log(&self) -> String {

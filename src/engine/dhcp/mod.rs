@@ -57,6 +57,15 @@ fn patience(kind: Kind) -> Duration {
     })
 }
 
+/// Who else it happened to, untold.
+struct Others(u64);
+
+impl fmt::Display for Others {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 > 0 { write!(f, ", as for {} others", self.0) } else { Ok(()) }
+    }
+}
+
 /// A DISCOVER that waits for an answer.
 struct Held {
     link: Link,
@@ -81,6 +90,7 @@ pub struct Dhcp {
     no_script: Muffle,
     nak: Muffle,
     declined: Muffle,
+    unclaimed: Muffle,
 }
 
 impl Dhcp {
@@ -98,6 +108,7 @@ impl Dhcp {
             no_script: muffle,
             nak: muffle,
             declined: muffle,
+            unclaimed: muffle,
         }
     }
 
@@ -520,7 +531,14 @@ impl Dhcp {
         let address = client.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
         let file = boot::file(ctx.config, client).unwrap_or("nothing");
         match client.stage {
-            Stage::Offered => ctx.roll.tell(ctx.now, key, log::Level::Warn, format_args!("stalled: no request for the offer in {silent}")),
+            Stage::Offered => {
+                // A flood of invented machines ends here too: strangers are told of once an interval.
+                let told = if client.number.is_none() { self.unclaimed.admits(ctx.now) } else { Some(0) };
+                let Some(muffled) = told else { return ctx.roll.note(key, format_args!("no request for the offer")) };
+                let others = Others(muffled);
+                let why = format_args!("stalled: no request for the offer in {silent}{others}");
+                ctx.roll.tell(ctx.now, key, log::Level::Warn, why);
+            }
             Stage::Leased => {
                 // `file` borrows the config, not the roll.
                 ctx.roll.tell(

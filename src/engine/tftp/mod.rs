@@ -287,7 +287,7 @@ impl Tftp {
             }
             return ctx.stats.count(Counter::TftpStaleAck);
         }
-        let early = ctx.now.since(transfer.last_sent) < policy::of(transfer.kind).early;
+        let early = ctx.now.since(transfer.last_sent) < transfer.echo();
         let (meaning, acked) = transfer.judge(block, early);
         if meaning != Ack::Stale {
             transfer.heard = ctx.now;
@@ -382,6 +382,10 @@ impl Tftp {
         transfer.resent = transfer.resent.saturating_add(1);
         if transfer.state == State::Oack {
             return self.oack(ctx, key);
+        }
+        if transfer.resent > 1 && transfer.sent > transfer.acked + 1 {
+            // It does not say where it stands: some clients say so once for each gap.
+            return self.rewind(ctx, key);
         }
         transfer.given_up(ctx, true);
         transfer.resend = true;

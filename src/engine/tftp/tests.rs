@@ -275,6 +275,22 @@ fn a_partial_ack_rewinds_the_window() {
 }
 
 #[test]
+fn the_first_block_of_a_window_is_asked_for_once_and_sent_at_once() {
+    let mut world = World::new(&config());
+    let mut peer = in_windows(&mut world, 8, 40);
+    world.advance(4);
+    assert_eq!(peer.ack(&mut world, 8), ["data 9..16 4096B"]);
+    assert_eq!(peer.ack(&mut world, 8), [""; 0], "a copy of the ACK, which the network made");
+    world.advance(4);
+    assert_eq!(peer.ack(&mut world, 8), ["data 9..16 4096B"], "block 9 was lost: 10 made the client say so");
+    for _ in 0..6 {
+        assert_eq!(peer.ack(&mut world, 8), [""; 0], "and so did 11 to 16");
+    }
+    world.advance(4);
+    assert_eq!(peer.ack(&mut world, 16), ["data 17..24 4096B"]);
+}
+
+#[test]
 fn a_burst_of_equal_acks_is_one_rewind() {
     let mut world = World::new(&config());
     let mut peer = in_windows(&mut world, 8, 40);

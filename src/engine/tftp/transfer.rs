@@ -209,6 +209,13 @@ impl Transfer {
         (offset, self.size().saturating_sub(offset).min(u64::from(self.blksize)))
     }
 
+    /// How soon after our last packet an ACK that repeats the last one cannot be an answer to it. In lock-step it is an echo until a client
+    /// may retry by itself; in windows it says at once that the first block was lost (RFC 7440, 4), but no sooner than a round trip allows.
+    pub fn echo(&self) -> Duration {
+        let early = super::policy::of(self.kind).early;
+        if self.windowsize > 1 && !self.least.is_zero() { early.min(self.least / 2) } else { early }
+    }
+
     /// The last block of the window that begins behind `acked`.
     pub fn window_end(&self) -> u64 {
         self.acked.saturating_add(u64::from(self.windowsize)).min(self.blocks)

@@ -119,7 +119,7 @@ fn a_lost_window_costs_one_packet_and_one_answer() {
     let mut peer = in_windows(&mut world, 4, 40);
     peer.ack(&mut world, 4);
     // All four are lost: the last one makes the client say where it stands.
-    let told = sendings(&mut world, &mut peer, 1_050);
+    let told = sendings(&mut world, &mut peer, 600);
     assert!(!told.is_empty() && told.iter().all(|(_, word)| word == "data 8..8 512B"), "{told:?}");
     assert_eq!(peer.ack(&mut world, 4), ["data 5..8 2048B"], "at once: it is the answer to the probe");
     assert_eq!(peer.ack(&mut world, 4), [""; 0], "but only one");
@@ -128,6 +128,16 @@ fn a_lost_window_costs_one_packet_and_one_answer() {
     let told = sendings(&mut world, &mut peer, 600);
     assert_eq!(told.len(), 1);
     assert_eq!((told[0].1.as_str(), peer.ack(&mut world, 12).len()), ("data 12..12 512B", 1));
+}
+
+#[test]
+fn a_client_that_does_not_say_where_it_stands_gets_the_window_again() {
+    let mut world = World::new(&config());
+    let mut peer = in_windows(&mut world, 8, 40);
+    peer.ack(&mut world, 8);
+    let told = sendings(&mut world, &mut peer, 1_600);
+    let words: Vec<_> = told.iter().map(|(_, word)| word.as_str()).collect();
+    assert_eq!(words, ["data 16..16 512B", "data 9..16 4096B", "data 9..16 4096B"], "some clients say where they stand once for each gap");
 }
 
 #[test]
