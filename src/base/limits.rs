@@ -49,6 +49,12 @@ pub const PORTS_MAX: usize = 64;
 /// A generated boot script (iPXE), in bytes.
 pub const SCRIPT_MAX: usize = 4096;
 
+/// A record of the journal, in bytes without its newline: two lots with all MACs that lots have.
+pub const JOURNAL_LINE_MAX: usize = 2048;
+
+/// Records that may wait for the disk; nothing more is promised then.
+pub const JOURNAL_PENDING: usize = 1024;
+
 /// The half second (law 7).
 pub const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -65,6 +71,7 @@ const _: () = {
     assert!(WRITE_MAX <= RECEIVE_MAX);
     assert!(BYTES_PER_CALL >= 8 * WRITE_MAX && BYTES_PER_CALL >= SCRIPT_MAX + WRITE_MAX);
     assert!(OUTPUTS >= 8 * OUTPUTS_PER_CALL && OUTBOX_BYTES >= 8 * BYTES_PER_CALL);
+    assert!(JOURNAL_LINE_MAX <= BYTES_PER_CALL / 4);
     assert!(RUN_BYTES_MAX > BLKSIZE_MAX as usize);
     assert!(FILE_NAME_MAX + 64 < WRITE_MAX);
     assert!(LINKS_MAX <= NETWORKS_MAX && LINKS_MAX < u8::MAX as usize);

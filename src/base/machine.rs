@@ -48,6 +48,11 @@ pub enum Input<'a> {
     /// Since the last turn the kernel refused to send `refused` packets for want of room, and dropped `overrun` that came in, because
     /// its queue of this link was full. At most one a turn and link.
     Missed { link: Link, refused: u32, overrun: u32 },
+    /// All records of the journal up to this one are on disk. A world whose disk is slow, full or read-only goes on trying, and just does
+    /// not say so.
+    Synced { seq: u64 },
+    /// The journal that was written anew is in its place: the next rewriting may begin.
+    Rewritten,
     /// The answer to [`Output::Read`](super::outbox::Output): the bytes there are at the offset, fewer than asked at the end.
     Bytes { token: u64, bytes: &'a [u8] },
 }

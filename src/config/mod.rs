@@ -15,7 +15,6 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +28,7 @@ pub use crate::base::facts::Hardware;
 use crate::base::machine::Link;
 use crate::roll::kind::Arch;
 use crate::roll::plan::{AddressPlan, AddressRange, Number, Subnet};
+pub use crate::roll::ruling::Numbering;
 
 /// Everything that musterd needs to know, validated.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,33 +52,12 @@ pub struct Config {
     pub capacity: usize,
     /// Answer an INIT-REBOOT of an unknown client on the right network with a NAK instead of silence.
     pub authoritative: bool,
+    /// The DHCP option that carries a machine's report.
+    pub report_option: u8,
     /// Answer IPv6 router solicitations with a lifetime of 0, so that no firmware waits for a router.
     pub router_adverts: bool,
     /// Where the pid file and state.json go.
     pub run_dir: PathBuf,
-}
-
-/// How strangers come to a number. So far only [[node]] sections give numbers, so that all three are alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Numbering {
-    /// The next vacant lot.
-    #[default]
-    Automatic,
-    /// The next vacant lot, in the order in which an operator switches machines on.
-    Ordered,
-    /// Not at all.
-    Locked,
-}
-
-/// The name in the config.
-impl fmt::Display for Numbering {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Numbering::Automatic => "automatic",
-            Numbering::Ordered => "ordered",
-            Numbering::Locked => "locked",
-        })
-    }
 }
 
 /// A boot interface.

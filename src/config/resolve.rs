@@ -94,6 +94,7 @@ pub fn resolve(text: Option<Text<'_>>, flags: &Flags, world: &impl World) -> Res
         },
         capacity: capacity(&raw),
         authoritative: value(&raw.authoritative).unwrap_or(false),
+        report_option: 224,
         router_adverts: value(&raw.router_adverts).unwrap_or(true),
         run_dir,
     };

@@ -11,7 +11,9 @@ use crate::base::machine::Link;
 use crate::base::rng::mix;
 use crate::base::time::Instant;
 
+use super::journal::Verdict;
 use super::kind::{Arch, Kind};
+use super::lot::Papers;
 use super::plan::Number;
 use super::story::Story;
 
@@ -38,6 +40,44 @@ impl ClientId {
         head.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
         let hash = bytes.iter().fold(bytes.len() as u64, |hash, &byte| mix(hash ^ u64::from(byte)));
         ClientId { head, len: bytes.len().min(ClientId::KEPT) as u8, hash }
+    }
+
+    /// Reads what [`Recorded`] wrote.
+    fn parse(text: &str) -> Option<ClientId> {
+        let (digits, hash) = text.split_once('/')?;
+        let mut id = ClientId { head: [0; ClientId::KEPT], len: (digits.len() / 2) as u8, hash: u64::from_str_radix(hash, 16).ok()? };
+        if !digits.is_ascii() || digits.len() % 2 != 0 || digits.len() / 2 > ClientId::KEPT {
+            return None;
+        }
+        for (at, byte) in id.head.iter_mut().take(digits.len() / 2).enumerate() {
+            *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
+        }
+        Some(id)
+    }
+}
+
+/// An identity as the journal holds it, from which it can be read again.
+pub struct Recorded(pub Identity);
+
+/// `52:54:00:12:34:56`, or `id:ff0011/0123456789abcdef`: the first bytes and the hash of a client identifier.
+impl fmt::Display for Recorded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Identity::Mac(mac) => mac.fmt(f),
+            Identity::ClientId(id) => write!(f, "id:{}/{:016x}", self.0, id.hash),
+        }
+    }
+}
+
+impl std::str::FromStr for Recorded {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Recorded, ()> {
+        let identity = match text.strip_prefix("id:") {
+            Some(id) => ClientId::parse(id).map(Identity::ClientId),
+            None => text.parse().ok().map(Identity::Mac),
+        };
+        identity.map(Recorded).ok_or(())
     }
 }
 
@@ -94,6 +134,16 @@ impl Stage {
     }
 }
 
+/// What the journal says of a guest's lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnRecord {
+    pub address: Ipv4Addr,
+    /// In seconds since 1970.
+    pub until: u64,
+    /// The record that says it, which may not be on disk yet.
+    pub seq: u64,
+}
+
 pub struct Client {
     pub identity: Identity,
     /// Where frames to it go; zero on IPoIB, where replies are broadcast.
@@ -124,6 +174,12 @@ pub struct Client {
     pub transfers: u16,
     /// Counts transfers, so that each gets another server port.
     pub ports: u8,
+    /// When anything was heard of it, by DHCP or TFTP.
+    pub heard: Instant,
+    /// What it reported of itself, and of its test.
+    pub papers: Papers,
+    pub verdict: Verdict,
+    pub on_record: OnRecord,
     pub story: Story,
 }
 
@@ -151,6 +207,10 @@ impl Client {
             stall_at: None,
             transfers: 0,
             ports: 0,
+            heard: now,
+            papers: Papers::default(),
+            verdict: Verdict::Untested,
+            on_record: OnRecord { address: Ipv4Addr::UNSPECIFIED, until: 0, seq: 0 },
             story: Story::default(),
         }
     }
@@ -185,5 +245,9 @@ mod tests {
         let long = |last| Identity::ClientId(ClientId::new(&[[7u8; 40].as_slice(), &[last]].concat()));
         assert!(long(1) != long(2) && long(1) == long(1));
         assert_eq!(id.to_string(), "000102030405");
+        for identity in [mac, id, long(7)] {
+            assert!(Recorded(identity).to_string().parse::<Recorded>().is_ok_and(|read| read.0 == identity));
+        }
+        assert!(["id:", "id:0/1", "id:zz/1", "52:54"].iter().all(|text| text.parse::<Recorded>().is_err()));
     }
 }

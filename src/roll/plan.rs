@@ -38,6 +38,15 @@ impl AddressPlan {
         let offset = u32::from(address).checked_sub(u32::from(self.node0))?;
         (offset < self.nodes).then_some(Number(offset))
     }
+
+    /// The numbers whose addresses machines may bear on a subnet, as inclusive ranges.
+    pub fn numbers_in(&self, subnet: Subnet) -> impl Iterator<Item = (Number, Number)> + Clone {
+        let margin = u32::from(subnet.prefix() <= 30);
+        let lowest = u32::from(subnet.network()).saturating_add(margin).max(u32::from(self.node0));
+        let highest = (u32::from(subnet.broadcast()) - margin).min(u32::from(self.node0).saturating_add(self.nodes).saturating_sub(1));
+        let range = (lowest <= highest).then(|| (Number(lowest - u32::from(self.node0)), Number(highest - u32::from(self.node0))));
+        range.into_iter()
+    }
 }
 
 /// An IPv4 network: all addresses that share its prefix.

@@ -1,7 +1,8 @@
-//! The roll: all client records, found by identity and by address, with their timers and the guest pools.
+//! The roll: the street, all client records, found by identity and by address, with their timers, and the guest pools.
 //!
-//! Strangers may fill the table only as far as every known node that has no record yet still finds a place (law 3: the newest
-//! stranger is shed, never a machine that belongs here). All operations are O(1) but those for reports.
+//! A client's number is what the street says of its MAC: [`Roll::set_lot`] is the one way to change a lot, and tells the clients. Strangers
+//! may fill the table only as far as every node that has no record yet still finds a place (law 3: the newest stranger is shed, never a
+//! machine that belongs here). All operations are O(1) but those for reports.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -15,7 +16,10 @@ use crate::base::wheel::Wheel;
 
 use super::client::{Client, Identity, Stage};
 use super::guests::GuestPool;
+use super::journal::Keeper;
+use super::lot::{Lot, Macs};
 use super::plan::{AddressPlan, Number};
+use super::street::{Clash, Street};
 
 /// After this long in a stage that should lead on, the log says that the machine stalls.
 const STALL: Duration = Duration::from_secs(15);
@@ -24,12 +28,19 @@ const QUIET: Duration = Duration::from_secs(60);
 
 pub struct Roll {
     pub plan: AddressPlan,
+    street: Street,
+    pub keeper: Keeper,
+    /// For each lot the record that its present state waits for.
+    promised: Box<[u64]>,
     clients: Slab<Client>,
     by_identity: Index,
     by_address: Index,
-    known: Index,
-    /// MACs of each known node that has no client record: places kept free for them.
-    awaited: usize,
+    /// For each lot its client records.
+    records: Box<[u16]>,
+    /// For each lot where its machine stood when the journal was written, and since when.
+    past: Box<[Option<(u64, Stage)>]>,
+    /// Lots that have one.
+    manned: usize,
     /// One a network, None where strangers get nothing.
     pub pools: Vec<Option<GuestPool>>,
     wheel: Wheel,
@@ -48,44 +59,154 @@ pub enum Due {
 }
 
 impl Roll {
-    /// `known`: the MACs of numbered nodes; at most `known_max` of them will ever be given.
-    pub fn new(capacity: usize, known_max: usize, plan: AddressPlan, seed: u64, now: Instant) -> Roll {
+    pub fn new(capacity: usize, plan: AddressPlan, seed: u64, now: Instant) -> Roll {
+        let nodes = plan.nodes as usize;
         Roll {
+            street: Street::new(plan.nodes, seed),
             plan,
+            keeper: Keeper::default(),
+            promised: vec![0; nodes].into(),
             clients: Slab::new(capacity),
             by_identity: Index::new(capacity, seed),
             by_address: Index::new(capacity, seed),
-            known: Index::new(known_max, seed),
-            awaited: 0,
+            records: vec![0; nodes].into(),
+            past: vec![None; nodes].into(),
+            manned: 0,
             pools: Vec::new(),
             wheel: Wheel::new(capacity, now),
             seed,
         }
     }
 
-    /// Replaces the table of known nodes (start and reload). Records of machines whose number changes keep their address until
-    /// they ask again.
-    pub fn set_known(&mut self, count: usize, known: impl Iterator<Item = (Mac, Number)>) {
-        self.known = Index::new(count.max(1), self.seed);
-        for (mac, number) in known {
-            let fits = self.known.insert(mac.to_u64(), number.0);
-            debug_assert!(fits);
+    pub fn street(&self) -> &Street {
+        &self.street
+    }
+
+    /// The first lot that is not vacant and that a shorter street would not have.
+    pub fn beyond(&self, nodes: u32) -> Option<Number> {
+        self.street.iter().skip(nodes as usize).find(|(_, lot)| !lot.is_vacant()).map(|(number, _)| number)
+    }
+
+    /// Takes over a plan that may have another number of lots (reload); `beyond` it there was nothing. Allocates.
+    pub fn resize(&mut self, plan: AddressPlan) {
+        let nodes = plan.nodes as usize;
+        if nodes != self.street.len() {
+            let old = std::mem::replace(&mut self.street, Street::new(plan.nodes, self.seed));
+            for (number, lot) in old.iter().take(nodes) {
+                let moved = self.street.set(number, *lot);
+                debug_assert!(moved.is_ok(), "what was one street makes one again");
+            }
+            let again = |old: &[u64]| (0..nodes).map(|n| old.get(n).copied().unwrap_or(0)).collect();
+            self.promised = again(&self.promised);
+            self.past = (0..nodes).map(|n| self.past.get(n).copied().flatten()).collect();
+            self.records = vec![0; nodes].into();
+            self.manned = 0;
+            for slot in 0..self.clients.capacity() {
+                if let Some(client) = self.clients.key_at(slot).and_then(|key| self.clients.get_mut(key)) {
+                    client.number = None;
+                }
+            }
+            self.settle_all();
         }
-        self.awaited = self.known.len();
-        for slot in 0..self.clients.capacity() {
-            let Some(key) = self.clients.key_at(slot) else { continue };
-            let Some(identity) = self.clients.get(key).map(|client| client.identity) else { continue };
-            let number = self.number_of(&identity);
-            self.awaited -= usize::from(number.is_some());
-            if let Some(client) = self.clients.get_mut(key) {
-                client.number = number;
+        self.plan = plan;
+    }
+
+    /// Changes a lot; the clients with its MACs learn their number. `seq`: the record that says so, 0 where none is needed. Clients keep the
+    /// address that they have until they ask again.
+    pub fn set_lot(&mut self, number: Number, lot: Lot, seq: u64) -> Result<(), Clash> {
+        let old = self.street.lot(number).map(|lot| lot.papers.macs).unwrap_or_default();
+        self.street.set(number, lot)?;
+        if let Some(promised) = self.promised.get_mut(number.0 as usize) {
+            *promised = seq;
+        }
+        self.settle_macs(&old);
+        self.settle_macs(&lot.papers.macs);
+        Ok(())
+    }
+
+    /// Takes over the config's nodes: see [`Street::configure`].
+    pub fn configure<'a>(
+        &mut self,
+        sections: impl Iterator<Item = (Number, &'a [Mac])> + Clone,
+        section: impl Fn(Number) -> Option<&'a [Mac]>,
+        unix: u64,
+    ) -> Result<(), (Number, Clash)> {
+        let done = self.street.configure(sections, section, unix);
+        self.settle_all();
+        done
+    }
+
+    /// Whether a number may be told to its machine: the record that gave it is on disk.
+    pub fn is_promised(&self, number: Number) -> bool {
+        self.keeper.holds(self.promised_by(number))
+    }
+
+    /// The record that a number waits for.
+    pub fn promised_by(&self, number: Number) -> u64 {
+        self.promised.get(number.0 as usize).copied().unwrap_or(0)
+    }
+
+    /// What an earlier daemon saw of nodes: number, since when in seconds since 1970, stage.
+    pub fn past_stages(&mut self, stages: impl Iterator<Item = (Number, u64, Stage)>) {
+        for (number, unix, stage) in stages {
+            if let Some(place) = self.past.get_mut(number.0 as usize) {
+                *place = Some((unix, stage));
             }
         }
     }
 
+    /// Where a node stood before this daemon began, and since when; None once it has been seen.
+    pub fn past_stage(&self, number: Number) -> Option<(u64, Stage)> {
+        let seen = self.records.get(number.0 as usize).is_some_and(|records| *records > 0);
+        self.past.get(number.0 as usize).copied().flatten().filter(|_| !seen)
+    }
+
+    fn settle_macs(&mut self, macs: &Macs) {
+        for mac in macs.as_slice() {
+            if let Some(key) = self.find(&Identity::Mac(*mac)) {
+                self.settle(key);
+            }
+        }
+    }
+
+    fn settle_all(&mut self) {
+        for slot in 0..self.clients.capacity() {
+            if let Some(key) = self.clients.key_at(slot) {
+                self.settle(key);
+            }
+        }
+    }
+
+    /// Lets a client have the number that the street says.
+    fn settle(&mut self, key: Key<Client>) {
+        let Some(client) = self.clients.get(key) else { return };
+        let number = self.number_of(&client.identity);
+        self.man(number, client.number);
+        if let Some(client) = self.clients.get_mut(key) {
+            client.number = number;
+        }
+    }
+
+    /// Counts a record into one lot and out of another.
+    fn man(&mut self, into: Option<Number>, out_of: Option<Number>) {
+        let mut count = |number: Option<Number>, by: i32| {
+            let Some(records) = number.and_then(|number| self.records.get_mut(number.0 as usize)) else { return };
+            let before = *records > 0;
+            *records = records.saturating_add_signed(by as i16);
+            self.manned = self.manned + usize::from(*records > 0) - usize::from(before);
+        };
+        count(out_of, -1);
+        count(into, 1);
+    }
+
+    /// Nodes that have no client record: places are kept free for them.
+    fn awaited(&self) -> usize {
+        self.street.occupied().saturating_sub(self.manned)
+    }
+
     pub fn number_of(&self, identity: &Identity) -> Option<Number> {
         match identity {
-            Identity::Mac(mac) => self.known.get(mac.to_u64()).map(Number),
+            Identity::Mac(mac) => self.street.number_of(*mac),
             Identity::ClientId(_) => None,
         }
     }
@@ -110,6 +231,11 @@ impl Roll {
         self.clients.get_mut(key)
     }
 
+    /// The record in a place of the table: for walks that stop and go on.
+    pub fn at_slot(&self, slot: usize) -> Option<&Client> {
+        self.clients.get(self.clients.key_at(slot)?)
+    }
+
     /// All records. O(capacity): for reports.
     pub fn iter(&self) -> impl Iterator<Item = (Key<Client>, &Client)> {
         self.clients.iter()
@@ -130,14 +256,14 @@ impl Roll {
             return Some(key);
         }
         let number = self.number_of(&identity);
-        let kept = if number.is_some() { 0 } else { self.awaited };
+        let kept = if number.is_some() { 0 } else { self.awaited() };
         if self.clients.len() + kept >= self.clients.capacity() || self.by_identity.get(identity.key()).is_some() {
             return None;
         }
         let key = self.clients.insert(Client::new(identity, number, now))?;
         let fits = self.by_identity.insert(identity.key(), key.slot() as u32);
         assert!(fits, "the index has a place for every record");
-        self.awaited -= usize::from(number.is_some());
+        self.man(number, None);
         Some(key)
     }
 
@@ -147,18 +273,25 @@ impl Roll {
         if let Some(client) = self.clients.remove(key) {
             self.wheel.cancel(key.slot());
             self.by_identity.remove(client.identity.key());
-            self.awaited += usize::from(client.number.is_some());
+            self.man(None, client.number);
         }
     }
 
-    /// Gives an address to a machine. False when somebody else has it. A guest address was taken from its pool before.
+    /// Gives an address to a machine. False when somebody else has it. A guest address was taken from its pool before; one that was leased
+    /// and is left now rests until that lease would have ended.
     pub fn bind(&mut self, key: Key<Client>, address: Ipv4Addr) -> bool {
         match self.at_address(address) {
             Some(holder) if holder == key => return true,
             Some(_) => return false,
             None => {}
         }
-        self.unbind(key, true);
+        let leased = self.clients.get(key).filter(|client| client.leased).map(|client| (client.until, client.mac));
+        let left = self.unbind(key, true);
+        if let (Some((until, mac)), Some(address)) = (leased, left) {
+            for pool in self.pools.iter_mut().flatten() {
+                pool.rest(address, until, Some(mac));
+            }
+        }
         let Some(client) = self.clients.get_mut(key) else { return false };
         client.address = Some(address);
         let fits = self.by_address.insert(u32::from(address).into(), key.slot() as u32);
@@ -272,6 +405,7 @@ impl Roll {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::roll::lot::{By, Papers};
     use crate::roll::plan::AddressRange;
 
     const PLAN: AddressPlan = AddressPlan { node0: Ipv4Addr::new(10, 0, 1, 0), nodes: 100 };
@@ -281,13 +415,17 @@ mod tests {
     }
 
     fn roll(capacity: usize) -> Roll {
-        Roll::new(capacity, 8, PLAN, 1, Instant::ZERO)
+        Roll::new(capacity, PLAN, 1, Instant::ZERO)
     }
 
     #[test]
     fn strangers_leave_room_for_known_nodes() {
         let mut roll = roll(4);
-        roll.set_known(2, [(Mac([2, 0, 0, 0, 0, 1]), Number(7)), (Mac([2, 0, 0, 0, 0, 2]), Number(8))].into_iter());
+        let lot = |n| {
+            Lot::default().occupied(Papers { macs: [Mac([2, 0, 0, 0, 0, n])].into_iter().collect(), ..Papers::default() }, By::Passed, 1)
+        };
+        roll.set_lot(Number(7), lot(1), 0).unwrap();
+        roll.set_lot(Number(8), lot(2), 0).unwrap();
         let strangers: Vec<_> = (10..20).filter_map(|n| roll.admit(Instant::ZERO, mac(n))).collect();
         assert_eq!(strangers.len(), 2);
         let known = roll.admit(Instant::ZERO, mac(1)).unwrap();
@@ -300,12 +438,35 @@ mod tests {
     }
 
     #[test]
+    fn clients_follow_the_street() {
+        let mut roll = roll(4);
+        let (a, b) = (roll.admit(Instant::ZERO, mac(1)).unwrap(), roll.admit(Instant::ZERO, mac(2)).unwrap());
+        let macs = [1, 2, 3].map(|n| Mac([2, 0, 0, 0, 0, n])).into_iter().collect();
+        let lot = Lot::default().occupied(Papers { macs, ..Papers::default() }, By::Passed, 1);
+        roll.set_lot(Number(5), lot, 1).unwrap();
+        let number = |roll: &Roll, key| roll.get(key).unwrap().number;
+        assert_eq!((number(&roll, a), number(&roll, b), roll.awaited()), (Some(Number(5)), Some(Number(5)), 0));
+        assert!(!roll.is_promised(Number(5)), "its record is not on disk");
+        roll.keeper.wrote(1);
+        roll.keeper.synced(1);
+        assert!(roll.is_promised(Number(5)));
+        roll.remove(a);
+        assert_eq!(roll.awaited(), 0, "its other NIC has a record");
+        roll.set_lot(Number(5), lot.emptied(2), 2).unwrap();
+        assert_eq!((number(&roll, b), roll.awaited(), roll.manned), (None, 0, 0));
+        roll.set_lot(Number(99), lot, 3).unwrap();
+        assert_eq!((roll.beyond(99), roll.beyond(100)), (Some(Number(99)), None));
+        roll.resize(AddressPlan { nodes: 200, ..PLAN });
+        assert_eq!((number(&roll, b), roll.manned, roll.promised_by(Number(99))), (Some(Number(99)), 1, 3));
+    }
+
+    #[test]
     fn an_address_has_one_holder() {
         let mut roll = roll(4);
         let range = AddressRange::new([10, 0, 9, 1].into(), [10, 0, 9, 9].into()).unwrap();
         roll.pools.push(Some(GuestPool::new(range, |_| false, false, Instant::ZERO)));
         let (a, b) = (roll.admit(Instant::ZERO, mac(1)).unwrap(), roll.admit(Instant::ZERO, mac(2)).unwrap());
-        let guest = roll.pools[0].as_mut().unwrap().take(Instant::ZERO, 0, a).unwrap().address;
+        let guest = roll.pools[0].as_mut().unwrap().take(Instant::ZERO, 0, a, None).unwrap().address;
         assert!(roll.bind(a, guest) && roll.bind(a, guest) && !roll.bind(b, guest));
         assert_eq!(roll.at_address(guest), Some(a));
         assert!(roll.bind(a, [10, 0, 1, 5].into()), "moves, and gives the guest address back");

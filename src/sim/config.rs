@@ -79,6 +79,7 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
         tftp: Tftp { ports: (20_069, 20_100), windowsize: 16, give_up: Duration::from_secs(180) },
         capacity,
         authoritative: true,
+        report_option: 224,
         router_adverts: true,
         run_dir: "/run/muster".into(),
     }

@@ -223,7 +223,7 @@ fn a_changed_script_ends_with_an_error() {
     assert_eq!(peer.ack(&mut world, 0), ["data 1..1 64B"]);
     let mut edited = config();
     edited.boot.args = "quiet".into();
-    world.server.reconfigure(world.now, &edited);
+    world.server.reconfigure(world.now, &edited).unwrap();
     assert_eq!(peer.ack(&mut world, 1), ["error 0 the file was changed while it was being sent: ask again"]);
     assert_eq!(world.server.transfers(), 0);
 }
