@@ -407,8 +407,9 @@ impl Year {
         self.tell(format_args!("  {kind:?} to {mac}: {address}"));
         let seconds = u64::from(message.lease_time().unwrap_or(0));
         match kind {
+            // Whoever has it may say so before the REQUEST comes.
             Some(MessageType::Offer) => {
-                self.judge(mac, address);
+                self.judge_guest(mac, address);
                 let next = Header { xid: header.xid, ciaddr: Ipv4Addr::UNSPECIFIED, yiaddr: Ipv4Addr::UNSPECIFIED, op: 1, ..header };
                 let (head, wanted) = (HEAD.octets(), address.octets());
                 let options = [(code::SERVER_ID, &head[..]), (code::REQUESTED_IP, &wanted[..])];
@@ -439,20 +440,23 @@ impl Year {
         let told = self.told.get(&mac).copied();
         match (number, told) {
             (Some(number), Some(told)) if number != told => self.fault(format_args!("{mac} was {told}, and is told to be {number}")),
-            (None, Some(told)) => {
-                // Another NIC of the node may have its address.
-                let own = self.config.plan.address(told);
-                let elsewhere = self.leases.iter().any(|(other, lease)| *other != mac && Some(lease.address) == own);
-                let roll = self.server.roll();
-                let just = roll.at_address(own.unwrap_or(Ipv4Addr::UNSPECIFIED)).is_some();
-                let client = roll.find(&Identity::Mac(mac)).and_then(|key| roll.get(key));
-                let declined = client.is_some_and(|client| client.declined_until > self.now);
-                if !elsewhere && !just && !declined {
-                    self.fault(format_args!("{mac} was {told}, and is a guest again"));
-                }
-            }
             (Some(number), None) => self.one_machine(mac, number),
             _ => {}
+        }
+    }
+
+    /// Whether a MAC may be offered a guest address.
+    fn judge_guest(&mut self, mac: Mac, address: Ipv4Addr) {
+        let (None, Some(&told)) = (self.config.plan.number(address), self.told.get(&mac)) else { return };
+        // Another NIC of the node may have its address, or somebody else by mistake.
+        let own = self.config.plan.address(told);
+        let elsewhere = self.leases.iter().any(|(other, lease)| *other != mac && Some(lease.address) == own);
+        let roll = self.server.roll();
+        let held = roll.at_address(own.unwrap_or(Ipv4Addr::UNSPECIFIED)).is_some();
+        let client = roll.find(&Identity::Mac(mac)).and_then(|key| roll.get(key));
+        let declined = client.is_some_and(|client| client.declined_until > self.now);
+        if !elsewhere && !held && !declined {
+            self.fault(format_args!("{mac} was {told}, and is a guest again"));
         }
     }
 

@@ -205,16 +205,15 @@ impl Dhcp {
     /// it wishes for, any.
     fn choose(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>) -> Option<(Ipv4Addr, Instant)> {
         if let Some(address) = entitled(ctx, key, asked) {
-            let doubtful = match ctx.roll.at_address(address) {
-                Some(holder) => holder != key,
-                // Which of a machine's NICs has its address is not on record: another one may hold it since before a restart.
-                None => nics(ctx, key) > 1,
-            };
+            let holder = ctx.roll.at_address(address);
             move_to(ctx, key, address);
-            if doubtful && probes(ctx.config, ctx.config.networks.get(asked.network).and_then(|network| network.link)) {
+            // Which of a machine's NICs had its address before a restart is not on record: the other one answers before a REQUEST comes. One
+            // that is on record, and silent, is waited for.
+            let taken_over = holder.is_some_and(|holder| holder != key);
+            if (taken_over || (holder.is_none() && nics(ctx, key) > 1)) && probes(ctx.config, link_of(ctx, asked.network)) {
                 ctx.stats.count(Counter::ArpProbe);
                 ctx.out.arp_probe(asked.link, address);
-                return Some((address, ctx.now + PROBE_WAIT));
+                return Some((address, if taken_over { ctx.now + PROBE_WAIT } else { ctx.now }));
             }
             let ready = ctx.roll.get(key).filter(|client| client.stage == Stage::Probing).map(|client| client.until);
             return Some((address, ready.unwrap_or(ctx.now)));
@@ -421,8 +420,7 @@ impl Dhcp {
             return;
         }
         let network = ctx.config.networks.iter().position(|network| network.link == Some(link) && network.subnet.contains(sender));
-        let taking_over =
-            holder.and_then(|key| ctx.roll.get_mut(key)).filter(|client| client.stage == Stage::Probing && client.number.is_some());
+        let taking_over = holder.and_then(|key| ctx.roll.get_mut(key)).filter(|client| client.number.is_some());
         if let Some(client) = taking_over {
             // A node's address that its NIC or its machine of before still uses.
             client.declined_until = ctx.now + QUARANTINE;
@@ -577,6 +575,10 @@ fn move_to(ctx: &mut Ctx<'_>, key: Key<Client>, address: Ipv4Addr) -> bool {
         }
     }
     ctx.roll.bind(key, address)
+}
+
+fn link_of(ctx: &Ctx<'_>, network: usize) -> Option<Link> {
+    ctx.config.networks.get(network)?.link
 }
 
 /// How many MACs a client's node has.
