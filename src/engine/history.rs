@@ -15,7 +15,7 @@ use crate::roll::client::{Client, Identity, OnRecord, Stage};
 use crate::roll::journal::{self, Event, Guest};
 use crate::roll::lot::By;
 use crate::roll::plan::Number;
-use crate::roll::registry::Roll;
+use crate::roll::registry::{Promise, Roll};
 use crate::roll::street::Clash;
 
 /// A journal is written anew when it has this many records more than four for each lot and lease that it tells of.
@@ -38,7 +38,7 @@ pub fn read<'a>(roll: &mut Roll, lines: impl Iterator<Item = &'a str>) -> Result
             match event {
                 Event::Guest(guest) => drop(past.guests.insert(guest.address, guest)),
                 Event::Stage(number, stage) => drop(past.stages.insert(number.0, (unix, stage))),
-                Event::Lot(number, lot) => match roll.set_lot(number, lot, 0) {
+                Event::Lot(number, lot) => match roll.set_lot(number, lot, Promise::default()) {
                     // A street that was shortened when these lots were vacant.
                     Err(Clash::NoSuchLot) if lot.is_vacant() => {}
                     done => done.map_err(|clash| format!("{number}: {clash}"))?,

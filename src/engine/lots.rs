@@ -1,7 +1,7 @@
 //! Changes of lots: each on the record, in one step.
 //!
 //! The engines and the operator's commands change the street here alone. A change is in force in memory at once, so that nobody else gets
-//! the number, and is told to nobody before its record is on disk (`Roll::is_promised`).
+//! the number, and is told to nobody before its record is on disk (`Roll::promised_by`).
 
 use std::fmt;
 
@@ -9,6 +9,7 @@ use crate::base::stats::Counter;
 use crate::roll::journal::Event;
 use crate::roll::lot::{Lot, Papers, Wait};
 use crate::roll::plan::Number;
+use crate::roll::registry::Promise;
 use crate::roll::ruling;
 use crate::roll::street::Clash;
 
@@ -31,12 +32,16 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// Changes a lot. `promise`: its machine is told when the record is on disk, and not before; else what it was told already stands.
-pub fn change(ctx: &mut Ctx<'_>, number: Number, lot: Lot, promise: bool) -> Result<(), Trouble> {
+/// Changes a lot: its machine is told when the record is on disk, and not before.
+pub fn change(ctx: &mut Ctx<'_>, number: Number, lot: Lot) -> Result<(), Trouble> {
     let seq = ctx.roll.keeper.next().ok_or(Trouble::Busy)?;
-    let before = ctx.roll.promised_by(number);
+    set(ctx, number, lot, Promise::by(seq))
+}
+
+fn set(ctx: &mut Ctx<'_>, number: Number, lot: Lot, promise: Promise) -> Result<(), Trouble> {
+    let before = ctx.roll.promise(number);
     let old = ctx.roll.street().lot(number).copied().unwrap_or_default();
-    ctx.roll.set_lot(number, lot, if promise { seq } else { before }).map_err(Trouble::Clash)?;
+    ctx.roll.set_lot(number, lot, promise).map_err(Trouble::Clash)?;
     let now = ctx.roll.street().lot(number).copied().unwrap_or_default();
     if ctx.record(&[Event::Lot(number, now)]).is_none() {
         let undone = ctx.roll.set_lot(number, old, before);
@@ -49,7 +54,7 @@ pub fn change(ctx: &mut Ctx<'_>, number: Number, lot: Lot, promise: bool) -> Res
 /// Gives a machine its number. `word`: an operator said so.
 pub fn enlist(ctx: &mut Ctx<'_>, number: Number, papers: &Papers, word: bool) -> Result<(), Trouble> {
     let lot = ctx.roll.street().lot(number).copied().unwrap_or_default();
-    change(ctx, number, ruling::enlisted(&lot, papers, word, ctx.unix), true)?;
+    change(ctx, number, ruling::enlisted(&lot, papers, word, ctx.unix))?;
     ctx.stats.count(Counter::Enlisted);
     Ok(())
 }
@@ -61,11 +66,13 @@ pub fn take_out(ctx: &mut Ctx<'_>, number: Number, kept_for: Option<Wait>) -> Re
         Some(wait) => lot.reserved(wait, ctx.unix),
         None => lot.emptied(ctx.unix),
     };
-    change(ctx, number, empty, true)
+    change(ctx, number, empty)
 }
 
-/// Adds to a node what its machine showed. Its own number was promised before.
+/// Adds to a node what its machine showed. What was promised to the MACs that are known stands.
 pub fn learn(ctx: &mut Ctx<'_>, number: Number, papers: &Papers) -> Result<(), Trouble> {
     let lot = ctx.roll.street().lot(number).copied().unwrap_or_default();
-    change(ctx, number, ruling::learnt(&lot, papers), false)
+    let seq = ctx.roll.keeper.next().ok_or(Trouble::Busy)?;
+    let promise = ctx.roll.promise_more(number, seq);
+    set(ctx, number, ruling::learnt(&lot, papers), promise)
 }

@@ -30,8 +30,8 @@ pub struct Roll {
     pub plan: AddressPlan,
     street: Street,
     pub keeper: Keeper,
-    /// For each lot the record that its present state waits for.
-    promised: Box<[u64]>,
+    /// For each lot the records that its machine's number waits for.
+    promised: Box<[Promise]>,
     clients: Slab<Client>,
     by_identity: Index,
     by_address: Index,
@@ -45,6 +45,23 @@ pub struct Roll {
     pub pools: Vec<Option<GuestPool>>,
     wheel: Wheel,
     seed: u64,
+}
+
+/// The records that a number waits for before it is told to its machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Promise {
+    /// The record that gave it; 0 where none was needed.
+    pub all: u64,
+    /// The record that added MACs to the first so many.
+    pub new: u64,
+    pub known: u8,
+}
+
+impl Promise {
+    /// By one record.
+    pub const fn by(seq: u64) -> Promise {
+        Promise { all: seq, new: seq, known: 0 }
+    }
 }
 
 /// What is due for a client.
@@ -65,7 +82,7 @@ impl Roll {
             street: Street::new(plan.nodes, seed),
             plan,
             keeper: Keeper::default(),
-            promised: vec![0; nodes].into(),
+            promised: vec![Promise::default(); nodes].into(),
             clients: Slab::new(capacity),
             by_identity: Index::new(capacity, seed),
             by_address: Index::new(capacity, seed),
@@ -96,8 +113,7 @@ impl Roll {
                 let moved = self.street.set(number, *lot);
                 debug_assert!(moved.is_ok(), "what was one street makes one again");
             }
-            let again = |old: &[u64]| (0..nodes).map(|n| old.get(n).copied().unwrap_or(0)).collect();
-            self.promised = again(&self.promised);
+            self.promised = (0..nodes).map(|n| self.promised.get(n).copied().unwrap_or_default()).collect();
             self.past = (0..nodes).map(|n| self.past.get(n).copied().flatten()).collect();
             self.records = vec![0; nodes].into();
             self.manned = 0;
@@ -111,13 +127,13 @@ impl Roll {
         self.plan = plan;
     }
 
-    /// Changes a lot; the clients with its MACs learn their number. `seq`: the record that says so, 0 where none is needed. Clients keep the
-    /// address that they have until they ask again.
-    pub fn set_lot(&mut self, number: Number, lot: Lot, seq: u64) -> Result<(), Clash> {
+    /// Changes a lot; the clients with its MACs learn their number, which is promised as told. Clients keep the address that they have until
+    /// they ask again.
+    pub fn set_lot(&mut self, number: Number, lot: Lot, promise: Promise) -> Result<(), Clash> {
         let old = self.street.lot(number).map(|lot| lot.papers.macs).unwrap_or_default();
         self.street.set(number, lot)?;
         if let Some(promised) = self.promised.get_mut(number.0 as usize) {
-            *promised = seq;
+            *promised = promise;
         }
         self.settle_macs(&old);
         self.settle_macs(&lot.papers.macs);
@@ -136,14 +152,25 @@ impl Roll {
         done
     }
 
-    /// Whether a number may be told to its machine: the record that gave it is on disk.
-    pub fn is_promised(&self, number: Number) -> bool {
-        self.keeper.holds(self.promised_by(number))
+    /// What a number waits for.
+    pub fn promise(&self, number: Number) -> Promise {
+        self.promised.get(number.0 as usize).copied().unwrap_or_default()
     }
 
-    /// The record that a number waits for.
-    pub fn promised_by(&self, number: Number) -> u64 {
-        self.promised.get(number.0 as usize).copied().unwrap_or(0)
+    /// The record that must be on disk before a number is told to a MAC of its machine; 0 for none.
+    pub fn promised_by(&self, number: Number, mac: Mac) -> u64 {
+        let promise = self.promise(number);
+        let macs = self.street.lot(number).map(|lot| lot.papers.macs).unwrap_or_default();
+        let known = macs.as_slice().iter().take(promise.known.into()).any(|&other| other == mac);
+        if known { promise.all } else { promise.new }
+    }
+
+    /// What a number waits for once a record has added MACs behind those of its lot.
+    pub fn promise_more(&self, number: Number, seq: u64) -> Promise {
+        let promise = self.promise(number);
+        let macs = self.street.lot(number).map_or(0, |lot| lot.papers.macs.len()) as u8;
+        let known = if self.keeper.holds(promise.new) { macs } else { macs.min(promise.known) };
+        Promise { new: seq, known, ..promise }
     }
 
     /// What an earlier daemon saw of nodes: number, since when in seconds since 1970, stage.
@@ -424,8 +451,8 @@ mod tests {
         let lot = |n| {
             Lot::default().occupied(Papers { macs: [Mac([2, 0, 0, 0, 0, n])].into_iter().collect(), ..Papers::default() }, By::Passed, 1)
         };
-        roll.set_lot(Number(7), lot(1), 0).unwrap();
-        roll.set_lot(Number(8), lot(2), 0).unwrap();
+        roll.set_lot(Number(7), lot(1), Promise::default()).unwrap();
+        roll.set_lot(Number(8), lot(2), Promise::default()).unwrap();
         let strangers: Vec<_> = (10..20).filter_map(|n| roll.admit(Instant::ZERO, mac(n))).collect();
         assert_eq!(strangers.len(), 2);
         let known = roll.admit(Instant::ZERO, mac(1)).unwrap();
@@ -443,21 +470,24 @@ mod tests {
         let (a, b) = (roll.admit(Instant::ZERO, mac(1)).unwrap(), roll.admit(Instant::ZERO, mac(2)).unwrap());
         let macs = [1, 2, 3].map(|n| Mac([2, 0, 0, 0, 0, n])).into_iter().collect();
         let lot = Lot::default().occupied(Papers { macs, ..Papers::default() }, By::Passed, 1);
-        roll.set_lot(Number(5), lot, 1).unwrap();
+        roll.set_lot(Number(5), lot, Promise::by(1)).unwrap();
         let number = |roll: &Roll, key| roll.get(key).unwrap().number;
         assert_eq!((number(&roll, a), number(&roll, b), roll.awaited()), (Some(Number(5)), Some(Number(5)), 0));
-        assert!(!roll.is_promised(Number(5)), "its record is not on disk");
-        roll.keeper.wrote(1);
+        assert_eq!(roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, 1])), 1);
+        let mut more = *roll.street().lot(Number(5)).unwrap();
+        more.papers.macs.add(Mac([2, 0, 0, 0, 0, 4]));
+        roll.keeper.wrote(2);
         roll.keeper.synced(1);
-        assert!(roll.is_promised(Number(5)));
+        roll.set_lot(Number(5), more, roll.promise_more(Number(5), 2)).unwrap();
+        assert_eq!([1, 3, 4].map(|n| roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, n]))), [1, 1, 2], "the new NIC alone waits");
         roll.remove(a);
         assert_eq!(roll.awaited(), 0, "its other NIC has a record");
-        roll.set_lot(Number(5), lot.emptied(2), 2).unwrap();
+        roll.set_lot(Number(5), lot.emptied(2), Promise::by(2)).unwrap();
         assert_eq!((number(&roll, b), roll.awaited(), roll.manned), (None, 0, 0));
-        roll.set_lot(Number(99), lot, 3).unwrap();
+        roll.set_lot(Number(99), lot, Promise::by(3)).unwrap();
         assert_eq!((roll.beyond(99), roll.beyond(100)), (Some(Number(99)), None));
         roll.resize(AddressPlan { nodes: 200, ..PLAN });
-        assert_eq!((number(&roll, b), roll.manned, roll.promised_by(Number(99))), (Some(Number(99)), 1, 3));
+        assert_eq!((number(&roll, b), roll.manned, roll.promise(Number(99)).all), (Some(Number(99)), 1, 3));
     }
 
     #[test]

@@ -589,7 +589,8 @@ fn nics(ctx: &Ctx<'_>, key: Key<Client>) -> usize {
 
 /// The record that a client's number waits for, where the number gives it an address here.
 fn unpromised(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Option<u64> {
-    promise::numbered(ctx, numbered_address(ctx, ctx.roll.get(key)?.number, network)?)
+    let client = ctx.roll.get(key)?;
+    promise::numbered(ctx, numbered_address(ctx, client.number, network)?, client.mac)
 }
 
 fn drop_neighbour(ctx: &mut Ctx<'_>, key: Key<Client>) {

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::base::addr::Mac;
 use crate::base::machine::Datagram;
 use crate::base::slab::Key;
 use crate::base::time::Instant;
@@ -46,18 +47,18 @@ pub enum Kept {
     NoRoom,
 }
 
-/// The record that the number of this address waits for.
-pub fn numbered(ctx: &Ctx<'_>, address: Ipv4Addr) -> Option<u64> {
-    let seq = ctx.roll.promised_by(ctx.roll.plan.number(address)?);
+/// The record that the number of this address waits for, before it is told to a MAC.
+pub fn numbered(ctx: &Ctx<'_>, address: Ipv4Addr, mac: Mac) -> Option<u64> {
+    let seq = ctx.roll.promised_by(ctx.roll.plan.number(address)?, mac);
     (!ctx.roll.keeper.holds(seq)).then_some(seq)
 }
 
 /// Puts a lease on the record, where it needs one and has none. A record speaks of twice the lease, so that every other renewal writes.
 pub fn kept(ctx: &mut Ctx<'_>, key: Key<Client>, address: Ipv4Addr, lease: Duration) -> Kept {
-    if ctx.roll.plan.number(address).is_some() {
-        return numbered(ctx, address).map_or(Kept::OnDisk, Kept::By);
-    }
     let Some(client) = ctx.roll.get(key) else { return Kept::NoRoom };
+    if ctx.roll.plan.number(address).is_some() {
+        return numbered(ctx, address, client.mac).map_or(Kept::OnDisk, Kept::By);
+    }
     let mut record = client.on_record;
     if record.address != address || record.until < ctx.unix + lease.as_secs() {
         let until = ctx.unix + 2 * lease.as_secs();

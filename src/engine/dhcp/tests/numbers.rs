@@ -5,6 +5,7 @@ use crate::base::stats::Counter;
 use crate::base::time::Now;
 use crate::engine::server::Server;
 use crate::roll::lot::{Lot, Wait};
+use crate::roll::registry::Promise;
 use crate::roll::ruling::Numbering;
 use crate::wire::report::{Name, Report, Verdict};
 
@@ -44,7 +45,7 @@ fn node(n: u8) -> Ipv4Addr {
 
 fn set(world: &mut World, number: u32, change: impl Fn(Lot) -> Lot) {
     let lot = *world.server.roll().street().lot(Number(number)).unwrap();
-    world.server.roll_mut().set_lot(Number(number), change(lot), 0).unwrap();
+    world.server.roll_mut().set_lot(Number(number), change(lot), Promise::default()).unwrap();
 }
 
 #[test]
