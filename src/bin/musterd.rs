@@ -13,11 +13,14 @@ use muster::base::limits;
 use muster::config::{self, Config, Flags, Resolved, Text, World};
 use muster::engine::server::Server;
 use muster::shell::daemon::{self, Birth, PidFile};
-use muster::shell::{Error, Shell, Signal, facts, lines, syslog};
+use muster::shell::{Error, Shell, Signal, facts, journal, lines, syslog};
 
 const CONFIG: &str = "/etc/muster/muster.toml";
 /// The loop wakes at least this often.
 const LONGEST_TURN: Duration = Duration::from_secs(60);
+/// At the end: how long the journal's disk is waited for, and how long at a time.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+const LAST_TURN: Duration = Duration::from_millis(50);
 
 struct Options {
     debug: bool,
@@ -78,6 +81,7 @@ fn options() -> Result<Option<Options>, String> {
         .optopt("r", "root", "serve boot files from this folder", "DIR")
         .optopt("c", "config", &format!("read this config file instead of {CONFIG}"), "FILE")
         .optopt("", "run-dir", "where the pid file and state.json go (/run/muster)", "DIR")
+        .optopt("", "state-dir", "where the journal is kept (/var/lib/muster)", "DIR")
         .optflag("h", "help", "print this")
         .optflag("V", "version", "print version and commit");
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
@@ -99,7 +103,7 @@ fn options() -> Result<Option<Options>, String> {
         foreground: matches.opt_present("f"),
         test: matches.opt_present("t"),
         config: path("c"),
-        flags: Flags { interfaces: matches.opt_strs("i"), root: path("r"), run_dir: path("run-dir") },
+        flags: Flags { interfaces: matches.opt_strs("i"), root: path("r"), run_dir: path("run-dir"), state_dir: path("state-dir") },
     }))
 }
 
@@ -178,12 +182,18 @@ impl Daemon {
         for choice in &choices {
             log::info!("{choice}");
         }
-        let open = || -> Result<(PidFile, Shell), Error> {
+        let open = || -> Result<(PidFile, Shell, Vec<String>), Error> {
             check_limits(&config, &machine.0)?;
-            Ok((PidFile::create(&config.run_dir)?, Shell::server(&config, &machine.0)?))
+            let pid = PidFile::create(&config.run_dir)?;
+            let (journal, lines) = journal::open(&config.state_dir)?;
+            let mut shell = Shell::server(&config, &machine.0)?;
+            shell.keep(journal)?;
+            Ok((pid, shell, lines))
         };
-        let (pid, shell) = open().map_err(|error| error.to_string())?;
-        let server = Server::new(&config, seed(), shell.now());
+        let (pid, shell, lines) = open().map_err(|error| error.to_string())?;
+        let server = Server::restored(&config, seed(), shell.now(), lines.iter().map(String::as_str))
+            .map_err(|why| format!("{why} ({})", config.state_dir.join("journal").display()))?;
+        drop(lines);
         daemon::lock_memory();
         let links = config.links.iter().map(|link| format!("{} ({})", link.interface, link.head)).collect::<Vec<_>>().join(", ");
         let took = begin.elapsed().as_secs_f64() * 1000.0;
@@ -196,13 +206,33 @@ impl Daemon {
             match self.shell.turn(&mut self.server, LONGEST_TURN)? {
                 None => {}
                 Some(Signal::Reload) => self.reload(),
-                Some(Signal::State) => self.checkpoint(true),
+                Some(Signal::State) => {
+                    self.checkpoint(true);
+                    self.server.checkpoint();
+                }
                 Some(Signal::Leave) => {
                     self.checkpoint(false);
+                    self.keep_all()?;
                     self.shell.leave();
                     log::info!("muster has left");
                     return Ok(());
                 }
+            }
+        }
+    }
+
+    /// Writes the journal anew, with the stages as they are, and waits for its disk, but not for one that fails.
+    fn keep_all(&mut self) -> Result<(), Error> {
+        self.server.checkpoint();
+        let begin = Instant::now();
+        loop {
+            self.shell.turn(&mut self.server, LAST_TURN)?;
+            if self.shell.has_kept() {
+                return Ok(());
+            }
+            if begin.elapsed() > LAST_WAIT {
+                log::error!("the journal's disk does not answer: what was promised is on it, the latest stages are not");
+                return Ok(());
             }
         }
     }
@@ -230,7 +260,9 @@ impl Daemon {
         if let Err(why) = self.shell.set_root(&new.boot.root) {
             return log::error!("{why}; the config was not taken over");
         }
-        self.server.reconfigure(self.shell.now(), &new);
+        if let Err(why) = self.server.reconfigure(self.shell.now(), &new) {
+            return log::error!("{why}; the config was not taken over");
+        }
         log::info!("config read again: {}", if changes.is_empty() { "nothing has changed" } else { "in force now" });
     }
 

@@ -86,6 +86,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     changed("[tftp] ports", shown_ports(old.tftp.ports), shown_ports(new.tftp.ports));
     changed("[server] capacity", old.capacity.to_string(), new.capacity.to_string());
     changed("[server] run-dir", old.run_dir.display().to_string(), new.run_dir.display().to_string());
+    changed("[server] state-dir", old.state_dir.display().to_string(), new.state_dir.display().to_string());
     lines
 }
 
@@ -98,6 +99,7 @@ fn sheets(config: &Config) -> Vec<Sheet> {
             ("node0", in_quotes(config.plan.node0)),
             ("nodes", config.plan.nodes.to_string()),
             ("numbering", in_quotes(config.numbering)),
+            ("ignore", listed(config.ignore.iter().map(in_quotes))),
         ],
     )];
     sheets.extend(config.networks.iter().map(|network| {
@@ -127,9 +129,11 @@ fn sheets(config: &Config) -> Vec<Sheet> {
     let ports = quoted(&shown_ports(tftp.ports));
     let give_up = quoted(&shown_duration(tftp.give_up));
     sheets.push(one("[tftp]", vec![("ports", ports), ("windowsize", tftp.windowsize.to_string()), ("give-up", give_up)]));
-    sheets.push(one("[dhcp]", vec![("authoritative", config.authoritative.to_string())]));
-    let (run_dir, adverts) = (in_quotes(config.run_dir.display()), config.router_adverts.to_string());
-    sheets.push(one("[server]", vec![("capacity", config.capacity.to_string()), ("run-dir", run_dir), ("router-adverts", adverts)]));
+    let report = config.report_option.to_string();
+    sheets.push(one("[dhcp]", vec![("authoritative", config.authoritative.to_string()), ("report-option", report)]));
+    let (run_dir, state_dir) = (in_quotes(config.run_dir.display()), in_quotes(config.state_dir.display()));
+    let (capacity, adverts) = (config.capacity.to_string(), config.router_adverts.to_string());
+    sheets.push(one("[server]", vec![("capacity", capacity), ("run-dir", run_dir), ("state-dir", state_dir), ("router-adverts", adverts)]));
     sheets
 }
 

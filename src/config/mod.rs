@@ -23,7 +23,7 @@ pub use effective::{difference, effective, needs_restart};
 pub use error::{Error, Place};
 pub use resolve::{Flags, Resolved, Text, World, resolve};
 
-use crate::base::addr::Mac;
+use crate::base::addr::{Mac, MacPattern};
 pub use crate::base::facts::Hardware;
 use crate::base::machine::Link;
 use crate::roll::kind::Arch;
@@ -38,6 +38,8 @@ pub struct Config {
     pub plan: AddressPlan,
     /// How strangers come to a number.
     pub numbering: Numbering,
+    /// MACs of machines that never get a number, BMCs and the like: they are guests for ever.
+    pub ignore: Vec<MacPattern>,
     /// Boot interfaces; a [`Link`] is a place in this list. At least one.
     pub links: Vec<LinkConfig>,
     /// The links' own networks first, in the order of `links`, then those behind relays.
@@ -58,6 +60,8 @@ pub struct Config {
     pub router_adverts: bool,
     /// Where the pid file and state.json go.
     pub run_dir: PathBuf,
+    /// Where the journal is kept.
+    pub state_dir: PathBuf,
 }
 
 /// A boot interface.

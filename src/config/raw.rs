@@ -10,7 +10,7 @@ use super::error::{Errors, listed};
 use super::options::options;
 use super::value::{self, Read, Section, Set, Value, wrong};
 use super::{Numbering, Text};
-use crate::base::addr::Mac;
+use crate::base::addr::{Mac, MacPattern};
 use crate::base::limits;
 use crate::roll::kind::Arch;
 use crate::roll::plan::{AddressRange, Number, Subnet};
@@ -24,7 +24,11 @@ const QUEUE_DELAY: RangeInclusive<u64> = 1..=50;
 /// Addresses in one DHCP option of ours.
 const ADDRESSES_MAX: usize = 16;
 /// MACs of one node.
-const MACS_MAX: usize = 64;
+const MACS_MAX: usize = crate::roll::lot::MACS_MAX;
+/// Patterns of MACs to ignore.
+const PATTERNS_MAX: usize = 64;
+/// The site-specific DHCP options (RFC 3942).
+const REPORT_OPTIONS: RangeInclusive<u64> = 224..=254;
 /// The DHCP `file` field holds 128 bytes and ends with a NUL (RFC 2131, section 2).
 const PROGRAM_MAX: usize = 127;
 /// An HTTP boot program's URI goes into one instance of option 67.
@@ -51,6 +55,8 @@ pub(super) struct Raw {
     pub guest_lease: Option<Set<Duration>>,
     pub capacity: Option<Set<u64>>,
     pub run_dir: Option<Set<String>>,
+    pub state_dir: Option<Set<String>>,
+    pub report_option: Option<Set<u64>>,
     pub router_adverts: Option<Set<bool>>,
     /// [cluster] or [[network]] have errors: what would be derived from them is not to be relied on.
     pub addresses_unsure: bool,
@@ -63,6 +69,7 @@ pub(super) struct Cluster {
     pub nodes: Option<Set<u64>>,
     pub guests: Option<Set<Guests>>,
     pub numbering: Option<Set<Numbering>>,
+    pub ignore: Option<Set<Vec<MacPattern>>>,
 }
 
 /// `guests`: a range, or `"none"`.
@@ -175,6 +182,7 @@ fn cluster(value: Option<&Value<'_>>, errors: &mut Errors<'_>) -> Cluster {
         nodes: section.get(errors, "nodes", |value| value::integer(value, 1..=limits::CAPACITY_MAX as u64)),
         guests: section.get(errors, "guests", guests),
         numbering: section.get(errors, "numbering", |value| value::word(value, &numberings)),
+        ignore: section.get(errors, "ignore", |value| value::list(value, PATTERNS_MAX, value::mac_pattern)),
     };
     section.finish(errors);
     cluster
@@ -282,6 +290,7 @@ fn dhcp(raw: &mut Raw, value: Option<&Value<'_>>, errors: &mut Errors<'_>) {
     raw.authoritative = section.get(errors, "authoritative", value::flag);
     raw.lease = section.get(errors, "lease", |value| value::duration(value, LEASE));
     raw.guest_lease = section.get(errors, "guest-lease", |value| value::duration(value, LEASE));
+    raw.report_option = section.get(errors, "report-option", |value| value::integer(value, REPORT_OPTIONS));
     section.finish(errors);
 }
 
@@ -290,6 +299,7 @@ fn server(raw: &mut Raw, value: Option<&Value<'_>>, errors: &mut Errors<'_>) {
     let capacity = limits::CAPACITY_MIN as u64..=limits::CAPACITY_MAX as u64;
     raw.capacity = section.get(errors, "capacity", |value| value::integer(value, capacity));
     raw.run_dir = section.get(errors, "run-dir", folder);
+    raw.state_dir = section.get(errors, "state-dir", folder);
     raw.router_adverts = section.get(errors, "router-adverts", value::flag);
     section.finish(errors);
 }

@@ -20,6 +20,9 @@ const GIVE_UP: Duration = Duration::from_secs(30);
 const PORTS: (u16, u16) = (20_069, 20_084);
 const WINDOWSIZE: u64 = 16;
 const RUN_DIR: &str = "/run/muster";
+const STATE_DIR: &str = "/var/lib/muster";
+/// The first of the site-specific codes (RFC 3942).
+const REPORT_OPTION: u8 = 224;
 
 /// What the command line says; it wins over the file.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +33,8 @@ pub struct Flags {
     pub root: Option<PathBuf>,
     /// `--run-dir`
     pub run_dir: Option<PathBuf>,
+    /// `--state-dir`
+    pub state_dir: Option<PathBuf>,
 }
 
 /// A config file's text; the path is for errors only.
@@ -74,7 +79,8 @@ pub fn resolve(text: Option<Text<'_>>, flags: &Flags, world: &impl World) -> Res
     let boot = boot::boot(&raw.boot.choice, root, world, &mut choices);
     let special = boot::special(&raw.special);
     boot::check_scripts(&boot, &special, &raw, &mut errors, &mut choices);
-    let run_dir = run_dir(&raw, flags, &mut errors);
+    let run_dir = folder("--run-dir", &flags.run_dir, &raw.run_dir, RUN_DIR, &mut errors);
+    let state_dir = folder("--state-dir", &flags.state_dir, &raw.state_dir, STATE_DIR, &mut errors);
     let Some(Ground { plan, links, networks }) = ground.filter(|_| errors.is_empty()) else {
         return Err(errors.into_errors());
     };
@@ -94,9 +100,11 @@ pub fn resolve(text: Option<Text<'_>>, flags: &Flags, world: &impl World) -> Res
         },
         capacity: capacity(&raw),
         authoritative: value(&raw.authoritative).unwrap_or(false),
-        report_option: 224,
+        report_option: value(&raw.report_option).map_or(REPORT_OPTION, |code| code as u8),
+        ignore: value(&raw.cluster.ignore).unwrap_or_default(),
         router_adverts: value(&raw.router_adverts).unwrap_or(true),
         run_dir,
+        state_dir,
     };
     Ok(Resolved { config, choices })
 }
@@ -113,10 +121,11 @@ fn capacity(raw: &Raw) -> usize {
     value(&raw.capacity).map_or(limits::CAPACITY_DEFAULT, |capacity| capacity as usize)
 }
 
-fn run_dir(raw: &Raw, flags: &Flags, errors: &mut Errors<'_>) -> PathBuf {
-    let dir = flags.run_dir.clone().unwrap_or_else(|| PathBuf::from(value(&raw.run_dir).as_deref().unwrap_or(RUN_DIR)));
+/// A folder: by its flag, by its key, or the usual one.
+fn folder(name: &str, flag: &Option<PathBuf>, key: &Option<Set<String>>, usual: &str, errors: &mut Errors<'_>) -> PathBuf {
+    let dir = flag.clone().unwrap_or_else(|| PathBuf::from(value(key).as_deref().unwrap_or(usual)));
     if dir.to_str().is_none_or(|text| text.chars().any(char::is_control)) {
-        errors.add(None, "--run-dir", format!("{dir:?} is not plain text: choose another folder"));
+        errors.add(None, name, format!("{dir:?} is not plain text: choose another folder"));
     }
     dir
 }

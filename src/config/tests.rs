@@ -207,7 +207,12 @@ fn gateways_become_routers_and_are_left_out_of_pools() {
 #[test]
 fn flags_win_over_the_file() {
     let file = "[boot]\nroot = \"/a\"\n[server]\nrun-dir = \"/b\"\n[[network]]\ninterface = \"eth1\"\n[[network]]\ninterface = \"eth2\"\nlease = \"1h\"";
-    let all = Flags { interfaces: vec!["eth2".into(), "eth0".into(), "eth2".into()], root: Some("/c".into()), run_dir: Some("/d".into()) };
+    let all = Flags {
+        interfaces: vec!["eth2".into(), "eth0".into(), "eth2".into()],
+        root: Some("/c".into()),
+        run_dir: Some("/d".into()),
+        state_dir: Some("/e".into()),
+    };
     let Resolved { config, choices } = with(file, &all).unwrap();
     let names: Vec<&str> = config.links.iter().map(|link| link.interface.as_str()).collect();
     assert_eq!((names, config.networks.len()), (vec!["eth2", "eth0"], 2));

@@ -66,6 +66,7 @@ pub fn config() -> Config {
         name: "cluster".into(),
         plan: AddressPlan { node0: ip(10, 54, 1, 0), nodes: 200 },
         numbering: Numbering::default(),
+        ignore: Vec::new(),
         links: vec![link("eth1", Hardware::Ethernet, HEAD, 1500), link("ib0", Hardware::Infiniband, IB_HEAD, 2044)],
         networks: vec![
             network(ip(10, 54, 0, 0), Some(0), (guest(1), guest(8))),
@@ -94,6 +95,7 @@ pub fn config() -> Config {
         report_option: 224,
         router_adverts: true,
         run_dir: "/nowhere".into(),
+        state_dir: "/nowhere".into(),
     }
 }
 

@@ -27,6 +27,7 @@ use crate::wire::ether::Malformed;
 
 use super::Error;
 use super::files::{Files, Read};
+use super::journal::{self, Journal, Told};
 use super::lines;
 use super::neigh::Neighbours;
 use super::packet::PacketSocket;
@@ -39,6 +40,7 @@ use port::{LinkPort, judge, tell_path};
 
 const TIMER: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX);
+const JOURNAL: Token = Token(usize::MAX - 2);
 /// How soon it is tried again when somebody who reads the log takes no more.
 const SLOW_READER: Duration = Duration::from_millis(100);
 /// Batches that one source may have in one turn.
@@ -106,6 +108,7 @@ pub struct Shell {
     per_link: usize,
     neighbours: Option<Neighbours>,
     files: Option<Files>,
+    journal: Option<Journal>,
     /// Sources by number: the packet sockets of the links, then the UDP sockets.
     ready: Vec<bool>,
     first: usize,
@@ -187,6 +190,7 @@ impl Shell {
             per_link,
             neighbours,
             files,
+            journal: None,
             ready: vec![false; sources],
             first: 0,
             receiver: Receiver::default(),
@@ -212,7 +216,7 @@ impl Shell {
         for event in &self.events {
             match event.token() {
                 // It ends the wait, and is armed anew before it is waited for again.
-                TIMER => {}
+                TIMER | JOURNAL => {}
                 SIGNALS => self.signalled = true,
                 Token(at) => self.ready.iter_mut().skip(at).take(1).for_each(|ready| *ready = true),
             }
@@ -234,10 +238,38 @@ impl Shell {
             self.drain(machine, now);
         }
         self.drain(machine, now);
+        self.serve_journal(machine, now);
         // A signal that came with another one is still in its descriptor, and its edge has passed.
         let signal = if self.signalled { self.signals.take() } else { None };
         self.signalled = signal.is_some();
         Ok(signal)
+    }
+
+    /// From now on what the machine promises is kept in this journal.
+    pub fn keep(&mut self, journal: Journal) -> Result<(), Error> {
+        if let Some(fd) = journal.fd() {
+            let watched = self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), JOURNAL, Interest::READABLE);
+            watched.map_err(|error| Error::system("cannot watch the journal", error, ""))?;
+        }
+        self.journal = Some(journal);
+        Ok(())
+    }
+
+    /// Whether everything that was promised is on disk.
+    pub fn has_kept(&self) -> bool {
+        self.journal.as_ref().is_none_or(Journal::is_idle)
+    }
+
+    /// Gives the journal's disk what was put out, and tells the machine what is on it.
+    fn serve_journal<M: Machine>(&mut self, machine: &mut M, now: Now) {
+        while let Some(told) = self.journal.as_mut().and_then(|journal| journal.turn(now.at)) {
+            let input = match told {
+                Told::Synced(seq) => Input::Synced { seq },
+                Told::Rewritten => Input::Rewritten,
+            };
+            machine.handle(now, input, &mut self.outbox);
+            self.drain(machine, now);
+        }
     }
 
     /// Puts out what a machine was told outside of a turn.
@@ -261,6 +293,7 @@ impl Shell {
         }
         self.unpolled = 0;
         let longest = if lines::flush() { longest.min(SLOW_READER) } else { longest };
+        let longest = if self.journal.as_ref().is_some_and(Journal::is_failing) { longest.min(journal::RETRY) } else { longest };
         let nap = if busy { Duration::ZERO } else { longest };
         if let Some(deadline) = deadline.filter(|_| !busy && due < Some(longest)) {
             self.arm(now, deadline)?;

@@ -1,6 +1,7 @@
-//! Every `unsafe` of the project, here and in [`ring`]: system calls that neither std nor nix offers in the form needed here (batches over fixed
+//! Every `unsafe` of the project, here, in [`aio`] and in [`ring`]: system calls that neither std nor nix offers in the form needed here (batches over fixed
 //! buffers, packet sockets, reads that never wait). Each wrapper is safe to call: lengths and lifetimes are settled inside.
 
+pub mod aio;
 pub mod ring;
 
 use std::io;

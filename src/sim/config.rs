@@ -70,6 +70,7 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
     Config {
         name: "cluster".into(),
         numbering: Numbering::default(),
+        ignore: Vec::new(),
         plan: AddressPlan { node0: Ipv4Addr::new(10, 54, 1, 0), nodes: if small { NODES_SMALL } else { NODES_MAX } as u32 },
         links: vec![link],
         networks: vec![network],
@@ -82,6 +83,7 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
         report_option: 224,
         router_adverts: true,
         run_dir: "/run/muster".into(),
+        state_dir: "/nowhere".into(),
     }
 }
 

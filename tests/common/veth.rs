@@ -97,6 +97,7 @@ pub fn config(hardware: Hardware) -> Config {
         name: "test".into(),
         plan: AddressPlan { node0: [10, 54, 1, 0].into(), nodes: 16 },
         numbering: Numbering::Automatic,
+        ignore: Vec::new(),
         links: vec![link],
         networks: vec![network],
         nodes: vec![],
@@ -105,7 +106,9 @@ pub fn config(hardware: Hardware) -> Config {
         tftp: Tftp { ports: (20_069, 20_072), windowsize: 4, give_up: Duration::from_secs(5) },
         capacity: 64,
         authoritative: false,
+        report_option: 224,
         router_adverts: true,
+        state_dir: "/nowhere".into(),
         run_dir: std::env::temp_dir(),
     }
 }

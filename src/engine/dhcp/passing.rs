@@ -57,7 +57,7 @@ pub fn rule(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Ruling {
     let (Some(client), Some(network)) = (ctx.roll.get(key), ctx.config.networks.get(network)) else {
         return Ruling::Guest(ruling::Reason::Untested);
     };
-    let ignored = false;
+    let ignored = ctx.config.ignore.iter().any(|pattern| pattern.matches(client.mac));
     let view = View { street: ctx.roll.street(), numbering: ctx.config.numbering, ignored };
     ruling::rule(&view, &client.papers, client.verdict, ctx.roll.plan.numbers_in(network.subnet), false)
 }

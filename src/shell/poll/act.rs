@@ -28,7 +28,7 @@ impl Shell {
             Output::Datagram { link, from, to, via, body } => self.datagram(link, from, to, via, body),
             Output::Frame { link, bytes } => self.put(usize::from(link), None, |buf| copy(buf, bytes)),
             Output::Blocks(blocks) => self.blocks(&blocks),
-            Output::Journal(_) => {}
+            Output::Journal(op) => self.journal.iter_mut().for_each(|journal| journal.act(op)),
             Output::Open { token, path } => {
                 let answer = self.files.as_mut().map_or(Err(Refusal::NotFound), |files| files.open(now.at, path));
                 self.owe(Owed::Opened { token, answer });
