@@ -2,4 +2,5 @@
 
 pub mod dhcp;
 pub mod ether;
+pub mod report;
 pub mod tftp;
