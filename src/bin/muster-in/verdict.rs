@@ -70,7 +70,10 @@ fn list(folder: &Path) -> io::Result<Vec<(OsString, PathBuf)>> {
 }
 
 /// Signals, as a descriptor: the end of a child, and the operator's wish to stop.
-struct Watch(SignalFd);
+struct Watch {
+    fd: SignalFd,
+    set: SigSet,
+}
 
 impl Watch {
     fn open() -> nix::Result<Watch> {
@@ -79,14 +82,19 @@ impl Watch {
             set.add(signal);
         }
         set.thread_block()?;
-        SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).map(Watch)
+        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(Watch { fd, set })
     }
 
     /// Runs one test: how it ended, or why we have to leave.
     fn run(&mut self, path: &Path, limit: Duration) -> Result<Result<(), String>, String> {
         let stderr = || io::stderr().as_fd().try_clone_to_owned().map(Stdio::from);
         let spawn = || Command::new(path).stdin(Stdio::null()).stdout(stderr()?).process_group(0).spawn();
-        let mut child = match spawn() {
+        // A child inherits which signals are blocked, and a test shall die of its own. What ends meanwhile is seen by the first look.
+        let _ = self.set.thread_unblock();
+        let spawned = spawn();
+        let _ = self.set.thread_block();
+        let mut child = match spawned {
             Ok(child) => child,
             Err(error) => return Ok(Err(format!("it cannot be started: {error}"))),
         };
@@ -119,8 +127,8 @@ impl Watch {
             }
             let nap = PollTimeout::try_from(left.min(LOOK)).unwrap_or(PollTimeout::ZERO);
             // Whatever ended it, the loop looks again.
-            let _ = poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], nap);
-            while let Ok(Some(info)) = self.0.read_signal() {
+            let _ = poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)], nap);
+            while let Ok(Some(info)) = self.fd.read_signal() {
                 if let Ok(signal @ (Signal::SIGTERM | Signal::SIGINT)) = Signal::try_from(info.ssi_signo as i32) {
                     return Err(signal);
                 }
