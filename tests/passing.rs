@@ -20,7 +20,7 @@ use muster::base::outbox::Outbox;
 use muster::base::time::{Instant as Time, Now};
 use muster::shell::Shell;
 use muster::wire::dhcp::{Builder, Header, MessageType, Scratch, code, parse};
-use muster::wire::ether::{self, Checksum, Frame};
+use muster::wire::ether::{self, Arp, ArpOp, Checksum, Frame};
 use muster::wire::report::{Report, Verdict};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
@@ -175,6 +175,71 @@ fn giving(address: Ipv4Addr, host_name: &'static str, seconds: u32) -> impl FnMu
             _ => return None,
         };
         Some(Answer { kind, address, seconds, host_name })
+    }
+}
+
+/// Notes what a client's socket lets in.
+#[derive(Default)]
+struct Notes(Vec<String>);
+
+impl Machine for Notes {
+    fn handle(&mut self, _: Now, input: Input<'_>, _: &mut Outbox) {
+        match input {
+            Input::Datagram(udp) if udp.mac == Some(OURS) => self.0.push(String::from_utf8_lossy(udp.payload).into_owned()),
+            Input::Arp { mac: OURS, sender, .. } => self.0.push(format!("arp {sender}")),
+            _ => {}
+        }
+    }
+
+    fn expire(&mut self, _: Now, _: &mut Outbox) {}
+
+    fn deadline(&self) -> Option<Time> {
+        None
+    }
+}
+
+#[test]
+fn a_client_hears_replies_and_arp_and_nothing_else() {
+    in_a_namespace(|| {
+        let mut client = Shell::client(&facts("v1", PEER)).expect("a packet socket");
+        let mut peer = Shell::frames(&facts("v0", OURS)).expect("a packet socket");
+        let frame = |port: u16, text: &str| {
+            let (from, to) = (std::net::SocketAddrV4::new(HEAD, 67), std::net::SocketAddrV4::new(GUEST, port));
+            let mut buf = vec![0; 200];
+            let len = ether::emit_udp(&mut buf, OURS, PEER, from, to, 1, text.as_bytes()).expect("room");
+            buf.truncate(len);
+            buf
+        };
+        let mut fragment = frame(68, "fragment");
+        fragment[20] = 0x20;
+        let mut arp = vec![0; 60];
+        let claim = Arp { operation: ArpOp::Reply, sender_mac: OURS, sender_ip: GUEST, target_mac: PEER, target_ip: GUEST };
+        ether::emit_arp(&mut arp, &claim).expect("room");
+        let mut saying = Saying(vec![frame(67, "to a server"), frame(2049, "NFS"), fragment, frame(68, "offer"), arp, frame(68, "last")]);
+        let mut notes = Notes::default();
+        let end = Instant::now() + Duration::from_secs(10);
+        while !notes.0.iter().any(|line| line == "last") && Instant::now() < end {
+            peer.turn(&mut saying, Duration::from_millis(5)).expect("a turn");
+            client.turn(&mut notes, Duration::from_millis(5)).expect("a turn");
+        }
+        assert_eq!(notes.0, ["offer", "arp 10.54.250.3", "last"]);
+    });
+}
+
+/// Sends frames, once.
+struct Saying(Vec<Vec<u8>>);
+
+impl Machine for Saying {
+    fn handle(&mut self, _: Now, _: Input<'_>, _: &mut Outbox) {}
+
+    fn expire(&mut self, _: Now, out: &mut Outbox) {
+        for frame in self.0.drain(..) {
+            out.frame(0, |buf| buf.get_mut(..frame.len()).map(|to| to.copy_from_slice(&frame)).map(|()| frame.len()));
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        (!self.0.is_empty()).then_some(Time::ZERO)
     }
 }
 

@@ -28,6 +28,7 @@ use crate::base::outbox::{Outbox, Via};
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
 use crate::wire::dhcp::{Builder, Header, Message, MessageType, Scratch, code, parse};
+use crate::wire::ether::{Arp, ArpOp, emit_arp};
 use crate::wire::report::{self, Report};
 
 pub use lease::{Addresses, Lease};
@@ -87,6 +88,8 @@ pub enum Send {
     Message(MessageType),
     /// An ARP probe (RFC 5227): a request in the name of 0.0.0.0.
     Probe(Ipv4Addr),
+    /// An ARP announcement (RFC 5227, 2.3): who still sends to an earlier machine of this address learns better.
+    Announce(Ipv4Addr),
 }
 
 /// What whoever applies leases should know.
@@ -313,7 +316,8 @@ impl Client {
     fn bind(&mut self, renewed: bool) -> Step {
         (self.state, self.bound, self.sent) = (State::Bound, self.requested, 0);
         self.wake = self.times().map(|(t1, ..)| t1);
-        Step::default().tell(Event::Bound { renewed })
+        let announced = self.lease.filter(|_| !renewed).map(|lease| Send::Announce(lease.address));
+        Step { send: announced, event: Some(Event::Bound { renewed }), ignored: false }
     }
 
     /// Somebody claims an address by ARP.
@@ -427,6 +431,11 @@ impl Passing {
                 out.datagram(0, from, to, via, |buf| client.write(buf, kind, now.at));
             }
             Some(Send::Probe(ip)) => drop(out.arp_probe(0, ip)),
+            Some(Send::Announce(ip)) => {
+                let mac = self.client.setup.mac;
+                let arp = Arp { operation: ArpOp::Request, sender_mac: mac, sender_ip: ip, target_mac: Mac::ZERO, target_ip: ip };
+                out.frame(0, |buf| emit_arp(buf, &arp));
+            }
             None => {}
         }
         self.event = step.event.or(self.event);

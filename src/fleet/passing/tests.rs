@@ -60,6 +60,12 @@ impl Lab {
                     (millis, label, body.to_vec())
                 }
                 Output::ArpProbe { link: 0, ip } => (millis, format!("probe {ip}"), Vec::new()),
+                Output::Frame { link: 0, bytes } => match crate::wire::ether::parse(bytes, crate::wire::ether::Checksum::Verify) {
+                    Ok(crate::wire::ether::Frame::Arp(arp)) if arp.sender_ip == arp.target_ip && arp.sender_mac == MAC => {
+                        (millis, format!("announce {}", arp.sender_ip), Vec::new())
+                    }
+                    other => panic!("{other:?}"),
+                },
                 other => panic!("{other:?}"),
             });
         }
@@ -225,7 +231,7 @@ fn a_lease_is_ours_when_nobody_claims_the_address() {
     assert_eq!((lab.state(), lab.events.len()), (State::Probing, 0));
     lab.pass(1);
     assert_eq!((lab.state(), &lab.events[..]), (State::Bound, &[Event::Bound { renewed: false }][..]));
-    let probes = [(100, format!("probe {GUEST}")), (200, format!("probe {GUEST}"))];
+    let probes = [(100, format!("probe {GUEST}")), (200, format!("probe {GUEST}")), (300, format!("announce {GUEST}"))];
     assert_eq!(lab.take()[2..], probes);
 }
 
