@@ -14,12 +14,12 @@ AT_PREFIX := sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|g'
 all:
 	$(CARGO) build --release --locked
 
-# muster-in for an initramfs: one file that needs no other, not even a C library. glibc's own archive (libc6-dev) is linked in. The target is
-# named so that the flags do not reach build scripts.
+# muster-in for an initramfs: one file that needs no other, not even a C library. glibc's own archive (libc6-dev) is linked in.
+# The target is named so that the flags do not reach build scripts.
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 static:
 	RUSTFLAGS="$(RUSTFLAGS) -C target-feature=+crt-static" $(CARGO) build --release --locked --bin muster-in --target $(HOST)
-	install -D -m 755 $(TARGET)/$(HOST)/release/muster-in $(TARGET)/static/muster-in
+	install -D -s -m 755 $(TARGET)/$(HOST)/release/muster-in $(TARGET)/static/muster-in
 	@if readelf -lW $(TARGET)/static/muster-in | grep -q INTERP; then echo "$(TARGET)/static/muster-in is not static" >&2; exit 1; fi
 	@echo "$(TARGET)/static/muster-in is for your initramfs: see muster-in(8)"
 

@@ -3,8 +3,8 @@
 //! This page is the map. There are two deterministic machines, which know no socket, file, clock or chance of their own: the
 //! [`engine::server::Server`] (what `musterd` runs) and the [`fleet::Fleet`] of client machines (what `muster-storm` runs; a node that has
 //! booted is one of [`fleet::passing`], in `muster-in`). Two worlds can drive a machine: the [`shell`] (mio, sockets, files, signals) and
-//! the simulator, [`sim`] (virtual time, a modelled network and disk). The contract between a machine and its world is [`base::machine::Machine`]: one input at a time goes in, outputs are left in an
-//! [`base::outbox::Outbox`].
+//! the simulator, [`sim`] (virtual time, a modelled network and disk). The contract between a machine and its world is
+//! [`base::machine::Machine`]: one input at a time goes in, outputs are left in an [`base::outbox::Outbox`].
 //!
 //! # The rooms, from the ground up
 //! A room imports only from itself and from those before it; `tests/tidy.rs` holds that rule, and the bans that go with it.

@@ -14,8 +14,8 @@
 //! | `Rebinding` | ACK: `Bound`; NAK, the lease's end: `Selecting` |
 //! | `Pausing` | a second since the last beginning: `Selecting`. So nobody is asked to begin faster than that |
 //!
-//! [`Client`] knows one machine and sends nothing itself; [`Passing`] makes a [`Machine`] of it, on link 0. What is not sound is dropped and
-//! counted. IP over InfiniBand, INIT-REBOOT, INFORM and FORCERENEW are not spoken.
+//! [`Client`] knows one machine and sends nothing itself; [`Passing`] makes a [`Machine`] of it, on link 0. What is not sound is dropped
+//! and counted. IP over InfiniBand, INIT-REBOOT, INFORM and FORCERENEW are not spoken.
 
 mod lease;
 

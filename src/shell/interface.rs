@@ -1,10 +1,11 @@
 //! A machine's own interfaces, by netlink: what there is, up and down, addresses, default routes. For programs that configure the machine
 //! they run on (`muster-in`); the daemon changes none of it.
 //!
-//! Each call waits for the kernel's answer, which comes at once. The netlink library allocates for each message.
+//! Each call waits for the kernel's answer, which comes at once. Requests are written by the netlink library, which allocates for each. What
+//! the kernel tells is read by hand, the few attributes that matter: this runs on kernels newer than any library's idea of them.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use netlink_packet_core::{
@@ -12,7 +13,7 @@ use netlink_packet_core::{
     NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
+use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -21,6 +22,29 @@ use netlink_sys::{Socket, SocketAddr};
 use crate::base::addr::Mac;
 
 use super::Error;
+
+/// Types and attributes of `linux/rtnetlink.h`, `linux/if_link.h` and `linux/if_addr.h`.
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const RTM_NEWLINK: u16 = 16;
+const RTM_NEWADDR: u16 = 20;
+const RTM_NEWROUTE: u16 = 24;
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_PERM_ADDRESS: u16 = 54;
+const IFA_LOCAL: u16 = 2;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RTA_PRIORITY: u16 = 6;
+const RTN_UNICAST: u8 = 1;
+const RTPROT_DHCP: u8 = 16;
+const ARPHRD_ETHER: u16 = 1;
+/// `struct nlmsghdr`, and before a message's attributes `ifinfomsg`, `ifaddrmsg` and `rtmsg`.
+const HEADER: usize = 16;
+const LINK_HEADER: usize = 16;
+const ADDRESS_HEADER: usize = 8;
+const ROUTE_HEADER: usize = 12;
 
 /// An Ethernet interface, physical or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,10 +98,8 @@ impl Interfaces {
     /// All Ethernet interfaces but loopback, in the kernel's order.
     pub fn list(&mut self) -> Result<Vec<Interface>, Error> {
         let mut found = Vec::new();
-        let dump = self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), |message| {
-            if let RouteNetlinkMessage::NewLink(link) = message {
-                found.extend(interface(&link));
-            }
+        let dump = self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), |kind, body| {
+            found.extend(interface(body).filter(|_| kind == RTM_NEWLINK));
         });
         dump.map_err(|error| Error::system("cannot list the network interfaces", error, ""))?;
         Ok(found)
@@ -100,15 +122,8 @@ impl Interfaces {
         let mut message = AddressMessage::default();
         message.header.family = AddressFamily::Inet;
         let mut found = Vec::new();
-        let dump = self.dump(RouteNetlinkMessage::GetAddress(message), |message| match message {
-            RouteNetlinkMessage::NewAddress(address) if address.header.index == index => {
-                let local = address.attributes.iter().find_map(|attribute| match attribute {
-                    AddressAttribute::Local(IpAddr::V4(ip)) => Some(*ip),
-                    _ => None,
-                });
-                found.extend(local.map(|ip| (ip, address.header.prefix_len)));
-            }
-            _ => {}
+        let dump = self.dump(RouteNetlinkMessage::GetAddress(message), |kind, body| {
+            found.extend(address(body).filter(|(of, _)| kind == RTM_NEWADDR && *of == index).map(|(_, address)| address));
         });
         dump.map_err(|error| Error::system("cannot list the addresses", error, ""))?;
         Ok(found)
@@ -137,10 +152,8 @@ impl Interfaces {
         let mut message = RouteMessage::default();
         message.header.address_family = AddressFamily::Inet;
         let mut found = Vec::new();
-        self.dump(RouteNetlinkMessage::GetRoute(message), |message| {
-            if let RouteNetlinkMessage::NewRoute(route) = message {
-                found.extend(default_route(&route));
-            }
+        self.dump(RouteNetlinkMessage::GetRoute(message), |kind, body| {
+            found.extend(default_route(body).filter(|_| kind == RTM_NEWROUTE));
         })?;
         Ok(found)
     }
@@ -174,36 +187,72 @@ impl Interfaces {
     /// Changes something, and waits for the kernel's word on it.
     fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         self.send(message, NLM_F_ACK | flags)?;
-        self.answers(|_| {})
+        self.answers(|_, _| {})
     }
 
-    fn dump(&mut self, message: RouteNetlinkMessage, each: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
+    fn dump(&mut self, message: RouteNetlinkMessage, each: impl FnMut(u16, &[u8])) -> io::Result<()> {
         self.send(message, NLM_F_DUMP)?;
         self.answers(each)
     }
 
-    /// Takes what the kernel answers to the last message, up to its end or its refusal. What cannot be read is passed over: it is
-    /// something of an interface or a route that is none of ours.
-    fn answers(&mut self, mut each: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
+    /// Takes what the kernel answers to the last message, up to its end or its refusal: each one's type and what follows its header.
+    fn answers(&mut self, mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
         loop {
             let mut rest = self.buf.as_mut_slice();
             let got = self.socket.recv(&mut rest, 0)?;
-            let mut at = 0;
-            while let Some(bytes) = self.buf.get(at..got).filter(|bytes| bytes.len() >= 16) {
-                let word = |from: usize| bytes.get(from..from + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_ne_bytes);
-                let (len, sequence) = (word(0) as usize, word(8));
-                at += len.next_multiple_of(4).max(16);
-                let Some(bytes) = bytes.get(..len).filter(|_| sequence == self.sequence) else { continue };
-                match NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes).map(|message| message.payload) {
-                    Ok(NetlinkPayload::InnerMessage(message)) => each(message),
-                    Ok(NetlinkPayload::Done(_)) => return Ok(()),
-                    Ok(NetlinkPayload::Error(error)) if error.code.is_some() => return Err(error.to_io()),
-                    Ok(NetlinkPayload::Error(_)) => return Ok(()),
-                    Ok(_) | Err(_) => {}
+            let mut left = self.buf.get(..got).unwrap_or(&[]);
+            while let Some((header, _)) = left.split_at_checked(HEADER) {
+                let (len, kind, sequence) = (word(header, 0) as usize, half(header, 4), word(header, 8));
+                let body = left.get(HEADER..len).unwrap_or(&[]);
+                left = left.get(len.next_multiple_of(4).max(HEADER)..).unwrap_or(&[]);
+                match kind {
+                    _ if sequence != self.sequence => {}
+                    NLMSG_DONE => return Ok(()),
+                    NLMSG_ERROR => match word(body, 0) as i32 {
+                        0 => return Ok(()),
+                        code => return Err(io::Error::from_raw_os_error(code.saturating_neg())),
+                    },
+                    kind => each(kind, body),
                 }
             }
         }
     }
+}
+
+/// The 32 bits at a place, in the machine's own order; 0 where there are none.
+fn word(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |&word| u32::from_ne_bytes(word))
+}
+
+fn half(bytes: &[u8], at: usize) -> u16 {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |&half| u16::from_ne_bytes(half))
+}
+
+/// The attributes of a message: type and value, up to the first that is cut off.
+struct Attributes<'a>(&'a [u8]);
+
+impl<'a> Attributes<'a> {
+    /// Those behind a header of so many bytes.
+    fn behind(body: &'a [u8], header: usize) -> Attributes<'a> {
+        Attributes(body.get(header..).unwrap_or(&[]))
+    }
+}
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = (u16, &'a [u8]);
+
+    fn next(&mut self) -> Option<(u16, &'a [u8])> {
+        let (header, _) = self.0.split_at_checked(4)?;
+        let (len, kind) = (usize::from(half(header, 0)), half(header, 2));
+        let value = self.0.get(4..len)?;
+        self.0 = self.0.get(len.next_multiple_of(4)..).unwrap_or(&[]);
+        // The two high bits say how the value is built.
+        Some((kind & 0x3fff, value))
+    }
+}
+
+fn ip(value: &[u8]) -> Option<Ipv4Addr> {
+    <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from)
 }
 
 fn gone(result: io::Result<()>) -> io::Result<()> {
@@ -213,30 +262,39 @@ fn gone(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn interface(link: &LinkMessage) -> Option<Interface> {
-    if link.header.link_layer_type != LinkLayerType::Ether {
+/// Reads an RTM_NEWLINK; None for what is no Ethernet interface.
+fn interface(body: &[u8]) -> Option<Interface> {
+    let flags = LinkFlags::from_bits_retain(word(body, 8));
+    if half(body, 2) != ARPHRD_ETHER {
         return None;
     }
     let mac = |bytes: &[u8]| bytes.try_into().ok().map(Mac);
     let mut interface = Interface {
-        index: link.header.index,
+        index: word(body, 4),
         name: String::new(),
         mac: Mac::ZERO,
         permanent: None,
         mtu: 1500,
-        up: link.header.flags.contains(LinkFlags::Up),
-        carrier: link.header.flags.contains(LinkFlags::LowerUp),
+        up: flags.contains(LinkFlags::Up),
+        carrier: flags.contains(LinkFlags::LowerUp),
     };
-    for attribute in &link.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => interface.name.clone_from(name),
-            LinkAttribute::Address(bytes) => interface.mac = mac(bytes)?,
-            LinkAttribute::PermAddress(bytes) => interface.permanent = mac(bytes).filter(|mac| mac.is_individual()),
-            LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
+    for (kind, value) in Attributes::behind(body, LINK_HEADER) {
+        match kind {
+            IFLA_IFNAME => interface.name = String::from_utf8_lossy(value.strip_suffix(&[0]).unwrap_or(value)).into_owned(),
+            IFLA_ADDRESS => interface.mac = mac(value)?,
+            IFLA_PERM_ADDRESS => interface.permanent = mac(value).filter(|mac| mac.is_individual()),
+            IFLA_MTU => interface.mtu = word(value, 0),
             _ => {}
         }
     }
     Some(interface).filter(|interface| !interface.name.is_empty())
+}
+
+/// Reads an RTM_NEWADDR of IPv4: the interface, and its address.
+fn address(body: &[u8]) -> Option<(u32, Address)> {
+    let prefix = *body.get(1)?;
+    let local = Attributes::behind(body, ADDRESS_HEADER).find(|(kind, _)| *kind == IFA_LOCAL)?;
+    Some((word(body, 4), (ip(local.1)?, prefix)))
 }
 
 fn address_message(index: u32, (ip, prefix): Address) -> AddressMessage {
@@ -259,18 +317,76 @@ fn route_message(route: DefaultRoute) -> RouteMessage {
     message
 }
 
-fn default_route(message: &RouteMessage) -> Option<DefaultRoute> {
-    let header = &message.header;
-    if header.destination_prefix_length != 0 || header.table != RouteHeader::RT_TABLE_MAIN || header.kind != RouteType::Unicast {
+/// Reads an RTM_NEWROUTE; None for what is no default route of the main table by one gateway.
+fn default_route(body: &[u8]) -> Option<DefaultRoute> {
+    let &[_, prefix, _, _, table, protocol, _, kind, ..] = body else { return None };
+    if prefix != 0 || table != RouteHeader::RT_TABLE_MAIN || kind != RTN_UNICAST {
         return None;
     }
-    let find = |wanted: fn(&RouteAttribute) -> Option<u32>| message.attributes.iter().find_map(wanted);
-    let gateway = find(|attribute| match attribute {
-        RouteAttribute::Gateway(RouteAddress::Inet(ip)) => Some(ip.to_bits()),
-        _ => None,
-    })?;
-    let index = find(|attribute| if let RouteAttribute::Oif(index) = attribute { Some(*index) } else { None })?;
-    let metric = find(|attribute| if let RouteAttribute::Priority(metric) = attribute { Some(*metric) } else { None });
-    let leased = header.protocol == RouteProtocol::Dhcp;
-    Some(DefaultRoute { index, gateway: gateway.into(), metric: metric.unwrap_or(0), leased })
+    let find = |wanted: u16| Attributes::behind(body, ROUTE_HEADER).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+    Some(DefaultRoute {
+        index: word(find(RTA_OIF)?, 0),
+        gateway: ip(find(RTA_GATEWAY)?)?,
+        metric: find(RTA_PRIORITY).map_or(0, |value| word(value, 0)),
+        leased: protocol == RTPROT_DHCP,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netlink_packet_core::Emitable;
+    use netlink_packet_route::link::{LinkAttribute, LinkLayerType};
+    use proptest::prelude::*;
+
+    fn bytes(message: &RouteNetlinkMessage) -> Vec<u8> {
+        let mut bytes = vec![0; message.buffer_len()];
+        message.emit(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn what_the_kernel_tells_is_read() {
+        let mut link = LinkMessage::default();
+        (link.header.index, link.header.link_layer_type) = (7, LinkLayerType::Ether);
+        link.header.flags = LinkFlags::Up | LinkFlags::LowerUp;
+        let (mac, permanent) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
+        link.attributes = vec![
+            LinkAttribute::IfName("eth0".into()),
+            LinkAttribute::Mtu(9000),
+            LinkAttribute::Address(mac.0.to_vec()),
+            LinkAttribute::PermAddress(permanent.0.to_vec()),
+        ];
+        let told = bytes(&RouteNetlinkMessage::NewLink(link.clone()));
+        let expected = Interface { index: 7, name: "eth0".into(), mac, permanent: Some(permanent), mtu: 9000, up: true, carrier: true };
+        assert_eq!(interface(&told), Some(expected));
+        link.header.link_layer_type = LinkLayerType::Infiniband;
+        assert_eq!(interface(&bytes(&RouteNetlinkMessage::NewLink(link))), None);
+
+        let at = (Ipv4Addr::new(10, 54, 1, 17), 16);
+        assert_eq!(address(&bytes(&RouteNetlinkMessage::NewAddress(address_message(7, at)))), Some((7, at)));
+        for (metric, leased) in [(0, true), (5, true)] {
+            let route = DefaultRoute { index: 7, gateway: [10, 54, 0, 1].into(), metric, leased };
+            assert_eq!(default_route(&bytes(&RouteNetlinkMessage::NewRoute(route_message(route)))), Some(route));
+        }
+    }
+
+    #[test]
+    fn this_machine_is_listed() {
+        let mut links = Interfaces::open().unwrap();
+        assert!(links.list().unwrap().iter().all(|interface| interface.index > 0 && interface.name != "lo"));
+        assert!(links.addresses(1).unwrap().contains(&(Ipv4Addr::LOCALHOST, 8)), "loopback is the first interface");
+        assert!(links.default_routes().is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_is_survived(mut body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = (address(&body), default_route(&body));
+            if let Some(kind) = body.get_mut(2..4) {
+                kind.copy_from_slice(&ARPHRD_ETHER.to_ne_bytes());
+            }
+            let _ = interface(&body);
+        }
+    }
 }

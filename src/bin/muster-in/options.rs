@@ -51,7 +51,8 @@ pub fn read() -> Result<Option<Options>, String> {
     let flags = flags();
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
     if matches.opt_present("h") {
-        let brief = "muster-in: tests this node, asks musterd for its place, and configures it\nUsage: muster-in [-i IF] [-d DIR | --no-test] [-t S] [-r]";
+        let brief = "muster-in: tests this node, asks musterd for its place, and configures it\n\
+                     Usage: muster-in [-i IF] [-d DIR | --no-test] [-t S] [-r]";
         print!("{}\nExit: 0 numbered, 1 error, 2 no answer, 3 test failed, 4 still a guest. See muster-in(8).\n", flags.usage(brief));
         return Ok(None);
     }
