@@ -252,7 +252,7 @@ fn four_discovers_leave_in_the_first_second_and_then_one_a_second() {
         assert!(err.contains("no lease within 5 s") && err.contains("no offer"), "{err}");
         let times = server.times(MessageType::Discover);
         assert_eq!(times.iter().filter(|&&at| at < 1000).count(), 4, "{times:?}");
-        let near = |at: u64, wanted: u64| (wanted.saturating_sub(20)..wanted + 150).contains(&at);
+        let near = |at: u64, wanted: u64| (wanted.saturating_sub(20)..wanted + 220).contains(&at);
         assert!(
             times.len() >= 7 && times.iter().zip([0, 250, 500, 750, 1750, 2750, 3750]).all(|(at, wanted)| near(*at, wanted)),
             "{times:?}"
@@ -377,7 +377,7 @@ fn it_renews_until_it_is_told_to_leave() {
         let renewal = server.heard[2];
         assert_eq!((renewal.ciaddr, renewal.requested, renewal.to), (GUEST, None, HEAD));
         let after = renewal.at.since(server.heard[1].at);
-        assert!(after > Duration::from_millis(3900) && after < Duration::from_millis(4600), "{after:?}");
+        assert!(after > Duration::from_millis(3900) && after < Duration::from_millis(5500), "{after:?}");
     });
 }
 
