@@ -1,10 +1,10 @@
 //! muster: a boot server for compute clusters.
 //!
 //! This page is the map. There are two deterministic machines, which know no socket, file, clock or chance of their own: the
-//! [`engine::server::Server`] (what `musterd` runs) and the [`fleet::Fleet`] of client machines (what `muster-storm` runs). Two worlds
-//! can drive a machine: the [`shell`] (mio, sockets, files, signals) and the simulator, [`sim`] (virtual time, a modelled network and
-//! disk). The contract between a machine and its world is [`base::machine::Machine`]: one input at a time goes in, outputs are left in an
-//! [`base::outbox::Outbox`].
+//! [`engine::server::Server`] (what `musterd` runs) and the [`fleet::Fleet`] of client machines (what `muster-storm` runs; a node that has
+//! booted is one of [`fleet::passing`], in `muster-in`). Two worlds can drive a machine: the [`shell`] (mio, sockets, files, signals) and
+//! the simulator, [`sim`] (virtual time, a modelled network and disk). The contract between a machine and its world is
+//! [`base::machine::Machine`]: one input at a time goes in, outputs are left in an [`base::outbox::Outbox`].
 //!
 //! # The rooms, from the ground up
 //! A room imports only from itself and from those before it; `tests/tidy.rs` holds that rule, and the bans that go with it.
@@ -12,11 +12,11 @@
 //! | room | what it is |
 //! |---|---|
 //! | [`base`] | time, chance, fixed tables, timers, counters, the contract of a machine; knows no protocol |
-//! | [`wire`] | bytes <-> meaning: frames (by `etherparse`), DHCP, TFTP; no state |
+//! | [`wire`] | bytes <-> meaning: frames (by `etherparse`), DHCP, TFTP, the report of a node; no state |
 //! | [`roll`] | who is who: the plan of numbers and addresses, client records, the guest pools, the registry |
 //! | [`config`] | text, flags and facts -> one checked `Config` |
 //! | [`engine`] | the Server: DHCP, TFTP, pacing, what a machine is given to boot |
-//! | [`fleet`] | thousands of client machines with the habits of real firmware |
+//! | [`fleet`] | thousands of client machines with the habits of real firmware; the client of a node that has booted |
 //! | [`sim`] | the virtual world, and the checkers that watch what happens in it |
 //! | [`shell`] | the only room that meets the kernel |
 //! | `bin` | flags, composition, exit codes |

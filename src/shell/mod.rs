@@ -5,6 +5,7 @@ pub mod error;
 pub mod facts;
 pub mod files;
 mod frame;
+pub mod interface;
 pub mod journal;
 pub mod lines;
 pub mod neigh;

@@ -38,6 +38,7 @@ use super::sys::{self, BATCH, Receiver};
 use super::udp::{self, UdpSocket};
 use port::{LinkPort, judge, tell_path};
 
+const DHCP_CLIENT: u16 = 68;
 const TIMER: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX);
 const JOURNAL: Token = Token(usize::MAX - 2);
@@ -152,6 +153,14 @@ impl Shell {
     pub fn frames(link: &LinkFacts) -> Result<Shell, Error> {
         let port = LinkPort::new(PacketSocket::frames(link)?, None, (link.index, link.mac, link.mtu));
         Shell::new(vec![port], Vec::new(), 1, None, None)
+    }
+
+    /// A loop for a DHCP client on one Ethernet interface, whether that has an address or not. Port 68 is held, so that the kernel tells no
+    /// server that nobody listens; another client that holds it already serves as well.
+    pub fn client(link: &LinkFacts) -> Result<Shell, Error> {
+        let port = LinkPort::new(PacketSocket::client(link)?, None, (link.index, link.mac, link.mtu));
+        let held = udp::hold(&link.name, DHCP_CLIENT).map_err(|error| log::debug!("UDP port {DHCP_CLIENT} is not held: {error}"));
+        Shell::new(vec![port], held.into_iter().collect(), 1, None, None)
     }
 
     fn new(

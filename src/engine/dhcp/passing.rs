@@ -28,7 +28,7 @@ impl Dhcp {
         let verdict = match &report.verdict {
             report::Verdict::Untested => Verdict::Untested,
             report::Verdict::Passed => Verdict::Passed,
-            report::Verdict::Failed(test) => Verdict::Failed(Label::new(test.as_bytes())),
+            report::Verdict::Failed(test) => Verdict::Failed(Label::new(test.as_str().as_bytes())),
         };
         let Some(client) = ctx.roll.get_mut(key) else { return };
         let news = (client.papers, client.verdict) != (papers, verdict);
@@ -65,9 +65,9 @@ pub fn rule(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Ruling {
 /// What a machine shows of itself: the MAC that asks first, then the others.
 fn papers(mac: Mac, report: &Report, asked: &Asked<'_>) -> Papers {
     Papers {
-        macs: [mac].into_iter().chain(report.macs().iter().copied()).collect(),
+        macs: [mac].into_iter().chain(report.macs.as_slice().iter().copied()).collect(),
         uuid: report.uuid.and_then(Uuid::new),
-        serial: report.serial.map_or(Label::default(), |serial| Label::new(serial.as_bytes())),
+        serial: report.serial.map_or(Label::default(), |serial| Label::new(serial.as_str().as_bytes())),
         port: asked.message.relay_agent_info().and_then(circuit).unwrap_or_default(),
     }
 }

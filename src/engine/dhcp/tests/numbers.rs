@@ -15,8 +15,8 @@ fn report(macs: &[u8], uuid: u8, verdict: Verdict) -> Vec<u8> {
     let macs: Vec<Mac> = macs.iter().map(|&n| mac(n)).collect();
     let mut id = [0xee; 16];
     id[0] = uuid;
-    let mut report = Report::new(&macs).unwrap();
-    (report.uuid, report.verdict) = (Some(id), verdict);
+    let mut report = Report { uuid: Some(id), verdict, ..Report::EMPTY };
+    assert!(macs.iter().all(|&mac| report.macs.push(mac)));
     let mut buf = [0; 255];
     let len = report.write(&mut buf).unwrap();
     buf[..len].to_vec()
