@@ -4,5 +4,6 @@ pub mod client;
 pub mod guests;
 pub mod kind;
 pub mod plan;
+pub mod ranges;
 pub mod registry;
 pub mod story;
