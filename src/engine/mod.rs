@@ -8,6 +8,7 @@ use crate::roll::registry::Roll;
 use pace::Pace;
 
 pub mod boot;
+pub mod control;
 pub mod dhcp;
 pub mod pace;
 pub mod server;
@@ -22,6 +23,15 @@ pub struct Ctx<'a> {
     pub stats: &'a mut Stats,
     pub pace: &'a mut Pace,
     pub out: &'a mut Outbox,
+}
+
+/// A transfer as an operator sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loading<'a> {
+    pub name: &'a [u8],
+    /// Bytes that have arrived, and that there are.
+    pub done: u64,
+    pub size: u64,
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::base::time::Now;
 use crate::roll::client::Stage;
 
+use super::control;
 use super::pace::Lane;
 use super::server::Server;
 
@@ -108,7 +109,7 @@ impl Server {
                     address: client.address.map(|address| address.to_string()),
                     stage: client.stage.name(),
                     since: now.at.since(client.since).as_secs(),
-                    firmware: client.arch.map_or_else(|| client.kind.to_string(), |arch| format!("{} {arch}", client.kind)),
+                    firmware: control::firmware(client),
                     lease: client.until.since(now.at).as_secs(),
                     transfers: client.transfers,
                     story: client.story.to_string(),

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::{Datagram, Input, Link, Machine};
+use crate::base::machine::{Datagram, Errand, Input, Link, Machine};
 use crate::base::outbox::{Blocks, Outbox, Output, Via};
 use crate::base::stats::Counter;
 use crate::base::time::{Instant, Now};
@@ -106,6 +106,8 @@ pub enum Got {
     Read { token: u64, offset: u64, len: u32 },
     Neighbour(Ipv4Addr, Option<Mac>),
     Probe(Ipv4Addr),
+    Stream(u8, String),
+    Errand(u8, Errand),
     Other,
 }
 
@@ -138,7 +140,9 @@ impl World {
             Output::Read { token, offset, len, .. } => Got::Read { token, offset, len },
             Output::Neighbour { ip, mac, .. } => Got::Neighbour(ip, mac),
             Output::ArpProbe { ip, .. } => Got::Probe(ip),
-            Output::Frame { .. } | Output::RouterAdvert { .. } => Got::Other,
+            Output::Stream { conn, body } => Got::Stream(conn, String::from_utf8_lossy(body).into_owned()),
+            Output::Errand { conn, errand } => Got::Errand(conn, errand),
+            Output::Frame { .. } | Output::RouterAdvert { .. } | Output::StreamClose { .. } => Got::Other,
         });
         let got = got.collect();
         self.out.clear();

@@ -5,5 +5,6 @@ pub mod guests;
 pub mod kind;
 pub mod plan;
 pub mod ranges;
+pub mod recent;
 pub mod registry;
 pub mod story;

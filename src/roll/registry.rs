@@ -10,12 +10,14 @@ use std::time::Duration;
 use crate::base::addr::Mac;
 use crate::base::index::Index;
 use crate::base::slab::{Key, Slab};
+use crate::base::text::Text;
 use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
 
 use super::client::{Client, Identity, Stage};
 use super::guests::GuestPool;
 use super::plan::{AddressPlan, Number};
+use super::recent::Recent;
 
 /// After this long in a stage that should lead on, the log says that the machine stalls.
 const STALL: Duration = Duration::from_secs(15);
@@ -34,6 +36,8 @@ pub struct Roll {
     pub pools: Vec<Option<GuestPool>>,
     wheel: Wheel,
     seed: u64,
+    /// What has happened just now, for those who watch.
+    pub recent: Recent,
 }
 
 /// What is due for a client.
@@ -60,6 +64,7 @@ impl Roll {
             pools: Vec::new(),
             wheel: Wheel::new(capacity, now),
             seed,
+            recent: Recent::new(),
         }
     }
 
@@ -108,6 +113,16 @@ impl Roll {
 
     pub fn get_mut(&mut self, key: Key<Client>) -> Option<&mut Client> {
         self.clients.get_mut(key)
+    }
+
+    /// The record at a place of the table, for reports that come in pages.
+    pub fn at_slot(&self, slot: usize) -> Option<&Client> {
+        self.clients.get(self.clients.key_at(slot)?)
+    }
+
+    /// How many machines without a number have a record.
+    pub fn strangers(&self) -> usize {
+        self.clients.len() + self.awaited - self.known.len()
     }
 
     /// All records. O(capacity): for reports.
@@ -186,6 +201,13 @@ impl Roll {
         log::debug!("{} {} {} after {}", client.title(), stage.name(), note, Seconds(now.since(client.since)));
         client.stage = stage;
         client.since = now;
+        client.stuck.clear();
+        if stage == Stage::Stranger && client.story.is_empty() {
+            client.reached = [Instant::ZERO; Stage::ALL.len()];
+        }
+        if let Some(reached) = client.reached.get_mut(stage as usize).filter(|at| **at == Instant::ZERO) {
+            *reached = now;
+        }
         client.stall_at = match stage {
             Stage::Offered | Stage::Leased => Some(now + STALL),
             Stage::Loaded => Some(now + QUIET),
@@ -193,6 +215,7 @@ impl Roll {
         };
         if note.as_str() != Some("") {
             client.story.add(note);
+            self.recent.write(client, false, note);
         }
         self.arm(key);
     }
@@ -201,16 +224,25 @@ impl Roll {
     pub fn tell(&mut self, now: Instant, key: Key<Client>, level: log::Level, ending: fmt::Arguments<'_>) {
         let Some(client) = self.clients.get_mut(key) else { return };
         if !client.story.is_empty() {
+            self.recent.write(client, level <= log::Level::Warn, format_args!("{ending} ({} in all)", Seconds(now.since(client.began))));
             log::log!(level, "{} {} -> {} ({} in all)", client.title(), client.story, ending, Seconds(now.since(client.began)));
         }
         client.story.clear();
         client.began = now;
     }
 
+    /// The machine is longer in its stage than that takes, and this is where. It is stuck until it enters another one.
+    pub fn stick(&mut self, key: Key<Client>, place: fmt::Arguments<'_>) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.stuck = Text::of(place);
+        }
+    }
+
     /// Adds to the story without leaving the stage. What a machine does once it is up is no part of its boot.
     pub fn note(&mut self, key: Key<Client>, note: fmt::Arguments<'_>) {
         let Some(client) = self.clients.get_mut(key) else { return };
         log::debug!("{} {}", client.title(), note);
+        self.recent.write(client, false, note);
         if client.stage != Stage::Up {
             client.story.add(note);
         }

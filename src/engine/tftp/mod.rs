@@ -23,6 +23,7 @@ use crate::base::muffle::Muffle;
 use crate::base::rng::mix;
 use crate::base::slab::{Key, Slab};
 use crate::base::stats::Counter;
+use crate::base::text::Text;
 use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
 use crate::roll::client::Stage;
@@ -30,7 +31,7 @@ use crate::roll::story::{Bytes, Printable};
 use crate::wire::tftp::{self, ErrorCode, Malformed, Mode, Packet, Request};
 
 use super::pace::Place;
-use super::{Ctx, boot};
+use super::{Ctx, Loading, boot};
 use transfer::{Ack, Netascii, Source, State, Transfer};
 
 pub use policy::kind_of;
@@ -76,6 +77,12 @@ impl Tftp {
 
     pub fn is_empty(&self) -> bool {
         self.transfers.is_empty()
+    }
+
+    /// How far a transfer has come, by the token that its client's record holds; None when it has ended.
+    pub fn loading(&self, token: u64) -> Option<Loading<'_>> {
+        let transfer = self.transfers.get(Key::from_u64(token))?;
+        Some(Loading { name: transfer.name(), done: transfer.progress(), size: transfer.size() })
     }
 
     pub fn deadline(&self) -> Option<Instant> {
@@ -205,6 +212,7 @@ impl Tftp {
         let mut transfer = Transfer::new(ctx.now, datagram, port, name);
         transfer.client = client;
         let key = self.transfers.insert(transfer)?;
+        let transfer_token = key.to_u64();
         let fits = self.by_key.insert(Transfer::key(datagram.src, port), key.slot() as u32)
             && self.by_peer.insert(Transfer::peer_key(datagram.src), key.slot() as u32);
         assert!(fits, "the index has a place for every record");
@@ -212,6 +220,7 @@ impl Tftp {
         if let Some(key) = client {
             if let Some(client) = ctx.roll.get_mut(key) {
                 client.transfers += 1;
+                client.transfer = transfer_token;
             }
             if ctx.roll.get(key).is_some_and(|client| client.stage != Stage::Up) {
                 ctx.roll.enter(ctx.now, key, Stage::Loading, format_args!(""));
@@ -424,7 +433,9 @@ impl Tftp {
         ctx.stats.count(Counter::TftpGaveUp);
         let (name, at, size) = (Printable(transfer.name()), Bytes(transfer.progress()), Bytes(transfer.size()));
         let silence = Seconds(ctx.now.since(transfer.heard));
-        match transfer.client.filter(|_| transfer.acked > 0) {
+        let place = Text::<96>::of(format_args!("tftp {name} at {at} of {size}"));
+        let stalled = transfer.client.filter(|_| transfer.acked > 0);
+        match stalled {
             Some(client) => {
                 ctx.roll.tell(
                     ctx.now,
@@ -436,6 +447,11 @@ impl Tftp {
             None => log::debug!("tftp {} {name}: silent for {silence} at {at} of {size}", transfer.peer),
         }
         self.end(ctx, key);
+        // Unless it loads something else meanwhile.
+        let still = |key| ctx.roll.get(key).is_some_and(|client| client.transfers == 0 && client.stage == Stage::Loaded);
+        if let Some(client) = stalled.filter(|key| still(*key)) {
+            ctx.roll.stick(client, format_args!("{place}"));
+        }
     }
 
     /// Ends a transfer and lets go of what it holds.
