@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use effective::{difference, effective, needs_restart};
-pub use error::{Error, Place};
+pub use error::{Error, Place, nearest};
 pub use resolve::{Flags, Resolved, Text, World, resolve};
 
 use crate::base::addr::Mac;
