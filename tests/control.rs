@@ -2,7 +2,8 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -211,7 +212,7 @@ fn a_slow_reader_is_dropped_while_a_storm_goes_on() {
     assert_eq!(ask(&mut quick, r#"{"do":"watch"}"#)["is"], "watching");
     let reader = std::thread::spawn(move || {
         let (mut events, mut lost) = (0u64, 0u64);
-        while let Some(Ok(line)) = quick.by_ref_line() {
+        for line in quick.lines().map_while(Result::ok) {
             let told: Value = serde_json::from_str(&line).expect("whole lines");
             match told["is"].as_str() {
                 Some("event") => events += 1,
@@ -235,22 +236,9 @@ fn a_slow_reader_is_dropped_while_a_storm_goes_on() {
     let (events, lost) = reader.join().expect("the quick reader");
     assert!(events > 1000, "{events} events, {lost} lost");
     let mut rest = Vec::new();
-    let _ = std::io::Read::read_to_end(&mut slow, &mut rest);
+    let _ = slow.read_to_end(&mut rest);
     assert!(!rest.is_empty(), "it still reads what it was sent before");
 }
-
-trait Lines {
-    /// The next line; None at the end, whichever way that comes.
-    fn by_ref_line(&mut self) -> Option<std::io::Result<String>>;
-}
-
-impl Lines for BufReader<UnixStream> {
-    fn by_ref_line(&mut self) -> Option<std::io::Result<String>> {
-        self.by_ref().lines().next()
-    }
-}
-
-use std::io::Read as _;
 
 #[test]
 fn only_root_and_the_group_may_speak() {
@@ -270,9 +258,8 @@ fn only_root_and_the_group_may_speak() {
     let mut musterd = musterd.args(["-ec", &script]).stderr(Stdio::null()).spawn().expect("start musterd");
     let socket = run.join("control.sock");
     assert!(wait(20, || muster(&server, &socket, &["status"]).ok().then_some(())).is_some(), "root may");
-    let mode = std::fs::metadata(&socket)
-        .map(|found| (std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o777, std::os::unix::fs::MetadataExt::gid(&found)));
-    assert_eq!(mode.expect("the socket is there"), (0o660, 4242));
+    let found = std::fs::metadata(&socket).expect("the socket is there");
+    assert_eq!((found.permissions().mode() & 0o777, found.gid()), (0o660, 4242));
     // The program and the socket where nobody can reach them, whatever folder this checkout is in.
     let as_nobody = |groups: &str| {
         let script = format!(
@@ -284,8 +271,7 @@ fn only_root_and_the_group_may_speak() {
     };
     fails(&as_nobody("--clear-groups"), 1, &["you may not use", "group muster"]);
     as_nobody("--groups 7,4242").must("a member of the group may");
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-    std::fs::set_permissions(&socket, open).expect("open the socket to everybody");
+    std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o666)).expect("open the socket to everybody");
     fails(&as_nobody("--groups 7,8"), 1, &["user 65534 may not operate this cluster", "group muster"]);
     stop(&mut musterd, Signal::SIGTERM);
     assert!(!socket.exists());

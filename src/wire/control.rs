@@ -235,9 +235,9 @@ pub struct Segment {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Network {
     pub subnet: String,
-    pub guests_held: u32,
-    pub guests_free: u32,
-    pub guests_quarantined: u32,
+    pub guests_held: usize,
+    pub guests_free: usize,
+    pub guests_quarantined: usize,
 }
 
 /// How a boot interface is fed (`engine::pace`).
@@ -249,9 +249,16 @@ pub struct Lane {
     pub budget: u64,
     /// Bytes per second that the way was measured to carry.
     pub bottleneck: Option<u64>,
+    /// Milliseconds of queue on the way, by the rise of round trips.
+    pub queue_ms: f64,
+    /// Milliseconds that one turn for each running transfer takes.
     pub lap_ms: f64,
     /// Transfers that wait for a turn.
-    pub waiting: u32,
+    pub waiting: usize,
+    /// New transfers and DISCOVERs that were held for a while.
+    pub deferred: u64,
+    /// Turns given first because a packet was lost.
+    pub rescued: u64,
 }
 
 /// The state of a lot, as states are folded.

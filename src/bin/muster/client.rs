@@ -40,7 +40,8 @@ impl Client {
 
     /// From now on replies may take their time.
     pub fn be_patient(&mut self) -> Result<(), Failure> {
-        Ok(self.reader.get_ref().set_read_timeout(None)?)
+        let set = self.reader.get_ref().set_read_timeout(None);
+        set.map_err(|error| Failure::Failed(format!("cannot set a time-out: {error}")))
     }
 
     /// Asks, and gives the reply; an error of the daemon's is a failure.

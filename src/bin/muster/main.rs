@@ -26,6 +26,8 @@ pub enum Failure {
     Usage(String),
     NoDaemon(String),
     Unconfirmed(String),
+    /// Whoever reads our output has seen enough.
+    Seen,
 }
 
 impl From<Sorry> for Failure {
@@ -37,7 +39,10 @@ impl From<Sorry> for Failure {
 /// Standard output cannot be written to.
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Failure {
-        Failure::Failed(format!("cannot write the output: {error}"))
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Failure::Seen,
+            _ => Failure::Failed(format!("cannot write the output: {error}")),
+        }
     }
 }
 
@@ -47,13 +52,13 @@ fn main() -> ExitCode {
         None => Ok(()),
     });
     let (why, code) = match done {
-        Ok(()) => return ExitCode::SUCCESS,
+        Ok(()) | Err(Failure::Seen) => return ExitCode::SUCCESS,
         Err(Failure::Failed(why)) => (why, 1),
         Err(Failure::Usage(why)) => (why, 2),
         Err(Failure::NoDaemon(why)) => (why, 3),
         Err(Failure::Unconfirmed(why)) => (why, 4),
     };
-    // Whoever reads our output may have seen enough; then nobody reads this either.
+    // Nobody may read this either.
     let _ = writeln!(std::io::stderr(), "muster: {why}");
     ExitCode::from(code)
 }

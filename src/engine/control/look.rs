@@ -1,20 +1,22 @@
 //! What an operator sees: the state of lots, nodes and guests, as far as one page goes. Reads, never writes.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::base::time::Instant;
-use crate::config::KnownNode;
+use crate::config::{Config, KnownNode};
 use crate::roll::client::{Client, Identity, Stage};
 use crate::roll::plan::Number;
 use crate::roll::ranges::{Group, Selection};
+use crate::roll::registry::Roll;
 use crate::roll::story::Printable;
 use crate::wire::control::{
     Boot, GuestRow, Guests, Lane, Lot, LotKind, Network, Node, NodeRow, Nodes, Run, Segment, State, States, Status, Step,
 };
 
 use super::super::Ctx;
-use super::super::pace;
+use super::super::pace::Pace;
 use super::{PAGE_LOTS, PAGE_ROWS, Sight, given};
 
 /// Network cards of a node that are shown one by one.
@@ -207,7 +209,6 @@ fn boot(ctx: &Ctx<'_>, sight: &Sight<'_>, client: &Client) -> Boot {
 pub fn status(ctx: &Ctx<'_>, sight: &Sight<'_>) -> Status {
     let plan = ctx.roll.plan;
     let last = plan.nodes.saturating_sub(1);
-    let pools = ctx.config.networks.iter().zip(&ctx.roll.pools);
     Status {
         version: env!("CARGO_PKG_VERSION").into(),
         cluster: ctx.config.name.clone(),
@@ -221,26 +222,37 @@ pub fn status(ctx: &Ctx<'_>, sight: &Sight<'_>) -> Status {
         capacity: ctx.roll.capacity() as u32,
         transfers: sight.transfers as u32,
         guests: ctx.roll.strangers() as u32,
-        networks: pools
-            .map(|(network, pool)| Network {
-                subnet: network.subnet.to_string(),
-                guests_held: pool.as_ref().map_or(0, |pool| pool.held()) as u32,
-                guests_free: pool.as_ref().map_or(0, |pool| pool.free()) as u32,
-                guests_quarantined: pool.as_ref().map_or(0, |pool| pool.quarantined()) as u32,
-            })
-            .collect(),
-        lanes: ctx.pace.iter().map(|(name, lane)| lane_of(name, lane)).collect(),
+        networks: networks(ctx.config, ctx.roll),
+        lanes: lanes(ctx.pace),
         counters: ctx.stats.iter().map(|(counter, n)| (counter.name().into(), n)).collect(),
     }
 }
 
-fn lane_of(interface: &str, lane: &pace::Lane) -> Lane {
-    Lane {
+/// The guest pools.
+pub fn networks(config: &Config, roll: &Roll) -> Vec<Network> {
+    let pools = config.networks.iter().zip(&roll.pools);
+    let shown = pools.map(|(network, pool)| Network {
+        subnet: network.subnet.to_string(),
+        guests_held: pool.as_ref().map_or(0, |pool| pool.held()),
+        guests_free: pool.as_ref().map_or(0, |pool| pool.free()),
+        guests_quarantined: pool.as_ref().map_or(0, |pool| pool.quarantined()),
+    });
+    shown.collect()
+}
+
+/// How each boot interface is fed.
+pub fn lanes(pace: &Pace) -> Vec<Lane> {
+    let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
+    let shown = pace.iter().map(|(interface, lane)| Lane {
         interface: interface.into(),
         regime: lane.regime.to_string(),
         budget: lane.bottleneck.rate(),
         bottleneck: lane.bottleneck.measured(),
-        lap_ms: lane.lap().as_secs_f64() * 1000.0,
-        waiting: lane.waiting() as u32,
-    }
+        queue_ms: millis(lane.bottleneck.queue()),
+        lap_ms: millis(lane.lap()),
+        waiting: lane.waiting(),
+        deferred: lane.deferred,
+        rescued: lane.rescued,
+    });
+    shown.collect()
 }

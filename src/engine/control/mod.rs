@@ -23,7 +23,7 @@ use crate::wire::control::{self, Change, Changed, Event, IMPORT_MAX, Reply, Requ
 
 use super::{Ctx, Loading};
 
-pub use look::firmware;
+pub use look::{firmware, lanes, networks};
 
 /// Rows of one page, whatever the client would like.
 pub const PAGE_ROWS: u32 = 64;
@@ -33,6 +33,8 @@ pub const PAGE_LOTS: u32 = 1024;
 const PUSH_INTERVAL: Duration = Duration::from_millis(20);
 /// What one watcher is told at once, in bytes.
 const PUSH_BYTES: usize = 8 * 1024;
+/// More than one event's line takes; a line that does not fit would cost an allocation (its error does).
+const EVENT_MAX: usize = 1024;
 
 /// Why a change is not possible, and what to do instead.
 pub type Refusal = Sorry;
@@ -138,6 +140,9 @@ fn events(recent: &Recent, place: &mut u64, unix: u64, buf: &mut [u8]) -> Option
     let mut used = 0;
     loop {
         let rest = buf.get_mut(used..room)?;
+        if rest.len() < EVENT_MAX {
+            break;
+        }
         let (line, steps) = match recent.read(*place) {
             Ok(None) => break,
             Err(count) => (control::write(rest, &Told::Lost { count }), count),
@@ -155,8 +160,7 @@ fn events(recent: &Recent, place: &mut u64, unix: u64, buf: &mut [u8]) -> Option
                 (control::write(rest, &Told::Event(event)), 1)
             }
         };
-        let Some(line) = line else { break };
-        used += line;
+        used += line.unwrap_or(0);
         *place += steps;
     }
     (used > 0).then_some(used)
