@@ -283,6 +283,25 @@ mod tests {
     }
 
     #[test]
+    fn manual_and_completions_know_every_command_and_flag() {
+        let manual = include_str!("../../../man/muster.1");
+        let bash = include_str!("../../../packaging/completion/muster.bash");
+        let zsh = include_str!("../../../packaging/completion/_muster");
+        for (words, _, _, specific) in COMMANDS {
+            let command = words.join(" ");
+            assert!(manual.contains(&format!(".It Cm {command}")), "{command}");
+            for word in words {
+                assert!([bash, zsh].iter().all(|text| text.contains(word)), "{word}");
+            }
+            for flag in specific.iter().chain(&["json", "yes", "socket", "help", "version"]) {
+                assert!(manual.contains(&format!(" -{flag}")), "{flag}");
+                assert!([bash, zsh].iter().all(|text| text.contains(&format!("--{flag}"))), "{flag}");
+            }
+        }
+        assert!(Format::ALL.iter().all(|(_, name)| [manual, bash, zsh].iter().all(|text| text.contains(name))));
+    }
+
+    #[test]
     fn mistakes_are_told_with_what_to_type() {
         for (line, words) in [
             ("", "muster status"),

@@ -80,6 +80,7 @@ pub fn assign(found: &[Found], segments: &[Segment], nodes: u32, vacant: &Ranges
         }
     }
     plan.placed = places.into_values().collect();
+    plan.placed.iter_mut().for_each(|placed| placed.lines.sort_unstable());
     plan.notes.sort();
     plan
 }
