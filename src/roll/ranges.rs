@@ -86,6 +86,12 @@ impl Ranges {
         self.runs.iter().flat_map(|(first, last)| *first..=*last)
     }
 
+    /// The smallest number that is not below `from`.
+    pub fn next(&self, from: u32) -> Option<u32> {
+        let at = self.runs.partition_point(|(_, last)| *last < from);
+        self.runs.get(at).map(|(first, _)| from.max(*first))
+    }
+
     /// The largest number.
     pub fn last(&self) -> Option<u32> {
         self.runs.last().map(|(_, last)| *last)
@@ -350,6 +356,7 @@ mod tests {
             prop_assert_eq!(ranges.iter().take(100).collect::<Vec<_>>(), numbers.iter().copied().collect::<Vec<_>>());
             prop_assert_eq!(ranges.len(), numbers.len() as u64);
             prop_assert!((0..60).all(|n| ranges.contains(n) == numbers.contains(&n)));
+            prop_assert!((0..60).all(|n| ranges.next(n) == numbers.range(n..).next().copied()));
             if !numbers.is_empty() {
                 let folded = ranges.to_string();
                 let again = parse(&folded).unwrap().numbers;

@@ -126,6 +126,20 @@ pub enum Change {
     Undo,
 }
 
+impl Change {
+    /// The name of its kind, as on the wire.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Change::Set { .. } => "set",
+            Change::Replace { .. } => "replace",
+            Change::Out { .. } => "out",
+            Change::Enlist { .. } => "enlist",
+            Change::Import { .. } => "import",
+            Change::Undo => "undo",
+        }
+    }
+}
+
 /// Who takes a number over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

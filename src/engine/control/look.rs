@@ -113,7 +113,11 @@ pub fn states(ctx: &Ctx<'_>, from: u32) -> States {
 
 pub fn nodes(ctx: &Ctx<'_>, sight: &Sight<'_>, selection: Option<&Selection>, from: u32, limit: u32) -> Nodes {
     let limit = limit.clamp(1, PAGE_ROWS) as usize;
+    // Numbers alone need no walk to them, and none behind them.
+    let numbers = selection.filter(|selection| selection.groups.is_empty()).map(|selection| &selection.numbers);
+    let Some(from) = numbers.map_or(Some(from), |numbers| numbers.next(from)) else { return Nodes { rows: Vec::new(), next: None } };
     let (lots, next) = page(ctx, from);
+    let next = next.filter(|next| numbers.is_none_or(|numbers| numbers.next(*next).is_some()));
     let mut rows = Vec::new();
     for number in lots {
         let place = place(ctx, Number(number));

@@ -107,7 +107,11 @@ impl Control {
             Request::Checkpoint => return errand(ctx, conn, Errand::Checkpoint),
             Request::Change { change: wish, dry } => {
                 check(ctx, wish)?;
-                Reply::Changed(change(ctx, wish, *dry)?)
+                let changed = change(ctx, wish, *dry)?;
+                if !dry && changed.count > 0 {
+                    log::info!("an operator has changed ({}) {} lots: {}", wish.name(), changed.count, changed.nodes);
+                }
+                Reply::Changed(changed)
             }
         }))
     }

@@ -98,6 +98,10 @@ fn long_streets_are_walked_in_steps() {
         (from, pages) = (page.next, pages + 1);
     }
     assert_eq!((total, pages), (60_000, 59));
+    let Reply::Nodes(far) = ask(&mut world, 0, r#"{"do":"node-list","nodes":"50000"}"#) else { panic!() };
+    assert_eq!((far.rows.len(), far.rows[0].number, far.next), (1, 50_000, None), "numbers alone are found at once");
+    let Reply::Nodes(apart) = ask(&mut world, 0, r#"{"do":"node-list","nodes":"5,50000"}"#) else { panic!() };
+    assert_eq!((apart.rows.len(), apart.next), (1, Some(1029)));
     let Reply::States(beyond) = ask(&mut world, 0, r#"{"do":"states","from":4294967295}"#) else { panic!() };
     assert_eq!((beyond.runs.len(), beyond.next), (0, None));
 }
