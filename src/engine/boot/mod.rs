@@ -103,7 +103,7 @@ pub fn requested_name(name: &[u8]) -> &[u8] {
 
 /// Whether a missing file of this name is no news: loaders probe series of them. The beginning of a long name may be left out.
 pub fn asks_in_series(name: &[u8]) -> bool {
-    [b"grub".as_slice(), b"boot/grub", b"EFI/", b"ldlinux", b"autoexec.ipxe"].iter().any(|start| name.starts_with(start))
+    [b"grub/".as_slice(), b"boot/grub/", b"EFI/", b"ldlinux", b"autoexec.ipxe"].iter().any(|start| name.starts_with(start))
         || [b"xelinux.cfg/".as_slice(), b"grub.cfg-"].iter().any(|part| name.windows(part.len()).any(|window| window == *part))
 }
 
@@ -119,6 +119,7 @@ mod tests {
         assert_eq!(requested_name(b"\xff"), b"");
         assert!(asks_in_series(b"pxelinux.cfg/01-52-54") && !asks_in_series(b"vmlinuz"));
         assert!(asks_in_series(b"xelinux.cfg/b8945908-d6a6-41a9-611d-74a6ab80b83d"), "the last 48 bytes of a name");
+        assert!(asks_in_series(b"grub/fonts/unicode.pf2") && !asks_in_series(b"grubx64.efi"));
         assert!(asks_in_series(b"x/grub.cfg-0A36") && asks_in_series(b"autoexec.ipxe") && !asks_in_series(b"boot.ipxe"));
     }
 }
