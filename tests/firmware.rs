@@ -129,6 +129,51 @@ fn a_bios_machine_boots_by_pxelinux_which_asks_for_much_that_is_not_there() {
     assert!(line.contains("by=pxelinux"), "{line}");
 }
 
+/// NODE_17 with arguments that a loader could trip over: a word with blanks in it, and letters that mean something to a shell.
+fn odd_arguments(by: &str) -> String {
+    let odd = format!("console=ttyS0 by={by} muster.node={{node}} muster.ip={{ip}} odd=$x;'#* \\\"two words=a  b\\\" end=1");
+    NODE_17.replace("console=ttyS0 muster.node={node}", &odd)
+}
+
+#[test]
+fn a_uefi_machine_boots_by_grub_without_a_file_for_it() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let root = boot_root(&lab);
+    let from = "/usr/lib/grub/x86_64-efi/monolithic/grubnetx64.efi";
+    std::fs::copy(from, root.join("grubnetx64.efi")).unwrap_or_else(|error| panic!("{from}: {error}: run scripts/setup as root first"));
+    let config = format!("{}program = {{ efi-x64 = \"grubnetx64.efi\" }}\n", odd_arguments("grub"));
+    let musterd = Musterd::configured(&server, &root, &config);
+    let mut machine = Machine::power_on(&mut lab, MAC, Firmware::Ovmf);
+    let line = machine.expect(BOOT_SECONDS, SENTINEL);
+    assert_eq!(address(&line), "10.54.1.17", "{line}");
+    // GRUB escapes a quote, and puts its own around a word with blanks: to the kernel it is the same.
+    let expected = "by=grub muster.node=17 muster.ip=10.54.1.17 odd=$x;\\'#* \"two words=a  b\" end=1";
+    assert!(line.contains(expected), "{line}");
+    assert!(musterd.seen_all(&["grub/grub.cfg"]).is_some(), "its story tells of the config that was made");
+}
+
+#[test]
+fn a_bios_machine_boots_by_pxelinux_without_a_file_for_it() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let root = boot_root(&lab);
+    // In a folder: names in the config that is made are those beneath the root all the same.
+    std::fs::create_dir(root.join("bios")).expect("make a folder");
+    for name in ["pxelinux.0", "ldlinux.c32"] {
+        std::fs::copy(common::image().join(name), root.join("bios").join(name)).expect("copy pxelinux");
+    }
+    common::write(&root.join("boot.ipxe"), b"#!ipxe\nset 208:hex f1:00:74:7e\nset 210:string bios/\nchain bios/pxelinux.0\n");
+    let config = format!("{}script = \"boot.ipxe\"\n", odd_arguments("pxelinux"));
+    let musterd = Musterd::configured(&server, &root, &config);
+    let mut machine = Machine::power_on(&mut lab, MAC, Firmware::BiosIpxe);
+    let line = machine.expect(BOOT_SECONDS, SENTINEL);
+    assert_eq!(address(&line), "10.54.1.17", "{line}");
+    let expected = "by=pxelinux muster.node=17 muster.ip=10.54.1.17 odd=$x;'#* \"two words=a  b\" end=1";
+    assert!(line.contains(expected), "{line}");
+    assert!(musterd.seen_all(&["pxelinux.cfg/default"]).is_some(), "its story tells of the config that was made");
+}
+
 #[test]
 fn a_hangup_in_the_middle_of_a_boot_loses_nothing() {
     let mut lab = Lab::new();

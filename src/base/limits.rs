@@ -46,7 +46,7 @@ pub const WINDOWSIZE_MAX: u16 = 64;
 /// Server ports of the TFTP pool, a descriptor each.
 pub const PORTS_MAX: usize = 64;
 
-/// A generated boot script (iPXE), in bytes.
+/// A text that is made for a boot loader (iPXE, GRUB, pxelinux), in bytes.
 pub const SCRIPT_MAX: usize = 4096;
 
 /// Connections of operators at once, and the longest line either way, its newline included.

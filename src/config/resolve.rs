@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::error::{Error, Errors, listed};
 use super::raw::{self, Guests, NetworkSection, Raw};
 use super::value::Set;
-use super::{Config, LinkConfig, Network, Tftp, boot, check, derive};
+use super::{Config, LinkConfig, Network, Tftp, boot, check, derive, setting, shadow};
 use crate::base::facts::LinkFacts;
 use crate::base::limits;
 use crate::base::machine::Link;
@@ -74,6 +74,7 @@ pub fn resolve(text: Option<Text<'_>>, flags: &Flags, world: &impl World) -> Res
     let boot = boot::boot(&raw.boot.choice, root, world, &mut choices);
     let special = boot::special(&raw.special);
     boot::check_scripts(&boot, &special, &raw, &mut errors, &mut choices);
+    shadow::shadowed(text, &raw, &mut choices);
     let run_dir = run_dir(&raw, flags, &mut errors);
     let Some(Ground { plan, links, networks }) = ground.filter(|_| errors.is_empty()) else {
         return Err(errors.into_errors());
@@ -81,6 +82,7 @@ pub fn resolve(text: Option<Text<'_>>, flags: &Flags, world: &impl World) -> Res
     let config = Config {
         name: value(&raw.cluster.name).unwrap_or_else(|| "cluster".to_string()),
         plan,
+        origins: setting::origins(text, &raw, &boot, &links, &networks),
         numbering: value(&raw.cluster.numbering).unwrap_or_default(),
         links,
         networks,

@@ -88,6 +88,7 @@ pub fn config() -> Config {
             args: "console=ttyS0 muster.node={node}".into(),
         },
         special: vec![],
+        origins: Default::default(),
         tftp: Tftp { ports: (20_069, 20_072), windowsize: 16, give_up: Duration::from_secs(60) },
         capacity: 16,
         authoritative: false,

@@ -30,6 +30,7 @@ use crate::roll::client::Stage;
 use crate::roll::story::{Bytes, Printable};
 use crate::wire::tftp::{self, ErrorCode, Malformed, Mode, Packet, Request};
 
+use super::boot::Made;
 use super::pace::Place;
 use super::{Ctx, Loading, boot};
 use transfer::{Ack, Netascii, Source, State, Transfer};
@@ -52,7 +53,8 @@ pub struct Tftp {
     wheel: Wheel,
     /// Turns through the port pool for clients without a record.
     turn: u8,
-    script: Box<[u8]>,
+    /// The text that is being sent, made anew for each of its blocks.
+    text: Box<[u8]>,
     told_changed: Muffle,
 }
 
@@ -65,7 +67,7 @@ impl Tftp {
             by_peer: Index::new(capacity, seed),
             wheel: Wheel::new(capacity, now),
             turn: 0,
-            script: vec![0; limits::SCRIPT_MAX].into(),
+            text: vec![0; limits::SCRIPT_MAX].into(),
             told_changed: Muffle::default(),
         }
     }
@@ -153,10 +155,7 @@ impl Tftp {
         transfer.request = hash;
         transfer.options = request.options;
         transfer.netascii = (request.mode == Mode::Netascii).then(Netascii::default);
-        if let Some(len) = boot::script(ctx, name, transfer.client, datagram.dst, &mut self.script) {
-            transfer.source = Source::Script { len: len as u64 };
-            self.ready(ctx, key);
-        } else if name.is_empty() || name.len() > limits::FILE_NAME_MAX {
+        if name.is_empty() || name.len() > limits::FILE_NAME_MAX {
             self.refuse(ctx, key, Refusal::NotFound);
         } else {
             ctx.out.open(key.to_u64(), name);
@@ -238,6 +237,16 @@ impl Tftp {
                 transfer.source = Source::File(open);
                 self.ready(ctx, key);
             }
+            (Some(transfer), Err(Refusal::NotFound)) => {
+                match transfer.made.and_then(|what| transfer.make(ctx, what, &mut self.text)) {
+                    Some(made) => {
+                        // It is sent as it is in either mode.
+                        (transfer.source, transfer.netascii) = (made, None);
+                        self.ready(ctx, key);
+                    }
+                    None => self.refuse(ctx, key, Refusal::NotFound),
+                }
+            }
             (Some(_), Err(refusal)) => self.refuse(ctx, key, refusal),
             // The transfer has ended meanwhile.
             (None, Ok(open)) => drop(ctx.out.close(open.file)),
@@ -260,6 +269,9 @@ impl Tftp {
         ctx.stats.count(counter);
         let name = Printable(transfer.name());
         match transfer.client {
+            Some(client) if transfer.made.is_some() && code == ErrorCode::NotFound => {
+                ctx.roll.note(client, format_args!("tftp {name}: {text}, and no kernel is configured to make it from"));
+            }
             Some(client) if !boot::asks_in_series(transfer.name()) => ctx.roll.note(client, format_args!("tftp {name}: {text}")),
             _ => log::debug!("tftp {} asked for {name}: {text}", transfer.peer),
         }
@@ -479,6 +491,14 @@ impl Tftp {
 }
 
 impl Transfer {
+    /// Writes the text that is made for its client. None: it is no client of ours, or has no kernel to boot.
+    fn make(&self, ctx: &Ctx<'_>, what: Made, text: &mut [u8]) -> Option<Source> {
+        let client = ctx.roll.get(self.client?)?;
+        let len = what.write(ctx.config, client, head_of(ctx, self.link), text)?;
+        let hash = text.get(..len)?.iter().fold(0, |hash, &byte| mix(hash ^ u64::from(byte)));
+        Some(Source::Made { what, len: len as u64, hash })
+    }
+
     /// Payload bytes that have arrived.
     fn progress(&self) -> u64 {
         (self.acked * u64::from(self.blksize)).min(self.size())
