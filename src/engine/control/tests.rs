@@ -132,11 +132,11 @@ fn a_node_is_shown_with_its_boot_and_what_it_is_given() {
     assert_eq!(steps, [("discover", 1500), ("offered", 1500), ("bound", 1500)]);
     assert!(boot.story.starts_with("discover (bios) -> offer 10.54.1.17"));
     let given = |key: &str| shown.given.iter().find(|given| given.key == key).map(|given| (given.value.as_str(), given.from.as_str()));
-    assert_eq!(given("kernel"), Some(("late", "[[for]] nodes = \"17\"")));
-    assert_eq!(given("args"), Some(("storage", "[[for]] nodes = \"0-31\"")));
-    assert_eq!(given("program.bios"), Some(("undionly.kpxe", "[boot]")));
-    assert_eq!(given("lease"), Some(("3600 s", "[[network]] eth1")));
-    assert_eq!(given("options.150"), Some(("0a:00:00:01", "[[for]] nodes = \"17\"")));
+    assert_eq!(given("kernel"), Some(("\"late\"", "[[for]]")));
+    assert_eq!(given("args"), Some(("\"storage\"", "[[for]]")));
+    assert_eq!(given("program.bios"), Some(("\"undionly.kpxe\"", "[boot]")));
+    assert_eq!(given("lease"), Some(("\"1h\"", "default")));
+    assert_eq!(given("options.150"), Some(("\"10.0.0.1\"", "[[for]]")));
     assert_eq!(node(&mut world, 3).lot.kind, LotKind::Vacant);
 }
 
