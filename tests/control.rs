@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::musterd::Musterd;
@@ -80,12 +81,18 @@ fn an_operator_sees_the_cluster() {
     let mut watching = server.command(MUSTER);
     watching.args(["--socket", path(&socket), "watch"]).stdout(Stdio::piped());
     let mut watching = watching.spawn().expect("start muster watch");
-    let mut steps = BufReader::new(watching.stdout.take().expect("it is piped")).lines();
-    assert!(wait(10, || (json(&server, &socket, &["status"])["lanes"].is_array()).then_some(())).is_some());
-    // The watcher has its place once it was told so: its connection is the older one.
-    std::thread::sleep(Duration::from_millis(300));
+    let steps = BufReader::new(watching.stdout.take().expect("it is piped")).lines();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&told);
+    std::thread::spawn(move || steps.map_while(Result::ok).for_each(|line| sink.lock().expect("no reader panics").push(line)));
+    let told = move || told.lock().expect("no writer panics").join("\n");
+    // Until it is seen to watch.
+    let watches = wait(20, || {
+        lease(&guest);
+        (!told().is_empty()).then_some(())
+    });
+    assert!(watches.is_some(), "{}", musterd.log());
     lease(&node);
-    lease(&guest);
 
     let status = muster(&server, &socket, &["status"]).must("muster status");
     for words in [
@@ -119,11 +126,8 @@ fn an_operator_sees_the_cluster() {
     let guests = json(&server, &socket, &["guest", "list"]);
     assert_eq!((guests[0]["id"].as_str(), guests[0]["stage"].as_str()), (Some(stranger.as_str()), Some("up")));
 
-    let told: Vec<String> = steps.by_ref().take(8).map(|line| line.expect("a line")).collect();
-    for words in
-        [&format!("n17    {mac} discover (os)"), &format!("n17    {mac} lease 10.54.1.17"), &format!("guest  {stranger} discover (os)")]
-    {
-        assert!(told.iter().any(|line| line.contains(words)), "{words:?} is not in: {told:#?}");
+    for words in [&format!("n17    {mac} discover (os)"), &format!("n17    {mac} lease 10.54.1.17"), &format!("guest  {stranger} ")] {
+        assert!(wait(5, || told().contains(words).then_some(())).is_some(), "{words:?} is not in:\n{}", told());
     }
     stop(&mut watching, Signal::SIGTERM);
 }

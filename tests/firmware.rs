@@ -49,7 +49,7 @@ fn a_bios_machine_with_a_number_boots_linux() {
     let musterd = Musterd::configured(&server, &root, NODE_17);
     let before = musterd.descriptors();
     let mut machine = Machine::power_on(&mut lab, MAC, Firmware::BiosIpxe);
-    let line = machine.expect(BOOT_SECONDS, SENTINEL);
+    let line = machine.expect_line(BOOT_SECONDS, SENTINEL);
     assert_eq!(address(&line), "10.54.1.17", "{line}");
     assert!(line.contains("muster.node=17"), "the kernel's arguments are the config's: {line}");
     let after = musterd.descriptors();
@@ -75,7 +75,7 @@ fn the_rom_of_a_bios_machine_waits_for_nothing() {
         waited.as_secs_f32()
     );
     assert!(waited.as_secs() < 10, "iPXE took {waited:?} from its first DHCP packet to its script: it waited for somebody");
-    let line = machine.expect(BOOT_SECONDS, SENTINEL);
+    let line = machine.expect_line(BOOT_SECONDS, SENTINEL);
     assert_eq!(given(&server), [address(&line)], "a guest keeps its address from the ROM to Linux");
 }
 
@@ -86,7 +86,7 @@ fn a_uefi_machine_boots_from_its_own_pxe_stack_without_a_config() {
     let root = boot_root(&lab);
     let _musterd = Musterd::plain(&server, &root);
     let mut machine = Machine::power_on(&mut lab, MAC, Firmware::Ovmf);
-    let line = machine.expect(BOOT_SECONDS, SENTINEL);
+    let line = machine.expect_line(BOOT_SECONDS, SENTINEL);
     assert!(address(&line).starts_with("10.54."), "{line}");
     assert_eq!(given(&server), [address(&line)], "a guest keeps its address from the firmware to Linux");
 }
@@ -104,7 +104,7 @@ fn a_uefi_machine_boots_by_grub() {
     let config = format!("{NODE_17}program = {{ efi-x64 = \"grubnetx64.efi\" }}\n");
     let _musterd = Musterd::configured(&server, &root, &config);
     let mut machine = Machine::power_on(&mut lab, MAC, Firmware::Ovmf);
-    let line = machine.expect(BOOT_SECONDS, SENTINEL);
+    let line = machine.expect_line(BOOT_SECONDS, SENTINEL);
     assert_eq!(address(&line), "10.54.1.17", "{line}");
     assert!(line.contains("by=grub"), "{line}");
 }
@@ -124,7 +124,7 @@ fn a_bios_machine_boots_by_pxelinux_which_asks_for_much_that_is_not_there() {
     let config = format!("{NODE_17}script = \"boot.ipxe\"\n");
     let _musterd = Musterd::configured(&server, &root, &config);
     let mut machine = Machine::power_on(&mut lab, MAC, Firmware::BiosIpxe);
-    let line = machine.expect(BOOT_SECONDS, SENTINEL);
+    let line = machine.expect_line(BOOT_SECONDS, SENTINEL);
     assert_eq!(address(&line), "10.54.1.17", "{line}");
     assert!(line.contains("by=pxelinux"), "{line}");
 }
@@ -145,7 +145,7 @@ fn a_uefi_machine_boots_by_grub_without_a_file_for_it() {
     let config = format!("{}program = {{ efi-x64 = \"grubnetx64.efi\" }}\n", odd_arguments("grub"));
     let musterd = Musterd::configured(&server, &root, &config);
     let mut machine = Machine::power_on(&mut lab, MAC, Firmware::Ovmf);
-    let line = machine.expect(BOOT_SECONDS, SENTINEL);
+    let line = machine.expect_line(BOOT_SECONDS, SENTINEL);
     assert_eq!(address(&line), "10.54.1.17", "{line}");
     // GRUB escapes a quote, and puts its own around a word with blanks: to the kernel it is the same.
     let expected = "by=grub muster.node=17 muster.ip=10.54.1.17 odd=$x;\\'#* \"two words=a  b\" end=1";
@@ -167,7 +167,7 @@ fn a_bios_machine_boots_by_pxelinux_without_a_file_for_it() {
     let config = format!("{}script = \"boot.ipxe\"\n", odd_arguments("pxelinux"));
     let musterd = Musterd::configured(&server, &root, &config);
     let mut machine = Machine::power_on(&mut lab, MAC, Firmware::BiosIpxe);
-    let line = machine.expect(BOOT_SECONDS, SENTINEL);
+    let line = machine.expect_line(BOOT_SECONDS, SENTINEL);
     assert_eq!(address(&line), "10.54.1.17", "{line}");
     let expected = "by=pxelinux muster.node=17 muster.ip=10.54.1.17 odd=$x;'#* \"two words=a  b\" end=1";
     assert!(line.contains(expected), "{line}");
@@ -186,6 +186,6 @@ fn a_hangup_in_the_middle_of_a_boot_loses_nothing() {
     musterd.signal(nix::sys::signal::Signal::SIGHUP);
     let console = machine.console();
     assert!(!console.contains("initrd.img... ok"), "the signal came too late to say anything:\n{console}");
-    let line = machine.expect(BOOT_SECONDS, SENTINEL);
+    let line = machine.expect_line(BOOT_SECONDS, SENTINEL);
     assert_eq!(address(&line), "10.54.1.17", "{line}");
 }

@@ -1,6 +1,7 @@
 //! Settings that numbers may differ in: which key, what value, which section of the config gave it.
 
 use std::fmt::{self, Write};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::effective::Quoted;
@@ -19,7 +20,7 @@ pub struct Setting<'a> {
     pub origin: Origin,
 }
 
-/// A key of a `[[for]]` section.
+/// A key that a node's settings have: those of `[[for]]`, and those of its network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     Program(Arch),
@@ -28,6 +29,10 @@ pub enum Key {
     Initrd,
     Args,
     Lease,
+    Router,
+    Dns,
+    Ntp,
+    Domain,
     /// A DHCP option of the operator's own.
     Option(u8),
 }
@@ -42,6 +47,10 @@ impl fmt::Display for Key {
             Key::Initrd => f.write_str("initrd"),
             Key::Args => f.write_str("args"),
             Key::Lease => f.write_str("lease"),
+            Key::Router => f.write_str("router"),
+            Key::Dns => f.write_str("dns"),
+            Key::Ntp => f.write_str("ntp"),
+            Key::Domain => f.write_str("domain"),
             Key::Option(code) => write!(f, "options.{code}"),
         }
     }
@@ -52,6 +61,7 @@ pub enum Value<'a> {
     Text(&'a str),
     Files(&'a [String]),
     Time(Duration),
+    Addresses(&'a [Ipv4Addr]),
     /// The bytes of a DHCP option, and its code.
     Option(u8, &'a [u8]),
 }
@@ -61,17 +71,28 @@ impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Value::Text(text) => Quoted(text).fmt(f),
-            Value::Files(files) => {
-                f.write_char('[')?;
-                for (at, file) in files.iter().enumerate() {
-                    write!(f, "{}{}", if at == 0 { "" } else { ", " }, Quoted(file))?;
-                }
-                f.write_char(']')
-            }
-            Value::Time(time) => write!(f, "\"{}\"", shown_duration(time)),
+            Value::Files(files) => list(f, files.iter().map(|file| Quoted(file))),
+            Value::Addresses(addresses) => list(f, addresses.iter().map(InQuotes)),
+            Value::Time(time) => InQuotes(shown_duration(time)).fmt(f),
             Value::Option(code, bytes) => Shown(code, bytes).fmt(f),
         }
     }
+}
+
+struct InQuotes<T>(T);
+
+impl<T: fmt::Display> fmt::Display for InQuotes<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0)
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, values: impl Iterator<Item = impl fmt::Display>) -> fmt::Result {
+    f.write_char('[')?;
+    for (at, value) in values.enumerate() {
+        write!(f, "{}{value}", if at == 0 { "" } else { ", " })?;
+    }
+    f.write_char(']')
 }
 
 /// Where a setting comes from. Lines count from 1; there are none without a config file.
@@ -114,10 +135,17 @@ impl fmt::Display for Origin {
 pub struct Origins {
     /// The lines of the `[[for]]` sections.
     special: Vec<usize>,
-    /// For each network the line of its section, if it has one, and where its lease comes from.
-    networks: Vec<(Option<usize>, Origin)>,
+    networks: Vec<NetworkOrigins>,
     /// What `[boot]` leaves out and the root has.
     found: Vec<Key>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct NetworkOrigins {
+    /// The line of its section, if it has one.
+    line: Option<usize>,
+    lease: Origin,
+    router: Origin,
 }
 
 impl PartialEq for Origins {
@@ -134,12 +162,17 @@ impl Origins {
 
     /// The section of the network at a place of [`Config::networks`](super::Config).
     pub fn network(&self, at: usize) -> Origin {
-        Origin::Network(self.networks.get(at).and_then(|(line, _)| *line))
+        Origin::Network(self.networks.get(at).and_then(|network| network.line))
     }
 
     /// What says the lease in that network.
     pub fn lease(&self, at: usize) -> Origin {
-        self.networks.get(at).map_or(Origin::Default, |(_, lease)| *lease)
+        self.networks.get(at).map_or(Origin::Default, |network| network.lease)
+    }
+
+    /// What says the routers in that network.
+    pub fn router(&self, at: usize) -> Origin {
+        self.networks.get(at).map_or(Origin::Default, |network| network.router)
     }
 
     /// Where `[boot]` has a key from that is set for all.
@@ -166,7 +199,8 @@ pub(super) fn origins(text: Option<Text<'_>>, raw: &Raw, boot: &Boot, links: &[L
             _ if raw.lease.is_some() => Origin::Dhcp,
             _ => Origin::Default,
         };
-        (place, lease)
+        let has_router = section.is_some_and(|section| section.value.router.is_some());
+        NetworkOrigins { line: place, lease, router: if has_router { Origin::Network(place) } else { Origin::Default } }
     };
     Origins {
         special: raw.special.iter().map(|section| line(section.at.start)).collect(),

@@ -7,8 +7,8 @@ use crate::roll::plan::Number;
 use super::{SCRIPT, of, ranked_options, special};
 
 /// The effective settings of a number: its boot program for each architecture that has one, script, kernel, initrd, args, and in the
-/// network of its address the lease and the operator's own DHCP options. A script that is made from the others is among them. What
-/// nobody set and nothing stands for is left out; a number without a lot has no network, and so neither lease nor options of one.
+/// network of its address the lease, routers, name and time servers, domain and the operator's own DHCP options. A script that is made from
+/// the others is among them. What nobody set and nothing stands for is left out; a number without a lot has nothing of a network.
 pub fn effective(config: &Config, number: Number) -> impl Iterator<Item = Setting<'_>> {
     let programs = Arch::ALL.iter().filter_map(move |arch| program(config, number, *arch));
     let kernel = for_all(config, number, Key::Kernel, |section| section.kernel.as_deref(), config.boot.kernel.as_deref());
@@ -18,13 +18,14 @@ pub fn effective(config: &Config, number: Number) -> impl Iterator<Item = Settin
     let at = config.plan.address(number).and_then(|address| config.network_of(address));
     let network = at.and_then(|at| Some((at, config.networks.get(at)?)));
     let lease = network.map(|(at, network)| lease(config, number, at, network));
+    let told = network.into_iter().flat_map(move |(at, network)| told(config, at, network));
     let options = network.into_iter().flat_map(move |(at, network)| {
         ranked_options(config, network, Some(number)).map(move |(section, code, bytes)| {
             let origin = section.map_or_else(|| config.origins.network(at), |section| config.origins.special(section));
             Setting { key: Key::Option(code), value: Value::Option(code, bytes), origin }
         })
     });
-    programs.chain(files.into_iter().flatten()).chain(lease).chain(options)
+    programs.chain(files.into_iter().flatten()).chain(lease).chain(told).chain(options)
 }
 
 fn program(config: &Config, number: Number, arch: Arch) -> Option<Setting<'_>> {
@@ -63,6 +64,15 @@ fn lease<'a>(config: &'a Config, number: Number, at: usize, network: &'a Network
     Setting { key: Key::Lease, value: Value::Time(lease), origin }
 }
 
+/// What all machines of a network are told.
+fn told<'a>(config: &Config, at: usize, network: &'a Network) -> impl Iterator<Item = Setting<'a>> + use<'a> {
+    let own = config.origins.network(at);
+    let router = (Key::Router, network.routers.as_slice(), config.origins.router(at));
+    let lists = [router, (Key::Dns, &network.dns, own), (Key::Ntp, &network.ntp, own)].into_iter().filter(|(_, list, _)| !list.is_empty());
+    let domain = network.domain.as_deref().map(|domain| Setting { key: Key::Domain, value: Value::Text(domain), origin: own });
+    lists.map(|(key, list, origin)| Setting { key, value: Value::Addresses(list), origin }).chain(domain)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +87,9 @@ node0 = "10.54.1.0"
 [[network]]
 interface = "eth1"
 options = { 66 = "all", 150 = "10.54.0.1" }
+router = "10.54.0.254"
+dns = ["10.54.0.1", "10.54.0.2"]
+domain = "x.example"
 
 [boot]
 kernel = "vmlinuz"
@@ -123,7 +136,7 @@ script = "one.ipxe"
             rate: None,
             addresses: vec![([10, 54, 0, 1].into(), 16)],
             link_local: None,
-            gateway: None,
+            gateway: Some([10, 54, 0, 253].into()),
             default_route: false,
             loopback: false,
             up: true,
@@ -141,15 +154,18 @@ script = "one.ipxe"
     fn later_sections_win_key_by_key() {
         let config = config(CONFIG);
         let node_17 = [
-            "program.bios = \"lpxelinux.0\" ([[for]] line 24)",
-            "program.efi-x64 = \"grubx64.efi\" ([[for]] line 12)",
-            "script = \"one.ipxe\" ([[for]] line 24)",
+            "program.bios = \"lpxelinux.0\" ([[for]] line 27)",
+            "program.efi-x64 = \"grubx64.efi\" ([[for]] line 15)",
+            "script = \"one.ipxe\" ([[for]] line 27)",
             "kernel = \"vmlinuz\" ([boot])",
-            "initrd = [\"a.img\", \"b\\\"1\\\".img\"] ([[for]] line 18)",
-            "args = \"login\" ([[for]] line 18)",
-            "lease = \"1d\" ([[for]] line 18)",
-            "options.66 = \"one\" ([[for]] line 24)",
-            "options.44 = \"10.54.0.5\" ([[for]] line 12)",
+            "initrd = [\"a.img\", \"b\\\"1\\\".img\"] ([[for]] line 21)",
+            "args = \"login\" ([[for]] line 21)",
+            "lease = \"1d\" ([[for]] line 21)",
+            "router = [\"10.54.0.254\"] ([[network]] line 4)",
+            "dns = [\"10.54.0.1\", \"10.54.0.2\"] ([[network]] line 4)",
+            "domain = \"x.example\" ([[network]] line 4)",
+            "options.66 = \"one\" ([[for]] line 27)",
+            "options.44 = \"10.54.0.5\" ([[for]] line 15)",
             "options.150 = \"10.54.0.1\" ([[network]] line 4)",
         ];
         assert_eq!(shown(&config, 17), node_17);
@@ -158,15 +174,18 @@ script = "one.ipxe"
             "program.efi-x64 = \"snponly.efi\" (found in the root)",
             "script = \"muster.ipxe\" (made from kernel, initrd and args)",
             "kernel = \"vmlinuz\" ([boot])",
-            "initrd = [\"a.img\", \"b\\\"1\\\".img\"] ([[for]] line 18)",
-            "args = \"login\" ([[for]] line 18)",
-            "lease = \"1d\" ([[for]] line 18)",
+            "initrd = [\"a.img\", \"b\\\"1\\\".img\"] ([[for]] line 21)",
+            "args = \"login\" ([[for]] line 21)",
+            "lease = \"1d\" ([[for]] line 21)",
+            "router = [\"10.54.0.254\"] ([[network]] line 4)",
+            "dns = [\"10.54.0.1\", \"10.54.0.2\"] ([[network]] line 4)",
+            "domain = \"x.example\" ([[network]] line 4)",
             "options.66 = \"all\" ([[network]] line 4)",
             "options.150 = \"10.54.0.1\" ([[network]] line 4)",
         ];
         assert_eq!(shown(&config, 40), node_40);
         let (storage, other) = (shown(&config, 0), shown(&config, 41));
-        assert!(storage.contains(&"args = \"storage\" ([[for]] line 12)".to_string()), "{storage:?}");
+        assert!(storage.contains(&"args = \"storage\" ([[for]] line 15)".to_string()), "{storage:?}");
         assert!(other.contains(&"args = \"quiet\" ([boot])".to_string()), "{other:?}");
         assert!(
             other.contains(&"lease = \"12h\" (default)".to_string()) && other.contains(&"initrd = [] (default)".to_string()),
@@ -194,6 +213,7 @@ script = "one.ipxe"
             "initrd = [\"initrd.img\"] (found in the root)",
             "args = \"\" (default)",
             "lease = \"12h\" (default)",
+            "router = [\"10.54.0.253\"] (default)",
         ];
         assert_eq!(shown(&config(""), 3), told);
     }
