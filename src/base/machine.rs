@@ -55,6 +55,21 @@ pub enum Input<'a> {
     Rewritten,
     /// The answer to [`Output::Read`](super::outbox::Output): the bytes there are at the offset, fewer than asked at the end.
     Bytes { token: u64, bytes: &'a [u8] },
+    /// An operator has connected; `conn` is below [`limits::CONTROL_CONNECTIONS`](crate::base::limits), and names it until it is closed.
+    StreamOpened { conn: u8 },
+    /// A line of the operator's, without its newline. The next one comes when what was answered to this one has been taken.
+    Stream { conn: u8, bytes: &'a [u8] },
+    /// The connection has gone, whoever closed it. What is put out for it after this is lost.
+    StreamClosed { conn: u8 },
+}
+
+/// What an operator wants done that only the world can do. The world itself answers the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// Read the config again.
+    Reload,
+    /// Write the state to disk.
+    Checkpoint,
 }
 
 #[derive(Clone, Copy, Debug)]

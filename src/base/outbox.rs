@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::addr::Mac;
 use super::limits;
-use super::machine::{FileId, Link};
+use super::machine::{Errand, FileId, Link};
 
 /// How a datagram finds its way on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +108,20 @@ pub enum Output<'a> {
         mac: Mac,
         source: Ipv6Addr,
     },
+    /// Whole lines for an operator. A reader for which they are too many is dropped, and `Input::StreamClosed` says so.
+    Stream {
+        conn: u8,
+        body: &'a [u8],
+    },
+    /// Let an operator go, once everything was taken.
+    StreamClose {
+        conn: u8,
+    },
+    /// Do this for an operator, and answer.
+    Errand {
+        conn: u8,
+        errand: Errand,
+    },
 }
 
 enum Item {
@@ -124,6 +138,10 @@ enum Item {
     },
     Open {
         token: u64,
+        body: Range<u32>,
+    },
+    Stream {
+        conn: u8,
         body: Range<u32>,
     },
     /// None: a line of a rewriting.
@@ -270,6 +288,21 @@ impl Outbox {
         self.plain(Output::RouterAdvert { link, mac, source })
     }
 
+    /// Puts out lines for an operator's connection, likewise.
+    pub fn stream(&mut self, conn: u8, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        let Some(body) = self.body(write) else { return false };
+        self.items.push(Item::Stream { conn, body });
+        true
+    }
+
+    pub fn stream_close(&mut self, conn: u8) -> bool {
+        self.plain(Output::StreamClose { conn })
+    }
+
+    pub fn errand(&mut self, conn: u8, errand: Errand) -> bool {
+        self.plain(Output::Errand { conn, errand })
+    }
+
     /// All outputs in order. The world acts on each and then calls [`clear`](Outbox::clear).
     pub fn iter(&self) -> impl Iterator<Item = Output<'_>> {
         let bytes = |range: &Range<u32>| &self.arena[range.start as usize..range.end as usize];
@@ -281,6 +314,7 @@ impl Outbox {
             Item::Open { token, body } => Output::Open { token: *token, path: bytes(body) },
             Item::Journal { seq: Some(seq), body } => Output::Journal(JournalOp::Append { seq: *seq, line: bytes(body) }),
             Item::Journal { seq: None, body } => Output::Journal(JournalOp::RewriteLine { line: bytes(body) }),
+            Item::Stream { conn, body } => Output::Stream { conn: *conn, body: bytes(body) },
             Item::Plain(output) => *output,
         })
     }

@@ -1,8 +1,8 @@
 //! A config as text: what `musterd -t` prints, and what a re-read changed.
 
-use std::fmt::{Display, Write};
+use std::fmt::{self, Display, Write};
 
-use super::options;
+use super::options::Shown;
 use super::value::{RATES, shown_duration, shown_numbers, shown_rate};
 use super::{Config, LinkConfig, Network, Special};
 use crate::roll::kind::Arch;
@@ -180,7 +180,7 @@ fn programs(program: &[(Arch, String)]) -> String {
 }
 
 fn shown_options(list: &[(u8, Vec<u8>)]) -> Option<(&'static str, String)> {
-    let entries: Vec<String> = list.iter().map(|(code, bytes)| format!("{code} = {}", options::shown(*code, bytes))).collect();
+    let entries: Vec<String> = list.iter().map(|(code, bytes)| format!("{code} = {}", Shown(*code, bytes))).collect();
     (!entries.is_empty()).then(|| ("options", format!("{{ {} }}", entries.join(", "))))
 }
 
@@ -192,17 +192,25 @@ fn in_quotes(value: impl Display) -> String {
     quoted(&value.to_string())
 }
 
+fn quoted(text: &str) -> String {
+    Quoted(text).to_string()
+}
+
 /// A TOML basic string.
-pub(super) fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => quoted.push(c),
+pub(super) struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                c if c.is_control() => write!(f, "\\u{:04X}", u32::from(c))?,
+                c => f.write_char(c)?,
+            }
         }
+        f.write_char('"')
     }
-    quoted + "\""
 }
 
 fn listed(values: impl Iterator<Item = String>) -> String {

@@ -10,6 +10,8 @@ mod error;
 mod options;
 mod raw;
 mod resolve;
+mod setting;
+mod shadow;
 mod value;
 
 #[cfg(test)]
@@ -20,8 +22,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use effective::{difference, effective, needs_restart};
-pub use error::{Error, Place};
+pub use error::{Error, Place, nearest};
 pub use resolve::{Flags, Resolved, Text, World, resolve};
+pub use setting::{Key, Origin, Origins, Setting, Value};
 
 use crate::base::addr::{Mac, MacPattern};
 pub use crate::base::facts::Hardware;
@@ -49,6 +52,8 @@ pub struct Config {
     pub boot: Boot,
     /// `[[for]]` sections, in the order of the file: later ones win.
     pub special: Vec<Special>,
+    /// Which lines of the file said it.
+    pub origins: Origins,
     pub tftp: Tftp,
     /// Client records.
     pub capacity: usize,

@@ -355,11 +355,11 @@ fn file(value: &Value<'_>, max: usize) -> Read<String> {
     }
 }
 
-/// A file that a made iPXE script names, where blanks part words.
+/// A file that made scripts name: blanks part words, a comma parts RAM disks in pxelinux, the last three are part of URIs in iPXE.
 fn file_in_script(value: &Value<'_>) -> Read<String> {
     let text = file(value, limits::FILE_NAME_MAX)?;
-    match text.contains([' ', '$', '{', '}', '|', '&']) {
-        true => wrong(value, "has a blank or one of ${}|& in it, which mean something else in a boot script: rename the file"),
+    match text.contains([' ', '$', '{', '}', '|', '&', ',', '#', '?', '%']) {
+        true => wrong(value, "has a blank or one of ${}|&,#?% in it, which mean something else in a boot script: rename the file"),
         false => Ok(text),
     }
 }
@@ -403,7 +403,11 @@ fn args(value: &Value<'_>) -> Read<String> {
             return value::wrong_plainly(value, format_args!("{{{name}}} stands for nothing: there are {known}"));
         }
     }
-    Ok(text.to_string())
+    // iPXE, which knows no quotes, would end the kernel's line there.
+    match text.split_ascii_whitespace().find(|word| ["||", "&&"].contains(word)) {
+        Some(word) => value::wrong_plainly(value, format_args!("{word:?} means something else in a boot script: leave it out")),
+        None => Ok(text.to_string()),
+    }
 }
 
 /// `20069-20084`, or one port.

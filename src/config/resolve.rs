@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::error::{Error, Errors, listed};
 use super::raw::{self, Guests, NetworkSection, Raw};
 use super::value::Set;
-use super::{Config, LinkConfig, Network, Tftp, boot, check, derive};
+use super::{Config, LinkConfig, Network, Tftp, boot, check, derive, setting, shadow};
 use crate::base::facts::LinkFacts;
 use crate::base::limits;
 use crate::base::machine::Link;
@@ -79,6 +79,7 @@ pub fn resolve(text: Option<Text<'_>>, flags: &Flags, world: &impl World) -> Res
     let boot = boot::boot(&raw.boot.choice, root, world, &mut choices);
     let special = boot::special(&raw.special);
     boot::check_scripts(&boot, &special, &raw, &mut errors, &mut choices);
+    shadow::shadowed(text, &raw, &mut choices);
     let run_dir = folder("--run-dir", &flags.run_dir, &raw.run_dir, RUN_DIR, &mut errors);
     let state_dir = folder("--state-dir", &flags.state_dir, &raw.state_dir, STATE_DIR, &mut errors);
     let Some(Ground { plan, links, networks }) = ground.filter(|_| errors.is_empty()) else {
@@ -87,6 +88,7 @@ pub fn resolve(text: Option<Text<'_>>, flags: &Flags, world: &impl World) -> Res
     let config = Config {
         name: value(&raw.cluster.name).unwrap_or_else(|| "cluster".to_string()),
         plan,
+        origins: setting::origins(text, &raw, &boot, &links, &networks),
         numbering: value(&raw.cluster.numbering).unwrap_or_default(),
         links,
         networks,

@@ -368,3 +368,42 @@ fn the_manual_has_every_key() {
         }
     }
 }
+
+#[test]
+fn sections_that_cannot_win_are_told() {
+    let told = |text: &str| {
+        let choices = with(&format!("[[network]]\ninterface = \"eth1\"\n{text}"), &Flags::default()).unwrap().choices;
+        choices.into_iter().filter(|line| line.starts_with("m.toml")).collect::<Vec<_>>()
+    };
+    let section = |nodes: &str, keys: &str| format!("[[for]]\nnodes = \"{nodes}\"\n{keys}\n");
+    let lost = "has no effect, as later sections (line 9) set the same keys for all its nodes: move it below";
+    let first = section("3-9", "args = \"a\"");
+    // The last section begins at line 9.
+    let last = |nodes: &str, keys: &str| section("40-49", "args = \"x\"") + &section(nodes, keys);
+    assert_eq!(told(&(first.clone() + &last("0-31", "args = \"b\"\nlease = \"1h\""))), [format!("m.toml:3:1: [[for]] nodes 3-9: {lost}")]);
+    for (nodes, keys) in [("0-8", "args = \"b\""), ("0-31", "kernel = \"b\""), ("4-31", "args = \"b\"")] {
+        let told = told(&(first.clone() + &last(nodes, keys)));
+        assert_eq!(told.iter().filter(|line| line.contains("3-9")).count(), 0, "{nodes} {keys}: {told:?}");
+    }
+    let both =
+        section("0-31", "args = \"a\"\noptions = { 66 = \"x\" }") + &section("0-15", "args = \"b\"") + &section("16-31", "args = \"c\"");
+    assert_eq!(told(&both), [""; 0], "option 66 is nobody else's");
+    let parts = section("0-31", "args = \"a\"") + &section("0-15", "args = \"b\"") + &section("16-31", "args = \"c\"");
+    assert_eq!(told(&parts).len(), 1, "the other two share its nodes");
+    assert_eq!(told(&section("0-31", "")), ["m.toml:3:1: [[for]] nodes 0-31: sets nothing"]);
+}
+
+#[test]
+fn what_pxelinux_will_not_take_is_told() {
+    let args = |bytes: usize| {
+        format!("[[network]]\ninterface = \"eth1\"\n[boot]\nkernel = \"vmlinuz\"\ninitrd = \"a\"\nargs = \"{}\"\n", "x".repeat(bytes))
+    };
+    let told =
+        |text: &str| with(text, &Flags::default()).unwrap().choices.into_iter().filter(|line| line.contains("pxelinux reads")).count();
+    // 2,040 bytes: "::vmlinuz initrd=::a " and the arguments.
+    assert_eq!((told(&args(2019)), told(&args(2020))), (0, 1));
+    let special = format!("{}[[for]]\nnodes = 3\nkernel = \"vmlinuz-6\"\n", args(2018));
+    assert_eq!(told(&special), 1);
+    let quotes = format!("[boot]\nkernel = \"vmlinuz\"\nargs = \"{}\"", "'".repeat(1100));
+    assert_eq!(errors(&quotes), ["m.toml:3:8: args: kernel, initrd and args are too long for one script: use a script file"]);
+}

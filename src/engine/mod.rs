@@ -9,6 +9,7 @@ use crate::roll::registry::Roll;
 use pace::Pace;
 
 pub mod boot;
+pub mod control;
 pub mod dhcp;
 mod history;
 pub mod lots;
@@ -41,6 +42,15 @@ impl Ctx<'_> {
         self.roll.keeper.wrote(seq);
         Some(seq)
     }
+}
+
+/// A transfer as an operator sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loading<'a> {
+    pub name: &'a [u8],
+    /// Bytes that have arrived, and that there are.
+    pub done: u64,
+    pub size: u64,
 }
 
 #[cfg(test)]

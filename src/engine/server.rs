@@ -11,6 +11,7 @@ use crate::roll::registry::Roll;
 use crate::wire::dhcp::Scratch;
 
 use super::Ctx;
+use super::control::{Control, Sight};
 use super::dhcp::{self, Dhcp, SERVER_PORT};
 use super::history::{self, Rewrite};
 use super::pace::Pace;
@@ -23,6 +24,7 @@ pub struct Server {
     dhcp: Dhcp,
     tftp: Tftp,
     pace: Pace,
+    control: Control,
     scratch: Box<Scratch>,
     rewrite: Rewrite,
     started: Option<Instant>,
@@ -46,6 +48,7 @@ impl Server {
             dhcp: Dhcp::new(config.capacity, seed),
             tftp: Tftp::new(config.capacity, seed, now.at),
             pace: Pace::new(config, config.capacity * limits::TRANSFERS_PER_CLIENT, now.at),
+            control: Control::default(),
             scratch: Box::default(),
             rewrite: Rewrite::default(),
             started: None,
@@ -122,17 +125,18 @@ impl Server {
         self.rewrite.begin();
     }
 
-    fn ctx<'a>(&'a mut self, now: Now, out: &'a mut Outbox) -> (Ctx<'a>, &'a mut Dhcp, &'a mut Tftp, &'a mut Scratch) {
-        let ctx = Ctx {
-            now: now.at,
-            unix: now.unix,
-            config: &self.config,
-            roll: &mut self.roll,
-            stats: &mut self.stats,
-            pace: &mut self.pace,
-            out,
-        };
-        (ctx, &mut self.dhcp, &mut self.tftp, &mut self.scratch)
+    fn ctx<'a>(&'a mut self, now: Now, out: &'a mut Outbox) -> (Ctx<'a>, &'a mut Dhcp, &'a mut Tftp, &'a mut Scratch, &'a mut Control) {
+        let Server { config, roll, stats, pace, .. } = self;
+        let ctx = Ctx { now: now.at, unix: now.unix, config, roll, stats, pace, out };
+        (ctx, &mut self.dhcp, &mut self.tftp, &mut self.scratch, &mut self.control)
+    }
+
+    /// A line of an operator's.
+    fn request(&mut self, now: Now, conn: u8, line: &[u8], out: &mut Outbox) {
+        let born = self.born;
+        let (mut ctx, _, tftp, _, control) = self.ctx(now, out);
+        let sight = Sight { now, born, transfers: tftp.len(), loading: &|token| tftp.loading(token) };
+        control.request(&mut ctx, &sight, conn, line);
     }
 }
 
@@ -153,7 +157,10 @@ fn pool(config: &Config, network: &Network, now: Instant) -> Option<GuestPool> {
 
 impl Machine for Server {
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outbox) {
-        let (mut ctx, dhcp, tftp, scratch) = self.ctx(now, out);
+        if let Input::Stream { conn, bytes } = input {
+            return self.request(now, conn, bytes, out);
+        }
+        let (mut ctx, dhcp, tftp, scratch, control) = self.ctx(now, out);
         let ctx = &mut ctx;
         match input {
             Input::Datagram(datagram) if usize::from(datagram.link) >= ctx.config.links.len() => {}
@@ -172,6 +179,8 @@ impl Machine for Server {
             Input::Cold { token } => tftp.cold(ctx, token),
             Input::Changed { token } => tftp.changed(ctx, token),
             Input::Bytes { token, bytes } => tftp.bytes(ctx, token, bytes),
+            Input::StreamClosed { conn } => control.closed(ctx, conn),
+            Input::StreamOpened { .. } | Input::Stream { .. } => {}
             // Whole frames are for machines that answer for MACs of their own.
             Input::Frame { .. } => {}
             Input::Synced { seq } => {
@@ -186,21 +195,21 @@ impl Machine for Server {
     fn expire(&mut self, now: Now, out: &mut Outbox) {
         let first = self.started.is_none();
         self.started.get_or_insert(now.at);
-        let (mut ctx, dhcp, tftp, scratch) = self.ctx(now, out);
+        let (mut ctx, dhcp, tftp, scratch, control) = self.ctx(now, out);
         if first {
             dhcp.start(&mut ctx);
         }
         dhcp.expire(&mut ctx, scratch);
         tftp.expire(&mut ctx);
         ctx.pace.expire(now.at);
+        control.expire(&mut ctx, now);
         self.rewrite.expire(&self.roll, now, out);
     }
 
     fn deadline(&self) -> Option<Instant> {
         let start = self.started.is_none().then_some(self.born.at);
-        [start, self.dhcp.deadline(&self.roll), self.tftp.deadline(), self.pace.deadline(), self.rewrite.deadline(&self.roll)]
-            .into_iter()
-            .flatten()
-            .min()
+        let recent = self.control.deadline(&self.roll);
+        let rewrite = self.rewrite.deadline(&self.roll);
+        [start, self.dhcp.deadline(&self.roll), self.tftp.deadline(), self.pace.deadline(), recent, rewrite].into_iter().flatten().min()
     }
 }

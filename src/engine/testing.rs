@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::{Datagram, Input, Link, Machine};
+use crate::base::machine::{Datagram, Errand, Input, Link, Machine};
 use crate::base::outbox::{Blocks, JournalOp, Outbox, Output, Via};
 use crate::base::stats::Counter;
 use crate::base::time::{Instant, Now};
@@ -89,6 +89,7 @@ pub fn config() -> Config {
             args: "console=ttyS0 muster.node={node}".into(),
         },
         special: vec![],
+        origins: Default::default(),
         tftp: Tftp { ports: (20_069, 20_072), windowsize: 16, give_up: Duration::from_secs(60) },
         capacity: 16,
         authoritative: false,
@@ -124,6 +125,8 @@ pub enum Got {
     Probe(Ipv4Addr),
     /// A record of the journal.
     Record(String),
+    Stream(u8, String),
+    Errand(u8, Errand),
     Other,
 }
 
@@ -170,7 +173,9 @@ impl World {
                 assert_eq!(std::mem::replace(&mut put_out, seq) + 1, seq, "records are numbered without a gap");
                 Got::Record(String::from_utf8_lossy(line).into_owned())
             }
-            Output::Journal(_) | Output::Frame { .. } | Output::RouterAdvert { .. } => Got::Other,
+            Output::Stream { conn, body } => Got::Stream(conn, String::from_utf8_lossy(body).into_owned()),
+            Output::Errand { conn, errand } => Got::Errand(conn, errand),
+            Output::Journal(_) | Output::Frame { .. } | Output::RouterAdvert { .. } | Output::StreamClose { .. } => Got::Other,
         });
         let mut got: Vec<Got> = got.collect();
         self.out.clear();

@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use crate::base::addr::Mac;
 use crate::base::machine::Link;
 use crate::base::rng::mix;
+use crate::base::text::Text;
 use crate::base::time::Instant;
 
 use super::journal::Verdict;
@@ -132,6 +133,18 @@ impl Stage {
             Stage::Up => "up",
         }
     }
+
+    /// The operator's word for it, as `muster` shows it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Stage::Stranger | Stage::Probing => "discover",
+            Stage::Offered => "offered",
+            Stage::Leased => "bound",
+            Stage::Loading => "tftp",
+            Stage::Loaded => "booted",
+            Stage::Up => "up",
+        }
+    }
 }
 
 /// What the journal says of a guest's lease.
@@ -170,6 +183,12 @@ pub struct Client {
     pub began: Instant,
     /// When to say that it stalls; None once said.
     pub stall_at: Option<Instant>,
+    /// When each stage was reached first in this boot, in the order of [`Stage::ALL`]; zero: not yet.
+    pub reached: [Instant; Stage::ALL.len()],
+    /// Where it is stuck; empty while it is not.
+    pub stuck: Text<96>,
+    /// The transfer that it began last, as the engine's own token.
+    pub transfer: u64,
     /// Running transfers.
     pub transfers: u16,
     /// Counts transfers, so that each gets another server port.
@@ -205,6 +224,9 @@ impl Client {
             since: now,
             began: now,
             stall_at: None,
+            reached: [Instant::ZERO; Stage::ALL.len()],
+            stuck: Text::default(),
+            transfer: u64::MAX,
             transfers: 0,
             ports: 0,
             heard: now,
@@ -213,6 +235,15 @@ impl Client {
             on_record: OnRecord { address: Ipv4Addr::UNSPECIFIED, until: 0, seq: 0 },
             story: Story::default(),
         }
+    }
+
+    /// What it showed of itself: its MAC at the least.
+    pub fn shown(&self) -> Papers {
+        let mut papers = self.papers;
+        if papers.macs.is_empty() && self.mac != Mac::ZERO {
+            papers.macs.add(self.mac);
+        }
+        papers
     }
 
     /// How the log calls it: `n17 52:54:00:12:34:56`, or `guest 52:...`.

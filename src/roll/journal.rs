@@ -235,6 +235,7 @@ fn lot<'a>(state: &str, words: impl Iterator<Item = &'a str>, unix: u64) -> Resu
         let (key, value) = pair(word)?;
         match key {
             "for" if value == "next" => wait = Some(Wait::Next),
+            "for" if value == "operator" => wait = Some(Wait::Operator),
             "for" => wait = Some(Wait::Mac(parse(key, value)?)),
             "by" => lot.by = by(value)?,
             "configured" => configured = parse(key, value)?,
@@ -250,7 +251,7 @@ fn lot<'a>(state: &str, words: impl Iterator<Item = &'a str>, unix: u64) -> Resu
         ("occupied", None) if !lot.papers.macs.is_empty() => State::Occupied,
         ("occupied", _) => return Err("an occupied lot needs macs=, and no for=".into()),
         ("reserved", Some(wait)) => State::Reserved(wait),
-        ("reserved", None) => return Err("a reserved lot needs for=next or for=MAC".into()),
+        ("reserved", None) => return Err("a reserved lot needs for=next, for=operator or for=MAC".into()),
         _ => return Err(format!("{state:?} is nothing that a node can be: write occupied, reserved or vacant")),
     };
     if lot.state != State::Occupied {
@@ -406,6 +407,7 @@ mod tests {
             Event::Lot(Number(0), Lot { since: NOW, ..Lot::default() }),
             Event::Lot(Number(7), Lot::default().reserved(Wait::Next, NOW)),
             Event::Lot(Number(7), Lot::default().reserved(Wait::Mac(mac(4)), NOW)),
+            Event::Lot(Number(7), Lot::default().reserved(Wait::Operator, NOW)),
             Event::Lot(Number(1), Lot { by: By::Config(1), ..lot }),
             Event::Guest(guest),
             Event::Guest(Guest { papers: Papers::default(), verdict: Verdict::Untested, ..guest }),

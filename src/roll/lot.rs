@@ -200,6 +200,8 @@ pub enum Wait {
     Next,
     /// The machine with this MAC.
     Mac(Mac),
+    /// Whomever the operator names: nobody gets it by himself.
+    Operator,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -282,6 +284,7 @@ impl fmt::Display for Lot {
         match self.state {
             State::Vacant => f.write_str("vacant")?,
             State::Reserved(Wait::Next) => f.write_str("reserved for=next")?,
+            State::Reserved(Wait::Operator) => f.write_str("reserved for=operator")?,
             State::Reserved(Wait::Mac(mac)) => write!(f, "reserved for={mac}")?,
             State::Occupied => match self.by {
                 By::Config(macs) => write!(f, "occupied by=config configured={macs}")?,

@@ -6,6 +6,8 @@ pub mod journal;
 pub mod kind;
 pub mod lot;
 pub mod plan;
+pub mod ranges;
+pub mod recent;
 pub mod registry;
 pub mod ruling;
 pub mod story;

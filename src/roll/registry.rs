@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::base::addr::Mac;
 use crate::base::index::Index;
 use crate::base::slab::{Key, Slab};
+use crate::base::text::Text;
 use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
 
@@ -19,6 +20,7 @@ use super::guests::GuestPool;
 use super::journal::Keeper;
 use super::lot::{Lot, Macs};
 use super::plan::{AddressPlan, Number};
+use super::recent::Recent;
 use super::street::{Clash, Street};
 
 /// After this long in a stage that should lead on, the log says that the machine stalls.
@@ -39,12 +41,15 @@ pub struct Roll {
     records: Box<[u16]>,
     /// For each lot where its machine stood when the journal was written, and since when.
     past: Box<[Option<(u64, Stage)>]>,
-    /// Lots that have one.
+    /// Lots that have one, and the records of all of them.
     manned: usize,
+    numbered: usize,
     /// One a network, None where strangers get nothing.
     pub pools: Vec<Option<GuestPool>>,
     wheel: Wheel,
     seed: u64,
+    /// What has happened just now, for those who watch.
+    pub recent: Recent,
 }
 
 /// The records that a number waits for before it is told to its machine.
@@ -89,9 +94,11 @@ impl Roll {
             records: vec![0; nodes].into(),
             past: vec![None; nodes].into(),
             manned: 0,
+            numbered: 0,
             pools: Vec::new(),
             wheel: Wheel::new(capacity, now),
             seed,
+            recent: Recent::new(),
         }
     }
 
@@ -116,7 +123,7 @@ impl Roll {
             self.promised = (0..nodes).map(|n| self.promised.get(n).copied().unwrap_or_default()).collect();
             self.past = (0..nodes).map(|n| self.past.get(n).copied().flatten()).collect();
             self.records = vec![0; nodes].into();
-            self.manned = 0;
+            (self.manned, self.numbered) = (0, 0);
             for slot in 0..self.clients.capacity() {
                 if let Some(client) = self.clients.key_at(slot).and_then(|key| self.clients.get_mut(key)) {
                     client.number = None;
@@ -221,6 +228,7 @@ impl Roll {
             let before = *records > 0;
             *records = records.saturating_add_signed(by as i16);
             self.manned = self.manned + usize::from(*records > 0) - usize::from(before);
+            self.numbered = self.numbered.saturating_add_signed(by as isize);
         };
         count(out_of, -1);
         count(into, 1);
@@ -258,9 +266,14 @@ impl Roll {
         self.clients.get_mut(key)
     }
 
-    /// The record in a place of the table: for walks that stop and go on.
+    /// The record at a place of the table, for reports that come in pages.
     pub fn at_slot(&self, slot: usize) -> Option<&Client> {
         self.clients.get(self.clients.key_at(slot)?)
+    }
+
+    /// How many machines without a number have a record.
+    pub fn strangers(&self) -> usize {
+        self.clients.len() - self.numbered
     }
 
     /// All records. O(capacity): for reports.
@@ -346,6 +359,13 @@ impl Roll {
         log::debug!("{} {} {} after {}", client.title(), stage.name(), note, Seconds(now.since(client.since)));
         client.stage = stage;
         client.since = now;
+        client.stuck.clear();
+        if stage == Stage::Stranger && client.story.is_empty() {
+            client.reached = [Instant::ZERO; Stage::ALL.len()];
+        }
+        if let Some(reached) = client.reached.get_mut(stage as usize).filter(|at| **at == Instant::ZERO) {
+            *reached = now;
+        }
         client.stall_at = match stage {
             Stage::Offered | Stage::Leased => Some(now + STALL),
             Stage::Loaded => Some(now + QUIET),
@@ -353,6 +373,7 @@ impl Roll {
         };
         if note.as_str() != Some("") {
             client.story.add(note);
+            self.recent.write(client, false, note);
         }
         self.arm(key);
     }
@@ -361,16 +382,25 @@ impl Roll {
     pub fn tell(&mut self, now: Instant, key: Key<Client>, level: log::Level, ending: fmt::Arguments<'_>) {
         let Some(client) = self.clients.get_mut(key) else { return };
         if !client.story.is_empty() {
+            self.recent.write(client, level <= log::Level::Warn, format_args!("{ending} ({} in all)", Seconds(now.since(client.began))));
             log::log!(level, "{} {} -> {} ({} in all)", client.title(), client.story, ending, Seconds(now.since(client.began)));
         }
         client.story.clear();
         client.began = now;
     }
 
+    /// The machine is longer in its stage than that takes, and this is where. It is stuck until it enters another one.
+    pub fn stick(&mut self, key: Key<Client>, place: fmt::Arguments<'_>) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.stuck = Text::of(place);
+        }
+    }
+
     /// Adds to the story without leaving the stage. What a machine does once it is up is no part of its boot.
     pub fn note(&mut self, key: Key<Client>, note: fmt::Arguments<'_>) {
         let Some(client) = self.clients.get_mut(key) else { return };
         log::debug!("{} {}", client.title(), note);
+        self.recent.write(client, false, note);
         if client.stage != Stage::Up {
             client.story.add(note);
         }

@@ -1,5 +1,6 @@
 //! The only room that meets the kernel: sockets, files, clock, signals, logs. It drives any machine and names no engine.
 
+pub mod control;
 pub mod daemon;
 pub mod error;
 pub mod facts;
@@ -20,3 +21,4 @@ pub mod udp;
 pub use error::Error;
 pub use poll::{Features, Shell};
 pub use signals::Signal;
+pub use sys::local_time;

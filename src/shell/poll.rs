@@ -5,6 +5,7 @@
 
 mod act;
 mod port;
+mod stream;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -26,6 +27,7 @@ use crate::config::Config;
 use crate::wire::ether::Malformed;
 
 use super::Error;
+use super::control::Control;
 use super::files::{Files, Read};
 use super::journal::{self, Journal, Told};
 use super::lines;
@@ -42,6 +44,8 @@ const DHCP_CLIENT: u16 = 68;
 const TIMER: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX);
 const JOURNAL: Token = Token(usize::MAX - 2);
+/// The operators' socket and its connections.
+const CONTROL: usize = usize::MAX - 2 - Control::TOKENS;
 /// How soon it is tried again when somebody who reads the log takes no more.
 const SLOW_READER: Duration = Duration::from_millis(100);
 /// Batches that one source may have in one turn.
@@ -122,6 +126,7 @@ pub struct Shell {
     losses: Losses,
     lost_by: Vec<u32>,
     ident: u16,
+    control: Option<Control>,
 }
 
 impl Shell {
@@ -211,6 +216,7 @@ impl Shell {
             losses: Losses::default(),
             lost_by: vec![0; sources],
             ident: 0,
+            control: None,
         })
     }
 
@@ -218,7 +224,8 @@ impl Shell {
         Now { at: monotonic(), unix: read(Clock::CLOCK_REALTIME).as_secs() }
     }
 
-    /// One turn of the loop, of at most `longest`; gives a signal that came in.
+    /// One turn of the loop, of at most `longest`; gives a signal that came in, or an errand of an operator's that is none: what
+    /// there is to say about it goes to [`answer_errand`](Shell::answer_errand).
     pub fn turn<M: Machine>(&mut self, machine: &mut M, longest: Duration) -> Result<Option<Signal>, Error> {
         self.wait(machine.deadline(), longest)?;
         let now = self.now();
@@ -227,6 +234,7 @@ impl Shell {
                 // It ends the wait, and is armed anew before it is waited for again.
                 TIMER | JOURNAL => {}
                 SIGNALS => self.signalled = true,
+                Token(at) if at >= CONTROL => self.control.iter_mut().for_each(|control| control.event(at - CONTROL)),
                 Token(at) => self.ready.iter_mut().skip(at).take(1).for_each(|ready| *ready = true),
             }
         }
@@ -238,6 +246,7 @@ impl Shell {
             }
         }
         self.first = (self.first + 1) % sources.max(1);
+        self.serve_control(machine, now);
         self.tell_missed(machine, now);
         while machine.deadline().is_some_and(|deadline| deadline <= now.at) {
             machine.expire(now, &mut self.outbox);
@@ -251,7 +260,7 @@ impl Shell {
         // A signal that came with another one is still in its descriptor, and its edge has passed.
         let signal = if self.signalled { self.signals.take() } else { None };
         self.signalled = signal.is_some();
-        Ok(signal)
+        Ok(signal.or_else(|| self.control.as_mut().and_then(Control::errand)))
     }
 
     /// From now on what the machine promises is kept in this journal.
@@ -294,7 +303,10 @@ impl Shell {
         }
         let now = monotonic();
         let due = deadline.map(|deadline| deadline.since(now));
-        let busy = due == Some(Duration::ZERO) || !self.owed.is_empty() || self.ready.iter().any(|&ready| ready);
+        let busy = due == Some(Duration::ZERO)
+            || !self.owed.is_empty()
+            || self.control.as_ref().is_some_and(Control::has_work)
+            || self.ready.iter().any(|&ready| ready);
         self.unpolled = if busy { self.unpolled + 1 } else { UNPOLLED_MAX };
         if self.unpolled < UNPOLLED_MAX {
             self.events.clear();

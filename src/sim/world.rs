@@ -414,6 +414,8 @@ impl Stage {
                 let probe = Arp { operation, sender_mac: head_mac, sender_ip: Ipv4Addr::UNSPECIFIED, target_mac: Mac::ZERO, target_ip: ip };
                 self.emit(0, |buf| ether::emit_arp(buf, &probe));
             }
+            // Nobody operates a simulated head.
+            Output::Stream { .. } | Output::StreamClose { .. } | Output::Errand { .. } => {}
             Output::RouterAdvert { mac, source, .. } => {
                 let to = RouterSolicit { src_mac: mac, src: source };
                 self.emit(ROOM, |buf| ether::emit_router_advert(buf, head_mac, HEAD_LINK_LOCAL, &to));

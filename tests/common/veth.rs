@@ -103,6 +103,7 @@ pub fn config(hardware: Hardware) -> Config {
         nodes: vec![],
         boot: Boot { root: std::env::temp_dir(), program: vec![], script: None, kernel: None, initrd: vec![], args: String::new() },
         special: vec![],
+        origins: Default::default(),
         tftp: Tftp { ports: (20_069, 20_072), windowsize: 4, give_up: Duration::from_secs(5) },
         capacity: 64,
         authoritative: false,

@@ -477,8 +477,10 @@ impl Dhcp {
         let file = boot::file(ctx.config, client).unwrap_or("nothing");
         match client.stage {
             Stage::Offered => {
+                let known = client.number.is_some();
+                ctx.roll.stick(key, format_args!("no request for the offer"));
                 // A flood of invented machines ends here too: strangers are told of once an interval.
-                let told = if client.number.is_none() { self.unclaimed.admits(ctx.now) } else { Some(0) };
+                let told = if known { Some(0) } else { self.unclaimed.admits(ctx.now) };
                 let Some(muffled) = told else { return ctx.roll.note(key, format_args!("no request for the offer")) };
                 let others = Others(muffled);
                 let why = format_args!("stalled: no request for the offer in {silent}{others}");
@@ -486,6 +488,7 @@ impl Dhcp {
             }
             Stage::Leased => {
                 // `file` borrows the config, not the roll.
+                ctx.roll.stick(key, format_args!("asked for nothing, was told {file}"));
                 ctx.roll.tell(
                     ctx.now,
                     key,

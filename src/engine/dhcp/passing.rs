@@ -5,13 +5,12 @@
 //! address belong to two.
 
 use crate::base::addr::Mac;
-use crate::base::slab::Key;
 use crate::base::stats::Counter;
 use crate::engine::{Ctx, lots};
-use crate::roll::client::{Client, Identity};
+use crate::roll::client::Identity;
 use crate::roll::journal::Verdict;
 use crate::roll::lot::{Label, Papers, Uuid};
-use crate::roll::ruling::{self, Ruling, View};
+use crate::roll::ruling::Ruling;
 use crate::wire::report::{self, Report};
 
 use super::Dhcp;
@@ -37,7 +36,7 @@ impl Dhcp {
             // The next record of its lease tells it.
             client.on_record.until = 0;
         }
-        match rule(ctx, key, asked.network) {
+        match lots::rule(ctx, key, asked.network, false) {
             Ruling::Enlist(number) => match lots::enlist(ctx, number, &papers, false) {
                 Ok(()) => log::info!("{mac} passed muster: it is {number} from now on"),
                 Err(trouble) => log::warn!("{mac} passed muster but could not become {number}: {trouble}"),
@@ -50,16 +49,6 @@ impl Dhcp {
             Ruling::Known(_) | Ruling::Guest(_) => {}
         }
     }
-}
-
-/// Rules on what a client showed last, as if it arrived on this network.
-pub fn rule(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Ruling {
-    let (Some(client), Some(network)) = (ctx.roll.get(key), ctx.config.networks.get(network)) else {
-        return Ruling::Guest(ruling::Reason::Untested);
-    };
-    let ignored = ctx.config.ignore.iter().any(|pattern| pattern.matches(client.mac));
-    let view = View { street: ctx.roll.street(), numbering: ctx.config.numbering, ignored };
-    ruling::rule(&view, &client.papers, client.verdict, ctx.roll.plan.numbers_in(network.subnet), false)
 }
 
 /// What a machine shows of itself: the MAC that asks first, then the others.
