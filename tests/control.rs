@@ -143,8 +143,8 @@ fn mistakes_are_told_with_what_to_type() {
     fails(&muster(&server, &socket, &["node", "show", "100"]), 1, &["n100 is no lot", "ends at n99"]);
     fails(&muster(&server, &socket, &["node", "out", "@up"]), 1, &["selects no node"]);
     fails(&muster(&server, &lab.dir().join("none"), &["status"]), 3, &["no daemon answers", "--socket"]);
-    // Until lots can change, the daemon says so and how it is done instead.
-    fails(&muster(&server, &socket, &["node", "set", "5", "--add", "02:00:00:00:00:05"]), 1, &["[[node]]"]);
+    fails(&muster(&server, &socket, &["node", "replace", "5"]), 1, &["nobody lives in n5", "muster node set n5 --reserve"]);
+    fails(&muster(&server, &socket, &["node", "set", "5", "--add", "02:00:00:00:00:05"]), 4, &["n5     before: vacant", "say -y"]);
     write(&lab.dir().join("ethers"), b"02:00:00:00:00:07 n7\n02:00:00:00:00:08 n7b\nnonsense\n");
     let imported = muster(&server, &socket, &["import", path(&lab.dir().join("ethers")), "-n"]);
     fails(&imported, 1, &["1     n7    its name", "2     n0    lowest vacant", "line 3: left out"]);

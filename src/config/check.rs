@@ -48,9 +48,9 @@ pub(super) fn addresses(raw: &Raw, drafts: &[Draft<'_>], plan: AddressPlan, capa
         }
         guests(draft, street, errors);
     }
-    if plan.nodes as usize > capacity {
+    if plan.nodes() as usize > capacity {
         let place = raw.cluster.nodes.as_ref().map(|nodes| &nodes.at);
-        let what = format!("{} is more than the capacity {capacity}: raise `capacity` in [server] to at least {0}", plan.nodes);
+        let what = format!("{} is more than the capacity {capacity}: raise `capacity` in [server] to at least {0}", plan.nodes());
         errors.add(place, "nodes", what);
     }
 }
@@ -84,20 +84,20 @@ fn street(raw: &Raw, drafts: &[Draft<'_>], plan: AddressPlan, errors: &mut Error
     let (node0, nodes) = (raw.cluster.node0.as_ref(), raw.cluster.nodes.as_ref());
     let place = nodes.map(|set| &set.at).or(node0.map(|set| &set.at));
     let key = if nodes.is_some() { "nodes" } else { "node0" };
-    let draft = drafts.iter().find(|draft| draft.network.subnet.contains(plan.node0))?;
+    let draft = drafts.iter().find(|draft| draft.network.subnet.contains(plan.node0()))?;
     let subnet = draft.network.subnet;
-    if !subnet.is_host(plan.node0) {
-        let what = format!("\"{}\" is no machine's address in {subnet}: choose another", plan.node0);
+    if !subnet.is_host(plan.node0()) {
+        let what = format!("\"{}\" is no machine's address in {subnet}: choose another", plan.node0());
         errors.add(node0.map(|set| &set.at), "node0", what);
         return None;
     }
-    let room = u32::from(subnet.broadcast()) - u32::from(plan.node0);
-    if plan.nodes > room {
-        let what = format!("{} addresses from {} leave {subnet}: at most {room} fit", plan.nodes, plan.node0);
+    let room = u32::from(subnet.broadcast()) - u32::from(plan.node0());
+    if plan.nodes() > room {
+        let what = format!("{} addresses from {} leave {subnet}: at most {room} fit", plan.nodes(), plan.node0());
         errors.add(place, key, what);
         return None;
     }
-    let street = AddressRange::new(plan.node0, plan.address(Number(plan.nodes - 1))?)?;
+    let street = AddressRange::new(plan.node0(), plan.address(Number(plan.nodes() - 1))?)?;
     let heads = drafts.iter().filter_map(|draft| draft.head).map(|head| (head, "the head's own address"));
     let routers = draft.network.routers.iter().map(|router| (*router, "the router"));
     if let Some((address, whose)) = heads.chain(routers).find(|(address, _)| street.contains(*address)) {
@@ -109,7 +109,7 @@ fn street(raw: &Raw, drafts: &[Draft<'_>], plan: AddressPlan, errors: &mut Error
 
 /// The [[node]] sections in order of their numbers; numbers of these and of [[for]] have a lot, and nothing is claimed twice.
 pub(super) fn nodes(raw: &Raw, plan: Option<AddressPlan>, errors: &mut Errors<'_>) -> Vec<KnownNode> {
-    let no_lot = |number: u64| plan.map(|plan| u64::from(plan.nodes)).filter(|nodes| number >= *nodes);
+    let no_lot = |number: u64| plan.map(|plan| u64::from(plan.nodes())).filter(|nodes| number >= *nodes);
     let mut known: BTreeMap<u64, Vec<Mac>> = BTreeMap::new();
     let mut owners: BTreeMap<Mac, Option<u64>> = BTreeMap::new();
     for section in &raw.nodes {

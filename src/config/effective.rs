@@ -96,8 +96,8 @@ fn sheets(config: &Config) -> Vec<Sheet> {
         "[cluster]",
         vec![
             ("name", quoted(&config.name)),
-            ("node0", in_quotes(config.plan.node0)),
-            ("nodes", config.plan.nodes.to_string()),
+            ("node0", in_quotes(config.plan.node0())),
+            ("nodes", config.plan.nodes().to_string()),
             ("numbering", in_quotes(config.numbering)),
             ("ignore", listed(config.ignore.iter().map(in_quotes))),
         ],

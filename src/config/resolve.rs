@@ -421,10 +421,10 @@ fn street(
     let plan = match &raw.cluster.node0 {
         Some(node0) => {
             let nodes = nodes.unwrap_or_else(|| derive::nodes_from(subnet, node0.value, taken, capacity));
-            AddressPlan { node0: node0.value, nodes: nodes as u32 }
+            AddressPlan::new(node0.value, nodes as u32)
         }
         None => match derive::street(subnet, taken, nodes, capacity) {
-            Some(street) => AddressPlan { node0: street.first(), nodes: nodes.unwrap_or(street.count()) as u32 },
+            Some(street) => AddressPlan::new(street.first(), nodes.unwrap_or(street.count()) as u32),
             None => {
                 let place = draft.guests_place();
                 errors.add(place.as_ref(), "guests", format!("these leave no room for nodes in {subnet}: choose fewer, or set `node0`"));
@@ -433,9 +433,9 @@ fn street(
         },
     };
     if raw.cluster.node0.is_none() || raw.cluster.nodes.is_none() {
-        let last = plan.nodes - 1;
-        let range = plan.address(crate::roll::plan::Number(last)).map_or(plan.node0, |last| last);
-        choices.push(format!("{}: nodes {}-{range} (n0 to n{last})", draft.name, plan.node0));
+        let last = plan.nodes() - 1;
+        let range = plan.address(crate::roll::plan::Number(last)).map_or(plan.node0(), |last| last);
+        choices.push(format!("{}: nodes {}-{range} (n0 to n{last})", draft.name, plan.node0()));
     }
     Some(plan)
 }

@@ -173,7 +173,7 @@ fn zero_config_derives_everything() {
             "initrd initrd.img (found in /srv/tftp)",
         ]
     );
-    assert_eq!((config.plan.nodes, config.capacity, config.tftp.windowsize, config.tftp.ports), (1024, 4096, 16, (20_069, 20_084)));
+    assert_eq!((config.plan.nodes(), config.capacity, config.tftp.windowsize, config.tftp.ports), (1024, 4096, 16, (20_069, 20_084)));
     assert_eq!((config.name.as_str(), config.authoritative, config.router_adverts), ("cluster", false, true));
     let link = &config.links[0];
     assert_eq!((link.index, link.head, link.rate), (3, "10.54.0.1".parse().unwrap(), Some(1_000_000_000)));

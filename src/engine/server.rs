@@ -96,10 +96,10 @@ impl Server {
     /// was sized at start (links, capacity, ports) stays as it was: the caller has refused a config that changes it. The error says in one
     /// sentence why it is not taken over; nothing was changed then.
     pub fn reconfigure(&mut self, now: Now, config: &Config) -> Result<(), String> {
-        if let Some(number) = self.roll.beyond(config.plan.nodes) {
+        if let Some(number) = self.roll.beyond(config.plan.nodes()) {
             return Err(format!(
                 "cluster.nodes is {}, but {number} is not vacant: take it out first (muster node out {number})",
-                config.plan.nodes
+                config.plan.nodes()
             ));
         }
         let old_plan = self.roll.plan;

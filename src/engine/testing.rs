@@ -64,7 +64,7 @@ pub fn config() -> Config {
     let program = |arch, name: &str| (arch, name.to_string());
     Config {
         name: "cluster".into(),
-        plan: AddressPlan { node0: ip(10, 54, 1, 0), nodes: 200 },
+        plan: AddressPlan::new(ip(10, 54, 1, 0), 200),
         numbering: Numbering::default(),
         ignore: Vec::new(),
         links: vec![link("eth1", Hardware::Ethernet, HEAD, 1500), link("ib0", Hardware::Infiniband, IB_HEAD, 2044)],

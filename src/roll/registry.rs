@@ -82,9 +82,9 @@ pub enum Due {
 
 impl Roll {
     pub fn new(capacity: usize, plan: AddressPlan, seed: u64, now: Instant) -> Roll {
-        let nodes = plan.nodes as usize;
+        let nodes = plan.nodes() as usize;
         Roll {
-            street: Street::new(plan.nodes, seed),
+            street: Street::new(plan.nodes(), seed),
             plan,
             keeper: Keeper::default(),
             promised: vec![Promise::default(); nodes].into(),
@@ -113,9 +113,9 @@ impl Roll {
 
     /// Takes over a plan that may have another number of lots (reload); `beyond` it there was nothing. Allocates.
     pub fn resize(&mut self, plan: AddressPlan) {
-        let nodes = plan.nodes as usize;
+        let nodes = plan.nodes() as usize;
         if nodes != self.street.len() {
-            let old = std::mem::replace(&mut self.street, Street::new(plan.nodes, self.seed));
+            let old = std::mem::replace(&mut self.street, Street::new(plan.nodes(), self.seed));
             for (number, lot) in old.iter().take(nodes) {
                 let moved = self.street.set(number, *lot);
                 debug_assert!(moved.is_ok(), "what was one street makes one again");
@@ -465,14 +465,16 @@ mod tests {
     use crate::roll::lot::{By, Papers};
     use crate::roll::plan::AddressRange;
 
-    const PLAN: AddressPlan = AddressPlan { node0: Ipv4Addr::new(10, 0, 1, 0), nodes: 100 };
+    fn plan(nodes: u32) -> AddressPlan {
+        AddressPlan::new(Ipv4Addr::new(10, 0, 1, 0), nodes)
+    }
 
     fn mac(n: u8) -> Identity {
         Identity::Mac(Mac([2, 0, 0, 0, 0, n]))
     }
 
     fn roll(capacity: usize) -> Roll {
-        Roll::new(capacity, PLAN, 1, Instant::ZERO)
+        Roll::new(capacity, plan(100), 1, Instant::ZERO)
     }
 
     #[test]
@@ -516,7 +518,7 @@ mod tests {
         assert_eq!((number(&roll, b), roll.awaited(), roll.manned), (None, 0, 0));
         roll.set_lot(Number(99), lot, Promise::by(3)).unwrap();
         assert_eq!((roll.beyond(99), roll.beyond(100)), (Some(Number(99)), None));
-        roll.resize(AddressPlan { nodes: 200, ..PLAN });
+        roll.resize(plan(200));
         assert_eq!((number(&roll, b), roll.manned, roll.promise(Number(99)).all), (Some(Number(99)), 1, 3));
     }
 

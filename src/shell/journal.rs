@@ -206,7 +206,7 @@ impl Journal {
                 put(&mut self.buffer, line);
                 self.last = seq;
                 if !matches!(self.busy, Busy::Placing { .. } | Busy::Folder { .. }) {
-                    self.into_next(line);
+                    self.put_next(line);
                 }
             }
             JournalOp::RewriteBegin => {
@@ -215,7 +215,7 @@ impl Journal {
                     Err(error) => self.give_up(&error),
                 }
             }
-            JournalOp::RewriteLine { line } => self.into_next(line),
+            JournalOp::RewriteLine { line } => self.put_next(line),
             JournalOp::RewriteEnd => match &mut self.next {
                 Some(next) => next.whole = true,
                 // It was given up: there is nothing to wait for.
@@ -224,7 +224,7 @@ impl Journal {
         }
     }
 
-    fn into_next(&mut self, line: &[u8]) {
+    fn put_next(&mut self, line: &[u8]) {
         let Some(next) = &mut self.next else { return };
         put(&mut next.piece, line);
         if next.piece.len() >= PIECE {

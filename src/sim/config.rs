@@ -71,7 +71,7 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
         name: "cluster".into(),
         numbering: Numbering::default(),
         ignore: Vec::new(),
-        plan: AddressPlan { node0: Ipv4Addr::new(10, 54, 1, 0), nodes: if small { NODES_SMALL } else { NODES_MAX } as u32 },
+        plan: AddressPlan::new(Ipv4Addr::new(10, 54, 1, 0), if small { NODES_SMALL } else { NODES_MAX } as u32),
         links: vec![link],
         networks: vec![network],
         nodes,

@@ -22,7 +22,7 @@ use crate::engine::lots;
 use crate::engine::server::Server;
 use crate::roll::client::Identity;
 use crate::roll::lot::Wait;
-use crate::roll::plan::{AddressRange, Number};
+use crate::roll::plan::{AddressPlan, AddressRange, Number};
 use crate::roll::ruling::Numbering;
 use crate::wire::dhcp::{self, Builder, Header, MessageType, Scratch, code};
 use crate::wire::report::{Name, Report, Verdict};
@@ -104,7 +104,7 @@ impl Year {
     fn new(seed: u64) -> Year {
         let mut rng = Rng::new(seed);
         let mut config = config([]);
-        config.plan.nodes = NODES;
+        config.plan = AddressPlan::new(config.plan.node0(), NODES);
         config.capacity = 128;
         config.numbering = if rng.chance(900_000) { Numbering::Automatic } else { Numbering::Locked };
         config.networks[0].guests = AddressRange::new([10, 54, 240, 0].into(), [10, 54, 240, GUESTS - 1].into());
@@ -468,7 +468,7 @@ impl Year {
         let others = self.told.iter().filter(|(other, told)| **told == number && !self.muddled.contains(other));
         let entangled = |mac: Mac| case(mac).is_some_and(|at| self.cases[at].entangled);
         let stranger = others.map(|(other, _)| *other).find(|other| case(*other).is_some() && case(*other) != case(mac));
-        if let Some(other) = stranger.filter(|other| !self.muddled.contains(&mac) && !(entangled(*other) && entangled(mac))) {
+        if let Some(other) = stranger.filter(|other| !(self.muddled.contains(&mac) || entangled(*other) && entangled(mac))) {
             self.fault(format_args!("{mac} is told to be {number}, which is {other}'s, in another machine"));
         }
     }

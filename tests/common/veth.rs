@@ -95,7 +95,7 @@ pub fn config(hardware: Hardware) -> Config {
     };
     Config {
         name: "test".into(),
-        plan: AddressPlan { node0: [10, 54, 1, 0].into(), nodes: 16 },
+        plan: AddressPlan::new([10, 54, 1, 0].into(), 16),
         numbering: Numbering::Automatic,
         ignore: Vec::new(),
         links: vec![link],

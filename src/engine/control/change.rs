@@ -4,6 +4,7 @@
 //! last change is remembered, and can be taken back as long as nobody has touched its lots since. `[[node]]` sections are
 //! the config's: what they say is changed there.
 
+use std::cmp::Ordering;
 use std::net::Ipv4Addr;
 
 use crate::base::addr::Mac;
@@ -250,10 +251,8 @@ fn enlist_held(ctx: &Ctx<'_>, first: Option<Number>) -> Result<Plan, Refusal> {
     };
     let mut held: Vec<&Client> = ctx.roll.iter().filter(|(key, client)| waits(key, client)).map(|(_, client)| client).collect();
     let by_port = held.iter().all(|client| !client.papers.port.is_empty());
-    // Ports are ordered as people count: eth1/2 before eth1/10.
-    let natural = |client: &Client| (client.papers.port.as_str().len(), client.papers.port);
     held.sort_by(|a, b| match by_port {
-        true => natural(a).0.cmp(&natural(b).0).then(natural(a).1.as_str().cmp(natural(b).1.as_str())),
+        true => as_people_count(a.papers.port.as_str(), b.papers.port.as_str()).then(a.began.cmp(&b.began)),
         false => a.began.cmp(&b.began),
     });
     let mut plan = Plan::default();
@@ -278,6 +277,31 @@ fn enlist_held(ctx: &Ctx<'_>, first: Option<Number>) -> Result<Plan, Refusal> {
         next = next.map(|number| Number(number.0 + 1));
     }
     Ok(plan)
+}
+
+/// The order of switch ports: `eth1/2` before `eth1/10`, and that before `eth2/1`.
+fn as_people_count(a: &str, b: &str) -> Ordering {
+    let (mut a, mut b) = (a, b);
+    loop {
+        let (from, to) = (digits(a), digits(b));
+        let order = match (from, to) {
+            (0, _) | (_, 0) => a.bytes().next().cmp(&b.bytes().next()),
+            _ => {
+                let (x, y) = (a[..from].trim_start_matches('0'), b[..to].trim_start_matches('0'));
+                x.len().cmp(&y.len()).then(x.cmp(y))
+            }
+        };
+        if order.is_ne() || a.is_empty() {
+            return order;
+        }
+        a = a.get(from.max(1)..).unwrap_or_default();
+        b = b.get(to.max(1)..).unwrap_or_default();
+    }
+}
+
+/// How many ASCII digits a text begins with.
+fn digits(text: &str) -> usize {
+    text.bytes().take_while(u8::is_ascii_digit).count()
 }
 
 /// Known machines from elsewhere: those that contradict nothing.

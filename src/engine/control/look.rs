@@ -126,7 +126,7 @@ fn interface(ctx: &Ctx<'_>, client: &Client) -> String {
 
 /// The lots that one page looks at, and where the next page begins.
 fn page(ctx: &Ctx<'_>, from: u32) -> (std::ops::Range<u32>, Option<u32>) {
-    let nodes = ctx.roll.plan.nodes;
+    let nodes = ctx.roll.plan.nodes();
     let end = from.saturating_add(PAGE_LOTS).min(nodes);
     (from.min(end)..end, (end < nodes).then_some(end))
 }
@@ -259,12 +259,12 @@ fn boot(ctx: &Ctx<'_>, sight: &Sight<'_>, client: &Client) -> Boot {
 
 pub fn status(ctx: &Ctx<'_>, sight: &Sight<'_>) -> Status {
     let plan = ctx.roll.plan;
-    let last = plan.nodes.saturating_sub(1);
+    let last = plan.nodes().saturating_sub(1);
     Status {
         version: env!("CARGO_PKG_VERSION").into(),
         cluster: ctx.config.name.clone(),
         node0: plan.address(Number(0)).unwrap_or(Ipv4Addr::UNSPECIFIED),
-        nodes: plan.nodes,
+        nodes: plan.nodes(),
         segments: plan.address(Number(0)).map(|address| Segment { first: 0, last, address }).into_iter().collect(),
         numbering: ctx.config.numbering.to_string(),
         time: sight.now.unix,

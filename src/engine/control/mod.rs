@@ -207,7 +207,7 @@ fn errand(ctx: &mut Ctx<'_>, conn: u8, errand: Errand) -> Result<Option<Reply>, 
 
 /// A number that the street has a lot for.
 fn lot(ctx: &Ctx<'_>, number: u32) -> Result<Number, Sorry> {
-    let nodes = ctx.roll.plan.nodes;
+    let nodes = ctx.roll.plan.nodes();
     if number < nodes {
         return Ok(Number(number));
     }

@@ -1,6 +1,7 @@
 use crate::base::machine::{Errand, Input};
 use crate::config::{Config, Special};
 use crate::engine::testing::{Ask, Got, World, config, guest, ip, mac};
+use crate::roll::plan::AddressPlan;
 use crate::roll::recent::RECENT;
 use crate::wire::control::{GuestRow, LotKind, Node, NodeRow, State};
 
@@ -95,7 +96,7 @@ fn lists_show_what_was_selected_page_by_page() {
 #[test]
 fn long_streets_are_walked_in_steps() {
     let mut config = config();
-    config.plan.nodes = 60_000;
+    config.plan = AddressPlan::new(config.plan.node0(), 60_000);
     let mut world = World::settled(&config);
     let (mut from, mut pages, mut total) = (Some(0), 0, 0);
     while let Some(at) = from {

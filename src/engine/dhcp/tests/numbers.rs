@@ -32,11 +32,7 @@ fn passed(macs: &[u8]) -> Ask {
 }
 
 fn records(got: &[Got]) -> Vec<&str> {
-    let line = |got| match got {
-        &Got::Record(ref line) => Some(line.as_str()),
-        _ => None,
-    };
-    got.iter().filter_map(line).collect()
+    got.iter().filter_map(|got| if let Got::Record(line) = got { Some(line.as_str()) } else { None }).collect()
 }
 
 fn node(n: u8) -> Ipv4Addr {
