@@ -10,6 +10,7 @@ use super::resolve::Draft;
 use crate::base::addr::Mac;
 use crate::base::limits;
 use crate::roll::plan::{AddressPlan, AddressRange, Number};
+use crate::roll::street::Street;
 
 /// Every address belongs to one network at most.
 pub(super) fn subnets(drafts: &[Draft<'_>], errors: &mut Errors<'_>) {
@@ -136,6 +137,11 @@ pub(super) fn nodes(raw: &Raw, plan: Option<AddressPlan>, errors: &mut Errors<'_
             owners.len()
         );
         errors.add(raw.capacity.as_ref().map(|capacity| &capacity.at), "capacity", what);
+    }
+    if let Some(room) = plan.map(|plan| Street::macs(plan.nodes())).filter(|room| owners.len() > *room) {
+        let what =
+            format!("{} are more than the {room} that fit: a cluster has room for 4 a node, raise `nodes` in [cluster]", owners.len());
+        errors.add(raw.nodes.first().map(|section| &section.at), "macs", what);
     }
     for nodes in raw.special.iter().filter_map(|section| section.value.nodes.as_ref()) {
         let highest = nodes.value.iter().map(|(_, last)| u64::from(last.0)).max().unwrap_or(0);

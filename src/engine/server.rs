@@ -34,8 +34,10 @@ pub struct Server {
 impl Server {
     /// A server without a past: see [`Server::restored`].
     pub fn new(config: &Config, seed: u64, now: Now) -> Server {
-        let server = Server::restored(config, seed, now, std::iter::empty());
-        server.expect("a checked config contradicts nothing where nothing was")
+        match Server::restored(config, seed, now, std::iter::empty()) {
+            Ok(server) => server,
+            Err(contradiction) => unreachable!("a checked config contradicts nothing where nothing was: {contradiction}"),
+        }
     }
 
     /// Allocates everything that this server will ever use, and takes up the journal. `seed` makes index order unpredictable from outside. The

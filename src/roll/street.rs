@@ -56,8 +56,8 @@ impl fmt::Display for Clash {
 
 impl Street {
     pub fn new(nodes: u32, seed: u64) -> Street {
+        let macs = Street::macs(nodes);
         let nodes = nodes as usize;
-        let macs = (nodes * MACS_PER_LOT).max(MACS_AT_LEAST);
         let mut vacant: Box<[u64]> = vec![u64::MAX; nodes.div_ceil(64)].into();
         if let (Some(last), rest @ 1..) = (vacant.last_mut(), nodes % 64) {
             *last = (1 << rest) - 1;
@@ -72,6 +72,11 @@ impl Street {
             occupied: 0,
             reserved: 0,
         }
+    }
+
+    /// How many MACs a street of so many lots has room for.
+    pub fn macs(nodes: u32) -> usize {
+        (nodes as usize * MACS_PER_LOT).max(MACS_AT_LEAST)
     }
 
     /// How many lots there are.
