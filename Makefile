@@ -5,22 +5,33 @@ SYSCONFDIR ?= /etc
 CARGO ?= cargo
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+PAGES1 := $(wildcard man/*.1)
 PAGES5 := $(wildcard man/*.5)
 PAGES8 := $(wildcard man/*.8)
 AT_PREFIX := sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|g'
 
-.PHONY: all test lint demo soak bench install clean
+.PHONY: all static test lint demo soak bench install clean
 
 all:
 	$(CARGO) build --release --locked
+
+# muster-in for an initramfs: one file that needs no other, not even a C library. glibc's own archive (libc6-dev) is linked in.
+# The target is named so that the flags do not reach build scripts.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+static:
+	RUSTFLAGS="$(RUSTFLAGS) -C target-feature=+crt-static" $(CARGO) build --release --locked --bin muster-in --target $(HOST)
+	install -D -s -m 755 $(TARGET)/$(HOST)/release/muster-in $(TARGET)/static/muster-in
+	@if readelf -lW $(TARGET)/static/muster-in | grep -q INTERP; then echo "$(TARGET)/static/muster-in is not static" >&2; exit 1; fi
+	@echo "$(TARGET)/static/muster-in is for your initramfs: see muster-in(8)"
 
 test:
 	scripts/setup
 	$(CARGO) test --locked
 
 lint:
-	shellcheck scripts/* .ci/run
-	$(if $(PAGES5)$(PAGES8),mandoc -T lint -W warning $(PAGES5) $(PAGES8))
+	shellcheck scripts/* .ci/run packaging/completion/muster.bash
+	$(if $(PAGES1)$(PAGES5)$(PAGES8),mandoc -T lint -W warning $(PAGES1) $(PAGES5) $(PAGES8))
+	bash -n packaging/completion/muster.bash
 
 # Everything side by side, in network namespaces: writes bench/RESULTS.md. CASES="pattern ..." runs a part.
 CASES ?=
@@ -38,11 +49,18 @@ soak:
 
 # The packaging files say /usr/sbin; they are installed with the prefix in its place. A default file that is there is kept.
 install: all
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 	install -d $(DESTDIR)$(PREFIX)/share/doc/muster/examples $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -d $(DESTDIR)$(SYSCONFDIR)/muster $(DESTDIR)$(SYSCONFDIR)/init.d $(DESTDIR)$(SYSCONFDIR)/default
 	install -m 755 $(TARGET)/release/musterd $(DESTDIR)$(PREFIX)/sbin/musterd
+	install -m 755 $(TARGET)/release/muster-in $(DESTDIR)$(PREFIX)/sbin/muster-in
+	install -m 755 $(TARGET)/release/muster $(DESTDIR)$(PREFIX)/bin/muster
 	install -m 755 $(TARGET)/release/muster-storm $(DESTDIR)$(PREFIX)/bin/muster-storm
+	install -m 644 packaging/completion/muster.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/muster
+	install -m 644 packaging/completion/_muster $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_muster
+	install -m 644 $(PAGES1) $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 $(PAGES5) $(DESTDIR)$(PREFIX)/share/man/man5/
 	install -m 644 $(PAGES8) $(DESTDIR)$(PREFIX)/share/man/man8/
 	install -m 644 packaging/muster.toml.example $(DESTDIR)$(PREFIX)/share/doc/muster/examples/muster.toml

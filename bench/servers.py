@@ -93,7 +93,7 @@ class Muster(Server):
         config = f'[cluster]\nnode0 = "{NODE0}"\nnodes = {max(count, 16)}\n[server]\ncapacity = {max(count, 64)}\n{PROGRAM}{machines}'
         path, run_dir = self.write("muster.toml", config), os.path.join(self.work, "run")
         os.mkdir(run_dir)
-        words = [self.paths.musterd, "-f", "-c", path, "-i", "eth0", "-r", self.paths.root, "--run-dir", run_dir]
+        words = [self.paths.musterd, "-f", "-c", path, "-i", "eth0", "-r", self.paths.root, "--run-dir", run_dir, "--state-dir", os.path.join(run_dir, "state")]
         self.launch(words, says("muster ready"))
 
 

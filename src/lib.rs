@@ -1,10 +1,10 @@
 //! muster: a boot server for compute clusters.
 //!
 //! This page is the map. There are two deterministic machines, which know no socket, file, clock or chance of their own: the
-//! [`engine::server::Server`] (what `musterd` runs) and the [`fleet::Fleet`] of client machines (what `muster-storm` runs). Two worlds
-//! can drive a machine: the [`shell`] (mio, sockets, files, signals) and the simulator, [`sim`] (virtual time, a modelled network and
-//! disk). The contract between a machine and its world is [`base::machine::Machine`]: one input at a time goes in, outputs are left in an
-//! [`base::outbox::Outbox`].
+//! [`engine::server::Server`] (what `musterd` runs) and the [`fleet::Fleet`] of client machines (what `muster-storm` runs; a node that has
+//! booted is one of [`fleet::passing`], in `muster-in`). Two worlds can drive a machine: the [`shell`] (mio, sockets, files, signals) and
+//! the simulator, [`sim`] (virtual time, a modelled network and disk). The contract between a machine and its world is
+//! [`base::machine::Machine`]: one input at a time goes in, outputs are left in an [`base::outbox::Outbox`].
 //!
 //! # The rooms, from the ground up
 //! A room imports only from itself and from those before it; `tests/tidy.rs` holds that rule, and the bans that go with it.
@@ -12,11 +12,11 @@
 //! | room | what it is |
 //! |---|---|
 //! | [`base`] | time, chance, fixed tables, timers, counters, the contract of a machine; knows no protocol |
-//! | [`wire`] | bytes <-> meaning: frames (by `etherparse`), DHCP, TFTP; no state |
-//! | [`roll`] | who is who: the plan of numbers and addresses, client records, the guest pools, the registry |
+//! | [`wire`] | bytes <-> meaning: frames (by `etherparse`), DHCP, TFTP, the report of a node, the operator's JSON lines; no state |
+//! | [`roll`] | who is who: the plan of numbers and addresses, the street of lots and its journal, client records, the guest pools |
 //! | [`config`] | text, flags and facts -> one checked `Config` |
-//! | [`engine`] | the Server: DHCP, TFTP, pacing, what a machine is given to boot |
-//! | [`fleet`] | thousands of client machines with the habits of real firmware |
+//! | [`engine`] | the Server: DHCP, TFTP, pacing, what a machine is given to boot, who gets which number, the operator's requests |
+//! | [`fleet`] | thousands of client machines with the habits of real firmware; the client of a node that has booted |
 //! | [`sim`] | the virtual world, and the checkers that watch what happens in it |
 //! | [`shell`] | the only room that meets the kernel |
 //! | `bin` | flags, composition, exit codes |
@@ -27,6 +27,13 @@
 //! TFTP finds its transfer by (client address, client port, server port), which takes a place in its link's lane (`engine::pace`); when
 //! its turn comes it puts out an `Output::Blocks`, and the shell reads the file into the very buffer that it sends from: one block as a
 //! frame of its own making, a window as one message that the kernel cuts up.
+//!
+//! # One request, followed
+//! A line of `muster node list @stuck` comes in at the socket of `shell::control`, which knows who wrote it, and becomes an `Input::Stream`
+//! when the answer before was taken: one a turn, so that machines that boot never wait for people. `wire::control` makes a request of it,
+//! `engine::control` a page of rows from the roll, which leaves as an `Output::Stream`. What machines do meanwhile is pushed to those who
+//! watch from a ring in the roll (`roll::recent`), which the transition function fills. What only the world can do (read the config again)
+//! is an `Output::Errand`: `bin` does it and answers.
 //!
 //! # Laws that shape the code
 //! Everything is allocated and opened at start, from `base::limits`; the work for a packet is O(1). Every drop is counted by its reason

@@ -73,6 +73,10 @@ fn the_second_boot_allocates_nothing() {
         assert_eq!(world.clients().progress().up, MACHINES, "boot {boot}");
         assert_eq!(world.findings().violations, []);
         if boot == 0 {
+            // From now on an operator watches: what is told to one costs no allocation either.
+            let (at, mut answer) = (world.now(), Outbox::new());
+            world.server_mut().0.handle(at, Input::Stream { conn: 0, bytes: br#"{"do":"watch"}"# }, &mut answer);
+            assert_eq!(answer.len(), 1, "it is answered");
             CALLS.set(0);
             let now = world.now().at;
             world = world.with_clients(fleet(now));

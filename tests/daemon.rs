@@ -51,7 +51,8 @@ fn every_refusal_is_a_sentence_with_the_remedy() {
     let server = lab.server(SERVER);
     let run = lab.dir().join("run");
     let root = lab.dir();
-    let with = |extra: &[&str]| musterd(&server, &[&["-f", "--run-dir", path(&run)], extra].concat());
+    let with =
+        |extra: &[&str]| musterd(&server, &[&["-f", "--run-dir", path(&run), "--state-dir", path(&run.join("state"))], extra].concat());
     refuses(&with(&["-i", "eth7", "-r", path(root)]), 1, &["eth7", "eth0"]);
     refuses(&with(&["-i", "eth0", "-r", "/nonexistent"]), 1, &["/nonexistent", "boot.root"]);
     refuses(&with(&["-i", "eth0", "-c", "/nonexistent.toml"]), 1, &["/nonexistent.toml", "-c"]);
@@ -100,7 +101,8 @@ fn it_becomes_one_daemon_that_answers_and_leaves() {
     client.ip("address add 10.54.9.9/16 dev eth0");
     write(&lab.dir().join("hello"), b"from the daemon\n");
     let run = lab.dir().join("run");
-    let flags = ["-i", "eth0", "-r", path(lab.dir()), "--run-dir", path(&run)];
+    let state = run.join("state");
+    let flags = ["-i", "eth0", "-r", path(lab.dir()), "--run-dir", path(&run), "--state-dir", path(&state)];
     let started = musterd(&server, &flags);
     assert!(started.took < Duration::from_secs(5), "its parent leaves at once: {:?}", started.took);
     started.must("musterd as a daemon");
@@ -113,7 +115,14 @@ fn it_becomes_one_daemon_that_answers_and_leaves() {
     assert_eq!(fetched, "from the daemon\n");
     refuses(&musterd(&server, &flags), 1, &[&format!("already running as pid {pid}"), "--run-dir"]);
     let elsewhere = lab.dir().join("run2");
-    refuses(&musterd(&server, &["-i", "eth0", "-r", path(lab.dir()), "--run-dir", path(&elsewhere)]), 1, &["10.54.0.1:67"]);
+    refuses(
+        &musterd(
+            &server,
+            &["-i", "eth0", "-r", path(lab.dir()), "--run-dir", path(&elsewhere), "--state-dir", path(&elsewhere.join("state"))],
+        ),
+        1,
+        &["10.54.0.1:67"],
+    );
 
     dismiss(pid);
     assert!(!pid_file.exists(), "it takes its pid file along");
@@ -133,7 +142,7 @@ fn the_daemon_logs_to_syslog() {
     let (dev, run_dir, root) = (path(&dev), path(&run), path(lab.dir()));
     let script = format!(
         "if [ -d /etc/muster ]; then mount -t tmpfs none /etc/muster; fi
-        cp -a /dev/null /dev/urandom {dev}; mount --bind {dev} /dev; exec {MUSTERD} -i eth0 -r {root} --run-dir {run_dir}"
+        cp -a /dev/null /dev/urandom {dev}; mount --bind {dev} /dev; exec {MUSTERD} -i eth0 -r {root} --run-dir {run_dir} --state-dir {run_dir}/state"
     );
     server.script(20, &script).must("musterd with a log daemon of our own");
     let mut heard = Vec::new();

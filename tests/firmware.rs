@@ -49,7 +49,7 @@ fn a_bios_machine_with_a_number_boots_linux() {
     let musterd = Musterd::configured(&server, &root, NODE_17);
     let before = musterd.descriptors();
     let mut machine = Machine::power_on(&mut lab, MAC, Firmware::BiosIpxe);
-    let line = machine.expect(BOOT_SECONDS, SENTINEL);
+    let line = machine.expect_line(BOOT_SECONDS, SENTINEL);
     assert_eq!(address(&line), "10.54.1.17", "{line}");
     assert!(line.contains("muster.node=17"), "the kernel's arguments are the config's: {line}");
     let after = musterd.descriptors();
@@ -75,7 +75,7 @@ fn the_rom_of_a_bios_machine_waits_for_nothing() {
         waited.as_secs_f32()
     );
     assert!(waited.as_secs() < 10, "iPXE took {waited:?} from its first DHCP packet to its script: it waited for somebody");
-    let line = machine.expect(BOOT_SECONDS, SENTINEL);
+    let line = machine.expect_line(BOOT_SECONDS, SENTINEL);
     assert_eq!(given(&server), [address(&line)], "a guest keeps its address from the ROM to Linux");
 }
 
@@ -86,7 +86,7 @@ fn a_uefi_machine_boots_from_its_own_pxe_stack_without_a_config() {
     let root = boot_root(&lab);
     let _musterd = Musterd::plain(&server, &root);
     let mut machine = Machine::power_on(&mut lab, MAC, Firmware::Ovmf);
-    let line = machine.expect(BOOT_SECONDS, SENTINEL);
+    let line = machine.expect_line(BOOT_SECONDS, SENTINEL);
     assert!(address(&line).starts_with("10.54."), "{line}");
     assert_eq!(given(&server), [address(&line)], "a guest keeps its address from the firmware to Linux");
 }
@@ -104,7 +104,7 @@ fn a_uefi_machine_boots_by_grub() {
     let config = format!("{NODE_17}program = {{ efi-x64 = \"grubnetx64.efi\" }}\n");
     let _musterd = Musterd::configured(&server, &root, &config);
     let mut machine = Machine::power_on(&mut lab, MAC, Firmware::Ovmf);
-    let line = machine.expect(BOOT_SECONDS, SENTINEL);
+    let line = machine.expect_line(BOOT_SECONDS, SENTINEL);
     assert_eq!(address(&line), "10.54.1.17", "{line}");
     assert!(line.contains("by=grub"), "{line}");
 }
@@ -124,9 +124,54 @@ fn a_bios_machine_boots_by_pxelinux_which_asks_for_much_that_is_not_there() {
     let config = format!("{NODE_17}script = \"boot.ipxe\"\n");
     let _musterd = Musterd::configured(&server, &root, &config);
     let mut machine = Machine::power_on(&mut lab, MAC, Firmware::BiosIpxe);
-    let line = machine.expect(BOOT_SECONDS, SENTINEL);
+    let line = machine.expect_line(BOOT_SECONDS, SENTINEL);
     assert_eq!(address(&line), "10.54.1.17", "{line}");
     assert!(line.contains("by=pxelinux"), "{line}");
+}
+
+/// NODE_17 with arguments that a loader could trip over: a word with blanks in it, and letters that mean something to a shell.
+fn odd_arguments(by: &str) -> String {
+    let odd = format!("console=ttyS0 by={by} muster.node={{node}} muster.ip={{ip}} odd=$x;'#* \\\"two words=a  b\\\" end=1");
+    NODE_17.replace("console=ttyS0 muster.node={node}", &odd)
+}
+
+#[test]
+fn a_uefi_machine_boots_by_grub_without_a_file_for_it() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let root = boot_root(&lab);
+    let from = "/usr/lib/grub/x86_64-efi/monolithic/grubnetx64.efi";
+    std::fs::copy(from, root.join("grubnetx64.efi")).unwrap_or_else(|error| panic!("{from}: {error}: run scripts/setup as root first"));
+    let config = format!("{}program = {{ efi-x64 = \"grubnetx64.efi\" }}\n", odd_arguments("grub"));
+    let musterd = Musterd::configured(&server, &root, &config);
+    let mut machine = Machine::power_on(&mut lab, MAC, Firmware::Ovmf);
+    let line = machine.expect_line(BOOT_SECONDS, SENTINEL);
+    assert_eq!(address(&line), "10.54.1.17", "{line}");
+    // GRUB escapes a quote, and puts its own around a word with blanks: to the kernel it is the same.
+    let expected = "by=grub muster.node=17 muster.ip=10.54.1.17 odd=$x;\\'#* \"two words=a  b\" end=1";
+    assert!(line.contains(expected), "{line}");
+    assert!(musterd.seen_all(&["grub/grub.cfg"]).is_some(), "its story tells of the config that was made");
+}
+
+#[test]
+fn a_bios_machine_boots_by_pxelinux_without_a_file_for_it() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let root = boot_root(&lab);
+    // In a folder: names in the config that is made are those beneath the root all the same.
+    std::fs::create_dir(root.join("bios")).expect("make a folder");
+    for name in ["pxelinux.0", "ldlinux.c32"] {
+        std::fs::copy(common::image().join(name), root.join("bios").join(name)).expect("copy pxelinux");
+    }
+    common::write(&root.join("boot.ipxe"), b"#!ipxe\nset 208:hex f1:00:74:7e\nset 210:string bios/\nchain bios/pxelinux.0\n");
+    let config = format!("{}script = \"boot.ipxe\"\n", odd_arguments("pxelinux"));
+    let musterd = Musterd::configured(&server, &root, &config);
+    let mut machine = Machine::power_on(&mut lab, MAC, Firmware::BiosIpxe);
+    let line = machine.expect_line(BOOT_SECONDS, SENTINEL);
+    assert_eq!(address(&line), "10.54.1.17", "{line}");
+    let expected = "by=pxelinux muster.node=17 muster.ip=10.54.1.17 odd=$x;'#* \"two words=a  b\" end=1";
+    assert!(line.contains(expected), "{line}");
+    assert!(musterd.seen_all(&["pxelinux.cfg/default"]).is_some(), "its story tells of the config that was made");
 }
 
 #[test]
@@ -141,6 +186,6 @@ fn a_hangup_in_the_middle_of_a_boot_loses_nothing() {
     musterd.signal(nix::sys::signal::Signal::SIGHUP);
     let console = machine.console();
     assert!(!console.contains("initrd.img... ok"), "the signal came too late to say anything:\n{console}");
-    let line = machine.expect(BOOT_SECONDS, SENTINEL);
+    let line = machine.expect_line(BOOT_SECONDS, SENTINEL);
     assert_eq!(address(&line), "10.54.1.17", "{line}");
 }

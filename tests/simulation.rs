@@ -50,12 +50,13 @@ fn a_restart_gives_no_address_twice() {
         let stages = Stages { ipxe: false, os: true };
         let lives = vec![Life::of(Firmware::Edk2, 1, stages, 1)];
         let plan = Plan { count: 60, lives, names: names(), spread: Duration::from_secs(400), seed, ..Plan::default() };
-        // All are guests: nothing of them is written anywhere.
+        // All are guests: the journal alone knows who has what.
         let weather = Weather { strangers: 1, ..FAIR };
         let mut world = storm(seed, &plan, &weather, 5000);
         let quiet = |world: &Storm| world.clients().progress().up >= 25 && world.clients().progress().booting == 0;
         assert!(world.run(END, quiet), "seed {seed}");
-        let server = Server::new(world.server().config(), seed + 1000, world.now());
+        let found = world.crash();
+        let server = Server::restored(world.server().config(), seed + 1000, world.now(), found.iter().map(String::as_str)).unwrap();
         let (outcome, world) = play(world.with_server(server));
         assert_eq!(outcome.faults, Vec::<String>::new(), "seed {seed}");
         assert!(world.server().roll().len() >= 30, "seed {seed}");

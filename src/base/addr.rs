@@ -54,6 +54,45 @@ impl std::str::FromStr for Mac {
     }
 }
 
+/// MAC addresses that begin alike: `00:25:90:*`, or one alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MacPattern {
+    start: Mac,
+    octets: u8,
+}
+
+impl MacPattern {
+    pub fn matches(self, mac: Mac) -> bool {
+        self.start.0.iter().zip(mac.0).take(self.octets.into()).all(|(own, other)| *own == other)
+    }
+}
+
+impl std::str::FromStr for MacPattern {
+    type Err = NotAMac;
+
+    fn from_str(text: &str) -> Result<MacPattern, NotAMac> {
+        let Some(start) = text.strip_suffix('*').and_then(|start| start.strip_suffix([':', '-'])) else {
+            return text.parse().map(|start| MacPattern { start, octets: 6 });
+        };
+        let octets = start.split([':', '-']).count();
+        if octets > 5 {
+            return Err(NotAMac);
+        }
+        let whole: String = [start, &":00".repeat(6 - octets)].concat();
+        Ok(MacPattern { start: whole.parse()?, octets: octets as u8 })
+    }
+}
+
+/// As it is written.
+impl fmt::Display for MacPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.start.0.iter().take(self.octets.into()).enumerate() {
+            write!(f, "{}{:02x}", if byte.0 == 0 { "" } else { ":" }, byte.1)?;
+        }
+        if self.octets < 6 { f.write_str(":*") } else { Ok(()) }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAMac;
 
@@ -83,5 +122,15 @@ mod tests {
     fn only_individual_addresses_name_machines() {
         assert!(Mac([2, 0, 0, 0, 0, 1]).is_individual());
         assert!(!Mac::ZERO.is_individual() && !Mac::BROADCAST.is_individual());
+    }
+
+    #[test]
+    fn patterns_of_macs() {
+        let pattern: MacPattern = "00:25-90:*".parse().unwrap();
+        assert_eq!(pattern.to_string(), "00:25:90:*");
+        assert!(pattern.matches(Mac([0, 0x25, 0x90, 1, 2, 3])) && !pattern.matches(Mac([0, 0x25, 0x91, 1, 2, 3])));
+        let one: MacPattern = "52:54:00:12:34:56".parse().unwrap();
+        assert!(one.to_string() == "52:54:00:12:34:56" && !one.matches(Mac([0x52, 0x54, 0, 0x12, 0x34, 0x57])));
+        assert!(["", "*", ":*", "00:25", "0:*", "00:11:22:33:44:55:*", "xx:*"].iter().all(|text| text.parse::<MacPattern>().is_err()));
     }
 }

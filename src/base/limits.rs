@@ -46,15 +46,27 @@ pub const WINDOWSIZE_MAX: u16 = 64;
 /// Server ports of the TFTP pool, a descriptor each.
 pub const PORTS_MAX: usize = 64;
 
-/// A generated boot script (iPXE), in bytes.
+/// A text that is made for a boot loader (iPXE, GRUB, pxelinux), in bytes.
 pub const SCRIPT_MAX: usize = 4096;
+
+/// A record of the journal, in bytes without its newline: two lots with all MACs that lots have.
+pub const JOURNAL_LINE_MAX: usize = 2048;
+
+/// Records that may wait for the disk; nothing more is promised then.
+pub const JOURNAL_PENDING: usize = 1024;
+
+/// Connections of operators at once, and the longest line either way, its newline included.
+pub const CONTROL_CONNECTIONS: usize = 16;
+pub const CONTROL_LINE_MAX: usize = 64 * 1024;
+/// What may wait for the reader of a connection: an answer, and the events of a storm's second or two.
+pub const CONTROL_OUT: usize = 128 * 1024;
 
 /// The half second (law 7).
 pub const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What one call of a machine may put out: the loop drains the outbox before less than this is left.
 pub const OUTPUTS_PER_CALL: usize = 16;
-pub const BYTES_PER_CALL: usize = 16 * 1024;
+pub const BYTES_PER_CALL: usize = 64 * 1024;
 
 /// The outbox: enough for a batch of calls between two drains.
 pub const OUTPUTS: usize = 512;
@@ -64,7 +76,9 @@ const _: () = {
     assert!(CAPACITY_MIN <= CAPACITY_DEFAULT && CAPACITY_DEFAULT <= CAPACITY_MAX);
     assert!(WRITE_MAX <= RECEIVE_MAX);
     assert!(BYTES_PER_CALL >= 8 * WRITE_MAX && BYTES_PER_CALL >= SCRIPT_MAX + WRITE_MAX);
+    assert!(CONTROL_LINE_MAX <= BYTES_PER_CALL && CONTROL_LINE_MAX <= CONTROL_OUT && CONTROL_CONNECTIONS <= u8::MAX as usize);
     assert!(OUTPUTS >= 8 * OUTPUTS_PER_CALL && OUTBOX_BYTES >= 8 * BYTES_PER_CALL);
+    assert!(JOURNAL_LINE_MAX <= BYTES_PER_CALL / 4);
     assert!(RUN_BYTES_MAX > BLKSIZE_MAX as usize);
     assert!(FILE_NAME_MAX + 64 < WRITE_MAX);
     assert!(LINKS_MAX <= NETWORKS_MAX && LINKS_MAX < u8::MAX as usize);

@@ -48,8 +48,28 @@ pub enum Input<'a> {
     /// Since the last turn the kernel refused to send `refused` packets for want of room, and dropped `overrun` that came in, because
     /// its queue of this link was full. At most one a turn and link.
     Missed { link: Link, refused: u32, overrun: u32 },
+    /// All records of the journal up to this one are on disk. A world whose disk is slow, full or read-only goes on trying, and just does
+    /// not say so.
+    Synced { seq: u64 },
+    /// The journal that was written anew is in its place: the next rewriting may begin.
+    Rewritten,
     /// The answer to [`Output::Read`](super::outbox::Output): the bytes there are at the offset, fewer than asked at the end.
     Bytes { token: u64, bytes: &'a [u8] },
+    /// An operator has connected; `conn` is below [`limits::CONTROL_CONNECTIONS`](crate::base::limits), and names it until it is closed.
+    StreamOpened { conn: u8 },
+    /// A line of the operator's, without its newline. The next one comes when what was answered to this one has been taken.
+    Stream { conn: u8, bytes: &'a [u8] },
+    /// The connection has gone, whoever closed it. What is put out for it after this is lost.
+    StreamClosed { conn: u8 },
+}
+
+/// What an operator wants done that only the world can do. The world itself answers the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// Read the config again.
+    Reload,
+    /// Write the state to disk.
+    Checkpoint,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -10,5 +10,6 @@ pub mod outbox;
 pub mod rng;
 pub mod slab;
 pub mod stats;
+pub mod text;
 pub mod time;
 pub mod wheel;

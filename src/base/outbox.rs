@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::addr::Mac;
 use super::limits;
-use super::machine::{FileId, Link};
+use super::machine::{Errand, FileId, Link};
 
 /// How a datagram finds its way on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,25 @@ pub struct Blocks {
     pub count: u16,
 }
 
+/// What becomes of the journal. Lines are without newline.
+///
+/// Between `RewriteBegin` and `RewriteEnd` the world puts every `Append` into the old file and into the new one. Then it syncs the new file,
+/// renames it over the old one, syncs the folder, goes on in the new one, and says `Input::Rewritten`: after a crash there is one of the two,
+/// whole. Before that the machine begins no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JournalOp<'a> {
+    /// Answered by `Input::Synced`. Records are numbered from 1 without a gap.
+    Append {
+        seq: u64,
+        line: &'a [u8],
+    },
+    RewriteBegin,
+    RewriteLine {
+        line: &'a [u8],
+    },
+    RewriteEnd,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub enum Output<'a> {
     Datagram {
@@ -56,6 +75,7 @@ pub enum Output<'a> {
         bytes: &'a [u8],
     },
     Blocks(Blocks),
+    Journal(JournalOp<'a>),
     /// Open a file beneath the root; answered by `Input::Opened`. The path is what the client asked for, as bytes.
     Open {
         token: u64,
@@ -88,12 +108,47 @@ pub enum Output<'a> {
         mac: Mac,
         source: Ipv6Addr,
     },
+    /// Whole lines for an operator. A reader for which they are too many is dropped, and `Input::StreamClosed` says so.
+    Stream {
+        conn: u8,
+        body: &'a [u8],
+    },
+    /// Let an operator go, once everything was taken.
+    StreamClose {
+        conn: u8,
+    },
+    /// Do this for an operator, and answer.
+    Errand {
+        conn: u8,
+        errand: Errand,
+    },
 }
 
 enum Item {
-    Datagram { link: Link, from: SocketAddrV4, to: SocketAddrV4, via: Via, body: Range<u32> },
-    Frame { link: Link, body: Range<u32> },
-    Open { token: u64, body: Range<u32> },
+    Datagram {
+        link: Link,
+        from: SocketAddrV4,
+        to: SocketAddrV4,
+        via: Via,
+        body: Range<u32>,
+    },
+    Frame {
+        link: Link,
+        body: Range<u32>,
+    },
+    Open {
+        token: u64,
+        body: Range<u32>,
+    },
+    Stream {
+        conn: u8,
+        body: Range<u32>,
+    },
+    /// None: a line of a rewriting.
+    Journal {
+        seq: Option<u64>,
+        body: Range<u32>,
+    },
     Plain(Output<'static>),
 }
 
@@ -186,6 +241,33 @@ impl Outbox {
         self.plain(Output::Blocks(blocks))
     }
 
+    /// Puts out a record that `write` lays down, likewise. `seq` is one more than the last.
+    pub fn journal_append(&mut self, seq: u64, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        self.journal_line(Some(seq), write)
+    }
+
+    pub fn journal_rewrite_begin(&mut self) -> bool {
+        self.plain(Output::Journal(JournalOp::RewriteBegin))
+    }
+
+    pub fn journal_rewrite_line(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        self.journal_line(None, write)
+    }
+
+    pub fn journal_rewrite_end(&mut self) -> bool {
+        self.plain(Output::Journal(JournalOp::RewriteEnd))
+    }
+
+    fn journal_line(&mut self, seq: Option<u64>, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        let short = |buf: &mut [u8]| {
+            let most = buf.len().min(limits::JOURNAL_LINE_MAX);
+            write(buf.get_mut(..most)?)
+        };
+        let Some(body) = self.body(short) else { return false };
+        self.items.push(Item::Journal { seq, body });
+        true
+    }
+
     pub fn close(&mut self, file: FileId) -> bool {
         self.plain(Output::Close { file })
     }
@@ -206,6 +288,21 @@ impl Outbox {
         self.plain(Output::RouterAdvert { link, mac, source })
     }
 
+    /// Puts out lines for an operator's connection, likewise.
+    pub fn stream(&mut self, conn: u8, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        let Some(body) = self.body(write) else { return false };
+        self.items.push(Item::Stream { conn, body });
+        true
+    }
+
+    pub fn stream_close(&mut self, conn: u8) -> bool {
+        self.plain(Output::StreamClose { conn })
+    }
+
+    pub fn errand(&mut self, conn: u8, errand: Errand) -> bool {
+        self.plain(Output::Errand { conn, errand })
+    }
+
     /// All outputs in order. The world acts on each and then calls [`clear`](Outbox::clear).
     pub fn iter(&self) -> impl Iterator<Item = Output<'_>> {
         let bytes = |range: &Range<u32>| &self.arena[range.start as usize..range.end as usize];
@@ -215,6 +312,9 @@ impl Outbox {
             }
             Item::Frame { link, body } => Output::Frame { link: *link, bytes: bytes(body) },
             Item::Open { token, body } => Output::Open { token: *token, path: bytes(body) },
+            Item::Journal { seq: Some(seq), body } => Output::Journal(JournalOp::Append { seq: *seq, line: bytes(body) }),
+            Item::Journal { seq: None, body } => Output::Journal(JournalOp::RewriteLine { line: bytes(body) }),
+            Item::Stream { conn, body } => Output::Stream { conn: *conn, body: bytes(body) },
             Item::Plain(output) => *output,
         })
     }

@@ -38,6 +38,11 @@ counters! {
     DhcpOtherServer = "dhcp dropped: meant for another server",
     DhcpUnknown = "dhcp dropped: no record, not authoritative",
     DhcpTooLong = "dhcp dropped: reply does not fit",
+    /// As many records as there may be wait for the disk.
+    DhcpJournal = "dhcp dropped: too much waits for the journal",
+    ReportMalformed = "report of a machine dropped: malformed",
+    Enlisted = "machine got its number",
+    JournalRecord = "journal record written",
     Rrq = "tftp read request",
     RrqRepeated = "tftp read request repeated",
     TftpMalformed = "tftp dropped: malformed",

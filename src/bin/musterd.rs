@@ -13,11 +13,15 @@ use muster::base::limits;
 use muster::config::{self, Config, Flags, Resolved, Text, World};
 use muster::engine::server::Server;
 use muster::shell::daemon::{self, Birth, PidFile};
-use muster::shell::{Error, Shell, Signal, facts, lines, syslog};
+use muster::shell::{Error, Shell, Signal, facts, journal, lines, syslog};
+use muster::wire::control::{self, LINE_MAX, Reply, Sorry};
 
 const CONFIG: &str = "/etc/muster/muster.toml";
 /// The loop wakes at least this often.
 const LONGEST_TURN: Duration = Duration::from_secs(60);
+/// At the end: how long the journal's disk is waited for, and how long at a time.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+const LAST_TURN: Duration = Duration::from_millis(50);
 
 struct Options {
     debug: bool,
@@ -78,6 +82,7 @@ fn options() -> Result<Option<Options>, String> {
         .optopt("r", "root", "serve boot files from this folder", "DIR")
         .optopt("c", "config", &format!("read this config file instead of {CONFIG}"), "FILE")
         .optopt("", "run-dir", "where the pid file and state.json go (/run/muster)", "DIR")
+        .optopt("", "state-dir", "where the journal is kept (/var/lib/muster)", "DIR")
         .optflag("h", "help", "print this")
         .optflag("V", "version", "print version and commit");
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
@@ -99,7 +104,7 @@ fn options() -> Result<Option<Options>, String> {
         foreground: matches.opt_present("f"),
         test: matches.opt_present("t"),
         config: path("c"),
-        flags: Flags { interfaces: matches.opt_strs("i"), root: path("r"), run_dir: path("run-dir") },
+        flags: Flags { interfaces: matches.opt_strs("i"), root: path("r"), run_dir: path("run-dir"), state_dir: path("state-dir") },
     }))
 }
 
@@ -178,12 +183,19 @@ impl Daemon {
         for choice in &choices {
             log::info!("{choice}");
         }
-        let open = || -> Result<(PidFile, Shell), Error> {
+        let open = || -> Result<(PidFile, Shell, Vec<String>), Error> {
             check_limits(&config, &machine.0)?;
-            Ok((PidFile::create(&config.run_dir)?, Shell::server(&config, &machine.0)?))
+            let pid = PidFile::create(&config.run_dir)?;
+            let (journal, lines) = journal::open(&config.state_dir)?;
+            let mut shell = Shell::server(&config, &machine.0)?;
+            shell.keep(journal)?;
+            Ok((pid, shell, lines))
         };
-        let (pid, shell) = open().map_err(|error| error.to_string())?;
-        let server = Server::new(&config, seed(), shell.now());
+        let (pid, mut shell, lines) = open().map_err(|error| error.to_string())?;
+        shell.open_control(&config.run_dir).map_err(|error| error.to_string())?;
+        let server = Server::restored(&config, seed(), shell.now(), lines.iter().map(String::as_str))
+            .map_err(|why| format!("{why} ({})", config.state_dir.join("journal").display()))?;
+        drop(lines);
         daemon::lock_memory();
         let links = config.links.iter().map(|link| format!("{} ({})", link.interface, link.head)).collect::<Vec<_>>().join(", ");
         let took = begin.elapsed().as_secs_f64() * 1000.0;
@@ -195,10 +207,21 @@ impl Daemon {
         loop {
             match self.shell.turn(&mut self.server, LONGEST_TURN)? {
                 None => {}
-                Some(Signal::Reload) => self.reload(),
-                Some(Signal::State) => self.checkpoint(true),
+                Some(Signal::Reload) => {
+                    if !self.shell.is_asked() {
+                        self.reopen();
+                    }
+                    let result = self.reload();
+                    self.answer(result);
+                }
+                Some(Signal::State) => {
+                    let result = self.checkpoint(true);
+                    self.server.checkpoint();
+                    self.answer(result);
+                }
                 Some(Signal::Leave) => {
-                    self.checkpoint(false);
+                    let _ = self.checkpoint(false);
+                    self.keep_all()?;
                     self.shell.leave();
                     log::info!("muster has left");
                     return Ok(());
@@ -207,35 +230,73 @@ impl Daemon {
         }
     }
 
-    fn reload(&mut self) {
+    /// Writes the journal anew, with the stages as they are, and waits for its disk, but not for one that fails.
+    fn keep_all(&mut self) -> Result<(), Error> {
+        self.server.checkpoint();
+        let begin = Instant::now();
+        loop {
+            self.shell.turn(&mut self.server, LAST_TURN)?;
+            if self.shell.has_kept() {
+                return Ok(());
+            }
+            if begin.elapsed() > LAST_WAIT {
+                log::error!("the journal's disk does not answer: what was promised is on it, the latest stages are not");
+                return Ok(());
+            }
+        }
+    }
+
+    /// What a SIGHUP opens anew: the log's socket and the operators'.
+    fn reopen(&mut self) {
         syslog::reopen();
+        if let Err(why) = self.shell.reopen_control() {
+            log::error!("{why}");
+        }
+    }
+
+    /// Tells the operator who asked, if one did.
+    fn answer(&mut self, result: Outcome) {
+        let reply = match result {
+            Ok(said) => Reply::Done { said },
+            Err(sorry) => Reply::Error(sorry),
+        };
+        let mut line = vec![0; LINE_MAX];
+        let written = control::write(&mut line, &reply).or_else(|| control::write(&mut line, &Reply::Done { said: vec![] }));
+        self.shell.answer_errand(line.get(..written.unwrap_or(0)).unwrap_or_default());
+    }
+
+    /// Reads the config again; gives what it changed.
+    fn reload(&mut self) -> Outcome {
+        let refused = |lines: Vec<String>, why: &str| {
+            lines.iter().for_each(|line| log::error!("{line}"));
+            log::error!("the config was not taken over: {why}");
+            Err(Sorry::new(format!("the config was not taken over: {}", lines.join("; ")), why))
+        };
         let (resolved, _) = match load(&self.options) {
             Ok(loaded) => loaded,
-            Err(why) => {
-                why.lines().for_each(|line| log::error!("{line}"));
-                return log::error!("the config was not taken over: the old one stays in force");
-            }
+            Err(why) => return refused(why.lines().map(str::to_string).collect(), "the old one stays in force"),
         };
         let (old, new) = (self.server.config(), resolved.config);
         let fixed = config::needs_restart(old, &new);
-        let changes = config::difference(old, &new);
-        for line in &changes {
-            log::info!("config: {line}");
-        }
+        let mut said: Vec<String> = config::difference(old, &new).iter().map(|line| format!("config: {line}")).collect();
+        said.iter().for_each(|line| log::info!("{line}"));
         if !fixed.is_empty() {
-            fixed.iter().for_each(|line| log::error!("{line}"));
-            return log::error!("the config was not taken over: restart musterd for these changes");
+            return refused(fixed, "restart musterd for these changes");
         }
         // Opened again though it has its old name: another folder may bear that by now.
         if let Err(why) = self.shell.set_root(&new.boot.root) {
-            return log::error!("{why}; the config was not taken over");
+            return refused(vec![why.to_string()], "the old one stays in force");
         }
-        self.server.reconfigure(self.shell.now(), &new);
-        log::info!("config read again: {}", if changes.is_empty() { "nothing has changed" } else { "in force now" });
+        if let Err(why) = self.server.reconfigure(self.shell.now(), &new) {
+            return refused(vec![why], "the old one stays in force");
+        }
+        said.push(format!("config read again: {}", if said.is_empty() { "nothing has changed" } else { "in force now" }));
+        log::info!("{}", said.last().map_or("", String::as_str));
+        Ok(said)
     }
 
     /// Writes the state file, and logs it if it was asked for.
-    fn checkpoint(&mut self, show: bool) {
+    fn checkpoint(&mut self, show: bool) -> Outcome {
         let mut state = self.server.state(self.shell.now());
         state.kernel = self.shell.stats().collect();
         state.open_files = self.shell.open_files();
@@ -246,14 +307,19 @@ impl Daemon {
         let text = serde_json::to_string_pretty(&state).unwrap_or_default() + "\n";
         if let Err(error) = daemon::write_atomically(&path, &text) {
             log::error!("cannot write {}: {error}: is its folder there and not full?", path.display());
+            return Err(Sorry::new(format!("cannot write {}: {error}", path.display()), "is its folder there and not full?"));
         }
+        Ok(vec![format!("written to {}", path.display())])
     }
 }
+
+/// What there is to say of something that was done, or why it was not.
+type Outcome = Result<Vec<String>, Sorry>;
 
 /// Looks at what the kernel grants, and says so.
 fn check_limits(config: &Config, links: &[LinkFacts]) -> Result<(), Error> {
     let ports = usize::from(config.tftp.ports.1 - config.tftp.ports.0) + 4;
-    facts::ensure_descriptors((config.links.len() * ports + limits::FILES + 64) as u64)?;
+    facts::ensure_descriptors((config.links.len() * ports + limits::FILES + limits::CONTROL_CONNECTIONS + 64) as u64)?;
     for link in &config.links {
         let rate = link.rate.map_or("a rate that it does not tell".into(), |rate| format!("{} Mbit/s", rate / 1_000_000));
         log::info!("{}: {rate}, MTU {}, {}", link.interface, link.mtu, link.mac);

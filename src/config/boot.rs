@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Errors, listed};
 use super::raw::{BootSection, Choice, ForSection, Raw};
-use super::value::Set;
+use super::value::{Set, shown_numbers};
 use super::{Boot, Flags, Special, World};
 use crate::base::limits;
 use crate::roll::kind::Arch;
@@ -183,30 +183,66 @@ pub(super) fn special(sections: &[Set<ForSection>]) -> Vec<Special> {
     sections.iter().map(|section| special(&section.value)).collect()
 }
 
-/// A script that is made must fit [`limits::SCRIPT_MAX`]: [boot]'s own and what each [[for]] makes of it. Tells what has no effect.
+/// A text that is made must fit [`limits::SCRIPT_MAX`]: [boot]'s own and what each [[for]] makes of it. Tells what has no effect, and what
+/// pxelinux will not take.
 pub(super) fn check_scripts(boot: &Boot, special: &[Special], raw: &Raw, errors: &mut Errors<'_>, choices: &mut Vec<String>) {
     const TOO_LONG: &str = "kernel, initrd and args are too long for one script: use a script file";
-    if script_bytes(&boot.kernel, &boot.initrd, &boot.args) > limits::SCRIPT_MAX {
+    let all = Made { kernel: boot.kernel.as_deref(), initrd: &boot.initrd, args: &boot.args };
+    if all.script_bytes() > limits::SCRIPT_MAX {
         let args = raw.boot.choice.args.as_ref();
         errors.add(args.map(|set| &set.at), "args", TOO_LONG);
     }
+    let line = |made: Made<'_>| (made.pxelinux_bytes() > PXELINUX_MAX).then_some(made.pxelinux_bytes());
+    let too_long =
+        |bytes: usize| format!("kernel, initrd and args come to {bytes} bytes: pxelinux reads {PXELINUX_MAX}, other loaders more");
+    choices.extend(line(all).map(too_long));
     let unused = |script: &str, kernel: &str| format!("kernel {kernel} is for other loaders: iPXE runs the script {script}");
     choices.extend(boot.script.iter().zip(&boot.kernel).map(|(script, kernel)| unused(script, kernel)));
     for (special, section) in special.iter().zip(&raw.special) {
-        let kernel = special.kernel.clone().or_else(|| boot.kernel.clone());
-        let (initrd, args) = (special.initrd.as_ref().unwrap_or(&boot.initrd), special.args.as_ref().unwrap_or(&boot.args));
-        if script_bytes(&kernel, initrd, args) > limits::SCRIPT_MAX {
+        let made = Made {
+            kernel: special.kernel.as_deref().or(all.kernel),
+            initrd: special.initrd.as_deref().unwrap_or(all.initrd),
+            args: special.args.as_deref().unwrap_or(all.args),
+        };
+        if made.script_bytes() > limits::SCRIPT_MAX {
             errors.add(Some(&section.at), "for", TOO_LONG);
         }
+        let nodes = shown_numbers(&special.nodes);
+        choices.extend(line(made).filter(|_| line(all).is_none()).map(|bytes| format!("nodes {nodes}: {}", too_long(bytes))));
         let script = special.script.as_ref().or(boot.script.as_ref());
         choices.extend(script.iter().zip(&special.kernel).map(|(script, kernel)| unused(script, kernel)));
     }
 }
 
-/// An upper bound: each file is named with a URI, an initrd once more on the kernel's line; a placeholder may grow to 17 bytes.
-fn script_bytes(kernel: &Option<String>, initrd: &[String], args: &str) -> usize {
-    const LINE: usize = 64;
-    let placeholders = args.matches('{').count() * 64;
-    let initrds: usize = initrd.iter().map(|name| 2 * name.len() + 2 * LINE).sum();
-    kernel.as_ref().map_or(0, |kernel| 4 * LINE + kernel.len() + initrds + args.len() + placeholders)
+/// What texts are made from.
+#[derive(Clone, Copy)]
+struct Made<'a> {
+    kernel: Option<&'a str>,
+    initrd: &'a [String],
+    args: &'a str,
+}
+
+/// Bytes of a placeholder's value at most: a MAC.
+const PLACEHOLDER: usize = 17;
+/// Bytes of pxelinux's command line (`MAX_CMDLINE_LEN` in com32/include/menu.h), without the NUL and the `.linux ` before it.
+const PXELINUX_MAX: usize = 2047 - 7;
+
+impl Made<'_> {
+    /// An upper bound for iPXE and for GRUB: each file is named with a URI, an initrd once more on the kernel's line; arguments are words in
+    /// quotes, where a quote becomes four bytes.
+    fn script_bytes(self) -> usize {
+        const LINE: usize = 64;
+        let quotes = |text: &str| 3 * text.matches('\'').count();
+        let initrds: usize = self.initrd.iter().map(|name| 2 * name.len() + quotes(name) + 2 * LINE).sum();
+        let words = 2 * self.args.split_ascii_whitespace().count() + quotes(self.args);
+        let args = self.args.len() + self.args.matches('{').count() * PLACEHOLDER + words;
+        self.kernel.map_or(0, |kernel| 4 * LINE + kernel.len() + quotes(kernel) + initrds + args)
+    }
+
+    /// An upper bound for pxelinux's command line: each file has two colons before it, and a comma or a blank.
+    fn pxelinux_bytes(self) -> usize {
+        let initrds: usize = self.initrd.iter().map(|name| name.len() + 3).sum();
+        let args = self.args.len() + self.args.matches('{').count() * PLACEHOLDER;
+        self.kernel.map_or(0, |kernel| 2 + kernel.len() + 1 + "initrd=".len() + initrds + args)
+    }
 }

@@ -1,11 +1,12 @@
 //! A config as text: what `musterd -t` prints, and what a re-read changed.
 
-use std::fmt::{Display, Write};
+use std::fmt::{self, Display, Write};
 
-use super::options;
+use super::options::Shown;
 use super::value::{RATES, shown_duration, shown_numbers, shown_rate};
 use super::{Config, LinkConfig, Network, Special};
 use crate::roll::kind::Arch;
+use crate::roll::plan::Segment;
 
 /// A section on its way to text.
 struct Sheet {
@@ -86,6 +87,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     changed("[tftp] ports", shown_ports(old.tftp.ports), shown_ports(new.tftp.ports));
     changed("[server] capacity", old.capacity.to_string(), new.capacity.to_string());
     changed("[server] run-dir", old.run_dir.display().to_string(), new.run_dir.display().to_string());
+    changed("[server] state-dir", old.state_dir.display().to_string(), new.state_dir.display().to_string());
     lines
 }
 
@@ -94,15 +96,26 @@ fn sheets(config: &Config) -> Vec<Sheet> {
     let mut sheets = vec![one(
         "[cluster]",
         vec![
-            ("name", quoted(&config.name)),
-            ("node0", in_quotes(config.plan.node0)),
-            ("nodes", config.plan.nodes.to_string()),
+            ("name", in_quotes(config.plan.names().domain())),
+            ("prefix", in_quotes(config.plan.names().prefix())),
+            ("digits", config.plan.names().digits().to_string()),
+            ("node0", in_quotes(config.plan.node0())),
+            ("nodes", config.plan.nodes().to_string()),
             ("numbering", in_quotes(config.numbering)),
+            ("ignore", listed(config.ignore.iter().map(in_quotes))),
         ],
     )];
     sheets.extend(config.networks.iter().map(|network| {
         let link = network.link.and_then(|link| config.links.get(usize::from(link)));
         network_sheet(network, link)
+    }));
+    let node0 = u32::from(config.plan.node0());
+    let moved = |piece: &&Segment| u32::from(piece.address).checked_sub(node0) != Some(piece.first.0);
+    sheets.extend(config.plan.pieces().iter().filter(moved).map(|piece| {
+        let nodes = shown_numbers(&[(piece.first, piece.last)]);
+        let label = format!("segment {nodes}");
+        let entries = vec![("nodes", quoted(&nodes)), ("first", in_quotes(piece.address))];
+        Sheet { header: "[[segment]]", label, note: String::new(), entries }
     }));
     sheets.extend(config.nodes.iter().map(|node| Sheet {
         header: "[[node]]",
@@ -127,9 +140,11 @@ fn sheets(config: &Config) -> Vec<Sheet> {
     let ports = quoted(&shown_ports(tftp.ports));
     let give_up = quoted(&shown_duration(tftp.give_up));
     sheets.push(one("[tftp]", vec![("ports", ports), ("windowsize", tftp.windowsize.to_string()), ("give-up", give_up)]));
-    sheets.push(one("[dhcp]", vec![("authoritative", config.authoritative.to_string())]));
-    let (run_dir, adverts) = (in_quotes(config.run_dir.display()), config.router_adverts.to_string());
-    sheets.push(one("[server]", vec![("capacity", config.capacity.to_string()), ("run-dir", run_dir), ("router-adverts", adverts)]));
+    let report = config.report_option.to_string();
+    sheets.push(one("[dhcp]", vec![("authoritative", config.authoritative.to_string()), ("report-option", report)]));
+    let (run_dir, state_dir) = (in_quotes(config.run_dir.display()), in_quotes(config.state_dir.display()));
+    let (capacity, adverts) = (config.capacity.to_string(), config.router_adverts.to_string());
+    sheets.push(one("[server]", vec![("capacity", capacity), ("run-dir", run_dir), ("state-dir", state_dir), ("router-adverts", adverts)]));
     sheets
 }
 
@@ -176,7 +191,7 @@ fn programs(program: &[(Arch, String)]) -> String {
 }
 
 fn shown_options(list: &[(u8, Vec<u8>)]) -> Option<(&'static str, String)> {
-    let entries: Vec<String> = list.iter().map(|(code, bytes)| format!("{code} = {}", options::shown(*code, bytes))).collect();
+    let entries: Vec<String> = list.iter().map(|(code, bytes)| format!("{code} = {}", Shown(*code, bytes))).collect();
     (!entries.is_empty()).then(|| ("options", format!("{{ {} }}", entries.join(", "))))
 }
 
@@ -188,17 +203,25 @@ fn in_quotes(value: impl Display) -> String {
     quoted(&value.to_string())
 }
 
+fn quoted(text: &str) -> String {
+    Quoted(text).to_string()
+}
+
 /// A TOML basic string.
-pub(super) fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => quoted.push(c),
+pub(super) struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                c if c.is_control() => write!(f, "\\u{:04X}", u32::from(c))?,
+                c => f.write_char(c)?,
+            }
         }
+        f.write_char('"')
     }
-    quoted + "\""
 }
 
 fn listed(values: impl Iterator<Item = String>) -> String {

@@ -103,7 +103,7 @@ pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
 }
 
 /// What was probably meant by a word that is not in the list.
-pub(super) fn nearest<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
+pub fn nearest<'w>(word: &str, words: &[&'w str]) -> Option<&'w str> {
     let allowed = (word.chars().count() / 3).clamp(1, 3);
     let near = words.iter().map(|known| (distance(word, known), *known)).min_by_key(|(far, _)| *far);
     near.filter(|(far, _)| *far <= allowed).map(|(_, known)| known)

@@ -10,34 +10,39 @@ mod error;
 mod options;
 mod raw;
 mod resolve;
+mod setting;
+mod shadow;
+mod street;
 mod value;
 
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use effective::{difference, effective, needs_restart};
-pub use error::{Error, Place};
+pub use error::{Error, Place, nearest};
 pub use resolve::{Flags, Resolved, Text, World, resolve};
+pub use setting::{Key, Origin, Origins, Setting, Value};
 
-use crate::base::addr::Mac;
+use crate::base::addr::{Mac, MacPattern};
 pub use crate::base::facts::Hardware;
 use crate::base::machine::Link;
 use crate::roll::kind::Arch;
 use crate::roll::plan::{AddressPlan, AddressRange, Number, Subnet};
+pub use crate::roll::ruling::Numbering;
 
 /// Everything that musterd needs to know, validated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// The cluster's name, which is its DNS zone: `n23.cluster`.
-    pub name: String,
+    /// Which lots there are, where they lie, and what they are called; the cluster's name is its domain.
     pub plan: AddressPlan,
     /// How strangers come to a number.
     pub numbering: Numbering,
+    /// MACs of machines that never get a number, BMCs and the like: they are guests for ever.
+    pub ignore: Vec<MacPattern>,
     /// Boot interfaces; a [`Link`] is a place in this list. At least one.
     pub links: Vec<LinkConfig>,
     /// The links' own networks first, in the order of `links`, then those behind relays.
@@ -47,38 +52,21 @@ pub struct Config {
     pub boot: Boot,
     /// `[[for]]` sections, in the order of the file: later ones win.
     pub special: Vec<Special>,
+    /// Which lines of the file said it.
+    pub origins: Origins,
     pub tftp: Tftp,
     /// Client records.
     pub capacity: usize,
     /// Answer an INIT-REBOOT of an unknown client on the right network with a NAK instead of silence.
     pub authoritative: bool,
+    /// The DHCP option that carries a machine's report.
+    pub report_option: u8,
     /// Answer IPv6 router solicitations with a lifetime of 0, so that no firmware waits for a router.
     pub router_adverts: bool,
     /// Where the pid file and state.json go.
     pub run_dir: PathBuf,
-}
-
-/// How strangers come to a number. So far only [[node]] sections give numbers, so that all three are alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Numbering {
-    /// The next vacant lot.
-    #[default]
-    Automatic,
-    /// The next vacant lot, in the order in which an operator switches machines on.
-    Ordered,
-    /// Not at all.
-    Locked,
-}
-
-/// The name in the config.
-impl fmt::Display for Numbering {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Numbering::Automatic => "automatic",
-            Numbering::Ordered => "ordered",
-            Numbering::Locked => "locked",
-        })
-    }
+    /// Where the journal is kept.
+    pub state_dir: PathBuf,
 }
 
 /// A boot interface.

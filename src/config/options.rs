@@ -1,9 +1,11 @@
 //! DHCP options by number, as the config sets them: codes that may be set, and values -> bytes. Used by this room only.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use toml::de::DeValue;
 
+use super::effective::Quoted;
 use super::error::Errors;
 use super::value::{self, Read, Set, Value, wrong};
 
@@ -132,13 +134,22 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// The inverse of the reading: a value, in TOML, that gives these bytes for this code.
-pub(super) fn shown(code: u8, bytes: &[u8]) -> String {
-    let printable = std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty() && !text.chars().any(char::is_control));
-    match (printable, bytes) {
-        (Some(text), _) if TEXTS.contains(&code) || text.parse::<Ipv4Addr>().is_err() => super::effective::quoted(text),
-        (Some(text), _) => format!("{{ text = {} }}", super::effective::quoted(text)),
-        (None, [a, b, c, d]) if !TEXTS.contains(&code) => format!("\"{}\"", Ipv4Addr::new(*a, *b, *c, *d)),
-        _ => format!("{{ hex = \"{}\" }}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+pub(super) struct Shown<'a>(pub u8, pub &'a [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shown(code, bytes) = *self;
+        let printable = std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty() && !text.chars().any(char::is_control));
+        match (printable, bytes) {
+            (Some(text), _) if TEXTS.contains(&code) || text.parse::<Ipv4Addr>().is_err() => Quoted(text).fmt(f),
+            (Some(text), _) => write!(f, "{{ text = {} }}", Quoted(text)),
+            (None, [a, b, c, d]) if !TEXTS.contains(&code) => write!(f, "\"{}\"", Ipv4Addr::new(*a, *b, *c, *d)),
+            _ => {
+                f.write_str("{ hex = \"")?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                f.write_str("\" }")
+            }
+        }
     }
 }
 
@@ -173,7 +184,7 @@ mod tests {
             ("{ 43 = { hex = \"01:02 fF\" } }", 43, &[1, 2, 255]),
         ] {
             assert_eq!(read(text), Ok(vec![(code, bytes.to_vec())]), "{text}");
-            let again = format!("{{ {code} = {} }}", shown(code, bytes));
+            let again = format!("{{ {code} = {} }}", Shown(code, bytes));
             assert_eq!(read(&again), Ok(vec![(code, bytes.to_vec())]), "{again}");
         }
     }

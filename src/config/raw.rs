@@ -10,10 +10,10 @@ use super::error::{Errors, listed};
 use super::options::options;
 use super::value::{self, Read, Section, Set, Value, wrong};
 use super::{Numbering, Text};
-use crate::base::addr::Mac;
+use crate::base::addr::{Mac, MacPattern};
 use crate::base::limits;
 use crate::roll::kind::Arch;
-use crate::roll::plan::{AddressRange, Number, Subnet};
+use crate::roll::plan::{AddressRange, Names, Number, Subnet};
 
 /// A lease, in seconds: a minute to ten years.
 const LEASE: RangeInclusive<u64> = 60..=3650 * 86_400;
@@ -24,7 +24,11 @@ const QUEUE_DELAY: RangeInclusive<u64> = 1..=50;
 /// Addresses in one DHCP option of ours.
 const ADDRESSES_MAX: usize = 16;
 /// MACs of one node.
-const MACS_MAX: usize = 64;
+const MACS_MAX: usize = crate::roll::lot::MACS_MAX;
+/// Patterns of MACs to ignore.
+const PATTERNS_MAX: usize = 64;
+/// The site-specific DHCP options (RFC 3942).
+const REPORT_OPTIONS: RangeInclusive<u64> = 224..=254;
 /// The DHCP `file` field holds 128 bytes and ends with a NUL (RFC 2131, section 2).
 const PROGRAM_MAX: usize = 127;
 /// An HTTP boot program's URI goes into one instance of option 67.
@@ -40,6 +44,7 @@ const PLACEHOLDERS: &[&str] = &["node", "name", "ip", "mac", "head"];
 pub(super) struct Raw {
     pub cluster: Cluster,
     pub networks: Vec<Set<NetworkSection>>,
+    pub segments: Vec<Set<SegmentSection>>,
     pub nodes: Vec<Set<NodeSection>>,
     pub boot: BootSection,
     pub special: Vec<Set<ForSection>>,
@@ -51,6 +56,8 @@ pub(super) struct Raw {
     pub guest_lease: Option<Set<Duration>>,
     pub capacity: Option<Set<u64>>,
     pub run_dir: Option<Set<String>>,
+    pub state_dir: Option<Set<String>>,
+    pub report_option: Option<Set<u64>>,
     pub router_adverts: Option<Set<bool>>,
     /// [cluster] or [[network]] have errors: what would be derived from them is not to be relied on.
     pub addresses_unsure: bool,
@@ -59,10 +66,13 @@ pub(super) struct Raw {
 #[derive(Default)]
 pub(super) struct Cluster {
     pub name: Option<Set<String>>,
+    pub prefix: Option<Set<String>>,
+    pub digits: Option<Set<u64>>,
     pub node0: Option<Set<Ipv4Addr>>,
     pub nodes: Option<Set<u64>>,
     pub guests: Option<Set<Guests>>,
     pub numbering: Option<Set<Numbering>>,
+    pub ignore: Option<Set<Vec<MacPattern>>>,
 }
 
 /// `guests`: a range, or `"none"`.
@@ -82,6 +92,12 @@ pub(super) struct NetworkSection {
     pub link_rate: Option<Set<u64>>,
     pub queue_delay: Option<Set<Duration>>,
     pub options: Vec<Set<(u8, Vec<u8>)>>,
+}
+
+pub(super) struct SegmentSection {
+    /// First and last.
+    pub nodes: Option<Set<(Number, Number)>>,
+    pub first: Option<Set<Ipv4Addr>>,
 }
 
 pub(super) struct NodeSection {
@@ -126,6 +142,7 @@ pub(super) fn read(text: Text<'_>, errors: &mut Errors<'_>) -> Option<Raw> {
     let before = errors.count();
     raw.cluster = cluster(file.raw("cluster"), errors);
     raw.networks = each(file.raw("network"), "network", errors, network);
+    raw.segments = each(file.raw("segment"), "segment", errors, segment);
     raw.addresses_unsure = errors.count() > before;
     raw.nodes = each(file.raw("node"), "node", errors, node);
     raw.boot = boot(file.raw("boot"), errors);
@@ -171,10 +188,13 @@ fn cluster(value: Option<&Value<'_>>, errors: &mut Errors<'_>) -> Cluster {
     let numberings = [("automatic", Numbering::Automatic), ("ordered", Numbering::Ordered), ("locked", Numbering::Locked)];
     let cluster = Cluster {
         name: section.get(errors, "name", domain_name),
+        prefix: section.get(errors, "prefix", prefix),
+        digits: section.get(errors, "digits", |value| value::integer(value, 1..=u64::from(Names::DIGITS_MAX))),
         node0: section.get(errors, "node0", value::address),
         nodes: section.get(errors, "nodes", |value| value::integer(value, 1..=limits::CAPACITY_MAX as u64)),
         guests: section.get(errors, "guests", guests),
         numbering: section.get(errors, "numbering", |value| value::word(value, &numberings)),
+        ignore: section.get(errors, "ignore", |value| value::list(value, PATTERNS_MAX, value::mac_pattern)),
     };
     section.finish(errors);
     cluster
@@ -220,6 +240,21 @@ fn network(table: &DeTable<'_>, at: &Range<usize>, errors: &mut Errors<'_>) -> N
         _ => {}
     }
     network
+}
+
+fn segment(table: &DeTable<'_>, at: &Range<usize>, errors: &mut Errors<'_>) -> SegmentSection {
+    let mut section = Section::new("[[segment]]", Some(table));
+    let before = errors.count();
+    let nodes = section.get(errors, "nodes", |value| match value::numbers(value)?.as_slice() {
+        [range] => Ok(*range),
+        _ => wrong(value, "is not one range: write a segment for each, as in \"200-399\""),
+    });
+    let first = section.get(errors, "first", value::address);
+    section.finish(errors);
+    if (nodes.is_none() || first.is_none()) && errors.count() == before {
+        errors.add(Some(at), "segment", "write both `nodes` and `first`, as in nodes = \"200-399\", first = \"10.55.1.0\"");
+    }
+    SegmentSection { nodes, first }
 }
 
 fn node(table: &DeTable<'_>, at: &Range<usize>, errors: &mut Errors<'_>) -> NodeSection {
@@ -282,6 +317,7 @@ fn dhcp(raw: &mut Raw, value: Option<&Value<'_>>, errors: &mut Errors<'_>) {
     raw.authoritative = section.get(errors, "authoritative", value::flag);
     raw.lease = section.get(errors, "lease", |value| value::duration(value, LEASE));
     raw.guest_lease = section.get(errors, "guest-lease", |value| value::duration(value, LEASE));
+    raw.report_option = section.get(errors, "report-option", |value| value::integer(value, REPORT_OPTIONS));
     section.finish(errors);
 }
 
@@ -290,6 +326,7 @@ fn server(raw: &mut Raw, value: Option<&Value<'_>>, errors: &mut Errors<'_>) {
     let capacity = limits::CAPACITY_MIN as u64..=limits::CAPACITY_MAX as u64;
     raw.capacity = section.get(errors, "capacity", |value| value::integer(value, capacity));
     raw.run_dir = section.get(errors, "run-dir", folder);
+    raw.state_dir = section.get(errors, "state-dir", folder);
     raw.router_adverts = section.get(errors, "router-adverts", value::flag);
     section.finish(errors);
 }
@@ -301,9 +338,22 @@ fn domain_name(value: &Value<'_>) -> Read<String> {
         let inner = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         (1..=63).contains(&label.len()) && inner && !label.starts_with('-') && !label.ends_with('-')
     };
-    match text.len() <= 200 && text.split('.').all(label) {
+    match text.len() <= Names::DOMAIN_MAX && text.split('.').all(label) {
         true => Ok(text.to_string()),
         false => wrong(value, "is not a domain name: use letters, digits and hyphens between dots, as in \"cluster\""),
+    }
+}
+
+/// What a number may follow in a host name. Guests are called `guest-` and their MAC, which could be digits alone.
+fn prefix(value: &Value<'_>) -> Read<String> {
+    let text = value::text(value)?;
+    match Names::new(text, 1, "") {
+        Some(_) if !text.eq_ignore_ascii_case("guest-") => Ok(text.to_ascii_lowercase()),
+        Some(_) => wrong(value, "is what guests are called: choose another"),
+        None => wrong(
+            value,
+            "cannot precede a number: use up to 15 letters, digits and hyphens, with a letter first and no digit last, as in \"n\"",
+        ),
     }
 }
 
@@ -345,11 +395,11 @@ fn file(value: &Value<'_>, max: usize) -> Read<String> {
     }
 }
 
-/// A file that a made iPXE script names, where blanks part words.
+/// A file that made scripts name: blanks part words, a comma parts RAM disks in pxelinux, the last three are part of URIs in iPXE.
 fn file_in_script(value: &Value<'_>) -> Read<String> {
     let text = file(value, limits::FILE_NAME_MAX)?;
-    match text.contains([' ', '$', '{', '}', '|', '&']) {
-        true => wrong(value, "has a blank or one of ${}|& in it, which mean something else in a boot script: rename the file"),
+    match text.contains([' ', '$', '{', '}', '|', '&', ',', '#', '?', '%']) {
+        true => wrong(value, "has a blank or one of ${}|&,#?% in it, which mean something else in a boot script: rename the file"),
         false => Ok(text),
     }
 }
@@ -393,7 +443,11 @@ fn args(value: &Value<'_>) -> Read<String> {
             return value::wrong_plainly(value, format_args!("{{{name}}} stands for nothing: there are {known}"));
         }
     }
-    Ok(text.to_string())
+    // iPXE, which knows no quotes, would end the kernel's line there.
+    match text.split_ascii_whitespace().find(|word| ["||", "&&"].contains(word)) {
+        Some(word) => value::wrong_plainly(value, format_args!("{word:?} means something else in a boot script: leave it out")),
+        None => Ok(text.to_string()),
+    }
 }
 
 /// `20069-20084`, or one port.

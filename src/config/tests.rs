@@ -100,6 +100,10 @@ subnet = "10.55.0.0/16"
 guests = "10.55.250.0-10.55.253.255"
 guest-lease = 300
 
+[[segment]]
+nodes = "200-399"
+first = "10.55.1.0"
+
 [[node]]
 number = 17
 macs = ["52:54:00:12:34:56", "52-54-00-12-34-57"]
@@ -173,8 +177,8 @@ fn zero_config_derives_everything() {
             "initrd initrd.img (found in /srv/tftp)",
         ]
     );
-    assert_eq!((config.plan.nodes, config.capacity, config.tftp.windowsize, config.tftp.ports), (1024, 4096, 16, (20_069, 20_084)));
-    assert_eq!((config.name.as_str(), config.authoritative, config.router_adverts), ("cluster", false, true));
+    assert_eq!((config.plan.nodes(), config.capacity, config.tftp.windowsize, config.tftp.ports), (1024, 4096, 16, (20_069, 20_084)));
+    assert_eq!((config.plan.names().domain(), config.authoritative, config.router_adverts), ("cluster", false, true));
     let link = &config.links[0];
     assert_eq!((link.index, link.head, link.rate), (3, "10.54.0.1".parse().unwrap(), Some(1_000_000_000)));
     assert_eq!(config.networks[0].guest_lease, Duration::from_secs(600));
@@ -207,7 +211,12 @@ fn gateways_become_routers_and_are_left_out_of_pools() {
 #[test]
 fn flags_win_over_the_file() {
     let file = "[boot]\nroot = \"/a\"\n[server]\nrun-dir = \"/b\"\n[[network]]\ninterface = \"eth1\"\n[[network]]\ninterface = \"eth2\"\nlease = \"1h\"";
-    let all = Flags { interfaces: vec!["eth2".into(), "eth0".into(), "eth2".into()], root: Some("/c".into()), run_dir: Some("/d".into()) };
+    let all = Flags {
+        interfaces: vec!["eth2".into(), "eth0".into(), "eth2".into()],
+        root: Some("/c".into()),
+        run_dir: Some("/d".into()),
+        state_dir: Some("/e".into()),
+    };
     let Resolved { config, choices } = with(file, &all).unwrap();
     let names: Vec<&str> = config.links.iter().map(|link| link.interface.as_str()).collect();
     assert_eq!((names, config.networks.len()), (vec!["eth2", "eth0"], 2));
@@ -275,9 +284,9 @@ fn a_difference_is_told_in_lines() {
 
 /// Lines that look like a config, good and bad, in any order.
 fn toml_like() -> impl Strategy<Value = String> {
-    const HEADERS: &str = "[cluster] [[network]] [[node]] [boot] [[for]] [tftp] [dhcp] [server] [ [[x.y]] [boot.program]";
+    const HEADERS: &str = "[cluster] [[network]] [[segment]] [[node]] [boot] [[for]] [tftp] [dhcp] [server] [ [[x.y]] [boot.program]";
     const KEYS: &str = "
-        name node0 nodes guests numbering interface subnet head router dns ntp domain lease guest-lease link-rate queue-delay
+        name prefix digits first node0 nodes guests numbering interface subnet head router dns ntp domain lease guest-lease link-rate queue-delay
         options number macs root program script kernel initrd args ports windowsize give-up authoritative capacity
         run-dir router-adverts bios 66 x";
     const VALUES: &str = r#"
@@ -362,4 +371,43 @@ fn the_manual_has_every_key() {
             assert!(told, "{header} {key}");
         }
     }
+}
+
+#[test]
+fn sections_that_cannot_win_are_told() {
+    let told = |text: &str| {
+        let choices = with(&format!("[[network]]\ninterface = \"eth1\"\n{text}"), &Flags::default()).unwrap().choices;
+        choices.into_iter().filter(|line| line.starts_with("m.toml")).collect::<Vec<_>>()
+    };
+    let section = |nodes: &str, keys: &str| format!("[[for]]\nnodes = \"{nodes}\"\n{keys}\n");
+    let lost = "has no effect, as later sections (line 9) set the same keys for all its nodes: move it below";
+    let first = section("3-9", "args = \"a\"");
+    // The last section begins at line 9.
+    let last = |nodes: &str, keys: &str| section("40-49", "args = \"x\"") + &section(nodes, keys);
+    assert_eq!(told(&(first.clone() + &last("0-31", "args = \"b\"\nlease = \"1h\""))), [format!("m.toml:3:1: [[for]] nodes 3-9: {lost}")]);
+    for (nodes, keys) in [("0-8", "args = \"b\""), ("0-31", "kernel = \"b\""), ("4-31", "args = \"b\"")] {
+        let told = told(&(first.clone() + &last(nodes, keys)));
+        assert_eq!(told.iter().filter(|line| line.contains("3-9")).count(), 0, "{nodes} {keys}: {told:?}");
+    }
+    let both =
+        section("0-31", "args = \"a\"\noptions = { 66 = \"x\" }") + &section("0-15", "args = \"b\"") + &section("16-31", "args = \"c\"");
+    assert_eq!(told(&both), [""; 0], "option 66 is nobody else's");
+    let parts = section("0-31", "args = \"a\"") + &section("0-15", "args = \"b\"") + &section("16-31", "args = \"c\"");
+    assert_eq!(told(&parts).len(), 1, "the other two share its nodes");
+    assert_eq!(told(&section("0-31", "")), ["m.toml:3:1: [[for]] nodes 0-31: sets nothing"]);
+}
+
+#[test]
+fn what_pxelinux_will_not_take_is_told() {
+    let args = |bytes: usize| {
+        format!("[[network]]\ninterface = \"eth1\"\n[boot]\nkernel = \"vmlinuz\"\ninitrd = \"a\"\nargs = \"{}\"\n", "x".repeat(bytes))
+    };
+    let told =
+        |text: &str| with(text, &Flags::default()).unwrap().choices.into_iter().filter(|line| line.contains("pxelinux reads")).count();
+    // 2,040 bytes: "::vmlinuz initrd=::a " and the arguments.
+    assert_eq!((told(&args(2019)), told(&args(2020))), (0, 1));
+    let special = format!("{}[[for]]\nnodes = 3\nkernel = \"vmlinuz-6\"\n", args(2018));
+    assert_eq!(told(&special), 1);
+    let quotes = format!("[boot]\nkernel = \"vmlinuz\"\nargs = \"{}\"", "'".repeat(1100));
+    assert_eq!(errors(&quotes), ["m.toml:3:8: args: kernel, initrd and args are too long for one script: use a script file"]);
 }

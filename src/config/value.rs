@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Errors, listed, nearest};
-use crate::base::addr::Mac;
+use crate::base::addr::{Mac, MacPattern};
 use crate::roll::plan::{AddressRange, Number, Subnet};
 
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;
@@ -197,6 +197,10 @@ pub(super) fn address(value: &Value<'_>) -> Read<Ipv4Addr> {
 pub(super) fn mac(value: &Value<'_>) -> Read<Mac> {
     let mac: Mac = parsed(value, |text| text.parse().ok(), "is not a MAC address: write it as in \"52:54:00:12:34:56\"")?;
     if mac.is_individual() { Ok(mac) } else { wrong(value, "names no single machine: write the address of an interface") }
+}
+
+pub(super) fn mac_pattern(value: &Value<'_>) -> Read<MacPattern> {
+    parsed(value, |text| text.parse().ok(), "is not a MAC address or the beginning of one: write it as in \"00:25:90:*\"")
 }
 
 /// `10.54.250.0-10.54.253.255`, or one address.

@@ -1,14 +1,18 @@
 //! The Server machine. Its engines never import each other: they meet in the client's record and in [`Ctx`].
 
 use crate::base::outbox::Outbox;
-use crate::base::stats::Stats;
+use crate::base::stats::{Counter, Stats};
 use crate::base::time::Instant;
 use crate::config::Config;
+use crate::roll::journal::{self, Event};
 use crate::roll::registry::Roll;
 use pace::Pace;
 
 pub mod boot;
+pub mod control;
 pub mod dhcp;
+mod history;
+pub mod lots;
 pub mod pace;
 pub mod server;
 pub mod state;
@@ -17,11 +21,36 @@ pub mod tftp;
 /// What an engine works with during one call.
 pub struct Ctx<'a> {
     pub now: Instant,
+    /// Seconds since 1970: for records and reports only.
+    pub unix: u64,
     pub config: &'a Config,
     pub roll: &'a mut Roll,
     pub stats: &'a mut Stats,
     pub pace: &'a mut Pace,
     pub out: &'a mut Outbox,
+}
+
+impl Ctx<'_> {
+    /// Puts a record into the journal; gives its number. None while too many others are not on disk yet: nothing may be promised then.
+    pub fn record(&mut self, events: &[Event]) -> Option<u64> {
+        let seq = self.roll.keeper.next()?;
+        let unix = self.unix;
+        if !self.out.journal_append(seq, |buf| journal::write(events, unix, buf)) {
+            return None;
+        }
+        self.stats.count(Counter::JournalRecord);
+        self.roll.keeper.wrote(seq);
+        Some(seq)
+    }
+}
+
+/// A transfer as an operator sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loading<'a> {
+    pub name: &'a [u8],
+    /// Bytes that have arrived, and that there are.
+    pub done: u64,
+    pub size: u64,
 }
 
 #[cfg(test)]

@@ -11,7 +11,9 @@ use crate::roll::registry::Roll;
 use crate::wire::dhcp::Scratch;
 
 use super::Ctx;
+use super::control::{Control, Sight};
 use super::dhcp::{self, Dhcp, SERVER_PORT};
+use super::history::{self, Rewrite};
 use super::pace::Pace;
 use super::tftp::Tftp;
 
@@ -22,29 +24,43 @@ pub struct Server {
     dhcp: Dhcp,
     tftp: Tftp,
     pace: Pace,
+    control: Control,
     scratch: Box<Scratch>,
+    rewrite: Rewrite,
     started: Option<Instant>,
     pub(super) born: Now,
 }
 
 impl Server {
-    /// Allocates everything that this server will ever use. `seed` makes index order unpredictable from outside.
+    /// A server without a past: see [`Server::restored`].
     pub fn new(config: &Config, seed: u64, now: Now) -> Server {
-        let known_max = config.capacity.max(config.nodes.iter().map(|node| node.macs.len()).sum());
+        match Server::restored(config, seed, now, std::iter::empty()) {
+            Ok(server) => server,
+            Err(contradiction) => unreachable!("a checked config contradicts nothing where nothing was: {contradiction}"),
+        }
+    }
+
+    /// Allocates everything that this server will ever use, and takes up the journal. `seed` makes index order unpredictable from outside. The
+    /// error says in one sentence what in the journal, or between it and the config, cannot be.
+    pub fn restored<'a>(config: &Config, seed: u64, now: Now, journal: impl Iterator<Item = &'a str>) -> Result<Server, String> {
         let mut server = Server {
-            roll: Roll::new(config.capacity, known_max, config.plan, seed, now.at),
+            roll: Roll::new(config.capacity, config.plan, seed, now.at),
             config: config.clone(),
             stats: Stats::default(),
             dhcp: Dhcp::new(config.capacity, seed),
             tftp: Tftp::new(config.capacity, seed, now.at),
             pace: Pace::new(config, config.capacity * limits::TRANSFERS_PER_CLIENT, now.at),
+            control: Control::default(),
             scratch: Box::default(),
+            rewrite: Rewrite::default(),
             started: None,
             born: now,
         };
         server.roll.pools = config.networks.iter().map(|network| pool(config, network, now.at)).collect();
-        server.set_known();
-        server
+        let past = history::read(&mut server.roll, journal)?;
+        configure(&mut server.roll, config, now)?;
+        past.restore(&mut server.roll, config, now);
+        Ok(server)
     }
 
     pub fn config(&self) -> &Config {
@@ -53,6 +69,16 @@ impl Server {
 
     pub fn roll(&self) -> &Roll {
         &self.roll
+    }
+
+    /// Does what an operator says, in the middle of a turn.
+    pub fn operate<T>(&mut self, now: Now, out: &mut Outbox, act: impl FnOnce(&mut Ctx<'_>) -> T) -> T {
+        act(&mut self.ctx(now, out).0)
+    }
+
+    #[cfg(test)]
+    pub(super) fn roll_mut(&mut self) -> &mut Roll {
+        &mut self.roll
     }
 
     pub fn stats(&self) -> &Stats {
@@ -68,17 +94,23 @@ impl Server {
         self.tftp.len()
     }
 
-    fn set_known(&mut self) {
-        let count = self.config.nodes.iter().map(|node| node.macs.len()).sum();
-        let known = self.config.nodes.iter().flat_map(|node| node.macs.iter().map(|mac| (*mac, node.number)));
-        self.roll.set_known(count, known);
-    }
-
     /// Takes over a new config. Running transfers go on; machines whose address has changed learn it when they ask next (NAK). What
-    /// was sized at start (links, capacity, ports) stays as it was: the caller has refused a config that changes it.
-    pub fn reconfigure(&mut self, now: Now, config: &Config) {
+    /// was sized at start (links, capacity, ports) stays as it was: the caller has refused a config that changes it. The error says in one
+    /// sentence why it is not taken over; nothing was changed then.
+    pub fn reconfigure(&mut self, now: Now, config: &Config) -> Result<(), String> {
+        if let Some(number) = self.roll.beyond(config.plan.nodes()) {
+            return Err(format!(
+                "cluster.nodes is {}, but {number} is not vacant: take it out first (muster node out {number})",
+                config.plan.nodes()
+            ));
+        }
+        let old_plan = self.roll.plan;
+        self.roll.resize(config.plan);
+        if let Err(contradiction) = configure(&mut self.roll, config, now) {
+            self.roll.resize(old_plan);
+            return Err(contradiction);
+        }
         let old = std::mem::replace(&mut self.config, config.clone());
-        self.roll.plan = config.plan;
         self.pace.reconfigure(config);
         let mut pools = std::mem::take(&mut self.roll.pools);
         for network in &config.networks {
@@ -86,14 +118,37 @@ impl Server {
             let kept = same.and_then(|at| pools.get_mut(at)).and_then(Option::take);
             self.roll.pools.push(kept.or_else(|| pool(config, network, now.at)));
         }
-        self.set_known();
         self.roll.reclaim(now.at);
+        Ok(())
     }
 
-    fn ctx<'a>(&'a mut self, now: Now, out: &'a mut Outbox) -> (Ctx<'a>, &'a mut Dhcp, &'a mut Tftp, &'a mut Scratch) {
-        let ctx = Ctx { now: now.at, config: &self.config, roll: &mut self.roll, stats: &mut self.stats, pace: &mut self.pace, out };
-        (ctx, &mut self.dhcp, &mut self.tftp, &mut self.scratch)
+    /// Begins to write the journal anew, with the stages as they are now (SIGUSR1, `muster checkpoint`, before the end).
+    pub fn checkpoint(&mut self) {
+        self.rewrite.begin();
     }
+
+    fn ctx<'a>(&'a mut self, now: Now, out: &'a mut Outbox) -> (Ctx<'a>, &'a mut Dhcp, &'a mut Tftp, &'a mut Scratch, &'a mut Control) {
+        let Server { config, roll, stats, pace, .. } = self;
+        let ctx = Ctx { now: now.at, unix: now.unix, config, roll, stats, pace, out };
+        (ctx, &mut self.dhcp, &mut self.tftp, &mut self.scratch, &mut self.control)
+    }
+
+    /// A line of an operator's.
+    fn request(&mut self, now: Now, conn: u8, line: &[u8], out: &mut Outbox) {
+        let born = self.born;
+        let (mut ctx, _, tftp, _, control) = self.ctx(now, out);
+        let sight = Sight { now, born, transfers: tftp.len(), loading: &|token| tftp.loading(token) };
+        control.request(&mut ctx, &sight, conn, line);
+    }
+}
+
+/// Brings the street in line with the `[[node]]` sections, which are in the order of their numbers.
+fn configure(roll: &mut Roll, config: &Config, now: Now) -> Result<(), String> {
+    let sections = config.nodes.iter().map(|node| (node.number, node.macs.as_slice()));
+    let find = |number| config.nodes.binary_search_by_key(&number, |node| node.number).ok();
+    let section = |number| find(number).and_then(|at| config.nodes.get(at)).map(|node| node.macs.as_slice());
+    roll.configure(sections, section, now.unix)
+        .map_err(|(number, clash)| format!("[[node]] number = {} contradicts the journal: {clash}", number.0))
 }
 
 /// The guest pool of a network: the head's, its links' and its routers' addresses are never given.
@@ -104,7 +159,10 @@ fn pool(config: &Config, network: &Network, now: Instant) -> Option<GuestPool> {
 
 impl Machine for Server {
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outbox) {
-        let (mut ctx, dhcp, tftp, scratch) = self.ctx(now, out);
+        if let Input::Stream { conn, bytes } = input {
+            return self.request(now, conn, bytes, out);
+        }
+        let (mut ctx, dhcp, tftp, scratch, control) = self.ctx(now, out);
         let ctx = &mut ctx;
         match input {
             Input::Datagram(datagram) if usize::from(datagram.link) >= ctx.config.links.len() => {}
@@ -123,8 +181,15 @@ impl Machine for Server {
             Input::Cold { token } => tftp.cold(ctx, token),
             Input::Changed { token } => tftp.changed(ctx, token),
             Input::Bytes { token, bytes } => tftp.bytes(ctx, token, bytes),
+            Input::StreamClosed { conn } => control.closed(ctx, conn),
+            Input::StreamOpened { .. } | Input::Stream { .. } => {}
             // Whole frames are for machines that answer for MACs of their own.
             Input::Frame { .. } => {}
+            Input::Synced { seq } => {
+                ctx.roll.keeper.synced(seq);
+                dhcp.keep_promises(ctx, scratch);
+            }
+            Input::Rewritten => self.rewrite.placed(),
             Input::Missed { link, refused, overrun } => ctx.pace.lane(link).bottleneck.missed(now.at, refused + overrun),
         }
     }
@@ -132,17 +197,21 @@ impl Machine for Server {
     fn expire(&mut self, now: Now, out: &mut Outbox) {
         let first = self.started.is_none();
         self.started.get_or_insert(now.at);
-        let (mut ctx, dhcp, tftp, scratch) = self.ctx(now, out);
+        let (mut ctx, dhcp, tftp, scratch, control) = self.ctx(now, out);
         if first {
             dhcp.start(&mut ctx);
         }
         dhcp.expire(&mut ctx, scratch);
         tftp.expire(&mut ctx);
         ctx.pace.expire(now.at);
+        control.expire(&mut ctx, now);
+        self.rewrite.expire(&self.roll, now, out);
     }
 
     fn deadline(&self) -> Option<Instant> {
         let start = self.started.is_none().then_some(self.born.at);
-        [start, self.dhcp.deadline(&self.roll), self.tftp.deadline(), self.pace.deadline()].into_iter().flatten().min()
+        let recent = self.control.deadline(&self.roll);
+        let rewrite = self.rewrite.deadline(&self.roll);
+        [start, self.dhcp.deadline(&self.roll), self.tftp.deadline(), self.pace.deadline(), recent, rewrite].into_iter().flatten().min()
     }
 }

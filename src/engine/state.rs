@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use crate::base::time::Now;
 use crate::roll::client::Stage;
+use crate::wire::control::{Lane, Network};
 
-use super::pace::Lane;
+use super::control;
 use super::server::Server;
 
 #[derive(Serialize)]
@@ -22,42 +23,13 @@ pub struct State {
     pub transfers: usize,
     /// How many machines are in each stage.
     pub stages: Vec<(&'static str, usize)>,
-    pub networks: Vec<NetworkState>,
-    pub lanes: Vec<LaneState>,
+    pub networks: Vec<Network>,
+    pub lanes: Vec<Lane>,
     pub counters: Vec<(&'static str, u64)>,
     /// What the kernel lost or refused; filled in by the shell's side.
     pub kernel: Vec<(&'static str, u64)>,
     pub open_files: usize,
     pub machines: Vec<MachineState>,
-}
-
-/// How a boot interface is fed (`engine::pace`).
-#[derive(Serialize)]
-pub struct LaneState {
-    pub interface: String,
-    pub regime: String,
-    /// Bytes per second that may leave now.
-    pub budget: u64,
-    /// Bytes per second that the way was measured to carry.
-    pub bottleneck: Option<u64>,
-    /// Milliseconds of queue on the way, by the rise of round trips.
-    pub queue_ms: f64,
-    /// Milliseconds that one turn for each running transfer takes.
-    pub lap_ms: f64,
-    /// Transfers that wait for a turn.
-    pub waiting: usize,
-    /// New transfers and DISCOVERs that were held for a while.
-    pub deferred: u64,
-    /// Turns given first because a packet was lost.
-    pub rescued: u64,
-}
-
-#[derive(Serialize)]
-pub struct NetworkState {
-    pub subnet: String,
-    pub guests_held: usize,
-    pub guests_free: usize,
-    pub guests_quarantined: usize,
 }
 
 #[derive(Serialize)]
@@ -78,7 +50,6 @@ pub struct MachineState {
 impl Server {
     pub fn state(&self, now: Now) -> State {
         let count = |stage: Stage| self.roll().iter().filter(|(_, client)| client.stage == stage).count();
-        let pools = self.config().networks.iter().zip(&self.roll().pools);
         State {
             version: env!("CARGO_PKG_VERSION"),
             time: now.unix,
@@ -87,15 +58,8 @@ impl Server {
             capacity: self.roll().capacity(),
             transfers: self.transfers(),
             stages: Stage::ALL.iter().map(|&stage| (stage.name(), count(stage))).collect(),
-            networks: pools
-                .map(|(network, pool)| NetworkState {
-                    subnet: network.subnet.to_string(),
-                    guests_held: pool.as_ref().map_or(0, |pool| pool.held()),
-                    guests_free: pool.as_ref().map_or(0, |pool| pool.free()),
-                    guests_quarantined: pool.as_ref().map_or(0, |pool| pool.quarantined()),
-                })
-                .collect(),
-            lanes: self.pace().iter().map(|(name, lane)| lane_state(name, lane)).collect(),
+            networks: control::networks(self.config(), self.roll()),
+            lanes: control::lanes(self.pace()),
             counters: self.stats().iter().map(|(counter, n)| (counter.name(), n)).collect(),
             kernel: Vec::new(),
             open_files: 0,
@@ -108,28 +72,13 @@ impl Server {
                     address: client.address.map(|address| address.to_string()),
                     stage: client.stage.name(),
                     since: now.at.since(client.since).as_secs(),
-                    firmware: client.arch.map_or_else(|| client.kind.to_string(), |arch| format!("{} {arch}", client.kind)),
+                    firmware: control::firmware(client),
                     lease: client.until.since(now.at).as_secs(),
                     transfers: client.transfers,
                     story: client.story.to_string(),
                 })
                 .collect(),
         }
-    }
-}
-
-fn lane_state(interface: &str, lane: &Lane) -> LaneState {
-    let millis = |duration: std::time::Duration| duration.as_secs_f64() * 1000.0;
-    LaneState {
-        interface: interface.into(),
-        regime: lane.regime.to_string(),
-        budget: lane.bottleneck.rate(),
-        bottleneck: lane.bottleneck.measured(),
-        queue_ms: millis(lane.bottleneck.queue()),
-        lap_ms: millis(lane.lap()),
-        waiting: lane.waiting(),
-        deferred: lane.deferred,
-        rescued: lane.rescued,
     }
 }
 
@@ -145,7 +94,7 @@ impl State {
             self.clients, self.capacity, self.transfers, self.open_files, self.uptime
         )];
         for network in &self.networks {
-            let NetworkState { subnet, guests_held, guests_free, guests_quarantined } = network;
+            let Network { subnet, guests_held, guests_free, guests_quarantined } = network;
             lines.push(format!("state: {subnet}: guests {guests_held} held, {guests_free} free, {guests_quarantined} in quarantine"));
         }
         for lane in &self.lanes {

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::{Datagram, Input, Link, Machine};
-use crate::base::outbox::{Blocks, Outbox, Output, Via};
+use crate::base::machine::{Datagram, Errand, Input, Link, Machine};
+use crate::base::outbox::{Blocks, JournalOp, Outbox, Output, Via};
 use crate::base::stats::Counter;
 use crate::base::time::{Instant, Now};
 use crate::config::{Boot, Config, Hardware, KnownNode, LinkConfig, Network, Numbering, Tftp};
@@ -63,9 +63,9 @@ fn link(interface: &str, hardware: Hardware, head: Ipv4Addr, mtu: u32) -> LinkCo
 pub fn config() -> Config {
     let program = |arch, name: &str| (arch, name.to_string());
     Config {
-        name: "cluster".into(),
-        plan: AddressPlan { node0: ip(10, 54, 1, 0), nodes: 200 },
+        plan: AddressPlan::new(ip(10, 54, 1, 0), 200),
         numbering: Numbering::default(),
+        ignore: Vec::new(),
         links: vec![link("eth1", Hardware::Ethernet, HEAD, 1500), link("ib0", Hardware::Infiniband, IB_HEAD, 2044)],
         networks: vec![
             network(ip(10, 54, 0, 0), Some(0), (guest(1), guest(8))),
@@ -88,30 +88,54 @@ pub fn config() -> Config {
             args: "console=ttyS0 muster.node={node}".into(),
         },
         special: vec![],
+        origins: Default::default(),
         tftp: Tftp { ports: (20_069, 20_072), windowsize: 16, give_up: Duration::from_secs(60) },
         capacity: 16,
         authoritative: false,
+        report_option: 224,
         router_adverts: true,
         run_dir: "/nowhere".into(),
+        state_dir: "/nowhere".into(),
     }
 }
 
 /// An output, owned.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Got {
-    Datagram { link: Link, from: SocketAddrV4, to: SocketAddrV4, via: Via, body: Vec<u8> },
+    Datagram {
+        link: Link,
+        from: SocketAddrV4,
+        to: SocketAddrV4,
+        via: Via,
+        body: Vec<u8>,
+    },
     Blocks(Blocks),
-    Open { token: u64, path: String },
+    Open {
+        token: u64,
+        path: String,
+    },
     Close(u32),
-    Read { token: u64, offset: u64, len: u32 },
+    Read {
+        token: u64,
+        offset: u64,
+        len: u32,
+    },
     Neighbour(Ipv4Addr, Option<Mac>),
     Probe(Ipv4Addr),
+    /// A record of the journal.
+    Record(String),
+    Stream(u8, String),
+    Errand(u8, Errand),
     Other,
 }
 
 pub struct World {
     pub server: Server,
     pub now: Now,
+    /// The disk syncs at once; else when it is told to.
+    pub syncs: bool,
+    put_out: u64,
+    synced: u64,
     out: Outbox,
 }
 
@@ -119,7 +143,12 @@ impl World {
     /// A server that has just been started: no guest address is vetted.
     pub fn new(config: &Config) -> World {
         let now = Now { at: Instant::from_millis(50_000), unix: 1_700_000_000 };
-        World { server: Server::new(config, 7, now), now, out: Outbox::new() }
+        World::of(Server::new(config, 7, now), now)
+    }
+
+    /// Any server, a moment before its first step.
+    pub fn of(server: Server, now: Now) -> World {
+        World { server, now, syncs: true, put_out: 0, synced: 0, out: Outbox::new() }
     }
 
     /// One that has run for a while: all guest addresses are vetted.
@@ -130,6 +159,7 @@ impl World {
     }
 
     fn drain(&mut self) -> Vec<Got> {
+        let mut put_out = self.put_out;
         let got = self.out.iter().map(|output| match output {
             Output::Datagram { link, from, to, via, body } => Got::Datagram { link, from, to, via, body: body.to_vec() },
             Output::Blocks(blocks) => Got::Blocks(blocks),
@@ -138,11 +168,27 @@ impl World {
             Output::Read { token, offset, len, .. } => Got::Read { token, offset, len },
             Output::Neighbour { ip, mac, .. } => Got::Neighbour(ip, mac),
             Output::ArpProbe { ip, .. } => Got::Probe(ip),
-            Output::Frame { .. } | Output::RouterAdvert { .. } => Got::Other,
+            Output::Journal(JournalOp::Append { seq, line }) => {
+                assert_eq!(std::mem::replace(&mut put_out, seq) + 1, seq, "records are numbered without a gap");
+                Got::Record(String::from_utf8_lossy(line).into_owned())
+            }
+            Output::Stream { conn, body } => Got::Stream(conn, String::from_utf8_lossy(body).into_owned()),
+            Output::Errand { conn, errand } => Got::Errand(conn, errand),
+            Output::Journal(_) | Output::Frame { .. } | Output::RouterAdvert { .. } | Output::StreamClose { .. } => Got::Other,
         });
-        let got = got.collect();
+        let mut got: Vec<Got> = got.collect();
         self.out.clear();
+        self.put_out = put_out;
+        if self.syncs && self.synced < self.put_out {
+            got.extend(self.sync());
+        }
         got
+    }
+
+    /// The disk has everything.
+    pub fn sync(&mut self) -> Vec<Got> {
+        self.synced = self.put_out;
+        self.handle(Input::Synced { seq: self.put_out })
     }
 
     pub fn handle(&mut self, input: Input<'_>) -> Vec<Got> {
@@ -172,6 +218,27 @@ impl World {
         let len = ask.write(&mut buf);
         let datagram = Datagram { link: ask.link, mac: Some(ask.mac), src: ask.src, dst: ask.dst, payload: &buf[..len] };
         self.handle(Input::Datagram(datagram))
+    }
+
+    /// Lets a rewriting of the journal run to its end; gives its lines.
+    pub fn rewritten(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        loop {
+            self.server.expire(self.now, &mut self.out);
+            let mut ended = false;
+            for output in self.out.iter() {
+                match output {
+                    Output::Journal(JournalOp::RewriteBegin) => lines.clear(),
+                    Output::Journal(JournalOp::RewriteLine { line }) => lines.push(String::from_utf8_lossy(line).into_owned()),
+                    Output::Journal(JournalOp::RewriteEnd) => ended = true,
+                    _ => {}
+                }
+            }
+            self.drain();
+            if ended {
+                return lines;
+            }
+        }
     }
 
     /// Asks, and gives the one reply there must be.

@@ -14,6 +14,7 @@ pub mod life;
 mod machine;
 mod names;
 mod node;
+pub mod passing;
 pub mod summary;
 pub mod tftp;
 

@@ -9,9 +9,12 @@ use std::net::Ipv4Addr;
 use crate::base::addr::Mac;
 use crate::base::machine::Link;
 use crate::base::rng::mix;
+use crate::base::text::Text;
 use crate::base::time::Instant;
 
+use super::journal::Verdict;
 use super::kind::{Arch, Kind};
+use super::lot::Papers;
 use super::plan::Number;
 use super::story::Story;
 
@@ -38,6 +41,44 @@ impl ClientId {
         head.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
         let hash = bytes.iter().fold(bytes.len() as u64, |hash, &byte| mix(hash ^ u64::from(byte)));
         ClientId { head, len: bytes.len().min(ClientId::KEPT) as u8, hash }
+    }
+
+    /// Reads what [`Recorded`] wrote.
+    fn parse(text: &str) -> Option<ClientId> {
+        let (digits, hash) = text.split_once('/')?;
+        let mut id = ClientId { head: [0; ClientId::KEPT], len: (digits.len() / 2) as u8, hash: u64::from_str_radix(hash, 16).ok()? };
+        if !digits.is_ascii() || digits.len() % 2 != 0 || digits.len() / 2 > ClientId::KEPT {
+            return None;
+        }
+        for (at, byte) in id.head.iter_mut().take(digits.len() / 2).enumerate() {
+            *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
+        }
+        Some(id)
+    }
+}
+
+/// An identity as the journal holds it, from which it can be read again.
+pub struct Recorded(pub Identity);
+
+/// `52:54:00:12:34:56`, or `id:ff0011/0123456789abcdef`: the first bytes and the hash of a client identifier.
+impl fmt::Display for Recorded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Identity::Mac(mac) => mac.fmt(f),
+            Identity::ClientId(id) => write!(f, "id:{}/{:016x}", self.0, id.hash),
+        }
+    }
+}
+
+impl std::str::FromStr for Recorded {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Recorded, ()> {
+        let identity = match text.strip_prefix("id:") {
+            Some(id) => ClientId::parse(id).map(Identity::ClientId),
+            None => text.parse().ok().map(Identity::Mac),
+        };
+        identity.map(Recorded).ok_or(())
     }
 }
 
@@ -92,6 +133,28 @@ impl Stage {
             Stage::Up => "up",
         }
     }
+
+    /// The operator's word for it, as `muster` shows it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Stage::Stranger | Stage::Probing => "discover",
+            Stage::Offered => "offered",
+            Stage::Leased => "bound",
+            Stage::Loading => "tftp",
+            Stage::Loaded => "booted",
+            Stage::Up => "up",
+        }
+    }
+}
+
+/// What the journal says of a guest's lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnRecord {
+    pub address: Ipv4Addr,
+    /// In seconds since 1970.
+    pub until: u64,
+    /// The record that says it, which may not be on disk yet.
+    pub seq: u64,
 }
 
 pub struct Client {
@@ -120,10 +183,22 @@ pub struct Client {
     pub began: Instant,
     /// When to say that it stalls; None once said.
     pub stall_at: Option<Instant>,
+    /// When each stage was reached first in this boot, in the order of [`Stage::ALL`]; zero: not yet.
+    pub reached: [Instant; Stage::ALL.len()],
+    /// Where it is stuck; empty while it is not.
+    pub stuck: Text<96>,
+    /// The transfer that it began last, as the engine's own token.
+    pub transfer: u64,
     /// Running transfers.
     pub transfers: u16,
     /// Counts transfers, so that each gets another server port.
     pub ports: u8,
+    /// When anything was heard of it, by DHCP or TFTP.
+    pub heard: Instant,
+    /// What it reported of itself, and of its test.
+    pub papers: Papers,
+    pub verdict: Verdict,
+    pub on_record: OnRecord,
     pub story: Story,
 }
 
@@ -149,10 +224,26 @@ impl Client {
             since: now,
             began: now,
             stall_at: None,
+            reached: [Instant::ZERO; Stage::ALL.len()],
+            stuck: Text::default(),
+            transfer: u64::MAX,
             transfers: 0,
             ports: 0,
+            heard: now,
+            papers: Papers::default(),
+            verdict: Verdict::Untested,
+            on_record: OnRecord { address: Ipv4Addr::UNSPECIFIED, until: 0, seq: 0 },
             story: Story::default(),
         }
+    }
+
+    /// What it showed of itself: its MAC at the least.
+    pub fn shown(&self) -> Papers {
+        let mut papers = self.papers;
+        if papers.macs.is_empty() && self.mac != Mac::ZERO {
+            papers.macs.add(self.mac);
+        }
+        papers
     }
 
     /// How the log calls it: `n17 52:54:00:12:34:56`, or `guest 52:...`.
@@ -185,5 +276,9 @@ mod tests {
         let long = |last| Identity::ClientId(ClientId::new(&[[7u8; 40].as_slice(), &[last]].concat()));
         assert!(long(1) != long(2) && long(1) == long(1));
         assert_eq!(id.to_string(), "000102030405");
+        for identity in [mac, id, long(7)] {
+            assert!(Recorded(identity).to_string().parse::<Recorded>().is_ok_and(|read| read.0 == identity));
+        }
+        assert!(["id:", "id:0/1", "id:zz/1", "52:54"].iter().all(|text| text.parse::<Recorded>().is_err()));
     }
 }

@@ -1,7 +1,7 @@
 //! The guest house: a pool of addresses for machines without a number.
 //!
-//! An address is *fresh* (never looked at), being *probed* by ARP, *vetted* (nobody answered), *held* by a client, or in
-//! *quarantine* (somebody else was found on it, or a client declined it). The pool vets fresh addresses ahead of need, one
+//! An address is *fresh* (never looked at), being *probed* by ARP, *vetted* (nobody answered), *held* by a client, in
+//! *quarantine* (somebody else was found on it, or a client declined it), or *resting* (its machine left it before its lease ended). The pool vets fresh addresses ahead of need, one
 //! a millisecond, so that a storm of strangers waits for no probe; a stranger that comes before that waits for its own. A vetted
 //! address is probed once more as it is offered, without waiting: whoever took it meanwhile answers before the client's REQUEST does.
 //! Vetted addresses are given out oldest first, except that a machine gets the one that its identity points at when that
@@ -32,6 +32,7 @@ enum State {
     Probing,
     Vetted,
     Quarantine,
+    Resting,
     Held(Key<Client>),
     /// The head's or a router's: never given.
     Excluded,
@@ -40,9 +41,9 @@ enum State {
 #[derive(Clone, Copy)]
 struct Slot {
     state: State,
-    /// Probing: when it is vetted. Quarantine: when it ends. Held: when its probe is over.
+    /// Probing: when it is vetted. Quarantine and resting: when that ends. Held: when its probe is over.
     at: Instant,
-    /// Quarantine: whom ARP showed on it. If that machine asks for the address, it was given before a restart.
+    /// Quarantine: whom ARP showed on it. If that machine asks for the address, it was given before a restart. Resting: who left it.
     user: Option<Mac>,
     next: u32,
     prev: u32,
@@ -74,6 +75,7 @@ pub struct GuestPool {
     probing: List,
     vetted: List,
     quarantine: List,
+    resting: List,
     held: usize,
     next_sweep: Instant,
     /// ARP reaches this network.
@@ -86,8 +88,8 @@ impl GuestPool {
     pub fn new(range: AddressRange, excluded: impl Fn(Ipv4Addr) -> bool, probes: bool, now: Instant) -> GuestPool {
         let slot = Slot { state: State::Excluded, at: now, user: None, next: NONE, prev: NONE };
         let slots = vec![slot; range.count() as usize].into();
-        let mut pool =
-            GuestPool { range, slots, fresh: EMPTY, probing: EMPTY, vetted: EMPTY, quarantine: EMPTY, held: 0, next_sweep: now, probes };
+        let [fresh, probing, vetted, quarantine, resting] = [EMPTY; 5];
+        let mut pool = GuestPool { range, slots, fresh, probing, vetted, quarantine, resting, held: 0, next_sweep: now, probes };
         for at in 0..pool.slots.len() {
             if !range.nth(at).is_none_or(&excluded) {
                 pool.push(at as u32, pool.unvetted());
@@ -110,8 +112,9 @@ impl GuestPool {
         (self.fresh.len + self.probing.len + self.vetted.len) as usize
     }
 
+    /// Addresses that nobody gets for some time.
     pub fn quarantined(&self) -> usize {
-        self.quarantine.len as usize
+        (self.quarantine.len + self.resting.len) as usize
     }
 
     /// The state of a free address of which nothing is known.
@@ -125,6 +128,7 @@ impl GuestPool {
             State::Probing => Some(&mut self.probing),
             State::Vetted => Some(&mut self.vetted),
             State::Quarantine => Some(&mut self.quarantine),
+            State::Resting => Some(&mut self.resting),
             State::Held(_) | State::Excluded => None,
         }
     }
@@ -177,12 +181,14 @@ impl GuestPool {
         self.range.position(address).map(|at| at as u32)
     }
 
-    /// Takes an address for `owner`: the one that `wish` (a hash of its identity) points at, else the one vetted longest ago,
-    /// else one that must be probed first. None when no address is left.
-    pub fn take(&mut self, now: Instant, wish: u64, owner: Key<Client>) -> Option<Taken> {
+    /// Takes an address for `owner`, whose MAC is `mac`: the one that `wish` (a hash of its identity) points at, if it is vetted or was left by
+    /// this very machine, else the one vetted longest ago, else one that must be probed first. None when no address is left.
+    pub fn take(&mut self, now: Instant, wish: u64, owner: Key<Client>, mac: Option<Mac>) -> Option<Taken> {
         self.settle(now);
         let wished = (wish % self.slots.len().max(1) as u64) as u32;
-        let wished = Some(wished).filter(|&at| self.slots.get(at as usize).is_some_and(|slot| slot.state == State::Vetted));
+        let left = |slot: &Slot| slot.state == State::Resting && mac.is_some() && slot.user == mac;
+        let good = |slot: &Slot| slot.state == State::Vetted || left(slot);
+        let wished = Some(wished).filter(|&at| self.slots.get(at as usize).is_some_and(good));
         let first = |list: List| Some(list.head).filter(|&at| at != NONE);
         let at = wished.or(first(self.vetted)).or(first(self.probing)).or(first(self.fresh))?;
         self.hold(at, now, owner)
@@ -213,7 +219,7 @@ impl GuestPool {
         let Some(slot) = self.at(address).map(|at| self.slots[at as usize]) else { return false };
         match slot.state {
             State::Fresh | State::Probing | State::Vetted => true,
-            State::Quarantine => mac.is_some() && slot.user == mac,
+            State::Quarantine | State::Resting => mac.is_some() && slot.user == mac,
             State::Held(_) | State::Excluded => false,
         }
     }
@@ -246,13 +252,28 @@ impl GuestPool {
         true
     }
 
-    /// Moves on what time has settled: both lists are in order of their times, since their waits are constant.
+    /// Leaves a free address out until a lease of it, which `user` has left, would have ended. False when it is not free.
+    pub fn rest(&mut self, address: Ipv4Addr, until: Instant, user: Option<Mac>) -> bool {
+        let Some(at) = self.at(address).filter(|_| self.is_free(address, user)) else { return false };
+        self.pull(at);
+        // The list stays in order of its times: a later one may make this one wait longer.
+        let last = if self.resting.tail == NONE { until } else { self.slots[self.resting.tail as usize].at.max(until) };
+        self.push(at, State::Resting);
+        let slot = &mut self.slots[at as usize];
+        (slot.at, slot.user) = (last, user);
+        true
+    }
+
+    /// Moves on what time has settled: the lists are in order of their times.
     fn settle(&mut self, now: Instant) {
         while self.probing.head != NONE && self.slots[self.probing.head as usize].at <= now {
             self.shift(self.probing.head, State::Vetted);
         }
         while self.quarantine.head != NONE && self.slots[self.quarantine.head as usize].at <= now {
             self.shift(self.quarantine.head, self.unvetted());
+        }
+        while self.resting.head != NONE && self.slots[self.resting.head as usize].at <= now {
+            self.shift(self.resting.head, self.unvetted());
         }
     }
 
@@ -272,8 +293,8 @@ impl GuestPool {
     /// When [`sweep`](GuestPool::sweep) has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         let fresh = (self.fresh.head != NONE).then_some(self.next_sweep);
-        let quarantine = (self.quarantine.head != NONE).then(|| self.slots[self.quarantine.head as usize].at);
-        fresh.into_iter().chain(quarantine).min()
+        let first = |list: &List| (list.head != NONE).then(|| self.slots[list.head as usize].at);
+        fresh.into_iter().chain(first(&self.quarantine)).chain(first(&self.resting)).min()
     }
 }
 
@@ -294,14 +315,14 @@ mod tests {
     fn a_fresh_address_is_probed_and_a_vetted_one_is_not() {
         let now = Instant::from_millis(1000);
         let mut pool = GuestPool::new(range(12), |ip| ip == Ipv4Addr::new(10, 0, 0, 11), true, now);
-        let first = pool.take(now, 0, owner(1)).unwrap();
+        let first = pool.take(now, 0, owner(1), None).unwrap();
         assert_eq!(first, Taken { address: [10, 0, 0, 10].into(), ready: now + PROBE_WAIT, probe: true });
         assert_eq!(pool.sweep(now), Some([10, 0, 0, 12].into()));
         assert_eq!(pool.sweep(now), None, "nothing is left to probe");
         let later = now + PROBE_WAIT;
-        let second = pool.take(later, 0, owner(2)).unwrap();
+        let second = pool.take(later, 0, owner(2), None).unwrap();
         assert_eq!(second, Taken { address: [10, 0, 0, 12].into(), ready: later, probe: true });
-        assert_eq!(pool.take(later, 0, owner(3)), None, "the head's address is never given");
+        assert_eq!(pool.take(later, 0, owner(3), None), None, "the head's address is never given");
         assert_eq!(pool.owner(first.address), Some(owner(1)));
     }
 
@@ -310,7 +331,7 @@ mod tests {
         let now = Instant::ZERO;
         for wish in 0..20 {
             let mut pool = GuestPool::new(range(29), |_| false, false, now);
-            assert_eq!(pool.take(now, wish, owner(1)).unwrap().address, Ipv4Addr::new(10, 0, 0, 10 + wish as u8));
+            assert_eq!(pool.take(now, wish, owner(1), None).unwrap().address, Ipv4Addr::new(10, 0, 0, 10 + wish as u8));
         }
     }
 
@@ -318,10 +339,10 @@ mod tests {
     fn quarantine_ends_with_a_new_probe() {
         let now = Instant::ZERO;
         let mut pool = GuestPool::new(range(10), |_| false, true, now);
-        let address = pool.take(now, 0, owner(1)).unwrap().address;
+        let address = pool.take(now, 0, owner(1), None).unwrap().address;
         assert!(pool.put_away(now, address, None) && !pool.put_away(now, address, None));
-        assert_eq!((pool.take(now, 0, owner(1)), pool.deadline()), (None, Some(now + QUARANTINE)));
-        assert_eq!(pool.take(now + QUARANTINE, 0, owner(1)).unwrap().ready, now + QUARANTINE + PROBE_WAIT);
+        assert_eq!((pool.take(now, 0, owner(1), None), pool.deadline()), (None, Some(now + QUARANTINE)));
+        assert_eq!(pool.take(now + QUARANTINE, 0, owner(1), None).unwrap().ready, now + QUARANTINE + PROBE_WAIT);
     }
 
     #[test]
@@ -347,6 +368,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_left_rests_until_its_lease_would_have_ended() {
+        let (now, later, user) = (Instant::ZERO, Instant::from_millis(60_000), Some(Mac([2, 0, 0, 0, 0, 1])));
+        let mut pool = GuestPool::new(range(11), |_| false, false, now);
+        let [a, b] = [10, 11].map(|n| Ipv4Addr::new(10, 0, 0, n));
+        assert!(pool.rest(a, later, user) && pool.rest(b, Instant::from_millis(9), None) && !pool.rest(b, later, None));
+        assert_eq!((pool.take(now, 0, owner(1), None), pool.quarantined(), pool.deadline()), (None, 2, Some(later)));
+        assert_eq!(pool.claim(now, a, owner(1), user).map(|taken| taken.address), Some(a), "who left it may come back");
+        assert_eq!(pool.take(later, 0, owner(2), None).map(|taken| taken.address), Some(b));
+    }
+
+    #[test]
     fn lists_stay_whole_through_churn() {
         let mut rng = Rng::new(3);
         let mut now = Instant::ZERO;
@@ -354,12 +386,17 @@ mod tests {
         let mut held: Vec<Ipv4Addr> = Vec::new();
         for n in 0..20_000 {
             now += Duration::from_millis(rng.below(300));
-            match rng.below(5) {
-                0 | 1 => held.extend(pool.take(now, rng.u64(), owner(n)).map(|t| t.address)),
+            match rng.below(6) {
+                0 | 1 => held.extend(pool.take(now, rng.u64(), owner(n), None).map(|t| t.address)),
                 2 if !held.is_empty() => pool.free_up(held.swap_remove(rng.below(held.len() as u64) as usize), rng.chance(500_000)),
                 3 if rng.chance(100_000) && !held.is_empty() => {
                     assert!(pool.put_away(now, held.swap_remove(rng.below(held.len() as u64) as usize), None));
                 }
+                4 => drop(pool.rest(
+                    Ipv4Addr::new(10, 0, 0, 10 + rng.below(191) as u8),
+                    now + Duration::from_millis(rng.below(90_000)),
+                    None,
+                )),
                 _ => drop(pool.sweep(now)),
             }
             assert_eq!(pool.held(), held.len());

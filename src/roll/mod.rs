@@ -2,7 +2,13 @@
 
 pub mod client;
 pub mod guests;
+pub mod journal;
 pub mod kind;
+pub mod lot;
 pub mod plan;
+pub mod ranges;
+pub mod recent;
 pub mod registry;
+pub mod ruling;
 pub mod story;
+pub mod street;

@@ -1,7 +1,8 @@
-//! The roll: all client records, found by identity and by address, with their timers and the guest pools.
+//! The roll: the street, all client records, found by identity and by address, with their timers, and the guest pools.
 //!
-//! Strangers may fill the table only as far as every known node that has no record yet still finds a place (law 3: the newest
-//! stranger is shed, never a machine that belongs here). All operations are O(1) but those for reports.
+//! A client's number is what the street says of its MAC: [`Roll::set_lot`] is the one way to change a lot, and tells the clients. Strangers
+//! may fill the table only as far as every node that has no record yet still finds a place (law 3: the newest stranger is shed, never a
+//! machine that belongs here). All operations are O(1) but those for reports.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -10,12 +11,17 @@ use std::time::Duration;
 use crate::base::addr::Mac;
 use crate::base::index::Index;
 use crate::base::slab::{Key, Slab};
+use crate::base::text::Text;
 use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
 
 use super::client::{Client, Identity, Stage};
 use super::guests::GuestPool;
+use super::journal::Keeper;
+use super::lot::{Lot, Macs};
 use super::plan::{AddressPlan, Number};
+use super::recent::Recent;
+use super::street::{Clash, Street};
 
 /// After this long in a stage that should lead on, the log says that the machine stalls.
 const STALL: Duration = Duration::from_secs(15);
@@ -24,16 +30,43 @@ const QUIET: Duration = Duration::from_secs(60);
 
 pub struct Roll {
     pub plan: AddressPlan,
+    street: Street,
+    pub keeper: Keeper,
+    /// For each lot the records that its machine's number waits for.
+    promised: Box<[Promise]>,
     clients: Slab<Client>,
     by_identity: Index,
     by_address: Index,
-    known: Index,
-    /// MACs of each known node that has no client record: places kept free for them.
-    awaited: usize,
+    /// For each lot its client records.
+    records: Box<[u16]>,
+    /// For each lot where its machine stood when the journal was written, and since when.
+    past: Box<[Option<(u64, Stage)>]>,
+    /// Lots that have one, and the records of all of them.
+    manned: usize,
+    numbered: usize,
     /// One a network, None where strangers get nothing.
     pub pools: Vec<Option<GuestPool>>,
     wheel: Wheel,
     seed: u64,
+    /// What has happened just now, for those who watch.
+    pub recent: Recent,
+}
+
+/// The records that a number waits for before it is told to its machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Promise {
+    /// The record that gave it; 0 where none was needed.
+    pub all: u64,
+    /// The record that added MACs to the first so many.
+    pub new: u64,
+    pub known: u8,
+}
+
+impl Promise {
+    /// By one record.
+    pub const fn by(seq: u64) -> Promise {
+        Promise { all: seq, new: seq, known: 0 }
+    }
 }
 
 /// What is due for a client.
@@ -48,44 +81,167 @@ pub enum Due {
 }
 
 impl Roll {
-    /// `known`: the MACs of numbered nodes; at most `known_max` of them will ever be given.
-    pub fn new(capacity: usize, known_max: usize, plan: AddressPlan, seed: u64, now: Instant) -> Roll {
+    pub fn new(capacity: usize, plan: AddressPlan, seed: u64, now: Instant) -> Roll {
+        let nodes = plan.nodes() as usize;
         Roll {
+            street: Street::new(plan.nodes(), seed),
             plan,
+            keeper: Keeper::default(),
+            promised: vec![Promise::default(); nodes].into(),
             clients: Slab::new(capacity),
             by_identity: Index::new(capacity, seed),
             by_address: Index::new(capacity, seed),
-            known: Index::new(known_max, seed),
-            awaited: 0,
+            records: vec![0; nodes].into(),
+            past: vec![None; nodes].into(),
+            manned: 0,
+            numbered: 0,
             pools: Vec::new(),
             wheel: Wheel::new(capacity, now),
             seed,
+            recent: Recent::new(),
         }
     }
 
-    /// Replaces the table of known nodes (start and reload). Records of machines whose number changes keep their address until
-    /// they ask again.
-    pub fn set_known(&mut self, count: usize, known: impl Iterator<Item = (Mac, Number)>) {
-        self.known = Index::new(count.max(1), self.seed);
-        for (mac, number) in known {
-            let fits = self.known.insert(mac.to_u64(), number.0);
-            debug_assert!(fits);
+    pub fn street(&self) -> &Street {
+        &self.street
+    }
+
+    /// The first lot that is not vacant and that a shorter street would not have.
+    pub fn beyond(&self, nodes: u32) -> Option<Number> {
+        self.street.iter().skip(nodes as usize).find(|(_, lot)| !lot.is_vacant()).map(|(number, _)| number)
+    }
+
+    /// Takes over a plan that may have another number of lots (reload); `beyond` it there was nothing. Allocates.
+    pub fn resize(&mut self, plan: AddressPlan) {
+        let nodes = plan.nodes() as usize;
+        if nodes != self.street.len() {
+            let old = std::mem::replace(&mut self.street, Street::new(plan.nodes(), self.seed));
+            for (number, lot) in old.iter().take(nodes) {
+                let moved = self.street.set(number, *lot);
+                debug_assert!(moved.is_ok(), "what was one street makes one again");
+            }
+            self.promised = (0..nodes).map(|n| self.promised.get(n).copied().unwrap_or_default()).collect();
+            self.past = (0..nodes).map(|n| self.past.get(n).copied().flatten()).collect();
+            self.records = vec![0; nodes].into();
+            (self.manned, self.numbered) = (0, 0);
+            for slot in 0..self.clients.capacity() {
+                if let Some(client) = self.clients.key_at(slot).and_then(|key| self.clients.get_mut(key)) {
+                    client.number = None;
+                }
+            }
+            self.settle_all();
         }
-        self.awaited = self.known.len();
-        for slot in 0..self.clients.capacity() {
-            let Some(key) = self.clients.key_at(slot) else { continue };
-            let Some(identity) = self.clients.get(key).map(|client| client.identity) else { continue };
-            let number = self.number_of(&identity);
-            self.awaited -= usize::from(number.is_some());
-            if let Some(client) = self.clients.get_mut(key) {
-                client.number = number;
+        self.plan = plan;
+    }
+
+    /// Changes a lot; the clients with its MACs learn their number, which is promised as told. Clients keep the address that they have until
+    /// they ask again.
+    pub fn set_lot(&mut self, number: Number, lot: Lot, promise: Promise) -> Result<(), Clash> {
+        let old = self.street.lot(number).map(|lot| lot.papers.macs).unwrap_or_default();
+        self.street.set(number, lot)?;
+        if let Some(promised) = self.promised.get_mut(number.0 as usize) {
+            *promised = promise;
+        }
+        self.settle_macs(&old);
+        self.settle_macs(&lot.papers.macs);
+        Ok(())
+    }
+
+    /// Takes over the config's nodes: see [`Street::configure`].
+    pub fn configure<'a>(
+        &mut self,
+        sections: impl Iterator<Item = (Number, &'a [Mac])> + Clone,
+        section: impl Fn(Number) -> Option<&'a [Mac]>,
+        unix: u64,
+    ) -> Result<(), (Number, Clash)> {
+        let done = self.street.configure(sections, section, unix);
+        self.settle_all();
+        done
+    }
+
+    /// What a number waits for.
+    pub fn promise(&self, number: Number) -> Promise {
+        self.promised.get(number.0 as usize).copied().unwrap_or_default()
+    }
+
+    /// The record that must be on disk before a number is told to a MAC of its machine; 0 for none.
+    pub fn promised_by(&self, number: Number, mac: Mac) -> u64 {
+        let promise = self.promise(number);
+        let macs = self.street.lot(number).map(|lot| lot.papers.macs).unwrap_or_default();
+        let known = macs.as_slice().iter().take(promise.known.into()).any(|&other| other == mac);
+        if known { promise.all } else { promise.new }
+    }
+
+    /// What a number waits for once a record has added MACs behind those of its lot.
+    pub fn promise_more(&self, number: Number, seq: u64) -> Promise {
+        let promise = self.promise(number);
+        let macs = self.street.lot(number).map_or(0, |lot| lot.papers.macs.len()) as u8;
+        let known = if self.keeper.holds(promise.new) { macs } else { macs.min(promise.known) };
+        Promise { new: seq, known, ..promise }
+    }
+
+    /// What an earlier daemon saw of nodes: number, since when in seconds since 1970, stage.
+    pub fn past_stages(&mut self, stages: impl Iterator<Item = (Number, u64, Stage)>) {
+        for (number, unix, stage) in stages {
+            if let Some(place) = self.past.get_mut(number.0 as usize) {
+                *place = Some((unix, stage));
             }
         }
     }
 
+    /// Where a node stood before this daemon began, and since when; None once it has been seen.
+    pub fn past_stage(&self, number: Number) -> Option<(u64, Stage)> {
+        let seen = self.records.get(number.0 as usize).is_some_and(|records| *records > 0);
+        self.past.get(number.0 as usize).copied().flatten().filter(|_| !seen)
+    }
+
+    fn settle_macs(&mut self, macs: &Macs) {
+        for mac in macs.as_slice() {
+            if let Some(key) = self.find(&Identity::Mac(*mac)) {
+                self.settle(key);
+            }
+        }
+    }
+
+    fn settle_all(&mut self) {
+        for slot in 0..self.clients.capacity() {
+            if let Some(key) = self.clients.key_at(slot) {
+                self.settle(key);
+            }
+        }
+    }
+
+    /// Lets a client have the number that the street says.
+    fn settle(&mut self, key: Key<Client>) {
+        let Some(client) = self.clients.get(key) else { return };
+        let number = self.number_of(&client.identity);
+        self.man(number, client.number);
+        if let Some(client) = self.clients.get_mut(key) {
+            client.number = number;
+        }
+    }
+
+    /// Counts a record into one lot and out of another.
+    fn man(&mut self, into: Option<Number>, out_of: Option<Number>) {
+        let mut count = |number: Option<Number>, by: i32| {
+            let Some(records) = number.and_then(|number| self.records.get_mut(number.0 as usize)) else { return };
+            let before = *records > 0;
+            *records = records.saturating_add_signed(by as i16);
+            self.manned = self.manned + usize::from(*records > 0) - usize::from(before);
+            self.numbered = self.numbered.saturating_add_signed(by as isize);
+        };
+        count(out_of, -1);
+        count(into, 1);
+    }
+
+    /// Nodes that have no client record: places are kept free for them.
+    fn awaited(&self) -> usize {
+        self.street.occupied().saturating_sub(self.manned)
+    }
+
     pub fn number_of(&self, identity: &Identity) -> Option<Number> {
         match identity {
-            Identity::Mac(mac) => self.known.get(mac.to_u64()).map(Number),
+            Identity::Mac(mac) => self.street.number_of(*mac),
             Identity::ClientId(_) => None,
         }
     }
@@ -110,6 +266,16 @@ impl Roll {
         self.clients.get_mut(key)
     }
 
+    /// The record at a place of the table, for reports that come in pages.
+    pub fn at_slot(&self, slot: usize) -> Option<&Client> {
+        self.clients.get(self.clients.key_at(slot)?)
+    }
+
+    /// How many machines without a number have a record.
+    pub fn strangers(&self) -> usize {
+        self.clients.len() - self.numbered
+    }
+
     /// All records. O(capacity): for reports.
     pub fn iter(&self) -> impl Iterator<Item = (Key<Client>, &Client)> {
         self.clients.iter()
@@ -130,14 +296,14 @@ impl Roll {
             return Some(key);
         }
         let number = self.number_of(&identity);
-        let kept = if number.is_some() { 0 } else { self.awaited };
+        let kept = if number.is_some() { 0 } else { self.awaited() };
         if self.clients.len() + kept >= self.clients.capacity() || self.by_identity.get(identity.key()).is_some() {
             return None;
         }
         let key = self.clients.insert(Client::new(identity, number, now))?;
         let fits = self.by_identity.insert(identity.key(), key.slot() as u32);
         assert!(fits, "the index has a place for every record");
-        self.awaited -= usize::from(number.is_some());
+        self.man(number, None);
         Some(key)
     }
 
@@ -147,18 +313,25 @@ impl Roll {
         if let Some(client) = self.clients.remove(key) {
             self.wheel.cancel(key.slot());
             self.by_identity.remove(client.identity.key());
-            self.awaited += usize::from(client.number.is_some());
+            self.man(None, client.number);
         }
     }
 
-    /// Gives an address to a machine. False when somebody else has it. A guest address was taken from its pool before.
+    /// Gives an address to a machine. False when somebody else has it. A guest address was taken from its pool before; one that was leased
+    /// and is left now rests until that lease would have ended.
     pub fn bind(&mut self, key: Key<Client>, address: Ipv4Addr) -> bool {
         match self.at_address(address) {
             Some(holder) if holder == key => return true,
             Some(_) => return false,
             None => {}
         }
-        self.unbind(key, true);
+        let leased = self.clients.get(key).filter(|client| client.leased).map(|client| (client.until, client.mac));
+        let left = self.unbind(key, true);
+        if let (Some((until, mac)), Some(address)) = (leased, left) {
+            for pool in self.pools.iter_mut().flatten() {
+                pool.rest(address, until, Some(mac));
+            }
+        }
         let Some(client) = self.clients.get_mut(key) else { return false };
         client.address = Some(address);
         let fits = self.by_address.insert(u32::from(address).into(), key.slot() as u32);
@@ -186,6 +359,13 @@ impl Roll {
         log::debug!("{} {} {} after {}", client.title(), stage.name(), note, Seconds(now.since(client.since)));
         client.stage = stage;
         client.since = now;
+        client.stuck.clear();
+        if stage == Stage::Stranger && client.story.is_empty() {
+            client.reached = [Instant::ZERO; Stage::ALL.len()];
+        }
+        if let Some(reached) = client.reached.get_mut(stage as usize).filter(|at| **at == Instant::ZERO) {
+            *reached = now;
+        }
         client.stall_at = match stage {
             Stage::Offered | Stage::Leased => Some(now + STALL),
             Stage::Loaded => Some(now + QUIET),
@@ -193,6 +373,7 @@ impl Roll {
         };
         if note.as_str() != Some("") {
             client.story.add(note);
+            self.recent.write(client, false, note);
         }
         self.arm(key);
     }
@@ -201,16 +382,25 @@ impl Roll {
     pub fn tell(&mut self, now: Instant, key: Key<Client>, level: log::Level, ending: fmt::Arguments<'_>) {
         let Some(client) = self.clients.get_mut(key) else { return };
         if !client.story.is_empty() {
+            self.recent.write(client, level <= log::Level::Warn, format_args!("{ending} ({} in all)", Seconds(now.since(client.began))));
             log::log!(level, "{} {} -> {} ({} in all)", client.title(), client.story, ending, Seconds(now.since(client.began)));
         }
         client.story.clear();
         client.began = now;
     }
 
+    /// The machine is longer in its stage than that takes, and this is where. It is stuck until it enters another one.
+    pub fn stick(&mut self, key: Key<Client>, place: fmt::Arguments<'_>) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.stuck = Text::of(place);
+        }
+    }
+
     /// Adds to the story without leaving the stage. What a machine does once it is up is no part of its boot.
     pub fn note(&mut self, key: Key<Client>, note: fmt::Arguments<'_>) {
         let Some(client) = self.clients.get_mut(key) else { return };
         log::debug!("{} {}", client.title(), note);
+        self.recent.write(client, false, note);
         if client.stage != Stage::Up {
             client.story.add(note);
         }
@@ -272,22 +462,29 @@ impl Roll {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::roll::lot::{By, Papers};
     use crate::roll::plan::AddressRange;
 
-    const PLAN: AddressPlan = AddressPlan { node0: Ipv4Addr::new(10, 0, 1, 0), nodes: 100 };
+    fn plan(nodes: u32) -> AddressPlan {
+        AddressPlan::new(Ipv4Addr::new(10, 0, 1, 0), nodes)
+    }
 
     fn mac(n: u8) -> Identity {
         Identity::Mac(Mac([2, 0, 0, 0, 0, n]))
     }
 
     fn roll(capacity: usize) -> Roll {
-        Roll::new(capacity, 8, PLAN, 1, Instant::ZERO)
+        Roll::new(capacity, plan(100), 1, Instant::ZERO)
     }
 
     #[test]
     fn strangers_leave_room_for_known_nodes() {
         let mut roll = roll(4);
-        roll.set_known(2, [(Mac([2, 0, 0, 0, 0, 1]), Number(7)), (Mac([2, 0, 0, 0, 0, 2]), Number(8))].into_iter());
+        let lot = |n| {
+            Lot::default().occupied(Papers { macs: [Mac([2, 0, 0, 0, 0, n])].into_iter().collect(), ..Papers::default() }, By::Passed, 1)
+        };
+        roll.set_lot(Number(7), lot(1), Promise::default()).unwrap();
+        roll.set_lot(Number(8), lot(2), Promise::default()).unwrap();
         let strangers: Vec<_> = (10..20).filter_map(|n| roll.admit(Instant::ZERO, mac(n))).collect();
         assert_eq!(strangers.len(), 2);
         let known = roll.admit(Instant::ZERO, mac(1)).unwrap();
@@ -300,12 +497,38 @@ mod tests {
     }
 
     #[test]
+    fn clients_follow_the_street() {
+        let mut roll = roll(4);
+        let (a, b) = (roll.admit(Instant::ZERO, mac(1)).unwrap(), roll.admit(Instant::ZERO, mac(2)).unwrap());
+        let macs = [1, 2, 3].map(|n| Mac([2, 0, 0, 0, 0, n])).into_iter().collect();
+        let lot = Lot::default().occupied(Papers { macs, ..Papers::default() }, By::Passed, 1);
+        roll.set_lot(Number(5), lot, Promise::by(1)).unwrap();
+        let number = |roll: &Roll, key| roll.get(key).unwrap().number;
+        assert_eq!((number(&roll, a), number(&roll, b), roll.awaited()), (Some(Number(5)), Some(Number(5)), 0));
+        assert_eq!(roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, 1])), 1);
+        let mut more = *roll.street().lot(Number(5)).unwrap();
+        more.papers.macs.add(Mac([2, 0, 0, 0, 0, 4]));
+        roll.keeper.wrote(2);
+        roll.keeper.synced(1);
+        roll.set_lot(Number(5), more, roll.promise_more(Number(5), 2)).unwrap();
+        assert_eq!([1, 3, 4].map(|n| roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, n]))), [1, 1, 2], "the new NIC alone waits");
+        roll.remove(a);
+        assert_eq!(roll.awaited(), 0, "its other NIC has a record");
+        roll.set_lot(Number(5), lot.emptied(2), Promise::by(2)).unwrap();
+        assert_eq!((number(&roll, b), roll.awaited(), roll.manned), (None, 0, 0));
+        roll.set_lot(Number(99), lot, Promise::by(3)).unwrap();
+        assert_eq!((roll.beyond(99), roll.beyond(100)), (Some(Number(99)), None));
+        roll.resize(plan(200));
+        assert_eq!((number(&roll, b), roll.manned, roll.promise(Number(99)).all), (Some(Number(99)), 1, 3));
+    }
+
+    #[test]
     fn an_address_has_one_holder() {
         let mut roll = roll(4);
         let range = AddressRange::new([10, 0, 9, 1].into(), [10, 0, 9, 9].into()).unwrap();
         roll.pools.push(Some(GuestPool::new(range, |_| false, false, Instant::ZERO)));
         let (a, b) = (roll.admit(Instant::ZERO, mac(1)).unwrap(), roll.admit(Instant::ZERO, mac(2)).unwrap());
-        let guest = roll.pools[0].as_mut().unwrap().take(Instant::ZERO, 0, a).unwrap().address;
+        let guest = roll.pools[0].as_mut().unwrap().take(Instant::ZERO, 0, a, None).unwrap().address;
         assert!(roll.bind(a, guest) && roll.bind(a, guest) && !roll.bind(b, guest));
         assert_eq!(roll.at_address(guest), Some(a));
         assert!(roll.bind(a, [10, 0, 1, 5].into()), "moves, and gives the guest address back");

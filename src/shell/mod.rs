@@ -1,10 +1,13 @@
 //! The only room that meets the kernel: sockets, files, clock, signals, logs. It drives any machine and names no engine.
 
+pub mod control;
 pub mod daemon;
 pub mod error;
 pub mod facts;
 pub mod files;
 mod frame;
+pub mod interface;
+pub mod journal;
 pub mod lines;
 pub mod neigh;
 pub mod packet;
@@ -18,3 +21,4 @@ pub mod udp;
 pub use error::Error;
 pub use poll::{Features, Shell};
 pub use signals::Signal;
+pub use sys::local_time;

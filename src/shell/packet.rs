@@ -191,6 +191,22 @@ const COOKED_FILTER: [Filter; 11] = [
     DROP,
 ];
 
+/// ARP, and unfragmented IPv4 UDP to port 68.
+const CLIENT_FILTER: [Filter; 12] = [
+    load_half(12),
+    equal(0x0806, 8, 0), // ARP: accept
+    equal(0x0800, 0, 8), // no IPv4: drop
+    load_byte(23),
+    equal(17, 0, 6), // not UDP: drop
+    load_half(20),
+    any_bit(0x3fff, 4, 0), // a fragment: drop
+    header_length(14),
+    load_half_behind(16),
+    equal(68, 0, 1),
+    ACCEPT,
+    DROP,
+];
+
 /// SKF_AD_OFF + SKF_AD_PROTOCOL of `linux/filter.h`.
 const SKF_PROTOCOL: u32 = (-0x1000i32) as u32;
 
@@ -220,6 +236,15 @@ impl PacketSocket {
     /// A socket that sees and sends whole frames, whoever they are for.
     pub fn frames(link: &LinkFacts) -> Result<PacketSocket, Error> {
         Opening { interface: &link.name, index: link.index, framing: Framing::Raw, frames: RING_FRAMES }.open(None, None)
+    }
+
+    /// The socket of a DHCP client: replies and ARP come in, and nothing of what the machine does otherwise.
+    pub fn client(link: &LinkFacts) -> Result<PacketSocket, Error> {
+        if link.hardware != Hardware::Ethernet {
+            return Err(Error::new(format!("{} is no Ethernet interface: name another one with -i", link.name)));
+        }
+        let socket = Opening { interface: &link.name, index: link.index, framing: Framing::Raw, frames: 0 };
+        socket.open(Some(&CLIENT_FILTER), None)
     }
 
     /// Whether frames of our own making can leave here.

@@ -5,6 +5,7 @@
 
 mod act;
 mod port;
+mod stream;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -26,7 +27,9 @@ use crate::config::Config;
 use crate::wire::ether::Malformed;
 
 use super::Error;
+use super::control::Control;
 use super::files::{Files, Read};
+use super::journal::{self, Journal, Told};
 use super::lines;
 use super::neigh::Neighbours;
 use super::packet::PacketSocket;
@@ -37,8 +40,12 @@ use super::sys::{self, BATCH, Receiver};
 use super::udp::{self, UdpSocket};
 use port::{LinkPort, judge, tell_path};
 
+const DHCP_CLIENT: u16 = 68;
 const TIMER: Token = Token(usize::MAX - 1);
 const SIGNALS: Token = Token(usize::MAX);
+const JOURNAL: Token = Token(usize::MAX - 2);
+/// The operators' socket and its connections.
+const CONTROL: usize = usize::MAX - 2 - Control::TOKENS;
 /// How soon it is tried again when somebody who reads the log takes no more.
 const SLOW_READER: Duration = Duration::from_millis(100);
 /// Batches that one source may have in one turn.
@@ -106,6 +113,7 @@ pub struct Shell {
     per_link: usize,
     neighbours: Option<Neighbours>,
     files: Option<Files>,
+    journal: Option<Journal>,
     /// Sources by number: the packet sockets of the links, then the UDP sockets.
     ready: Vec<bool>,
     first: usize,
@@ -118,6 +126,7 @@ pub struct Shell {
     losses: Losses,
     lost_by: Vec<u32>,
     ident: u16,
+    control: Option<Control>,
 }
 
 impl Shell {
@@ -149,6 +158,14 @@ impl Shell {
     pub fn frames(link: &LinkFacts) -> Result<Shell, Error> {
         let port = LinkPort::new(PacketSocket::frames(link)?, None, (link.index, link.mac, link.mtu));
         Shell::new(vec![port], Vec::new(), 1, None, None)
+    }
+
+    /// A loop for a DHCP client on one Ethernet interface, whether that has an address or not. Port 68 is held, so that the kernel tells no
+    /// server that nobody listens; another client that holds it already serves as well.
+    pub fn client(link: &LinkFacts) -> Result<Shell, Error> {
+        let port = LinkPort::new(PacketSocket::client(link)?, None, (link.index, link.mac, link.mtu));
+        let held = udp::hold(&link.name, DHCP_CLIENT).map_err(|error| log::debug!("UDP port {DHCP_CLIENT} is not held: {error}"));
+        Shell::new(vec![port], held.into_iter().collect(), 1, None, None)
     }
 
     fn new(
@@ -187,6 +204,7 @@ impl Shell {
             per_link,
             neighbours,
             files,
+            journal: None,
             ready: vec![false; sources],
             first: 0,
             receiver: Receiver::default(),
@@ -198,6 +216,7 @@ impl Shell {
             losses: Losses::default(),
             lost_by: vec![0; sources],
             ident: 0,
+            control: None,
         })
     }
 
@@ -205,15 +224,17 @@ impl Shell {
         Now { at: monotonic(), unix: read(Clock::CLOCK_REALTIME).as_secs() }
     }
 
-    /// One turn of the loop, of at most `longest`; gives a signal that came in.
+    /// One turn of the loop, of at most `longest`; gives a signal that came in, or an errand of an operator's that is none: what
+    /// there is to say about it goes to [`answer_errand`](Shell::answer_errand).
     pub fn turn<M: Machine>(&mut self, machine: &mut M, longest: Duration) -> Result<Option<Signal>, Error> {
         self.wait(machine.deadline(), longest)?;
         let now = self.now();
         for event in &self.events {
             match event.token() {
                 // It ends the wait, and is armed anew before it is waited for again.
-                TIMER => {}
+                TIMER | JOURNAL => {}
                 SIGNALS => self.signalled = true,
+                Token(at) if at >= CONTROL => self.control.iter_mut().for_each(|control| control.event(at - CONTROL)),
                 Token(at) => self.ready.iter_mut().skip(at).take(1).for_each(|ready| *ready = true),
             }
         }
@@ -225,6 +246,7 @@ impl Shell {
             }
         }
         self.first = (self.first + 1) % sources.max(1);
+        self.serve_control(machine, now);
         self.tell_missed(machine, now);
         while machine.deadline().is_some_and(|deadline| deadline <= now.at) {
             machine.expire(now, &mut self.outbox);
@@ -234,10 +256,38 @@ impl Shell {
             self.drain(machine, now);
         }
         self.drain(machine, now);
+        self.serve_journal(machine, now);
         // A signal that came with another one is still in its descriptor, and its edge has passed.
         let signal = if self.signalled { self.signals.take() } else { None };
         self.signalled = signal.is_some();
-        Ok(signal)
+        Ok(signal.or_else(|| self.control.as_mut().and_then(Control::errand)))
+    }
+
+    /// From now on what the machine promises is kept in this journal.
+    pub fn keep(&mut self, journal: Journal) -> Result<(), Error> {
+        if let Some(fd) = journal.fd() {
+            let watched = self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), JOURNAL, Interest::READABLE);
+            watched.map_err(|error| Error::system("cannot watch the journal", error, ""))?;
+        }
+        self.journal = Some(journal);
+        Ok(())
+    }
+
+    /// Whether everything that was promised is on disk.
+    pub fn has_kept(&self) -> bool {
+        self.journal.as_ref().is_none_or(Journal::is_idle)
+    }
+
+    /// Gives the journal's disk what was put out, and tells the machine what is on it.
+    fn serve_journal<M: Machine>(&mut self, machine: &mut M, now: Now) {
+        while let Some(told) = self.journal.as_mut().and_then(|journal| journal.turn(now.at)) {
+            let input = match told {
+                Told::Synced(seq) => Input::Synced { seq },
+                Told::Rewritten => Input::Rewritten,
+            };
+            machine.handle(now, input, &mut self.outbox);
+            self.drain(machine, now);
+        }
     }
 
     /// Puts out what a machine was told outside of a turn.
@@ -253,7 +303,10 @@ impl Shell {
         }
         let now = monotonic();
         let due = deadline.map(|deadline| deadline.since(now));
-        let busy = due == Some(Duration::ZERO) || !self.owed.is_empty() || self.ready.iter().any(|&ready| ready);
+        let busy = due == Some(Duration::ZERO)
+            || !self.owed.is_empty()
+            || self.control.as_ref().is_some_and(Control::has_work)
+            || self.ready.iter().any(|&ready| ready);
         self.unpolled = if busy { self.unpolled + 1 } else { UNPOLLED_MAX };
         if self.unpolled < UNPOLLED_MAX {
             self.events.clear();
@@ -261,6 +314,7 @@ impl Shell {
         }
         self.unpolled = 0;
         let longest = if lines::flush() { longest.min(SLOW_READER) } else { longest };
+        let longest = if self.journal.as_ref().is_some_and(Journal::is_failing) { longest.min(journal::RETRY) } else { longest };
         let nap = if busy { Duration::ZERO } else { longest };
         if let Some(deadline) = deadline.filter(|_| !busy && due < Some(longest)) {
             self.arm(now, deadline)?;

@@ -1,6 +1,7 @@
-//! Every `unsafe` of the project, here and in [`ring`]: system calls that neither std nor nix offers in the form needed here (batches over fixed
+//! Every `unsafe` of the project, here, in [`aio`] and in [`ring`]: system calls that neither std nor nix offers in the form needed here (batches over fixed
 //! buffers, packet sockets, reads that never wait). Each wrapper is safe to call: lengths and lifetimes are settled inside.
 
+pub mod aio;
 pub mod ring;
 
 use std::io;
@@ -381,6 +382,39 @@ pub fn read_run(fd: BorrowedFd<'_>, buf: &mut [u8], gap: usize, blksize: usize, 
     // SAFETY: the first `count` vectors describe disjoint parts of `buf`, which is borrowed mutably for the call.
     let got = unsafe { libc::preadv2(fd.as_raw_fd(), iovecs.as_ptr(), count, offset as libc::off_t, flags) };
     if got < 0 { Err(io::Error::last_os_error()) } else { Ok(got as usize) }
+}
+
+/// The supplementary groups of whoever has connected to a unix socket (SO_PEERGROUPS, since 4.13).
+pub fn peer_groups(fd: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    let mut groups = vec![0u32; 64];
+    loop {
+        let mut len = (groups.len() * size_of::<u32>()) as socklen_t;
+        // SAFETY: the pointer and the length describe `groups`, which outlives the call; the kernel writes whole words.
+        let result = unsafe {
+            let to = groups.as_mut_ptr().cast::<c_void>();
+            libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERGROUPS, to, &raw mut len)
+        };
+        let count = len as usize / size_of::<u32>();
+        match check(result) {
+            Ok(_) => {
+                groups.truncate(count);
+                return Ok(groups);
+            }
+            // The kernel says how many there are.
+            Err(error) if error.raw_os_error() == Some(libc::ERANGE) && count > groups.len() => groups.resize(count, 0),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Hour, minute and second of a time in the zone of this process.
+pub fn local_time(unix: u64) -> (u8, u8, u8) {
+    let time = unix as libc::time_t;
+    // SAFETY: tm is plain data; all zero is a valid value (its zone is a null pointer, which is not read).
+    let mut tm: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to locals that outlive the call.
+    unsafe { libc::localtime_r(&raw const time, &raw mut tm) };
+    (tm.tm_hour as u8, tm.tm_min as u8, tm.tm_sec as u8)
 }
 
 /// Puts the process into a session of its own, without a terminal. Refused to the leader of a process group.

@@ -76,6 +76,16 @@ fn try_open(config: &LinkConfig, local: SocketAddrV4) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Binds a port on an interface, and hears nothing on it.
+pub fn hold(interface: &str, port: u16) -> io::Result<UdpSocket> {
+    let local = SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, port);
+    let fd = sys::udp_socket()?;
+    sys::attach_filter(fd.as_fd(), &DROP_ALL)?;
+    sys::bind_to_device(fd.as_fd(), interface)?;
+    sys::bind_udp(fd.as_fd(), local)?;
+    Ok(UdpSocket { fd, link: 0, local, mute: true })
+}
+
 fn refused(config: &LinkConfig, local: SocketAddrV4, error: &io::Error) -> Error {
     let what = format!("cannot bind UDP {local} on {}", config.interface);
     let remedy = match (error.raw_os_error(), local.port()) {

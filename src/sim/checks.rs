@@ -93,8 +93,6 @@ pub struct Checks {
     addresses: Table<Address>,
     /// By MAC.
     parties: Table<Party>,
-    /// The daemon was restarted: it may offer what a guest holds, since ARP alone tells it. It may not give it.
-    forgetful: bool,
     transfers: Transfers,
     scratch: Box<Scratch>,
     pub findings: Findings,
@@ -110,16 +108,10 @@ impl Checks {
             subnets: config.networks.iter().map(|network| network.subnet).collect(),
             addresses: Table::default(),
             parties: Table::default(),
-            forgetful: false,
             transfers: Transfers::new(config.tftp.ports),
             scratch: Box::default(),
             findings: Findings::default(),
         }
-    }
-
-    /// From now on the server knows of no guest.
-    pub fn restarted(&mut self) {
-        self.forgetful = true;
     }
 
     /// A datagram that arrives at the server. `file` tells what a name stands for on the disk now.
@@ -248,7 +240,6 @@ impl Checks {
     /// An address is offered or given.
     fn give(&mut self, now: Instant, mac: Mac, address: Ipv4Addr, lease: Duration, kind: Option<MessageType>) {
         let held = self.addresses.get(key(address)).and_then(|address| address.lease);
-        let held = held.filter(|_| !self.forgetful || kind != Some(MessageType::Offer));
         if let Some(Lease { mac: holder, until }) = held.filter(|held| held.mac != mac && held.until > now) {
             self.findings.violate(now, format_args!("{kind:?} gives {address} to {mac}, but {holder} has it until {until}"));
         }

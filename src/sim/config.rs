@@ -68,19 +68,22 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
         args: "muster.node={node}".into(),
     };
     Config {
-        name: "cluster".into(),
         numbering: Numbering::default(),
-        plan: AddressPlan { node0: Ipv4Addr::new(10, 54, 1, 0), nodes: if small { NODES_SMALL } else { NODES_MAX } as u32 },
+        ignore: Vec::new(),
+        plan: AddressPlan::new(Ipv4Addr::new(10, 54, 1, 0), if small { NODES_SMALL } else { NODES_MAX } as u32),
         links: vec![link],
         networks: vec![network],
         nodes,
         boot,
         special: Vec::new(),
+        origins: Default::default(),
         tftp: Tftp { ports: (20_069, 20_100), windowsize: 16, give_up: Duration::from_secs(180) },
         capacity,
         authoritative: true,
+        report_option: 224,
         router_adverts: true,
         run_dir: "/run/muster".into(),
+        state_dir: "/nowhere".into(),
     }
 }
 

@@ -8,12 +8,14 @@ pub mod checks;
 pub mod config;
 pub mod disk;
 mod frame;
+mod journal;
 pub mod net;
 mod queue;
 pub mod swarm;
 mod table;
 mod tftp_checks;
 pub mod world;
+pub mod years;
 
 pub use config::config;
 

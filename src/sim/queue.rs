@@ -26,11 +26,26 @@ pub enum Packet {
 }
 
 pub enum What {
-    Frame { way: Way, packet: Packet },
-    Opened { token: u64, answer: Result<OpenFile, Refusal> },
-    Cold { token: u64 },
-    Changed { token: u64 },
-    Bytes { token: u64, bytes: Vec<u8> },
+    Frame {
+        way: Way,
+        packet: Packet,
+    },
+    Opened {
+        token: u64,
+        answer: Result<OpenFile, Refusal>,
+    },
+    Cold {
+        token: u64,
+    },
+    Changed {
+        token: u64,
+    },
+    Bytes {
+        token: u64,
+        bytes: Vec<u8>,
+    },
+    /// The journal's disk has done what it was asked.
+    JournalDone,
 }
 
 /// When, and which of those at the same time: the first that was put in.

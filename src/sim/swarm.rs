@@ -157,11 +157,7 @@ fn drawn(seed: u64) -> (Plan, Weather, Option<Duration>) {
     plan.deaf = if rng.chance(300_000) { rng.below(1001) as u32 } else { 0 };
     // Where frames are lost too, too few tries would be left to some.
     plan.wake = if odds.loss == 0 { rng.below(3) as u32 } else { 0 };
-    // Only ARP tells a restarted daemon which guests there are: nobody may be deaf, and no frame be lost.
-    let restart = (rng.chance(150_000) && odds.loss == 0).then(|| Duration::from_millis(rng.below(20_000)));
-    if restart.is_some() {
-        plan.deaf = 0;
-    }
+    let restart = rng.chance(150_000).then(|| Duration::from_millis(rng.below(20_000)));
     (plan, weather, restart)
 }
 
@@ -177,7 +173,11 @@ pub fn swarm(seed: u64) -> Outcome {
         return outcome;
     };
     world.pass(restart);
-    let server = Server::new(world.server().config(), next_daemon(seed), world.now());
+    let found = world.crash();
+    let server = match Server::restored(world.server().config(), next_daemon(seed), world.now(), found.iter().map(String::as_str)) {
+        Ok(server) => server,
+        Err(error) => panic!("seed {seed}: what a crash left is refused: {error}"),
+    };
     let (mut outcome, world) = play_on(world.with_server(server));
     // Transfers are not state: who was loading may be lost. Nobody else may.
     let lost = world.clients().summary().lost_by;

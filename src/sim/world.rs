@@ -17,6 +17,7 @@ use crate::wire::ether::{self, Arp, ArpOp, Checksum, Frame, RouterSolicit, UdpFr
 use super::checks::{Block, Checks, Findings};
 use super::disk::{Disk, Habits, Unread};
 use super::frame::{self, Ends, FRAME_MAX};
+use super::journal::Journal;
 use super::net::{Net, Way, Wire};
 use super::queue::{Packet, Queue, What};
 use super::table::Table;
@@ -56,6 +57,7 @@ struct Stage {
     queue: Queue,
     net: Net,
     disk: Disk,
+    journal: Journal,
     checks: Checks,
     neighbours: Table<Neighbour>,
     ident: u16,
@@ -88,6 +90,7 @@ impl<S: Machine, C: Machine> World<S, C> {
             queue: Queue::default(),
             net: Net::new(setup.wire, rng.fork()),
             disk: Disk::new(setup.habits, rng.fork()),
+            journal: Journal::new(setup.habits.latency, rng.fork()),
             checks: Checks::new(&setup.config),
             neighbours: Table::default(),
             ident: 0,
@@ -137,9 +140,13 @@ impl<S: Machine, C: Machine> World<S, C> {
     pub fn with_server<T: Machine>(mut self, server: T) -> World<T, C> {
         self.stage.queue.keep_frames();
         self.stage.disk.close_all();
-        self.stage.checks.restarted();
         let World { stage, clients, server_out, clients_out, due, room, .. } = self;
         World { stage, server, clients, server_out, clients_out, due, room }
+    }
+
+    /// The power of the head goes, or its daemon: gives the lines of the journal that the next one finds. [`World::with_server`] follows.
+    pub fn crash(&mut self) -> Vec<String> {
+        self.stage.journal.crash()
     }
 
     pub fn net(&self) -> &Net {
@@ -230,6 +237,14 @@ impl<S: Machine, C: Machine> World<S, C> {
             What::Cold { token } => self.tell(Input::Cold { token }),
             What::Changed { token } => self.tell(Input::Changed { token }),
             What::Bytes { token, bytes } => self.tell(Input::Bytes { token, bytes: &bytes }),
+            What::JournalDone => {
+                let (seq, placed, more) = self.stage.journal.done();
+                self.stage.await_journal(more);
+                self.tell(Input::Synced { seq });
+                if placed {
+                    self.tell(Input::Rewritten);
+                }
+            }
         }
     }
 
@@ -290,6 +305,7 @@ impl Stage {
             What::Cold { token } => (3 ^ token << 8, &[]),
             What::Changed { token } => (4 ^ token << 8, &[]),
             What::Bytes { token, bytes } => (5 ^ token << 8, bytes),
+            What::JournalDone => (6, &[]),
         };
         let mut hash = mix(self.hash ^ self.now.nanos()) ^ kind;
         let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
@@ -371,6 +387,10 @@ impl Stage {
             Output::Datagram { from, to, via, body, .. } => self.datagram(from, to, via, body),
             Output::Frame { bytes, .. } => self.send_copy(Way::ToClients, bytes),
             Output::Blocks(run) => self.blocks(run),
+            Output::Journal(op) => {
+                let more = self.journal.act(op);
+                self.await_journal(more);
+            }
             Output::Open { token, path } => {
                 let answer = self.disk.open(path);
                 self.push(self.now + self.disk.habits.latency, What::Opened { token, answer });
@@ -394,10 +414,20 @@ impl Stage {
                 let probe = Arp { operation, sender_mac: head_mac, sender_ip: Ipv4Addr::UNSPECIFIED, target_mac: Mac::ZERO, target_ip: ip };
                 self.emit(0, |buf| ether::emit_arp(buf, &probe));
             }
+            // Nobody operates a simulated head.
+            Output::Stream { .. } | Output::StreamClose { .. } | Output::Errand { .. } => {}
             Output::RouterAdvert { mac, source, .. } => {
                 let to = RouterSolicit { src_mac: mac, src: source };
                 self.emit(ROOM, |buf| ether::emit_router_advert(buf, head_mac, HEAD_LINK_LOCAL, &to));
             }
+        }
+    }
+
+    /// The disk begins to do what the journal has for it.
+    fn await_journal(&mut self, begins: bool) {
+        if begins {
+            let delay = self.journal.delay();
+            self.push(self.now + delay, What::JournalDone);
         }
     }
 

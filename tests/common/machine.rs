@@ -82,6 +82,14 @@ impl Machine {
         found.flatten().unwrap_or_else(|| panic!("the machine never said {word:?}"))
     }
 
+    /// Waits for a line that contains the word, and for the end of that line.
+    pub fn expect_line(&mut self, seconds: u64, word: &str) -> String {
+        let begun = self.expect(seconds, word);
+        let whole =
+            |console: &str| console.split_inclusive('\n').find(|line| line.contains(word) && line.ends_with('\n')).map(str::to_owned);
+        wait(10, || whole(&self.console())).unwrap_or_else(|| panic!("a line that never ended: {begun}"))
+    }
+
     fn is_off(&mut self) -> bool {
         self.child.try_wait().expect("wait for a child of ours").is_some()
     }

@@ -43,7 +43,7 @@ impl Musterd {
         // A config that the host may have is hidden: without -c a test means "without a config".
         let mut command = host.command("sh");
         command.args(["-ec", "if [ -d /etc/muster ]; then mount -t tmpfs none /etc/muster; fi; exec \"$@\"", "sh", binary()]);
-        command.args(["-d", "-i", "eth0", "-r"]).arg(root).arg("--run-dir").arg(&run_dir);
+        command.args(["-d", "-i", "eth0", "-r"]).arg(root).arg("--run-dir").arg(&run_dir).arg("--state-dir").arg(run_dir.join("state"));
         if let Some(path) = config {
             command.arg("-c").arg(path);
         }

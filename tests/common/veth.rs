@@ -94,18 +94,21 @@ pub fn config(hardware: Hardware) -> Config {
         options: vec![],
     };
     Config {
-        name: "test".into(),
-        plan: AddressPlan { node0: [10, 54, 1, 0].into(), nodes: 16 },
+        plan: AddressPlan::new([10, 54, 1, 0].into(), 16),
         numbering: Numbering::Automatic,
+        ignore: Vec::new(),
         links: vec![link],
         networks: vec![network],
         nodes: vec![],
         boot: Boot { root: std::env::temp_dir(), program: vec![], script: None, kernel: None, initrd: vec![], args: String::new() },
         special: vec![],
+        origins: Default::default(),
         tftp: Tftp { ports: (20_069, 20_072), windowsize: 4, give_up: Duration::from_secs(5) },
         capacity: 64,
         authoritative: false,
+        report_option: 224,
         router_adverts: true,
+        state_dir: "/nowhere".into(),
         run_dir: std::env::temp_dir(),
     }
 }

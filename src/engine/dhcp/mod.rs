@@ -2,11 +2,15 @@
 //!
 //! Identity is the MAC. A numbered node has the address of its number and costs no state; a stranger gets a guest address that
 //! was vetted by ARP, and is held for a moment when it has to be vetted first. A REQUEST is judged by the table in [`decide`]; a
-//! [`reply`] is computed from the config and the record. The stage of a client is written through `Roll::enter` alone.
+//! [`reply`] is computed from the config and the record. The stage of a client is written through `Roll::enter` alone. Reports of tested
+//! machines give numbers ([`passing`]); what promises something that is not on disk yet is held until it is ([`promise`]).
 
 mod decide;
 mod foreign;
+mod held;
 mod identify;
+mod passing;
+mod promise;
 mod reply;
 
 use std::collections::VecDeque;
@@ -22,7 +26,7 @@ use crate::base::stats::Counter;
 use crate::base::time::Instant;
 use crate::config::{Config, Hardware};
 use crate::roll::client::{Client, Identity, Stage};
-use crate::roll::guests::QUARANTINE;
+use crate::roll::guests::{PROBE_WAIT, QUARANTINE};
 use crate::roll::kind::Kind;
 use crate::roll::plan::Number;
 use crate::roll::registry::Due;
@@ -31,6 +35,8 @@ use crate::wire::dhcp::{self, Message, MessageType, Scratch};
 use super::{Ctx, boot};
 use decide::{State, Verdict, View};
 use foreign::Foreign;
+use held::Held;
+use promise::{Awaiting, Kept};
 use reply::{Asked, CLIENT_PORT, Reply};
 
 pub use reply::SERVER_PORT;
@@ -41,22 +47,8 @@ const OFFER_HOLD: Duration = Duration::from_secs(60);
 const STRANGER_HOLD: Duration = Duration::from_secs(60);
 /// A BOOTP client cannot renew: its address is kept for a day. Like every guest address it is probed as it is offered again.
 const BOOTP_HOLD: Duration = Duration::from_secs(86_400);
-/// How often it is looked whether held DISCOVERs can be answered.
-const RELEASE_INTERVAL: Duration = Duration::from_millis(10);
-/// A DISCOVER that is held while an address is probed: firmware sends less.
-const HELD_MAX: usize = 768;
-
-/// How long a DISCOVER may wait. A ROM asks again after 4 s and EDK2 picks an offer only then; iPXE asks again after 1 s, udhcpc after
-/// 3; some Raspberry Pis never ask again.
-fn patience(kind: Kind) -> Duration {
-    Duration::from_millis(match kind {
-        Kind::Rom | Kind::Edk2 => 3000,
-        Kind::Other | Kind::UBoot => 2000,
-        Kind::Ipxe | Kind::Grub | Kind::Pxelinux => 800,
-        Kind::RaspberryPi => 0,
-    })
-}
-
+/// NICs of one machine ask one after the other; a NIC that was silent for this long leaves the node's address to another one.
+const NIC_SILENCE: Duration = Duration::from_secs(5);
 /// Who else it happened to, untold.
 struct Others(u64);
 
@@ -64,16 +56,6 @@ impl fmt::Display for Others {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0 > 0 { write!(f, ", as for {} others", self.0) } else { Ok(()) }
     }
-}
-
-/// A DISCOVER that waits for an answer.
-struct Held {
-    link: Link,
-    mac: Option<Mac>,
-    src: std::net::SocketAddrV4,
-    dst: std::net::SocketAddrV4,
-    len: usize,
-    bytes: [u8; HELD_MAX],
 }
 
 pub struct Dhcp {
@@ -84,6 +66,7 @@ pub struct Dhcp {
     deferred: VecDeque<Key<Client>>,
     next_release: Instant,
     foreign: Foreign,
+    awaiting: Awaiting,
     full: Muffle,
     empty: Muffle,
     conflict: Muffle,
@@ -102,6 +85,7 @@ impl Dhcp {
             deferred: VecDeque::with_capacity(capacity),
             next_release: Instant::ZERO,
             foreign: Foreign::new(seed),
+            awaiting: Awaiting::new(capacity),
             full: muffle,
             empty: muffle,
             conflict: muffle,
@@ -144,35 +128,30 @@ impl Dhcp {
         let unicast = head == Some(*datagram.dst.ip());
         let asked = Asked { message: &message, link: datagram.link, network, identity, kind, unicast, src: datagram.src, held };
         if let Some(client) = ctx.roll.find(&identity).and_then(|key| ctx.roll.get_mut(key)) {
-            (client.arch, client.kind) = (arch.or(client.arch), kind);
+            (client.arch, client.kind, client.heard) = (arch.or(client.arch), kind, ctx.now);
+        }
+        if !held && matches!(message.message_type(), Some(MessageType::Discover | MessageType::Request)) {
+            self.report(ctx, &asked);
+        }
+        if !held {
+            ctx.stats.count(match message.message_type() {
+                Some(MessageType::Discover) => Counter::Discover,
+                Some(MessageType::Request) => Counter::Request,
+                Some(MessageType::Decline) => Counter::Decline,
+                Some(MessageType::Release) => Counter::Release,
+                Some(MessageType::Inform) => Counter::Inform,
+                None => Counter::Bootp,
+                Some(_) => Counter::DhcpNotARequest,
+            });
         }
         match message.message_type() {
-            Some(MessageType::Discover) => {
-                ctx.stats.count(Counter::Discover);
-                self.discover(ctx, &asked, datagram);
-            }
-            Some(MessageType::Request) => {
-                ctx.stats.count(Counter::Request);
-                self.request(ctx, &asked);
-            }
-            Some(MessageType::Decline) => {
-                ctx.stats.count(Counter::Decline);
-                self.decline(ctx, &asked);
-            }
-            Some(MessageType::Release) => {
-                ctx.stats.count(Counter::Release);
-                self.release(ctx, &asked);
-            }
-            Some(MessageType::Inform) => {
-                ctx.stats.count(Counter::Inform);
-                let key = ctx.roll.find(&identity);
-                send(ctx, &asked, key, Some(MessageType::Ack), None, None);
-            }
-            None => {
-                ctx.stats.count(Counter::Bootp);
-                self.bootp(ctx, &asked);
-            }
-            Some(_) => ctx.stats.count(Counter::DhcpNotARequest),
+            Some(MessageType::Discover) => self.discover(ctx, &asked, datagram),
+            Some(MessageType::Request) => self.request(ctx, &asked, datagram),
+            Some(MessageType::Decline) => self.decline(ctx, &asked),
+            Some(MessageType::Release) => self.release(ctx, &asked),
+            Some(MessageType::Inform) => send(ctx, &asked, ctx.roll.find(&identity), Some(MessageType::Ack), None, None),
+            None => self.bootp(ctx, &asked, datagram),
+            Some(_) => {}
         }
     }
 
@@ -198,6 +177,9 @@ impl Dhcp {
     fn discover(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, datagram: Datagram<'_>) {
         let Some(key) = self.admit(ctx, asked) else { return };
         begin_chapter(ctx, key, asked.kind);
+        if let Some(seq) = unpromised(ctx, key, asked.network) {
+            return self.await_disk(key, datagram, seq);
+        }
         let Some((address, ready)) = self.choose(ctx, key, asked) else { return };
         if ready > ctx.now {
             return self.hold(ctx, key, datagram, ready, format_args!("probe {address}"));
@@ -207,7 +189,7 @@ impl Dhcp {
         }
         self.drop_held(key);
         ctx.stats.count(Counter::Offer);
-        let lease = lease_of(ctx, key, asked.network);
+        let lease = lease_of(ctx, address, ctx.roll.get(key).and_then(|client| client.number), asked.network);
         send(ctx, asked, Some(key), Some(MessageType::Offer), Some(address), Some(lease));
         let Some(client) = ctx.roll.get(key) else { return };
         let (again, until) = (client.stage == Stage::Offered, client.until.max(ctx.now + OFFER_HOLD));
@@ -222,8 +204,17 @@ impl Dhcp {
     /// The address for a client on this network, bound to it, and when it may be offered: its number's, the one it has, the one
     /// it wishes for, any.
     fn choose(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>) -> Option<(Ipv4Addr, Instant)> {
-        if let Some(address) = entitled(ctx, key, asked.network) {
+        if let Some(address) = entitled(ctx, key, asked) {
+            let holder = ctx.roll.at_address(address);
             move_to(ctx, key, address);
+            // Which of a machine's NICs had its address before a restart is not on record: the other one answers before a REQUEST comes. One
+            // that is on record, and silent, is waited for.
+            let taken_over = holder.is_some_and(|holder| holder != key);
+            if (taken_over || (holder.is_none() && nics(ctx, key) > 1)) && probes(ctx.config, link_of(ctx, asked.network)) {
+                ctx.stats.count(Counter::ArpProbe);
+                ctx.out.arp_probe(asked.link, address);
+                return Some((address, if taken_over { ctx.now + PROBE_WAIT } else { ctx.now }));
+            }
             let ready = ctx.roll.get(key).filter(|client| client.stage == Stage::Probing).map(|client| client.until);
             return Some((address, ready.unwrap_or(ctx.now)));
         }
@@ -231,7 +222,7 @@ impl Dhcp {
         let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);
         let taken = pool.and_then(|pool| {
             let wished = wish.and_then(|address| pool.claim(ctx.now, address, key, user_of(asked)));
-            wished.or_else(|| pool.take(ctx.now, crate::base::rng::mix(asked.identity.key()), key))
+            wished.or_else(|| pool.take(ctx.now, crate::base::rng::mix(asked.identity.key()), key, user_of(asked)))
         });
         let Some(taken) = taken else {
             ctx.stats.count(Counter::DhcpNoAddress);
@@ -254,68 +245,7 @@ impl Dhcp {
         Some((taken.address, taken.ready))
     }
 
-    /// Until when a DISCOVER is held because the link is full: within the patience of its sender (field notes, "Clients"). None:
-    /// it is answered now.
-    fn deferral(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>) -> Option<Instant> {
-        let lane = ctx.pace.lane(asked.link);
-        let patience = patience(asked.kind);
-        let new = ctx.roll.get(key).is_some_and(|client| client.stage == Stage::Stranger);
-        let full = self.deferred.len() >= self.held_by.len();
-        if asked.held || !new || full || !lane.defers() || patience.is_zero() {
-            return None;
-        }
-        lane.deferred += 1;
-        self.deferred.push_back(key);
-        self.next_release = ctx.now + RELEASE_INTERVAL;
-        Some(ctx.now + patience)
-    }
-
-    /// Answers who was held for want of room, oldest first, as soon as there is some.
-    fn release_deferred(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch) {
-        if ctx.now < self.next_release {
-            return;
-        }
-        self.next_release = ctx.now + RELEASE_INTERVAL;
-        while let Some(&key) = self.deferred.front().filter(|_| ctx.out.has_room()) {
-            let waiting = ctx.roll.get(key).filter(|client| client.stage == Stage::Probing).map(|client| client.link);
-            let full = |link| {
-                let lane = ctx.pace.lane(link);
-                lane.defers() || !lane.bottleneck.open(ctx.now)
-            };
-            if waiting.is_some_and(full) {
-                return;
-            }
-            self.deferred.pop_front();
-            if waiting.is_some() && self.held_by.get(key.slot()).is_some_and(Option::is_some) {
-                self.answer_held(ctx, scratch, key);
-            }
-        }
-    }
-
-    /// Keeps a DISCOVER until its address is vetted; a newer one takes the place of an older one.
-    fn hold(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, datagram: Datagram<'_>, ready: Instant, why: fmt::Arguments<'_>) {
-        self.drop_held(key);
-        let mut bytes = [0; HELD_MAX];
-        let len = datagram.payload.len();
-        // A longer one is not answered now, but when the client repeats it.
-        if let Some(to) = bytes.get_mut(..len) {
-            to.copy_from_slice(datagram.payload);
-            let held = Held { link: datagram.link, mac: datagram.mac, src: datagram.src, dst: datagram.dst, len, bytes };
-            self.held_by[key.slot()] = self.held.insert(held);
-        }
-        let probing = ctx.roll.get(key).is_some_and(|client| client.stage == Stage::Probing);
-        ctx.roll.keep_until(key, ready);
-        if !probing {
-            ctx.roll.enter(ctx.now, key, Stage::Probing, why);
-        }
-    }
-
-    fn drop_held(&mut self, key: Key<Client>) -> Option<Held> {
-        let held = self.held_by.get_mut(key.slot())?.take()?;
-        self.held.remove(held)
-    }
-
-    fn request(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>) {
+    fn request(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, datagram: Datagram<'_>) {
         let message = asked.message;
         let Some((state, address)) = decide::state(message.server_id(), message.requested_ip(), message.header.ciaddr, asked.unicast)
         else {
@@ -324,7 +254,7 @@ impl Dhcp {
         let Some(network) = ctx.config.networks.get(asked.network) else { return };
         let record = ctx.roll.find(&asked.identity);
         let bound = match record {
-            Some(key) => entitled(ctx, key, asked.network),
+            Some(key) => entitled(ctx, key, asked),
             None => numbered_address(ctx, ctx.roll.number_of(&asked.identity), asked.network),
         };
         let pool = ctx.roll.pools.get(asked.network).and_then(Option::as_ref);
@@ -336,14 +266,15 @@ impl Dhcp {
             authoritative: ctx.config.authoritative,
         };
         match decide::request(state, address, view) {
-            Verdict::Ack => self.grant(ctx, asked, state, address),
-            Verdict::Adopt => self.adopt(ctx, asked, state, address),
+            Verdict::Ack => self.grant(ctx, asked, datagram, state, address),
+            Verdict::Adopt => self.adopt(ctx, asked, datagram, state, address),
             Verdict::Nak => {
                 ctx.stats.count(Counter::Nak);
                 if let Some(muffled) = self.nak.admits(ctx.now) {
                     log::info!("{} asked for {address}, not its address here: told to ask anew ({muffled} more were)", asked.identity);
                 }
                 send(ctx, asked, None, Some(MessageType::Nak), None, None);
+                self.leave(ctx, record, address);
             }
             Verdict::Withdraw => {
                 ctx.stats.count(Counter::DhcpOtherServer);
@@ -353,24 +284,38 @@ impl Dhcp {
         }
     }
 
+    /// Takes an address back that a client was told not to use any more.
+    fn leave(&mut self, ctx: &mut Ctx<'_>, record: Option<Key<Client>>, address: Ipv4Addr) {
+        let Some(key) = record.filter(|&key| ctx.roll.get(key).is_some_and(|client| client.address == Some(address))) else { return };
+        if ctx.roll.plan.number(address).is_some() {
+            drop_neighbour(ctx, key);
+            ctx.roll.unbind(key, true);
+        }
+    }
+
     /// A guest address that was given before a restart goes on with its holder.
-    fn adopt(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, state: State, address: Ipv4Addr) {
+    fn adopt(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, datagram: Datagram<'_>, state: State, address: Ipv4Addr) {
         let Some(key) = self.admit(ctx, asked) else { return };
         let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);
         if pool.and_then(|pool| pool.claim(ctx.now, address, key, user_of(asked))).is_some() {
             move_to(ctx, key, address);
-            self.grant(ctx, asked, state, address);
+            self.grant(ctx, asked, datagram, state, address);
         }
     }
 
-    fn grant(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, state: State, address: Ipv4Addr) {
+    fn grant(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, datagram: Datagram<'_>, state: State, address: Ipv4Addr) {
         let Some(key) = self.admit(ctx, asked) else { return };
+        let lease = lease_of(ctx, address, ctx.roll.get(key).and_then(|client| client.number), asked.network);
+        match promise::kept(ctx, key, address, lease) {
+            Kept::OnDisk => {}
+            Kept::By(seq) => return self.await_disk(key, datagram, seq),
+            Kept::NoRoom => return ctx.stats.count(Counter::DhcpJournal),
+        }
         if !move_to(ctx, key, address) {
             return;
         }
         self.drop_held(key);
         ctx.stats.count(Counter::Ack);
-        let lease = lease_of(ctx, key, asked.network);
         send(ctx, asked, Some(key), Some(MessageType::Ack), Some(address), Some(lease));
         let renewal = matches!(state, State::Renewing | State::Rebinding);
         self.leased(ctx, key, asked, address, ctx.now + lease, renewal);
@@ -450,13 +395,18 @@ impl Dhcp {
         }
     }
 
-    fn bootp(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>) {
+    fn bootp(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, datagram: Datagram<'_>) {
         let Some(key) = self.admit(ctx, asked) else { return };
         begin_chapter(ctx, key, asked.kind);
         let Some((address, ready)) = self.choose(ctx, key, asked) else { return };
         if ready > ctx.now {
             // Its next request finds the address vetted.
             return ctx.roll.keep_until(key, ready + STRANGER_HOLD);
+        }
+        match promise::kept(ctx, key, address, BOOTP_HOLD) {
+            Kept::OnDisk => {}
+            Kept::By(seq) => return self.await_disk(key, datagram, seq),
+            Kept::NoRoom => return ctx.stats.count(Counter::DhcpJournal),
         }
         send(ctx, asked, Some(key), None, Some(address), None);
         self.leased(ctx, key, asked, address, ctx.now + BOOTP_HOLD, false);
@@ -470,9 +420,15 @@ impl Dhcp {
             return;
         }
         let network = ctx.config.networks.iter().position(|network| network.link == Some(link) && network.subnet.contains(sender));
-        let pool = network.and_then(|network| ctx.roll.pools.get_mut(network)).and_then(Option::as_mut);
-        if !pool.is_some_and(|pool| pool.put_away(ctx.now, sender, Some(mac))) {
-            return;
+        let taking_over = holder.and_then(|key| ctx.roll.get_mut(key)).filter(|client| client.number.is_some());
+        if let Some(client) = taking_over {
+            // A node's address that its NIC or its machine of before still uses.
+            client.declined_until = ctx.now + QUARANTINE;
+        } else {
+            let pool = network.and_then(|network| ctx.roll.pools.get_mut(network)).and_then(Option::as_mut);
+            if !pool.is_some_and(|pool| pool.put_away(ctx.now, sender, Some(mac))) {
+                return;
+            }
         }
         ctx.stats.count(Counter::ArpConflict);
         if let Some(muffled) = self.conflict.admits(ctx.now) {
@@ -486,22 +442,10 @@ impl Dhcp {
         self.answer_held(ctx, scratch, key);
     }
 
-    /// Takes up a DISCOVER that was held.
-    fn answer_held(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch, key: Key<Client>) {
-        let held = self.drop_held(key);
-        // No address of its own to wait for any more, whatever becomes of the DISCOVER.
-        ctx.roll.keep_until(key, ctx.now + OFFER_HOLD);
-        ctx.roll.enter(ctx.now, key, Stage::Stranger, format_args!(""));
-        if let Some(held) = held {
-            let payload = held.bytes.get(..held.len).unwrap_or(&[]);
-            self.take(ctx, scratch, Datagram { link: held.link, mac: held.mac, src: held.src, dst: held.dst, payload }, true);
-        }
-    }
-
     pub fn deadline(&self, roll: &crate::roll::registry::Roll) -> Option<Instant> {
         let pools = roll.pools.iter().flatten().filter_map(|pool| pool.deadline());
         let release = (!self.deferred.is_empty()).then_some(self.next_release);
-        pools.chain(roll.deadline()).chain(release).min()
+        pools.chain(roll.deadline()).chain(release).chain(self.awaiting.deadline(roll)).min()
     }
 
     /// Vets guest addresses ahead of need, answers what was held, ends leases. Stops early when the outbox is full.
@@ -515,6 +459,7 @@ impl Dhcp {
             }
         }
         self.release_deferred(ctx, scratch);
+        self.keep_promises(ctx, scratch);
         while ctx.out.has_room() {
             match ctx.roll.due(ctx.now) {
                 Some(Due::Vetted(key)) => self.answer_held(ctx, scratch, key),
@@ -532,8 +477,10 @@ impl Dhcp {
         let file = boot::file(ctx.config, client).unwrap_or("nothing");
         match client.stage {
             Stage::Offered => {
+                let known = client.number.is_some();
+                ctx.roll.stick(key, format_args!("no request for the offer"));
                 // A flood of invented machines ends here too: strangers are told of once an interval.
-                let told = if client.number.is_none() { self.unclaimed.admits(ctx.now) } else { Some(0) };
+                let told = if known { Some(0) } else { self.unclaimed.admits(ctx.now) };
                 let Some(muffled) = told else { return ctx.roll.note(key, format_args!("no request for the offer")) };
                 let others = Others(muffled);
                 let why = format_args!("stalled: no request for the offer in {silent}{others}");
@@ -541,6 +488,7 @@ impl Dhcp {
             }
             Stage::Leased => {
                 // `file` borrows the config, not the roll.
+                ctx.roll.stick(key, format_args!("asked for nothing, was told {file}"));
                 ctx.roll.tell(
                     ctx.now,
                     key,
@@ -600,20 +548,52 @@ fn numbered_address(ctx: &Ctx<'_>, number: Option<Number>, network: usize) -> Op
 
 /// The address that a machine has a right to on a network: its number's, unless it is declined or another of its NICs has it;
 /// else the guest address that it has.
-fn entitled(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Option<Ipv4Addr> {
+fn entitled(ctx: &Ctx<'_>, key: Key<Client>, asked: &Asked<'_>) -> Option<Ipv4Addr> {
     let client = ctx.roll.get(key)?;
-    let free = |address| ctx.roll.at_address(address).is_none_or(|holder| holder == key);
-    let own = numbered_address(ctx, client.number, network).filter(|&address| free(address) && client.declined_until <= ctx.now);
-    let pool = ctx.roll.pools.get(network).and_then(Option::as_ref);
+    let free = |address| ctx.roll.at_address(address).is_none_or(|holder| holder == key || yields(ctx, holder, client, asked.kind));
+    let own = numbered_address(ctx, client.number, asked.network).filter(|&address| free(address) && client.declined_until <= ctx.now);
+    let pool = ctx.roll.pools.get(asked.network).and_then(Option::as_ref);
     own.or_else(|| client.address.filter(|&address| pool.is_some_and(|pool| pool.owner(address) == Some(key))))
 }
 
-/// Binds an address to a client, dropping the neighbour entry of the one that it leaves. False when somebody else has it.
+/// Whether the NIC that holds the node's address leaves it to another once it has fallen silent: to one that firmware asks through, for the
+/// machine starts again; or to the machine that has the number now. Whether it is there all the same, ARP tells.
+fn yields(ctx: &Ctx<'_>, holder: Key<Client>, other: &Client, kind: Kind) -> bool {
+    let Some(holder) = ctx.roll.get(holder) else { return true };
+    let silent = holder.transfers == 0 && ctx.now.since(holder.heard) >= NIC_SILENCE;
+    if holder.number == other.number { kind != Kind::Other && silent } else { !holder.leased || silent }
+}
+
+/// Binds an address to a client, dropping the neighbour entry of the one that it leaves. False when somebody else has it and keeps it.
 fn move_to(ctx: &mut Ctx<'_>, key: Key<Client>, address: Ipv4Addr) -> bool {
     if ctx.roll.get(key).is_some_and(|client| client.address != Some(address)) {
         drop_neighbour(ctx, key);
     }
+    let numbered = ctx.roll.plan.number(address).is_some();
+    if let Some(holder) = ctx.roll.at_address(address).filter(|&holder| numbered && holder != key) {
+        let yields = ctx.roll.get(key).is_some_and(|client| yields(ctx, holder, client, client.kind));
+        if yields {
+            drop_neighbour(ctx, holder);
+            ctx.roll.unbind(holder, true);
+        }
+    }
     ctx.roll.bind(key, address)
+}
+
+fn link_of(ctx: &Ctx<'_>, network: usize) -> Option<Link> {
+    ctx.config.networks.get(network)?.link
+}
+
+/// How many MACs a client's node has.
+fn nics(ctx: &Ctx<'_>, key: Key<Client>) -> usize {
+    let lot = ctx.roll.get(key).and_then(|client| ctx.roll.street().lot(client.number?));
+    lot.map_or(0, |lot| lot.papers.macs.len())
+}
+
+/// The record that a client's number waits for, where the number gives it an address here.
+fn unpromised(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Option<u64> {
+    let client = ctx.roll.get(key)?;
+    promise::numbered(ctx, numbered_address(ctx, client.number, network)?, client.mac)
 }
 
 fn drop_neighbour(ctx: &mut Ctx<'_>, key: Key<Client>) {
@@ -645,14 +625,10 @@ fn begin_chapter(ctx: &mut Ctx<'_>, key: Key<Client>, kind: Kind) {
     }
 }
 
-fn lease_of(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Duration {
+fn lease_of(ctx: &Ctx<'_>, address: Ipv4Addr, number: Option<Number>, network: usize) -> Duration {
     let Some(network) = ctx.config.networks.get(network) else { return Duration::from_secs(60) };
-    match ctx.roll.get(key) {
-        Some(client) if client.address.and_then(|address| ctx.roll.plan.number(address)).is_some() => {
-            boot::lease(ctx.config, network, client.number)
-        }
-        _ => network.guest_lease,
-    }
+    let numbered = ctx.roll.plan.number(address).is_some();
+    if numbered { boot::lease(ctx.config, network, number) } else { network.guest_lease }
 }
 
 /// What a reply is reckoned at, in bytes on the wire.

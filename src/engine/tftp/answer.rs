@@ -17,7 +17,7 @@ const HEADERS: u32 = 20 + 8 + 4;
 
 /// Turns the options that were asked for into those that are acknowledged: only what was asked, never a larger value (RFC 2347).
 pub fn settle_options(transfer: &mut Transfer, config: &Config) {
-    let lock_step = transfer.netascii.is_some() || matches!(transfer.source, Source::Script { .. });
+    let lock_step = transfer.netascii.is_some() || matches!(transfer.source, Source::Made { .. });
     let mtu = config.links.get(usize::from(transfer.link)).map_or(1500, |link| link.mtu);
     let fits = if lock_step { limits::WRITE_MAX as u32 } else { mtu }.min(mtu).saturating_sub(HEADERS);
     let blksize_max = fits.clamp(limits::BLKSIZE_MIN.into(), limits::BLKSIZE_MAX.into()) as u16;

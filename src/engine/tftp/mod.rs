@@ -23,14 +23,16 @@ use crate::base::muffle::Muffle;
 use crate::base::rng::mix;
 use crate::base::slab::{Key, Slab};
 use crate::base::stats::Counter;
+use crate::base::text::Text;
 use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
 use crate::roll::client::Stage;
 use crate::roll::story::{Bytes, Printable};
 use crate::wire::tftp::{self, ErrorCode, Malformed, Mode, Packet, Request};
 
+use super::boot::Made;
 use super::pace::Place;
-use super::{Ctx, boot};
+use super::{Ctx, Loading, boot};
 use transfer::{Ack, Netascii, Source, State, Transfer};
 
 pub use policy::kind_of;
@@ -51,7 +53,8 @@ pub struct Tftp {
     wheel: Wheel,
     /// Turns through the port pool for clients without a record.
     turn: u8,
-    script: Box<[u8]>,
+    /// The text that is being sent, made anew for each of its blocks.
+    text: Box<[u8]>,
     told_changed: Muffle,
 }
 
@@ -64,7 +67,7 @@ impl Tftp {
             by_peer: Index::new(capacity, seed),
             wheel: Wheel::new(capacity, now),
             turn: 0,
-            script: vec![0; limits::SCRIPT_MAX].into(),
+            text: vec![0; limits::SCRIPT_MAX].into(),
             told_changed: Muffle::default(),
         }
     }
@@ -76,6 +79,12 @@ impl Tftp {
 
     pub fn is_empty(&self) -> bool {
         self.transfers.is_empty()
+    }
+
+    /// How far a transfer has come, by the token that its client's record holds; None when it has ended.
+    pub fn loading(&self, token: u64) -> Option<Loading<'_>> {
+        let transfer = self.transfers.get(Key::from_u64(token))?;
+        Some(Loading { name: transfer.name(), done: transfer.progress(), size: transfer.size() })
     }
 
     pub fn deadline(&self) -> Option<Instant> {
@@ -146,10 +155,7 @@ impl Tftp {
         transfer.request = hash;
         transfer.options = request.options;
         transfer.netascii = (request.mode == Mode::Netascii).then(Netascii::default);
-        if let Some(len) = boot::script(ctx, name, transfer.client, datagram.dst, &mut self.script) {
-            transfer.source = Source::Script { len: len as u64 };
-            self.ready(ctx, key);
-        } else if name.is_empty() || name.len() > limits::FILE_NAME_MAX {
+        if name.is_empty() || name.len() > limits::FILE_NAME_MAX {
             self.refuse(ctx, key, Refusal::NotFound);
         } else {
             ctx.out.open(key.to_u64(), name);
@@ -205,6 +211,7 @@ impl Tftp {
         let mut transfer = Transfer::new(ctx.now, datagram, port, name);
         transfer.client = client;
         let key = self.transfers.insert(transfer)?;
+        let transfer_token = key.to_u64();
         let fits = self.by_key.insert(Transfer::key(datagram.src, port), key.slot() as u32)
             && self.by_peer.insert(Transfer::peer_key(datagram.src), key.slot() as u32);
         assert!(fits, "the index has a place for every record");
@@ -212,6 +219,7 @@ impl Tftp {
         if let Some(key) = client {
             if let Some(client) = ctx.roll.get_mut(key) {
                 client.transfers += 1;
+                client.transfer = transfer_token;
             }
             if ctx.roll.get(key).is_some_and(|client| client.stage != Stage::Up) {
                 ctx.roll.enter(ctx.now, key, Stage::Loading, format_args!(""));
@@ -228,6 +236,16 @@ impl Tftp {
             (Some(transfer), Ok(open)) => {
                 transfer.source = Source::File(open);
                 self.ready(ctx, key);
+            }
+            (Some(transfer), Err(Refusal::NotFound)) => {
+                match transfer.made.and_then(|what| transfer.make(ctx, what, &mut self.text)) {
+                    Some(made) => {
+                        // It is sent as it is in either mode.
+                        (transfer.source, transfer.netascii) = (made, None);
+                        self.ready(ctx, key);
+                    }
+                    None => self.refuse(ctx, key, Refusal::NotFound),
+                }
             }
             (Some(_), Err(refusal)) => self.refuse(ctx, key, refusal),
             // The transfer has ended meanwhile.
@@ -251,6 +269,9 @@ impl Tftp {
         ctx.stats.count(counter);
         let name = Printable(transfer.name());
         match transfer.client {
+            Some(client) if transfer.made.is_some() && code == ErrorCode::NotFound => {
+                ctx.roll.note(client, format_args!("tftp {name}: {text}, and no kernel is configured to make it from"));
+            }
             Some(client) if !boot::asks_in_series(transfer.name()) => ctx.roll.note(client, format_args!("tftp {name}: {text}")),
             _ => log::debug!("tftp {} asked for {name}: {text}", transfer.peer),
         }
@@ -424,7 +445,9 @@ impl Tftp {
         ctx.stats.count(Counter::TftpGaveUp);
         let (name, at, size) = (Printable(transfer.name()), Bytes(transfer.progress()), Bytes(transfer.size()));
         let silence = Seconds(ctx.now.since(transfer.heard));
-        match transfer.client.filter(|_| transfer.acked > 0) {
+        let place = Text::<96>::of(format_args!("tftp {name} at {at} of {size}"));
+        let stalled = transfer.client.filter(|_| transfer.acked > 0);
+        match stalled {
             Some(client) => {
                 ctx.roll.tell(
                     ctx.now,
@@ -436,6 +459,11 @@ impl Tftp {
             None => log::debug!("tftp {} {name}: silent for {silence} at {at} of {size}", transfer.peer),
         }
         self.end(ctx, key);
+        // Unless it loads something else meanwhile.
+        let still = |key| ctx.roll.get(key).is_some_and(|client| client.transfers == 0 && client.stage == Stage::Loaded);
+        if let Some(client) = stalled.filter(|key| still(*key)) {
+            ctx.roll.stick(client, format_args!("{place}"));
+        }
     }
 
     /// Ends a transfer and lets go of what it holds.
@@ -463,6 +491,14 @@ impl Tftp {
 }
 
 impl Transfer {
+    /// Writes the text that is made for its client. None: it is no client of ours, or has no kernel to boot.
+    fn make(&self, ctx: &Ctx<'_>, what: Made, text: &mut [u8]) -> Option<Source> {
+        let client = ctx.roll.get(self.client?)?;
+        let len = what.write(ctx.config, client, head_of(ctx, self.link), text)?;
+        let hash = text.get(..len)?.iter().fold(0, |hash, &byte| mix(hash ^ u64::from(byte)));
+        Some(Source::Made { what, len: len as u64, hash })
+    }
+
     /// Payload bytes that have arrived.
     fn progress(&self) -> u64 {
         (self.acked * u64::from(self.blksize)).min(self.size())

@@ -1,6 +1,7 @@
 //! Conversations in virtual time, told in words: `open vmlinuz`, `data 1..4 2048B`, `oack tsize=70`, `error 1 ...`, `close 7`.
 
 mod loss;
+mod made;
 mod requests;
 mod text;
 
@@ -86,6 +87,12 @@ impl Peer {
     fn opened(&mut self, world: &mut World, size: u64) -> Vec<String> {
         let answer = Ok(OpenFile { file: FileId(FILE), size });
         let got = world.handle(Input::Opened { token: self.token, answer });
+        self.hear(&got)
+    }
+
+    /// The root has no such file.
+    fn missing(&mut self, world: &mut World) -> Vec<String> {
+        let got = world.handle(Input::Opened { token: self.token, answer: Err(Refusal::NotFound) });
         self.hear(&got)
     }
 

@@ -11,6 +11,7 @@ use crate::base::machine::{Datagram, FileId, Link, OpenFile};
 use crate::base::outbox::Via;
 use crate::base::slab::Key;
 use crate::base::time::Instant;
+use crate::engine::boot::Made;
 use crate::engine::pace::Stamp;
 use crate::roll::client::Client;
 use crate::roll::kind::Kind;
@@ -27,9 +28,11 @@ pub enum Source {
     /// The world was asked to open it.
     Opening,
     File(OpenFile),
-    /// A text made from the config, of this many bytes.
-    Script {
+    /// A text made from the config, of this many bytes, and a hash of them.
+    Made {
+        what: Made,
         len: u64,
+        hash: u64,
     },
 }
 
@@ -53,6 +56,8 @@ pub struct Transfer {
     pub kind: Kind,
     pub state: State,
     pub source: Source,
+    /// What is made for it where the root has no file of the name.
+    pub made: Option<Made>,
     /// A hash of the request: a repeated one is answered again, a different one replaces the transfer.
     pub request: u64,
     /// What was asked for; once the file is open, what is acknowledged.
@@ -134,6 +139,7 @@ impl Transfer {
             kind: Kind::Other,
             state: State::Opening,
             source: Source::Opening,
+            made: Made::of(name),
             request: 0,
             options: Options::default(),
             blksize: 512,
@@ -190,7 +196,7 @@ impl Transfer {
     pub fn file(&self) -> Option<FileId> {
         match self.source {
             Source::File(open) => Some(open.file),
-            Source::Opening | Source::Script { .. } => None,
+            Source::Opening | Source::Made { .. } => None,
         }
     }
 
@@ -198,7 +204,7 @@ impl Transfer {
     pub fn size(&self) -> u64 {
         match self.source {
             Source::File(open) => open.size,
-            Source::Script { len } => len,
+            Source::Made { len, .. } => len,
             Source::Opening => 0,
         }
     }

@@ -8,8 +8,8 @@ use crate::base::machine::{Link, OpenFile};
 use crate::base::outbox::Blocks;
 use crate::base::slab::Key;
 use crate::base::stats::Counter;
+use crate::engine::Ctx;
 use crate::engine::pace::{self, Place};
-use crate::engine::{Ctx, boot};
 use crate::wire::tftp;
 
 use super::transfer::{Netascii, Source, State, Transfer};
@@ -168,12 +168,11 @@ impl Tftp {
                 netascii.reads += u8::from(asked);
             }
             (Source::File(open), None) => send_runs(ctx, key, transfer, open, first, last),
-            (Source::Script { len }, _) => {
-                let made = boot::script(ctx, boot::SCRIPT, transfer.client, transfer.peer_at_head(ctx), &mut self.script);
-                if made.map(|made| made as u64) != Some(len) {
+            (made @ Source::Made { what, .. }, _) => {
+                if transfer.make(ctx, what, &mut self.text) != Some(made) {
                     return self.changed(ctx, key.to_u64());
                 }
-                send_script(ctx, transfer, &self.script, first);
+                send_made(ctx, transfer, &self.text, first);
             }
             (Source::Opening, _) => {}
         }
@@ -248,10 +247,10 @@ fn send_runs(ctx: &mut Ctx<'_>, key: Key<Transfer>, transfer: &Transfer, open: O
     }
 }
 
-/// Puts out one block of a script: scripts go in lock-step.
-fn send_script(ctx: &mut Ctx<'_>, transfer: &Transfer, script: &[u8], block: u64) {
+/// Puts out one block of a text that was made: these go in lock-step.
+fn send_made(ctx: &mut Ctx<'_>, transfer: &Transfer, text: &[u8], block: u64) {
     let (offset, len) = transfer.extent(block);
-    let Some(body) = script.get(offset as usize..(offset + len) as usize) else { return };
+    let Some(body) = text.get(offset as usize..(offset + len) as usize) else { return };
     answer::send(ctx, transfer, |buf| {
         tftp::emit_data_header(buf, block as u16)?;
         buf.get_mut(4..4 + body.len())?.copy_from_slice(body);

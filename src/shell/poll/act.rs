@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use crate::base::addr::Mac;
 use crate::base::limits;
-use crate::base::machine::{Link, Refusal};
+use crate::base::machine::{Errand, Link, Refusal};
 use crate::base::outbox::{Blocks, Output, Via};
 use crate::base::time::Now;
 use crate::wire::ether::{self, Arp, ArpOp, RouterSolicit};
@@ -14,6 +14,7 @@ use crate::wire::tftp;
 use super::super::files::{Files, Read};
 use super::super::frame::{self, Way};
 use super::super::queue::{PUT_MAX, Trouble};
+use super::super::signals::Signal;
 use super::{Laid, Owed, Shell};
 
 const DHCP_SERVER: u16 = 67;
@@ -28,6 +29,7 @@ impl Shell {
             Output::Datagram { link, from, to, via, body } => self.datagram(link, from, to, via, body),
             Output::Frame { link, bytes } => self.put(usize::from(link), None, |buf| copy(buf, bytes)),
             Output::Blocks(blocks) => self.blocks(&blocks),
+            Output::Journal(op) => self.journal.iter_mut().for_each(|journal| journal.act(op)),
             Output::Open { token, path } => {
                 let answer = self.files.as_mut().map_or(Err(Refusal::NotFound), |files| files.open(now.at, path));
                 self.owe(Owed::Opened { token, answer });
@@ -44,6 +46,15 @@ impl Shell {
                 let nobody = std::net::Ipv4Addr::UNSPECIFIED;
                 let probe = Arp { operation: ArpOp::Request, sender_mac: mac, sender_ip: nobody, target_mac: Mac::ZERO, target_ip: ip };
                 self.put(usize::from(link), None, |buf| ether::emit_arp(buf, &probe));
+            }
+            Output::Stream { conn, body } => self.control.iter_mut().for_each(|control| control.put(now.at, conn, body)),
+            Output::StreamClose { conn } => self.control.iter_mut().for_each(|control| control.close(conn)),
+            Output::Errand { conn, errand } => {
+                let signal = match errand {
+                    Errand::Reload => Signal::Reload,
+                    Errand::Checkpoint => Signal::State,
+                };
+                self.control.iter_mut().for_each(|control| control.ask(conn, signal));
             }
             Output::RouterAdvert { link, mac, source } => {
                 let Some(port) = self.links.get(usize::from(link)) else { return };

@@ -214,14 +214,14 @@ fn a_new_number_is_told_by_nak() {
     let guest = world.lease(&os);
     let mut edited = config();
     edited.nodes.push(KnownNode { number: Number(42), macs: vec![mac(1)] });
-    world.server.reconfigure(world.now, &edited);
+    world.server.reconfigure(world.now, &edited).unwrap();
     assert_eq!(kind(&world.ask(&os.renew(guest))), NAK, "the address is not its own any more");
     let got = world.ask(&os.discover());
     assert_eq!(only_reply(&got).map(|offer| offer.yiaddr()), Some(ip(10, 54, 1, 42)));
     assert_eq!(neighbours(&got), [(guest, None)]);
     assert_eq!(world.lease(&os), ip(10, 54, 1, 42));
     // And back: a number that is gone makes it a guest.
-    world.server.reconfigure(world.now, &config());
+    world.server.reconfigure(world.now, &config()).unwrap();
     assert_eq!(kind(&world.ask(&os.renew(ip(10, 54, 1, 42)))), NAK);
     assert!(is_guest(world.lease(&os)));
 }
@@ -235,7 +235,7 @@ fn a_reload_that_changes_nothing_disturbs_nobody() {
     let mut wider = config();
     wider.networks[0].guests = crate::roll::plan::AddressRange::new(guest(1), ip(10, 54, 250, 40));
     for new in [config(), wider] {
-        world.server.reconfigure(world.now, &new);
+        world.server.reconfigure(world.now, &new).unwrap();
         assert_eq!((world.reply(&os.renew(address)).kind, world.reply(&node.renew(NODE_17)).kind), (ACK, ACK));
     }
     let pool = world.server.roll().pools[0].as_ref().expect("a pool");
@@ -264,7 +264,7 @@ fn a_guest_whose_pool_has_moved_is_told_by_nak() {
     let old = world.lease(&os);
     let mut edited = config();
     edited.networks[0].guests = crate::roll::plan::AddressRange::new(ip(10, 54, 251, 1), ip(10, 54, 251, 9));
-    world.server.reconfigure(world.now, &edited);
+    world.server.reconfigure(world.now, &edited).unwrap();
     world.advance(1_000);
     assert_eq!(kind(&world.ask(&os.renew(old))), NAK);
     assert!(world.lease(&os).octets().starts_with(&[10, 54, 251]));

@@ -28,7 +28,7 @@ fn networks_may_change_places_in_the_config() {
     assert_eq!(world.reply(&relayed.select(far)).kind, ACK);
     let mut edited = config();
     edited.networks.reverse();
-    world.server.reconfigure(world.now, &edited);
+    world.server.reconfigure(world.now, &edited).unwrap();
     assert_eq!((world.reply(&os.renew(local)).kind, world.reply(&Ask::os(mac(2)).renew(far)).kind), (ACK, ACK));
     let held: Vec<usize> = world.server.roll().pools.iter().flatten().map(|pool| pool.held()).collect();
     assert_eq!(held, [1, 0, 1], "the pools moved with their networks");
@@ -134,7 +134,7 @@ fn a_pool_that_was_widened_knows_its_guests_before_they_ask() {
     let address = world.lease(&Ask::os(mac(1)));
     let mut wider = config();
     wider.networks[0].guests = crate::roll::plan::AddressRange::new(guest(1), guest(9));
-    world.server.reconfigure(world.now, &wider);
+    world.server.reconfigure(world.now, &wider).unwrap();
     world.advance(2_000);
     let others: Vec<Ipv4Addr> = (2..=9).map(|n| world.lease(&Ask::os(mac(n)))).collect();
     assert!(!others.contains(&address), "a silent guest is not robbed: {others:?}");

@@ -219,11 +219,13 @@ fn a_file_changed_in_place_ends_with_an_error() {
 fn a_changed_script_ends_with_an_error() {
     let mut world = World::settled(&config());
     let mut peer = Peer::leased(&mut world, &Ask::ipxe(mac(17)));
-    assert_eq!(peer.ask(&mut world, "muster.ipxe", Options { blksize: Some(64), ..NOTHING }), ["oack blksize=64"]);
+    peer.ask(&mut world, "muster.ipxe", Options { blksize: Some(64), ..NOTHING });
+    assert_eq!(peer.missing(&mut world), ["oack blksize=64"]);
     assert_eq!(peer.ack(&mut world, 0), ["data 1..1 64B"]);
     let mut edited = config();
-    edited.boot.args = "quiet".into();
-    world.server.reconfigure(world.now, &edited);
+    // As long as it was.
+    edited.boot.args = edited.boot.args.replace("ttyS0", "ttyS1");
+    world.server.reconfigure(world.now, &edited).unwrap();
     assert_eq!(peer.ack(&mut world, 1), ["error 0 the file was changed while it was being sent: ask again"]);
     assert_eq!(world.server.transfers(), 0);
 }

@@ -1,4 +1,4 @@
-//! Requests: what is refused and how, what is repeated, what replaces what, scripts and netascii, full tables.
+//! Requests: what is refused and how, what is repeated, what replaces what, netascii, full tables.
 
 use super::*;
 
@@ -142,33 +142,6 @@ fn a_size_probe_costs_nothing() {
     peer.begin(&mut world, 1000, NOTHING);
     assert_eq!(peer.error(&mut world, ErrorCode::NotDefined), ["close 7"]);
     assert_eq!((world.count(Counter::TftpAborted), world.count(Counter::TftpProbe)), (1, 0), "in the middle it is an end");
-}
-
-#[test]
-fn the_script_is_made_for_whoever_asks() {
-    let mut world = World::settled(&config());
-    let mut peer = Peer::leased(&mut world, &Ask::ipxe(mac(17)));
-    let options = Options { blksize: Some(1432), tsize: Some(0), ..NOTHING };
-    let told = peer.ask(&mut world, "muster.ipxe", options);
-    let size: u64 = told[0].strip_prefix("oack blksize=1432 tsize=").and_then(|size| size.parse().ok()).unwrap();
-    let mut buf = [0; 4];
-    tftp::emit_ack(&mut buf, 0).unwrap();
-    let (dst, payload) = (SocketAddrV4::new(HEAD, peer.port), &buf[..]);
-    let got = world.handle(Input::Datagram(Datagram { link: 0, mac: None, src: peer.src, dst, payload }));
-    let [Got::Datagram { body, .. }] = &got[..] else { panic!("{got:?}") };
-    let script = std::str::from_utf8(&body[4..]).unwrap();
-    assert_eq!(script.len() as u64, size);
-    assert!(
-        script.starts_with("#!ipxe\n") && script.contains("kernel tftp://10.54.0.1/vmlinuz initrd=initrd.img console=ttyS0 muster.node=17")
-    );
-    assert_eq!(peer.ack(&mut world, 1), [""; 0], "no file was opened, so none is closed");
-    assert_eq!((world.server.transfers(), world.count(Counter::TftpDone)), (0, 1));
-    // In lock-step, whatever is asked for.
-    let told = peer.ask(&mut world, "/muster.ipxe", windows(8));
-    assert_eq!(told, [format!("data 1..1 {}B", size.min(512))]);
-    // A machine that DHCP does not know has no script: a file of this name may be there.
-    let mut stranger = Peer::new();
-    assert_eq!(stranger.ask(&mut world, "muster.ipxe", NOTHING), ["open muster.ipxe"]);
 }
 
 #[test]

@@ -1,44 +1,7 @@
-//! The plan of the street: number <-> address <-> name, by arithmetic alone.
-//!
-//! Node n's address is node 0's + n and its name is `n` followed by the number. Nothing else assigns either.
+//! Subnets and runs of IPv4 addresses.
 
-use std::fmt;
-use std::net::Ipv4Addr;
-
-/// A node number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Number(pub u32);
-
-/// The name: `n23`.
-impl fmt::Display for Number {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "n{}", self.0)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AddressPlan {
-    /// The address of node 0.
-    pub node0: Ipv4Addr,
-    /// How many lots the street has: numbers are below this.
-    pub nodes: u32,
-}
-
-impl AddressPlan {
-    /// None for numbers that the street has no lot for.
-    pub fn address(&self, number: Number) -> Option<Ipv4Addr> {
-        if number.0 >= self.nodes {
-            return None;
-        }
-        u32::from(self.node0).checked_add(number.0).map(Ipv4Addr::from)
-    }
-
-    /// None for addresses outside the street.
-    pub fn number(&self, address: Ipv4Addr) -> Option<Number> {
-        let offset = u32::from(address).checked_sub(u32::from(self.node0))?;
-        (offset < self.nodes).then_some(Number(offset))
-    }
-}
+use core::fmt;
+use core::net::Ipv4Addr;
 
 /// An IPv4 network: all addresses that share its prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +72,11 @@ impl AddressRange {
         (first <= last).then_some(AddressRange { first, last })
     }
 
+    /// Of a single address.
+    pub fn one(address: Ipv4Addr) -> AddressRange {
+        AddressRange { first: address.into(), last: address.into() }
+    }
+
     pub fn first(self) -> Ipv4Addr {
         self.first.into()
     }
@@ -152,20 +120,6 @@ impl fmt::Display for AddressRange {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_and_addresses_are_inverse() {
-        let plan = AddressPlan { node0: Ipv4Addr::new(10, 54, 1, 0), nodes: 1024 };
-        for n in 0..1024 {
-            let address = plan.address(Number(n)).unwrap();
-            assert_eq!(plan.number(address), Some(Number(n)));
-        }
-        assert_eq!(plan.address(Number(23)), Some(Ipv4Addr::new(10, 54, 1, 23)));
-        assert_eq!(plan.address(Number(1024)), None);
-        assert_eq!(plan.number(Ipv4Addr::new(10, 54, 5, 0)), None);
-        assert_eq!(plan.number(Ipv4Addr::new(10, 54, 0, 255)), None);
-        assert_eq!(Number(23).to_string(), "n23");
-    }
 
     #[test]
     fn subnets() {

@@ -1,0 +1,240 @@
+//! muster-in: what a node runs once it has booted Linux. It tests the node, tells `musterd` what the node is and how the test went, and
+//! puts the address that it is given into the kernel (see `muster-in(8)`).
+//!
+//! Exit codes. 0: configured, with a number, or without one where nothing was tested. 1: wrong usage, or the machine does not let us.
+//! 2: nobody gave a lease in time. 3: configured, but the test has failed. 4: configured, the test has passed, and still a guest.
+
+mod apply;
+mod machine;
+mod options;
+mod place;
+mod tell;
+mod verdict;
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use log::LevelFilter;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use muster::base::facts::{Hardware, LinkFacts};
+use muster::base::machine::Machine;
+use muster::base::time::Instant;
+use muster::fleet::passing::{Counts, Event, Passing, Setup, State};
+use muster::shell::interface::{Interface, Interfaces};
+use muster::shell::signals::Signals;
+use muster::shell::{Error, Shell, Signal};
+use muster::wire::report::Verdict;
+
+use apply::Applied;
+use machine::Sysfs;
+use options::Options;
+use place::{Place, Wish};
+
+const NO_ANSWER: u8 = 2;
+const TEST_FAILED: u8 = 3;
+const STILL_A_GUEST: u8 = 4;
+/// The loop wakes at least this often.
+const LONGEST_TURN: Duration = Duration::from_secs(1);
+/// A renewal that is further away than this is waited for without a socket, so that no packet wakes us.
+const NAP_MIN: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let options = match options::read() {
+        Ok(Some(options)) => options,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("muster-in: {why}; muster-in --help lists the flags");
+            return ExitCode::FAILURE;
+        }
+    };
+    let level = if options.verbose { LevelFilter::Debug } else { LevelFilter::Info };
+    env_logger::Builder::new().filter_level(level).format(|to, record| writeln!(to, "muster-in: {}", record.args())).init();
+    match Node::prepare(options).and_then(Node::run) {
+        Ok(code) => ExitCode::from(code),
+        Err(why) => {
+            log::error!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A node on its way to its lease.
+struct Node {
+    options: Options,
+    interface: Interface,
+    verdict: Verdict,
+    client: Passing,
+    applied: Applied,
+    signals: Signals,
+    /// What was printed last.
+    told: String,
+}
+
+impl Node {
+    /// The test, and everything else that comes before the first packet.
+    fn prepare(options: Options) -> Result<Node, Error> {
+        let sysfs = Sysfs("/sys".into());
+        let mut links = Interfaces::open()?;
+        let boot = machine::boot_mac(&machine::command_line());
+        let place = place::find(&mut links, &sysfs, &Wish { interface: options.interface.as_deref(), boot, cards: &options.nics })?;
+        let verdict = match &options.tests {
+            Some(folder) => verdict::run(folder, options.test_limit).map_err(Error::new)?,
+            None => Verdict::Untested,
+        };
+        let interface = match place {
+            Place::Here(interface) => interface,
+            Place::Somewhere(cables) => cables.choose(&mut links)?,
+        };
+        let cards = sysfs.cards(&links.list()?, &options.nics).map_err(Error::new)?;
+        let report = sysfs.report(&cards, &interface, verdict);
+        log::info!("{}: {}, {} of {} cards told", interface.name, tell::verdict(&verdict), report.macs.as_slice().len(), cards.len());
+        log::debug!("report: {report:?}");
+        let setup = Setup { mac: interface.mac, report, option: options.option, probe: options.probe };
+        let (client, applied) = (Passing::new(setup, seed()), Applied::new(links, interface.clone()));
+        Ok(Node { options, interface, verdict, client, applied, signals: Signals::open()?, told: String::new() })
+    }
+
+    fn run(mut self) -> Result<u8, Error> {
+        let facts = facts(&self.interface);
+        let mut shell = Shell::client(&facts)?;
+        let begin = shell.now().at;
+        let mut code = None;
+        loop {
+            let patience = self.options.patience.filter(|_| code.is_none()).map(|patience| begin + patience);
+            let longest = patience.map_or(LONGEST_TURN, |end| end.since(shell.now().at).min(LONGEST_TURN));
+            if leaves(shell.turn(&mut self.client, longest)?) {
+                return self.left(code);
+            }
+            if let Some(event) = self.client.take_event() {
+                code = self.happened(event)?.or(code);
+                match code {
+                    Some(code) if !self.options.renew => return Ok(code),
+                    _ => {}
+                }
+            }
+            let now = shell.now().at;
+            if code.is_none() && patience.is_some_and(|end| now >= end) {
+                log::error!(
+                    "{}: no lease within {} s: {}",
+                    self.interface.name,
+                    now.since(begin).as_secs(),
+                    why(self.client.client().counts())
+                );
+                return Ok(NO_ANSWER);
+            }
+            let nap = self.nap(now);
+            if nap >= NAP_MIN {
+                drop(shell);
+                if self.sleep(nap) {
+                    return self.left(code);
+                }
+                shell = Shell::client(&facts)?;
+            }
+        }
+    }
+
+    /// The operator has told us to leave.
+    fn left(&self, code: Option<u8>) -> Result<u8, Error> {
+        match code {
+            Some(_) => Ok(0),
+            None => Err(Error::new(format!("{}: told to leave before there was a lease", self.interface.name))),
+        }
+    }
+
+    /// How long nothing is to be done or heard.
+    fn nap(&self, now: Instant) -> Duration {
+        match self.client.client().state() {
+            State::Bound => self.client.deadline().map_or(Duration::MAX, |deadline| deadline.since(now)),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Sleeps for so long. True: a signal told us to leave.
+    fn sleep(&mut self, nap: Duration) -> bool {
+        let longest = PollTimeout::try_from(nap).unwrap_or(PollTimeout::MAX);
+        let _ = poll(&mut [PollFd::new(self.signals.0.as_fd(), PollFlags::POLLIN)], longest);
+        leaves(self.signals.take())
+    }
+
+    /// Does what an event asks for; gives the exit code once there is a lease.
+    fn happened(&mut self, event: Event) -> Result<Option<u8>, Error> {
+        let name = &self.interface.name;
+        match event {
+            Event::Bound { renewed } => {
+                log::debug!("{name}: {}", if renewed { "renewed" } else { "bound" });
+                return self.bound().map(Some);
+            }
+            Event::Denied => {
+                log::warn!("{name}: the server denies the address: asking again");
+                self.applied.refused();
+            }
+            Event::InUse { address, by } => log::warn!("{name}: {address} is in use by {by}: declined, asking for another"),
+            Event::Expired => log::warn!("{name}: the lease has ended, and nobody has renewed it: asking again"),
+        }
+        Ok(None)
+    }
+
+    fn bound(&mut self) -> Result<u8, Error> {
+        let Some(lease) = self.client.client().lease() else { return Err(Error::new("bound without a lease")) };
+        self.applied.apply(lease)?;
+        apply::set_host_name(lease);
+        let told = tell::lines(&self.interface.name, lease, &self.verdict);
+        let number = tell::number(lease);
+        if told != self.told {
+            let who = number.map_or("a guest".into(), |number| format!("node {number}"));
+            log::info!("{}: {}/{} from {}: {who}", self.interface.name, lease.address, lease.prefix, lease.server);
+            tell::tell(&told);
+            self.told = told;
+        }
+        Ok(match (self.verdict, number) {
+            (Verdict::Failed(_), _) => TEST_FAILED,
+            (Verdict::Passed, None) => STILL_A_GUEST,
+            _ => 0,
+        })
+    }
+}
+
+fn leaves(signal: Option<Signal>) -> bool {
+    signal == Some(Signal::Leave)
+}
+
+/// Why there is no lease, as far as the client can tell, and what to look at.
+fn why(counts: Counts) -> String {
+    let Counts { discovers, requests, offers, naks, declines, ignored, malformed } = counts;
+    let noise = match ignored + malformed {
+        0 => String::new(),
+        count => format!(" ({count} messages were of no use)"),
+    };
+    match (offers, naks, declines) {
+        (0, ..) => format!("{discovers} DISCOVERs and no offer{noise}: is the cable in the right switch, and does musterd run?"),
+        (_, _, 1..) => format!("{declines} addresses were in use by others: look for machines with addresses of their own"),
+        (_, 1.., _) => format!("{naks} of {requests} REQUESTs were denied{noise}: musterd's log says why"),
+        _ => format!("{offers} offers, but no answer to {requests} REQUESTs{noise}: musterd's log says why"),
+    }
+}
+
+fn facts(interface: &Interface) -> LinkFacts {
+    LinkFacts {
+        name: interface.name.clone(),
+        index: interface.index,
+        hardware: Hardware::Ethernet,
+        mac: interface.mac,
+        mtu: interface.mtu,
+        rate: None,
+        addresses: Vec::new(),
+        link_local: None,
+        gateway: None,
+        default_route: false,
+        loopback: false,
+        up: true,
+    }
+}
+
+/// An unpredictable number, for transaction ids.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}

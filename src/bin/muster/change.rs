@@ -1,0 +1,144 @@
+//! Changes: what was before, what will be, the question, the deed.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use muster::wire::control::{Change, Changed, Lot, LotChange, LotKind, Reply, Request};
+
+use super::Failure;
+use super::client::Client;
+use super::look::{print, print_json};
+use super::options::Options;
+use super::table::{counted, plain};
+
+/// Does what the operator wants, after showing it and asking.
+pub fn change(client: &mut Client, options: &Options, mut wish: Change) -> Result<(), Failure> {
+    if let Change::Out { nodes } = &mut wish {
+        let numbers = client.numbers(nodes)?;
+        if numbers.is_empty() {
+            return Err(Failure::Failed(format!("{nodes} selects no node now")));
+        }
+        *nodes = numbers.to_string();
+    }
+    all(client, options, &[wish])
+}
+
+/// The same for a change in several parts. All are tried before any is done.
+pub fn all(client: &mut Client, options: &Options, wishes: &[Change]) -> Result<(), Failure> {
+    let mut shown = Vec::new();
+    for wish in wishes {
+        shown.push(ask(client, wish, true)?);
+    }
+    let count = shown.iter().map(|changed| changed.count).sum::<u32>();
+    if options.json && (options.dry_run || count == 0) {
+        return print_parts(&shown);
+    }
+    if !options.json {
+        shown.iter().try_for_each(|changed| print(&lines(changed)))?;
+    }
+    if options.dry_run || count == 0 {
+        return Ok(());
+    }
+    if !options.yes {
+        confirm(count)?;
+    }
+    let mut done = Vec::new();
+    for (wish, shown) in wishes.iter().zip(&shown) {
+        let changed = ask(client, wish, false)?;
+        // Somebody else may have been quicker: then what was done is shown.
+        if !options.json && (&changed.lots, changed.count) != (&shown.lots, shown.count) {
+            print(&["meanwhile something had changed; this was done:".into()])?;
+            print(&lines(&changed))?;
+        }
+        done.push(changed);
+    }
+    match options.json {
+        true => print_parts(&done),
+        false => {
+            let back = if wishes.contains(&Change::Undo) { "" } else { "; muster undo takes it back" };
+            print(&[format!("done{back}")])
+        }
+    }
+}
+
+fn print_parts(parts: &[Changed]) -> Result<(), Failure> {
+    match parts {
+        [one] => print_json(one),
+        all => print_json(&all),
+    }
+}
+
+fn ask(client: &mut Client, wish: &Change, dry: bool) -> Result<Changed, Failure> {
+    let reply = client.ask(&Request::Change { change: wish.clone(), dry })?;
+    match reply {
+        Reply::Changed(changed) => Ok(changed),
+        other => Client::unexpected(&other),
+    }
+}
+
+fn confirm(count: u32) -> Result<(), Failure> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err(Failure::Unconfirmed(
+            "nothing was changed: there is no terminal to ask on; say -y to change without being asked".into(),
+        ));
+    }
+    let mut stderr = std::io::stderr();
+    let _ = write!(stderr, "change {}? [y/N] ", counted(count.into(), "lot")).and_then(|()| stderr.flush());
+    let mut answer = String::new();
+    let _ = stdin.lock().read_line(&mut answer);
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failure::Unconfirmed("nothing was changed".into())),
+    }
+}
+
+fn lines(changed: &Changed) -> Vec<String> {
+    let mut lines: Vec<String> = changed.lots.iter().flat_map(lot_lines).collect();
+    let left = changed.count as usize - changed.lots.len().min(changed.count as usize);
+    if left > 0 {
+        lines.push(format!("... and {left} more, {} in all: {}", changed.count, plain(&changed.nodes)));
+    }
+    lines.extend(changed.notes.iter().map(|note| plain(note)));
+    if changed.count == 0 {
+        lines.push("nothing would change".into());
+    }
+    lines
+}
+
+fn lot_lines(change: &LotChange) -> [String; 2] {
+    let name = format!("n{}", change.number);
+    [format!("{name:<6} before: {}", lot(&change.before)), format!("{:<6} after:  {}", "", lot(&change.after))]
+}
+
+fn lot(lot: &Lot) -> String {
+    let mut text = lot.kind.name().to_string();
+    if lot.kind == LotKind::Occupied && lot.macs.is_empty() {
+        text.push_str(", without a MAC");
+    }
+    lot.macs.iter().for_each(|mac| text.push_str(&format!(" {mac}")));
+    lot.facts.iter().for_each(|(name, value)| text.push_str(&format!(", {} {}", plain(name), plain(value))));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use muster::base::addr::Mac;
+
+    #[test]
+    fn before_and_after_stand_below_each_other() {
+        let after = Lot { kind: LotKind::Occupied, macs: vec![Mac([2, 0, 0, 0, 0, 1])], facts: vec![("serial".into(), "7".into())] };
+        let lots = vec![LotChange { number: 23, before: Lot::default(), after }];
+        let changed = Changed { dry: true, count: 3, nodes: "23-25".into(), lots, notes: vec!["by the way".into()] };
+        assert_eq!(
+            lines(&changed),
+            [
+                "n23    before: vacant",
+                "       after:  occupied 02:00:00:00:00:01, serial 7",
+                "... and 2 more, 3 in all: 23-25",
+                "by the way"
+            ]
+        );
+        assert_eq!(lines(&Changed::default()), ["nothing would change"]);
+    }
+}

@@ -1,0 +1,126 @@
+//! The connection to the daemon: a request, a reply, and what it means when there is none.
+
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use muster::shell::control::{GROUP, connect};
+use muster::wire::control::{self, LINE_MAX, Reply, Request, State};
+
+use muster::roll::ranges::{self, Group, Ranges};
+
+use super::Failure;
+
+/// A daemon that is alive answers in milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub struct Client {
+    reader: BufReader<UnixStream>,
+    path: PathBuf,
+    line: Vec<u8>,
+}
+
+impl Client {
+    pub fn connect(path: &Path) -> Result<Client, Failure> {
+        let shown = path.display();
+        let stream = connect(path).map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => {
+                Failure::Failed(format!("you may not use {shown}: become root, or have yourself added to the group {GROUP}"))
+            }
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                Failure::NoDaemon(format!("no daemon answers on {shown}: start musterd, or name its socket with --socket"))
+            }
+            _ => Failure::NoDaemon(format!("cannot connect to {shown}: {error}")),
+        })?;
+        let settled = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
+        settled.map_err(|error| Failure::Failed(format!("cannot set a time-out: {error}")))?;
+        Ok(Client { reader: BufReader::new(stream), path: path.into(), line: Vec::new() })
+    }
+
+    /// From now on replies may take their time.
+    pub fn be_patient(&mut self) -> Result<(), Failure> {
+        let set = self.reader.get_ref().set_read_timeout(None);
+        set.map_err(|error| Failure::Failed(format!("cannot set a time-out: {error}")))
+    }
+
+    /// Asks, and gives the reply; an error of the daemon's is a failure.
+    pub fn ask(&mut self, request: &Request) -> Result<Reply, Failure> {
+        let mut line = vec![0; LINE_MAX];
+        let len = control::write(&mut line, request).ok_or_else(|| Failure::Failed("the request is longer than one line may be".into()))?;
+        // Who was turned away cannot write, but has been told why.
+        let sent = self.reader.get_mut().write_all(line.get(..len).unwrap_or_default());
+        match (self.next(), sent) {
+            (Ok(Some(reply)), _) => Ok(reply),
+            (Ok(None), Err(error)) => Err(Failure::Failed(format!("the daemon at {} does not listen: {error}", self.path.display()))),
+            (Ok(None), Ok(())) => Err(Failure::Failed(format!("the daemon at {} closed the connection", self.path.display()))),
+            (Err(failure), _) => Err(failure),
+        }
+    }
+
+    /// The next line; None when the daemon has closed the connection.
+    pub fn next(&mut self) -> Result<Option<Reply>, Failure> {
+        self.line.clear();
+        match self.reader.read_until(b'\n', &mut self.line) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                let seconds = PATIENCE.as_secs();
+                return Err(Failure::Failed(format!("the daemon at {} has not answered in {seconds} s", self.path.display())));
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
+            Err(error) => return Err(Failure::Failed(format!("cannot read from {}: {error}", self.path.display()))),
+        }
+        match serde_json::from_slice(&self.line) {
+            Ok(Reply::Error(sorry)) => Err(sorry.into()),
+            Ok(reply) => Ok(Some(reply)),
+            Err(error) => {
+                Err(Failure::Failed(format!("the daemon's answer is not understood ({error}): are muster and musterd of one version?")))
+            }
+        }
+    }
+
+    /// The daemon answered something that was not asked for.
+    pub fn unexpected<T>(reply: &Reply) -> Result<T, Failure> {
+        Err(Failure::Failed(format!("the daemon's answer does not fit the question ({reply:?}): are muster and musterd of one version?")))
+    }
+
+    /// The numbers in each state, in the order of `State::ALL`.
+    pub fn states(&mut self) -> Result<[Ranges; State::ALL.len()], Failure> {
+        let mut states: [Ranges; State::ALL.len()] = Default::default();
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let reply = self.ask(&Request::States { from: at })?;
+            let Reply::States(page) = reply else { return Client::unexpected(&reply) };
+            for run in &page.runs {
+                if let Some(ranges) = states.get_mut(run.state as usize) {
+                    ranges.add(run.first, run.last);
+                }
+            }
+            from = page.next;
+        }
+        Ok(states)
+    }
+
+    /// A selection as numbers: groups are resolved as things are now.
+    pub fn numbers(&mut self, text: &str) -> Result<Ranges, Failure> {
+        let selection = ranges::parse(text).map_err(|wrong| Failure::Usage(wrong.to_string()))?;
+        let mut numbers = selection.numbers.clone();
+        if selection.groups.is_empty() {
+            return Ok(numbers);
+        }
+        let states = self.states()?;
+        for (state, ranges) in State::ALL.iter().zip(&states) {
+            let chosen = match state {
+                State::Vacant => false,
+                State::Up => selection.has(Group::All) || selection.has(Group::Up),
+                State::Stuck => selection.has(Group::All) || selection.has(Group::Stuck),
+                State::Booting | State::Down | State::Reserved => selection.has(Group::All),
+            };
+            if chosen {
+                numbers.union(ranges);
+            }
+        }
+        Ok(numbers)
+    }
+}

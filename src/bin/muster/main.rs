@@ -1,0 +1,78 @@
+//! muster: the operator's program. It speaks to a running `musterd` over its control socket (`wire::control`).
+//!
+//! Exit status: 0 done. 1 refused by the daemon, or failed. 2 wrong usage. 3 no daemon answers. 4 not confirmed.
+
+mod change;
+mod client;
+mod import;
+mod look;
+mod options;
+mod table;
+mod watch;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use muster::wire::control::Sorry;
+
+use client::Client;
+use options::{Command, Options};
+
+/// Why the command was not done.
+#[derive(Debug)]
+pub enum Failure {
+    /// The daemon said no, or something on the way failed.
+    Failed(String),
+    Usage(String),
+    NoDaemon(String),
+    Unconfirmed(String),
+    /// Whoever reads our output has seen enough.
+    Seen,
+}
+
+impl From<Sorry> for Failure {
+    fn from(sorry: Sorry) -> Failure {
+        Failure::Failed(sorry.to_string())
+    }
+}
+
+/// Standard output cannot be written to.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Failure::Seen,
+            _ => Failure::Failed(format!("cannot write the output: {error}")),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let done = options::options().and_then(|options| match options {
+        Some(options) => run(&options),
+        None => Ok(()),
+    });
+    let (why, code) = match done {
+        Ok(()) | Err(Failure::Seen) => return ExitCode::SUCCESS,
+        Err(Failure::Failed(why)) => (why, 1),
+        Err(Failure::Usage(why)) => (why, 2),
+        Err(Failure::NoDaemon(why)) => (why, 3),
+        Err(Failure::Unconfirmed(why)) => (why, 4),
+    };
+    // Nobody may read this either.
+    let _ = writeln!(std::io::stderr(), "muster: {why}");
+    ExitCode::from(code)
+}
+
+fn run(options: &Options) -> Result<(), Failure> {
+    let mut client = Client::connect(&options.socket)?;
+    match &options.command {
+        Command::Status => look::status(&mut client, options),
+        Command::NodeList { nodes } => look::nodes(&mut client, options, nodes.as_deref()),
+        Command::NodeShow { nodes } => look::node(&mut client, options, nodes),
+        Command::GuestList => look::guests(&mut client, options),
+        Command::Watch => watch::watch(&mut client, options),
+        Command::Errand(request) => look::errand(&mut client, options, request),
+        Command::Change(change) => change::change(&mut client, options, change.clone()),
+        Command::Import { file, format } => import::import(&mut client, options, file, *format),
+    }
+}

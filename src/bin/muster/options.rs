@@ -1,0 +1,329 @@
+//! The command line: words that name a command, what it is about, and flags anywhere between them.
+
+use std::path::PathBuf;
+
+use muster::base::addr::Mac;
+use muster::config::nearest;
+use muster::roll::ranges;
+use muster::wire::control::{By, Change, Request};
+
+use super::Failure;
+use super::import::Format;
+
+/// Where the daemon listens unless it was told otherwise.
+const SOCKET: &str = "/run/muster/control.sock";
+
+/// Each command: its words, what follows them, what it does, and the flags that it takes beside the common ones.
+type Usage = (&'static [&'static str], &'static str, &'static str, &'static [&'static str]);
+const COMMANDS: [Usage; 13] = [
+    (&["status"], "", "the whole cluster: states folded into ranges, guests, load", &[]),
+    (&["node", "list"], "[RANGE...]", "nodes and where they stand; without a range all that are not vacant", &[]),
+    (&["node", "show"], "RANGE", "everything about a node, and what it is given by which section", &[]),
+    (
+        &["node", "set"],
+        "NUMBER FLAGS",
+        "give a lot its MACs (--mac, --add, --remove), --reserve or --free it",
+        &["mac", "add", "remove", "reserve", "free", "dry-run"],
+    ),
+    (&["node", "replace"], "NUMBER", "the next machine that passes (or --mac, --guest) becomes this node", &["mac", "guest", "dry-run"]),
+    (&["node", "out"], "RANGE...", "these machines have gone for good: their lots are vacant again", &["dry-run"]),
+    (&["guest", "list"], "", "machines without a number", &[]),
+    (&["guest", "enlist"], "ID [NUMBER]", "make a guest a node", &["dry-run"]),
+    (&["watch"], "", "every step of every machine, as it happens", &[]),
+    (&["reload"], "", "read the config again", &[]),
+    (&["checkpoint"], "", "write the state to disk", &[]),
+    (&["undo"], "", "take the last change back", &["dry-run"]),
+    (&["import"], "FILE|-", "take over known machines: ethers, dnsmasq, ISC, Kea, Beowulf (--format)", &["format", "dry-run"]),
+];
+
+pub enum Command {
+    Status,
+    NodeList {
+        nodes: Option<String>,
+    },
+    NodeShow {
+        nodes: String,
+    },
+    GuestList,
+    Watch,
+    /// Reload or checkpoint.
+    Errand(Request),
+    /// The numbers of `Change::Out` may still be groups.
+    Change(Change),
+    Import {
+        file: PathBuf,
+        format: Option<Format>,
+    },
+}
+
+pub struct Options {
+    pub command: Command,
+    pub socket: PathBuf,
+    pub json: bool,
+    pub yes: bool,
+    pub dry_run: bool,
+}
+
+fn flags() -> getopts::Options {
+    let mut flags = getopts::Options::new();
+    flags
+        .optflag("", "json", "print JSON: an object, for lists an array, for watch a line each")
+        .optflag("y", "yes", "do not ask before a change")
+        .optflag("n", "dry-run", "show what would change, and change nothing")
+        .optopt("", "socket", &format!("the daemon's control socket ({SOCKET})"), "PATH")
+        .optmulti("", "mac", "node set: all MACs of the node (may be repeated); node replace: the new machine's", "MAC")
+        .optmulti("", "add", "node set: one more MAC (may be repeated)", "MAC")
+        .optmulti("", "remove", "node set: this MAC no more (may be repeated)", "MAC")
+        .optflag("", "reserve", "node set: keep the lot from being given away by itself")
+        .optflag("", "free", "node set: take that back")
+        .optopt("", "guest", "node replace: this guest is the new machine", "ID")
+        .optopt("", "format", "import: ethers, dnsmasq, isc, kea or beowulf, rather than guess", "FORMAT")
+        .optflag("h", "help", "print this")
+        .optflag("V", "version", "print version and commit");
+    flags
+}
+
+fn usage(what: impl Into<String>) -> Failure {
+    Failure::Usage(what.into())
+}
+
+/// None: everything was said already (help, version).
+pub fn options() -> Result<Option<Options>, Failure> {
+    let flags = flags();
+    let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| usage(format!("{error}; muster --help lists the flags")))?;
+    if matches.opt_present("h") {
+        help(&flags);
+        return Ok(None);
+    }
+    if matches.opt_present("V") {
+        println!("muster {} ({})", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT"));
+        return Ok(None);
+    }
+    read(&matches).map(Some)
+}
+
+fn help(flags: &getopts::Options) {
+    let mut brief = String::from("muster: sees and steers a cluster that musterd boots\nUsage: muster COMMAND [FLAGS]\n\nCommands:");
+    for (words, rest, what, _) in COMMANDS {
+        let command = format!("{} {rest}", words.join(" "));
+        brief.push_str(&format!("\n    {command:<26}{what}"));
+    }
+    brief.push_str("\n\nRANGE: n[0-31,40], 0-31,40, n5, 0-10/2, @all, @up, @stuck");
+    print!(
+        "{}\nExit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon, 4 not confirmed. See muster(1).\n",
+        flags.usage(&brief)
+    );
+}
+
+fn read(matches: &getopts::Matches) -> Result<Options, Failure> {
+    let words: Vec<&str> = matches.free.iter().map(String::as_str).collect();
+    let (words, rest, allowed) = find(&words)?;
+    let specific = ["mac", "add", "remove", "reserve", "free", "guest", "format", "dry-run"];
+    if let Some(stray) = specific.iter().find(|flag| matches.opt_present(flag) && !allowed.contains(*flag)) {
+        return Err(usage(format!("--{stray} means nothing to muster {}: see muster --help", words.join(" "))));
+    }
+    let command = command(matches, words, &rest)?;
+    Ok(Options {
+        command,
+        socket: matches.opt_str("socket").map_or_else(|| SOCKET.into(), PathBuf::from),
+        json: matches.opt_present("json"),
+        yes: matches.opt_present("yes"),
+        dry_run: matches.opt_present("dry-run"),
+    })
+}
+
+/// The command that the words begin with, what follows, and the flags it takes.
+#[allow(clippy::type_complexity)]
+fn find<'a>(given: &[&'a str]) -> Result<(&'static [&'static str], Vec<&'a str>, &'static [&'static str]), Failure> {
+    for (words, _, _, flags) in COMMANDS {
+        if given.starts_with(words) {
+            return Ok((words, given.iter().skip(words.len()).copied().collect(), flags));
+        }
+    }
+    let first: Vec<&str> = COMMANDS.iter().filter_map(|(words, ..)| words.first().copied()).collect();
+    let Some(word) = given.first() else {
+        return Err(usage("say what to do: muster status, or muster --help for all commands"));
+    };
+    let second: Vec<&str> =
+        COMMANDS.iter().filter(|(words, ..)| words.first() == Some(word)).filter_map(|(words, ..)| words.get(1).copied()).collect();
+    if second.is_empty() {
+        return Err(usage(match nearest(word, &first) {
+            Some(near) => format!("{word:?} is no command: did you mean muster {near}?"),
+            None => format!("{word:?} is no command: muster --help lists them"),
+        }));
+    }
+    let Some(next) = given.get(1) else {
+        return Err(usage(format!("muster {word} is not all: say muster {word} {}", second.join(&format!(", muster {word} ")))));
+    };
+    Err(usage(match nearest(next, &second) {
+        Some(near) => format!("muster {word} {next} is no command: did you mean muster {word} {near}?"),
+        None => format!("muster {word} {next} is no command: muster {word} takes {}", second.join(", ")),
+    }))
+}
+
+fn command(matches: &getopts::Matches, words: &[&str], rest: &[&str]) -> Result<Command, Failure> {
+    let name = words.join(" ");
+    let (_, takes, ..) = COMMANDS.iter().find(|(known, ..)| *known == words).copied().unwrap_or(COMMANDS[0]);
+    let most = match takes {
+        "" => 0,
+        "ID [NUMBER]" => 2,
+        _ if takes.ends_with("...") || takes.ends_with("...]") => usize::MAX,
+        _ => 1,
+    };
+    if let Some(stray) = rest.get(most) {
+        return Err(usage(format!("{stray:?} is too much: say muster {name} {takes}")));
+    }
+    if rest.is_empty() && !(takes.is_empty() || takes.starts_with('[')) {
+        return Err(usage(format!("muster {name} needs to know more: say muster {name} {takes}")));
+    }
+    let first = rest.first().copied().unwrap_or_default();
+    Ok(match name.as_str() {
+        "status" => Command::Status,
+        "node list" => Command::NodeList { nodes: Some(rest.join(",")).filter(|nodes| !nodes.is_empty()).map(checked).transpose()? },
+        "node show" => Command::NodeShow { nodes: checked(first.into())? },
+        "node set" => Command::Change(set(matches, number(first)?)?),
+        "node replace" => Command::Change(Change::Replace { number: number(first)?, by: by(matches)? }),
+        "node out" => Command::Change(Change::Out { nodes: checked(rest.join(","))? }),
+        "guest list" => Command::GuestList,
+        "guest enlist" => {
+            let number = rest.get(1).map(|text| number(text)).transpose()?;
+            Command::Change(Change::Enlist { guest: first.into(), number })
+        }
+        "watch" => Command::Watch,
+        "reload" => Command::Errand(Request::Reload),
+        "checkpoint" => Command::Errand(Request::Checkpoint),
+        "undo" => Command::Change(Change::Undo),
+        _ => Command::Import { file: first.into(), format: matches.opt_str("format").map(|name| format(&name)).transpose()? },
+    })
+}
+
+/// A range that can be read: the daemon need not be asked to hear that it cannot.
+fn checked(nodes: String) -> Result<String, Failure> {
+    ranges::parse(&nodes).map(|_| nodes).map_err(|wrong| usage(wrong.to_string()))
+}
+
+/// A single node: `17` or `n17`.
+fn number(text: &str) -> Result<u32, Failure> {
+    let selection = ranges::parse(text).map_err(|wrong| usage(wrong.to_string()))?;
+    match (selection.groups.as_slice(), selection.numbers.runs()) {
+        ([], [(first, last)]) if first == last => Ok(*first),
+        _ => Err(usage(format!("{text:?} is not one node: write its number, as in 17 or n17"))),
+    }
+}
+
+fn mac(text: &str) -> Result<Mac, Failure> {
+    text.parse().map_err(|wrong| usage(format!("{text:?} is {wrong}")))
+}
+
+fn macs(matches: &getopts::Matches, flag: &str) -> Result<Vec<Mac>, Failure> {
+    matches.opt_strs(flag).iter().flat_map(|list| list.split(',')).map(mac).collect()
+}
+
+fn set(matches: &getopts::Matches, number: u32) -> Result<Change, Failure> {
+    let all = macs(matches, "mac")?;
+    let reserve = match (matches.opt_present("reserve"), matches.opt_present("free")) {
+        (true, true) => return Err(usage("--reserve and --free contradict each other: choose one")),
+        (false, false) => None,
+        (reserve, _) => Some(reserve),
+    };
+    let (add, remove) = (macs(matches, "add")?, macs(matches, "remove")?);
+    if all.is_empty() && add.is_empty() && remove.is_empty() && reserve.is_none() {
+        return Err(usage(format!(
+            "nothing is to be set: say muster node set {number} --add MAC, --remove MAC, --mac MAC, --reserve or --free"
+        )));
+    }
+    Ok(Change::Set { number, macs: Some(all).filter(|all| !all.is_empty()), add, remove, reserve })
+}
+
+fn by(matches: &getopts::Matches) -> Result<Option<By>, Failure> {
+    match (macs(matches, "mac")?.as_slice(), matches.opt_str("guest")) {
+        ([], None) => Ok(None),
+        ([mac], None) => Ok(Some(By::Mac(*mac))),
+        ([], Some(guest)) => Ok(Some(By::Guest(guest))),
+        _ => Err(usage("a node is replaced by one machine: say --mac once, or --guest")),
+    }
+}
+
+fn format(name: &str) -> Result<Format, Failure> {
+    let names: Vec<&str> = Format::ALL.iter().map(|(_, name)| *name).collect();
+    let found = Format::ALL.iter().find(|(_, known)| *known == name).map(|(format, _)| *format);
+    found.ok_or_else(|| match nearest(name, &names) {
+        Some(near) => usage(format!("--format: {name:?} is unknown: did you mean {near}?")),
+        None => usage(format!("--format: {name:?} is unknown: choose one of {}", names.join(", "))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(line: &str) -> Result<Options, String> {
+        let matches = flags().parse(line.split_whitespace()).map_err(|error| error.to_string())?;
+        read(&matches).map_err(|failure| if let Failure::Usage(why) = failure { why } else { panic!("{failure:?}") })
+    }
+
+    #[test]
+    fn flags_stand_anywhere() {
+        let options = told("node --json list 0-3 @up --socket /s").unwrap();
+        assert!(matches!(options.command, Command::NodeList { nodes: Some(nodes) } if nodes == "0-3,@up"));
+        assert!(options.json && !options.yes && options.socket == *"/s");
+        let options = told("-y node set n23 --add 02:00:00:00:00:01,02:00:00:00:00:02").unwrap();
+        assert!(
+            matches!(options.command, Command::Change(Change::Set { number: 23, macs: None, add, .. }) if add.len() == 2) && options.yes
+        );
+        assert!(matches!(
+            told("node replace 5 --guest x").unwrap().command,
+            Command::Change(Change::Replace { number: 5, by: Some(By::Guest(_)) })
+        ));
+        assert!(matches!(told("guest enlist x 7").unwrap().command, Command::Change(Change::Enlist { number: Some(7), .. })));
+        assert!(matches!(
+            told("import - --format kea -n").unwrap(),
+            Options { command: Command::Import { format: Some(Format::Kea), .. }, dry_run: true, .. }
+        ));
+    }
+
+    #[test]
+    fn manual_and_completions_know_every_command_and_flag() {
+        let manual = include_str!("../../../man/muster.1");
+        let bash = include_str!("../../../packaging/completion/muster.bash");
+        let zsh = include_str!("../../../packaging/completion/_muster");
+        for (words, _, _, specific) in COMMANDS {
+            let command = words.join(" ");
+            assert!(manual.contains(&format!(".It Cm {command}")), "{command}");
+            for word in words {
+                assert!([bash, zsh].iter().all(|text| text.contains(word)), "{word}");
+            }
+            for flag in specific.iter().chain(&["json", "yes", "socket", "help", "version"]) {
+                assert!(manual.contains(&format!(" -{flag}")), "{flag}");
+                assert!([bash, zsh].iter().all(|text| text.contains(&format!("--{flag}"))), "{flag}");
+            }
+        }
+        assert!(Format::ALL.iter().all(|(_, name)| [manual, bash, zsh].iter().all(|text| text.contains(name))));
+    }
+
+    #[test]
+    fn mistakes_are_told_with_what_to_type() {
+        for (line, words) in [
+            ("", "muster status"),
+            ("statsu", "muster status?"),
+            ("frobnicate", "--help lists them"),
+            ("node", "muster node list, muster node show"),
+            ("node lits", "muster node list?"),
+            ("node frobnicate", "takes list, show, set, replace, out"),
+            ("node show", "muster node show RANGE"),
+            ("node show 1 2", "\"2\" is too much"),
+            ("node set 1", "--add MAC"),
+            ("node set 1-2 --reserve", "not one node"),
+            ("node set 1 --reserve --free", "contradict"),
+            ("node set 1 --add 12", "not a MAC address"),
+            ("node list n[007]", "write 7 for 007"),
+            ("status now", "too much"),
+            ("status --guest x", "--guest means nothing to muster status"),
+            ("import x --format keaa", "did you mean kea?"),
+            ("node replace 1 --mac 02:00:00:00:00:01 --guest x", "one machine"),
+        ] {
+            let why = told(line).err().unwrap_or_else(|| panic!("{line} was taken"));
+            assert!(why.contains(words), "{line}: {why}");
+        }
+    }
+}

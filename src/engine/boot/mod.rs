@@ -1,0 +1,125 @@
+//! What a machine is given to boot: the program that its firmware loads, and the text that a loader reads next.
+//!
+//! The config's `[boot]` section says it for all, `[[for]]` sections for some numbers; later sections win. Nothing is stored: the
+//! answer is computed from the config and the client's record whenever it is asked for. [`Made`] are the texts that exist in no file,
+//! [`effective`] tells what holds for a number and which section said so. Any engine may call any of it.
+
+mod made;
+mod settings;
+mod text;
+
+use std::time::Duration;
+
+use crate::config::{Config, Network, Origin, Special};
+use crate::roll::client::Client;
+use crate::roll::kind::{Arch, Kind};
+use crate::roll::plan::Number;
+
+pub use made::{Made, SCRIPT};
+pub use settings::effective;
+pub use text::PLACEHOLDERS;
+
+/// The sections that speak of a number with their places in the config, the one that wins first.
+fn sections(config: &Config, number: Option<Number>) -> impl Iterator<Item = (usize, &Special)> {
+    let speaks =
+        move |section: &Special| number.is_some_and(|number| section.nodes.iter().any(|(first, last)| (*first..=*last).contains(&number)));
+    config.special.iter().enumerate().rev().filter(move |(_, section)| speaks(section))
+}
+
+/// What the first section says that says anything, and where that section is.
+fn special<'a, T: 'a>(config: &'a Config, number: Option<Number>, says: impl Fn(&'a Special) -> Option<T>) -> Option<(T, Origin)> {
+    sections(config, number).find_map(|(at, section)| Some((says(section)?, config.origins.special(at))))
+}
+
+/// The boot program of an architecture.
+fn program(config: &Config, number: Option<Number>, arch: Arch) -> Option<&str> {
+    special(config, number, |section| of(&section.program, arch)).map(|(program, _)| program).or_else(|| of(&config.boot.program, arch))
+}
+
+fn of(programs: &[(Arch, String)], arch: Arch) -> Option<&str> {
+    programs.iter().find(|(known, _)| *known == arch).map(|(_, program)| program.as_str())
+}
+
+fn kernel(config: &Config, number: Option<Number>) -> Option<&str> {
+    special(config, number, |section| section.kernel.as_deref()).map(|(kernel, _)| kernel).or(config.boot.kernel.as_deref())
+}
+
+fn initrd(config: &Config, number: Option<Number>) -> &[String] {
+    special(config, number, |section| section.initrd.as_deref()).map_or(&config.boot.initrd, |(initrd, _)| initrd)
+}
+
+fn args(config: &Config, number: Option<Number>) -> &str {
+    special(config, number, |section| section.args.as_deref()).map_or(&config.boot.args, |(args, _)| args)
+}
+
+/// What iPXE runs: a file, or the script that is made where there is a kernel.
+fn script(config: &Config, number: Option<Number>) -> Option<&str> {
+    let script = special(config, number, |section| section.script.as_deref()).map(|(script, _)| script);
+    script.or(config.boot.script.as_deref()).or_else(|| kernel(config, number).map(|_| SCRIPT))
+}
+
+/// The file that a client is told to load, as the DHCP `file` field names it. None: it gets an address and no program.
+pub fn file<'a>(config: &'a Config, client: &Client) -> Option<&'a str> {
+    match client.kind {
+        // The kernel's own client wants no program.
+        Kind::Other => None,
+        Kind::Ipxe => script(config, client.number),
+        // A Pi asks for names of its own, whatever it is told; it only wants to be told something.
+        Kind::RaspberryPi => program(config, client.number, client.arch?).or(Some("bootcode.bin")),
+        _ => program(config, client.number, client.arch?),
+    }
+}
+
+/// The lease of a numbered node.
+pub fn lease(config: &Config, network: &Network, number: Option<Number>) -> Duration {
+    special(config, number, |section| section.lease).map_or(network.lease, |(lease, _)| lease)
+}
+
+/// The operator's own DHCP options for a client, each code once.
+pub fn options<'a>(config: &'a Config, network: &'a Network, number: Option<Number>) -> impl Iterator<Item = (u8, &'a [u8])> {
+    ranked_options(config, network, number).map(|(_, code, bytes)| (code, bytes))
+}
+
+/// The same, each with the place of the `[[for]]` section that sets it; None: the network does.
+fn ranked_options<'a>(
+    config: &'a Config,
+    network: &'a Network,
+    number: Option<Number>,
+) -> impl Iterator<Item = (Option<usize>, u8, &'a [u8])> {
+    let all = move || sections(config, number).map(|(at, section)| (Some(at), &section.options)).chain([(None, &network.options)]);
+    let flat =
+        move || all().enumerate().flat_map(|(rank, (at, options))| options.iter().map(move |(code, bytes)| (rank, at, *code, bytes)));
+    flat()
+        .filter(move |(rank, _, code, _)| !flat().any(|(r, _, c, _)| r < *rank && c == *code))
+        .map(|(_, at, code, bytes)| (at, code, bytes.as_slice()))
+}
+
+/// A file name as clients ask for it: a leading slash and the 0xff of ROMs that read past option 67 are no part of it.
+pub fn requested_name(name: &[u8]) -> &[u8] {
+    let start = name.iter().take_while(|&&byte| byte == b'/').count();
+    let end = name.len() - name.iter().rev().take_while(|&&byte| byte == 0xff).count();
+    name.get(start..end).unwrap_or(&[])
+}
+
+/// Whether a missing file of this name is no news: loaders probe series of them. The beginning of a long name may be left out.
+pub fn asks_in_series(name: &[u8]) -> bool {
+    [b"grub/".as_slice(), b"boot/grub/", b"EFI/", b"ldlinux", b"autoexec.ipxe"].iter().any(|start| name.starts_with(start))
+        || [b"xelinux.cfg/".as_slice(), b"grub.cfg-"].iter().any(|part| name.windows(part.len()).any(|window| window == *part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_as_clients_ask_for_them() {
+        assert_eq!(requested_name(b"//undionly.kpxe"), b"undionly.kpxe");
+        assert_eq!(requested_name(b"pxelinux.0\xff"), b"pxelinux.0");
+        assert_eq!(requested_name(b"///"), b"");
+        assert_eq!(requested_name(b"\xff"), b"");
+        assert!(asks_in_series(b"pxelinux.cfg/01-52-54") && !asks_in_series(b"vmlinuz"));
+        assert!(asks_in_series(b"xelinux.cfg/b8945908-d6a6-41a9-611d-74a6ab80b83d"), "the last 48 bytes of a name");
+        assert!(asks_in_series(b"grub/fonts/unicode.pf2") && !asks_in_series(b"grubx64.efi"));
+        assert!(asks_in_series(b"x/grub.cfg-0A36") && asks_in_series(b"autoexec.ipxe") && !asks_in_series(b"boot.ipxe"));
+    }
+}

@@ -1,0 +1,267 @@
+//! The operator's engine: executes the requests of `wire::control`, and tells watchers what happens.
+//!
+//! A connection is nothing but a number here; one that watches has a place in the ring of recent steps (`roll::recent`). A request is
+//! answered by one line, which costs a bounded walk: lists come in pages of at most [`PAGE_ROWS`] rows, found among at most
+//! [`PAGE_LOTS`] lots. What watchers hear is gathered for [`PUSH_INTERVAL`] and written without allocating; everything else here
+//! allocates, since no packet waits for it. What an operator changes ([`change`]) is answered when it is on disk.
+
+mod change;
+mod given;
+mod look;
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::base::limits::CONTROL_CONNECTIONS;
+use crate::base::machine::Errand;
+use crate::base::text::Text;
+use crate::base::time::{Instant, Now};
+use crate::roll::plan::Number;
+use crate::roll::ranges;
+use crate::roll::recent::Recent;
+use crate::roll::registry::Roll;
+use crate::wire::control::{self, Change, Event, IMPORT_MAX, Reply, Request, Sorry};
+
+use super::{Ctx, Loading};
+
+pub use look::{firmware, lanes, networks};
+
+use change::Undo;
+
+/// Rows of one page, whatever the client would like.
+pub const PAGE_ROWS: u32 = 64;
+/// Lots (or client records) that are looked at for one page.
+pub const PAGE_LOTS: u32 = 1024;
+/// How often watchers are told.
+const PUSH_INTERVAL: Duration = Duration::from_millis(20);
+/// What one watcher is told at once, in bytes.
+const PUSH_BYTES: usize = 8 * 1024;
+/// More than one event's line takes; a line that does not fit would cost an allocation (its error does).
+const EVENT_MAX: usize = 1024;
+
+/// Why a change is not possible, and what to do instead.
+pub type Refusal = Sorry;
+
+/// What is asked for that the context does not hold.
+pub struct Sight<'a> {
+    pub now: Now,
+    pub born: Now,
+    /// Running transfers.
+    pub transfers: usize,
+    /// How far the transfer with this token has come.
+    pub loading: &'a dyn Fn(u64) -> Option<Loading<'a>>,
+}
+
+#[derive(Default)]
+pub struct Control {
+    /// By connection: where it reads on in the ring of recent steps.
+    watchers: [Option<u64>; CONTROL_CONNECTIONS],
+    next_push: Instant,
+    /// Answers that wait for the record that makes them true.
+    waiting: Vec<(u64, u8, Reply)>,
+    undo: Undo,
+}
+
+/// What a watcher is told: these variants of `Reply`, without allocating.
+#[derive(Serialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+enum Told<'a> {
+    Event(Event<&'a str>),
+    Lost { count: u64 },
+}
+
+impl Control {
+    /// The connection has gone.
+    pub fn closed(&mut self, ctx: &mut Ctx<'_>, conn: u8) {
+        if self.watchers.get_mut(usize::from(conn)).and_then(Option::take).is_some() {
+            ctx.roll.recent.leave();
+        }
+        self.waiting.retain(|(_, waits, _)| *waits != conn);
+    }
+
+    /// Answers whose changes are on disk now.
+    fn keep_promises(&mut self, ctx: &mut Ctx<'_>) {
+        while let Some(at) = self.waiting.iter().position(|(seq, ..)| ctx.roll.keeper.holds(*seq) && ctx.out.has_room()) {
+            let (_, conn, reply) = self.waiting.remove(at);
+            tell(ctx, conn, &reply);
+        }
+    }
+
+    /// A line of an operator's.
+    pub fn request(&mut self, ctx: &mut Ctx<'_>, sight: &Sight<'_>, conn: u8, line: &[u8]) {
+        let answer = control::read(line).and_then(|request| self.execute(ctx, sight, conn, &request));
+        let reply = match answer {
+            Ok(Some(reply)) => reply,
+            Ok(None) => return,
+            Err(sorry) => Reply::Error(sorry),
+        };
+        tell(ctx, conn, &reply);
+    }
+
+    /// None: the answer comes from elsewhere.
+    fn execute(&mut self, ctx: &mut Ctx<'_>, sight: &Sight<'_>, conn: u8, request: &Request) -> Result<Option<Reply>, Sorry> {
+        Ok(Some(match request {
+            Request::Status => Reply::Status(Box::new(look::status(ctx, sight))),
+            Request::States { from } => Reply::States(look::states(ctx, *from)),
+            Request::NodeList { nodes, from, limit } => {
+                let selection = nodes.as_deref().map(|text| selection(ctx, text)).transpose()?;
+                Reply::Nodes(look::nodes(ctx, sight, selection.as_ref(), *from, limit.unwrap_or(PAGE_ROWS)))
+            }
+            Request::NodeShow { number } => Reply::Node(Box::new(look::node(ctx, sight, lot(ctx, *number)?))),
+            Request::GuestList { from, limit } => Reply::Guests(look::guests(ctx, sight, *from, limit.unwrap_or(PAGE_ROWS))),
+            Request::Watch => {
+                if let Some(watcher) = self.watchers.get_mut(usize::from(conn)).filter(|watcher| watcher.is_none()) {
+                    *watcher = Some(ctx.roll.recent.join());
+                }
+                Reply::Watching
+            }
+            Request::Reload => return errand(ctx, conn, Errand::Reload),
+            Request::Checkpoint => return errand(ctx, conn, Errand::Checkpoint),
+            Request::Change { change: wish, dry } => {
+                check(ctx, wish)?;
+                let changed = change::change(ctx, &mut self.undo, wish, *dry)?;
+                if !dry && changed.count > 0 {
+                    log::info!("an operator has changed ({}) {} lots: {}", wish.name(), changed.count, changed.nodes);
+                    self.waiting.push((ctx.roll.keeper.written(), conn, Reply::Changed(changed)));
+                    return Ok(None);
+                }
+                Reply::Changed(changed)
+            }
+        }))
+    }
+
+    /// When somebody is to be told something.
+    pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
+        let answer = self.waiting.iter().any(|(seq, ..)| roll.keeper.holds(*seq));
+        if answer { Some(Instant::ZERO) } else { self.push_at(&roll.recent) }
+    }
+
+    fn push_at(&self, recent: &Recent) -> Option<Instant> {
+        self.watchers.iter().flatten().any(|place| *place != recent.next()).then_some(self.next_push)
+    }
+
+    /// Tells watchers what has happened. One that is far behind hears more in the next turn.
+    pub fn expire(&mut self, ctx: &mut Ctx<'_>, now: Now) {
+        self.keep_promises(ctx);
+        if self.push_at(&ctx.roll.recent).is_none_or(|at| at > now.at) {
+            return;
+        }
+        let Ctx { roll, out, .. } = ctx;
+        for (conn, watcher) in self.watchers.iter_mut().enumerate() {
+            let Some(place) = watcher.as_mut().filter(|place| **place != roll.recent.next()) else { continue };
+            if !out.has_room() {
+                return;
+            }
+            out.stream(conn as u8, |buf| events(&roll.recent, place, now.unix, buf));
+        }
+        self.next_push = now.at + PUSH_INTERVAL;
+    }
+}
+
+/// Writes the steps from a place on, a line each, and moves the place behind them.
+fn events(recent: &Recent, place: &mut u64, unix: u64, buf: &mut [u8]) -> Option<usize> {
+    let room = buf.len().min(PUSH_BYTES);
+    let mut used = 0;
+    loop {
+        let rest = buf.get_mut(used..room)?;
+        if rest.len() < EVENT_MAX {
+            break;
+        }
+        let (line, steps) = match recent.read(*place) {
+            Ok(None) => break,
+            Err(count) => (control::write(rest, &Told::Lost { count }), count),
+            Ok(Some(step)) => {
+                let id = Text::<56>::of(format_args!("{}", step.identity));
+                let event = Event {
+                    time: unix,
+                    number: step.number.map(|Number(n)| n),
+                    id: id.as_str(),
+                    address: step.address,
+                    stage: step.stage.word(),
+                    text: step.text.as_str(),
+                    trouble: step.trouble,
+                };
+                (control::write(rest, &Told::Event(event)), 1)
+            }
+        };
+        used += line.unwrap_or(0);
+        *place += steps;
+    }
+    (used > 0).then_some(used)
+}
+
+fn tell(ctx: &mut Ctx<'_>, conn: u8, reply: &Reply) {
+    if !ctx.out.stream(conn, |buf| control::write(buf, reply)) {
+        let sorry = Sorry::new("the answer is longer than one line may be", "ask for less of it");
+        ctx.out.stream(conn, |buf| control::write(buf, &Reply::Error(sorry)));
+    }
+}
+
+fn errand(ctx: &mut Ctx<'_>, conn: u8, errand: Errand) -> Result<Option<Reply>, Sorry> {
+    match ctx.out.errand(conn, errand) {
+        true => Ok(None),
+        false => Err(Sorry::new("the daemon is too busy", "try again")),
+    }
+}
+
+/// A number that the street has a lot for.
+fn lot(ctx: &Ctx<'_>, number: u32) -> Result<Number, Sorry> {
+    let nodes = ctx.roll.plan.nodes();
+    if number < nodes {
+        return Ok(Number(number));
+    }
+    let last = nodes.saturating_sub(1);
+    Err(Sorry::new(format!("n{number} is no lot of this street, which ends at n{last}"), "raise `nodes` in [cluster] of the config"))
+}
+
+/// A selection all of whose numbers have a lot.
+fn selection(ctx: &Ctx<'_>, text: &str) -> Result<ranges::Selection, Sorry> {
+    let selection = ranges::parse(text).map_err(|wrong| Sorry::new(wrong.to_string(), ""))?;
+    selection.numbers.last().map_or(Ok(()), |last| lot(ctx, last).map(drop))?;
+    Ok(selection)
+}
+
+/// What holds for a change whatever the roll is: numbers have lots, MACs name machines, nothing is said twice.
+fn check(ctx: &Ctx<'_>, wish: &Change) -> Result<(), Sorry> {
+    let individual = |macs: &[crate::base::addr::Mac]| match macs.iter().find(|mac| !mac.is_individual()) {
+        Some(mac) => Err(Sorry::new(format!("{mac} names no single machine"), "give the address of one network card")),
+        None => Ok(()),
+    };
+    match wish {
+        Change::Set { number, macs, add, remove, reserve } => {
+            lot(ctx, *number)?;
+            individual(macs.as_deref().unwrap_or_default())?;
+            individual(add)?;
+            if macs.is_some() && !(add.is_empty() && remove.is_empty()) {
+                return Err(Sorry::new("both all MACs and single ones are given", "say --mac for all of them, or --add and --remove"));
+            }
+            if macs.is_none() && add.is_empty() && remove.is_empty() && reserve.is_none() {
+                return Err(Sorry::new("nothing is to be set", "say --mac, --add, --remove, --reserve or --free"));
+            }
+            Ok(())
+        }
+        Change::Replace { number, by } => {
+            lot(ctx, *number)?;
+            match by {
+                Some(control::By::Mac(mac)) => individual(&[*mac]),
+                _ => Ok(()),
+            }
+        }
+        Change::Out { nodes } => match selection(ctx, nodes)?.groups.as_slice() {
+            [] => Ok(()),
+            _ => Err(Sorry::new("a group is no list of numbers", "ask for its numbers first")),
+        },
+        Change::Enlist { number, .. } => number.map_or(Ok(()), |number| lot(ctx, number).map(drop)),
+        Change::Import { entries, .. } => {
+            if entries.len() > IMPORT_MAX {
+                return Err(Sorry::new(format!("{} machines are too many for one request", entries.len()), "send 256 at a time"));
+            }
+            entries.iter().try_for_each(|entry| lot(ctx, entry.number).map(drop).and_then(|()| individual(&entry.macs)))
+        }
+        Change::Undo => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! What operators change, take back, and are refused.
+
+use super::*;
+use crate::roll::lot::State as LotState;
+use crate::roll::plan::Number;
+use crate::roll::ruling::Numbering;
+use crate::wire::control::Changed;
+use crate::wire::report::{Report, Verdict};
+
+fn passed(n: u8, port: &str) -> Ask {
+    let mut report = Report { verdict: Verdict::Passed, ..Report::EMPTY };
+    report.macs.push(mac(n));
+    let mut buf = [0; 255];
+    let len = report.write(&mut buf).unwrap();
+    let ask = Ask::os(mac(n)).with(224, &buf[..len]);
+    let relay = [&[1, port.len() as u8], port.as_bytes()].concat();
+    if port.is_empty() { ask } else { ask.with(82, &relay) }
+}
+
+fn changed(world: &mut World, change: &str) -> Changed {
+    match ask(world, 0, &format!(r#"{{"do":"change","change":{change}}}"#)) {
+        Reply::Changed(changed) => changed,
+        other => panic!("{change}: {other:?}"),
+    }
+}
+
+fn refused(world: &mut World, change: &str) -> String {
+    error(world, &format!(r#"{{"do":"change","change":{change}}}"#))
+}
+
+fn macs_of(world: &World, number: u32) -> Vec<u8> {
+    let lot = world.server.roll().street().lot(Number(number)).unwrap();
+    lot.papers.macs.as_slice().iter().map(|mac| mac.0[5]).collect()
+}
+
+fn state_of(world: &World, number: u32) -> LotState {
+    world.server.roll().street().lot(Number(number)).unwrap().state
+}
+
+#[test]
+fn a_lot_is_set_moved_and_set_back() {
+    let mut world = World::settled(&config());
+    let done = changed(&mut world, r#"{"what":"set","number":5,"macs":["02:00:00:00:00:01","02:00:00:00:00:02"]}"#);
+    assert_eq!((done.count, done.nodes.as_str(), macs_of(&world, 5)), (1, "5", vec![1, 2]));
+    assert_eq!(world.lease(&Ask::os(mac(2))), ip(10, 54, 1, 5));
+    let done = changed(&mut world, r#"{"what":"set","number":7,"macs":["02:00:00:00:00:02"]}"#);
+    assert_eq!((done.nodes.as_str(), macs_of(&world, 5), macs_of(&world, 7)), ("5,7", vec![1], vec![2]));
+    assert!(done.notes[0].contains("n5 loses 02:00:00:00:00:02"), "{done:?}");
+    assert_eq!(changed(&mut world, r#"{"what":"undo"}"#).nodes, "5,7");
+    assert_eq!((macs_of(&world, 5), macs_of(&world, 7)), (vec![1, 2], vec![]));
+    changed(&mut world, r#"{"what":"undo"}"#);
+    assert_eq!((macs_of(&world, 5), macs_of(&world, 7)), (vec![1], vec![2]), "to take back the taking back");
+    changed(&mut world, r#"{"what":"set","number":5,"add":["02:00:00:00:00:09"],"remove":["02:00:00:00:00:01"]}"#);
+    assert_eq!(macs_of(&world, 5), [9]);
+    assert!(refused(&mut world, r#"{"what":"set","number":5,"remove":["02:00:00:00:00:09"]}"#).contains("node out n5"));
+    assert!(refused(&mut world, r#"{"what":"set","number":8,"macs":["02:00:00:00:00:11"]}"#).contains("[[node]] section"));
+}
+
+#[test]
+fn a_dry_change_changes_nothing_and_one_that_is_not_on_disk_is_not_told() {
+    let mut world = World::settled(&config());
+    let wish = r#"{"what":"set","number":5,"reserve":true}"#;
+    match ask(&mut world, 0, &format!(r#"{{"do":"change","dry":true,"change":{wish}}}"#)) {
+        Reply::Changed(changed) => assert_eq!((changed.dry, changed.count, changed.lots[0].after.kind), (true, 1, LotKind::Reserved)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(state_of(&world, 5), LotState::Vacant);
+    world.syncs = false;
+    let request = format!(r#"{{"do":"change","change":{wish}}}"#);
+    let got = world.handle(Input::Stream { conn: 3, bytes: request.as_bytes() });
+    assert!(matches!(&got[..], [Got::Record(line)] if line.contains("n5 reserved for=operator")), "{got:?}");
+    let mut got = world.sync();
+    got.extend(world.advance(10));
+    assert!(got.iter().any(|got| matches!(got, Got::Stream(3, line) if line.contains("\"count\":1"))), "{got:?}");
+}
+
+#[test]
+fn a_replaced_machine_leaves_its_number_to_the_next() {
+    let mut world = World::settled(&config());
+    assert_eq!(world.lease(&passed(1, "")), ip(10, 54, 1, 0));
+    changed(&mut world, r#"{"what":"replace","number":0}"#);
+    assert_eq!(state_of(&world, 0), LotState::Reserved(crate::roll::lot::Wait::Next));
+    world.advance(10_000);
+    // The old one is silent: whether it is there is asked before its address goes on.
+    world.silence(&passed(2, "").discover());
+    world.advance(300);
+    assert_eq!((world.lease(&passed(2, "")), macs_of(&world, 0)), (ip(10, 54, 1, 0), vec![2]));
+    assert!(refused(&mut world, r#"{"what":"replace","number":9}"#).contains("--reserve"));
+    let guest = world.lease(&Ask::os(mac(3)));
+    changed(&mut world, &format!(r#"{{"what":"replace","number":0,"by":{{"guest":"{guest}"}}}}"#));
+    assert_eq!(macs_of(&world, 0), [3]);
+    assert!(refused(&mut world, r#"{"what":"replace","number":0,"by":{"guest":"10.9.9.9"}}"#).contains("muster guest list"));
+}
+
+#[test]
+fn nodes_go_out_together_and_come_back() {
+    let mut world = World::settled(&config());
+    for n in 1..=3 {
+        changed(&mut world, &format!(r#"{{"what":"set","number":{n},"macs":["02:00:00:00:00:0{n}"]}}"#));
+    }
+    let done = changed(&mut world, r#"{"what":"out","nodes":"n[1-4]"}"#);
+    assert_eq!((done.count, done.nodes.as_str(), done.notes[0].as_str()), (3, "1-3", "n4 is vacant already"));
+    assert_eq!(world.server.roll().street().retired_from(mac(2)), Some(Number(2)));
+    assert!(refused(&mut world, r#"{"what":"out","nodes":"17"}"#).contains("[[node]] section"));
+    assert_eq!(changed(&mut world, r#"{"what":"undo"}"#).count, 3);
+    assert_eq!((macs_of(&world, 2), world.server.roll().street().retired_from(mac(2))), (vec![2], None));
+    changed(&mut world, r#"{"what":"out","nodes":"1"}"#);
+    changed(&mut world, r#"{"what":"set","number":1,"macs":["02:00:00:00:00:05"]}"#);
+    changed(&mut world, r#"{"what":"out","nodes":"2"}"#);
+    changed(&mut world, r#"{"what":"undo"}"#);
+    assert_eq!((macs_of(&world, 1), macs_of(&world, 2)), (vec![5], vec![2]), "the last change alone");
+}
+
+#[test]
+fn guests_that_wait_are_numbered_together_by_their_switch_ports() {
+    let mut world = World::settled(&Config { numbering: Numbering::Ordered, ..config() });
+    for (n, port) in [(1, "eth1/10"), (2, "eth1/2"), (3, "eth0/20")] {
+        assert!(!world.lease(&passed(n, port)).octets().starts_with(&[10, 54, 1]));
+    }
+    match ask(&mut world, 0, r#"{"do":"guest-list"}"#) {
+        Reply::Guests(guests) => assert!(guests.rows.iter().all(|row| row.verdict.as_deref().is_some_and(|why| why.contains("waits")))),
+        other => panic!("{other:?}"),
+    }
+    let done = changed(&mut world, r#"{"what":"enlist","guest":"@held"}"#);
+    assert_eq!((done.nodes.as_str(), done.notes[0].as_str()), ("0-2", "numbered by switch port"));
+    assert_eq!([0, 1, 2].map(|n| macs_of(&world, n)), [[3], [2], [1]]);
+    assert!(refused(&mut world, r#"{"what":"enlist","guest":"@held"}"#).contains("no guest waits"));
+    // One that was not tested, by the operator's word.
+    world.lease(&Ask::os(mac(4)));
+    assert_eq!(changed(&mut world, r#"{"what":"enlist","guest":"02:00:00:00:00:04"}"#).nodes, "3");
+    world.lease(&Ask::os(mac(5)));
+    assert!(refused(&mut world, r#"{"what":"enlist","guest":"02:00:00:00:00:05","number":3}"#).contains("--guest"));
+}
+
+#[test]
+fn what_is_imported_contradicts_nothing() {
+    let mut world = World::settled(&config());
+    changed(&mut world, r#"{"what":"set","number":5,"macs":["02:00:00:00:00:01"]}"#);
+    let entries = r#"[{"number":5,"macs":["02:00:00:00:00:02"]},{"number":6,"macs":["02:00:00:00:00:01"]},
+        {"number":7,"macs":["02:00:00:00:00:03"]},{"number":8,"macs":["02:00:00:00:00:03"]},{"number":5,"macs":["02:00:00:00:00:01","02:00:00:00:00:09"]}]"#;
+    let done = changed(&mut world, &format!(r#"{{"what":"import","entries":{entries}}}"#));
+    assert_eq!((done.nodes.as_str(), done.notes.len()), ("5,7", 3), "{done:?}");
+    assert_eq!((macs_of(&world, 5), macs_of(&world, 7)), (vec![1, 9], vec![3]));
+    let more = changed(&mut world, r#"{"what":"import","part":1,"entries":[{"number":9,"macs":["02:00:00:00:00:0a"]}]}"#);
+    assert_eq!(more.nodes, "9");
+    assert_eq!(changed(&mut world, r#"{"what":"undo"}"#).nodes, "5,7,9", "an import is one change");
+}

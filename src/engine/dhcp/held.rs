@@ -1,0 +1,133 @@
+//! Messages that wait: a DISCOVER for its address to be vetted or for room on the link, any message for the disk (`promise`).
+//!
+//! One message of each client is kept, its newest. It is taken up as if it came at that moment.
+
+use std::fmt;
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use crate::base::addr::Mac;
+use crate::base::machine::{Datagram, Link};
+use crate::base::slab::Key;
+use crate::base::time::Instant;
+use crate::engine::Ctx;
+use crate::roll::client::{Client, Stage};
+use crate::roll::kind::Kind;
+use crate::wire::dhcp::Scratch;
+
+use super::reply::Asked;
+use super::{Dhcp, OFFER_HOLD};
+
+/// How often it is looked whether held DISCOVERs can be answered.
+const RELEASE_INTERVAL: Duration = Duration::from_millis(10);
+/// A DISCOVER that is held while an address is probed: firmware sends less.
+const HELD_MAX: usize = 768;
+
+/// How long a DISCOVER may wait. A ROM asks again after 4 s and EDK2 picks an offer only then; iPXE asks again after 1 s, udhcpc after
+/// 3; some Raspberry Pis never ask again.
+fn patience(kind: Kind) -> Duration {
+    Duration::from_millis(match kind {
+        Kind::Rom | Kind::Edk2 => 3000,
+        Kind::Other | Kind::UBoot => 2000,
+        Kind::Ipxe | Kind::Grub | Kind::Pxelinux => 800,
+        Kind::RaspberryPi => 0,
+    })
+}
+
+/// A message that waits for an answer.
+pub struct Held {
+    link: Link,
+    mac: Option<Mac>,
+    src: SocketAddrV4,
+    dst: SocketAddrV4,
+    len: usize,
+    bytes: [u8; HELD_MAX],
+}
+
+impl Held {
+    fn of(datagram: Datagram<'_>) -> Option<Held> {
+        let Datagram { link, mac, src, dst, payload } = datagram;
+        let mut held = Held { link, mac, src, dst, len: payload.len(), bytes: [0; HELD_MAX] };
+        held.bytes.get_mut(..payload.len())?.copy_from_slice(payload);
+        Some(held)
+    }
+
+    pub fn datagram(&self) -> Datagram<'_> {
+        let payload = self.bytes.get(..self.len).unwrap_or(&[]);
+        Datagram { link: self.link, mac: self.mac, src: self.src, dst: self.dst, payload }
+    }
+}
+
+impl Dhcp {
+    /// Until when a DISCOVER is held because the link is full: within the patience of its sender (field notes, "Clients"). None:
+    /// it is answered now.
+    pub(super) fn deferral(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>) -> Option<Instant> {
+        let lane = ctx.pace.lane(asked.link);
+        let patience = patience(asked.kind);
+        let new = ctx.roll.get(key).is_some_and(|client| client.stage == Stage::Stranger);
+        let full = self.deferred.len() >= self.held_by.len();
+        if asked.held || !new || full || !lane.defers() || patience.is_zero() {
+            return None;
+        }
+        lane.deferred += 1;
+        self.deferred.push_back(key);
+        self.next_release = ctx.now + RELEASE_INTERVAL;
+        Some(ctx.now + patience)
+    }
+
+    /// Answers who was held for want of room, oldest first, as soon as there is some.
+    pub(super) fn release_deferred(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch) {
+        if ctx.now < self.next_release {
+            return;
+        }
+        self.next_release = ctx.now + RELEASE_INTERVAL;
+        while let Some(&key) = self.deferred.front().filter(|_| ctx.out.has_room()) {
+            let waiting = ctx.roll.get(key).filter(|client| client.stage == Stage::Probing).map(|client| client.link);
+            let full = |link| {
+                let lane = ctx.pace.lane(link);
+                lane.defers() || !lane.bottleneck.open(ctx.now)
+            };
+            if waiting.is_some_and(full) {
+                return;
+            }
+            self.deferred.pop_front();
+            if waiting.is_some() && self.held_by.get(key.slot()).is_some_and(Option::is_some) {
+                self.answer_held(ctx, scratch, key);
+            }
+        }
+    }
+
+    /// Keeps a DISCOVER until its address is vetted; a newer one takes the place of an older one.
+    pub(super) fn hold(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, datagram: Datagram<'_>, ready: Instant, why: fmt::Arguments<'_>) {
+        self.keep(key, datagram);
+        let probing = ctx.roll.get(key).is_some_and(|client| client.stage == Stage::Probing);
+        ctx.roll.keep_until(key, ready);
+        if !probing {
+            ctx.roll.enter(ctx.now, key, Stage::Probing, why);
+        }
+    }
+
+    /// Puts a message by, in place of an older one of the same client. One that is too long is answered when the client repeats it.
+    pub(super) fn keep(&mut self, key: Key<Client>, datagram: Datagram<'_>) {
+        self.drop_held(key);
+        if let (Some(held), Some(place)) = (Held::of(datagram), self.held_by.get_mut(key.slot())) {
+            *place = self.held.insert(held);
+        }
+    }
+
+    pub(super) fn drop_held(&mut self, key: Key<Client>) -> Option<Held> {
+        let held = self.held_by.get_mut(key.slot())?.take()?;
+        self.held.remove(held)
+    }
+
+    /// Takes up a DISCOVER that was held, for its address or for room.
+    pub(super) fn answer_held(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch, key: Key<Client>) {
+        let held = self.drop_held(key);
+        // No address of its own to wait for any more, whatever becomes of the DISCOVER.
+        ctx.roll.keep_until(key, ctx.now + OFFER_HOLD);
+        ctx.roll.enter(ctx.now, key, Stage::Stranger, format_args!(""));
+        if let Some(held) = held {
+            self.take(ctx, scratch, held.datagram(), true);
+        }
+    }
+}

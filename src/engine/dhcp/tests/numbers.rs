@@ -1,0 +1,239 @@
+//! Machines that pass muster, promises and the disk, many NICs, replaced machines, restarts.
+
+use super::*;
+use crate::base::stats::Counter;
+use crate::base::time::Now;
+use crate::engine::server::Server;
+use crate::roll::lot::{Lot, Wait};
+use crate::roll::plan::{AddressPlan, Number, Segment};
+use crate::roll::registry::Promise;
+use crate::roll::ruling::Numbering;
+use crate::wire::report::{Name, Report, Verdict};
+
+const GUESTS: std::ops::RangeInclusive<Ipv4Addr> = guest(1)..=guest(8);
+
+fn report(macs: &[u8], uuid: u8, verdict: Verdict) -> Vec<u8> {
+    let macs: Vec<Mac> = macs.iter().map(|&n| mac(n)).collect();
+    let mut id = [0xee; 16];
+    id[0] = uuid;
+    let mut report = Report { uuid: Some(id), verdict, ..Report::EMPTY };
+    assert!(macs.iter().all(|&mac| report.macs.push(mac)));
+    let mut buf = [0; 255];
+    let len = report.write(&mut buf).unwrap();
+    buf[..len].to_vec()
+}
+
+/// `muster-in` on a machine with these NICs, asking through the first.
+fn muster_in(macs: &[u8], verdict: Verdict) -> Ask {
+    Ask::os(mac(macs[0])).with(224, &report(macs, macs[0], verdict))
+}
+
+fn passed(macs: &[u8]) -> Ask {
+    muster_in(macs, Verdict::Passed)
+}
+
+fn records(got: &[Got]) -> Vec<&str> {
+    got.iter().filter_map(|got| if let Got::Record(line) = got { Some(line.as_str()) } else { None }).collect()
+}
+
+fn node(n: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 54, 1, n)
+}
+
+fn set(world: &mut World, number: u32, change: impl Fn(Lot) -> Lot) {
+    let lot = *world.server.roll().street().lot(Number(number)).unwrap();
+    world.server.roll_mut().set_lot(Number(number), change(lot), Promise::default()).unwrap();
+}
+
+#[test]
+fn a_stranger_that_passes_gets_the_lowest_number_and_its_guest_address_rests() {
+    let mut world = World::settled(&config());
+    let old = world.lease(&Ask::rom(mac(1)));
+    assert!(GUESTS.contains(&old));
+    world.advance(10_000);
+    let got = world.ask(&passed(&[1, 2]).discover());
+    let [line] = records(&got)[..] else { panic!("{got:?}") };
+    assert!(line.contains(" n0 occupied by=passed macs=02:00:00:00:00:01,02:00:00:00:00:02 uuid="), "{line}");
+    assert_eq!(only_reply(&got).unwrap().yiaddr(), node(0));
+    assert!(got.contains(&Got::Neighbour(old, None)));
+    let got = world.ask(&passed(&[1, 2]).select(node(0)));
+    assert_eq!((only_reply(&got).unwrap().yiaddr(), records(&got).len()), (node(0), 0), "a node needs no further record");
+    assert!(got.contains(&Got::Neighbour(node(0), Some(mac(1)))));
+    assert_eq!(world.lease(&Ask::rom(mac(1))), node(0), "its ROM gets it from now on");
+    let others: Vec<Ipv4Addr> = (10..17).map(|n| world.lease(&Ask::os(mac(n)))).collect();
+    assert!(!others.contains(&old), "somebody may still think that it has {old}");
+    assert!(world.ask(&Ask::os(mac(18)).discover()).is_empty(), "not even when there is no other");
+    assert_eq!(world.reply(&Ask::os(mac(1)).renew(old)).kind, NAK, "who holds on to it is told to come again");
+}
+
+#[test]
+fn a_stranger_is_numbered_where_it_arrived() {
+    let segment = Segment { first: Number(3), last: Number(5), address: ip(10, 55, 1, 0) };
+    let plan = AddressPlan::segmented(ip(10, 54, 1, 0), 200, &[segment]).unwrap();
+    let mut world = World::settled(&Config { plan, ..config() });
+    let relayed = |n: u8| passed(&[n]).relayed(RELAY);
+    assert_eq!(world.lease(&relayed(1)), ip(10, 55, 1, 0), "n3, the lowest of its segment");
+    let at_home: Vec<Ipv4Addr> = (10..14).map(|n| world.lease(&passed(&[n]))).collect();
+    assert_eq!(at_home, [0, 1, 2, 6].map(node), "the segment's numbers are not for these");
+    assert_eq!([2, 3].map(|n| world.lease(&relayed(n))), [ip(10, 55, 1, 1), ip(10, 55, 1, 2)]);
+    let fourth = world.lease(&relayed(4));
+    assert_eq!(plan.number(fourth), None, "its segment is full");
+    let moved = world.lease(&passed(&[1]));
+    assert_eq!(plan.number(moved), None, "n3 has no address on this network, and stays n3");
+    assert_eq!(world.server.roll().street().number_of(mac(1)), Some(Number(3)));
+}
+
+#[test]
+fn nothing_is_promised_before_it_is_on_disk() {
+    let mut world = World::settled(&config());
+    world.syncs = false;
+    let os = Ask::os(mac(1));
+    let address = world.reply(&os.discover()).yiaddr();
+    let got = world.silence(&os.select(address));
+    assert_eq!(records(&got).len(), 1);
+    assert_eq!(records(&world.silence(&os.select(address))).len(), 0, "one record is enough");
+    assert_eq!(world.lease(&Ask::rom(mac(17))), NODE_17, "known nodes wait for nothing");
+    let reply = only_reply(&world.sync()).expect("the ACK, now that it is true");
+    assert_eq!((reply.kind, reply.yiaddr()), (ACK, address));
+    assert!(records(&world.silence(&passed(&[1]).discover()))[0].contains("n0 occupied"));
+    assert_eq!(world.client(mac(1)).unwrap().address, Some(address), "nothing has moved yet");
+    assert_eq!(only_reply(&world.sync()).map(|offer| offer.yiaddr()), Some(node(0)));
+    assert!(replies(&world.sync()).is_empty());
+}
+
+#[test]
+fn every_other_renewal_of_a_guest_writes() {
+    let mut world = World::settled(&config());
+    let os = Ask::os(mac(1));
+    let address = world.lease(&os);
+    let wrote: Vec<usize> = (0..6)
+        .map(|_| {
+            world.now.unix += 60;
+            world.advance(60_000);
+            records(&world.ask(&os.renew(address))).len()
+        })
+        .collect();
+    assert!(wrote.iter().sum::<usize>() <= 3, "{wrote:?}");
+    let [before, after] = [0, 1].map(|_| records(&world.ask(&os.renew(address))).len());
+    assert_eq!(before + after, 0, "renewing at once says nothing new");
+}
+
+#[test]
+fn a_disk_that_never_answers_holds_up_nobody_that_is_known() {
+    let mut world = World::settled(&config());
+    world.syncs = false;
+    for n in 0..1500u32 {
+        let number = n % 2 + 100;
+        set(&mut world, number, |lot| lot);
+        world.ask(&Ask::os(mac(1)).discover());
+        world.ask(&passed(&[(n % 200 + 30) as u8]).discover());
+        assert_eq!(world.reply(&Ask::rom(mac(23)).discover()).yiaddr(), NODE_23);
+    }
+    assert!(world.server.roll().keeper.pending() <= crate::base::limits::JOURNAL_PENDING as u64);
+    world.sync();
+    assert_eq!(world.lease(&Ask::rom(mac(23))), NODE_23);
+}
+
+#[test]
+fn who_does_not_pass_stays_a_guest() {
+    let failed = Verdict::Failed(Name::new(b"20-memory").unwrap());
+    for (verdict, shown) in [(failed, "failed:20-memory"), (Verdict::Untested, "untested")] {
+        let mut world = World::settled(&config());
+        let address = world.lease(&muster_in(&[1], verdict));
+        assert!(GUESTS.contains(&address));
+        assert_eq!(world.client(mac(1)).unwrap().verdict.to_string(), shown);
+        assert_eq!(world.count(Counter::Enlisted), 0);
+    }
+    let mut world = World::settled(&Config { numbering: Numbering::Locked, ..config() });
+    assert!(GUESTS.contains(&world.lease(&passed(&[1]))));
+    let spoilt = Ask::os(mac(2)).with(224, b"\x01\x01\x05abcde");
+    assert!(GUESTS.contains(&world.lease(&spoilt)) && world.count(Counter::ReportMalformed) == 2);
+}
+
+#[test]
+fn a_replaced_machine_is_refused_by_name_and_its_number_goes_on() {
+    let mut world = World::settled(&config());
+    assert_eq!(world.lease(&passed(&[1, 2])), node(0));
+    set(&mut world, 0, |lot| lot.reserved(Wait::Next, 5));
+    assert_eq!(world.reply(&Ask::os(mac(1)).renew(node(0))).kind, NAK);
+    assert!(GUESTS.contains(&world.lease(&passed(&[2, 1]))), "the old board does not take its place again");
+    assert_eq!(world.lease(&passed(&[3])), node(0));
+    assert_eq!(world.lease(&passed(&[4])), node(1));
+}
+
+#[test]
+fn any_nic_is_the_node_and_one_at_a_time_has_its_address() {
+    let mut world = World::settled(&config());
+    let (first, second) = (Ask::rom(mac(17)), Ask::rom(mac(117)));
+    assert_eq!(world.lease(&first), NODE_17);
+    assert!(GUESTS.contains(&world.lease(&second)), "both at once");
+    world.advance(20_000);
+    let got = world.silence(&second.discover());
+    assert_eq!(got[1..], [Got::Neighbour(NODE_17, None), Got::Probe(NODE_17)], "whoever is there still would say so");
+    assert_eq!(only_reply(&world.advance(200)).map(|offer| offer.yiaddr()), Some(NODE_17));
+    assert_eq!(world.lease(&second), NODE_17, "the machine was switched on again, and boots from its second NIC");
+    let system = Ask::os(mac(17));
+    world.advance(20_000);
+    assert!(GUESTS.contains(&world.lease(&system)), "its system asks through both: the one that booted has the address");
+    assert_eq!(world.reply(&Ask::os(mac(117)).renew(NODE_17)).yiaddr(), NODE_17);
+}
+
+#[test]
+fn conflicts_change_nothing() {
+    let mut world = World::settled(&config());
+    assert_eq!((world.lease(&passed(&[1, 2])), world.lease(&passed(&[5, 6]))), (node(0), node(1)));
+    let before: Vec<Lot> = world.server.roll().street().iter().map(|(_, lot)| *lot).collect();
+    // MACs of two nodes; a MAC of one in another machine.
+    world.ask(&passed(&[2, 6]).discover());
+    world.ask(&passed(&[9, 1]).discover());
+    let clone = Ask::os(mac(1)).with(224, &report(&[1, 30], 77, Verdict::Passed));
+    world.ask(&clone.discover());
+    assert!(world.server.roll().street().iter().map(|(_, lot)| *lot).eq(before));
+}
+
+#[test]
+fn a_restart_knows_what_was_promised() {
+    let mut world = World::settled(&config());
+    let mut journal = Vec::new();
+    let mut note = |got: Vec<Got>| {
+        journal.extend(records(&got).iter().map(|line| line.to_string()));
+        only_reply(&got)
+    };
+    let failed = muster_in(&[2], Verdict::Failed(Name::new(b"disk").unwrap()));
+    for ask in [passed(&[1, 3]), failed.clone(), Ask::os(mac(4))] {
+        let offered = note(world.ask(&ask.discover())).unwrap().yiaddr();
+        note(world.ask(&ask.select(offered)));
+    }
+    let [guest_2, guest_4] = [2, 4].map(|n| world.client(mac(n)).unwrap().address.unwrap());
+    let now = Now { at: Instant::from_millis(1), unix: world.now.unix + 30 };
+    let server = Server::restored(&config(), 9, now, journal.iter().map(String::as_str)).unwrap();
+    let mut world = World::of(server, now);
+    assert_eq!(world.reply(&Ask::os(mac(3)).renew(node(0))).yiaddr(), node(0));
+    assert_eq!(world.client(mac(2)).unwrap().verdict.to_string(), "failed:disk");
+    let got = world.ask(&Ask::os(mac(4)).renew(guest_4));
+    assert_eq!(only_reply(&got).unwrap().yiaddr(), guest_4);
+    world.advance(2000);
+    let others: Vec<Ipv4Addr> = (10..16).map(|n| world.lease(&Ask::os(mac(n)))).collect();
+    assert!(!others.contains(&guest_2) && !others.contains(&guest_4), "{others:?}");
+    let refused = |line: &str| Server::restored(&config(), 9, now, [line].into_iter()).err().unwrap_or_default();
+    assert!(refused("2026-11-23T15:34:10Z n900 occupied macs=02:00:00:00:00:01").contains("line 1 of the journal"));
+    assert!(refused("2026-11-23T15:34:10Z n17 occupied macs=02:00:00:00:00:09").contains("number = 17 contradicts"));
+    assert!(refused("soon n1 vacant").contains("is not a time"));
+}
+
+#[test]
+fn a_rewriting_says_it_all() {
+    let mut world = World::settled(&config());
+    world.lease(&passed(&[1, 3]));
+    let guest = world.lease(&muster_in(&[2], Verdict::Untested));
+    set(&mut world, 5, |lot| lot.reserved(Wait::Mac(mac(40)), 5));
+    world.server.checkpoint();
+    let lines = world.rewritten();
+    let server = Server::restored(&config(), 9, world.now, lines.iter().map(String::as_str)).unwrap();
+    let street = |server: &Server| server.roll().street().iter().map(|(_, lot)| *lot).collect::<Vec<_>>();
+    assert_eq!(street(&server), street(&world.server));
+    let mut next = World::of(server, world.now);
+    assert_eq!(next.reply(&Ask::os(mac(2)).renew(guest)).yiaddr(), guest);
+    assert!(lines.iter().any(|line| line.contains(" n0 up ")), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("n17 occupied")), "the config says that");
+}

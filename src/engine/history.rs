@@ -1,0 +1,221 @@
+//! The journal read at start, and written anew when it has grown.
+//!
+//! Reading gives every lot its last state and every guest whose lease runs its address back; what a numbered machine left rests until that
+//! lease would have ended. Rewriting walks the street and the records a batch at a time, while new records go to both files: each line says
+//! everything of its lot or address, so that it does not matter which of two came first in the walk.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::base::outbox::Outbox;
+use crate::base::time::{Instant, Now};
+use crate::config::Config;
+use crate::roll::client::{Client, Identity, OnRecord, Stage};
+use crate::roll::journal::{self, Event, Guest};
+use crate::roll::lot::By;
+use crate::roll::plan::Number;
+use crate::roll::registry::{Promise, Roll};
+use crate::roll::street::Clash;
+
+/// A journal is written anew when it has this many records more than four for each lot and lease that it tells of.
+const SURPLUS: u64 = 4096;
+/// The first line of a journal that was written anew.
+const TITLE: &str = "# muster's journal: who has which number and address. It may be edited while musterd is down; leave out the ~checksum of a line that you change.";
+
+/// What a journal says beside lots.
+#[derive(Default)]
+pub struct Past {
+    guests: BTreeMap<Ipv4Addr, Guest>,
+    stages: BTreeMap<u32, (u64, Stage)>,
+}
+
+/// Reads a journal into the street. The error names the line and what is wrong with it.
+pub fn read<'a>(roll: &mut Roll, lines: impl Iterator<Item = &'a str>) -> Result<Past, String> {
+    let mut past = Past::default();
+    for (at, line) in lines.enumerate() {
+        let taken = journal::read(line, |unix, event| {
+            match event {
+                Event::Guest(guest) => drop(past.guests.insert(guest.address, guest)),
+                Event::Stage(number, stage) => drop(past.stages.insert(number.0, (unix, stage))),
+                Event::Lot(number, lot) => match roll.set_lot(number, lot, Promise::default()) {
+                    // A street that was shortened when these lots were vacant.
+                    Err(Clash::NoSuchLot) if lot.is_vacant() => {}
+                    done => done.map_err(|clash| format!("{number}: {clash}"))?,
+                },
+            }
+            Ok(())
+        });
+        taken.map_err(|error| format!("line {} of the journal cannot be: {error}", at + 1))?;
+    }
+    Ok(past)
+}
+
+impl Past {
+    /// Gives guests their addresses back, and nodes their stages.
+    pub fn restore(self, roll: &mut Roll, config: &Config, now: Now) {
+        for guest in self.guests.values().filter(|guest| guest.until > now.unix) {
+            let until = now.at + Duration::from_secs(guest.until - now.unix);
+            let mac = match guest.identity {
+                Identity::Mac(mac) => Some(mac),
+                Identity::ClientId(_) => None,
+            };
+            if !host(roll, config, now, guest, until) {
+                for pool in roll.pools.iter_mut().flatten() {
+                    pool.rest(guest.address, until, mac);
+                }
+            }
+        }
+        roll.past_stages(self.stages.into_iter().map(|(number, (unix, stage))| (Number(number), unix, stage)));
+    }
+}
+
+/// Gives a guest its address back. False when it is none any more, or has no place.
+fn host(roll: &mut Roll, config: &Config, now: Now, guest: &Guest, until: Instant) -> bool {
+    if roll.number_of(&guest.identity).is_some() {
+        return false;
+    }
+    let Some(key) = roll.admit(now.at, guest.identity) else { return false };
+    if roll.get(key).is_some_and(|client| client.address.is_some()) {
+        // It has a later address.
+        return false;
+    }
+    let mac = roll.get(key).map(|client| client.mac);
+    let network =
+        roll.pools.iter_mut().position(|pool| pool.as_mut().is_some_and(|pool| pool.claim(now.at, guest.address, key, mac).is_some()));
+    let (Some(network), true) = (network, roll.bind(key, guest.address)) else {
+        roll.remove(key);
+        return false;
+    };
+    if let Some(client) = roll.get_mut(key) {
+        settle_in(client, config, guest, network);
+    }
+    roll.keep_until(key, until);
+    true
+}
+
+fn settle_in(client: &mut Client, config: &Config, guest: &Guest, network: usize) {
+    client.leased = true;
+    client.stage = Stage::Up;
+    client.network = network as u16;
+    client.link = config.networks.get(network).and_then(|network| network.link).unwrap_or(0);
+    (client.papers, client.verdict) = (guest.papers, guest.verdict);
+    client.on_record = OnRecord { address: guest.address, until: guest.until, seq: 0 };
+}
+
+/// Where a rewriting stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Step {
+    #[default]
+    Idle,
+    Title,
+    /// The next lot.
+    Lots(u32),
+    /// The next place in the table of clients.
+    Clients(usize),
+    /// The world puts the new file into its place.
+    Placing,
+}
+
+#[derive(Debug, Default)]
+pub struct Rewrite {
+    step: Step,
+    /// Asked for while one was under way already.
+    again: bool,
+    /// The records that had been put out when the last one began.
+    from: u64,
+}
+
+impl Rewrite {
+    pub fn begin(&mut self) {
+        match self.step {
+            Step::Idle => self.step = Step::Title,
+            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Placing => self.again = true,
+        }
+    }
+
+    /// The new file is in its place.
+    pub fn placed(&mut self) {
+        self.step = if std::mem::take(&mut self.again) { Step::Title } else { Step::Idle };
+    }
+
+    fn is_due(&self, roll: &Roll) -> bool {
+        let told = (roll.street().occupied() + roll.len()) as u64;
+        roll.keeper.written() - self.from > SURPLUS + 4 * told
+    }
+
+    pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
+        let works = match self.step {
+            Step::Idle => self.is_due(roll),
+            Step::Title | Step::Lots(_) | Step::Clients(_) => true,
+            Step::Placing => false,
+        };
+        works.then_some(Instant::ZERO)
+    }
+
+    /// Writes as much as there is room for.
+    pub fn expire(&mut self, roll: &Roll, now: Now, out: &mut Outbox) {
+        if self.step == Step::Idle && self.is_due(roll) {
+            self.begin();
+        }
+        while out.has_room() {
+            self.step = match self.step {
+                Step::Idle | Step::Placing => return,
+                Step::Title => {
+                    self.from = roll.keeper.written();
+                    out.journal_rewrite_begin();
+                    out.journal_rewrite_line(|buf| text(TITLE, buf));
+                    Step::Lots(0)
+                }
+                Step::Lots(next) => lot(next, roll, out),
+                Step::Clients(next) => client(next, roll, now, out),
+            };
+            if self.step == Step::Placing {
+                out.journal_rewrite_end();
+            }
+        }
+    }
+}
+
+fn text(text: &str, buf: &mut [u8]) -> Option<usize> {
+    buf.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+    Some(text.len())
+}
+
+fn line(event: Event, unix: u64, out: &mut Outbox) {
+    out.journal_rewrite_line(|buf| journal::write(&[event], unix, buf));
+}
+
+/// Writes a lot, if it has anything to tell; gives what comes next. A section of the config needs no line until its machine showed more.
+fn lot(next: u32, roll: &Roll, out: &mut Outbox) -> Step {
+    let Some(lot) = roll.street().lot(Number(next)) else { return Step::Clients(0) };
+    let section = matches!(lot.by, By::Config(macs) if usize::from(macs) == lot.papers.macs.len()) && lot.is_occupied();
+    let blank = lot.is_vacant() && lot.retired.is_empty();
+    if !section && !blank {
+        line(Event::Lot(Number(next), *lot), lot.since, out);
+    }
+    if let Some((unix, stage)) = roll.past_stage(Number(next)).filter(|_| lot.is_occupied()) {
+        line(Event::Stage(Number(next), stage), unix, out);
+    }
+    Step::Lots(next + 1)
+}
+
+/// Writes a guest's lease, or a node's stage.
+fn client(next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
+    if next >= roll.capacity() {
+        return Step::Placing;
+    }
+    let Some(client) = roll.at_slot(next) else { return Step::Clients(next + 1) };
+    match (client.number, client.address) {
+        (Some(number), _) if client.stage != Stage::Stranger => {
+            line(Event::Stage(number, client.stage), now.unix.saturating_sub(now.at.since(client.since).as_secs()), out);
+        }
+        (None, Some(address)) if client.leased && client.on_record.address == address && client.on_record.until > now.unix => {
+            let OnRecord { address, until, .. } = client.on_record;
+            let guest = Guest { address, identity: client.identity, until, verdict: client.verdict, papers: client.papers };
+            line(Event::Guest(guest), now.unix, out);
+        }
+        _ => {}
+    }
+    Step::Clients(next + 1)
+}

@@ -1,0 +1,434 @@
+//! The street: a lot for every number, found by number and by MAC. What it says of a machine is the roll's only truth.
+//!
+//! A lot changes through [`Street::set`] alone, whole, so that a line of the journal says everything about it and may be replayed twice.
+//! A MAC lives in one lot, and is retired in one at most. Everything is allocated at start; all but `set` on a lot with many MACs and
+//! the search for a vacant lot (64 lots a step) is O(1).
+
+use std::fmt;
+
+use crate::base::addr::Mac;
+use crate::base::index::Index;
+
+use super::lot::{By, Lot, MACS_MAX, Macs, Papers, State, Wait};
+use super::plan::Number;
+
+/// MACs that the street has room for, for each of its lots: most machines have two NICs, some have five.
+const MACS_PER_LOT: usize = 4;
+/// For a street of a few big machines.
+const MACS_AT_LEAST: usize = 256;
+
+pub struct Street {
+    lots: Box<[Lot]>,
+    residents: Index,
+    retired: Index,
+    /// MACs that may still be added.
+    room: usize,
+    /// A bit for each vacant lot.
+    vacant: Box<[u64]>,
+    /// Lots that wait for the next machine, the longest wait first.
+    waiting: Vec<Number>,
+    occupied: usize,
+    reserved: usize,
+}
+
+/// Why a lot was not set. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clash {
+    NoSuchLot,
+    /// This MAC lives in another lot.
+    Taken(Mac, Number),
+    /// The machine with this MAC lives here.
+    Inhabited(Mac),
+    /// The street has room for no more MACs.
+    Full,
+}
+
+impl fmt::Display for Clash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Clash::NoSuchLot => f.write_str("the street has no such lot: raise cluster.nodes"),
+            Clash::Taken(mac, number) => write!(f, "{mac} is {number} already: take it out there first"),
+            Clash::Inhabited(mac) => write!(f, "the machine with {mac} lives there: take it out first"),
+            Clash::Full => f.write_str("no more MAC addresses fit: raise cluster.nodes"),
+        }
+    }
+}
+
+impl Street {
+    pub fn new(nodes: u32, seed: u64) -> Street {
+        let macs = Street::macs(nodes);
+        let nodes = nodes as usize;
+        let mut vacant: Box<[u64]> = vec![u64::MAX; nodes.div_ceil(64)].into();
+        if let (Some(last), rest @ 1..) = (vacant.last_mut(), nodes % 64) {
+            *last = (1 << rest) - 1;
+        }
+        Street {
+            lots: vec![Lot::default(); nodes].into(),
+            residents: Index::new(macs, seed),
+            retired: Index::new(nodes.max(MACS_AT_LEAST), seed),
+            room: macs,
+            vacant,
+            waiting: Vec::with_capacity(nodes),
+            occupied: 0,
+            reserved: 0,
+        }
+    }
+
+    /// How many MACs a street of so many lots has room for.
+    pub fn macs(nodes: u32) -> usize {
+        (nodes as usize * MACS_PER_LOT).max(MACS_AT_LEAST)
+    }
+
+    /// How many lots there are.
+    pub fn len(&self) -> usize {
+        self.lots.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lots.is_empty()
+    }
+
+    pub fn occupied(&self) -> usize {
+        self.occupied
+    }
+
+    pub fn reserved(&self) -> usize {
+        self.reserved
+    }
+
+    pub fn lot(&self, number: Number) -> Option<&Lot> {
+        self.lots.get(number.0 as usize)
+    }
+
+    /// All lots, by number.
+    pub fn iter(&self) -> impl Iterator<Item = (Number, &Lot)> {
+        self.lots.iter().enumerate().map(|(n, lot)| (Number(n as u32), lot))
+    }
+
+    /// Who lives where.
+    pub fn number_of(&self, mac: Mac) -> Option<Number> {
+        self.residents.get(mac.to_u64()).map(Number)
+    }
+
+    /// The number that a machine had before it was replaced.
+    pub fn retired_from(&self, mac: Mac) -> Option<Number> {
+        self.retired.get(mac.to_u64()).map(Number)
+    }
+
+    /// Sets a lot. A MAC that moves in is retired nowhere any more; one that is retired here is no longer so elsewhere.
+    pub fn set(&mut self, number: Number, lot: Lot) -> Result<(), Clash> {
+        let old = *self.lot(number).ok_or(Clash::NoSuchLot)?;
+        let lives_elsewhere = |mac: &Mac| self.number_of(*mac).filter(|&other| other != number).map(|other| Clash::Taken(*mac, other));
+        if let Some(clash) = lot.papers.macs.as_slice().iter().chain(waits_for(&lot).as_ref()).find_map(lives_elsewhere) {
+            return Err(clash);
+        }
+        self.room = (self.room + old.papers.macs.len()).checked_sub(lot.papers.macs.len()).ok_or(Clash::Full)?;
+        self.take_out(number, &old);
+        self.put_in(number, lot);
+        Ok(())
+    }
+
+    fn take_out(&mut self, number: Number, old: &Lot) {
+        for mac in old.papers.macs.as_slice() {
+            self.residents.remove(mac.to_u64());
+        }
+        for mac in old.retired.as_slice() {
+            if self.retired_from(*mac) == Some(number) {
+                self.retired.remove(mac.to_u64());
+            }
+        }
+        match old.state {
+            State::Vacant => self.mark(number, false),
+            State::Occupied => self.occupied -= 1,
+            State::Reserved(_) => {
+                self.reserved -= 1;
+                self.waiting.retain(|&other| other != number);
+            }
+        }
+    }
+
+    fn put_in(&mut self, number: Number, mut lot: Lot) {
+        for mac in lot.papers.macs.as_slice() {
+            let fits = self.residents.insert(mac.to_u64(), number.0);
+            assert!(fits, "the index has a place for every MAC that there was room for");
+            self.forget_retired(*mac);
+        }
+        // Who lives in the street is retired nowhere. A full index forgets who was.
+        lot.retired = lot.retired.as_slice().iter().copied().filter(|mac| self.number_of(*mac).is_none()).collect();
+        for mac in lot.retired.as_slice() {
+            self.forget_retired(*mac);
+            self.retired.insert(mac.to_u64(), number.0);
+        }
+        match lot.state {
+            State::Vacant => self.mark(number, true),
+            State::Occupied => self.occupied += 1,
+            State::Reserved(wait) => {
+                self.reserved += 1;
+                if wait == Wait::Next {
+                    self.waiting.push(number);
+                }
+            }
+        }
+        if let Some(place) = self.lots.get_mut(number.0 as usize) {
+            *place = lot;
+        }
+    }
+
+    fn forget_retired(&mut self, mac: Mac) {
+        let place = self.retired.remove(mac.to_u64()).and_then(|number| self.lots.get_mut(number as usize));
+        if let Some(lot) = place {
+            lot.retired.remove(mac);
+        }
+    }
+
+    fn mark(&mut self, number: Number, vacant: bool) {
+        let bit = 1 << (number.0 % 64);
+        if let Some(word) = self.vacant.get_mut(number.0 as usize / 64) {
+            *word = if vacant { *word | bit } else { *word & !bit };
+        }
+    }
+
+    /// The lowest vacant lot within inclusive ranges of numbers.
+    pub fn lowest_vacant(&self, ranges: impl Iterator<Item = (Number, Number)>) -> Option<Number> {
+        ranges.filter_map(|(first, last)| self.vacant_within(first.0, last.0)).min()
+    }
+
+    fn vacant_within(&self, first: u32, last: u32) -> Option<Number> {
+        let words = self.vacant.iter().enumerate().skip(first as usize / 64);
+        let masked = words.map(|(at, word)| (at, if at == first as usize / 64 { word & (u64::MAX << (first % 64)) } else { *word }));
+        let found = masked.take_while(|(at, _)| *at <= last as usize / 64).find(|(_, word)| *word != 0);
+        found.map(|(at, word)| Number(at as u32 * 64 + word.trailing_zeros())).filter(|number| number.0 <= last)
+    }
+
+    /// The lot that waits for one of these MACs by name, else the one that has waited longest for the next machine, within ranges.
+    pub fn waiting_for(&self, macs: &Macs, within: impl Fn(Number) -> bool) -> Option<Number> {
+        if self.reserved == 0 {
+            return None;
+        }
+        let by_name = || {
+            let named = self.iter().filter(|(_, lot)| waits_for(lot).is_some_and(|mac| macs.contains(mac)));
+            named.map(|(number, _)| number).next()
+        };
+        let named = if self.reserved > self.waiting.len() { by_name() } else { None };
+        named.or_else(|| self.waiting.iter().copied().find(|&number| within(number)))
+    }
+
+    /// Takes over the `[[node]]` sections of a config: `sections` are all of them, `section` finds one. Each is the last word on its number;
+    /// what its machine showed beside stays. Gives the first section that contradicts the journal, with the reason: nothing was changed then.
+    pub fn configure<'a>(
+        &mut self,
+        sections: impl Iterator<Item = (Number, &'a [Mac])> + Clone,
+        section: impl Fn(Number) -> Option<&'a [Mac]>,
+        unix: u64,
+    ) -> Result<(), (Number, Clash)> {
+        self.agrees(sections.clone())?;
+        for n in 0..self.lots.len() as u32 {
+            let Some(lot) = self.lot(Number(n)).filter(|lot| configured(lot) > 0) else { continue };
+            if !section(Number(n)).is_some_and(|macs| shares(macs, &lot.papers.macs)) {
+                self.set(Number(n), Lot { retired: lot.retired, ..Lot::default() }).map_err(|clash| (Number(n), clash))?;
+            }
+        }
+        let left = |street: &Street, number, macs: &[Mac]| {
+            let lot = street.lot(number).copied().unwrap_or_default();
+            let learnt = lot.papers.macs.as_slice().iter().skip(usize::from(configured(&lot)));
+            let all = macs.iter().chain(learnt.filter(|mac| street.number_of(**mac) == Some(number))).copied().collect();
+            lot.occupied(Papers { macs: all, ..lot.papers }, By::Config(macs.len().min(MACS_MAX) as u8), unix)
+        };
+        // First every section lets go of what it names no more, so that MACs may move between them.
+        for (number, macs) in sections.clone() {
+            let old = self.lot(number).copied().unwrap_or_default();
+            let mut next = left(self, number, macs);
+            next.papers.macs = next.papers.macs.as_slice().iter().copied().filter(|mac| old.papers.macs.contains(*mac)).collect();
+            if old.is_occupied() && next.papers.macs != old.papers.macs {
+                self.set(number, next).map_err(|clash| (number, clash))?;
+            }
+        }
+        for (number, macs) in sections {
+            let next = left(self, number, macs);
+            if self.lot(number).is_none_or(|old| (old.papers, old.by) != (next.papers, next.by)) {
+                self.set(number, next).map_err(|clash| (number, clash))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether sections of a config agree with who passed muster, or was placed by the operator.
+    fn agrees<'a>(&self, mut sections: impl Iterator<Item = (Number, &'a [Mac])>) -> Result<(), (Number, Clash)> {
+        sections.try_for_each(|(number, macs)| {
+            let lot = self.lot(number).ok_or((number, Clash::NoSuchLot))?;
+            let inhabited = lot.is_occupied() && configured(lot) == 0 && !shares(macs, &lot.papers.macs);
+            if let Some(&other) = lot.papers.macs.as_slice().first().filter(|_| inhabited) {
+                return Err((number, Clash::Inhabited(other)));
+            }
+            // A MAC that an older config named elsewhere has moved; one that a machine showed elsewhere has not.
+            let moves = |mac: &Mac, other| {
+                self.lot(other).is_some_and(|lot| lot.papers.macs.as_slice().iter().take(configured(lot).into()).any(|m| m == mac))
+            };
+            let elsewhere = |mac: &Mac| self.number_of(*mac).filter(|&other| other != number && !moves(mac, other));
+            match macs.iter().find_map(|mac| Some(Clash::Taken(*mac, elsewhere(mac)?))) {
+                Some(clash) => Err((number, clash)),
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+/// How many of a lot's MACs a section named: they stand first.
+fn configured(lot: &Lot) -> u8 {
+    match (lot.state, lot.by) {
+        (State::Occupied, By::Config(macs)) => macs,
+        _ => 0,
+    }
+}
+
+fn shares(macs: &[Mac], others: &Macs) -> bool {
+    macs.iter().any(|mac| others.contains(*mac))
+}
+
+/// The one MAC that a lot waits for.
+fn waits_for(lot: &Lot) -> Option<Mac> {
+    match lot.state {
+        State::Reserved(Wait::Mac(mac)) => Some(mac),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::rng::Rng;
+
+    fn mac(n: u64) -> Mac {
+        Mac([2, 0, (n >> 24) as u8, (n >> 16) as u8, (n >> 8) as u8, n as u8])
+    }
+
+    fn papers(macs: &[u64]) -> Papers {
+        Papers { macs: macs.iter().map(|&n| mac(n)).collect(), ..Papers::default() }
+    }
+
+    fn whole(street: &Street) -> [(Number, Number); 1] {
+        [(Number(0), Number(street.len() as u32 - 1))]
+    }
+
+    fn move_in(street: &mut Street, number: u32, macs: &[u64]) -> Result<(), Clash> {
+        let lot = street.lot(Number(number)).copied().unwrap_or_default();
+        street.set(Number(number), lot.occupied(papers(macs), By::Passed, 1))
+    }
+
+    #[test]
+    fn the_lowest_vacant_lot() {
+        let mut street = Street::new(130, 1);
+        assert_eq!(street.lowest_vacant(whole(&street).into_iter()), Some(Number(0)));
+        for n in 0..129 {
+            move_in(&mut street, n, &[u64::from(n)]).unwrap();
+        }
+        assert_eq!(street.lowest_vacant(whole(&street).into_iter()), Some(Number(129)));
+        move_in(&mut street, 129, &[1000]).unwrap();
+        assert_eq!((street.lowest_vacant(whole(&street).into_iter()), street.occupied()), (None, 130));
+        for n in [70, 100] {
+            street.set(Number(n), Lot::default()).unwrap();
+        }
+        let within = |ranges: &[(u32, u32)]| street.lowest_vacant(ranges.iter().map(|(a, b)| (Number(*a), Number(*b))));
+        assert_eq!((within(&[(0, 129)]), within(&[(71, 129)]), within(&[(71, 99)])), (Some(Number(70)), Some(Number(100)), None));
+        assert_eq!(within(&[(99, 100), (60, 70)]), Some(Number(70)));
+    }
+
+    #[test]
+    fn a_mac_lives_in_one_lot() {
+        let mut street = Street::new(8, 1);
+        move_in(&mut street, 3, &[1, 2]).unwrap();
+        assert_eq!(move_in(&mut street, 4, &[9, 2]), Err(Clash::Taken(mac(2), Number(3))));
+        assert_eq!((street.number_of(mac(9)), street.lot(Number(4)).map(Lot::is_vacant)), (None, Some(true)));
+        move_in(&mut street, 3, &[1]).unwrap();
+        move_in(&mut street, 4, &[9, 2]).unwrap();
+        assert_eq!([1, 2, 9].map(|n| street.number_of(mac(n))), [Some(Number(3)), Some(Number(4)), Some(Number(4))]);
+        assert_eq!(street.set(Number(8), Lot::default()), Err(Clash::NoSuchLot));
+    }
+
+    #[test]
+    fn who_was_replaced_is_known_until_it_moves_in_again() {
+        let mut street = Street::new(8, 1);
+        move_in(&mut street, 3, &[1, 2]).unwrap();
+        let lot = *street.lot(Number(3)).unwrap();
+        street.set(Number(3), lot.reserved(Wait::Next, 5)).unwrap();
+        assert_eq!((street.number_of(mac(1)), street.retired_from(mac(1)), street.reserved()), (None, Some(Number(3)), 1));
+        move_in(&mut street, 5, &[2]).unwrap();
+        assert_eq!((street.retired_from(mac(2)), street.lot(Number(3)).unwrap().retired.as_slice()), (None, [mac(1)].as_slice()));
+    }
+
+    #[test]
+    fn lots_wait_for_a_machine_by_name_or_for_the_next() {
+        let mut street = Street::new(8, 1);
+        for (n, wait) in [(6, Wait::Next), (2, Wait::Next), (4, Wait::Mac(mac(7)))] {
+            street.set(Number(n), Lot::default().reserved(wait, 5)).unwrap();
+        }
+        let waiting = |street: &Street, n| street.waiting_for(&papers(&[n]).macs, |_| true);
+        assert_eq!((waiting(&street, 1), waiting(&street, 7)), (Some(Number(6)), Some(Number(4))));
+        assert_eq!(street.waiting_for(&papers(&[1]).macs, |number| number.0 < 4), Some(Number(2)));
+        move_in(&mut street, 6, &[1]).unwrap();
+        assert_eq!((waiting(&street, 3), street.reserved()), (Some(Number(2)), 2));
+        assert!(street.lowest_vacant([(Number(2), Number(2))].into_iter()).is_none());
+    }
+
+    fn configure(street: &mut Street, sections: &[(u32, &[u64])]) -> Result<(), (Number, Clash)> {
+        let sections: Vec<(Number, Vec<Mac>)> =
+            sections.iter().map(|(n, macs)| (Number(*n), macs.iter().map(|&m| mac(m)).collect())).collect();
+        let all = sections.iter().map(|(number, macs)| (*number, macs.as_slice()));
+        street.configure(all, |number| sections.iter().find(|(n, _)| *n == number).map(|(_, macs)| macs.as_slice()), 9)
+    }
+
+    fn macs_of(street: &Street, number: u32) -> Vec<u64> {
+        street.lot(Number(number)).unwrap().papers.macs.as_slice().iter().map(|mac| mac.to_u64() & 0xffff).collect()
+    }
+
+    #[test]
+    fn the_config_is_the_last_word_on_its_nodes() {
+        let mut street = Street::new(8, 1);
+        move_in(&mut street, 3, &[1, 2]).unwrap();
+        configure(&mut street, &[(1, &[10, 11]), (2, &[20]), (3, &[2])]).unwrap();
+        assert_eq!((macs_of(&street, 1), macs_of(&street, 3)), (vec![10, 11], vec![2, 1]));
+        // It learnt of another NIC, which outlives a reload; a MAC may go, and move to another section.
+        let mut lot = *street.lot(Number(1)).unwrap();
+        lot.papers.macs.add(mac(12));
+        street.set(Number(1), lot).unwrap();
+        configure(&mut street, &[(1, &[10]), (2, &[11, 20]), (3, &[2])]).unwrap();
+        assert_eq!((macs_of(&street, 1), macs_of(&street, 2)), (vec![10, 12], vec![11, 20]));
+        configure(&mut street, &[(2, &[11, 20])]).unwrap();
+        assert!(street.lot(Number(1)).unwrap().is_vacant() && street.number_of(mac(12)).is_none());
+        assert_eq!(street.occupied(), 1);
+        // What passed muster is not pushed out by the config.
+        move_in(&mut street, 5, &[50]).unwrap();
+        assert_eq!(configure(&mut street, &[(5, &[51])]), Err((Number(5), Clash::Inhabited(mac(50)))));
+        assert_eq!(configure(&mut street, &[(6, &[50])]), Err((Number(6), Clash::Taken(mac(50), Number(5)))));
+    }
+
+    #[test]
+    fn the_indices_follow_the_lots_through_churn() {
+        let mut rng = Rng::new(5);
+        let mut street = Street::new(20, 1);
+        for _ in 0..20_000 {
+            let number = Number(rng.below(20) as u32);
+            let old = *street.lot(number).unwrap();
+            let macs: Vec<u64> = (0..rng.below(5)).map(|_| rng.below(60)).collect();
+            let next = match rng.below(4) {
+                0 => Lot::default(),
+                1 => old.reserved(Wait::Next, 1),
+                2 => old.emptied(1),
+                _ => old.occupied(papers(&macs), By::Passed, 1),
+            };
+            let before = street.iter().map(|(_, lot)| *lot).collect::<Vec<_>>();
+            if street.set(number, next).is_err() {
+                assert!(street.iter().map(|(_, lot)| *lot).eq(before));
+            }
+            for n in 0..60 {
+                let lives: Vec<_> = street.iter().filter(|(_, lot)| lot.papers.macs.contains(mac(n))).map(|(number, _)| number).collect();
+                let retired: Vec<_> = street.iter().filter(|(_, lot)| lot.retired.contains(mac(n))).map(|(number, _)| number).collect();
+                assert!(lives.len() <= 1 && retired.len() <= 1 && lives.len() + retired.len() <= 1);
+                assert_eq!((street.number_of(mac(n)), street.retired_from(mac(n))), (lives.first().copied(), retired.first().copied()));
+            }
+            assert_eq!(street.occupied(), street.iter().filter(|(_, lot)| lot.is_occupied()).count());
+            let first = street.iter().find(|(_, lot)| lot.is_vacant()).map(|(number, _)| number);
+            assert_eq!(street.lowest_vacant(whole(&street).into_iter()), first);
+        }
+    }
+}

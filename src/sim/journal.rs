@@ -1,0 +1,155 @@
+//! The journal's file on a modelled disk: what was not synced may be lost when the power goes, all of it or from some line on, the first
+//! lost one torn. (A file grows in order on the file systems that are supported: data before size.)
+
+use std::time::Duration;
+
+use crate::base::outbox::JournalOp;
+use crate::base::rng::Rng;
+
+/// A file: lines that are on disk, and lines that are in the kernel's memory alone.
+#[derive(Clone, Debug, Default)]
+struct File {
+    durable: Vec<String>,
+    page: Vec<String>,
+}
+
+/// What the disk is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Busy {
+    No,
+    /// Syncing so many of the page's lines; the last record among all that were put out by then.
+    Syncing {
+        lines: usize,
+        seq: u64,
+    },
+    /// Syncing the new file of so many lines, and putting it into the place of the old one.
+    Replacing {
+        lines: usize,
+        seq: u64,
+    },
+}
+
+pub struct Journal {
+    file: File,
+    /// The file that is written anew; whole once it has its end.
+    next: Option<(File, bool)>,
+    written: u64,
+    busy: Busy,
+    latency: Duration,
+    rng: Rng,
+}
+
+impl Journal {
+    /// A sync takes up to four times `latency`, and at least a tenth of a millisecond.
+    pub fn new(latency: Duration, rng: Rng) -> Journal {
+        Journal { file: File::default(), next: None, written: 0, busy: Busy::No, latency, rng }
+    }
+
+    pub fn delay(&mut self) -> Duration {
+        Duration::from_micros(100 + self.rng.below(1 + 4 * self.latency.as_micros() as u64))
+    }
+
+    /// True when the disk begins to work: `done` is to be called after `delay`.
+    pub fn act(&mut self, op: JournalOp<'_>) -> bool {
+        let text = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
+        match op {
+            JournalOp::Append { seq, line } => {
+                assert_eq!(seq, self.written + 1, "records are numbered without a gap");
+                self.written = seq;
+                self.file.page.push(text(line));
+                if let Some((next, _)) = &mut self.next {
+                    next.page.push(text(line));
+                }
+            }
+            JournalOp::RewriteBegin => {
+                assert!(self.next.is_none(), "a rewriting begins when the last has ended");
+                self.next = Some((File::default(), false));
+            }
+            JournalOp::RewriteLine { line } => self.next.as_mut().expect("a rewriting has begun").0.page.push(text(line)),
+            JournalOp::RewriteEnd => self.next.as_mut().expect("a rewriting has begun").1 = true,
+        }
+        self.begin()
+    }
+
+    fn begin(&mut self) -> bool {
+        if self.busy != Busy::No {
+            return false;
+        }
+        self.busy = match &self.next {
+            Some((next, true)) => Busy::Replacing { lines: next.page.len(), seq: self.written },
+            _ if self.file.page.is_empty() => Busy::No,
+            _ => Busy::Syncing { lines: self.file.page.len(), seq: self.written },
+        };
+        self.busy != Busy::No
+    }
+
+    /// The disk has done it: gives the last record that is on disk, whether a new file is in its place, and whether the disk goes on at once.
+    pub fn done(&mut self) -> (u64, bool, bool) {
+        let placed = matches!(self.busy, Busy::Replacing { .. });
+        let (lines, seq) = match self.busy {
+            Busy::No => unreachable!("the disk does nothing unasked"),
+            Busy::Syncing { lines, seq } => (lines, seq),
+            Busy::Replacing { lines, seq } => {
+                self.file = self.next.take().expect("there is a new file").0;
+                (lines, seq)
+            }
+        };
+        self.file.durable.extend(self.file.page.drain(..lines));
+        self.busy = Busy::No;
+        (seq, placed, self.begin())
+    }
+
+    /// The power goes, or the daemon: gives the lines that the next one finds, the torn one cut.
+    pub fn crash(&mut self) -> Vec<String> {
+        if let (Busy::Replacing { .. }, true, Some((next, _))) = (self.busy, self.rng.chance(500_000), self.next.take()) {
+            // The new file took its place, and nobody was told.
+            self.file = next;
+            self.file.durable.append(&mut self.file.page);
+        }
+        let left = self.rng.below(self.file.page.len() as u64 + 1) as usize;
+        self.file.durable.extend(self.file.page.drain(..).take(left));
+        (self.next, self.busy, self.written) = (None, Busy::No, 0);
+        self.file.durable.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn append(journal: &mut Journal, seq: u64) -> bool {
+        journal.act(JournalOp::Append { seq, line: seq.to_string().as_bytes() })
+    }
+
+    #[test]
+    fn what_was_synced_outlives_every_crash() {
+        for seed in 0..200 {
+            let mut journal = Journal::new(Duration::ZERO, Rng::new(seed));
+            assert!(append(&mut journal, 1) && !append(&mut journal, 2));
+            assert_eq!(journal.done(), (1, false, true));
+            append(&mut journal, 3);
+            assert_eq!(journal.done(), (2, false, true));
+            let found = journal.crash();
+            assert!(found.len() >= 2 && found.iter().zip(["1", "2", "3"]).all(|(line, seq)| line == seq), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_new_file_takes_the_place_of_the_old_whole_or_not_at_all() {
+        let mut seen = [false; 2];
+        for seed in 0..100 {
+            let mut journal = Journal::new(Duration::ZERO, Rng::new(seed));
+            append(&mut journal, 1);
+            journal.done();
+            journal.act(JournalOp::RewriteBegin);
+            journal.act(JournalOp::RewriteLine { line: b"all" });
+            assert!(append(&mut journal, 2));
+            assert!(!journal.act(JournalOp::RewriteEnd));
+            assert_eq!(journal.done(), (2, false, true), "the old file knew of the record before the new one was there");
+            let found = journal.crash();
+            seen[usize::from(found == ["all", "2"])] = true;
+            assert!(found == ["1", "2"] || found == ["all", "2"], "{found:?}");
+        }
+        assert_eq!(seen, [true; 2]);
+    }
+}
