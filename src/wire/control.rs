@@ -68,7 +68,14 @@ pub enum Request {
     /// Every step of every machine from now on; [`Reply::Watching`], then [`Reply::Event`] and [`Reply::Lost`] without end.
     Watch,
     /// Read the config again, as SIGHUP does; [`Reply::Done`].
-    Reload,
+    Reload {
+        /// Though nodes that have leases get other addresses by it.
+        #[serde(default)]
+        renumber: bool,
+        /// Say what would change, and change nothing.
+        #[serde(default)]
+        dry: bool,
+    },
     /// Write the state to disk, as SIGUSR1 does; [`Reply::Done`].
     Checkpoint,
     /// Change the roll; [`Reply::Changed`].
