@@ -351,8 +351,8 @@ fn the_example_is_good() {
     assert_eq!((config.networks.len(), config.nodes.len(), config.special.len()), (2, 1, 1));
     // What is commented out shows the defaults, where there are some.
     assert_eq!(
-        (config.plan, config.networks[0].guests, config.networks[0].lease),
-        (plain.plan, plain.networks[0].guests, plain.networks[0].lease)
+        (config.plan.pieces()[0], config.plan.names(), config.networks[0].guests, config.networks[0].lease),
+        (plain.plan.pieces()[0], plain.plan.names(), plain.networks[0].guests, plain.networks[0].lease)
     );
     assert_eq!((config.tftp, config.capacity, config.run_dir), (plain.tftp, plain.capacity, plain.run_dir));
 }

@@ -57,7 +57,7 @@ impl Segment {
 }
 
 /// Which lots there are, where they lie, and what they are called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct AddressPlan {
     node0: Ipv4Addr,
     /// Numbers are below this.
@@ -177,6 +177,12 @@ impl AddressPlan {
             let number = |address: u32| piece.number_of(address.into());
             if lowest > highest { None } else { Some((number(lowest)?, number(highest)?)) }
         })
+    }
+}
+
+impl fmt::Debug for AddressPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AddressPlan").field("node0", &self.node0).field("pieces", &self.pieces()).field("names", &self.names).finish()
     }
 }
 
