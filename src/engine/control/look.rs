@@ -9,6 +9,7 @@ use crate::base::time::Instant;
 use crate::config::Config;
 use crate::roll::client::{Client, Identity, Stage};
 use crate::roll::journal::{Date, Verdict};
+use crate::roll::kind::Kind;
 use crate::roll::lot::{self, By, Wait};
 use crate::roll::plan::Number;
 use crate::roll::ranges::{Group, Selection};
@@ -85,15 +86,24 @@ fn speaker<'a>(ctx: &'a Ctx<'_>, number: Number, macs: &[Mac]) -> Option<&'a Cli
     seen.max_by_key(|client| (client.address.is_some() && client.address == own, client.since))
 }
 
-fn state(kind: LotKind, speaker: Option<&Client>) -> State {
+fn state(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number, kind: LotKind, speaker: Option<&Client>) -> State {
     match (kind, speaker) {
         (LotKind::Vacant, _) => State::Vacant,
         (LotKind::Reserved, None) => State::Reserved,
+        (LotKind::Occupied, None) if was_up(ctx, sight, number) => State::Up,
         (LotKind::Occupied, None) => State::Down,
         (_, Some(client)) if !client.stuck.is_empty() => State::Stuck,
         (_, Some(client)) if client.stage == Stage::Up => State::Up,
         (_, Some(_)) => State::Booting,
     }
+}
+
+/// A node that was up when the daemon before this one left has a lease for as long as that lasts, and need not ask before.
+fn was_up(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number) -> bool {
+    let address = ctx.roll.plan.address(number);
+    let network = ctx.config.networks.iter().find(|network| address.is_some_and(|address| network.subnet.contains(address)));
+    let lease = network.map_or(Duration::ZERO, |network| super::super::boot::lease(ctx.config, network, Some(number)));
+    ctx.roll.past_stage(number).is_some_and(|(_, stage)| stage == Stage::Up) && ctx.now.since(sight.born.at) < lease
 }
 
 /// The stage in an operator's words.
@@ -106,6 +116,12 @@ fn stage(client: &Client, sight: &Sight<'_>) -> String {
         Some(loading) => {
             let percent = loading.done.saturating_mul(100).checked_div(loading.size).unwrap_or(0);
             format!("tftp {} {percent} %", Printable(loading.name))
+        }
+        None if client.verdict == Verdict::Passed
+            && client.kind == Kind::Other
+            && matches!(client.stage, Stage::Stranger | Stage::Probing | Stage::Offered) =>
+        {
+            "passed".into()
         }
         None => client.stage.word().into(),
     }
@@ -131,12 +147,12 @@ fn page(ctx: &Ctx<'_>, from: u32) -> (std::ops::Range<u32>, Option<u32>) {
     (from.min(end)..end, (end < nodes).then_some(end))
 }
 
-pub fn states(ctx: &Ctx<'_>, from: u32) -> States {
+pub fn states(ctx: &Ctx<'_>, sight: &Sight<'_>, from: u32) -> States {
     let (lots, next) = page(ctx, from);
     let mut runs: Vec<Run> = Vec::new();
     for number in lots {
         let place = place(ctx, Number(number));
-        let state = state(place.kind, speaker(ctx, Number(number), place.macs));
+        let state = state(ctx, sight, Number(number), place.kind, speaker(ctx, Number(number), place.macs));
         match runs.last_mut() {
             Some(run) if run.state == state => run.last = number,
             _ => runs.push(Run { state, first: number, last: number }),
@@ -156,7 +172,7 @@ pub fn nodes(ctx: &Ctx<'_>, sight: &Sight<'_>, selection: Option<&Selection>, fr
     for number in lots {
         let place = place(ctx, Number(number));
         let client = speaker(ctx, Number(number), place.macs);
-        let state = state(place.kind, client);
+        let state = state(ctx, sight, Number(number), place.kind, client);
         let wanted = match selection {
             None => state != State::Vacant,
             Some(selection) => {
@@ -181,12 +197,17 @@ pub fn nodes(ctx: &Ctx<'_>, sight: &Sight<'_>, selection: Option<&Selection>, fr
             address: ctx.roll.plan.address(Number(number)),
             mac: client.map(|client| client.mac).or(place.macs.first().copied()),
             macs: place.macs.len() as u32,
-            stage: client.map(|client| stage(client, sight)).unwrap_or_default(),
+            stage: client.map_or_else(|| past(ctx, Number(number)), |client| stage(client, sight)),
             since_ms: client.map(|client| millis(ctx.now, client.since)),
             firmware: client.map(firmware).unwrap_or_default(),
         });
     }
     Nodes { rows, next }
+}
+
+/// Where a node stood that has not been seen since the daemon began.
+fn past(ctx: &Ctx<'_>, number: Number) -> String {
+    ctx.roll.past_stage(number).map(|(_, stage)| format!("{} before the restart", stage.word())).unwrap_or_default()
 }
 
 pub fn guests(ctx: &Ctx<'_>, sight: &Sight<'_>, from: u32, limit: u32) -> Guests {
@@ -225,7 +246,7 @@ fn why(ctx: &Ctx<'_>, key: Key<Client>) -> Option<String> {
 pub fn node(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number) -> Node {
     let place = place(ctx, number);
     let speaker = speaker(ctx, number, place.macs);
-    let state = state(place.kind, speaker);
+    let state = state(ctx, sight, number, place.kind, speaker);
     let boots = place.macs.iter().filter_map(|mac| record(ctx, *mac)).take(BOOTS_MAX).map(|client| boot(ctx, sight, client)).collect();
     let given = given::given(ctx.config, number, ctx.roll.plan.address(number));
     let mut lot = ctx.roll.street().lot(number).map(lot).unwrap_or_default();
@@ -237,7 +258,15 @@ pub fn node(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number) -> Node {
     if let Some((unix, stage)) = ctx.roll.past_stage(number) {
         lot.facts.push(("before the restart".into(), format!("{} since {}", stage.word(), Date(unix))));
     }
-    Node { number: number.0, name: number.to_string(), address: ctx.roll.plan.address(number), state, lot, boots, given }
+    Node {
+        number: number.0,
+        name: ctx.roll.plan.names().of(number).to_string(),
+        address: ctx.roll.plan.address(number),
+        state,
+        lot,
+        boots,
+        given,
+    }
 }
 
 fn boot(ctx: &Ctx<'_>, sight: &Sight<'_>, client: &Client) -> Boot {

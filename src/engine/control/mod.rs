@@ -103,7 +103,7 @@ impl Control {
     fn execute(&mut self, ctx: &mut Ctx<'_>, sight: &Sight<'_>, conn: u8, request: &Request) -> Result<Option<Reply>, Sorry> {
         Ok(Some(match request {
             Request::Status => Reply::Status(Box::new(look::status(ctx, sight))),
-            Request::States { from } => Reply::States(look::states(ctx, *from)),
+            Request::States { from } => Reply::States(look::states(ctx, sight, *from)),
             Request::NodeList { nodes, from, limit } => {
                 let selection = nodes.as_deref().map(|text| selection(ctx, text)).transpose()?;
                 Reply::Nodes(look::nodes(ctx, sight, selection.as_ref(), *from, limit.unwrap_or(PAGE_ROWS)))

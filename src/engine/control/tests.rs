@@ -1,5 +1,7 @@
 use crate::base::machine::{Errand, Input, Reload};
+use crate::base::time::{Instant, Now};
 use crate::config::{Config, Special};
+use crate::engine::server::Server;
 use crate::engine::testing::{Ask, Got, World, config, guest, ip, mac};
 use crate::roll::plan::AddressPlan;
 use crate::roll::recent::RECENT;
@@ -238,4 +240,17 @@ fn nothing_that_is_sent_panics() {
     }
     world.handle(Input::Stream { conn: 200, bytes: br#"{"do":"watch"}"# });
     world.handle(Input::StreamClosed { conn: 200 });
+}
+
+/// What was up before a restart is so for as long as its lease may last; a machine that has passed and waits is told so.
+#[test]
+fn nodes_stay_up_over_a_restart_of_the_daemon() {
+    let lines = ["2026-11-23T15:34:10Z n17 up", "2026-11-23T15:34:10Z n23 loading"];
+    let now = Now { at: Instant::from_millis(50_000), unix: 1_800_000_000 };
+    let mut world = World::of(Server::restored(&config(), 7, now, lines.into_iter()).unwrap(), now);
+    assert_eq!(states(&mut world)[1..4], [(State::Up, 17, 17), (State::Vacant, 18, 22), (State::Down, 23, 23)]);
+    let stages: Vec<String> = rows(&mut world, r#"{"do":"node-list"}"#).into_iter().map(|row| row.stage).collect();
+    assert_eq!(stages, ["up before the restart", "tftp before the restart"]);
+    world.advance(13 * 3_600_000);
+    assert_eq!(states(&mut world)[1], (State::Down, 17, 17), "nobody has renewed that lease");
 }
