@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use env_logger::fmt::style::Style;
 use env_logger::{Target, WriteStyle};
 use log::LevelFilter;
 
@@ -109,6 +110,16 @@ fn options() -> Result<Option<Options>, String> {
     }))
 }
 
+fn level_word(level: log::Level) -> &'static str {
+    match level {
+        log::Level::Error => "error",
+        log::Level::Warn => "warn",
+        log::Level::Info => "info",
+        log::Level::Debug => "debug",
+        log::Level::Trace => "trace",
+    }
+}
+
 fn start_log(options: &Options) {
     if !options.debug && !options.foreground {
         return syslog::init(LevelFilter::Info);
@@ -119,11 +130,12 @@ fn start_log(options: &Options) {
     env_logger::Builder::new()
         .filter_level(level)
         .target(Target::Pipe(Box::new(lines::Gatherer::new())))
-        .write_style(if coloured { WriteStyle::Always } else { WriteStyle::Never })
+        // What is plain is written plainly: nothing has to be stripped.
+        .write_style(WriteStyle::Always)
         .format(move |to, record| {
-            let style = to.default_level_style(record.level());
-            let seconds = start.elapsed().as_secs_f64();
-            writeln!(to, "{seconds:9.3} {style}{:5}{style:#} {}", record.level().as_str().to_lowercase(), record.args())
+            let style = if coloured { to.default_level_style(record.level()) } else { Style::new() };
+            let (now, level) = (start.elapsed(), level_word(record.level()));
+            writeln!(to, "{:5}.{:03} {style}{level:5}{style:#} {}", now.as_secs(), now.subsec_millis(), record.args())
         })
         .init();
 }

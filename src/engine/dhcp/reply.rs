@@ -37,6 +37,35 @@ pub struct Asked<'a> {
     pub held: bool,
 }
 
+/// A set of option codes.
+#[derive(Clone, Copy, Default)]
+struct Codes([u128; 2]);
+
+impl Codes {
+    fn has(self, code: u8) -> bool {
+        let [low, high] = self.0;
+        (if code < 128 { low } else { high }) >> (code % 128) & 1 == 1
+    }
+
+    /// False when it was there already.
+    fn add(&mut self, code: u8) -> bool {
+        let new = !self.has(code);
+        let [low, high] = &mut self.0;
+        *(if code < 128 { low } else { high }) |= 1 << (code % 128);
+        new
+    }
+}
+
+impl FromIterator<u8> for Codes {
+    fn from_iter<T: IntoIterator<Item = u8>>(codes: T) -> Codes {
+        let mut all = Codes::default();
+        for code in codes {
+            all.add(code);
+        }
+        all
+    }
+}
+
 /// Everything a reply is made from.
 pub struct Reply<'a> {
     pub config: &'a Config,
@@ -138,7 +167,9 @@ impl Reply<'_> {
         if let Some(lease) = self.lease {
             builder.u32(code::LEASE_TIME, lease.as_secs().try_into().unwrap_or(u32::MAX));
         }
-        self.write_firmware_options(builder, file);
+        // The operator's own option takes the place of what we would say; what was said is not said again.
+        let own: Codes = boot::options(self.config, network, number).map(|(code, _)| code).collect();
+        self.write_firmware_options(builder, file, own);
         let firmware = self.asked.kind != Kind::Other;
         let asked = self.asked.message.parameter_request_list();
         let always: &[u8] = match asked {
@@ -146,23 +177,15 @@ impl Reply<'_> {
             Some(_) if firmware => &[code::SUBNET_MASK, code::ROUTER],
             Some(_) => &[code::SUBNET_MASK],
         };
-        let asked = asked.unwrap_or(&[]);
-        let first_time = |at: usize, code: u8| !always.contains(&code) && !asked[..at].contains(&code);
-        let wanted = asked.iter().enumerate().filter(|&(at, &code)| first_time(at, code)).map(|(_, code)| code);
-        for &option in always.iter().chain(wanted) {
-            if !self.overridden(network, option) {
+        let mut done = own;
+        for &option in always.iter().chain(asked.unwrap_or(&[])) {
+            if done.add(option) {
                 self.write_option(builder, option, network, head, file);
             }
         }
         for (option, bytes) in boot::options(self.config, network, number) {
             builder.option(option, bytes);
         }
-    }
-
-    /// The operator's own option takes the place of what we would say.
-    fn overridden(&self, network: &Network, option: u8) -> bool {
-        let number = self.client.and_then(|client| client.number);
-        boot::options(self.config, network, number).any(|(own, _)| own == option)
     }
 
     fn write_option(&self, builder: &mut Builder<'_>, option: u8, network: &Network, head: Ipv4Addr, file: Option<&str>) {
@@ -194,9 +217,7 @@ impl Reply<'_> {
     }
 
     /// What PXE and its descendants need so that they wait for nobody else (RFC 4578; field notes).
-    fn write_firmware_options(&self, builder: &mut Builder<'_>, file: Option<&str>) {
-        let Some(network) = self.network() else { return };
-        let own = |option| self.overridden(network, option);
+    fn write_firmware_options(&self, builder: &mut Builder<'_>, file: Option<&str>, own: Codes) {
         if self.http() {
             if let Some(uri) = file {
                 builder.option(code::VENDOR_CLASS, b"HTTPClient");
@@ -204,17 +225,17 @@ impl Reply<'_> {
             }
             return;
         }
-        if self.asked.kind == Kind::Ipxe && !own(code::ETHERBOOT) {
+        if self.asked.kind == Kind::Ipxe && !own.has(code::ETHERBOOT) {
             builder.option(code::ETHERBOOT, &NO_PXEDHCP);
         }
         let pxe = self.asked.message.vendor_class().is_some_and(|class| class.starts_with(b"PXEClient"));
         if !pxe || file.is_none() {
             return;
         }
-        if !own(code::VENDOR_CLASS) {
+        if !own.has(code::VENDOR_CLASS) {
             builder.option(code::VENDOR_CLASS, b"PXEClient");
         }
-        if !own(code::VENDOR_SPECIFIC) {
+        if !own.has(code::VENDOR_SPECIFIC) {
             builder.option(code::VENDOR_SPECIFIC, if self.asked.kind == Kind::RaspberryPi { RASPBERRY_PI } else { &DISCOVERY_OFF });
         }
         if let Some(uuid) = self.asked.message.machine_uuid() {
