@@ -407,6 +407,10 @@ impl Year {
         let [a, b, c, d, e, f, ..] = header.chaddr;
         let (mac, address) = (Mac([a, b, c, d, e, f]), header.yiaddr);
         self.tell(format_args!("  {kind:?} to {mac}: {address}"));
+        if !self.cases.iter().any(|case| case.on && case.nics.contains(&mac)) {
+            // An answer that was held, to a machine that is off by now.
+            return;
+        }
         let seconds = u64::from(message.lease_time().unwrap_or(0));
         match kind {
             // Whoever has it may say so before the REQUEST comes.

@@ -208,9 +208,11 @@ impl Dhcp {
             let holder = ctx.roll.at_address(address);
             move_to(ctx, key, address);
             // Which of a machine's NICs had its address before a restart is not on record: the other one answers before a REQUEST comes. One
-            // that is on record, and silent, is waited for.
-            let taken_over = holder.is_some_and(|holder| holder != key);
-            if (taken_over || (holder.is_none() && nics(ctx, key) > 1)) && probes(ctx.config, link_of(ctx, asked.network)) {
+            // that is on record, and silent, is waited for; so is the machine that was replaced, which may run on.
+            let lot = ctx.roll.get(key).and_then(|client| ctx.roll.street().lot(client.number?));
+            let (nics, replaced) = lot.map_or((0, false), |lot| (lot.papers.macs.len(), !lot.retired.is_empty()));
+            let taken_over = holder.map_or(replaced, |holder| holder != key);
+            if (taken_over || (holder.is_none() && nics > 1)) && probes(ctx.config, link_of(ctx, asked.network)) {
                 ctx.stats.count(Counter::ArpProbe);
                 ctx.out.arp_probe(asked.link, address);
                 return Some((address, if taken_over { ctx.now + PROBE_WAIT } else { ctx.now }));
@@ -587,12 +589,6 @@ fn move_to(ctx: &mut Ctx<'_>, key: Key<Client>, address: Ipv4Addr) -> bool {
 
 fn link_of(ctx: &Ctx<'_>, network: usize) -> Option<Link> {
     ctx.config.networks.get(network)?.link
-}
-
-/// How many MACs a client's node has.
-fn nics(ctx: &Ctx<'_>, key: Key<Client>) -> usize {
-    let lot = ctx.roll.get(key).and_then(|client| ctx.roll.street().lot(client.number?));
-    lot.map_or(0, |lot| lot.papers.macs.len())
 }
 
 /// The record that a client's number waits for, where the number gives it an address here.

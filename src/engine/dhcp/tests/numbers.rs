@@ -157,6 +157,13 @@ fn a_replaced_machine_is_refused_by_name_and_its_number_goes_on() {
     set(&mut world, 0, |lot| lot.reserved(Wait::Next, 5));
     assert_eq!(world.reply(&Ask::os(mac(1)).renew(node(0))).kind, NAK);
     assert!(GUESTS.contains(&world.lease(&passed(&[2, 1]))), "the old board does not take its place again");
+    // Who was replaced may run on, unknown to a daemon that was restarted: its address is asked for first.
+    assert_eq!(world.silence(&passed(&[3]).discover()).last(), Some(&Got::Probe(node(0))));
+    let got = world.handle(Input::Arp { link: 0, mac: mac(1), sender: node(0) });
+    assert!(GUESTS.contains(&only_reply(&got).expect("a guest for now").yiaddr()));
+    world.advance(601_000);
+    world.silence(&passed(&[3]).discover());
+    assert_eq!(only_reply(&world.advance(200)).map(|offer| offer.yiaddr()), Some(node(0)));
     assert_eq!(world.lease(&passed(&[3])), node(0));
     assert_eq!(world.lease(&passed(&[4])), node(1));
 }
