@@ -12,8 +12,8 @@ use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
 use crate::roll::client::{Client, Identity, OnRecord, Stage};
-use crate::roll::journal::{self, Event, Guest};
-use crate::roll::lot::By;
+use crate::roll::journal::{self, Event, Guest, Verdict};
+use crate::roll::lot::{By, Papers};
 use crate::roll::plan::Number;
 use crate::roll::registry::{Promise, Roll};
 use crate::roll::street::Clash;
@@ -54,16 +54,18 @@ pub fn read<'a>(roll: &mut Roll, lines: impl Iterator<Item = &'a str>) -> Result
 impl Past {
     /// Gives guests their addresses back, and nodes their stages.
     pub fn restore(self, roll: &mut Roll, config: &Config, now: Now) {
-        for guest in self.guests.values().filter(|guest| guest.until > now.unix) {
-            let until = now.at + Duration::from_secs(guest.until - now.unix);
+        let until = |guest: &Guest| now.at + Duration::from_secs(guest.until.saturating_sub(now.unix));
+        let mut guests: Vec<Guest> = self.guests.into_values().filter(|guest| guest.until > now.unix).collect();
+        // Of two addresses of one guest it has the later one; the pools want what rests in order of its end.
+        guests.sort_by_key(|guest| guest.until);
+        let mut left: Vec<&Guest> = guests.iter().rev().filter(|guest| !host(roll, config, now, guest, until(guest))).collect();
+        while let Some(guest) = left.pop() {
             let mac = match guest.identity {
                 Identity::Mac(mac) => Some(mac),
                 Identity::ClientId(_) => None,
             };
-            if !host(roll, config, now, guest, until) {
-                for pool in roll.pools.iter_mut().flatten() {
-                    pool.rest(guest.address, until, mac);
-                }
+            for pool in roll.pools.iter_mut().flatten() {
+                pool.rest(guest.address, until(guest), mac);
             }
         }
         roll.past_stages(self.stages.into_iter().map(|(number, (unix, stage))| (Number(number), unix, stage)));
@@ -113,6 +115,8 @@ enum Step {
     Lots(u32),
     /// The next place in the table of clients.
     Clients(usize),
+    /// The next address of a guest pool, for those that rest: what its machine held a moment ago was told before, or is told here.
+    Resting(usize, usize),
     /// The world puts the new file into its place.
     Placing,
 }
@@ -130,7 +134,7 @@ impl Rewrite {
     pub fn begin(&mut self) {
         match self.step {
             Step::Idle => self.step = Step::Title,
-            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Placing => self.again = true,
+            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Resting(..) | Step::Placing => self.again = true,
         }
     }
 
@@ -147,7 +151,7 @@ impl Rewrite {
     pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
         let works = match self.step {
             Step::Idle => self.is_due(roll),
-            Step::Title | Step::Lots(_) | Step::Clients(_) => true,
+            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Resting(..) => true,
             Step::Placing => false,
         };
         works.then_some(Instant::ZERO)
@@ -169,6 +173,7 @@ impl Rewrite {
                 }
                 Step::Lots(next) => lot(next, roll, out),
                 Step::Clients(next) => client(next, roll, now, out),
+                Step::Resting(pool, next) => resting(pool, next, roll, now, out),
             };
             if self.step == Step::Placing {
                 out.journal_rewrite_end();
@@ -203,7 +208,7 @@ fn lot(next: u32, roll: &Roll, out: &mut Outbox) -> Step {
 /// Writes a guest's lease, or a node's stage.
 fn client(next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
     if next >= roll.capacity() {
-        return Step::Placing;
+        return Step::Resting(0, 0);
     }
     let Some(client) = roll.at_slot(next) else { return Step::Clients(next + 1) };
     match (client.number, client.address) {
@@ -218,4 +223,17 @@ fn client(next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
         _ => {}
     }
     Step::Clients(next + 1)
+}
+
+/// Writes the lease of an address that its machine has left, so that nobody else gets it before that would have ended. A machine without a MAC
+/// address is not remembered.
+fn resting(pool: usize, next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
+    let Some(place) = roll.pools.get(pool) else { return Step::Placing };
+    let Some(left) = place.as_ref().and_then(|pool| pool.left(next)) else { return Step::Resting(pool + 1, 0) };
+    if let Some((address, mac, until)) = left {
+        let until = now.unix + until.since(now.at).as_secs() + 1;
+        let guest = Guest { address, identity: Identity::Mac(mac), until, verdict: Verdict::default(), papers: Papers::default() };
+        line(Event::Guest(guest), now.unix, out);
+    }
+    Step::Resting(pool, next + 1)
 }

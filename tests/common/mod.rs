@@ -189,6 +189,12 @@ impl Host {
         Outcome { code, output, took }
     }
 
+    /// Its network namespace, which a thread of the test may enter.
+    pub fn open(&self) -> File {
+        let path = Path::new("/run/netns").join(&self.namespace);
+        File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
     /// Its neighbour entry for an address, as `ip neigh` prints it; empty without one.
     pub fn neighbour(&self, address: &str) -> String {
         self.ip(&format!("neigh show to {address} nud all"))
