@@ -46,7 +46,9 @@ pub fn read<'a>(roll: &mut Roll, lines: impl Iterator<Item = &'a str>) -> Result
             }
             Ok(())
         });
-        taken.map_err(|error| format!("line {} of the journal cannot be: {error}", at + 1))?;
+        taken.map_err(|error| {
+            format!("line {} of the journal cannot be: {error}: mend it (without its ~checksum) or take it out", at + 1)
+        })?;
     }
     Ok(past)
 }

@@ -97,10 +97,15 @@ impl Lab {
     /// A host with its interface `eth0` on the switch.
     pub fn attach(&mut self, name: &str) -> Host {
         let host = self.host(name);
-        let port = self.port();
-        wire(&self.switch(), &port, &host, "eth0");
-        ip(&format!("-n {} link set {port} master switch", self.switch().namespace));
+        self.plug(&host, "eth0");
         host
+    }
+
+    /// One more interface of a host, on the switch.
+    pub fn plug(&mut self, host: &Host, interface: &str) {
+        let port = self.port();
+        wire(&self.switch(), &port, host, interface);
+        ip(&format!("-n {} link set {port} master switch", self.switch().namespace));
     }
 
     /// A host that serves: `eth0` on the switch has the address and prefix given, as in `10.54.0.1/16`.
