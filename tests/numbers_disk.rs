@@ -7,6 +7,8 @@ mod disk;
 mod strangers;
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -156,15 +158,26 @@ fn a_disk_that_breaks_becomes_read_only_and_loses_no_promise() {
     known_nodes_boot(&strangers, &known);
     drop(musterd);
 
-    // The operator sees to the disk.
+    // The operator sees to the disk, step by step; what had been torn on it is cut when it can be.
     disk.unmount();
     disk.check();
     disk.mount();
+    let torn =
+        OpenOptions::new().append(true).open(state.join("journal")).and_then(|mut file| file.write_all(b"2026-11-23T15:34:10Z n0 vac"));
+    torn.expect("tear the journal's tail");
+    disk.unmount();
+    disk.mount_read_only();
     let musterd = Musterd::keeping(&server, lab.dir(), strangers::CONFIG, &state);
+    known_nodes_boot(&strangers, &known);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(numbers(&strangers.told()), known, "nothing is promised on a disk that is mounted read-only");
+    disk.remount(musterd.pid());
     let after = numbered(&strangers, known.len() + 24, 60);
     strangers.crowd(0);
     assert!(wait(30, || strangers.is_idle().then_some(())).is_some(), "who waited comes in");
     assert!(known.iter().all(|(mac, number)| after.get(mac) == Some(number)));
+    assert!(musterd.seen("can be written again: everything is on disk").is_some(), "{}", musterd.log());
+    assert!(!common::text(&state.join("journal")).contains("n0 vac"), "the torn tail is cut by now");
     musterd.kill();
     let _musterd = Musterd::keeping(&server, lab.dir(), strangers::CONFIG, &state);
     known_nodes_boot(&strangers, &numbers(&strangers.told()));

@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use common::machine::{Firmware, Machine, boot_root};
 use common::musterd::Musterd;
@@ -107,7 +108,7 @@ fn a_machine_becomes_node_0_in_the_boot_in_which_it_was_a_guest() {
     let mut machine = Machine::with_cards(&mut lab, &CARDS, CARDS[0], Firmware::BiosIpxe);
     let guest = machine.expect_line(BOOT_SECONDS, "MUSTER-LAB-GUEST");
     contains(&guest, &["code=0", "INTERFACE='eth0'", "ADDRESS='10.54.25", "NUMBER=''", "VERDICT='untested'"]);
-    assert!(machine.console().contains("net0: 10.54.25"), "its ROM was a guest as well:\n{}", machine.console());
+    assert!(machine.console().contains(": 10.54.25"), "its ROM was a guest as well:\n{}", machine.console());
     let node = machine.expect_line(BOOT_SECONDS, "MUSTER-LAB-NODE");
     contains(&node, &["code=0", "host=n0 ", "ADDRESS='10.54.1.0'", "NUMBER='0'", "HOSTNAME='n0'", "VERDICT='passed'"]);
     let changes = node.split("link=").nth(1).and_then(|rest| rest.split_whitespace().next()).and_then(|pair| pair.split_once('/'));
@@ -121,8 +122,11 @@ fn a_machine_becomes_node_0_in_the_boot_in_which_it_was_a_guest() {
     let musterd = Musterd::configured(&server, &root, CONFIG);
     for card in CARDS {
         let mut machine = Machine::with_cards(&mut lab, &CARDS, card, Firmware::BiosIpxe);
-        let word = machine.expect_line(BOOT_SECONDS, "net0: 10.54.");
-        contains(&word, &["net0: 10.54.1.0/"]);
+        let word = machine.expect_line(BOOT_SECONDS, "/255.255.0.0");
+        contains(&word, &[": 10.54.1.0/255.255.0.0"]);
         assert!(musterd.seen_all(&["n0", card, "lease 10.54.1.0"]).is_some(), "{}", musterd.log());
+        drop(machine);
+        // No machine starts faster; a card that was heard a moment ago keeps the address.
+        std::thread::sleep(Duration::from_secs(6));
     }
 }

@@ -62,6 +62,17 @@ impl Disk {
         run("mount", &["-t", "ext4", "-o", "loop,errors=remount-ro", text(&self.image), text(&self.path)]);
     }
 
+    /// Mounts it read-only; [`Disk::remount`] makes it writable.
+    pub fn mount_read_only(&self) {
+        self.mount();
+        run("mount", &["-o", "remount,ro", text(&self.path)]);
+    }
+
+    /// Makes it writable as an operator would, for a process that may run in a mount namespace of its own.
+    pub fn remount(&self, pid: u32) {
+        run("nsenter", &["-t", &pid.to_string(), "-m", "mount", "-o", "remount,rw", text(&self.path)]);
+    }
+
     pub fn unmount(&self) {
         run("umount", &[text(&self.path)]);
     }
