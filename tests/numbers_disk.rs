@@ -16,6 +16,7 @@ use common::musterd::Musterd;
 use common::{Host, Lab, wait, write};
 use disk::Disk;
 use muster::base::addr::Mac;
+use nix::sys::signal::Signal;
 use strangers::{Stage, Strangers, Told, number};
 
 const SERVER: &str = "10.54.0.1/16";
@@ -55,7 +56,7 @@ fn known_nodes_boot(strangers: &Strangers, known: &BTreeMap<Mac, u32>) -> Durati
 /// The longest gap between packets of a running transfer, in milliseconds, of a storm of ROMs that load a file.
 fn storm(rack: &Host, seed: u64) -> f64 {
     let mut storm = rack.command(env!("CARGO_BIN_EXE_muster-storm"));
-    storm.args(["-i", "eth0", "-n", "16", "--spread", "2", "--file", "image", "--json", "--first", &seed.to_string()]);
+    storm.args(["-i", "eth0", "-n", "16", "--spread", "2", "--file", "image", "--timeout", "100", "--json", "--first", &seed.to_string()]);
     let output = storm.stdout(Stdio::piped()).stderr(Stdio::null()).output().expect("run a storm");
     let result: serde_json::Value = serde_json::from_slice(&output.stdout).expect("a result");
     assert_eq!((result["up"].as_u64(), result["lost"].as_u64()), (Some(16), Some(0)), "{result:#}");
@@ -79,7 +80,17 @@ fn a_slow_disk_holds_up_no_transfer_and_no_promise_comes_before_its_sync() {
     let (begin, before) = (Instant::now(), disk.syncs());
     while gaps.last().is_none_or(|gap| *gap >= 50.0) {
         assert!(gaps.len() < 4, "gaps of {gaps:?} ms while the disk syncs:\n{}", musterd.log());
-        gaps.push(storm(&rack, 1 + 100 * gaps.len() as u64));
+        let seed = 1 + 100 * gaps.len() as u64;
+        let gap = std::thread::scope(|scope| {
+            let storm = scope.spawn(|| storm(&rack, seed));
+            // The journal is written anew in the middle, with a rename and the syncs of file and folder.
+            for _ in 0..2 {
+                std::thread::sleep(Duration::from_millis(1500));
+                musterd.signal(Signal::SIGUSR1);
+            }
+            storm.join().expect("all machines came up")
+        });
+        gaps.push(gap);
     }
     let (took, syncs) = (begin.elapsed(), disk.syncs() - before);
     let told = strangers.told();

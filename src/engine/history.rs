@@ -207,22 +207,20 @@ fn lot(next: u32, roll: &Roll, out: &mut Outbox) -> Step {
     Step::Lots(next + 1)
 }
 
-/// Writes a guest's lease, or a node's stage.
+/// Writes a guest's lease, and a node's stage.
 fn client(next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
     if next >= roll.capacity() {
         return Step::Resting(0, 0);
     }
     let Some(client) = roll.at_slot(next) else { return Step::Clients(next + 1) };
-    match (client.number, client.address) {
-        (Some(number), _) if client.stage != Stage::Stranger => {
-            line(Event::Stage(number, client.stage), now.unix.saturating_sub(now.at.since(client.since).as_secs()), out);
-        }
-        (None, Some(address)) if client.leased && client.on_record.address == address && client.on_record.until > now.unix => {
-            let OnRecord { address, until, .. } = client.on_record;
-            let guest = Guest { address, identity: client.identity, until, verdict: client.verdict, papers: client.papers };
-            line(Event::Guest(guest), now.unix, out);
-        }
-        _ => {}
+    if let Some(number) = client.number.filter(|_| client.stage != Stage::Stranger) {
+        line(Event::Stage(number, client.stage), now.unix.saturating_sub(now.at.since(client.since).as_secs()), out);
+    }
+    // A machine that an operator gave a number has its guest address until it renews.
+    let OnRecord { address, until, .. } = client.on_record;
+    if client.leased && client.address == Some(address) && until > now.unix {
+        let guest = Guest { address, identity: client.identity, until, verdict: client.verdict, papers: client.papers };
+        line(Event::Guest(guest), now.unix, out);
     }
     Step::Clients(next + 1)
 }

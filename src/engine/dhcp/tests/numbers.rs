@@ -4,7 +4,7 @@ use super::*;
 use crate::base::stats::Counter;
 use crate::base::time::Now;
 use crate::engine::server::Server;
-use crate::roll::lot::{Lot, Wait};
+use crate::roll::lot::{By, Lot, Wait};
 use crate::roll::registry::Promise;
 use crate::roll::ruling::Numbering;
 use crate::wire::report::{Name, Report, Verdict};
@@ -220,19 +220,28 @@ fn a_rewriting_says_it_all() {
     assert!(!lines.iter().any(|line| line.contains("n17 occupied")), "the config says that");
 }
 
+/// By a report, after which it has left its guest address; by an operator, when it still has it.
 #[test]
 fn an_address_rests_over_a_rewriting_and_a_restart() {
-    let mut world = World::settled(&config());
-    let old = world.lease(&Ask::rom(mac(1)));
-    assert_eq!(world.lease(&passed(&[1])), node(0));
-    world.server.checkpoint();
-    let lines = world.rewritten();
-    let mut next = World::of(Server::restored(&config(), 9, world.now, lines.iter().map(String::as_str)).unwrap(), world.now);
-    next.advance(2000);
-    let others: Vec<Ipv4Addr> = (10..17).map(|n| next.lease(&Ask::os(mac(n)))).collect();
-    assert!(!others.contains(&old), "somebody may still think that it has {old}: {lines:?}");
-    assert!(next.ask(&Ask::os(mac(18)).discover()).is_empty(), "there is no other");
-    assert_eq!(next.reply(&Ask::os(mac(1)).renew(old)).kind, NAK);
+    for by_operator in [false, true] {
+        let mut world = World::settled(&config());
+        let old = world.lease(&Ask::rom(mac(1)));
+        match by_operator {
+            false => assert_eq!(world.lease(&passed(&[1])), node(0)),
+            true => {
+                let papers = world.client(mac(1)).unwrap().shown();
+                set(&mut world, 0, |lot| lot.occupied(papers, By::Operator, 5));
+            }
+        }
+        world.server.checkpoint();
+        let lines = world.rewritten();
+        let mut next = World::of(Server::restored(&config(), 9, world.now, lines.iter().map(String::as_str)).unwrap(), world.now);
+        next.advance(2000);
+        let others: Vec<Ipv4Addr> = (10..17).map(|n| next.lease(&Ask::os(mac(n)))).collect();
+        assert!(!others.contains(&old), "somebody may still think that it has {old}: {lines:?}");
+        assert!(next.ask(&Ask::os(mac(18)).discover()).is_empty(), "there is no other");
+        assert_eq!(next.reply(&Ask::os(mac(1)).renew(old)).kind, NAK);
+    }
 }
 
 #[test]
