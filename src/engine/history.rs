@@ -12,8 +12,8 @@ use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
 use crate::roll::client::{Client, Identity, OnRecord, Stage};
-use crate::roll::journal::{self, Event, Guest};
-use crate::roll::lot::By;
+use crate::roll::journal::{self, Event, Guest, Verdict};
+use crate::roll::lot::{By, Papers};
 use crate::roll::plan::Number;
 use crate::roll::registry::{Promise, Roll};
 use crate::roll::street::Clash;
@@ -46,7 +46,9 @@ pub fn read<'a>(roll: &mut Roll, lines: impl Iterator<Item = &'a str>) -> Result
             }
             Ok(())
         });
-        taken.map_err(|error| format!("line {} of the journal cannot be: {error}", at + 1))?;
+        taken.map_err(|error| {
+            format!("line {} of the journal cannot be: {error}: mend it (without its ~checksum) or take it out", at + 1)
+        })?;
     }
     Ok(past)
 }
@@ -54,16 +56,18 @@ pub fn read<'a>(roll: &mut Roll, lines: impl Iterator<Item = &'a str>) -> Result
 impl Past {
     /// Gives guests their addresses back, and nodes their stages.
     pub fn restore(self, roll: &mut Roll, config: &Config, now: Now) {
-        for guest in self.guests.values().filter(|guest| guest.until > now.unix) {
-            let until = now.at + Duration::from_secs(guest.until - now.unix);
+        let until = |guest: &Guest| now.at + Duration::from_secs(guest.until.saturating_sub(now.unix));
+        let mut guests: Vec<Guest> = self.guests.into_values().filter(|guest| guest.until > now.unix).collect();
+        // Of two addresses of one guest it has the later one; the pools want what rests in order of its end.
+        guests.sort_by_key(|guest| guest.until);
+        let mut left: Vec<&Guest> = guests.iter().rev().filter(|guest| !host(roll, config, now, guest, until(guest))).collect();
+        while let Some(guest) = left.pop() {
             let mac = match guest.identity {
                 Identity::Mac(mac) => Some(mac),
                 Identity::ClientId(_) => None,
             };
-            if !host(roll, config, now, guest, until) {
-                for pool in roll.pools.iter_mut().flatten() {
-                    pool.rest(guest.address, until, mac);
-                }
+            for pool in roll.pools.iter_mut().flatten() {
+                pool.rest(guest.address, until(guest), mac);
             }
         }
         roll.past_stages(self.stages.into_iter().map(|(number, (unix, stage))| (Number(number), unix, stage)));
@@ -113,6 +117,8 @@ enum Step {
     Lots(u32),
     /// The next place in the table of clients.
     Clients(usize),
+    /// The next address of a guest pool, for those that rest: what its machine held a moment ago was told before, or is told here.
+    Resting(usize, usize),
     /// The world puts the new file into its place.
     Placing,
 }
@@ -130,7 +136,7 @@ impl Rewrite {
     pub fn begin(&mut self) {
         match self.step {
             Step::Idle => self.step = Step::Title,
-            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Placing => self.again = true,
+            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Resting(..) | Step::Placing => self.again = true,
         }
     }
 
@@ -147,7 +153,7 @@ impl Rewrite {
     pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
         let works = match self.step {
             Step::Idle => self.is_due(roll),
-            Step::Title | Step::Lots(_) | Step::Clients(_) => true,
+            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Resting(..) => true,
             Step::Placing => false,
         };
         works.then_some(Instant::ZERO)
@@ -169,6 +175,7 @@ impl Rewrite {
                 }
                 Step::Lots(next) => lot(next, roll, out),
                 Step::Clients(next) => client(next, roll, now, out),
+                Step::Resting(pool, next) => resting(pool, next, roll, now, out),
             };
             if self.step == Step::Placing {
                 out.journal_rewrite_end();
@@ -200,22 +207,33 @@ fn lot(next: u32, roll: &Roll, out: &mut Outbox) -> Step {
     Step::Lots(next + 1)
 }
 
-/// Writes a guest's lease, or a node's stage.
+/// Writes a guest's lease, and a node's stage.
 fn client(next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
     if next >= roll.capacity() {
-        return Step::Placing;
+        return Step::Resting(0, 0);
     }
     let Some(client) = roll.at_slot(next) else { return Step::Clients(next + 1) };
-    match (client.number, client.address) {
-        (Some(number), _) if client.stage != Stage::Stranger => {
-            line(Event::Stage(number, client.stage), now.unix.saturating_sub(now.at.since(client.since).as_secs()), out);
-        }
-        (None, Some(address)) if client.leased && client.on_record.address == address && client.on_record.until > now.unix => {
-            let OnRecord { address, until, .. } = client.on_record;
-            let guest = Guest { address, identity: client.identity, until, verdict: client.verdict, papers: client.papers };
-            line(Event::Guest(guest), now.unix, out);
-        }
-        _ => {}
+    if let Some(number) = client.number.filter(|_| client.stage != Stage::Stranger) {
+        line(Event::Stage(number, client.stage), now.unix.saturating_sub(now.at.since(client.since).as_secs()), out);
+    }
+    // A machine that an operator gave a number has its guest address until it renews.
+    let OnRecord { address, until, .. } = client.on_record;
+    if client.leased && client.address == Some(address) && until > now.unix {
+        let guest = Guest { address, identity: client.identity, until, verdict: client.verdict, papers: client.papers };
+        line(Event::Guest(guest), now.unix, out);
     }
     Step::Clients(next + 1)
+}
+
+/// Writes the lease of an address that its machine has left, so that nobody else gets it before that would have ended. A machine without a MAC
+/// address is not remembered.
+fn resting(pool: usize, next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
+    let Some(place) = roll.pools.get(pool) else { return Step::Placing };
+    let Some(left) = place.as_ref().and_then(|pool| pool.left(next)) else { return Step::Resting(pool + 1, 0) };
+    if let Some((address, mac, until)) = left {
+        let until = now.unix + until.since(now.at).as_secs() + 1;
+        let guest = Guest { address, identity: Identity::Mac(mac), until, verdict: Verdict::default(), papers: Papers::default() };
+        line(Event::Guest(guest), now.unix, out);
+    }
+    Step::Resting(pool, next + 1)
 }

@@ -264,6 +264,13 @@ impl GuestPool {
         true
     }
 
+    /// The address at this place of the pool, who left it, and when its lease would have ended, if it rests; the outer None is the pool's end.
+    pub fn left(&self, at: usize) -> Option<Option<(Ipv4Addr, Mac, Instant)>> {
+        let slot = self.slots.get(at)?;
+        let rests = slot.user.filter(|_| slot.state == State::Resting);
+        Some(rests.and_then(|mac| self.range.nth(at).map(|address| (address, mac, slot.at))))
+    }
+
     /// Moves on what time has settled: the lists are in order of their times.
     fn settle(&mut self, now: Instant) {
         while self.probing.head != NONE && self.slots[self.probing.head as usize].at <= now {

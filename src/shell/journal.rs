@@ -9,6 +9,8 @@
 //! the old one, and the folder is synced, each without waiting for the disk (the rename itself touches memory alone on the usual file systems). Lines
 //! that come after its sync has begun wait in the buffer for the new file.
 //!
+//! A disk that is read-only at start is no reason not to serve: known nodes need none. It is tried again like any that fails.
+//!
 //! The folder is locked, so that no second daemon writes here. Where the kernel has no AIO the sync is waited for, which is said at start.
 
 use std::fs::{File, OpenOptions};
@@ -18,6 +20,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::base::limits::{JOURNAL_LINE_MAX, JOURNAL_PENDING};
@@ -37,6 +40,9 @@ const SIZE_MAX: u64 = 256 << 20;
 const PIECE: usize = 64 << 10;
 /// Between two tries on a disk that fails.
 pub const RETRY: Duration = Duration::from_secs(1);
+
+/// Of a disk that fails.
+const CONSEQUENCE: &str = "known nodes boot as ever, new machines wait until it can be written: see to the disk";
 
 /// What the disk is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +100,8 @@ pub struct Journal {
     rewritten: bool,
     /// The new file bears the journal's name, but its folder could not be synced.
     unsettled: Option<(usize, u64)>,
+    /// The file could be opened for reading alone: its disk is read-only.
+    sealed: bool,
 }
 
 /// Opens the journal in a folder, which is made if its parent is there; gives its lines, all of which can be relied on.
@@ -107,15 +115,13 @@ pub fn open(folder: &Path) -> Result<(Journal, Vec<String>), Error> {
     }
     let locked = File::open(folder).map_err(|error| failed("open the folder", folder, error))?;
     let locked = Flock::lock(locked, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::errno::Errno::EWOULDBLOCK => Error::new(format!(
+        Errno::EWOULDBLOCK => Error::new(format!(
             "another musterd keeps its journal in {}: stop it first, or choose another folder with --state-dir",
             folder.display()
         )),
         errno => failed("lock the folder", folder, errno.into()),
     })?;
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).mode(0o644).open(&path);
-    let mut file = file.map_err(|error| failed("open", &path, error))?;
+    let (mut file, sealed) = open_file(&path).map_err(|error| failed("open", &path, error))?;
     let _ = std::fs::remove_file(folder.join(NEW));
     let size = file.metadata().map_err(|error| failed("read", &path, error))?.len();
     if size > SIZE_MAX {
@@ -135,9 +141,15 @@ pub fn open(folder: &Path) -> Result<(Journal, Vec<String>), Error> {
             path.display(),
             lost.trim_end()
         );
-        file.set_len(whole as u64).and_then(|()| file.sync_data()).map_err(|error| failed("cut", &path, error))?;
     }
-    file.sync_all().and_then(|()| locked.sync_all()).map_err(|error| failed("sync", &path, error))?;
+    let settled = if sealed { Err(Errno::EROFS.into()) } else { settle(&file, &locked, whole as u64) };
+    let sealed = match settled {
+        Err(error) if is_read_only(&error) => {
+            log::error!("cannot write {}: {error}; {CONSEQUENCE}", path.display());
+            true
+        }
+        settled => settled.map(|()| false).map_err(|error| failed("cut and sync", &path, error))?,
+    };
     let aio = Aio::new()
         .map_err(|error| log::warn!("this kernel has no asynchronous sync ({error}): the loop waits for the journal's disk"))
         .ok();
@@ -152,12 +164,34 @@ pub fn open(folder: &Path) -> Result<(Journal, Vec<String>), Error> {
         busy: Busy::No,
         aio,
         next: None,
-        retry_at: None,
+        // That it can be written again is told then.
+        retry_at: sealed.then_some(Instant::ZERO),
         muffle: Muffle::default(),
         rewritten: false,
         unsettled: None,
+        sealed,
     };
     Ok((journal, lines))
+}
+
+/// The file, and whether it is on a disk that cannot be written.
+fn open_file(path: &Path) -> io::Result<(File, bool)> {
+    match OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(path) {
+        Err(error) if is_read_only(&error) => File::open(path).map(|file| (file, true)).map_err(|_| error),
+        opened => opened.map(|file| (file, false)),
+    }
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::EROFS as i32)
+}
+
+/// Cuts the file to its whole lines, and puts it and its name on disk.
+fn settle(file: &File, folder: &File, whole: u64) -> io::Result<()> {
+    if file.metadata()?.len() > whole {
+        file.set_len(whole)?;
+    }
+    file.sync_all().and_then(|()| folder.sync_all())
 }
 
 /// The lines of a journal and how many of its bytes they are: a tail that is no whole good line is none.
@@ -279,6 +313,12 @@ impl Journal {
         if self.buffer.is_empty() {
             return None;
         }
+        if self.sealed {
+            if let Err(error) = self.unseal() {
+                self.fail(now, "write", &error);
+                return None;
+            }
+        }
         let unwritten = self.buffer.get(self.written..).unwrap_or_default();
         if let Err(error) = self.file.write_all_at(unwritten, self.durable + self.written as u64) {
             // Half a line may be there: it is cut off, and comes again.
@@ -288,6 +328,17 @@ impl Journal {
         }
         self.written = self.buffer.len();
         self.submit(now, Busy::Syncing { bytes: self.written, seq: self.last })
+    }
+
+    /// Opens the file of a disk that was read-only for writing, with what is behind its whole lines cut off.
+    fn unseal(&mut self) -> io::Result<()> {
+        let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+        // The sync of the lines that come now is this one's too.
+        if file.metadata()?.len() > self.durable {
+            file.set_len(self.durable)?;
+        }
+        (self.file, self.sealed) = (file, false);
+        Ok(())
     }
 
     fn begin_placing(&mut self, now: Instant) -> Option<Told> {
@@ -363,7 +414,7 @@ impl Journal {
     /// Goes on in the new file.
     fn take_place(&mut self, bytes: usize) {
         let Some(next) = self.next.take() else { return };
-        self.file = next.file;
+        (self.file, self.sealed) = (next.file, false);
         self.durable = self.file.metadata().map_or(0, |file| file.size());
         self.written = 0;
         self.let_go(bytes);
@@ -391,9 +442,7 @@ impl Journal {
         self.retry_at = Some(now + RETRY);
         if self.muffle.admits(now).is_some() {
             let path = self.path.display();
-            log::error!(
-                "cannot {what} {path}: {error}; known nodes boot as ever, new machines wait until it can be written: see to the disk"
-            );
+            log::error!("cannot {what} {path}: {error}; {CONSEQUENCE}");
         }
     }
 }

@@ -34,21 +34,30 @@ impl Machine {
     /// Powers a machine with one network card on the lab's switch. Emulation takes a whole core: one machine runs at a time, in all
     /// tests of this checkout, and the others wait here.
     pub fn power_on(lab: &mut Lab, mac: &str, firmware: Firmware) -> Self {
+        Self::with_cards(lab, &[mac], mac, firmware)
+    }
+
+    /// Powers a machine with these network cards on the lab's switch, of which it boots from one.
+    pub fn with_cards(lab: &mut Lab, cards: &[&str], boots: &str, firmware: Firmware) -> Self {
         let turn = turn();
-        let console = lab.dir().join(format!("console-{}.log", mac.replace(':', "")));
-        let tap = lab.tap();
+        let console = lab.dir().join(format!("console-{}.log", boots.replace(':', "")));
+        // Of its boot before this one.
+        let _ = fs::remove_file(&console);
         let mut command = lab.switch().command("qemu-system-x86_64");
         command.args(["-accel", "tcg", "-machine", "q35", "-m", "512", "-nographic", "-monitor", "none", "-no-reboot"]);
         command.arg("-serial").arg(format!("file:{}", console.display()));
-        command.args(["-netdev", &format!("tap,id=net,ifname={tap},script=no,downscript=no"), "-device", "virtio-rng-pci"]);
-        let card = format!("virtio-net-pci,netdev=net,mac={mac},bootindex=1");
+        command.args(["-smbios", &format!("type=1,serial=LAB{}", cards.concat().replace(':', ""))]);
+        command.args(["-device", "virtio-rng-pci"]);
+        for (at, mac) in cards.iter().enumerate() {
+            let (tap, order) = (lab.tap(), if *mac == boots { 1 } else { at + 2 });
+            command.args(["-netdev", &format!("tap,id=net{at},ifname={tap},script=no,downscript=no")]);
+            let rom = if matches!(firmware, Firmware::Ovmf) { ",romfile=" } else { "" };
+            command.args(["-device", &format!("virtio-net-pci,netdev=net{at},mac={mac},bootindex={order}{rom}")]);
+        }
         match firmware {
-            Firmware::BiosIpxe => {
-                command.args(["-device", &card]);
-            }
+            Firmware::BiosIpxe => {}
             Firmware::Ovmf => {
-                command.args(["-device", &format!("{card},romfile=")]);
-                let variables = lab.dir().join(format!("variables-{}.fd", mac.replace(':', "")));
+                let variables = lab.dir().join(format!("variables-{}.fd", boots.replace(':', "")));
                 fs::copy(ovmf("VARS"), &variables).expect("copy OVMF's variables");
                 command.args(["-drive", &format!("if=pflash,format=raw,unit=0,readonly=on,file={}", ovmf("CODE").display())]);
                 command.args(["-drive", &format!("if=pflash,format=raw,unit=1,file={}", variables.display())]);

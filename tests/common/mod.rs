@@ -97,10 +97,15 @@ impl Lab {
     /// A host with its interface `eth0` on the switch.
     pub fn attach(&mut self, name: &str) -> Host {
         let host = self.host(name);
-        let port = self.port();
-        wire(&self.switch(), &port, &host, "eth0");
-        ip(&format!("-n {} link set {port} master switch", self.switch().namespace));
+        self.plug(&host, "eth0");
         host
+    }
+
+    /// One more interface of a host, on the switch.
+    pub fn plug(&mut self, host: &Host, interface: &str) {
+        let port = self.port();
+        wire(&self.switch(), &port, host, interface);
+        ip(&format!("-n {} link set {port} master switch", self.switch().namespace));
     }
 
     /// A host that serves: `eth0` on the switch has the address and prefix given, as in `10.54.0.1/16`.
@@ -187,6 +192,12 @@ impl Host {
             output.push_str("\n(a program is missing: run scripts/setup as root)");
         }
         Outcome { code, output, took }
+    }
+
+    /// Its network namespace, which a thread of the test may enter.
+    pub fn open(&self) -> File {
+        let path = Path::new("/run/netns").join(&self.namespace);
+        File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
     /// Its neighbour entry for an address, as `ip neigh` prints it; empty without one.

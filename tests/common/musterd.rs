@@ -27,23 +27,29 @@ pub struct Musterd {
 impl Musterd {
     /// Without a config file: on the host's `eth0`, with the boot files in `root`.
     pub fn plain(host: &Host, root: &Path) -> Self {
-        Self::start(host, root, None)
+        Self::start(host, root, None, None)
     }
 
     /// With a config, which is written to `muster.toml` in the lab's folder.
     pub fn configured(host: &Host, root: &Path, config: &str) -> Self {
-        let path = config_path(host);
-        fs::write(&path, config).expect("write the config");
-        Self::start(host, root, Some(&path))
+        Self::keeping(host, root, config, &host.dir.join("run/state"))
     }
 
-    fn start(host: &Host, root: &Path, config: Option<&Path>) -> Self {
+    /// With a config, and its journal in this folder.
+    pub fn keeping(host: &Host, root: &Path, config: &str, state: &Path) -> Self {
+        let path = config_path(host);
+        fs::write(&path, config).expect("write the config");
+        Self::start(host, root, Some(&path), Some(state))
+    }
+
+    fn start(host: &Host, root: &Path, config: Option<&Path>, state: Option<&Path>) -> Self {
         let run_dir = host.dir.join("run");
         fs::create_dir_all(&run_dir).expect("a run folder");
         // A config that the host may have is hidden: without -c a test means "without a config".
         let mut command = host.command("sh");
         command.args(["-ec", "if [ -d /etc/muster ]; then mount -t tmpfs none /etc/muster; fi; exec \"$@\"", "sh", binary()]);
-        command.args(["-d", "-i", "eth0", "-r"]).arg(root).arg("--run-dir").arg(&run_dir).arg("--state-dir").arg(run_dir.join("state"));
+        command.args(["-d", "-i", "eth0", "-r"]).arg(root).arg("--run-dir").arg(&run_dir);
+        command.arg("--state-dir").arg(state.map_or_else(|| run_dir.join("state"), Path::to_path_buf));
         if let Some(path) = config {
             command.arg("-c").arg(path);
         }
@@ -94,6 +100,12 @@ impl Musterd {
     /// How many descriptors it has open.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the descriptors of a running musterd").count()
+    }
+
+    /// Ends it at once: it writes nothing any more.
+    pub fn kill(mut self) {
+        self.signal(Signal::SIGKILL);
+        self.child.wait().expect("wait for a child of ours");
     }
 
     pub fn signal(&self, signal: Signal) {

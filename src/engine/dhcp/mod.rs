@@ -617,6 +617,7 @@ fn begin_chapter(ctx: &mut Ctx<'_>, key: Key<Client>, kind: Kind) {
     }
     if let Some(client) = ctx.roll.get_mut(key).filter(|client| client.story.is_empty()) {
         client.began = ctx.now;
+        passing::refuse_retired(ctx, key);
     }
     let stage = Stage::Stranger;
     match arch.filter(|_| kind != Kind::Other) {

@@ -5,12 +5,13 @@
 //! address belong to two.
 
 use crate::base::addr::Mac;
+use crate::base::slab::Key;
 use crate::base::stats::Counter;
 use crate::engine::{Ctx, lots};
-use crate::roll::client::Identity;
+use crate::roll::client::{Client, Identity};
 use crate::roll::journal::Verdict;
 use crate::roll::lot::{Label, Papers, Uuid};
-use crate::roll::ruling::Ruling;
+use crate::roll::ruling::{Reason, Ruling};
 use crate::wire::report::{self, Report};
 
 use super::Dhcp;
@@ -45,9 +46,19 @@ impl Dhcp {
                 Ok(()) => log::info!("{number} showed itself anew:{papers}"),
                 Err(trouble) => log::warn!("what {number} showed of itself is not kept: {trouble}"),
             },
+            // Told as its boot began.
+            Ruling::Guest(Reason::Retired(_)) => {}
             Ruling::Guest(reason) if news => log::info!("{mac} stays as it is: it {reason}"),
             Ruling::Known(_) | Ruling::Guest(_) => {}
         }
+    }
+}
+
+/// A machine that was replaced and boots again is refused its number by name, whether it shows anything of itself or not.
+pub(super) fn refuse_retired(ctx: &Ctx<'_>, key: Key<Client>) {
+    let Some(mac) = ctx.roll.get(key).filter(|client| client.number.is_none()).map(|client| client.mac) else { return };
+    if let Some(number) = ctx.roll.street().retired_from(mac) {
+        log::warn!("{mac} was {number} until it was replaced: it is a guest now (muster guest enlist {mac} takes it back)");
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::base::stats::Counter;
 use crate::base::time::Now;
 use crate::engine::server::Server;
-use crate::roll::lot::{Lot, Wait};
+use crate::roll::lot::{By, Lot, Wait};
 use crate::roll::plan::{AddressPlan, Number, Segment};
 use crate::roll::registry::Promise;
 use crate::roll::ruling::Numbering;
@@ -243,4 +243,39 @@ fn a_rewriting_says_it_all() {
     assert_eq!(next.reply(&Ask::os(mac(2)).renew(guest)).yiaddr(), guest);
     assert!(lines.iter().any(|line| line.contains(" n0 up ")), "{lines:?}");
     assert!(!lines.iter().any(|line| line.contains("n17 occupied")), "the config says that");
+}
+
+/// By a report, after which it has left its guest address; by an operator, when it still has it.
+#[test]
+fn an_address_rests_over_a_rewriting_and_a_restart() {
+    for by_operator in [false, true] {
+        let mut world = World::settled(&config());
+        let old = world.lease(&Ask::rom(mac(1)));
+        match by_operator {
+            false => assert_eq!(world.lease(&passed(&[1])), node(0)),
+            true => {
+                let papers = world.client(mac(1)).unwrap().shown();
+                set(&mut world, 0, |lot| lot.occupied(papers, By::Operator, 5));
+            }
+        }
+        world.server.checkpoint();
+        let lines = world.rewritten();
+        let mut next = World::of(Server::restored(&config(), 9, world.now, lines.iter().map(String::as_str)).unwrap(), world.now);
+        next.advance(2000);
+        let others: Vec<Ipv4Addr> = (10..17).map(|n| next.lease(&Ask::os(mac(n)))).collect();
+        assert!(!others.contains(&old), "somebody may still think that it has {old}: {lines:?}");
+        assert!(next.ask(&Ask::os(mac(18)).discover()).is_empty(), "there is no other");
+        assert_eq!(next.reply(&Ask::os(mac(1)).renew(old)).kind, NAK);
+    }
+}
+
+#[test]
+fn a_guest_gets_its_later_address_back() {
+    let lines = [
+        "2023-11-14T22:13:20Z guest 10.54.250.3 02:00:00:00:00:09 until=2023-11-14T22:20:00Z",
+        "2023-11-14T22:13:30Z guest 10.54.250.7 02:00:00:00:00:09 until=2023-11-14T22:30:00Z",
+    ];
+    let now = Now { at: Instant::from_millis(50_000), unix: 1_700_000_000 };
+    let world = World::of(Server::restored(&config(), 9, now, lines.into_iter()).unwrap(), now);
+    assert_eq!(world.client(mac(9)).unwrap().address, Some(guest(7)));
 }
