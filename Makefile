@@ -1,5 +1,6 @@
 # The few commands of this project. The tests and the demo need root, on Debian 12 or 13: scripts/setup installs what they lack.
 PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
 DESTDIR ?=
 SYSCONFDIR ?= /etc
 CARGO ?= cargo
@@ -13,7 +14,7 @@ AT_PREFIX := sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|g'
 .PHONY: all static test lint demo soak bench install clean
 
 all:
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked --workspace
 
 # muster-in for an initramfs: one file that needs no other, not even a C library. glibc's own archive (libc6-dev) is linked in.
 # The target is named so that the flags do not reach build scripts.
@@ -58,6 +59,7 @@ install: all
 	install -m 755 $(TARGET)/release/muster-in $(DESTDIR)$(PREFIX)/sbin/muster-in
 	install -m 755 $(TARGET)/release/muster $(DESTDIR)$(PREFIX)/bin/muster
 	install -m 755 $(TARGET)/release/muster-storm $(DESTDIR)$(PREFIX)/bin/muster-storm
+	install -D -m 644 $(TARGET)/release/libnss_muster.so $(DESTDIR)$(LIBDIR)/libnss_muster.so.2
 	install -m 644 packaging/completion/muster.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/muster
 	install -m 644 packaging/completion/_muster $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_muster
 	install -m 644 $(PAGES1) $(DESTDIR)$(PREFIX)/share/man/man1/

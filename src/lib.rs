@@ -21,6 +21,9 @@
 //! | [`shell`] | the only room that meets the kernel |
 //! | `bin` | flags, composition, exit codes |
 //!
+//! Beside them stands `nss/`, a crate of its own: the name-service module, which every process of a machine loads. It is built from the source of
+//! [`roll::plan`] and reads the file that [`roll::plan::NamesFile`] writes.
+//!
 //! # One packet, followed
 //! A DISCOVER passes the filter of `shell::packet` into a ring that kernel and daemon share, becomes an `Input::Datagram`, is parsed by `wire::dhcp`, finds or makes its record in
 //! `roll::registry`, gets an address (`engine::dhcp`), and leaves as an `Output::Datagram` that the shell wraps into a frame. An ACK of

@@ -490,7 +490,7 @@ fn every_refusal_is_a_sentence_with_the_remedy() {
     assert!(with(&["-V"]).must("version").starts_with(concat!("muster-in ", env!("CARGO_PKG_VERSION"), " (")));
     ended(with(&["--frobnicate"]), 1, &["frobnicate", "--help"]);
     ended(with(&["eth0"]), 1, &["\"eth0\""]);
-    ended(with(&["--option", "53"]), 1, &["--option", "224 to 254"]);
+    ended(with(&["--option", "53"]), 1, &["--option", "224 to 253"]);
     ended(with(&["--no-test", "-d", "/x"]), 1, &["contradicts"]);
     ended(with(&["-i", "eth7"]), 1, &["no Ethernet interface eth7", "eth0"]);
     ended(with(&["--nic", "eth7"]), 1, &["no Ethernet interface eth7"]);

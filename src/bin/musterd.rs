@@ -14,6 +14,7 @@ use muster::base::limits;
 use muster::base::machine::Reload;
 use muster::config::{self, Config, Flags, Resolved, Text, World};
 use muster::engine::server::Server;
+use muster::roll::plan::{NamesFile, This};
 use muster::shell::daemon::{self, Birth, PidFile};
 use muster::shell::{Error, Shell, Signal, facts, journal, lines, syslog};
 use muster::wire::control::{self, LINE_MAX, Reply, Sorry};
@@ -209,6 +210,7 @@ impl Daemon {
         let server = Server::restored(&config, seed(), shell.now(), lines.iter().map(String::as_str))
             .map_err(|why| format!("{why} ({})", config.state_dir.join("journal").display()))?;
         drop(lines);
+        write_names(&config);
         daemon::lock_memory();
         let links = config.links.iter().map(|link| format!("{} ({})", link.interface, link.head)).collect::<Vec<_>>().join(", ");
         let took = begin.elapsed().as_secs_f64() * 1000.0;
@@ -313,6 +315,7 @@ impl Daemon {
         if let Err(why) = self.server.reconfigure(self.shell.now(), &new) {
             return refused(vec![why], "the old one stays in force");
         }
+        write_names(&new);
         moves.iter().for_each(|line| log::warn!("{line}: told as they ask next"));
         said.extend(moves);
         said.push(format!("config read again: {}", if said.is_empty() { "nothing has changed" } else { "in force now" }));
@@ -340,6 +343,21 @@ impl Daemon {
 
 /// What there is to say of something that was done, or why it was not.
 type Outcome = Result<Vec<String>, Sorry>;
+
+/// Tells the programs of this machine the plan (libnss_muster(8)). Boots need no such file.
+fn write_names(config: &Config) {
+    let home = config.networks.iter().find(|network| network.subnet.contains(config.plan.node0()));
+    let link = home.and_then(|home| home.link).and_then(|link| config.links.get(usize::from(link)));
+    let head = link.or(config.links.first()).map(|link| link.head);
+    let text = NamesFile { plan: config.plan, head, this: Some(This::Head) }.to_string();
+    let path = config.state_dir.join("names");
+    if std::fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
+        return;
+    }
+    if let Err(error) = daemon::write_atomically(&path, &text) {
+        log::warn!("cannot write {}: {error}: programs on this machine will not know names by it", path.display());
+    }
+}
 
 /// Looks at what the kernel grants, and says so.
 fn check_limits(config: &Config, links: &[LinkFacts]) -> Result<(), Error> {

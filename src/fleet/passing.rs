@@ -33,7 +33,12 @@ use crate::wire::report::{self, Report};
 
 pub use lease::{Addresses, Lease};
 
-/// What it asks for: mask, routers, DNS, host name, domain, NTP, lease time, server.
+/// The option that carries the plan is the one behind the report's.
+const fn names_option(report: u8) -> u8 {
+    report.wrapping_add(1)
+}
+
+/// What it asks for, besides the plan: mask, routers, DNS, host name, domain, NTP, lease time, server.
 const PARAMETERS: &[u8] =
     &[code::SUBNET_MASK, code::ROUTER, code::DNS, code::HOST_NAME, code::DOMAIN, code::NTP, code::LEASE_TIME, code::SERVER_ID];
 /// Bytes that a message of ours may need, IP and UDP headers not counted.
@@ -272,6 +277,10 @@ impl Client {
         step
     }
 
+    fn read(&self, message: &Message<'_>, from: Option<Mac>) -> Option<Lease> {
+        Lease::read(message, from, names_option(self.setup.option))
+    }
+
     fn judge(&mut self, now: Instant, message: &Message<'_>, from: Option<Mac>) -> Step {
         let Header { op, htype, hlen, xid, chaddr, .. } = message.header;
         let ours = (op, htype, hlen) == (2, 1, 6) && xid == self.xid && chaddr.starts_with(&self.setup.mac.0);
@@ -281,8 +290,8 @@ impl Client {
         let from_chosen = self.lease.is_some_and(|lease| message.server_id() == Some(lease.server));
         match meaning(self.state, message.message_type(), from_chosen) {
             Meaning::Nothing => Step::IGNORED,
-            Meaning::Offered => Lease::read(message, from).map_or(Step::IGNORED, |offer| self.request(now, offer)),
-            Meaning::Given => Lease::read(message, from).and_then(|lease| self.given(now, lease)).unwrap_or(Step::IGNORED),
+            Meaning::Offered => self.read(message, from).map_or(Step::IGNORED, |offer| self.request(now, offer)),
+            Meaning::Given => self.read(message, from).and_then(|lease| self.given(now, lease)).unwrap_or(Step::IGNORED),
             Meaning::Denied => {
                 self.counts.naks += 1;
                 self.start(now).tell(Event::Denied)
@@ -394,7 +403,9 @@ impl Client {
             builder.ip(code::SERVER_ID, lease.server);
         }
         if kind != MessageType::Decline {
-            builder.option(code::PARAMETER_LIST, PARAMETERS);
+            let mut parameters = [0; PARAMETERS.len() + 1];
+            parameters.iter_mut().zip(PARAMETERS.iter().chain([&names_option(self.setup.option)])).for_each(|(to, from)| *to = *from);
+            builder.option(code::PARAMETER_LIST, &parameters);
             builder.option(code::MAX_MESSAGE_SIZE, &DATAGRAM_MAX.to_be_bytes());
             let (bytes, len) = &self.report;
             builder.option(self.setup.option, bytes.get(..*len).filter(|bytes| !bytes.is_empty())?);

@@ -6,6 +6,7 @@
 
 mod apply;
 mod machine;
+mod names;
 mod options;
 mod place;
 mod tell;
@@ -181,6 +182,9 @@ impl Node {
         let Some(lease) = self.client.client().lease() else { return Err(Error::new("bound without a lease")) };
         self.applied.apply(lease)?;
         apply::set_host_name(lease);
+        if let Some(file) = &self.options.names {
+            names::install(lease, file);
+        }
         let told = tell::lines(&self.interface.name, lease, &self.verdict);
         let number = tell::number(lease);
         if told != self.told {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use muster::wire::report;
 
+use crate::names;
+
 pub const TESTS: &str = "/etc/muster/test.d";
 const TEST_SECONDS: u64 = 60;
 const ANSWER_SECONDS: u64 = 30;
@@ -24,6 +26,8 @@ pub struct Options {
     /// How long it is tried to get a lease; None: for ever.
     pub patience: Option<Duration>,
     pub probe: bool,
+    /// Where the cluster's names go; None: nowhere.
+    pub names: Option<PathBuf>,
     pub renew: bool,
     pub verbose: bool,
 }
@@ -39,6 +43,8 @@ fn flags() -> getopts::Options {
         .optopt("", "option", &format!("the DHCP option that carries the report ({})", report::CODE), "N")
         .optopt("t", "timeout", &format!("give up after so many seconds without a lease, 0: never ({ANSWER_SECONDS})"), "S")
         .optflag("", "no-probe", "take the address without asking by ARP who has it")
+        .optopt("", "names", &format!("write the cluster's names here ({})", names::FILE), "FILE")
+        .optflag("", "no-names", "write no names")
         .optflag("r", "renew", "stay in the foreground and renew the lease, until SIGTERM")
         .optflag("v", "verbose", "a detailed log on stderr")
         .optflag("h", "help", "print this")
@@ -70,6 +76,9 @@ pub fn read() -> Result<Option<Options>, String> {
             _ => Err(format!("--{name} wants a number from {from} to {to}, not {text:?}")),
         },
     };
+    if matches.opt_present("no-names") && matches.opt_present("names") {
+        return Err("--no-names contradicts --names".into());
+    }
     if matches.opt_present("no-test") && (matches.opt_present("tests") || matches.opt_present("test-limit")) {
         return Err("--no-test contradicts --tests and --test-limit".into());
     }
@@ -79,7 +88,8 @@ pub fn read() -> Result<Option<Options>, String> {
         tests: (!matches.opt_present("no-test")).then(|| matches.opt_str("tests").unwrap_or(TESTS.into()).into()),
         test_limit: Duration::from_secs(number("test-limit", TEST_SECONDS, 1, SECONDS_MAX)?),
         nics: matches.opt_strs("nic"),
-        option: number("option", report::CODE.into(), 224, 254)? as u8,
+        option: number("option", report::CODE.into(), 224, 253)? as u8,
+        names: (!matches.opt_present("no-names")).then(|| matches.opt_str("names").unwrap_or(names::FILE.into()).into()),
         patience: (patience > 0).then_some(Duration::from_secs(patience)),
         probe: !matches.opt_present("no-probe"),
         renew: matches.opt_present("r"),

@@ -10,6 +10,7 @@ use crate::config::{Config, LinkConfig, Network};
 use crate::engine::boot;
 use crate::roll::client::{Client, Identity};
 use crate::roll::kind::Kind;
+use crate::roll::plan::NamesFile;
 use crate::wire::dhcp::{Builder, Header, Message, MessageType, code};
 
 /// Ports of RFC 2131.
@@ -206,7 +207,21 @@ impl Reply<'_> {
             code::REBINDING_TIME => drop(self.lease.map(|lease| builder.u32(option, seconds(lease * 7 / 8)))),
             code::TFTP_SERVER => drop(file.filter(|_| !self.http()).map(|_| write_text(builder, option, format_args!("{head}")))),
             code::BOOTFILE if !self.http() => drop(file.map(|file| write_text(builder, option, format_args!("{file}\0")))),
+            _ if option == self.config.report_option + 1 => self.write_names(builder),
             _ => {}
+        }
+    }
+
+    /// The plan, for `muster-in`, which asks for it.
+    fn write_names(&self, builder: &mut Builder<'_>) {
+        let file = NamesFile { plan: self.config.plan, head: self.link().map(|link| link.head), this: None };
+        let mut text = [0; NamesFile::MAX];
+        let mut rest = &mut text[..];
+        let wrote = std::io::Write::write_fmt(&mut rest, format_args!("{file}"));
+        let left = rest.len();
+        if let (Ok(()), Some(text)) = (wrote, text.get(..NamesFile::MAX - left)) {
+            // What does not fit into a frame is left out.
+            builder.option(self.config.report_option + 1, text);
         }
     }
 

@@ -49,6 +49,9 @@ pub struct Lease {
     pub domain: Name,
     /// Likewise.
     pub host_name: Name,
+    /// The plan as text: see [`Lease::names`].
+    names: [u8; Lease::NAMES_MAX],
+    names_len: u16,
     /// Option 54.
     pub server: Ipv4Addr,
     /// Who sent it by hardware: the server, or the router on the way to it.
@@ -60,8 +63,16 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// What one frame may carry of the plan, in bytes.
+    const NAMES_MAX: usize = 1200;
+
+    /// The plan as the server tells it (the option behind the report's), unchecked; empty when it does not.
+    pub fn names(&self) -> &[u8] {
+        self.names.get(..usize::from(self.names_len)).unwrap_or(&[])
+    }
+
     /// None for what no node can live with: no server, no lease time, an address or a mask that cannot be.
-    pub(super) fn read(message: &Message<'_>, from: Option<Mac>) -> Option<Lease> {
+    pub(super) fn read(message: &Message<'_>, from: Option<Mac>, names_option: u8) -> Option<Lease> {
         let address = message.header.yiaddr;
         let server = message.server_id()?;
         let seconds = message.lease_time().filter(|&seconds| seconds > 0)?;
@@ -72,6 +83,9 @@ impl Lease {
             Some(_) => prefix(word(code::SUBNET_MASK)?)?,
             None => class(address),
         };
+        let mut names = [0; Lease::NAMES_MAX];
+        let told = message.option(names_option).filter(|told| told.len() <= names.len()).unwrap_or(&[]);
+        names.iter_mut().zip(told).for_each(|(to, from)| *to = *from);
         let times = word(code::RENEWAL_TIME).zip(word(code::REBINDING_TIME));
         let lease = Lease {
             address,
@@ -81,6 +95,8 @@ impl Lease {
             ntp: list(code::NTP),
             domain: text(code::DOMAIN),
             host_name: text(code::HOST_NAME),
+            names,
+            names_len: told.len() as u16,
             server,
             from: from.filter(|mac| mac.is_individual()),
             seconds,

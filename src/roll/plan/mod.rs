@@ -8,9 +8,11 @@
 use core::fmt;
 use core::net::Ipv4Addr;
 
+mod file;
 mod names;
 mod subnet;
 
+pub use file::{NamesFile, This};
 pub use names::{Host, Name, Names};
 pub use subnet::{AddressRange, Subnet};
 
@@ -109,6 +111,19 @@ impl AddressPlan {
     }
 
     /// What goes on where the piece before ends, in number and address, is of that piece.
+    /// One whose pieces are known: in order, without gaps, from 0 on. None when they are not so, or have no addresses.
+    pub fn of_pieces(pieces: &[Segment]) -> Option<AddressPlan> {
+        let node0 = pieces.first()?.address;
+        let mut plan = AddressPlan { node0, nodes: 0, pieces: [Segment::NONE; Self::PIECES_MAX], len: 0, names: Names::DEFAULT };
+        for piece in pieces {
+            let follows = piece.first.0 == plan.nodes && piece.first <= piece.last;
+            piece.address_of(piece.last).filter(|_| follows)?;
+            plan.nodes = piece.last.0.checked_add(1)?;
+            plan.push(*piece)?;
+        }
+        Some(plan)
+    }
+
     fn push(&mut self, piece: Segment) -> Option<()> {
         let before = usize::from(self.len).checked_sub(1).and_then(|last| self.pieces.get_mut(last));
         let goes_on =

@@ -1,0 +1,77 @@
+//! Reads the names file, at each call anew.
+
+use core::ffi::CStr;
+
+use crate::plan::NamesFile;
+
+/// No variable of the environment moves it: set-user-id programs look names up as well.
+const PATH: &CStr = c"/var/lib/muster/names";
+
+/// None when there is no whole names file: then no name is known. Never blocks: whatever bears the name is opened without waiting, and read
+/// only when it is a regular file.
+pub fn read() -> Option<NamesFile> {
+    let errno = Errno::keep();
+    let mut bytes = [0; NamesFile::MAX];
+    let len = slurp(&mut bytes);
+    drop(errno);
+    NamesFile::parse(bytes.get(..len?)?)
+}
+
+/// How many bytes the file has; None when it cannot be read, or is longer than `bytes`.
+fn slurp(bytes: &mut [u8]) -> Option<usize> {
+    // SAFETY: a C string and flags.
+    let descriptor = unsafe { libc::open(PATH.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY) };
+    if descriptor < 0 {
+        return None;
+    }
+    let len = if is_regular(descriptor) { fill(descriptor, bytes) } else { None };
+    // SAFETY: it was opened above, and nobody else knows it.
+    unsafe { libc::close(descriptor) };
+    len
+}
+
+fn is_regular(descriptor: i32) -> bool {
+    let mut stat = core::mem::MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: `stat` may be written; all its bit patterns are values.
+    let mode = unsafe { if libc::fstat(descriptor, stat.as_mut_ptr()) == 0 { stat.assume_init().st_mode } else { 0 } };
+    mode & libc::S_IFMT == libc::S_IFREG
+}
+
+fn fill(descriptor: i32, bytes: &mut [u8]) -> Option<usize> {
+    let mut len = 0;
+    loop {
+        let rest = bytes.get_mut(len..)?;
+        let mut beyond = [0u8; 1];
+        // A full buffer is the whole file only if nothing follows.
+        let to = if rest.is_empty() { &mut beyond } else { rest };
+        // SAFETY: `to` may be written for its whole length.
+        let read = unsafe { libc::read(descriptor, to.as_mut_ptr().cast(), to.len()) };
+        match read {
+            0 => return Some(len),
+            1.. if len < bytes.len() => len += read as usize,
+            _ if read < 0 && Errno::now() == libc::EINTR => {}
+            _ => return None,
+        }
+    }
+}
+
+/// The caller's errno, put back in the end: it is the answer that tells what happened.
+struct Errno(i32);
+
+impl Errno {
+    fn now() -> i32 {
+        // SAFETY: the C library's own variable of this thread.
+        unsafe { *libc::__errno_location() }
+    }
+
+    fn keep() -> Errno {
+        Errno(Errno::now())
+    }
+}
+
+impl Drop for Errno {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe { *libc::__errno_location() = self.0 };
+    }
+}

@@ -1,0 +1,259 @@
+//! The name-service module `libnss_muster.so.2`: names and addresses of a cluster's nodes by arithmetic, from the names file alone.
+//!
+//! It is a crate of its own because it is loaded into every process of a machine that looks a name up: it depends on libc alone and allocates
+//! nothing. The arithmetic is the main crate's very source (`roll/plan`), which is built in here a second time. Each call reads the file anew
+//! (some 200 bytes, always in the page cache), so there is no state: calls may come from any thread, in a signal handler, after a fork. What
+//! is no whole names file is as good as none. Results live in the caller's buffer; one that is too small is told so (ERANGE), and the caller comes
+//! again with a larger one.
+//!
+//! The functions are those of glibc's nss.h (info libc, "NSS Modules Interface"). All pointers come from glibc, which checks them.
+
+#[allow(dead_code)]
+#[path = "../../src/roll/plan/mod.rs"]
+mod plan;
+
+mod answer;
+mod file;
+mod netgroup;
+
+use core::ffi::{CStr, c_char, c_int, c_void};
+
+use answer::{Answer, Area, Found, Tuple};
+use libc::{AF_INET, AF_INET6, hostent, in_addr, size_t, socklen_t};
+use plan::Host;
+
+/// `enum nss_status`
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    TryAgain = -2,
+    Unavailable = -1,
+    NotFound = 0,
+    Success = 1,
+}
+
+/// netdb.h
+const NETDB_INTERNAL: c_int = -1;
+const NETDB_SUCCESS: c_int = 0;
+const HOST_NOT_FOUND: c_int = 1;
+const NO_DATA: c_int = 4;
+
+/// Longer ones are no names (RFC 1035, 2.3.4).
+const NAME_MAX: usize = 255;
+
+/// Where a caller wants to hear how it went.
+struct Outcome {
+    errno: *mut c_int,
+    h_errno: *mut c_int,
+}
+
+impl Outcome {
+    /// # Safety
+    /// Both pointers are glibc's.
+    unsafe fn tell(&self, status: Status, errno: c_int, h_errno: c_int) -> Status {
+        // SAFETY: by this function's contract they are null or may be written.
+        unsafe {
+            if !self.errno.is_null() && errno != 0 {
+                *self.errno = errno;
+            }
+            if !self.h_errno.is_null() {
+                *self.h_errno = h_errno;
+            }
+        }
+        status
+    }
+
+    unsafe fn not_found(&self) -> Status {
+        // SAFETY: as for `tell`.
+        unsafe { self.tell(Status::NotFound, libc::ENOENT, HOST_NOT_FOUND) }
+    }
+
+    unsafe fn too_small(&self) -> Status {
+        // SAFETY: as for `tell`.
+        unsafe { self.tell(Status::TryAgain, libc::ERANGE, NETDB_INTERNAL) }
+    }
+
+    unsafe fn done(&self) -> Status {
+        // SAFETY: as for `tell`.
+        unsafe { self.tell(Status::Success, 0, NETDB_SUCCESS) }
+    }
+}
+
+/// The host that a name means.
+///
+/// # Safety
+/// `name` is null or a C string.
+unsafe fn by_name(name: *const c_char) -> Option<Answer> {
+    // SAFETY: by this function's contract.
+    let name = unsafe { name.as_ref().map(|name| CStr::from_ptr(name)) }?;
+    let name = name.to_str().ok().filter(|name| name.len() <= NAME_MAX)?;
+    let file = file::read()?;
+    let host = file.plan.meaning(name)?;
+    Answer::of(&file, host)
+}
+
+/// # Safety
+/// As glibc calls it: `name` is a C string, `result` may be written, `buffer` has `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _nss_muster_gethostbyname3_r(
+    name: *const c_char,
+    family: c_int,
+    result: *mut hostent,
+    buffer: *mut c_char,
+    len: size_t,
+    errno: *mut c_int,
+    h_errno: *mut c_int,
+    ttl: *mut i32,
+    canonical: *mut *mut c_char,
+) -> Status {
+    let outcome = Outcome { errno, h_errno };
+    // SAFETY: by this function's contract.
+    unsafe {
+        if family != AF_INET && family != AF_INET6 {
+            return outcome.tell(Status::Unavailable, libc::EAFNOSUPPORT, NO_DATA);
+        }
+        let Some(answer) = by_name(name) else { return outcome.not_found() };
+        if family == AF_INET6 {
+            return outcome.tell(Status::NotFound, libc::ENOENT, NO_DATA);
+        }
+        let Some(found) = answer.hostent(&mut Area::new(buffer, len)) else { return outcome.too_small() };
+        give(found, result, ttl, canonical);
+        outcome.done()
+    }
+}
+
+unsafe fn give(found: Found, result: *mut hostent, ttl: *mut i32, canonical: *mut *mut c_char) {
+    // SAFETY: the caller's contract: null or writable.
+    unsafe {
+        if !canonical.is_null() {
+            *canonical = found.0.h_name;
+        }
+        if !ttl.is_null() {
+            *ttl = 0;
+        }
+        if !result.is_null() {
+            *result = found.0;
+        }
+    }
+}
+
+/// # Safety
+/// As [`_nss_muster_gethostbyname3_r`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _nss_muster_gethostbyname2_r(
+    name: *const c_char,
+    family: c_int,
+    result: *mut hostent,
+    buffer: *mut c_char,
+    len: size_t,
+    errno: *mut c_int,
+    h_errno: *mut c_int,
+) -> Status {
+    let none = core::ptr::null_mut();
+    // SAFETY: by this function's contract; the last two may be null.
+    unsafe { _nss_muster_gethostbyname3_r(name, family, result, buffer, len, errno, h_errno, none, core::ptr::null_mut()) }
+}
+
+/// # Safety
+/// As [`_nss_muster_gethostbyname3_r`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _nss_muster_gethostbyname_r(
+    name: *const c_char,
+    result: *mut hostent,
+    buffer: *mut c_char,
+    len: size_t,
+    errno: *mut c_int,
+    h_errno: *mut c_int,
+) -> Status {
+    // SAFETY: by this function's contract.
+    unsafe { _nss_muster_gethostbyname2_r(name, AF_INET, result, buffer, len, errno, h_errno) }
+}
+
+/// What getaddrinfo asks for AF_UNSPEC.
+///
+/// # Safety
+/// As glibc calls it: `tuples` may be written, and points to null or to a tuple that may be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _nss_muster_gethostbyname4_r(
+    name: *const c_char,
+    tuples: *mut *mut Tuple,
+    buffer: *mut c_char,
+    len: size_t,
+    errno: *mut c_int,
+    h_errno: *mut c_int,
+    ttl: *mut i32,
+) -> Status {
+    let outcome = Outcome { errno, h_errno };
+    // SAFETY: by this function's contract.
+    unsafe {
+        let Some(answer) = by_name(name) else { return outcome.not_found() };
+        let mut area = Area::new(buffer, len);
+        let Some(text) = answer.name(&mut area) else { return outcome.too_small() };
+        let tuple = answer.tuple(text);
+        if !tuples.is_null() {
+            match (*tuples).as_mut() {
+                Some(theirs) => *theirs = tuple,
+                None => match area.put(tuple) {
+                    Some(ours) => *tuples = ours,
+                    None => return outcome.too_small(),
+                },
+            }
+        }
+        if !ttl.is_null() {
+            *ttl = 0;
+        }
+        outcome.done()
+    }
+}
+
+/// # Safety
+/// As glibc calls it: `address` has `address_len` bytes, `result` may be written, `buffer` has `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _nss_muster_gethostbyaddr2_r(
+    address: *const c_void,
+    address_len: socklen_t,
+    family: c_int,
+    result: *mut hostent,
+    buffer: *mut c_char,
+    len: size_t,
+    errno: *mut c_int,
+    h_errno: *mut c_int,
+    ttl: *mut i32,
+) -> Status {
+    let outcome = Outcome { errno, h_errno };
+    // SAFETY: by this function's contract.
+    unsafe {
+        if family != AF_INET || address_len as usize != size_of::<in_addr>() || address.is_null() {
+            return outcome.tell(Status::Unavailable, libc::EAFNOSUPPORT, HOST_NOT_FOUND);
+        }
+        let octets = address.cast::<[u8; 4]>().read_unaligned();
+        let answer = file::read().and_then(|file| {
+            let host = match file.plan.number(octets.into()) {
+                Some(number) => Host::Node(number),
+                None => file.head.filter(|head| head.octets() == octets).map(|_| Host::Head)?,
+            };
+            Answer::of(&file, host)
+        });
+        let Some(answer) = answer else { return outcome.not_found() };
+        let Some(found) = answer.hostent(&mut Area::new(buffer, len)) else { return outcome.too_small() };
+        give(found, result, ttl, core::ptr::null_mut());
+        outcome.done()
+    }
+}
+
+/// # Safety
+/// As [`_nss_muster_gethostbyaddr2_r`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _nss_muster_gethostbyaddr_r(
+    address: *const c_void,
+    address_len: socklen_t,
+    family: c_int,
+    result: *mut hostent,
+    buffer: *mut c_char,
+    len: size_t,
+    errno: *mut c_int,
+    h_errno: *mut c_int,
+) -> Status {
+    // SAFETY: by this function's contract; the last may be null.
+    unsafe { _nss_muster_gethostbyaddr2_r(address, address_len, family, result, buffer, len, errno, h_errno, core::ptr::null_mut()) }
+}

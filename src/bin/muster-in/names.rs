@@ -1,0 +1,42 @@
+//! Installs the plan that the head tells, so that the node knows all names without a server (libnss_muster(8)).
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use muster::fleet::passing::Lease;
+use muster::roll::plan::{NamesFile, Number, This};
+
+use crate::tell;
+
+/// Where the name-service module looks.
+pub const FILE: &str = "/var/lib/muster/names";
+
+/// Writes the file anew, if the head told a plan and it is not there already. A node without names boots all the same.
+pub fn install(lease: &Lease, to: &Path) {
+    if lease.names().is_empty() {
+        return log::debug!("the head tells no names: {} stays what it is", to.display());
+    }
+    let Some(told) = NamesFile::parse(lease.names()) else {
+        return log::warn!("the head's names are not understood: are musterd and muster-in of one version?");
+    };
+    let this = tell::number(lease).map(|number| This::Node(Number(number)));
+    let text = NamesFile { this, ..told }.to_string();
+    if fs::read(to).is_ok_and(|there| there == text.as_bytes()) {
+        return;
+    }
+    match write(to, &text) {
+        Ok(()) => log::info!("names of {} nodes: {}", told.plan.nodes(), to.display()),
+        Err(error) => log::warn!("cannot write {}: {error}: programs on this node will not know names by it", to.display()),
+    }
+}
+
+/// Whoever reads meanwhile finds the old file or the new one.
+fn write(to: &Path, text: &str) -> io::Result<()> {
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let new = to.with_extension("new");
+    fs::write(&new, text)?;
+    fs::rename(&new, to)
+}
