@@ -260,7 +260,7 @@ def throughput(results):
         if rate is None:
             rows.append(["-", title, NOT_MEASURED, "", "", "", "", ""])
             continue
-        cost = results.median("bare", mode, lambda told: cpu(told) / (told["payload_bytes"] / GIGA))
+        cost = results.median("bare", mode, lambda told: told["cpu_s"] / (told["payload_bytes"] / GIGA))
         client = results.median("bare", mode, lambda told: told["meter"]["client_core_s"] / told["meter"]["at_s"])
         busy = results.median("bare", mode, lambda told: told["meter"]["core_s"] / told["meter"]["at_s"])
         ratios = [ratio(rate, own) if own else "-", ratio(cost, own_cost) if own_cost else "-"]

@@ -139,7 +139,7 @@ fn mistakes_are_told_with_what_to_type() {
     let musterd = Musterd::configured(&server, lab.dir(), "[cluster]\nnode0 = \"10.54.1.0\"\nnodes = 100\n");
     let socket = socket(&musterd);
     fails(&muster(&server, &socket, &["stauts"]), 2, &["did you mean muster status?"]);
-    fails(&muster(&server, &socket, &["node", "list", "n[001-010]"]), 2, &["write 1 for 001"]);
+    fails(&muster(&server, &socket, &["node", "list", "c[001-010]"]), 2, &["as in n5"]);
     fails(&muster(&server, &socket, &["node", "show", "100"]), 1, &["n100 is no lot", "ends at n99"]);
     fails(&muster(&server, &socket, &["node", "out", "@up"]), 1, &["selects no node"]);
     fails(&muster(&server, &lab.dir().join("none"), &["status"]), 3, &["no daemon answers", "--socket"]);
@@ -156,6 +156,39 @@ fn mistakes_are_told_with_what_to_type() {
     assert!(reloaded.contains("nodes 100 -> 200") && reloaded.contains("in force now"), "{reloaded}");
     let written = muster(&server, &socket, &["checkpoint"]).must("muster checkpoint");
     assert!(written.contains("state.json") && musterd.run_dir().join("state.json").exists(), "{written}");
+}
+
+#[test]
+fn a_street_is_renumbered_by_an_operators_word_only() {
+    let mut lab = Lab::new();
+    let (server, node) = (lab.server(SERVER), lab.attach("node"));
+    let config = |node0: &str| {
+        format!(
+            "[cluster]\nnode0 = \"{node0}\"\nnodes = 100\nprefix = \"c\"\ndigits = 3\n[[node]]\nnumber = 7\nmacs = [\"{}\"]\n",
+            node.mac("eth0")
+        )
+    };
+    let musterd = Musterd::configured(&server, lab.dir(), &config("10.54.1.0"));
+    let socket = socket(&musterd);
+    lease(&node);
+    let told = |arguments: &[&str]| muster(&server, &socket, arguments);
+    let named = told(&["node", "list", "c007"]).must("muster node list c007");
+    assert!(named.contains("c007") && named.contains("10.54.1.7"), "{named}");
+    fails(&told(&["node", "show", "d7"]), 2, &["as in c5"]);
+    let hosts = told(&["hosts", "c[007-008]"]).must("muster hosts");
+    assert_eq!(hosts, "10.54.0.1\thead.cluster\thead master\n10.54.1.7\tc007.cluster\tc007\n10.54.1.8\tc008.cluster\tc008\n");
+    assert_eq!(told(&["hosts", "--form", "slurm"]).must("muster hosts"), "NodeName=c[000-099] State=UNKNOWN\n");
+
+    Musterd::reconfigure(&server, &config("10.54.2.0"));
+    fails(&told(&["reload"]), 1, &["n7: 10.54.1.7 -> 10.54.2.7", "1 in all", "muster reload --renumber"]);
+    musterd.signal(Signal::SIGHUP);
+    assert!(wait(10, || musterd.seen("was not taken over: it would move nodes")).is_some(), "{}", musterd.log());
+    fails(&told(&["reload", "--renumber"]), 4, &["renumber: n7: 10.54.1.7 -> 10.54.2.7", "say -y"]);
+    assert!(told(&["node", "list", "7"]).must("muster node list").contains("10.54.1.7"), "nothing has changed yet");
+    let done = told(&["reload", "--renumber", "-y"]).must("muster reload --renumber");
+    assert!(done.contains("n7: 10.54.1.7 -> 10.54.2.7") && done.contains("in force now"), "{done}");
+    lease(&node);
+    assert!(told(&["node", "list", "7"]).must("muster node list").contains("10.54.2.7"));
 }
 
 #[test]

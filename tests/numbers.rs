@@ -2,6 +2,7 @@
 
 mod common;
 #[path = "common/strangers.rs"]
+#[allow(dead_code)] // each test crate uses its own part of it
 mod strangers;
 
 use std::collections::BTreeMap;

@@ -7,7 +7,7 @@ _muster() {
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         if [[ -n $skip ]]; then
             skip=''
-        elif [[ $word == --socket || $word == --mac || $word == --add || $word == --remove || $word == --guest || $word == --format ]]; then
+        elif [[ $word == --socket || $word == --mac || $word == --add || $word == --remove || $word == --guest || $word == --format || $word == --form ]]; then
             skip=1
         elif [[ $word != -* ]]; then
             words+=("$word")
@@ -16,6 +16,7 @@ _muster() {
     COMPREPLY=()
     case $prev in
         --socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+        --form) mapfile -t COMPREPLY < <(compgen -W 'hosts genders clustershell slurm ansible' -- "$cur"); return ;;
         --format) mapfile -t COMPREPLY < <(compgen -W 'ethers dnsmasq isc kea beowulf' -- "$cur"); return ;;
         --guest) mapfile -t COMPREPLY < <(compgen -W "$(_muster_guests)" -- "$cur"); __ltrim_colon_completions "$cur"; return ;;
         --mac | --add | --remove) return ;;
@@ -24,6 +25,8 @@ _muster() {
         'node set'*) flags+=' --mac --add --remove --reserve --free --yes --dry-run' ;;
         'node replace'*) flags+=' --mac --guest --yes --dry-run' ;;
         'node out'* | 'guest enlist'* | undo*) flags+=' --yes --dry-run' ;;
+        reload*) flags+=' --renumber --yes --dry-run' ;;
+        hosts*) flags+=' --form' ;;
         import*) flags+=' --format --yes --dry-run' ;;
     esac
     if [[ $cur == -* ]]; then
@@ -31,7 +34,7 @@ _muster() {
         return
     fi
     case "${words[*]}" in
-        '') mapfile -t COMPREPLY < <(compgen -W 'status node guest watch reload checkpoint undo import' -- "$cur") ;;
+        '') mapfile -t COMPREPLY < <(compgen -W 'status node guest watch reload checkpoint hosts undo import' -- "$cur") ;;
         node) mapfile -t COMPREPLY < <(compgen -W 'list show set replace out' -- "$cur") ;;
         guest) mapfile -t COMPREPLY < <(compgen -W 'list enlist' -- "$cur") ;;
         'node list'* | 'node show' | 'node out'*) mapfile -t COMPREPLY < <(compgen -W '@all @up @stuck' -- "$cur") ;;

@@ -63,11 +63,22 @@ pub enum Input<'a> {
     StreamClosed { conn: u8 },
 }
 
+/// How far a config that is read again may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// No node that has a lease may get another address by it.
+    Stay,
+    /// Nodes may be moved.
+    Renumber,
+    /// It is not taken over: what would change is said.
+    Preview,
+}
+
 /// What an operator wants done that only the world can do. The world itself answers the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Errand {
     /// Read the config again.
-    Reload,
+    Reload(Reload),
     /// Write the state to disk.
     Checkpoint,
 }

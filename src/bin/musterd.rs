@@ -10,6 +10,7 @@ use log::LevelFilter;
 
 use muster::base::facts::LinkFacts;
 use muster::base::limits;
+use muster::base::machine::Reload;
 use muster::config::{self, Config, Flags, Resolved, Text, World};
 use muster::engine::server::Server;
 use muster::shell::daemon::{self, Birth, PidFile};
@@ -207,11 +208,11 @@ impl Daemon {
         loop {
             match self.shell.turn(&mut self.server, LONGEST_TURN)? {
                 None => {}
-                Some(Signal::Reload) => {
+                Some(Signal::Reload(how)) => {
                     if !self.shell.is_asked() {
                         self.reopen();
                     }
-                    let result = self.reload();
+                    let result = self.reload(how);
                     self.answer(result);
                 }
                 Some(Signal::State) => {
@@ -266,7 +267,7 @@ impl Daemon {
     }
 
     /// Reads the config again; gives what it changed.
-    fn reload(&mut self) -> Outcome {
+    fn reload(&mut self, how: Reload) -> Outcome {
         let refused = |lines: Vec<String>, why: &str| {
             lines.iter().for_each(|line| log::error!("{line}"));
             log::error!("the config was not taken over: {why}");
@@ -279,9 +280,19 @@ impl Daemon {
         let (old, new) = (self.server.config(), resolved.config);
         let fixed = config::needs_restart(old, &new);
         let mut said: Vec<String> = config::difference(old, &new).iter().map(|line| format!("config: {line}")).collect();
+        let moves = self.server.moves(&new.plan);
+        let moved: u32 = moves.iter().map(|of| of.last.0 - of.first.0 + 1).sum();
+        let moves: Vec<String> = moves.iter().map(|of| format!("renumber: {of}")).collect();
+        if how == Reload::Preview && fixed.is_empty() {
+            said.extend(moves);
+            return Ok(said);
+        }
         said.iter().for_each(|line| log::info!("{line}"));
         if !fixed.is_empty() {
             return refused(fixed, "restart musterd for these changes");
+        }
+        if how == Reload::Stay && !moves.is_empty() {
+            return refused(moves, &format!("it would move nodes that hold leases, {moved} in all: muster reload --renumber does so"));
         }
         // Opened again though it has its old name: another folder may bear that by now.
         if let Err(why) = self.shell.set_root(&new.boot.root) {
@@ -290,6 +301,8 @@ impl Daemon {
         if let Err(why) = self.server.reconfigure(self.shell.now(), &new) {
             return refused(vec![why], "the old one stays in force");
         }
+        moves.iter().for_each(|line| log::warn!("{line}: told as they ask next"));
+        said.extend(moves);
         said.push(format!("config read again: {}", if said.is_empty() { "nothing has changed" } else { "in force now" }));
         log::info!("{}", said.last().map_or("", String::as_str));
         Ok(said)

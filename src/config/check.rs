@@ -1,15 +1,16 @@
 //! What no single key can be blamed for alone: overlaps, doubles, numbers without a lot. Used by this room only.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::KnownNode;
 use super::derive::PREFIX_MAX;
 use super::error::Errors;
-use super::raw::Raw;
+use super::raw::{Raw, SegmentSection};
 use super::resolve::Draft;
 use crate::base::addr::Mac;
 use crate::base::limits;
-use crate::roll::plan::{AddressPlan, AddressRange, Number};
+use crate::roll::plan::{AddressPlan, AddressRange, Number, Segment};
 use crate::roll::street::Street;
 
 /// Every address belongs to one network at most.
@@ -47,7 +48,7 @@ pub(super) fn addresses(raw: &Raw, drafts: &[Draft<'_>], plan: AddressPlan, capa
             let what = format!("\"{router}\" is no machine's address in {subnet}: a router is reached within its clients' subnet");
             errors.add(draft.place(|set| &set.router).as_ref(), "router", what);
         }
-        guests(draft, street, errors);
+        guests(draft, &street, errors);
     }
     if plan.nodes() as usize > capacity {
         let place = raw.cluster.nodes.as_ref().map(|nodes| &nodes.at);
@@ -56,7 +57,7 @@ pub(super) fn addresses(raw: &Raw, drafts: &[Draft<'_>], plan: AddressPlan, capa
     }
 }
 
-fn guests(draft: &Draft<'_>, street: Option<AddressRange>, errors: &mut Errors<'_>) {
+fn guests(draft: &Draft<'_>, street: &[AddressRange], errors: &mut Errors<'_>) {
     let Some(guests) = draft.network.guests else { return };
     let (subnet, place) = (draft.network.subnet, draft.guests_place());
     let mut wrong = |what: String| errors.add(place.as_ref(), "guests", format!("\"{guests}\" {what}"));
@@ -69,7 +70,7 @@ fn guests(draft: &Draft<'_>, street: Option<AddressRange>, errors: &mut Errors<'
     if guests.contains(subnet.broadcast()) {
         return wrong(format!("holds the broadcast address {}: end below it", subnet.broadcast()));
     }
-    if let Some(street) = street.filter(|street| street.overlaps(guests)) {
+    if let Some(street) = street.iter().find(|street| street.overlaps(guests)) {
         return wrong(format!("overlaps the addresses of the nodes {street}: choose a range outside it"));
     }
     if let Some(router) = draft.network.routers.iter().find(|router| guests.contains(**router)) {
@@ -80,32 +81,86 @@ fn guests(draft: &Draft<'_>, street: Option<AddressRange>, errors: &mut Errors<'
     }
 }
 
-/// The nodes' addresses lie in one network and are nobody else's. None after an error.
-fn street(raw: &Raw, drafts: &[Draft<'_>], plan: AddressPlan, errors: &mut Errors<'_>) -> Option<AddressRange> {
-    let (node0, nodes) = (raw.cluster.node0.as_ref(), raw.cluster.nodes.as_ref());
-    let place = nodes.map(|set| &set.at).or(node0.map(|set| &set.at));
-    let key = if nodes.is_some() { "nodes" } else { "node0" };
-    let draft = drafts.iter().find(|draft| draft.network.subnet.contains(plan.node0()))?;
+/// Each piece of the street lies in one network, and its addresses are nobody else's. Pieces with an error are left out.
+fn street(raw: &Raw, drafts: &[Draft<'_>], plan: AddressPlan, errors: &mut Errors<'_>) -> Vec<AddressRange> {
+    let mut street: Vec<AddressRange> = Vec::new();
+    for piece in plan.pieces() {
+        let section = raw.segments.iter().map(|section| &section.value).find(|section| {
+            let nodes = section.nodes.as_ref().map(|nodes| nodes.value);
+            nodes.is_some_and(|(first, last)| (first..=last).contains(&piece.first))
+        });
+        let place = Place::new(raw, section);
+        let Some(range) = alone(piece, drafts, &place, errors) else { continue };
+        match street.iter().find(|other| other.overlaps(range)) {
+            Some(other) => {
+                let what = format!(
+                    "the addresses {range} of the nodes {}-{} overlap {other}, which other nodes have",
+                    piece.first.0, piece.last.0
+                );
+                errors.add(place.start, place.start_key, format!("{what}: {}", place.remedy));
+            }
+            None => street.push(range),
+        }
+    }
+    street
+}
+
+/// Where the file says what of a piece.
+struct Place<'r> {
+    start: Option<&'r Range<usize>>,
+    start_key: &'static str,
+    length: Option<&'r Range<usize>>,
+    length_key: &'static str,
+    remedy: &'static str,
+}
+
+impl<'r> Place<'r> {
+    fn new(raw: &'r Raw, section: Option<&'r SegmentSection>) -> Place<'r> {
+        match section {
+            Some(section) => Place {
+                start: section.first.as_ref().map(|first| &first.at),
+                start_key: "first",
+                length: section.nodes.as_ref().map(|nodes| &nodes.at),
+                length_key: "nodes",
+                remedy: "move `first`, or shorten `nodes`",
+            },
+            None => {
+                let (node0, nodes) = (raw.cluster.node0.as_ref(), raw.cluster.nodes.as_ref());
+                let node0 = node0.map(|set| &set.at);
+                let length = nodes.map(|set| &set.at).or(node0);
+                let length_key = if nodes.is_some() { "nodes" } else { "node0" };
+                Place { start: node0, start_key: "node0", length, length_key, remedy: "move `node0`, or lower `nodes`" }
+            }
+        }
+    }
+}
+
+/// The addresses of a piece, when they lie in one network and are neither the head's nor a router's.
+fn alone(piece: &Segment, drafts: &[Draft<'_>], place: &Place<'_>, errors: &mut Errors<'_>) -> Option<AddressRange> {
+    let Some(draft) = drafts.iter().find(|draft| draft.network.subnet.contains(piece.address)) else {
+        let what = format!("the addresses of the nodes from {} on begin at {}, in no served network", piece.first.0, piece.address);
+        errors.add(place.length, place.length_key, format!("{what}: {}", place.remedy));
+        return None;
+    };
     let subnet = draft.network.subnet;
-    if !subnet.is_host(plan.node0()) {
-        let what = format!("\"{}\" is no machine's address in {subnet}: choose another", plan.node0());
-        errors.add(node0.map(|set| &set.at), "node0", what);
+    if !subnet.is_host(piece.address) {
+        errors.add(place.start, place.start_key, format!("\"{}\" is no machine's address in {subnet}: choose another", piece.address));
         return None;
     }
-    let room = u32::from(subnet.broadcast()) - u32::from(plan.node0());
-    if plan.nodes() > room {
-        let what = format!("{} addresses from {} leave {subnet}: at most {room} fit", plan.nodes(), plan.node0());
-        errors.add(place, key, what);
+    let (room, count) = (u32::from(subnet.broadcast()) - u32::from(piece.address), piece.last.0 - piece.first.0 + 1);
+    if count > room {
+        let what = format!("{count} addresses from {} leave {subnet}: at most {room} fit", piece.address);
+        errors.add(place.length, place.length_key, what);
         return None;
     }
-    let street = AddressRange::new(plan.node0(), plan.address(Number(plan.nodes() - 1))?)?;
+    let range = piece.addresses();
     let heads = drafts.iter().filter_map(|draft| draft.head).map(|head| (head, "the head's own address"));
     let routers = draft.network.routers.iter().map(|router| (*router, "the router"));
-    if let Some((address, whose)) = heads.chain(routers).find(|(address, _)| street.contains(*address)) {
-        let what = format!("the nodes' addresses {street} hold {whose} {address}: move `node0`, or lower `nodes`");
-        errors.add(place, key, what);
+    if let Some((address, whose)) = heads.chain(routers).find(|(address, _)| range.contains(*address)) {
+        let what = format!("the nodes' addresses {range} hold {whose} {address}: {}", place.remedy);
+        errors.add(place.length, place.length_key, what);
     }
-    Some(street)
+    Some(range)
 }
 
 /// The [[node]] sections in order of their numbers; numbers of these and of [[for]] have a lot, and nothing is claimed twice.

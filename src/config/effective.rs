@@ -6,6 +6,7 @@ use super::options::Shown;
 use super::value::{RATES, shown_duration, shown_numbers, shown_rate};
 use super::{Config, LinkConfig, Network, Special};
 use crate::roll::kind::Arch;
+use crate::roll::plan::Segment;
 
 /// A section on its way to text.
 struct Sheet {
@@ -95,7 +96,9 @@ fn sheets(config: &Config) -> Vec<Sheet> {
     let mut sheets = vec![one(
         "[cluster]",
         vec![
-            ("name", quoted(&config.name)),
+            ("name", in_quotes(config.plan.names().domain())),
+            ("prefix", in_quotes(config.plan.names().prefix())),
+            ("digits", config.plan.names().digits().to_string()),
             ("node0", in_quotes(config.plan.node0())),
             ("nodes", config.plan.nodes().to_string()),
             ("numbering", in_quotes(config.numbering)),
@@ -105,6 +108,14 @@ fn sheets(config: &Config) -> Vec<Sheet> {
     sheets.extend(config.networks.iter().map(|network| {
         let link = network.link.and_then(|link| config.links.get(usize::from(link)));
         network_sheet(network, link)
+    }));
+    let node0 = u32::from(config.plan.node0());
+    let moved = |piece: &&Segment| u32::from(piece.address).checked_sub(node0) != Some(piece.first.0);
+    sheets.extend(config.plan.pieces().iter().filter(moved).map(|piece| {
+        let nodes = shown_numbers(&[(piece.first, piece.last)]);
+        let label = format!("segment {nodes}");
+        let entries = vec![("nodes", quoted(&nodes)), ("first", in_quotes(piece.address))];
+        Sheet { header: "[[segment]]", label, note: String::new(), entries }
     }));
     sheets.extend(config.nodes.iter().map(|node| Sheet {
         header: "[[node]]",

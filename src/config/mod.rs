@@ -12,6 +12,7 @@ mod raw;
 mod resolve;
 mod setting;
 mod shadow;
+mod street;
 mod value;
 
 #[cfg(test)]
@@ -36,8 +37,7 @@ pub use crate::roll::ruling::Numbering;
 /// Everything that musterd needs to know, validated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// The cluster's name, which is its DNS zone: `n23.cluster`.
-    pub name: String,
+    /// Which lots there are, where they lie, and what they are called; the cluster's name is its domain.
     pub plan: AddressPlan,
     /// How strangers come to a number.
     pub numbering: Numbering,

@@ -13,7 +13,7 @@ use super::{Numbering, Text};
 use crate::base::addr::{Mac, MacPattern};
 use crate::base::limits;
 use crate::roll::kind::Arch;
-use crate::roll::plan::{AddressRange, Number, Subnet};
+use crate::roll::plan::{AddressRange, Names, Number, Subnet};
 
 /// A lease, in seconds: a minute to ten years.
 const LEASE: RangeInclusive<u64> = 60..=3650 * 86_400;
@@ -44,6 +44,7 @@ const PLACEHOLDERS: &[&str] = &["node", "name", "ip", "mac", "head"];
 pub(super) struct Raw {
     pub cluster: Cluster,
     pub networks: Vec<Set<NetworkSection>>,
+    pub segments: Vec<Set<SegmentSection>>,
     pub nodes: Vec<Set<NodeSection>>,
     pub boot: BootSection,
     pub special: Vec<Set<ForSection>>,
@@ -65,6 +66,8 @@ pub(super) struct Raw {
 #[derive(Default)]
 pub(super) struct Cluster {
     pub name: Option<Set<String>>,
+    pub prefix: Option<Set<String>>,
+    pub digits: Option<Set<u64>>,
     pub node0: Option<Set<Ipv4Addr>>,
     pub nodes: Option<Set<u64>>,
     pub guests: Option<Set<Guests>>,
@@ -89,6 +92,12 @@ pub(super) struct NetworkSection {
     pub link_rate: Option<Set<u64>>,
     pub queue_delay: Option<Set<Duration>>,
     pub options: Vec<Set<(u8, Vec<u8>)>>,
+}
+
+pub(super) struct SegmentSection {
+    /// First and last.
+    pub nodes: Option<Set<(Number, Number)>>,
+    pub first: Option<Set<Ipv4Addr>>,
 }
 
 pub(super) struct NodeSection {
@@ -133,6 +142,7 @@ pub(super) fn read(text: Text<'_>, errors: &mut Errors<'_>) -> Option<Raw> {
     let before = errors.count();
     raw.cluster = cluster(file.raw("cluster"), errors);
     raw.networks = each(file.raw("network"), "network", errors, network);
+    raw.segments = each(file.raw("segment"), "segment", errors, segment);
     raw.addresses_unsure = errors.count() > before;
     raw.nodes = each(file.raw("node"), "node", errors, node);
     raw.boot = boot(file.raw("boot"), errors);
@@ -178,6 +188,8 @@ fn cluster(value: Option<&Value<'_>>, errors: &mut Errors<'_>) -> Cluster {
     let numberings = [("automatic", Numbering::Automatic), ("ordered", Numbering::Ordered), ("locked", Numbering::Locked)];
     let cluster = Cluster {
         name: section.get(errors, "name", domain_name),
+        prefix: section.get(errors, "prefix", prefix),
+        digits: section.get(errors, "digits", |value| value::integer(value, 1..=u64::from(Names::DIGITS_MAX))),
         node0: section.get(errors, "node0", value::address),
         nodes: section.get(errors, "nodes", |value| value::integer(value, 1..=limits::CAPACITY_MAX as u64)),
         guests: section.get(errors, "guests", guests),
@@ -228,6 +240,21 @@ fn network(table: &DeTable<'_>, at: &Range<usize>, errors: &mut Errors<'_>) -> N
         _ => {}
     }
     network
+}
+
+fn segment(table: &DeTable<'_>, at: &Range<usize>, errors: &mut Errors<'_>) -> SegmentSection {
+    let mut section = Section::new("[[segment]]", Some(table));
+    let before = errors.count();
+    let nodes = section.get(errors, "nodes", |value| match value::numbers(value)?.as_slice() {
+        [range] => Ok(*range),
+        _ => wrong(value, "is not one range: write a segment for each, as in \"200-399\""),
+    });
+    let first = section.get(errors, "first", value::address);
+    section.finish(errors);
+    if (nodes.is_none() || first.is_none()) && errors.count() == before {
+        errors.add(Some(at), "segment", "write both `nodes` and `first`, as in nodes = \"200-399\", first = \"10.55.1.0\"");
+    }
+    SegmentSection { nodes, first }
 }
 
 fn node(table: &DeTable<'_>, at: &Range<usize>, errors: &mut Errors<'_>) -> NodeSection {
@@ -311,9 +338,22 @@ fn domain_name(value: &Value<'_>) -> Read<String> {
         let inner = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         (1..=63).contains(&label.len()) && inner && !label.starts_with('-') && !label.ends_with('-')
     };
-    match text.len() <= 200 && text.split('.').all(label) {
+    match text.len() <= Names::DOMAIN_MAX && text.split('.').all(label) {
         true => Ok(text.to_string()),
         false => wrong(value, "is not a domain name: use letters, digits and hyphens between dots, as in \"cluster\""),
+    }
+}
+
+/// What a number may follow in a host name. Guests are called `guest-` and their MAC, which could be digits alone.
+fn prefix(value: &Value<'_>) -> Read<String> {
+    let text = value::text(value)?;
+    match Names::new(text, 1, "") {
+        Some(_) if !text.eq_ignore_ascii_case("guest-") => Ok(text.to_ascii_lowercase()),
+        Some(_) => wrong(value, "is what guests are called: choose another"),
+        None => wrong(
+            value,
+            "cannot precede a number: use up to 15 letters, digits and hyphens, with a letter first and no digit last, as in \"n\"",
+        ),
     }
 }
 

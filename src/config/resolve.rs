@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::error::{Error, Errors, listed};
 use super::raw::{self, Guests, NetworkSection, Raw};
 use super::value::Set;
-use super::{Config, LinkConfig, Network, Tftp, boot, check, derive, setting, shadow};
+use super::{Config, LinkConfig, Network, Tftp, boot, check, derive, setting, shadow, street};
 use crate::base::facts::LinkFacts;
 use crate::base::limits;
 use crate::base::machine::Link;
@@ -86,7 +86,6 @@ pub fn resolve(text: Option<Text<'_>>, flags: &Flags, world: &impl World) -> Res
         return Err(errors.into_errors());
     };
     let config = Config {
-        name: value(&raw.cluster.name).unwrap_or_else(|| "cluster".to_string()),
         plan,
         origins: setting::origins(text, &raw, &boot, &links, &networks),
         numbering: value(&raw.cluster.numbering).unwrap_or_default(),
@@ -111,7 +110,7 @@ pub fn resolve(text: Option<Text<'_>>, flags: &Flags, world: &impl World) -> Res
     Ok(Resolved { config, choices })
 }
 
-fn value<T: Clone>(set: &Option<Set<T>>) -> Option<T> {
+pub(super) fn value<T: Clone>(set: &Option<Set<T>>) -> Option<T> {
     set.as_ref().map(|set| set.value.clone())
 }
 
@@ -119,7 +118,7 @@ fn at<T>(set: &Option<Set<T>>) -> Option<&Range<usize>> {
     set.as_ref().map(|set| &set.at)
 }
 
-fn capacity(raw: &Raw) -> usize {
+pub(super) fn capacity(raw: &Raw) -> usize {
     value(&raw.capacity).map_or(limits::CAPACITY_DEFAULT, |capacity| capacity as usize)
 }
 
@@ -147,7 +146,7 @@ pub(super) struct Draft<'r> {
     /// What the file says of it, if anything.
     section: Option<&'r Set<NetworkSection>>,
     /// The configured guests, the network's own or the cluster's.
-    guests: Option<&'r Set<Guests>>,
+    pub guests: Option<&'r Set<Guests>>,
     pub head: Option<Ipv4Addr>,
 }
 
@@ -162,10 +161,10 @@ impl Draft<'_> {
     }
 
     /// Addresses that neither nodes nor guests are given by derivation.
-    fn taken(&self) -> Vec<AddressRange> {
+    pub fn taken(&self) -> Vec<AddressRange> {
         let network = &self.network;
         let addresses = self.head.iter().chain(&network.routers).chain(&network.dns).chain(&network.ntp);
-        addresses.filter_map(|&address| AddressRange::new(address, address)).collect()
+        addresses.map(|&address| AddressRange::one(address)).collect()
     }
 }
 
@@ -190,7 +189,7 @@ fn ground(raw: &Raw, flags: &Flags, world: &impl World, errors: &mut Errors<'_>,
     if errors.count() > before {
         return None;
     }
-    let plan = addresses(raw, &mut drafts, errors, choices)?;
+    let plan = street::street(raw, &mut drafts, errors, choices)?;
     check::addresses(raw, &drafts, plan, capacity(raw), errors);
     Some(Ground { plan, links, networks: drafts.into_iter().map(|draft| draft.network).collect() })
 }
@@ -362,80 +361,4 @@ fn cluster_guests<'r>(raw: &'r Raw, drafts: &mut [Draft<'r>], errors: &mut Error
         }
         Some(draft) => draft.guests = Some(guests),
     }
-}
-
-/// Gives every network its guests, and the cluster its street.
-fn addresses(raw: &Raw, drafts: &mut [Draft<'_>], errors: &mut Errors<'_>, choices: &mut Vec<String>) -> Option<AddressPlan> {
-    let capacity = capacity(raw) as u64;
-    let (node0, nodes) = (raw.cluster.node0.as_ref(), value(&raw.cluster.nodes));
-    let home = match node0 {
-        None => 0,
-        Some(node0) => match drafts.iter().position(|draft| draft.network.subnet.contains(node0.value)) {
-            Some(home) => home,
-            None => {
-                let subnets = listed(drafts.iter().map(|draft| draft.network.subnet));
-                let what = format!("\"{}\" lies in no served network: choose an address in {subnets}", node0.value);
-                errors.add(Some(&node0.at), "node0", what);
-                return None;
-            }
-        },
-    };
-    for (position, draft) in drafts.iter_mut().enumerate() {
-        let subnet = draft.network.subnet;
-        let mut taken = draft.taken();
-        if let Some(node0) = node0.filter(|_| position == home) {
-            let last = nodes.map(|nodes| u64::from(u32::from(node0.value)) + nodes - 1);
-            let last = last.map(|last| u32::try_from(last).unwrap_or(u32::MAX).into());
-            taken.extend(last.map_or_else(|| derive::reserve(subnet, node0.value), |last| AddressRange::new(node0.value, last)));
-        }
-        draft.network.guests = match (draft.guests, draft.network.link) {
-            (Some(guests), _) => guests.value,
-            (None, None) => None,
-            (None, Some(_)) => {
-                let guests = derive::guests(subnet, &taken);
-                choices.push(match guests {
-                    Some(guests) => format!("{}: guests {guests} ({}, from the interface)", draft.name, guests.count()),
-                    None => format!("{}: no guests, {subnet} has no room for them", draft.name),
-                });
-                guests
-            }
-        };
-    }
-    let draft = drafts.get(home)?;
-    let mut taken = draft.taken();
-    taken.extend(draft.network.guests);
-    street(raw, draft, &taken, nodes, capacity, errors, choices)
-}
-
-/// Node 0 and the number of nodes, as configured or derived.
-fn street(
-    raw: &Raw,
-    draft: &Draft<'_>,
-    taken: &[AddressRange],
-    nodes: Option<u64>,
-    capacity: u64,
-    errors: &mut Errors<'_>,
-    choices: &mut Vec<String>,
-) -> Option<AddressPlan> {
-    let subnet = draft.network.subnet;
-    let plan = match &raw.cluster.node0 {
-        Some(node0) => {
-            let nodes = nodes.unwrap_or_else(|| derive::nodes_from(subnet, node0.value, taken, capacity));
-            AddressPlan::new(node0.value, nodes as u32)
-        }
-        None => match derive::street(subnet, taken, nodes, capacity) {
-            Some(street) => AddressPlan::new(street.first(), nodes.unwrap_or(street.count()) as u32),
-            None => {
-                let place = draft.guests_place();
-                errors.add(place.as_ref(), "guests", format!("these leave no room for nodes in {subnet}: choose fewer, or set `node0`"));
-                return None;
-            }
-        },
-    };
-    if raw.cluster.node0.is_none() || raw.cluster.nodes.is_none() {
-        let last = plan.nodes() - 1;
-        let range = plan.address(crate::roll::plan::Number(last)).map_or(plan.node0(), |last| last);
-        choices.push(format!("{}: nodes {}-{range} (n0 to n{last})", draft.name, plan.node0()));
-    }
-    Some(plan)
 }

@@ -100,6 +100,10 @@ subnet = "10.55.0.0/16"
 guests = "10.55.250.0-10.55.253.255"
 guest-lease = 300
 
+[[segment]]
+nodes = "200-399"
+first = "10.55.1.0"
+
 [[node]]
 number = 17
 macs = ["52:54:00:12:34:56", "52-54-00-12-34-57"]
@@ -174,7 +178,7 @@ fn zero_config_derives_everything() {
         ]
     );
     assert_eq!((config.plan.nodes(), config.capacity, config.tftp.windowsize, config.tftp.ports), (1024, 4096, 16, (20_069, 20_084)));
-    assert_eq!((config.name.as_str(), config.authoritative, config.router_adverts), ("cluster", false, true));
+    assert_eq!((config.plan.names().domain(), config.authoritative, config.router_adverts), ("cluster", false, true));
     let link = &config.links[0];
     assert_eq!((link.index, link.head, link.rate), (3, "10.54.0.1".parse().unwrap(), Some(1_000_000_000)));
     assert_eq!(config.networks[0].guest_lease, Duration::from_secs(600));
@@ -280,9 +284,9 @@ fn a_difference_is_told_in_lines() {
 
 /// Lines that look like a config, good and bad, in any order.
 fn toml_like() -> impl Strategy<Value = String> {
-    const HEADERS: &str = "[cluster] [[network]] [[node]] [boot] [[for]] [tftp] [dhcp] [server] [ [[x.y]] [boot.program]";
+    const HEADERS: &str = "[cluster] [[network]] [[segment]] [[node]] [boot] [[for]] [tftp] [dhcp] [server] [ [[x.y]] [boot.program]";
     const KEYS: &str = "
-        name node0 nodes guests numbering interface subnet head router dns ntp domain lease guest-lease link-rate queue-delay
+        name prefix digits first node0 nodes guests numbering interface subnet head router dns ntp domain lease guest-lease link-rate queue-delay
         options number macs root program script kernel initrd args ports windowsize give-up authoritative capacity
         run-dir router-adverts bios 66 x";
     const VALUES: &str = r#"
@@ -347,8 +351,8 @@ fn the_example_is_good() {
     assert_eq!((config.networks.len(), config.nodes.len(), config.special.len()), (2, 1, 1));
     // What is commented out shows the defaults, where there are some.
     assert_eq!(
-        (config.plan, config.networks[0].guests, config.networks[0].lease),
-        (plain.plan, plain.networks[0].guests, plain.networks[0].lease)
+        (config.plan.pieces()[0], config.plan.names(), config.networks[0].guests, config.networks[0].lease),
+        (plain.plan.pieces()[0], plain.plan.names(), plain.networks[0].guests, plain.networks[0].lease)
     );
     assert_eq!((config.tftp, config.capacity, config.run_dir), (plain.tftp, plain.capacity, plain.run_dir));
 }

@@ -13,6 +13,7 @@ pub mod control;
 pub mod dhcp;
 mod history;
 pub mod lots;
+mod moves;
 pub mod pace;
 pub mod server;
 pub mod state;

@@ -7,6 +7,7 @@ use crate::base::stats::{Counter, Stats};
 use crate::base::time::{Instant, Now};
 use crate::config::{Config, Network};
 use crate::roll::guests::GuestPool;
+use crate::roll::plan::AddressPlan;
 use crate::roll::registry::Roll;
 use crate::wire::dhcp::Scratch;
 
@@ -14,6 +15,7 @@ use super::Ctx;
 use super::control::{Control, Sight};
 use super::dhcp::{self, Dhcp, SERVER_PORT};
 use super::history::{self, Rewrite};
+use super::moves::{self, Move};
 use super::pace::Pace;
 use super::tftp::Tftp;
 
@@ -120,6 +122,11 @@ impl Server {
         }
         self.roll.reclaim(now.at);
         Ok(())
+    }
+
+    /// The nodes with leases that a config with this plan would move, in order of their numbers.
+    pub fn moves(&self, plan: &AddressPlan) -> Vec<Move> {
+        moves::moves(&self.roll, plan)
     }
 
     /// Begins to write the journal anew, with the stages as they are now (SIGUSR1, `muster checkpoint`, before the end).

@@ -63,7 +63,6 @@ fn link(interface: &str, hardware: Hardware, head: Ipv4Addr, mtu: u32) -> LinkCo
 pub fn config() -> Config {
     let program = |arch, name: &str| (arch, name.to_string());
     Config {
-        name: "cluster".into(),
         plan: AddressPlan::new(ip(10, 54, 1, 0), 200),
         numbering: Numbering::default(),
         ignore: Vec::new(),

@@ -1,7 +1,7 @@
 //! Node ranges as Slurm and ClusterShell write them: `n[0-31,40]`, `0-31,40`, `n5`, `0-10/2`, `@all`, and all of these with commas between.
 //!
 //! [`parse`] reads text into a [`Selection`]: a set of numbers ([`Ranges`]) and the groups that were named, which only the caller can
-//! resolve. `Ranges` prints itself as `0-211,213-1023`, and [`Ranges::names`] as `n[0-211,213-1023]`; reading that again gives the same
+//! resolve. Names are `n` or `node` and a number, or begin as this cluster's do, which the caller checks. Leading zeros mean nothing. `Ranges` prints itself as `0-211,213-1023`, and [`Ranges::names`] as `n[0-211,213-1023]`; reading that again gives the same
 //! set. Limits: `RUNS_MAX` runs in one text. Used by the daemon's control engine and by the program `muster`.
 
 use std::fmt;
@@ -35,9 +35,19 @@ impl Group {
 pub struct Selection {
     pub numbers: Ranges,
     pub groups: Vec<Group>,
+    /// What stood before a number, where it was neither nothing nor `n` nor `node`.
+    pub prefix: Option<String>,
 }
 
 impl Selection {
+    /// Refuses names that do not begin as nodes' names do here.
+    pub fn named(self, prefix: &str) -> Result<Selection, Wrong> {
+        match &self.prefix {
+            Some(other) if !other.eq_ignore_ascii_case(prefix) => wrong(strange(other, prefix)),
+            _ => Ok(self),
+        }
+    }
+
     /// Whether a group was named.
     pub fn has(&self, group: Group) -> bool {
         self.groups.contains(&group)
@@ -185,6 +195,7 @@ fn wrong<T>(what: impl Into<String>) -> Result<T, Wrong> {
 pub fn parse(text: &str) -> Result<Selection, Wrong> {
     let mut runs = Vec::new();
     let mut groups = Vec::new();
+    let mut prefix = None;
     for item in items(text)? {
         match item.strip_prefix('@') {
             Some(name) => match Group::ALL.iter().find(|(_, known)| *known == name) {
@@ -192,12 +203,12 @@ pub fn parse(text: &str) -> Result<Selection, Wrong> {
                 Some((group, _)) => groups.push(*group),
                 None => return wrong(format!("{item:?} is no group: write @all, @up or @stuck")),
             },
-            None => numbers(item, &mut runs)?,
+            None => numbers(item, &mut runs, &mut prefix)?,
         }
     }
     let mut numbers = Ranges { runs };
     numbers.settle();
-    Ok(Selection { numbers, groups })
+    Ok(Selection { numbers, groups, prefix })
 }
 
 /// The parts between commas that stand outside of brackets.
@@ -228,11 +239,15 @@ fn items(text: &str) -> Result<Vec<&str>, Wrong> {
 }
 
 /// `n[0-31,40]`, `0-31`, `n5`: adds the runs.
-fn numbers(item: &str, runs: &mut Vec<(u32, u32)>) -> Result<(), Wrong> {
+fn numbers(item: &str, runs: &mut Vec<(u32, u32)>, strange_prefix: &mut Option<String>) -> Result<(), Wrong> {
     let digits = item.find(|c: char| c.is_ascii_digit() || c == '[').unwrap_or(item.len());
     let (prefix, rest) = item.split_at(digits);
-    if !matches!(prefix, "" | "n") {
-        return wrong(format!("{item:?} is no node: a node's name is n and its number, as in n5 or n[0-31,40]"));
+    if !matches!(prefix, "" | "n" | "node") {
+        match strange_prefix {
+            _ if super::plan::Names::new(prefix, 1, "").is_none() => return wrong(strange(item, "n")),
+            Some(other) if other != prefix => return wrong(strange(item, other)),
+            place => *place = Some(prefix.to_string()),
+        }
     }
     match rest.strip_prefix('[').map(|inner| inner.strip_suffix(']')) {
         None => run(item, rest, runs),
@@ -269,17 +284,16 @@ fn run(item: &str, part: &str, runs: &mut Vec<(u32, u32)>) -> Result<(), Wrong> 
     Ok(())
 }
 
+fn strange(item: &str, prefix: &str) -> String {
+    format!("{item:?} is no node: a node's name is {prefix} and its number, as in {prefix}5 or {prefix}[0-31,40]")
+}
+
 fn number(item: &str, text: &str) -> Result<u32, Wrong> {
     if text.is_empty() {
         return wrong(format!("{item:?}: a number is missing: write numbers as in 0-31,40"));
     }
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return wrong(format!("{item:?}: {text:?} is no number: write numbers as in 0-31,40"));
-    }
-    let short = text.trim_start_matches('0');
-    if text.len() > 1 && text.starts_with('0') {
-        let short = if short.is_empty() { "0" } else { short };
-        return wrong(format!("{item:?}: numbers are not padded with zeros here: write {short} for {text}"));
     }
     text.parse().map_err(|_| Wrong(format!("{item:?}: {text} is too large for a node number")))
 }
@@ -305,6 +319,8 @@ mod tests {
             ("3,2,1,0,1-3", "n[0-3]"),
             ("n0-n3", "n[0-3]"),
             ("n[7]", "n7"),
+            ("n[001-010],node0012,rack-a-[20-21]", "n[1-10,12,20-21]"),
+            ("000", "n0"),
             ("0-4294967295", "n[0-4294967295]"),
             ("4294967295,0", "n[0,4294967295]"),
             ("@all", "none"),
@@ -318,6 +334,8 @@ mod tests {
         let selection = parse("@stuck,3,@up,@stuck").unwrap();
         assert_eq!((selection.groups.as_slice(), selection.numbers.len()), ([Group::Stuck, Group::Up].as_slice(), 1));
         assert!(selection.has(Group::Up) && !selection.has(Group::All));
+        assert!(parse("c[1-3],n5").unwrap().named("C").is_ok() && parse("5").unwrap().named("c").is_ok());
+        assert!(parse("c[1-3]").unwrap().named("n").unwrap_err().to_string().contains("as in n5"));
     }
 
     #[test]
@@ -325,13 +343,12 @@ mod tests {
         for (text, words) in [
             ("", "0-31,40"),
             (" , ", "nothing between two commas"),
-            ("n[001-010]", "write 1 for 001"),
-            ("000", "write 0 for 000"),
             ("n[0-31", "not closed"),
             ("0]", "not opened"),
             ("n[0-[3]]", "inside"),
             ("n[0]x", "behind the bracket"),
-            ("node5", "n and its number"),
+            ("c-5,d-6", "c- and its number"),
+            ("5é", "no number"),
             ("31-0", "write 0-31"),
             ("0-", "missing"),
             ("n", "missing"),

@@ -4,6 +4,7 @@ use nix::sys::signal::{SigSet, Signal as Unix};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::Error;
+use crate::base::machine::Reload;
 
 /// What the operator asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,13 +12,17 @@ pub enum Signal {
     /// SIGTERM, SIGINT: checkpoint and leave.
     Leave,
     /// SIGHUP: read the config again, open the log again.
-    Reload,
+    Reload(Reload),
     /// SIGUSR1: show and write the state.
     State,
 }
 
-const WATCHED: [(Unix, Signal); 4] =
-    [(Unix::SIGTERM, Signal::Leave), (Unix::SIGINT, Signal::Leave), (Unix::SIGHUP, Signal::Reload), (Unix::SIGUSR1, Signal::State)];
+const WATCHED: [(Unix, Signal); 4] = [
+    (Unix::SIGTERM, Signal::Leave),
+    (Unix::SIGINT, Signal::Leave),
+    (Unix::SIGHUP, Signal::Reload(Reload::Stay)),
+    (Unix::SIGUSR1, Signal::State),
+];
 
 pub struct Signals(pub SignalFd);
 

@@ -68,7 +68,6 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
         args: "muster.node={node}".into(),
     };
     Config {
-        name: "cluster".into(),
         numbering: Numbering::default(),
         ignore: Vec::new(),
         plan: AddressPlan::new(Ipv4Addr::new(10, 54, 1, 0), if small { NODES_SMALL } else { NODES_MAX } as u32),

@@ -68,7 +68,14 @@ pub enum Request {
     /// Every step of every machine from now on; [`Reply::Watching`], then [`Reply::Event`] and [`Reply::Lost`] without end.
     Watch,
     /// Read the config again, as SIGHUP does; [`Reply::Done`].
-    Reload,
+    Reload {
+        /// Though nodes that have leases get other addresses by it.
+        #[serde(default)]
+        renumber: bool,
+        /// Say what would change, and change nothing.
+        #[serde(default)]
+        dry: bool,
+    },
     /// Write the state to disk, as SIGUSR1 does; [`Reply::Done`].
     Checkpoint,
     /// Change the roll; [`Reply::Changed`].
@@ -218,6 +225,11 @@ pub struct Status {
     pub nodes: u32,
     /// The runs of lots that lie side by side in addresses too, in order of their numbers.
     pub segments: Vec<Segment>,
+    /// Nodes are called by this and their number, of so many digits at least.
+    pub prefix: String,
+    pub digits: u8,
+    /// The head's own address on node 0's network.
+    pub head: Option<Ipv4Addr>,
     /// How strangers come to a number: automatic, ordered, locked.
     pub numbering: String,
     /// Seconds since 1970-01-01 UTC.
@@ -331,6 +343,7 @@ pub struct Nodes {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeRow {
     pub number: u32,
+    pub name: String,
     pub state: State,
     /// By arithmetic on the number.
     pub address: Option<Ipv4Addr>,

@@ -94,7 +94,6 @@ pub fn config(hardware: Hardware) -> Config {
         options: vec![],
     };
     Config {
-        name: "test".into(),
         plan: AddressPlan::new([10, 54, 1, 0].into(), 16),
         numbering: Numbering::Automatic,
         ignore: Vec::new(),

@@ -21,11 +21,11 @@ pub fn host_name(lease: &Lease) -> Option<&str> {
     plain(&lease.host_name)?.split('.').next().filter(|name| !name.is_empty())
 }
 
-/// The node's number: the server calls node 17 `n17`, and gives guests no name.
+/// The node's number: the server calls node 17 by a prefix that ends with no digit and 17, and gives guests no name.
 pub fn number(lease: &Lease) -> Option<u32> {
-    let digits = host_name(lease)?.strip_prefix('n')?;
-    let number: u32 = digits.parse().ok()?;
-    (number.to_string() == digits).then_some(number)
+    let name = host_name(lease)?;
+    let prefix = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    name.strip_prefix(prefix).filter(|_| !prefix.is_empty())?.parse().ok()
 }
 
 /// A verdict as one word, and the name of the test that failed.
@@ -119,7 +119,8 @@ mod tests {
     fn only_names_of_numbers_are_numbers() {
         let number = |name: &[u8]| number(&lease(&[(code::HOST_NAME, name)]));
         assert_eq!((number(b"n0"), number(b"n4095\0"), number(b"n17.x.y")), (Some(0), Some(4095), Some(17)));
-        for name in [&b"n"[..], b"n017", b"n+1", b"n1x", b"node1", b"n99999999999", b"n1 ", b".n1"] {
+        assert_eq!((number(b"rack-a-0017.cluster"), number(b"node1")), (Some(17), Some(1)));
+        for name in [&b"n"[..], b"17", b"n1x", b"n99999999999", b"n1 ", b".n1"] {
             assert_eq!(number(name), None, "{name:?}");
         }
     }

@@ -6,7 +6,7 @@ use muster::wire::control::{Change, Changed, Lot, LotChange, LotKind, Reply, Req
 
 use super::Failure;
 use super::client::Client;
-use super::look::{print, print_json};
+use super::look::{self, print, print_json};
 use super::options::Options;
 use super::table::{counted, plain};
 
@@ -39,7 +39,7 @@ pub fn all(client: &mut Client, options: &Options, wishes: &[Change]) -> Result<
         return Ok(());
     }
     if !options.yes {
-        confirm(count)?;
+        confirm(&format!("change {}?", counted(count.into(), "lot")))?;
     }
     let mut done = Vec::new();
     for (wish, shown) in wishes.iter().zip(&shown) {
@@ -60,6 +60,27 @@ pub fn all(client: &mut Client, options: &Options, wishes: &[Change]) -> Result<
     }
 }
 
+/// Lets the daemon read its config again. What moves nodes is shown before.
+pub fn reload(client: &mut Client, options: &Options, renumber: bool) -> Result<(), Failure> {
+    if renumber || options.dry_run {
+        let reply = client.ask(&Request::Reload { renumber, dry: true })?;
+        let Reply::Done { said } = &reply else { return Client::unexpected(&reply) };
+        match options.json {
+            true if options.dry_run => return print_json(&reply),
+            true => {}
+            false if said.is_empty() => print(&["nothing would change".into()])?,
+            false => print(&said.iter().map(|line| plain(line)).collect::<Vec<_>>())?,
+        }
+        if options.dry_run || said.is_empty() {
+            return Ok(());
+        }
+        if !options.yes {
+            confirm("take this config over? nodes that move lose their connections")?;
+        }
+    }
+    look::errand(client, options, &Request::Reload { renumber, dry: false })
+}
+
 fn print_parts(parts: &[Changed]) -> Result<(), Failure> {
     match parts {
         [one] => print_json(one),
@@ -75,7 +96,7 @@ fn ask(client: &mut Client, wish: &Change, dry: bool) -> Result<Changed, Failure
     }
 }
 
-fn confirm(count: u32) -> Result<(), Failure> {
+fn confirm(question: &str) -> Result<(), Failure> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
         return Err(Failure::Unconfirmed(
@@ -83,7 +104,7 @@ fn confirm(count: u32) -> Result<(), Failure> {
         ));
     }
     let mut stderr = std::io::stderr();
-    let _ = write!(stderr, "change {}? [y/N] ", counted(count.into(), "lot")).and_then(|()| stderr.flush());
+    let _ = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
     let mut answer = String::new();
     let _ = stdin.lock().read_line(&mut answer);
     match answer.trim() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use muster::shell::control::{GROUP, connect};
 use muster::wire::control::{self, LINE_MAX, Reply, Request, State};
 
-use muster::roll::ranges::{self, Group, Ranges};
+use muster::roll::ranges::{self, Group, Ranges, Selection};
 
 use super::Failure;
 
@@ -83,6 +83,14 @@ impl Client {
     /// The daemon answered something that was not asked for.
     pub fn unexpected<T>(reply: &Reply) -> Result<T, Failure> {
         Err(Failure::Failed(format!("the daemon's answer does not fit the question ({reply:?}): are muster and musterd of one version?")))
+    }
+
+    /// Refuses a name that does not begin as this cluster's nodes do.
+    pub fn check_prefix(&mut self, prefix: &str) -> Result<(), Failure> {
+        let reply = self.ask(&Request::Status)?;
+        let Reply::Status(status) = &reply else { return Client::unexpected(&reply) };
+        let strange = Selection { prefix: Some(prefix.into()), ..Selection::default() };
+        strange.named(&status.prefix).map(|_| ()).map_err(|wrong| Failure::Usage(wrong.to_string()))
     }
 
     /// The numbers in each state, in the order of `State::ALL`.

@@ -88,7 +88,7 @@ pub fn nodes(client: &mut Client, options: &Options, nodes: Option<&str>) -> Res
         table.row(
             Some(row.state),
             vec![
-                format!("n{}", row.number),
+                plain(&row.name),
                 row.state.name().into(),
                 row.address.map_or("-".into(), |address| address.to_string()),
                 row.stage.clone(),

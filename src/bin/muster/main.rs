@@ -4,6 +4,7 @@
 
 mod change;
 mod client;
+mod hosts;
 mod import;
 mod look;
 mod options;
@@ -13,7 +14,7 @@ mod watch;
 use std::io::Write;
 use std::process::ExitCode;
 
-use muster::wire::control::Sorry;
+use muster::wire::control::{Request, Sorry};
 
 use client::Client;
 use options::{Command, Options};
@@ -65,13 +66,18 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Failure> {
     let mut client = Client::connect(&options.socket)?;
+    if let Some(prefix) = &options.prefix {
+        client.check_prefix(prefix)?;
+    }
     match &options.command {
         Command::Status => look::status(&mut client, options),
         Command::NodeList { nodes } => look::nodes(&mut client, options, nodes.as_deref()),
         Command::NodeShow { nodes } => look::node(&mut client, options, nodes),
         Command::GuestList => look::guests(&mut client, options),
         Command::Watch => watch::watch(&mut client, options),
-        Command::Errand(request) => look::errand(&mut client, options, request),
+        Command::Reload { renumber } => change::reload(&mut client, options, *renumber),
+        Command::Checkpoint => look::errand(&mut client, options, &Request::Checkpoint),
+        Command::Hosts { form, nodes } => hosts::hosts(&mut client, options, *form, nodes.as_deref()),
         Command::Change(change) => change::change(&mut client, options, change.clone()),
         Command::Import { file, format } => import::import(&mut client, options, file, *format),
     }

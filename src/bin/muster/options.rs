@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use muster::base::addr::Mac;
 use muster::config::nearest;
 use muster::roll::ranges;
-use muster::wire::control::{By, Change, Request};
+use muster::wire::control::{By, Change};
 
 use super::Failure;
+use super::hosts::Form;
 use super::import::Format;
 
 /// Where the daemon listens unless it was told otherwise.
@@ -15,7 +16,7 @@ const SOCKET: &str = "/run/muster/control.sock";
 
 /// Each command: its words, what follows them, what it does, and the flags that it takes beside the common ones.
 type Usage = (&'static [&'static str], &'static str, &'static str, &'static [&'static str]);
-const COMMANDS: [Usage; 13] = [
+const COMMANDS: [Usage; 14] = [
     (&["status"], "", "the whole cluster: states folded into ranges, guests, load", &[]),
     (&["node", "list"], "[RANGE...]", "nodes and where they stand; without a range all that are not vacant", &[]),
     (&["node", "show"], "RANGE", "everything about a node, and what it is given by which section", &[]),
@@ -30,8 +31,14 @@ const COMMANDS: [Usage; 13] = [
     (&["guest", "list"], "", "machines without a number", &[]),
     (&["guest", "enlist"], "ID [NUMBER]", "make a guest a node; @held: all that passed and wait", &["dry-run"]),
     (&["watch"], "", "every step of every machine, as it happens", &[]),
-    (&["reload"], "", "read the config again", &[]),
+    (&["reload"], "", "read the config again (--renumber: though nodes get other addresses by it)", &["renumber", "dry-run"]),
     (&["checkpoint"], "", "write the state to disk", &[]),
+    (
+        &["hosts"],
+        "[RANGE...]",
+        "names and addresses of all nodes, for other programs (--form hosts, genders, clustershell, slurm, ansible)",
+        &["form"],
+    ),
     (&["undo"], "", "take the last change back", &["dry-run"]),
     (&["import"], "FILE|-", "take over known machines: ethers, dnsmasq, ISC, Kea, Beowulf (--format)", &["format", "dry-run"]),
 ];
@@ -46,8 +53,15 @@ pub enum Command {
     },
     GuestList,
     Watch,
-    /// Reload or checkpoint.
-    Errand(Request),
+    Reload {
+        renumber: bool,
+    },
+    Checkpoint,
+    /// The plan in another program's form.
+    Hosts {
+        form: Form,
+        nodes: Option<String>,
+    },
     /// The numbers of `Change::Out` may still be groups.
     Change(Change),
     Import {
@@ -62,6 +76,8 @@ pub struct Options {
     pub json: bool,
     pub yes: bool,
     pub dry_run: bool,
+    /// What nodes' names begin with in this command line, where that is not usual.
+    pub prefix: Option<String>,
 }
 
 fn flags() -> getopts::Options {
@@ -77,6 +93,8 @@ fn flags() -> getopts::Options {
         .optflag("", "reserve", "node set: keep the lot from being given away by itself")
         .optflag("", "free", "node set: take that back")
         .optopt("", "guest", "node replace: this guest is the new machine", "ID")
+        .optflag("", "renumber", "reload: though nodes that have leases get other addresses by it")
+        .optopt("", "form", "hosts: hosts, genders, clustershell, slurm or ansible; hosts unless given", "FORM")
         .optopt("", "format", "import: ethers, dnsmasq, isc, kea or beowulf, rather than guess", "FORMAT")
         .optflag("h", "help", "print this")
         .optflag("V", "version", "print version and commit");
@@ -118,17 +136,20 @@ fn help(flags: &getopts::Options) {
 fn read(matches: &getopts::Matches) -> Result<Options, Failure> {
     let words: Vec<&str> = matches.free.iter().map(String::as_str).collect();
     let (words, rest, allowed) = find(&words)?;
-    let specific = ["mac", "add", "remove", "reserve", "free", "guest", "format", "dry-run"];
+    let specific = ["mac", "add", "remove", "reserve", "free", "guest", "format", "form", "renumber", "dry-run"];
     if let Some(stray) = specific.iter().find(|flag| matches.opt_present(flag) && !allowed.contains(*flag)) {
         return Err(usage(format!("--{stray} means nothing to muster {}: see muster --help", words.join(" "))));
     }
     let command = command(matches, words, &rest)?;
+    let files = matches!(command, Command::Import { .. });
+    let prefix = rest.iter().filter(|_| !files).find_map(|word| ranges::parse(word).ok()?.prefix);
     Ok(Options {
         command,
         socket: matches.opt_str("socket").map_or_else(|| SOCKET.into(), PathBuf::from),
         json: matches.opt_present("json"),
         yes: matches.opt_present("yes"),
         dry_run: matches.opt_present("dry-run"),
+        prefix,
     })
 }
 
@@ -190,8 +211,12 @@ fn command(matches: &getopts::Matches, words: &[&str], rest: &[&str]) -> Result<
             Command::Change(Change::Enlist { guest: first.into(), number })
         }
         "watch" => Command::Watch,
-        "reload" => Command::Errand(Request::Reload),
-        "checkpoint" => Command::Errand(Request::Checkpoint),
+        "reload" => Command::Reload { renumber: matches.opt_present("renumber") },
+        "checkpoint" => Command::Checkpoint,
+        "hosts" => Command::Hosts {
+            form: matches.opt_str("form").map_or(Ok(Form::Hosts), |name| form(&name))?,
+            nodes: Some(rest.join(",")).filter(|nodes| !nodes.is_empty()).map(checked).transpose()?,
+        },
         "undo" => Command::Change(Change::Undo),
         _ => Command::Import { file: first.into(), format: matches.opt_str("format").map(|name| format(&name)).transpose()? },
     })
@@ -250,6 +275,15 @@ fn format(name: &str) -> Result<Format, Failure> {
     found.ok_or_else(|| match nearest(name, &names) {
         Some(near) => usage(format!("--format: {name:?} is unknown: did you mean {near}?")),
         None => usage(format!("--format: {name:?} is unknown: choose one of {}", names.join(", "))),
+    })
+}
+
+fn form(name: &str) -> Result<Form, Failure> {
+    let names: Vec<&str> = Form::ALL.iter().map(|(_, name)| *name).collect();
+    let found = Form::ALL.iter().find(|(_, known)| *known == name).map(|(form, _)| *form);
+    found.ok_or_else(|| match nearest(name, &names) {
+        Some(near) => usage(format!("--form: {name:?} is unknown: did you mean {near}?")),
+        None => usage(format!("--form: {name:?} is unknown: choose one of {}", names.join(", "))),
     })
 }
 
@@ -316,7 +350,6 @@ mod tests {
             ("node set 1-2 --reserve", "not one node"),
             ("node set 1 --reserve --free", "contradict"),
             ("node set 1 --add 12", "not a MAC address"),
-            ("node list n[007]", "write 7 for 007"),
             ("status now", "too much"),
             ("status --guest x", "--guest means nothing to muster status"),
             ("import x --format keaa", "did you mean kea?"),

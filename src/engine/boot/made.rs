@@ -17,7 +17,7 @@ use std::net::Ipv4Addr;
 
 use crate::config::Config;
 use crate::roll::client::Client;
-use crate::roll::plan::Number;
+use crate::roll::plan::Names;
 
 use super::text::{Text, Words, expand};
 
@@ -37,6 +37,7 @@ pub enum Made {
 
 /// What goes into all of them.
 struct Recipe<'a> {
+    names: &'a Names,
     client: &'a Client,
     head: Ipv4Addr,
     kernel: &'a str,
@@ -58,9 +59,9 @@ impl Made {
 
     /// Writes it for a machine that knows the server as `head`; gives its length. None where there is no kernel to boot, or no room.
     pub fn write(self, config: &Config, client: &Client, head: Ipv4Addr, buf: &mut [u8]) -> Option<usize> {
-        let number = client.number;
+        let (number, names) = (client.number, config.plan.names());
         let kernel = super::kernel(config, number)?;
-        let recipe = Recipe { client, head, kernel, initrd: super::initrd(config, number), args: super::args(config, number) };
+        let recipe = Recipe { names, client, head, kernel, initrd: super::initrd(config, number), args: super::args(config, number) };
         let mut text = Text::new(buf);
         let written = match self {
             Made::Ipxe => recipe.ipxe(&mut text),
@@ -73,14 +74,14 @@ impl Made {
 
 impl Recipe<'_> {
     fn ipxe(&self, text: &mut Text<'_>) -> fmt::Result {
-        let Recipe { client, head, kernel, initrd, args } = *self;
+        let Recipe { names, client, head, kernel, initrd, args } = *self;
         write!(text, "#!ipxe\n:start\nkernel tftp://{head}/{kernel}")?;
         for path in initrd {
             // An EFI kernel finds its initrd by this argument; a BIOS kernel does not look at it.
             write!(text, " initrd={}", path.rsplit('/').next().unwrap_or(path))?;
         }
         text.write_str(" ")?;
-        expand(text, args, client, head)?;
+        expand(text, args, client, (names, head))?;
         text.write_str(" || goto retry\n")?;
         for path in initrd {
             writeln!(text, "initrd tftp://{head}/{path} || goto retry")?;
@@ -89,13 +90,13 @@ impl Recipe<'_> {
     }
 
     fn grub(&self, text: &mut Text<'_>) -> fmt::Result {
-        let Recipe { client, head, kernel, initrd, args } = *self;
+        let Recipe { names, client, head, kernel, initrd, args } = *self;
         self.title(text)?;
         let file = |text: &mut Text<'_>, path: &str| write!(text, " '(tftp,{head})/").and_then(|()| escaped(text, path));
         text.write_str("while true; do\n  if linux")?;
         file(text, kernel)?;
         let mut words = Words::new(text);
-        expand(&mut words, args, client, head)?;
+        expand(&mut words, args, client, (names, head))?;
         words.end()?;
         text.write_str("; then\n    if ")?;
         text.write_str(if initrd.is_empty() { "true" } else { "initrd" })?;
@@ -104,7 +105,7 @@ impl Recipe<'_> {
     }
 
     fn pxelinux(&self, text: &mut Text<'_>) -> fmt::Result {
-        let Recipe { client, head, kernel, initrd, args } = *self;
+        let Recipe { names, client, head, kernel, initrd, args } = *self;
         self.title(text)?;
         // Two colons: beneath the root, whatever folder pxelinux came from.
         write!(text, "DEFAULT linux\nPROMPT 0\nLABEL linux\nLINUX ::{kernel}\nAPPEND")?;
@@ -113,14 +114,14 @@ impl Recipe<'_> {
             write!(text, "{}::{path}", if at == 0 { " initrd=" } else { "," })?;
         }
         text.write_str(" ")?;
-        expand(text, args, client, head)?;
+        expand(text, args, client, (names, head))?;
         text.write_str("\n")
     }
 
     fn title(&self, text: &mut Text<'_>) -> fmt::Result {
         text.write_str("# made by musterd for ")?;
         match self.client.number {
-            Some(number @ Number(_)) => writeln!(text, "{number}"),
+            Some(number) => writeln!(text, "{}", self.names.of(number)),
             None => writeln!(text, "a guest"),
         }
     }
@@ -140,6 +141,7 @@ mod tests {
     use crate::base::addr::Mac;
     use crate::base::time::Instant;
     use crate::roll::client::Identity;
+    use crate::roll::plan::Number;
 
     fn client(number: Option<u32>) -> Client {
         let mut client = Client::new(Identity::Mac(Mac([2, 0, 0, 0, 0, 1])), number.map(Number), Instant::ZERO);

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::net::Ipv4Addr;
 
 use crate::roll::client::Client;
-use crate::roll::plan::Number;
+use crate::roll::plan::{Names, Number};
 
 /// The placeholders of kernel arguments; the config refuses others.
 pub const PLACEHOLDERS: [&str; 5] = ["{node}", "{name}", "{ip}", "{mac}", "{head}"];
@@ -35,7 +35,7 @@ impl fmt::Write for Text<'_> {
 }
 
 /// Fills in the placeholders of kernel arguments. A guest's number is `-`.
-pub fn expand(text: &mut impl Write, args: &str, client: &Client, head: Ipv4Addr) -> fmt::Result {
+pub fn expand(text: &mut impl Write, args: &str, client: &Client, (names, head): (&Names, Ipv4Addr)) -> fmt::Result {
     let mut rest = args;
     while let Some(at) = rest.find('{') {
         let (before, from) = rest.split_at(at);
@@ -43,7 +43,7 @@ pub fn expand(text: &mut impl Write, args: &str, client: &Client, head: Ipv4Addr
         let found = PLACEHOLDERS.iter().find(|placeholder| from.starts_with(**placeholder));
         match (found.copied(), client.number) {
             (Some("{node}"), Some(Number(n))) => write!(text, "{n}")?,
-            (Some("{name}"), Some(number)) => write!(text, "{number}")?,
+            (Some("{name}"), Some(number)) => write!(text, "{}", names.of(number))?,
             (Some("{node}" | "{name}"), None) => text.write_str("-")?,
             (Some("{ip}"), _) => write!(text, "{}", client.address.unwrap_or(Ipv4Addr::UNSPECIFIED))?,
             (Some("{mac}"), _) => write!(text, "{}", client.mac)?,

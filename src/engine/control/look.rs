@@ -176,6 +176,7 @@ pub fn nodes(ctx: &Ctx<'_>, sight: &Sight<'_>, selection: Option<&Selection>, fr
         }
         rows.push(NodeRow {
             number,
+            name: ctx.roll.plan.names().of(Number(number)).to_string(),
             state,
             address: ctx.roll.plan.address(Number(number)),
             mac: client.map(|client| client.mac).or(place.macs.first().copied()),
@@ -257,15 +258,28 @@ fn boot(ctx: &Ctx<'_>, sight: &Sight<'_>, client: &Client) -> Boot {
     }
 }
 
+fn segment(piece: &crate::roll::plan::Segment) -> Segment {
+    Segment { first: piece.first.0, last: piece.last.0, address: piece.address }
+}
+
+/// The head's address on node 0's network, else on its first.
+fn head(ctx: &Ctx<'_>) -> Option<Ipv4Addr> {
+    let home = ctx.config.networks.iter().find(|network| network.subnet.contains(ctx.roll.plan.node0()));
+    let link = home.and_then(|home| home.link).and_then(|link| ctx.config.links.get(usize::from(link)));
+    link.or(ctx.config.links.first()).map(|link| link.head)
+}
+
 pub fn status(ctx: &Ctx<'_>, sight: &Sight<'_>) -> Status {
     let plan = ctx.roll.plan;
-    let last = plan.nodes().saturating_sub(1);
     Status {
         version: env!("CARGO_PKG_VERSION").into(),
-        cluster: ctx.config.name.clone(),
+        cluster: plan.names().domain().into(),
         node0: plan.address(Number(0)).unwrap_or(Ipv4Addr::UNSPECIFIED),
         nodes: plan.nodes(),
-        segments: plan.address(Number(0)).map(|address| Segment { first: 0, last, address }).into_iter().collect(),
+        segments: plan.pieces().iter().map(segment).collect(),
+        prefix: plan.names().prefix().into(),
+        digits: plan.names().digits(),
+        head: head(ctx),
         numbering: ctx.config.numbering.to_string(),
         time: sight.now.unix,
         uptime: sight.now.at.since(sight.born.at).as_secs(),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::base::limits::CONTROL_CONNECTIONS;
-use crate::base::machine::Errand;
+use crate::base::machine::{Errand, Reload};
 use crate::base::text::Text;
 use crate::base::time::{Instant, Now};
 use crate::roll::plan::Number;
@@ -116,7 +116,14 @@ impl Control {
                 }
                 Reply::Watching
             }
-            Request::Reload => return errand(ctx, conn, Errand::Reload),
+            Request::Reload { renumber, dry } => {
+                let how = match (dry, renumber) {
+                    (true, _) => Reload::Preview,
+                    (false, true) => Reload::Renumber,
+                    (false, false) => Reload::Stay,
+                };
+                return errand(ctx, conn, Errand::Reload(how));
+            }
             Request::Checkpoint => return errand(ctx, conn, Errand::Checkpoint),
             Request::Change { change: wish, dry } => {
                 check(ctx, wish)?;
@@ -217,7 +224,8 @@ fn lot(ctx: &Ctx<'_>, number: u32) -> Result<Number, Sorry> {
 
 /// A selection all of whose numbers have a lot.
 fn selection(ctx: &Ctx<'_>, text: &str) -> Result<ranges::Selection, Sorry> {
-    let selection = ranges::parse(text).map_err(|wrong| Sorry::new(wrong.to_string(), ""))?;
+    let named = ranges::parse(text).and_then(|selection| selection.named(ctx.roll.plan.names().prefix()));
+    let selection = named.map_err(|wrong| Sorry::new(wrong.to_string(), ""))?;
     selection.numbers.last().map_or(Ok(()), |last| lot(ctx, last).map(drop))?;
     Ok(selection)
 }

@@ -1,4 +1,4 @@
-use crate::base::machine::{Errand, Input};
+use crate::base::machine::{Errand, Input, Reload};
 use crate::config::{Config, Special};
 use crate::engine::testing::{Ask, Got, World, config, guest, ip, mac};
 use crate::roll::plan::AddressPlan;
@@ -89,7 +89,7 @@ fn lists_show_what_was_selected_page_by_page() {
     let Reply::Nodes(page) = ask(&mut world, 0, r#"{"do":"node-list","nodes":"0-199","limit":1000}"#) else { panic!() };
     assert_eq!((page.rows.len(), page.next), (64, Some(64)), "a page is bounded whatever is asked for");
     assert!(error(&mut world, r#"{"do":"node-list","nodes":"190-200"}"#).contains("ends at n199"));
-    assert!(error(&mut world, r#"{"do":"node-list","nodes":"n01"}"#).contains("padded"));
+    assert!(error(&mut world, r#"{"do":"node-list","nodes":"c01"}"#).contains("as in n5"));
     assert!(error(&mut world, r#"{"do":"node-show","number":200}"#).contains("no lot"));
 }
 
@@ -203,7 +203,9 @@ fn a_watcher_that_is_far_behind_hears_how_much_it_has_lost() {
 #[test]
 fn errands_go_to_the_world() {
     let mut world = World::settled(&config());
-    assert_eq!(world.handle(Input::Stream { conn: 5, bytes: br#"{"do":"reload"}"# }), [Got::Errand(5, Errand::Reload)]);
+    assert_eq!(world.handle(Input::Stream { conn: 5, bytes: br#"{"do":"reload"}"# }), [Got::Errand(5, Errand::Reload(Reload::Stay))]);
+    let preview = br#"{"do":"reload","renumber":true,"dry":true}"#;
+    assert_eq!(world.handle(Input::Stream { conn: 5, bytes: preview }), [Got::Errand(5, Errand::Reload(Reload::Preview))]);
     assert_eq!(world.handle(Input::Stream { conn: 5, bytes: br#"{"do":"checkpoint"}"# }), [Got::Errand(5, Errand::Checkpoint)]);
 }
 

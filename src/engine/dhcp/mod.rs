@@ -560,6 +560,11 @@ fn entitled(ctx: &Ctx<'_>, key: Key<Client>, asked: &Asked<'_>) -> Option<Ipv4Ad
 /// machine starts again; or to the machine that has the number now. Whether it is there all the same, ARP tells.
 fn yields(ctx: &Ctx<'_>, holder: Key<Client>, other: &Client, kind: Kind) -> bool {
     let Some(holder) = ctx.roll.get(holder) else { return true };
+    let own = holder.number.map(|number| ctx.roll.plan.address(number));
+    if holder.leased && own.is_some_and(|own| own != holder.address) {
+        // From before the street was renumbered, and in use: whoever holds it learns that when it renews.
+        return false;
+    }
     let silent = holder.transfers == 0 && ctx.now.since(holder.heard) >= NIC_SILENCE;
     if holder.number == other.number { kind != Kind::Other && silent } else { !holder.leased || silent }
 }

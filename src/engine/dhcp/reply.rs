@@ -189,7 +189,7 @@ impl Reply<'_> {
 
     fn write_host_name(&self, builder: &mut Builder<'_>) {
         if let Some(number) = self.client.and_then(|client| client.number) {
-            write_text(builder, code::HOST_NAME, format_args!("{number}"));
+            write_text(builder, code::HOST_NAME, format_args!("{}", self.config.plan.names().of(number)));
         }
     }
 

@@ -57,7 +57,7 @@ impl Segment {
 }
 
 /// Which lots there are, where they lie, and what they are called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct AddressPlan {
     node0: Ipv4Addr,
     /// Numbers are below this.
@@ -103,13 +103,23 @@ impl AddressPlan {
                 next = segment.last.0.checked_add(1).filter(|next| *next > segment.first.0)?;
             }
         }
-        let apart = segments.iter().all(|segment| plan.pieces().contains(segment));
-        (end > 0 && apart && segments.len() <= Self::SEGMENTS_MAX).then_some(plan)
+        let apart =
+            |(at, one): (usize, &Segment)| segments.iter().skip(at + 1).all(|other| one.last < other.first || other.last < one.first);
+        (end > 0 && segments.iter().enumerate().all(apart) && segments.len() <= Self::SEGMENTS_MAX).then_some(plan)
     }
 
+    /// What goes on where the piece before ends, in number and address, is of that piece.
     fn push(&mut self, piece: Segment) -> Option<()> {
-        *self.pieces.get_mut(usize::from(self.len))? = piece;
-        self.len += 1;
+        let before = usize::from(self.len).checked_sub(1).and_then(|last| self.pieces.get_mut(last));
+        let goes_on =
+            |before: &&mut Segment| u32::from(before.address).checked_add(piece.first.0 - before.first.0) == Some(piece.address.into());
+        match before.filter(goes_on) {
+            Some(before) => before.last = piece.last,
+            None => {
+                *self.pieces.get_mut(usize::from(self.len))? = piece;
+                self.len += 1;
+            }
+        }
         Some(())
     }
 
@@ -170,6 +180,12 @@ impl AddressPlan {
     }
 }
 
+impl fmt::Debug for AddressPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AddressPlan").field("node0", &self.node0).field("pieces", &self.pieces()).field("names", &self.names).finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,6 +232,9 @@ mod tests {
         }
         let many: Vec<Segment> = (0..32).map(|n| segment(n * 20 + 10, n * 20 + 19, [10, 60, n as u8, 1])).collect();
         inverse(&AddressPlan::segmented([10, 54, 1, 0].into(), 700, &many).unwrap(), &[[10, 60, 0, 0]]);
+        let same = [segment(20, 29, [10, 54, 1, 20]), segment(30, 39, [10, 55, 0, 1]), segment(40, 49, [10, 55, 0, 11])];
+        let plan = AddressPlan::segmented([10, 54, 1, 0].into(), 0, &same).unwrap();
+        assert_eq!(plan.pieces(), [segment(0, 29, [10, 54, 1, 0]), segment(30, 49, [10, 55, 0, 1])]);
     }
 
     #[test]

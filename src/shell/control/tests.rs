@@ -2,6 +2,7 @@ use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use super::*;
+use crate::base::machine::Reload;
 use mio::{Events, Poll};
 
 const TOKEN: usize = 7;
@@ -158,13 +159,13 @@ fn errands_are_answered_before_the_next_line() {
     let mut world = World::new("errand");
     let mut client = world.connect();
     world.take();
-    world.control.ask(0, Signal::Reload);
+    world.control.ask(0, Signal::Reload(Reload::Stay));
     client.get_mut().write_all(b"next\n").unwrap();
     for _ in 0..3 {
         world.control.serve(world.poll.registry(), Instant::ZERO);
         assert_eq!(world.control.line(), None);
     }
-    assert_eq!((world.control.errand(), world.control.errand()), (Some(Signal::Reload), None));
+    assert_eq!((world.control.errand(), world.control.errand()), (Some(Signal::Reload(Reload::Stay)), None));
     world.control.answer(Instant::ZERO, b"done\n");
     world.control.answer(Instant::ZERO, b"twice\n");
     assert_eq!(line(&mut client), "done\n");

@@ -51,7 +51,7 @@ impl Shell {
             Output::StreamClose { conn } => self.control.iter_mut().for_each(|control| control.close(conn)),
             Output::Errand { conn, errand } => {
                 let signal = match errand {
-                    Errand::Reload => Signal::Reload,
+                    Errand::Reload(how) => Signal::Reload(how),
                     Errand::Checkpoint => Signal::State,
                 };
                 self.control.iter_mut().for_each(|control| control.ask(conn, signal));

@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::base::stats::Counter;
+use crate::roll::lot::{By, Lot, Papers};
+use crate::roll::plan::AddressPlan;
+use crate::roll::registry::Promise;
 
 #[test]
 fn a_guest_that_moves_leaves_its_address() {
@@ -140,4 +143,27 @@ fn a_pool_that_was_widened_knows_its_guests_before_they_ask() {
     assert!(!others.contains(&address), "a silent guest is not robbed: {others:?}");
     let pool = world.server.roll().pools[0].as_ref().expect("a pool");
     assert_eq!((pool.held(), pool.free()), (9, 0));
+}
+
+#[test]
+fn a_renumbered_street_moves_one_by_one() {
+    let mut world = World::settled(&config());
+    for n in [1, 2] {
+        let lot = Lot::default().occupied(Papers { macs: [mac(n)].into_iter().collect(), ..Papers::default() }, By::Operator, 0);
+        world.server.roll_mut().set_lot(Number(u32::from(n)), lot, Promise::default()).unwrap();
+        assert_eq!(world.lease(&Ask::os(mac(n))), ip(10, 54, 1, n));
+    }
+    let config = Config { plan: AddressPlan::new(ip(10, 54, 1, 1), 200), ..config() };
+    let moves: Vec<String> = world.server.moves(&config.plan).iter().map(ToString::to_string).collect();
+    assert_eq!(moves, ["n1-n2: 10.54.1.1-10.54.1.2 -> 10.54.1.2-10.54.1.3"]);
+    world.server.reconfigure(world.now, &config).unwrap();
+    world.advance(60_000);
+    assert_eq!(world.reply(&Ask::os(mac(1)).renew(ip(10, 54, 1, 1))).kind, NAK);
+    let meanwhile = world.lease(&Ask::os(mac(1)));
+    assert_eq!(config.plan.number(meanwhile), None, "10.54.1.2 is in use, and silence does not mean that it is not");
+    assert_eq!(world.reply(&Ask::os(mac(2)).renew(ip(10, 54, 1, 2))).kind, NAK);
+    assert_eq!(world.lease(&Ask::os(mac(2))), ip(10, 54, 1, 3));
+    assert_eq!(world.reply(&Ask::os(mac(1)).renew(meanwhile)).kind, NAK, "now its own is free");
+    assert_eq!(world.lease(&Ask::os(mac(1))), ip(10, 54, 1, 2));
+    assert!(world.server.moves(&config.plan).is_empty());
 }

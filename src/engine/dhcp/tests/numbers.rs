@@ -5,6 +5,7 @@ use crate::base::stats::Counter;
 use crate::base::time::Now;
 use crate::engine::server::Server;
 use crate::roll::lot::{By, Lot, Wait};
+use crate::roll::plan::{AddressPlan, Number, Segment};
 use crate::roll::registry::Promise;
 use crate::roll::ruling::Numbering;
 use crate::wire::report::{Name, Report, Verdict};
@@ -63,6 +64,23 @@ fn a_stranger_that_passes_gets_the_lowest_number_and_its_guest_address_rests() {
     assert!(!others.contains(&old), "somebody may still think that it has {old}");
     assert!(world.ask(&Ask::os(mac(18)).discover()).is_empty(), "not even when there is no other");
     assert_eq!(world.reply(&Ask::os(mac(1)).renew(old)).kind, NAK, "who holds on to it is told to come again");
+}
+
+#[test]
+fn a_stranger_is_numbered_where_it_arrived() {
+    let segment = Segment { first: Number(3), last: Number(5), address: ip(10, 55, 1, 0) };
+    let plan = AddressPlan::segmented(ip(10, 54, 1, 0), 200, &[segment]).unwrap();
+    let mut world = World::settled(&Config { plan, ..config() });
+    let relayed = |n: u8| passed(&[n]).relayed(RELAY);
+    assert_eq!(world.lease(&relayed(1)), ip(10, 55, 1, 0), "n3, the lowest of its segment");
+    let at_home: Vec<Ipv4Addr> = (10..14).map(|n| world.lease(&passed(&[n]))).collect();
+    assert_eq!(at_home, [0, 1, 2, 6].map(node), "the segment's numbers are not for these");
+    assert_eq!([2, 3].map(|n| world.lease(&relayed(n))), [ip(10, 55, 1, 1), ip(10, 55, 1, 2)]);
+    let fourth = world.lease(&relayed(4));
+    assert_eq!(plan.number(fourth), None, "its segment is full");
+    let moved = world.lease(&passed(&[1]));
+    assert_eq!(plan.number(moved), None, "n3 has no address on this network, and stays n3");
+    assert_eq!(world.server.roll().street().number_of(mac(1)), Some(Number(3)));
 }
 
 #[test]
