@@ -4,6 +4,7 @@ mod common;
 #[path = "common/disk.rs"]
 mod disk;
 #[path = "common/strangers.rs"]
+#[allow(dead_code)] // each test crate uses its own part of it
 mod strangers;
 
 use std::collections::BTreeMap;

@@ -216,13 +216,24 @@ fn client(next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
     if let Some(number) = client.number.filter(|_| client.stage != Stage::Stranger) {
         line(Event::Stage(number, client.stage), now.unix.saturating_sub(now.at.since(client.since).as_secs()), out);
     }
-    // A machine that an operator gave a number has its guest address until it renews.
-    let OnRecord { address, until, .. } = client.on_record;
-    if client.leased && client.address == Some(address) && until > now.unix {
+    if let Some((address, until)) = hosted(client, roll, now) {
         let guest = Guest { address, identity: client.identity, until, verdict: client.verdict, papers: client.papers };
         line(Event::Guest(guest), now.unix, out);
     }
     Step::Clients(next + 1)
+}
+
+/// The guest address that a machine holds, and until when: one that is on record, acknowledged or not yet; or one that it was acknowledged
+/// and whose record is to be written again. A machine that an operator gave a number holds its address until it renews.
+fn hosted(client: &Client, roll: &Roll, now: Now) -> Option<(Ipv4Addr, u64)> {
+    let key = roll.find(&client.identity)?;
+    let holds = |address| roll.pools.iter().flatten().any(|pool| pool.owner(address) == Some(key));
+    let OnRecord { address, until, .. } = client.on_record;
+    if until > now.unix && holds(address) {
+        return Some((address, until));
+    }
+    let address = client.address.filter(|&address| client.leased && holds(address))?;
+    Some((address, now.unix + client.until.since(now.at).as_secs() + 1))
 }
 
 /// Writes the lease of an address that its machine has left, so that nobody else gets it before that would have ended. A machine without a MAC

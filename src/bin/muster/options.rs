@@ -29,7 +29,7 @@ const COMMANDS: [Usage; 14] = [
     (&["node", "replace"], "NUMBER", "the next machine that passes (or --mac, --guest) becomes this node", &["mac", "guest", "dry-run"]),
     (&["node", "out"], "RANGE...", "these machines have gone for good: their lots are vacant again", &["dry-run"]),
     (&["guest", "list"], "", "machines without a number", &[]),
-    (&["guest", "enlist"], "ID [NUMBER]", "make a guest a node", &["dry-run"]),
+    (&["guest", "enlist"], "ID [NUMBER]", "make a guest a node; @held: all that passed and wait", &["dry-run"]),
     (&["watch"], "", "every step of every machine, as it happens", &[]),
     (&["reload"], "", "read the config again (--renumber: though nodes get other addresses by it)", &["renumber", "dry-run"]),
     (&["checkpoint"], "", "write the state to disk", &[]),

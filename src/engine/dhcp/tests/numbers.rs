@@ -279,3 +279,27 @@ fn a_guest_gets_its_later_address_back() {
     let world = World::of(Server::restored(&config(), 9, now, lines.into_iter()).unwrap(), now);
     assert_eq!(world.client(mac(9)).unwrap().address, Some(guest(7)));
 }
+
+/// Its record is in the old file alone; or its next record is to tell what it showed.
+#[test]
+fn a_lease_that_is_being_promised_is_in_a_rewriting() {
+    let told = |world: &mut World, address: Ipv4Addr| {
+        world.server.checkpoint();
+        let lines = world.rewritten();
+        assert!(lines.iter().any(|line| line.contains(&format!(" guest {address} {} until=", mac(1)))), "{lines:?}");
+    };
+    let mut world = World::settled(&config());
+    world.syncs = false;
+    let address = world.reply(&Ask::os(mac(1)).discover()).yiaddr();
+    assert_eq!(records(&world.silence(&Ask::os(mac(1)).select(address))).len(), 1);
+    told(&mut world, address);
+    assert_eq!(only_reply(&world.sync()).map(|ack| ack.yiaddr()), Some(address));
+
+    for verdict in [Verdict::Passed, Verdict::Failed(Name::new(b"disk").unwrap())] {
+        let mut world = World::settled(&config());
+        let address = world.lease(&Ask::os(mac(1)));
+        world.syncs = false;
+        world.ask(&muster_in(&[1], verdict).discover());
+        told(&mut world, address);
+    }
+}
