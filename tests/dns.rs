@@ -180,7 +180,9 @@ fn others_names_are_asked_of_an_upstream() {
     let long: String = (0..40).map(|n| format!("  local-data: 'long.example. IN TXT \"{n:0>60}\"'\n")).collect();
     let data = format!("  local-zone: example. static\n  local-data: \"www.example. IN A 198.51.100.7\"\n{long}");
     let mut upstream = unbound(&lab, &client, "192.0.2.53", &data);
-    let _musterd = Musterd::configured(&server, lab.dir(), &config("upstream = \"192.0.2.53\""));
+    let _musterd = Musterd::configured(&server, lab.dir(), &config("listen = \"127.0.0.1\"\nupstream = \"192.0.2.53\""));
+    let own = server.run(20, "dig", &["@127.0.0.1", "+short", "www.example"]).must("dig on the head");
+    assert_eq!(own.trim(), "198.51.100.7");
     assert_eq!((short(&client, "www.example"), short(&client, "n1.cluster")), ("198.51.100.7".into(), "10.54.1.1".into()));
     assert_eq!(short(&client, "+tcp www.example"), "198.51.100.7");
     assert!(dig(&client, "nobody.example").contains("status: NXDOMAIN"));

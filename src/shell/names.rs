@@ -102,10 +102,13 @@ impl Names {
         if sockets.is_empty() {
             return Ok(None);
         }
-        let failed = |error| Error::system("cannot open the sockets from which other name servers are asked", error, "");
         for at in 0..if config.dns.upstream.is_empty() { 0 } else { DNS_ASKERS } {
-            let fd = udp(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)).map_err(failed)?;
-            sockets.push(Socket { fd, peer: DnsPeer::Asker(at as u8), ready: true, lost: 0 });
+            match udp(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)) {
+                Ok(fd) => sockets.push(Socket { fd, peer: DnsPeer::Asker(at as u8), ready: true, lost: 0 }),
+                Err(error) => {
+                    log::error!("cannot open a socket from which other name servers are asked: {error}: those questions stay unanswered")
+                }
+            }
         }
         let client = || Place::new(DNS_QUERY_MAX, DNS_MESSAGE_MAX);
         let call = || Place::new(DNS_MESSAGE_MAX, DNS_QUERY_MAX);
@@ -196,6 +199,11 @@ impl Names {
         self.first
     }
 
+    /// Whether [`serve`](Names::serve) has something to do.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.active || self.next_look <= now
+    }
+
     /// Reads, writes and accepts, as far as that goes without waiting; closes what is idle.
     pub fn serve(&mut self, registry: &Registry, now: Instant) {
         if self.next_look <= now {
@@ -253,7 +261,7 @@ impl Names {
         let Some(at) = clients.iter().position(|place| place.phase == Phase::Free) else {
             let leaving = clients.iter().any(|place| place.phase == Phase::Gone);
             let spare = clients.iter_mut().filter(|place| place.phase == Phase::Open && now.since(place.stirred) >= SPARE);
-            match spare.min_by_key(|place| place.stirred).filter(|_| !leaving) {
+            match spare.min_by_key(|place| (place.is_waiting(), place.stirred)).filter(|_| !leaving) {
                 Some(place) => {
                     place.close();
                     self.counts.made_room += 1;

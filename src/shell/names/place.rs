@@ -79,6 +79,11 @@ impl Place {
         self.start == self.end
     }
 
+    /// Something was asked and not answered yet.
+    pub fn is_waiting(&self) -> bool {
+        self.owed > 0
+    }
+
     /// Reads what there is, as far as there is room.
     pub fn fill(&mut self) {
         while self.readable && !self.ended {

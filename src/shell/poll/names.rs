@@ -15,7 +15,7 @@ const PIECES: usize = 2;
 
 impl Shell {
     pub(super) fn serve_names<M: Machine>(&mut self, machine: &mut M, now: Now) {
-        let Some(names) = self.names.as_mut() else { return };
+        let Some(names) = self.names.as_mut().filter(|names| names.has_work() || names.is_due(now.at)) else { return };
         let (first, sockets) = (names.rotate(), names.sockets());
         let mut budget = BATCH;
         for step in 0..sockets {
@@ -24,7 +24,9 @@ impl Shell {
             }
             budget = budget.saturating_sub(self.serve_names_socket(machine, now, (first + step) % sockets));
         }
-        self.serve_names_connections(machine, now, first);
+        if self.names.as_ref().is_some_and(|names| names.is_due(now.at)) {
+            self.serve_names_connections(machine, now, first);
+        }
         self.drain(machine, now);
     }
 
