@@ -255,7 +255,6 @@ impl Shell {
             }
         }
         self.first = (self.first + 1) % sources.max(1);
-        self.serve_names(machine, now);
         self.serve_control(machine, now);
         self.tell_missed(machine, now);
         while machine.deadline().is_some_and(|deadline| deadline <= now.at) {
@@ -267,6 +266,7 @@ impl Shell {
         }
         self.drain(machine, now);
         self.serve_journal(machine, now);
+        self.serve_names(machine, now);
         // A signal that came with another one is still in its descriptor, and its edge has passed.
         let signal = if self.signalled { self.signals.take() } else { None };
         self.signalled = signal.is_some();

@@ -1,4 +1,5 @@
-//! DNS as the loop serves it: after those who boot, and a bounded number of messages a turn.
+//! DNS as the loop serves it: after those who boot, and a bounded number of messages a turn. When there is more of the others' work than one
+//! turn holds, names get a small share of each: machines that boot do not wait for questions, however many are asked.
 
 use std::net::SocketAddrV4;
 
@@ -6,9 +7,11 @@ use crate::base::machine::{DnsPeer, Input, Machine};
 use crate::base::time::Now;
 
 use super::super::names::Names;
-use super::super::sys::BATCH;
 use super::Shell;
 
+/// Datagrams that are taken in one turn, and in one that left something undone.
+const DATAGRAMS: usize = 32;
+const DATAGRAMS_BUSY: usize = 8;
 /// Messages that connections may have in one turn, and pieces of zones.
 const MESSAGES: usize = 16;
 const PIECES: usize = 2;
@@ -17,12 +20,13 @@ impl Shell {
     pub(super) fn serve_names<M: Machine>(&mut self, machine: &mut M, now: Now) {
         let Some(names) = self.names.as_mut().filter(|names| names.has_work() || names.is_due(now.at)) else { return };
         let (first, sockets) = (names.rotate(), names.sockets());
-        let mut budget = BATCH;
+        let busy = self.ready.iter().any(|&ready| ready) || machine.deadline().is_some_and(|deadline| deadline <= super::monotonic());
+        let mut budget = if busy { DATAGRAMS_BUSY } else { DATAGRAMS };
         for step in 0..sockets {
             if budget == 0 {
                 break;
             }
-            budget = budget.saturating_sub(self.serve_names_socket(machine, now, (first + step) % sockets));
+            budget -= self.serve_names_socket(machine, now, (first + step) % sockets, budget).min(budget);
         }
         if self.names.as_ref().is_some_and(|names| names.is_due(now.at)) {
             self.serve_names_connections(machine, now, first);
@@ -30,12 +34,12 @@ impl Shell {
         self.drain(machine, now);
     }
 
-    /// Gives the machine a batch of what a UDP socket has; gives how many messages there were.
-    fn serve_names_socket<M: Machine>(&mut self, machine: &mut M, now: Now, at: usize) -> usize {
+    /// Gives the machine what a UDP socket has, at most so much; gives how many messages there were.
+    fn serve_names_socket<M: Machine>(&mut self, machine: &mut M, now: Now, at: usize, most: usize) -> usize {
         let Some(peer) = self.names.as_ref().and_then(|names| names.ready(at)) else { return 0 };
         let Some(fd) = self.names.as_ref().and_then(|names| names.fd(at)) else { return 0 };
-        let got = self.receiver.receive(fd).unwrap_or(0);
-        if got < BATCH {
+        let got = self.receiver.receive_some(fd, most).unwrap_or(0);
+        if got < most {
             self.names.iter_mut().for_each(|names| names.is_empty(at));
         }
         for message in 0..got {
