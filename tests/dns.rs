@@ -287,6 +287,27 @@ fn port_53_may_be_another_programs() {
     assert_eq!(server.script(5, "ss -Hulpnt sport = :53").output.trim(), "");
 }
 
+#[test]
+fn a_config_that_is_read_again_is_in_force_at_once() {
+    let (lab, server, client) = lab();
+    let musterd = Musterd::configured(&server, lab.dir(), &config(""));
+    let serial = || short(&client, "cluster SOA").split(' ').nth(2).and_then(|serial| serial.parse::<u32>().ok()).expect("a serial");
+    let first = serial();
+    assert!(dig(&client, "cluster AXFR").contains("Transfer failed") && short(&client, "n1024.cluster").is_empty());
+    let reload = |text: &str, told: &str| {
+        Musterd::reconfigure(&server, text);
+        musterd.signal(Signal::SIGHUP);
+        assert!(wait(10, || musterd.seen(told)).is_some(), "{told}");
+    };
+    reload(&config("transfer = \"10.54.0.2\"").replace("1024", "1100"), "[dns]: transfer [] -> [\"10.54.0.2\"]");
+    let longer = wait(10, || Some(short(&client, "n1099.cluster")).filter(|address| address == "10.54.5.75"));
+    assert!(longer.is_some() && serial() > first);
+    assert!(dig(&client, "cluster AXFR").contains("n1099.cluster."));
+    reload(&config("enabled = false"), "[dns] enabled true -> false");
+    assert!(wait(10, || musterd.seen("restart musterd for these changes")).is_some());
+    assert_eq!(short(&client, "n1.cluster"), "10.54.1.1");
+}
+
 /// Names are asked for all the time while machines boot: all come up, and no transfer waits for an answer to somebody else.
 #[test]
 fn a_storm_does_not_wait_for_names() {
