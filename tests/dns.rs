@@ -44,11 +44,9 @@ fn config(dns: &str) -> String {
 /// unbound in a host, with this config beside what keeps it to itself; on 127.0.0.1 and on `listen`.
 fn unbound(lab: &Lab, host: &Host, listen: &str, config: &str) -> Child {
     let path = lab.dir().join(format!("unbound-{listen}.conf"));
-    let text = format!(
-        "server:\n  interface: 127.0.0.1\n  interface: {listen}\n  access-control: 0.0.0.0/0 allow\n  username: \"\"\n  chroot: \"\"\n  directory: \"/\"\n  \
-         pidfile: \"\"\n  use-syslog: no\n  verbosity: 1\n  do-ip6: no\n  module-config: \"iterator\"\n  unblock-lan-zones: yes\n  insecure-lan-zones: yes\n  \
-         do-not-query-localhost: no\n  rrset-roundrobin: no\n{config}\nremote-control:\n  control-enable: no\n"
-    );
+    let own = "access-control: 0.0.0.0/0 allow\n username: \"\"\n chroot: \"\"\n directory: \"/\"\n pidfile: \"\"\n use-syslog: no\n do-ip6: no\n \
+               module-config: \"iterator\"\n unblock-lan-zones: yes\n insecure-lan-zones: yes\n do-not-query-localhost: no\n rrset-roundrobin: no";
+    let text = format!("server:\n interface: 127.0.0.1\n interface: {listen}\n {own}\n{config}\nremote-control:\n control-enable: no\n");
     write(&path, text.as_bytes());
     let mut command = host.command("unbound");
     command.args(["-d", "-c"]).arg(&path).stdout(Stdio::null()).stderr(Stdio::null());
@@ -306,6 +304,42 @@ fn a_config_that_is_read_again_is_in_force_at_once() {
     reload(&config("enabled = false"), "[dns] enabled true -> false");
     assert!(wait(10, || musterd.seen("restart musterd for these changes")).is_some());
     assert_eq!(short(&client, "n1.cluster"), "10.54.1.1");
+}
+
+/// Who takes nothing, and who sends what no question can be, is let go; others get their zone meanwhile.
+#[test]
+fn slow_readers_and_long_messages_are_let_go() {
+    let (lab, server, client) = lab();
+    let text = "[cluster]\nnode0 = \"10.54.1.0\"\nnodes = 12000\n[server]\ncapacity = 16384\n[dns]\ntransfer = [\"10.54.0.2\"]\n";
+    let musterd = Musterd::configured(&server, lab.dir(), text);
+    let ended = client.within(|| {
+        let connect = || {
+            let stream = TcpStream::connect("10.54.0.1:53").expect("connect");
+            stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time-out");
+            stream
+        };
+        let mut long = connect();
+        long.write_all(&[0xff, 0xff, 0, 0]).expect("write");
+        let begin = Instant::now();
+        assert!(!matches!(long.read(&mut [0; 10]), Ok(1..)) && begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+        let mut slow = connect();
+        nix::sys::socket::setsockopt(&slow, nix::sys::socket::sockopt::RcvBuf, &4096).expect("a small buffer");
+        let question = b"\0\x19\0\x07\x01\0\0\x01\0\0\0\0\0\0\x07cluster\0\0\xfc\0\x01";
+        slow.write_all(question).expect("ask for the zone");
+        std::thread::sleep(Duration::from_secs(13));
+        let mut all = Vec::new();
+        // What the kernels held, and then the end or a reset: not the whole zone, whose last record is its first.
+        let end = slow.read_to_end(&mut all);
+        (end.is_err() || all.len() < 200_000, all.len())
+    });
+    let whole = dig(&client, "+noall +answer cluster AXFR");
+    assert!(whole.lines().count() >= 12_000, "others have it meanwhile");
+    let (cut, len) = ended.join().expect("the reader ends");
+    assert!(cut && len > 0, "{len} bytes");
+    let path = musterd.run_dir().join("state.json");
+    musterd.signal(Signal::SIGUSR1);
+    let state = wait(10, || Some(common::text(&path)).filter(|text| text.ends_with("}\n"))).expect("a state file");
+    assert!(state.contains("dns connections closed, slow") && state.contains("\"zone\": \"cluster\""), "{state}");
 }
 
 /// Names are asked for all the time while machines boot: all come up, and no transfer waits for an answer to somebody else.

@@ -1,6 +1,6 @@
-//! The sockets of DNS, all opened at start: port 53 by UDP and TCP on the address of each boot interface (and where the config says), and for
-//! questions that are handed on a few UDP sockets, whose ports the kernel chose. They are bound to addresses, not to interfaces, so that
-//! programs of the head itself may ask.
+//! The sockets of DNS, all opened at start: port 53 by UDP and TCP on the address of each boot interface (and where the config says), and
+//! for questions that are handed on a few UDP sockets, whose ports the kernel chose. They are bound to addresses, not to interfaces, so
+//! that programs of the head itself may ask.
 //!
 //! Port 53 may be another program's: then that is told, and names are not served on that address; machines boot all the same. A crowd of
 //! idle connections keeps nobody out: the one that was idle longest makes room, and each is closed after ten seconds of idleness.
@@ -37,6 +37,8 @@ const ACCEPTS: usize = 8;
 /// A burst of questions: some thousands.
 const RECEIVE_BUFFER: usize = 1 << 20;
 const SEND_BUFFER: usize = 1 << 20;
+/// A connection's share of the kernel's memory for what its reader has not taken yet.
+const KERNEL_BUFFER: i32 = 64 * 1024;
 
 /// The loop's tokens: UDP sockets, doors, connections.
 const SOCKETS: usize = DNS_LISTENERS + DNS_ASKERS;
@@ -272,6 +274,8 @@ impl Names {
             self.newcomer = Some((stream, peer));
             return;
         };
+        // What is not taken stays here, not in the kernel's memory.
+        let _ = sys::set_int_option(stream.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, KERNEL_BUFFER);
         let _ = stream.set_nodelay(true);
         let both = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = registry.register(&mut stream, Token(self.token + PLACES + at), both) {
@@ -407,7 +411,8 @@ fn listen(address: Ipv4Addr) -> io::Result<(OwnedFd, TcpListener)> {
 fn tell_refused(address: Ipv4Addr, error: &io::Error) {
     let remedy = match error.raw_os_error() {
         Some(libc::EADDRINUSE) => {
-            "another name server has the port (ss -lnptu sport = :53 shows it): stop it, keep it off this address, or set `enabled = false` in [dns]"
+            "another name server has the port (ss -lnptu sport = :53 shows it): stop it, keep it off this address, or set \
+             `enabled = false` in [dns]"
         }
         Some(libc::EADDRNOTAVAIL) => "this machine does not have the address: see `listen` in [dns]",
         Some(libc::EPERM | libc::EACCES) => "run as root, or with CAP_NET_BIND_SERVICE",

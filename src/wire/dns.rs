@@ -1,9 +1,9 @@
 //! DNS messages (RFC 1035, 4): a query's bytes -> its meaning, an answer's meaning -> bytes. By the crate `domain`, over fixed buffers:
 //! nothing is allocated.
 //!
-//! Reading takes whole messages and judges: what is no query at all is an `Err`, a query that breaks the rules is one with `sound` false, so
-//! that it can still be answered. Writing compresses names (RFC 1035, 4.1.4) and keeps the case of the question. Pointers reach 16 KiB far:
-//! no message that is written here is longer than [`PIECE_MAX`].
+//! Reading takes whole messages and judges: what is no query at all is an `Err`, a query that breaks the rules is one with `sound` false,
+//! so that it can still be answered. Writing compresses names (RFC 1035, 4.1.4) and keeps the case of the question. Pointers reach 16 KiB
+//! far: no message that is written here is longer than [`PIECE_MAX`].
 
 use std::net::Ipv4Addr;
 

@@ -1,7 +1,7 @@
 //! Questions about others' names, handed on to the configured servers.
 //!
-//! A question that waits is *asked* by a datagram, or *called* for by a connection when its client has one and the answer was too long for a
-//! datagram. After a constant time it goes to the next server, and at last its client hears that there is no answer. Nothing is kept: who
+//! A question that waits is *asked* by a datagram, or *called* for by a connection when its client has one and the answer was too long for
+//! a datagram. After a constant time it goes to the next server, and at last its client hears that there is no answer. Nothing is kept: who
 //! wants a cache asks a resolver that forwards here.
 //!
 //! An answer counts when it comes from the server that was asked, to the socket from which it was asked, with the id and the question that

@@ -1,8 +1,8 @@
 //! DNS: authoritative for the cluster's names and addresses, which follow from the plan, and a way to other servers for everything else.
 //!
 //! A query is judged ([`Dns::judge`] looks like the list of what the RFCs refuse), answered from the plan ([`find`]) or handed on
-//! ([`forward`]); whole zones go to allowed addresses in pieces ([`transfer`]). Nothing is remembered but what waits for an upstream, for four
-//! and a half seconds, and where a transfer stands. Called by the Server alone.
+//! ([`forward`]); whole zones go to allowed addresses in pieces ([`transfer`]). Nothing is remembered but what waits for an upstream, for
+//! four and a half seconds, and where a transfer stands. Called by the Server alone.
 
 mod find;
 mod forward;

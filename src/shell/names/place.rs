@@ -1,7 +1,7 @@
 //! One connection that carries DNS messages, each behind its length in two bytes (RFC 1035, 4.2.2), with its buffers.
 //!
-//! A place is *free*, *open*, or *gone*: the machine has yet to hear that, and the place is not given away before. Nothing waits: what a reader
-//! does not take stays in the buffer, and a reader for whom more is put out than fits is dropped.
+//! A place is *free*, *open*, or *gone*: the machine has yet to hear that, and the place is not given away before. Nothing waits: what a
+//! reader does not take stays in the buffer, and a reader for whom more is put out than fits is dropped.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddrV4;

@@ -1,5 +1,5 @@
-//! DNS as the loop serves it: after those who boot, and a bounded number of messages a turn. When there is more of the others' work than one
-//! turn holds, names get a small share of each: machines that boot do not wait for questions, however many are asked.
+//! DNS as the loop serves it: after those who boot, and a bounded number of messages a turn. When there is more of the others' work than
+//! one turn holds, names get a small share of each: machines that boot do not wait for questions, however many are asked.
 
 use std::net::SocketAddrV4;
 
@@ -12,8 +12,9 @@ use super::Shell;
 /// Datagrams that are taken in one turn, and in one that left something undone.
 const DATAGRAMS: usize = 32;
 const DATAGRAMS_BUSY: usize = 8;
-/// Messages that connections may have in one turn, and pieces of zones.
+/// Messages of connections, likewise, and pieces of zones.
 const MESSAGES: usize = 16;
+const MESSAGES_BUSY: usize = 4;
 const PIECES: usize = 2;
 
 impl Shell {
@@ -29,7 +30,8 @@ impl Shell {
             budget -= self.serve_names_socket(machine, now, (first + step) % sockets, budget).min(budget);
         }
         if self.names.as_ref().is_some_and(|names| names.is_due(now.at)) {
-            self.serve_names_connections(machine, now, first);
+            let (messages, pieces) = if busy { (MESSAGES_BUSY, 1) } else { (MESSAGES, PIECES) };
+            self.serve_names_connections(machine, now, first, messages, pieces);
         }
         self.drain(machine, now);
     }
@@ -60,17 +62,17 @@ impl Shell {
         got
     }
 
-    fn serve_names_connections<M: Machine>(&mut self, machine: &mut M, now: Now, first: usize) {
+    fn serve_names_connections<M: Machine>(&mut self, machine: &mut M, now: Now, first: usize, messages: usize, pieces: usize) {
         let Shell { names: Some(names), poll, .. } = self else { return };
         names.serve(poll.registry(), now.at);
         while let Some(peer) = self.names.as_mut().and_then(Names::gone) {
             self.tell_names(machine, now, Input::DnsClosed { peer });
         }
-        for _ in 0..PIECES {
+        for _ in 0..pieces {
             let Some(conn) = self.names.as_mut().and_then(Names::taken) else { break };
             self.tell_names(machine, now, Input::DnsTaken { conn });
         }
-        let (places, mut budget) = (self.names.as_ref().map_or(0, Names::places), MESSAGES);
+        let (places, mut budget) = (self.names.as_ref().map_or(0, Names::places), messages);
         for step in 0..places {
             let at = (first + step) % places;
             let Some(names) = self.names.as_ref() else { return };
