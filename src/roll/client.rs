@@ -157,6 +157,10 @@ pub struct OnRecord {
     pub seq: u64,
 }
 
+impl OnRecord {
+    pub const NONE: OnRecord = OnRecord { address: Ipv4Addr::UNSPECIFIED, until: 0, seq: 0 };
+}
+
 pub struct Client {
     pub identity: Identity,
     /// Where frames to it go; zero on IPoIB, where replies are broadcast.
@@ -232,7 +236,7 @@ impl Client {
             heard: now,
             papers: Papers::default(),
             verdict: Verdict::Untested,
-            on_record: OnRecord { address: Ipv4Addr::UNSPECIFIED, until: 0, seq: 0 },
+            on_record: OnRecord::NONE,
             story: Story::default(),
         }
     }

@@ -15,7 +15,7 @@ use crate::base::text::Text;
 use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
 
-use super::client::{Client, Identity, Stage};
+use super::client::{Client, Identity, OnRecord, Stage};
 use super::guests::GuestPool;
 use super::journal::Keeper;
 use super::lot::{Lot, Macs};
@@ -344,6 +344,8 @@ impl Roll {
         let client = self.clients.get_mut(key)?;
         let address = client.address.take()?;
         client.leased = false;
+        // A journal that is written anew meanwhile says nothing of it: if it gets the address again, that is another promise.
+        client.on_record = OnRecord::NONE;
         self.by_address.remove(u32::from(address).into());
         self.pools.iter_mut().flatten().for_each(|pool| {
             if pool.owner(address) == Some(key) {

@@ -305,6 +305,13 @@ impl Year {
             Ok(server) => self.server = server,
             Err(error) => return self.fault(format_args!("what a crash left is refused: {error}")),
         }
+        let unix = now(self.now).unix;
+        let pool = self.server.roll().pools.first().and_then(Option::as_ref);
+        let guests = self.leases.iter().filter(|(_, lease)| lease.until > unix && self.config.plan.number(lease.address).is_none());
+        let lost = guests.filter(|(_, lease)| pool.is_none_or(|pool| pool.is_free(lease.address, None)));
+        let lost: Vec<String> =
+            lost.map(|(mac, lease)| format!("{}, which {mac} has until {}", lease.address, lease.until - EPOCH)).collect();
+        lost.iter().for_each(|lease| self.fault(format_args!("a crash has forgotten {lease}")));
         // A new file begins with what was found.
         self.pass(Duration::from_secs(2));
     }
