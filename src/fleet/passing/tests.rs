@@ -193,7 +193,7 @@ fn messages_carry_the_report_and_ask_for_what_is_needed() {
         assert_eq!(u64::from(secs), at / 1000);
         assert_eq!(message.header.chaddr[..6], MAC.0);
         assert_eq!(message.option(224).and_then(Report::parse), Some(setup(true).report));
-        assert_eq!(message.parameter_request_list(), Some(&[1, 3, 6, 12, 15, 42, 51, 54][..]));
+        assert_eq!(message.parameter_request_list(), Some(&[1, 3, 6, 12, 15, 42, 51, 54, 225][..]));
         assert_eq!(message.client_id(), None, "the machine is known by its MACs alone");
         let asked = (message.requested_ip(), message.server_id());
         let request = message.message_type() == Some(MessageType::Request);
