@@ -12,10 +12,10 @@
 //! | room | what it is |
 //! |---|---|
 //! | [`base`] | time, chance, fixed tables, timers, counters, the contract of a machine; knows no protocol |
-//! | [`wire`] | bytes <-> meaning: frames (by `etherparse`), DHCP, TFTP, the report of a node, the operator's JSON lines; no state |
+//! | [`wire`] | bytes <-> meaning: frames (by `etherparse`), DHCP, TFTP, DNS (by `domain`), the report of a node, the operator's JSON lines; no state |
 //! | [`roll`] | who is who: the plan of numbers and addresses, the street of lots and its journal, client records, the guest pools |
 //! | [`config`] | text, flags and facts -> one checked `Config` |
-//! | [`engine`] | the Server: DHCP, TFTP, pacing, what a machine is given to boot, who gets which number, the operator's requests |
+//! | [`engine`] | the Server: DHCP, TFTP, DNS, pacing, what a machine is given to boot, who gets which number, the operator's requests |
 //! | [`fleet`] | thousands of client machines with the habits of real firmware; the client of a node that has booted |
 //! | [`sim`] | the virtual world, and the checkers that watch what happens in it |
 //! | [`shell`] | the only room that meets the kernel |
@@ -37,6 +37,12 @@
 //! `engine::control` a page of rows from the roll, which leaves as an `Output::Stream`. What machines do meanwhile is pushed to those who
 //! watch from a ring in the roll (`roll::recent`), which the transition function fills. What only the world can do (read the config again)
 //! is an `Output::Errand`: `bin` does it and answers.
+//!
+//! # One name, followed
+//! A question for `n23.cluster` waits in a socket of `shell::names` until those who boot were served, becomes an `Input::Dns`, is read by
+//! `wire::dns`, located in a zone (`engine::dns`, module `zone`) and answered by arithmetic (`find`): an `Output::Dns`. A name that is not
+//! ours goes on to an upstream under an id of ours (`forward`), a whole zone to a secondary in pieces, each when the one before was taken
+//! (`transfer`).
 //!
 //! # Laws that shape the code
 //! Everything is allocated and opened at start, from `base::limits`; the work for a packet is O(1). Every drop is counted by its reason

@@ -4,11 +4,12 @@
 #[path = "common/counting.rs"]
 mod counting;
 
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use counting::{CALLS, COUNTING};
 use muster::base::addr::Mac;
-use muster::base::machine::{Input, Machine};
+use muster::base::machine::{DnsPeer, Input, Machine};
 use muster::base::outbox::Outbox;
 use muster::base::time::{Instant, Now};
 use muster::engine::server::Server;
@@ -83,6 +84,41 @@ fn the_second_boot_allocates_nothing() {
         }
     }
     assert_eq!(CALLS.get(), 0, "calls of the allocator during the second boot");
+}
+
+/// Names: answered from the plan, handed on to a server that never answers, and a whole zone.
+#[test]
+fn names_allocate_nothing() {
+    let mut config = config((0..64).map(|n| (n, Mac([2, 0, 0, 0, 1, n as u8]))));
+    let asker = SocketAddrV4::new([10, 54, 1, 7].into(), 4000);
+    (config.dns.upstream, config.dns.transfer) = (vec![[192, 0, 2, 1].into()], vec![*asker.ip()]);
+    let mut server = Counted(Server::new(&config, 1, Now::default()));
+    let (mut out, mut now, mut answers, mut pieces) = (Outbox::new(), Now::default(), 0, 0);
+    server.expire(now, &mut out);
+    out.clear();
+    CALLS.set(0);
+    let questions =
+        [("n23.cluster", 1u8), ("nobody.cluster", 1), ("23.1.54.10.in-addr.arpa", 12), ("www.example.org", 1), ("cluster", 252)];
+    for round in 0..300u64 {
+        now.at = Instant::from_millis(20 * round);
+        for (at, (name, kind)) in questions.iter().enumerate() {
+            let mut bytes = vec![round as u8, at as u8, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+            name.split('.').for_each(|label| bytes.extend([&[label.len() as u8], label.as_bytes()].concat()));
+            bytes.extend([0, 0, *kind, 0, 1]);
+            let peer = if *kind == 252 { DnsPeer::Client(1) } else { DnsPeer::Listener(0) };
+            server.handle(now, Input::Dns { peer, src: asker, bytes: &bytes }, &mut out);
+            answers += out.len();
+            out.clear();
+        }
+        server.handle(now, Input::DnsTaken { conn: 1 }, &mut out);
+        pieces += out.len();
+        out.clear();
+        server.expire(now, &mut out);
+        out.clear();
+    }
+    assert_eq!(answers, 300 * questions.len(), "each question has its answer, or goes on");
+    assert!(pieces > 80, "{pieces}");
+    assert_eq!(CALLS.get(), 0, "calls of the allocator");
 }
 
 #[test]

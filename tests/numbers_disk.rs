@@ -137,6 +137,11 @@ fn a_full_disk_lets_known_nodes_boot_and_new_ones_wait() {
     assert!(known.len() >= 30);
     let waited = known_nodes_boot(&strangers, &known);
     println!("known nodes waited {waited:?} at most for a full disk");
+    // An operator's change is a promise too.
+    let socket = lab.dir().join("run/control.sock");
+    let arguments = ["--socket", socket.to_str().expect("a path of ours"), "node", "set", "4000", "--add", "02:00:00:00:40:00", "-y"];
+    let change = server.run(30, env!("CARGO_BIN_EXE_muster"), &arguments);
+    assert!(change.code == Some(1) && change.output.contains("when it is on its disk"), "{change:?}");
     let before = numbers(&strangers.told());
     std::fs::remove_file(filler).expect("make room");
     let after = numbered(&strangers, before.len() + 24, 60);
@@ -147,6 +152,9 @@ fn a_full_disk_lets_known_nodes_boot_and_new_ones_wait() {
     let _musterd = Musterd::keeping(&server, lab.dir(), strangers::CONFIG, &state);
     known_nodes_boot(&strangers, &numbers(&strangers.told()));
     assert!(after.len() >= before.len() + 24);
+    let shown =
+        server.run(30, env!("CARGO_BIN_EXE_muster"), &[&arguments[..2], &["node", "show", "4000"]].concat()).must("muster node show");
+    assert!(shown.contains("02:00:00:00:40:00"), "the operator's change is on disk by now: {shown}");
 }
 
 #[test]

@@ -61,6 +61,23 @@ pub const CONTROL_LINE_MAX: usize = 64 * 1024;
 /// What may wait for the reader of a connection: an answer, and the events of a storm's second or two.
 pub const CONTROL_OUT: usize = 128 * 1024;
 
+/// Addresses on which names are asked for: those of the links, and those that the config adds.
+pub const DNS_LISTEN_MAX: usize = 4;
+pub const DNS_LISTENERS: usize = LINKS_MAX + DNS_LISTEN_MAX;
+/// Connections of those who ask for names at once, and to servers that are asked.
+pub const DNS_CONNECTIONS: usize = 32;
+pub const DNS_CALLS: usize = 4;
+/// Sockets from which other servers are asked, each with a port of the kernel's choice.
+pub const DNS_ASKERS: usize = 16;
+/// Questions that wait for the answers of other servers.
+pub const DNS_PENDING: usize = 256;
+/// Servers that questions may be forwarded to, and addresses that may have whole zones.
+pub const DNS_UPSTREAMS_MAX: usize = 4;
+pub const DNS_TRANSFER_MAX: usize = 16;
+/// A DNS message: of a client's, and the longest there is (RFC 1035, 4.2.2: its length has 16 bits).
+pub const DNS_QUERY_MAX: usize = 2048;
+pub const DNS_MESSAGE_MAX: usize = 65_535;
+
 /// The half second (law 7).
 pub const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -81,5 +98,7 @@ const _: () = {
     assert!(JOURNAL_LINE_MAX <= BYTES_PER_CALL / 4);
     assert!(RUN_BYTES_MAX > BLKSIZE_MAX as usize);
     assert!(FILE_NAME_MAX + 64 < WRITE_MAX);
+    assert!(DNS_MESSAGE_MAX <= BYTES_PER_CALL && DNS_QUERY_MAX <= RECEIVE_MAX && DNS_PENDING.is_power_of_two());
+    assert!(DNS_LISTENERS + DNS_CONNECTIONS + DNS_ASKERS + DNS_CALLS <= u8::MAX as usize);
     assert!(LINKS_MAX <= NETWORKS_MAX && LINKS_MAX < u8::MAX as usize);
 };

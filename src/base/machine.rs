@@ -61,6 +61,25 @@ pub enum Input<'a> {
     Stream { conn: u8, bytes: &'a [u8] },
     /// The connection has gone, whoever closed it. What is put out for it after this is lost.
     StreamClosed { conn: u8 },
+    /// A DNS message, from whoever sits at the other end of `peer`.
+    Dns { peer: DnsPeer, src: SocketAddrV4, bytes: &'a [u8] },
+    /// All that was put out for a DNS client's connection has been taken: there is room for more.
+    DnsTaken { conn: u8 },
+    /// A connection of `peer` has gone, whoever closed it, or could not be made. What is put out for it after this is lost.
+    DnsClosed { peer: DnsPeer },
+}
+
+/// By which way DNS messages come and go; each names a place of the world's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DnsPeer {
+    /// A socket on which clients ask, below [`limits::DNS_LISTENERS`](crate::base::limits).
+    Listener(u8),
+    /// A client's connection, below [`limits::DNS_CONNECTIONS`](crate::base::limits).
+    Client(u8),
+    /// A socket from which other servers are asked, below [`limits::DNS_ASKERS`](crate::base::limits).
+    Asker(u8),
+    /// A connection to another server, below [`limits::DNS_CALLS`](crate::base::limits). It is made when something is put out for it.
+    Call(u8),
 }
 
 /// How far a config that is read again may go.

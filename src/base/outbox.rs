@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::addr::Mac;
 use super::limits;
-use super::machine::{Errand, FileId, Link};
+use super::machine::{DnsPeer, Errand, FileId, Link};
 
 /// How a datagram finds its way on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +122,16 @@ pub enum Output<'a> {
         conn: u8,
         errand: Errand,
     },
+    /// A DNS message. A client that does not take it is dropped, and `Input::DnsClosed` says so.
+    Dns {
+        peer: DnsPeer,
+        to: SocketAddrV4,
+        body: &'a [u8],
+    },
+    /// End a connection, whatever it has not taken yet.
+    DnsClose {
+        peer: DnsPeer,
+    },
 }
 
 enum Item {
@@ -142,6 +152,11 @@ enum Item {
     },
     Stream {
         conn: u8,
+        body: Range<u32>,
+    },
+    Dns {
+        peer: DnsPeer,
+        to: SocketAddrV4,
         body: Range<u32>,
     },
     /// None: a line of a rewriting.
@@ -303,6 +318,17 @@ impl Outbox {
         self.plain(Output::Errand { conn, errand })
     }
 
+    /// Puts out a DNS message, likewise.
+    pub fn dns(&mut self, peer: DnsPeer, to: SocketAddrV4, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        let Some(body) = self.body(write) else { return false };
+        self.items.push(Item::Dns { peer, to, body });
+        true
+    }
+
+    pub fn dns_close(&mut self, peer: DnsPeer) -> bool {
+        self.plain(Output::DnsClose { peer })
+    }
+
     /// All outputs in order. The world acts on each and then calls [`clear`](Outbox::clear).
     pub fn iter(&self) -> impl Iterator<Item = Output<'_>> {
         let bytes = |range: &Range<u32>| &self.arena[range.start as usize..range.end as usize];
@@ -315,6 +341,7 @@ impl Outbox {
             Item::Journal { seq: Some(seq), body } => Output::Journal(JournalOp::Append { seq: *seq, line: bytes(body) }),
             Item::Journal { seq: None, body } => Output::Journal(JournalOp::RewriteLine { line: bytes(body) }),
             Item::Stream { conn, body } => Output::Stream { conn: *conn, body: bytes(body) },
+            Item::Dns { peer, to, body } => Output::Dns { peer: *peer, to: *to, body: bytes(body) },
             Item::Plain(output) => *output,
         })
     }

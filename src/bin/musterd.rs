@@ -365,7 +365,8 @@ fn write_names(config: &Config) {
 /// Looks at what the kernel grants, and says so.
 fn check_limits(config: &Config, links: &[LinkFacts]) -> Result<(), Error> {
     let ports = usize::from(config.tftp.ports.1 - config.tftp.ports.0) + 4;
-    facts::ensure_descriptors((config.links.len() * ports + limits::FILES + limits::CONTROL_CONNECTIONS + 64) as u64)?;
+    let names = 2 * limits::DNS_LISTENERS + limits::DNS_ASKERS + limits::DNS_CONNECTIONS + limits::DNS_CALLS;
+    facts::ensure_descriptors((config.links.len() * ports + limits::FILES + limits::CONTROL_CONNECTIONS + names + 64) as u64)?;
     for link in &config.links {
         let rate = link.rate.map_or("a rate that it does not tell".into(), |rate| format!("{} Mbit/s", rate / 1_000_000));
         log::info!("{}: {rate}, MTU {}, {}", link.interface, link.mtu, link.mac);

@@ -84,6 +84,11 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         changed(&format!("{name}: MAC"), old.mac.to_string(), new.mac.to_string());
         changed(&format!("{name}: MTU"), old.mtu.to_string(), new.mtu.to_string());
     }
+    let upstreams = |config: &Config| if config.dns.upstream.is_empty() { "none" } else { "some" }.to_string();
+    changed("[dns] enabled", old.dns.enabled.to_string(), new.dns.enabled.to_string());
+    let listens = |config: &Config| super::error::listed(config.dns.listen.iter().map(in_quotes));
+    changed("[dns] listen", listens(old), listens(new));
+    changed("[dns] upstream", upstreams(old), upstreams(new));
     changed("[tftp] ports", shown_ports(old.tftp.ports), shown_ports(new.tftp.ports));
     changed("[server] capacity", old.capacity.to_string(), new.capacity.to_string());
     changed("[server] run-dir", old.run_dir.display().to_string(), new.run_dir.display().to_string());
@@ -142,6 +147,7 @@ fn sheets(config: &Config) -> Vec<Sheet> {
     sheets.push(one("[tftp]", vec![("ports", ports), ("windowsize", tftp.windowsize.to_string()), ("give-up", give_up)]));
     let report = config.report_option.to_string();
     sheets.push(one("[dhcp]", vec![("authoritative", config.authoritative.to_string()), ("report-option", report)]));
+    sheets.push(one("[dns]", config.dns.entries()));
     let (run_dir, state_dir) = (in_quotes(config.run_dir.display()), in_quotes(config.state_dir.display()));
     let (capacity, adverts) = (config.capacity.to_string(), config.router_adverts.to_string());
     sheets.push(one("[server]", vec![("capacity", capacity), ("run-dir", run_dir), ("state-dir", state_dir), ("router-adverts", adverts)]));
@@ -199,7 +205,7 @@ fn shown_ports((first, last): (u16, u16)) -> String {
     format!("{first}-{last}")
 }
 
-fn in_quotes(value: impl Display) -> String {
+pub(super) fn in_quotes(value: impl Display) -> String {
     quoted(&value.to_string())
 }
 
@@ -224,6 +230,6 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-fn listed(values: impl Iterator<Item = String>) -> String {
+pub(super) fn listed(values: impl Iterator<Item = String>) -> String {
     format!("[{}]", values.collect::<Vec<_>>().join(", "))
 }

@@ -5,6 +5,7 @@
 mod boot;
 mod check;
 mod derive;
+mod dns;
 mod effective;
 mod error;
 mod options;
@@ -22,6 +23,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use dns::Dns;
 pub use effective::{difference, effective, needs_restart};
 pub use error::{Error, Place, nearest};
 pub use resolve::{Flags, Resolved, Text, World, resolve};
@@ -55,6 +57,7 @@ pub struct Config {
     /// Which lines of the file said it.
     pub origins: Origins,
     pub tftp: Tftp,
+    pub dns: Dns,
     /// Client records.
     pub capacity: usize,
     /// Answer an INIT-REBOOT of an unknown client on the right network with a NAK instead of silence.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, Error as SyntaxError};
 
+use super::dns::{self, DnsSection};
 use super::error::{Errors, listed};
 use super::options::options;
 use super::value::{self, Read, Section, Set, Value, wrong};
@@ -55,6 +56,7 @@ pub(super) struct Raw {
     pub authoritative: Option<Set<bool>>,
     pub lease: Option<Set<Duration>>,
     pub guest_lease: Option<Set<Duration>>,
+    pub dns: DnsSection,
     pub capacity: Option<Set<u64>>,
     pub run_dir: Option<Set<String>>,
     pub state_dir: Option<Set<String>>,
@@ -150,6 +152,7 @@ pub(super) fn read(text: Text<'_>, errors: &mut Errors<'_>) -> Option<Raw> {
     raw.special = each(file.raw("for"), "for", errors, special);
     tftp(&mut raw, file.raw("tftp"), errors);
     dhcp(&mut raw, file.raw("dhcp"), errors);
+    raw.dns = dns::read(file.raw("dns"), errors);
     server(&mut raw, file.raw("server"), errors);
     file.finish(errors);
     Some(raw)

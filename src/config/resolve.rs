@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::error::{Error, Errors, listed};
 use super::raw::{self, Guests, NetworkSection, Raw};
 use super::value::Set;
-use super::{Config, LinkConfig, Network, Tftp, boot, check, derive, setting, shadow, street};
+use super::{Config, LinkConfig, Network, Tftp, boot, check, derive, dns, setting, shadow, street};
 use crate::base::facts::LinkFacts;
 use crate::base::limits;
 use crate::base::machine::Link;
@@ -75,6 +75,7 @@ pub fn resolve(text: Option<Text<'_>>, flags: &Flags, world: &impl World) -> Res
     let mut choices = Vec::new();
     let ground = if raw.addresses_unsure { None } else { ground(&raw, flags, world, &mut errors, &mut choices) };
     let nodes = check::nodes(&raw, ground.as_ref().map(|ground| ground.plan), &mut errors);
+    dns::check(&raw.dns, ground.as_ref().map_or(&[], |ground| ground.links.as_slice()), &mut errors);
     let root = boot::root(&raw.boot, flags, &mut errors, &mut choices);
     let boot = boot::boot(&raw.boot.choice, root, world, &mut choices);
     let special = boot::special(&raw.special);
@@ -99,6 +100,7 @@ pub fn resolve(text: Option<Text<'_>>, flags: &Flags, world: &impl World) -> Res
             windowsize: value(&raw.windowsize).unwrap_or(WINDOWSIZE) as u16,
             give_up: value(&raw.give_up).unwrap_or(GIVE_UP),
         },
+        dns: raw.dns.resolved(),
         capacity: capacity(&raw),
         authoritative: value(&raw.authoritative).unwrap_or(false),
         report_option: value(&raw.report_option).map_or(REPORT_OPTION, |code| code as u8),
@@ -338,7 +340,7 @@ fn draft<'r>(
         guest_lease: set.and_then(|set| value(&set.guest_lease)).or(value(&raw.guest_lease)).unwrap_or(GUEST_LEASE),
         lease: set.and_then(|set| value(&set.lease)).or(value(&raw.lease)).unwrap_or(LEASE),
         routers,
-        dns: set.and_then(|set| value(&set.dns)).unwrap_or_default(),
+        dns: set.and_then(|set| value(&set.dns)).unwrap_or_else(|| dns::told(&raw.dns, &name, own.map(|(.., head)| head), choices)),
         ntp: set.and_then(|set| value(&set.ntp)).unwrap_or_default(),
         domain: set.and_then(|set| value(&set.domain)),
         options: set.map(|set| set.options.iter().map(|option| option.value.clone()).collect()).unwrap_or_default(),

@@ -140,6 +140,11 @@ give-up = "1m"
 authoritative = true
 lease = "1d"
 
+[dns]
+listen = "127.0.0.1"
+upstream = ["192.0.2.1", "192.0.2.2"]
+transfer = ["10.54.0.2"]
+
 [server]
 capacity = 2048
 run-dir = "/run/m"
@@ -241,6 +246,26 @@ fn a_full_file_means_what_it_says() {
     assert_eq!(config.boot.program[1], (Arch::EfiX64, "snponly.efi".to_string()));
     assert_eq!(config.special[0].nodes, [(Number(0), Number(31)), (Number(40), Number(40))]);
     assert_eq!(config.special[1].initrd, Some(Vec::new()));
+    let address = |text: &str| text.parse::<Ipv4Addr>().unwrap();
+    assert_eq!((config.dns.enabled, config.dns.upstream), (true, vec![address("192.0.2.1"), address("192.0.2.2")]));
+    assert_eq!((config.dns.listen, config.dns.transfer), (vec![address("127.0.0.1")], vec![address("10.54.0.2")]));
+}
+
+#[test]
+fn nodes_are_told_of_this_server_where_it_knows_everything() {
+    let told = |dns: &str, network: &str| {
+        let text = format!("[[network]]\ninterface = \"eth1\"\n{network}\n[[network]]\nsubnet = \"10.55.0.0/16\"\n[dns]\n{dns}");
+        let Resolved { config, choices } = with(&text, &Flags::default()).unwrap();
+        let said = choices.contains(&"eth1: name server 10.54.0.1 (this one, as [dns] has an upstream)".to_string());
+        let shown = |network: &Network| network.dns.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        (shown(&config.networks[0]), shown(&config.networks[1]), said)
+    };
+    let none = (String::new(), String::new(), false);
+    assert_eq!(told("", ""), none);
+    assert_eq!(told("enabled = false\nupstream = \"192.0.2.1\"", ""), none);
+    assert_eq!(told("upstream = \"192.0.2.1\"", "dns = []"), none);
+    assert_eq!(told("upstream = \"192.0.2.1\"", "dns = \"192.0.2.7\""), ("192.0.2.7".into(), String::new(), false));
+    assert_eq!(told("upstream = \"192.0.2.1\"", ""), ("10.54.0.1".into(), String::new(), true));
 }
 
 #[test]
@@ -280,15 +305,17 @@ fn a_difference_is_told_in_lines() {
     );
     assert_eq!(needs_restart(&old, &new), ["[tftp] ports 20000-20003 -> 20000-20000"]);
     assert_eq!(needs_restart(&old, &old), Vec::<String>::new());
+    let without = good(&full().replace("upstream = [\"192.0.2.1\", \"192.0.2.2\"]\n", "").replace("listen = \"127.0.0.1\"\n", ""));
+    assert_eq!(needs_restart(&old, &without), ["[dns] listen \"127.0.0.1\" -> none", "[dns] upstream some -> none"]);
 }
 
 /// Lines that look like a config, good and bad, in any order.
 fn toml_like() -> impl Strategy<Value = String> {
-    const HEADERS: &str = "[cluster] [[network]] [[segment]] [[node]] [boot] [[for]] [tftp] [dhcp] [server] [ [[x.y]] [boot.program]";
+    const HEADERS: &str = "[cluster] [[network]] [[segment]] [[node]] [boot] [[for]] [tftp] [dhcp] [dns] [server] [ [[x.y]] [boot.program]";
     const KEYS: &str = "
         name prefix digits first node0 nodes guests numbering interface subnet head router dns ntp domain lease guest-lease link-rate queue-delay
         options number macs root program script kernel initrd args ports windowsize give-up authoritative capacity
-        run-dir router-adverts bios 66 x";
+        run-dir router-adverts enabled listen upstream transfer bios 66 x";
     const VALUES: &str = r#"
         "eth1" ~ "eth2" ~ "10.54.0.0/16" ~ "10.54.0.7" ~ "10.54.9.0-10.54.9.9" ~ "0.0.0.0-255.255.255.255" ~
         "255.255.255.255" ~ "0.0.0.0/0" ~ "none" ~ 0 ~ 1 ~ 17 ~ 65536 ~ -1 ~ 99999999999999999999999 ~ "12h" ~ "1G" ~
@@ -361,7 +388,7 @@ fn the_example_is_good() {
 #[test]
 fn the_manual_has_every_key() {
     let manual = include_str!("../../man/muster.toml.5");
-    for header in ["[cluster]", "[[network]]", "[[node]]", "[boot]", "[[for]]", "[tftp]", "[dhcp]", "[server]"] {
+    for header in ["[cluster]", "[[network]]", "[[node]]", "[boot]", "[[for]]", "[tftp]", "[dhcp]", "[dns]", "[server]"] {
         let refusal = errors(&format!("{header}\nqqqqqqqqqqqqqq = 1")).join("\n");
         let (_, keys) = refusal.split_once("has the keys ").unwrap();
         let (_, section) = manual.split_once(&format!(".Ss {header}")).unwrap();

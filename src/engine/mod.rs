@@ -11,6 +11,7 @@ use pace::Pace;
 pub mod boot;
 pub mod control;
 pub mod dhcp;
+pub mod dns;
 mod history;
 pub mod lots;
 mod moves;

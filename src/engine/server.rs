@@ -14,6 +14,7 @@ use crate::wire::dhcp::Scratch;
 use super::Ctx;
 use super::control::{Control, Sight};
 use super::dhcp::{self, Dhcp, SERVER_PORT};
+use super::dns::{self, Dns};
 use super::history::{self, Rewrite};
 use super::moves::{self, Move};
 use super::pace::Pace;
@@ -27,6 +28,7 @@ pub struct Server {
     tftp: Tftp,
     pace: Pace,
     control: Control,
+    dns: Dns,
     scratch: Box<Scratch>,
     rewrite: Rewrite,
     started: Option<Instant>,
@@ -53,6 +55,7 @@ impl Server {
             tftp: Tftp::new(config.capacity, seed, now.at),
             pace: Pace::new(config, config.capacity * limits::TRANSFERS_PER_CLIENT, now.at),
             control: Control::default(),
+            dns: Dns::new(config, seed, now),
             scratch: Box::default(),
             rewrite: Rewrite::default(),
             started: None,
@@ -91,6 +94,11 @@ impl Server {
         &self.pace
     }
 
+    /// What there is to say of the names that are served.
+    pub fn names(&self) -> dns::Report {
+        self.dns.report()
+    }
+
     /// Running transfers.
     pub fn transfers(&self) -> usize {
         self.tftp.len()
@@ -114,6 +122,7 @@ impl Server {
         }
         let old = std::mem::replace(&mut self.config, config.clone());
         self.pace.reconfigure(config);
+        self.dns.reconfigure(&old, config, now);
         let mut pools = std::mem::take(&mut self.roll.pools);
         for network in &config.networks {
             let same = old.networks.iter().position(|o| o.subnet == network.subnet && o.guests == network.guests && o.link == network.link);
@@ -138,6 +147,12 @@ impl Server {
         let Server { config, roll, stats, pace, .. } = self;
         let ctx = Ctx { now: now.at, unix: now.unix, config, roll, stats, pace, out };
         (ctx, &mut self.dhcp, &mut self.tftp, &mut self.scratch, &mut self.control)
+    }
+
+    /// What concerns names.
+    fn dns(&mut self, now: Now, out: &mut Outbox, act: impl FnOnce(&mut Dns, &mut Ctx<'_>)) {
+        let Server { config, roll, stats, pace, dns, .. } = self;
+        act(dns, &mut Ctx { now: now.at, unix: now.unix, config, roll, stats, pace, out });
     }
 
     /// A line of an operator's.
@@ -166,8 +181,12 @@ fn pool(config: &Config, network: &Network, now: Instant) -> Option<GuestPool> {
 
 impl Machine for Server {
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outbox) {
-        if let Input::Stream { conn, bytes } = input {
-            return self.request(now, conn, bytes, out);
+        match input {
+            Input::Stream { conn, bytes } => return self.request(now, conn, bytes, out),
+            Input::Dns { peer, src, bytes } => return self.dns(now, out, |dns, ctx| dns.message(ctx, peer, src, bytes)),
+            Input::DnsTaken { conn } => return self.dns(now, out, |dns, ctx| dns.taken(ctx, conn)),
+            Input::DnsClosed { peer } => return self.dns(now, out, |dns, ctx| dns.closed(ctx, peer)),
+            _ => {}
         }
         let (mut ctx, dhcp, tftp, scratch, control) = self.ctx(now, out);
         let ctx = &mut ctx;
@@ -190,6 +209,7 @@ impl Machine for Server {
             Input::Bytes { token, bytes } => tftp.bytes(ctx, token, bytes),
             Input::StreamClosed { conn } => control.closed(ctx, conn),
             Input::StreamOpened { .. } | Input::Stream { .. } => {}
+            Input::Dns { .. } | Input::DnsTaken { .. } | Input::DnsClosed { .. } => {}
             // Whole frames are for machines that answer for MACs of their own.
             Input::Frame { .. } => {}
             Input::Synced { seq } => {
@@ -212,6 +232,7 @@ impl Machine for Server {
         tftp.expire(&mut ctx);
         ctx.pace.expire(now.at);
         control.expire(&mut ctx, now);
+        self.dns(now, out, |dns, ctx| dns.expire(ctx));
         self.rewrite.expire(&self.roll, now, out);
     }
 
@@ -219,6 +240,7 @@ impl Machine for Server {
         let start = self.started.is_none().then_some(self.born.at);
         let recent = self.control.deadline(&self.roll);
         let rewrite = self.rewrite.deadline(&self.roll);
-        [start, self.dhcp.deadline(&self.roll), self.tftp.deadline(), self.pace.deadline(), recent, rewrite].into_iter().flatten().min()
+        let (pace, dns) = (self.pace.deadline(), self.dns.deadline());
+        [start, self.dhcp.deadline(&self.roll), self.tftp.deadline(), pace, dns, recent, rewrite].into_iter().flatten().min()
     }
 }

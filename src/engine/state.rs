@@ -9,6 +9,7 @@ use crate::roll::client::Stage;
 use crate::wire::control::{Lane, Network};
 
 use super::control;
+use super::dns;
 use super::server::Server;
 
 #[derive(Serialize)]
@@ -25,11 +26,23 @@ pub struct State {
     pub stages: Vec<(&'static str, usize)>,
     pub networks: Vec<Network>,
     pub lanes: Vec<Lane>,
+    /// None: no names are served.
+    pub dns: Option<Names>,
     pub counters: Vec<(&'static str, u64)>,
     /// What the kernel lost or refused; filled in by the shell's side.
     pub kernel: Vec<(&'static str, u64)>,
     pub open_files: usize,
     pub machines: Vec<MachineState>,
+}
+
+#[derive(Serialize)]
+pub struct Names {
+    pub zone: String,
+    pub reverse_zones: u64,
+    pub serial: u32,
+    /// Questions that wait for other servers.
+    pub waiting: usize,
+    pub transfers: usize,
 }
 
 #[derive(Serialize)]
@@ -49,6 +62,10 @@ pub struct MachineState {
 
 impl Server {
     pub fn state(&self, now: Now) -> State {
+        let names = |report: dns::Report| {
+            let dns::Report { zone, reverse_zones, serial, waiting, transfers } = report;
+            Names { zone, reverse_zones, serial, waiting, transfers }
+        };
         let count = |stage: Stage| self.roll().iter().filter(|(_, client)| client.stage == stage).count();
         State {
             version: env!("CARGO_PKG_VERSION"),
@@ -60,6 +77,7 @@ impl Server {
             stages: Stage::ALL.iter().map(|&stage| (stage.name(), count(stage))).collect(),
             networks: control::networks(self.config(), self.roll()),
             lanes: control::lanes(self.pace()),
+            dns: self.config().dns.enabled.then(|| names(self.names())),
             counters: self.stats().iter().map(|(counter, n)| (counter.name(), n)).collect(),
             kernel: Vec::new(),
             open_files: 0,
@@ -102,6 +120,11 @@ impl State {
             lines.push(format!(
                 "state: {}: {}, bottleneck {measured}, queue {:.1} ms, lap {:.0} ms, {} wait, {} deferred, {} rescued",
                 lane.interface, lane.regime, lane.queue_ms, lane.lap_ms, lane.waiting, lane.deferred, lane.rescued
+            ));
+        }
+        if let Some(Names { zone, reverse_zones, serial, waiting, transfers }) = &self.dns {
+            lines.push(format!(
+                "state: dns: zone {zone} and {reverse_zones} reverse ones, serial {serial}, {waiting} questions wait for upstreams, {transfers} zones on their way"
             ));
         }
         let counters: Vec<String> = self.counters.iter().chain(&self.kernel).map(|(name, n)| format!("{name} {n}")).collect();

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::{Datagram, Errand, Input, Link, Machine};
+use crate::base::machine::{Datagram, DnsPeer, Errand, Input, Link, Machine};
 use crate::base::outbox::{Blocks, JournalOp, Outbox, Output, Via};
 use crate::base::stats::Counter;
 use crate::base::time::{Instant, Now};
@@ -90,6 +90,7 @@ pub fn config() -> Config {
         special: vec![],
         origins: Default::default(),
         tftp: Tftp { ports: (20_069, 20_072), windowsize: 16, give_up: Duration::from_secs(60) },
+        dns: Default::default(),
         capacity: 16,
         authoritative: false,
         report_option: 224,
@@ -126,6 +127,8 @@ pub enum Got {
     Record(String),
     Stream(u8, String),
     Errand(u8, Errand),
+    Dns(DnsPeer, SocketAddrV4, Vec<u8>),
+    DnsClose(DnsPeer),
     Other,
 }
 
@@ -174,6 +177,8 @@ impl World {
             }
             Output::Stream { conn, body } => Got::Stream(conn, String::from_utf8_lossy(body).into_owned()),
             Output::Errand { conn, errand } => Got::Errand(conn, errand),
+            Output::Dns { peer, to, body } => Got::Dns(peer, to, body.to_vec()),
+            Output::DnsClose { peer } => Got::DnsClose(peer),
             Output::Journal(_) | Output::Frame { .. } | Output::RouterAdvert { .. } | Output::StreamClose { .. } => Got::Other,
         });
         let mut got: Vec<Got> = got.collect();

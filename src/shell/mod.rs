@@ -9,6 +9,7 @@ mod frame;
 pub mod interface;
 pub mod journal;
 pub mod lines;
+pub mod names;
 pub mod neigh;
 pub mod packet;
 pub mod poll;

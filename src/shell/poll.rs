@@ -4,6 +4,7 @@
 //! since epoll's own time-out rounds up to milliseconds. The loop does not know what the machine is.
 
 mod act;
+mod names;
 mod port;
 mod stream;
 
@@ -31,6 +32,7 @@ use super::control::Control;
 use super::files::{Files, Read};
 use super::journal::{self, Journal, Told};
 use super::lines;
+use super::names::{self as dns, Names};
 use super::neigh::Neighbours;
 use super::packet::PacketSocket;
 use super::queue::{MESSAGES, Queue};
@@ -46,6 +48,8 @@ const SIGNALS: Token = Token(usize::MAX);
 const JOURNAL: Token = Token(usize::MAX - 2);
 /// The operators' socket and its connections.
 const CONTROL: usize = usize::MAX - 2 - Control::TOKENS;
+/// The sockets and connections of DNS.
+const NAMES: usize = CONTROL - Names::TOKENS;
 /// How soon it is tried again when somebody who reads the log takes no more.
 const SLOW_READER: Duration = Duration::from_millis(100);
 /// Batches that one source may have in one turn.
@@ -127,6 +131,7 @@ pub struct Shell {
     lost_by: Vec<u32>,
     ident: u16,
     control: Option<Control>,
+    names: Option<Names>,
 }
 
 impl Shell {
@@ -151,7 +156,9 @@ impl Shell {
         }
         let indices: Vec<u32> = config.links.iter().map(|link| link.index).collect();
         let neighbours = Neighbours::open(&indices)?;
-        Shell::new(links, sockets, per_link, Some(neighbours), Some(files))
+        let mut shell = Shell::new(links, sockets, per_link, Some(neighbours), Some(files))?;
+        shell.names = Names::open(config, shell.poll.registry(), NAMES)?;
+        Ok(shell)
     }
 
     /// A loop for machines that answer for MACs of their own on one interface: no sockets, no files.
@@ -217,6 +224,7 @@ impl Shell {
             lost_by: vec![0; sources],
             ident: 0,
             control: None,
+            names: None,
         })
     }
 
@@ -235,6 +243,7 @@ impl Shell {
                 TIMER | JOURNAL => {}
                 SIGNALS => self.signalled = true,
                 Token(at) if at >= CONTROL => self.control.iter_mut().for_each(|control| control.event(at - CONTROL)),
+                Token(at) if at >= NAMES => self.names.iter_mut().for_each(|names| names.event(at - NAMES)),
                 Token(at) => self.ready.iter_mut().skip(at).take(1).for_each(|ready| *ready = true),
             }
         }
@@ -257,6 +266,7 @@ impl Shell {
         }
         self.drain(machine, now);
         self.serve_journal(machine, now);
+        self.serve_names(machine, now);
         // A signal that came with another one is still in its descriptor, and its edge has passed.
         let signal = if self.signalled { self.signals.take() } else { None };
         self.signalled = signal.is_some();
@@ -306,6 +316,7 @@ impl Shell {
         let busy = due == Some(Duration::ZERO)
             || !self.owed.is_empty()
             || self.control.as_ref().is_some_and(Control::has_work)
+            || self.names.as_ref().is_some_and(Names::has_work)
             || self.ready.iter().any(|&ready| ready);
         self.unpolled = if busy { self.unpolled + 1 } else { UNPOLLED_MAX };
         if self.unpolled < UNPOLLED_MAX {
@@ -315,6 +326,7 @@ impl Shell {
         self.unpolled = 0;
         let longest = if lines::flush() { longest.min(SLOW_READER) } else { longest };
         let longest = if self.journal.as_ref().is_some_and(Journal::is_failing) { longest.min(journal::RETRY) } else { longest };
+        let longest = if self.names.as_ref().is_some_and(Names::is_timed) { longest.min(dns::LOOK) } else { longest };
         let nap = if busy { Duration::ZERO } else { longest };
         if let Some(deadline) = deadline.filter(|_| !busy && due < Some(longest)) {
             self.arm(now, deadline)?;
@@ -529,7 +541,8 @@ impl Shell {
             ("neighbour entries refused", neighbours),
         ];
         let malformed = Malformed::ALL.iter().map(|&why| (why.name(), self.losses.malformed[why as usize]));
-        own.into_iter().chain(malformed).filter(|(_, n)| *n > 0)
+        let dns = self.names.iter().flat_map(Names::stats);
+        own.into_iter().chain(dns).chain(malformed).filter(|(_, n)| *n > 0)
     }
 }
 

@@ -210,7 +210,13 @@ impl Default for Receiver {
 impl Receiver {
     /// Takes what is there, at most [`BATCH`] messages; gives their number. `WouldBlock` when nothing is.
     pub fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
-        for i in 0..BATCH {
+        self.receive_some(fd, BATCH)
+    }
+
+    /// The same with fewer messages at most, but one at the least.
+    pub fn receive_some(&mut self, fd: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
+        let most = most.clamp(1, BATCH);
+        for i in 0..most {
             self.iovecs[i] = iovec { iov_base: self.buffers[i].as_mut_ptr().cast(), iov_len: RECEIVE_MAX };
             let header: &mut msghdr = &mut self.headers[i].msg_hdr;
             header.msg_name = (&raw mut self.names[i]).cast();
@@ -224,7 +230,7 @@ impl Receiver {
         // SAFETY: every header was just pointed at buffers of this struct with their true lengths; they outlive the call, and nothing
         // else touches them during it.
         let got = unsafe {
-            libc::recvmmsg(fd.as_raw_fd(), self.headers.as_mut_ptr(), BATCH as u32, libc::MSG_DONTWAIT as _, std::ptr::null_mut())
+            libc::recvmmsg(fd.as_raw_fd(), self.headers.as_mut_ptr(), most as u32, libc::MSG_DONTWAIT as _, std::ptr::null_mut())
         };
         check(got).map(|got| got as usize)
     }

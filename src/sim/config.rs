@@ -78,6 +78,7 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
         special: Vec::new(),
         origins: Default::default(),
         tftp: Tftp { ports: (20_069, 20_100), windowsize: 16, give_up: Duration::from_secs(180) },
+        dns: Default::default(),
         capacity,
         authoritative: true,
         report_option: 224,

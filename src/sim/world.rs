@@ -416,6 +416,7 @@ impl Stage {
             }
             // Nobody operates a simulated head.
             Output::Stream { .. } | Output::StreamClose { .. } | Output::Errand { .. } => {}
+            Output::Dns { .. } | Output::DnsClose { .. } => {}
             Output::RouterAdvert { mac, source, .. } => {
                 let to = RouterSolicit { src_mac: mac, src: source };
                 self.emit(ROOM, |buf| ether::emit_router_advert(buf, head_mac, HEAD_LINK_LOCAL, &to));

@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod dhcp;
+pub mod dns;
 pub mod ether;
 pub mod report;
 pub mod tftp;

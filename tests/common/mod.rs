@@ -200,6 +200,15 @@ impl Host {
         File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
+    /// Runs a part of the test itself within the host, in a thread of its own: its sockets are the host's.
+    pub fn within<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> std::thread::JoinHandle<T> {
+        let namespace = File::open(Path::new("/run/netns").join(&self.namespace)).expect("the host's namespace");
+        std::thread::spawn(move || {
+            nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).expect("enter the host's namespace");
+            act()
+        })
+    }
+
     /// Its neighbour entry for an address, as `ip neigh` prints it; empty without one.
     pub fn neighbour(&self, address: &str) -> String {
         self.ip(&format!("neigh show to {address} nud all"))

@@ -104,6 +104,7 @@ pub fn config(hardware: Hardware) -> Config {
         special: vec![],
         origins: Default::default(),
         tftp: Tftp { ports: (20_069, 20_072), windowsize: 4, give_up: Duration::from_secs(5) },
+        dns: Default::default(),
         capacity: 64,
         authoritative: false,
         report_option: 224,

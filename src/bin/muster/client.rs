@@ -19,6 +19,8 @@ pub struct Client {
     reader: BufReader<UnixStream>,
     path: PathBuf,
     line: Vec<u8>,
+    /// What was asked for last is a change, whose answer waits for the daemon's disk.
+    changes: bool,
 }
 
 impl Client {
@@ -35,7 +37,7 @@ impl Client {
         })?;
         let settled = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
         settled.map_err(|error| Failure::Failed(format!("cannot set a time-out: {error}")))?;
-        Ok(Client { reader: BufReader::new(stream), path: path.into(), line: Vec::new() })
+        Ok(Client { reader: BufReader::new(stream), path: path.into(), line: Vec::new(), changes: false })
     }
 
     /// From now on replies may take their time.
@@ -48,6 +50,7 @@ impl Client {
     pub fn ask(&mut self, request: &Request) -> Result<Reply, Failure> {
         let mut line = vec![0; LINE_MAX];
         let len = control::write(&mut line, request).ok_or_else(|| Failure::Failed("the request is longer than one line may be".into()))?;
+        self.changes = matches!(request, Request::Change { dry: false, .. });
         // Who was turned away cannot write, but has been told why.
         let sent = self.reader.get_mut().write_all(line.get(..len).unwrap_or_default());
         match (self.next(), sent) {
@@ -65,8 +68,10 @@ impl Client {
             Ok(0) => return Ok(None),
             Ok(_) => {}
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                let seconds = PATIENCE.as_secs();
-                return Err(Failure::Failed(format!("the daemon at {} has not answered in {seconds} s", self.path.display())));
+                let (path, seconds) = (self.path.display(), PATIENCE.as_secs());
+                let why =
+                    if self.changes { ": a change is certain when it is on its disk, which may be slow or full; see its log" } else { "" };
+                return Err(Failure::Failed(format!("the daemon at {path} has not answered in {seconds} s{why}")));
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
             Err(error) => return Err(Failure::Failed(format!("cannot read from {}: {error}", self.path.display()))),

@@ -56,6 +56,8 @@ impl Shell {
                 };
                 self.control.iter_mut().for_each(|control| control.ask(conn, signal));
             }
+            Output::Dns { peer, to, body } => self.put_dns(now, peer, to, body),
+            Output::DnsClose { peer } => self.names.iter_mut().for_each(|names| names.close(peer)),
             Output::RouterAdvert { link, mac, source } => {
                 let Some(port) = self.links.get(usize::from(link)) else { return };
                 let (src_mac, src, to) = (port.mac, port.link_local, RouterSolicit { src_mac: mac, src: source });
@@ -174,15 +176,20 @@ impl Shell {
 
     pub(super) fn flush(&mut self) {
         self.retract();
-        let Shell { links, sockets, queue, .. } = self;
-        let packet_sockets = links.len();
+        let Shell { links, sockets, queue, names, .. } = self;
+        let (packet_sockets, names_first) = (links.len(), links.len() + sockets.len());
         let mut refused = [0u32; limits::LINKS_MAX];
         let mut whole = None;
         let fd_of = |at: usize| match links.get(at) {
             Some(link) => Some(link.packet.fd.as_fd()),
-            None => sockets.get(at - packet_sockets).map(|socket| socket.fd.as_fd()),
+            None if at < names_first => sockets.get(at - packet_sockets).map(|socket| socket.fd.as_fd()),
+            None => names.as_ref().and_then(|names| names.fd(at - names_first)),
         };
         queue.flush(fd_of, |at, trouble| {
+            if at >= names_first {
+                // Who asks for a name asks again; the links have nothing to do with it.
+                return;
+            }
             let link = at.checked_sub(packet_sockets).and_then(|at| sockets.get(at)).map_or(at, |socket| socket.link.into());
             match (trouble, refused.get_mut(link)) {
                 (Trouble::Full(packets), Some(refused)) => *refused = refused.saturating_add(packets.min(u32::MAX.into()) as u32),
@@ -201,7 +208,7 @@ impl Shell {
     }
 }
 
-fn copy(buf: &mut [u8], bytes: &[u8]) -> Option<usize> {
+pub(super) fn copy(buf: &mut [u8], bytes: &[u8]) -> Option<usize> {
     buf.get_mut(..bytes.len())?.copy_from_slice(bytes);
     Some(bytes.len())
 }

@@ -1,0 +1,255 @@
+//! DNS: authoritative for the cluster's names and addresses, which follow from the plan, and a way to other servers for everything else.
+//!
+//! A query is judged ([`Dns::judge`] looks like the list of what the RFCs refuse), answered from the plan ([`find`]) or handed on
+//! ([`forward`]); whole zones go to allowed addresses in pieces ([`transfer`]). Nothing is remembered but what waits for an upstream, for
+//! four and a half seconds, and where a transfer stands. Called by the Server alone.
+
+mod find;
+mod forward;
+mod transfer;
+mod zone;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddrV4;
+
+use crate::base::limits;
+use crate::base::machine::DnsPeer;
+use crate::base::stats::Counter;
+use crate::base::time::{Instant, Now};
+use crate::config::Config;
+use crate::wire::dns::{self, Builder, CLASS_IN, Data, NoQuery, OPCODE_QUERY, Query, Record, Verdict, rcode, rtype};
+
+use super::Ctx;
+use find::{Found, PLAN_TTL};
+use forward::Forwarder;
+use transfer::Transfer;
+use zone::{NEGATIVE_TTL, Spot, Zone, Zones};
+
+pub struct Dns {
+    zones: Zones,
+    forwarder: Forwarder,
+    /// One a connection.
+    transfers: Box<[Option<Transfer>]>,
+}
+
+/// What is to be done with a query.
+enum Judgement<'q> {
+    /// Answer with this code alone.
+    Say(u16, Counter),
+    Answer(Zone, Spot<'q>),
+    Forward,
+    Transfer(Zone),
+}
+
+/// What an operator sees of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Empty when there is none.
+    pub zone: String,
+    pub reverse_zones: u64,
+    pub serial: u32,
+    /// Questions that wait for other servers.
+    pub waiting: usize,
+    pub transfers: usize,
+}
+
+impl Dns {
+    /// Allocates everything that will ever be used. The zones' serial is the time at which they came into force.
+    pub fn new(config: &Config, seed: u64, now: Now) -> Dns {
+        Dns {
+            zones: Zones::new(config, now.unix as u32),
+            forwarder: Forwarder::new(seed, now.at),
+            transfers: (0..limits::DNS_CONNECTIONS).map(|_| None).collect(),
+        }
+    }
+
+    /// Takes over a new config; when it changes a name or an address, secondaries are to ask for the zones again. Running transfers of the
+    /// old ones end with their next piece.
+    pub fn reconfigure(&mut self, old: &Config, new: &Config, now: Now) {
+        let subnets = |config: &Config| config.networks.iter().map(|network| (network.subnet, network.guests)).collect::<Vec<_>>();
+        let heads = |config: &Config| config.links.iter().map(|link| link.head).collect::<Vec<_>>();
+        if old.plan != new.plan || subnets(old) != subnets(new) || heads(old) != heads(new) {
+            // Forward even where the clock went back (RFC 1982).
+            let serial = (now.unix as u32).max(self.zones.serial().wrapping_add(1));
+            self.zones = Zones::new(new, serial);
+        }
+    }
+
+    pub fn report(&self) -> Report {
+        Report {
+            zone: self.zones.apex().map(ToString::to_string).unwrap_or_default(),
+            reverse_zones: self.zones.reverse_count(),
+            serial: self.zones.serial(),
+            waiting: self.forwarder.len(),
+            transfers: self.transfers.iter().flatten().count(),
+        }
+    }
+
+    pub fn message(&mut self, ctx: &mut Ctx<'_>, peer: DnsPeer, src: SocketAddrV4, bytes: &[u8]) {
+        match peer {
+            DnsPeer::Listener(_) | DnsPeer::Client(_) => self.query(ctx, peer, src, bytes),
+            DnsPeer::Asker(socket) => self.forwarder.answered(ctx, socket, src, bytes),
+            DnsPeer::Call(call) => self.forwarder.called(ctx, call, bytes),
+        }
+    }
+
+    /// A connection has taken everything.
+    pub fn taken(&mut self, ctx: &mut Ctx<'_>, conn: u8) {
+        let Some(place) = self.transfers.get_mut(usize::from(conn)) else { return };
+        if place.as_mut().is_some_and(|transfer| transfer.go_on(ctx, &self.zones, conn).is_over()) {
+            *place = None;
+        }
+    }
+
+    pub fn closed(&mut self, ctx: &mut Ctx<'_>, peer: DnsPeer) {
+        match peer {
+            DnsPeer::Client(conn) => {
+                self.transfers.iter_mut().skip(usize::from(conn)).take(1).for_each(|place| *place = None);
+                self.forwarder.left(ctx, peer);
+            }
+            DnsPeer::Call(call) => self.forwarder.hung_up(call),
+            DnsPeer::Listener(_) | DnsPeer::Asker(_) => {}
+        }
+    }
+
+    pub fn expire(&mut self, ctx: &mut Ctx<'_>) {
+        self.forwarder.expire(ctx);
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.forwarder.deadline()
+    }
+
+    fn query(&mut self, ctx: &mut Ctx<'_>, peer: DnsPeer, src: SocketAddrV4, bytes: &[u8]) {
+        let query = match dns::parse(bytes) {
+            Ok(query) => query,
+            Err(NoQuery) => return ctx.stats.count(Counter::DnsNoQuery),
+        };
+        ctx.stats.count(Counter::DnsQuery);
+        match self.judge(ctx, peer, src, &query) {
+            Judgement::Say(rcode, counter) => {
+                ctx.stats.count(counter);
+                say(ctx, peer, src, &query, rcode);
+            }
+            Judgement::Answer(zone, spot) => self.answer(ctx, peer, src, &query, zone, spot),
+            Judgement::Forward => self.forwarder.forward(ctx, peer, src, query),
+            Judgement::Transfer(zone) => self.transfer(ctx, peer, src, query, zone),
+        }
+    }
+
+    fn judge<'q>(&self, ctx: &Ctx<'_>, peer: DnsPeer, src: SocketAddrV4, query: &'q Query) -> Judgement<'q> {
+        let over_udp = matches!(peer, DnsPeer::Listener(_));
+        let not_implemented = Judgement::Say(rcode::NOTIMP, Counter::DnsNotImplemented);
+        if query.opcode != OPCODE_QUERY {
+            return not_implemented;
+        }
+        let Some(question) = query.question.as_ref().filter(|_| query.sound) else {
+            return Judgement::Say(rcode::FORMERR, Counter::DnsMalformed);
+        };
+        let place = self.zones.locate(&question.name);
+        match question.rtype {
+            // RFC 6891, 6.1.3
+            _ if query.edns.is_some_and(|edns| edns.version > 0) => Judgement::Say(rcode::BADVERS, Counter::DnsNotImplemented),
+            _ if question.class != CLASS_IN => Judgement::Say(rcode::REFUSED, Counter::DnsRefused),
+            rtype::OPT => Judgement::Say(rcode::FORMERR, Counter::DnsMalformed),
+            // RFC 5936, 4.2: by datagrams that is not defined.
+            rtype::AXFR if over_udp => Judgement::Say(rcode::FORMERR, Counter::DnsMalformed),
+            rtype::AXFR | rtype::IXFR => match place {
+                _ if !ctx.config.dns.transfer.contains(src.ip()) => Judgement::Say(rcode::REFUSED, Counter::DnsTransferRefused),
+                Some((zone, Spot::Apex)) => Judgement::Transfer(zone),
+                _ => Judgement::Say(rcode::NOTAUTH, Counter::DnsTransferRefused),
+            },
+            // Other questions that are no types of records (RFC 6895, 3.1).
+            128..=254 => not_implemented,
+            _ => match place {
+                Some((zone, spot)) => Judgement::Answer(zone, spot),
+                None if query.recursion && forward::may(ctx.config, *src.ip()) => Judgement::Forward,
+                None => Judgement::Say(rcode::REFUSED, Counter::DnsRefused),
+            },
+        }
+    }
+
+    /// Answers from the plan: the records, or that there are none, with the SOA record that says for how long (RFC 2308, 2).
+    fn answer(&self, ctx: &mut Ctx<'_>, peer: DnsPeer, src: SocketAddrV4, query: &Query, zone: Zone, spot: Spot<'_>) {
+        let (Some(apex), Some(authority), Some(question)) = (self.zones.name(zone), &self.zones.authority, &query.question) else {
+            return;
+        };
+        let found = find::find(&self.zones, ctx.config, ctx.roll, *src.ip(), spot);
+        let owner = &question.name;
+        let record = |ttl, data| Record { owner, ttl, data };
+        let any = question.rtype == rtype::ANY;
+        let rcode = if matches!(found, Found::Missing) { rcode::NXDOMAIN } else { rcode::NOERROR };
+        let verdict = Verdict { rcode, authoritative: true, recursive: forward::may(ctx.config, *src.ip()) };
+        let limit = limit(peer, query);
+        ctx.stats.count(Counter::DnsAnswer);
+        ctx.out.dns(peer, src, |buf| {
+            let mut reply = Builder::new(buf, limit, query, verdict)?;
+            let (mut count, mut fits) = (0, true);
+            let mut put = |record: Record<'_>| {
+                count += 1;
+                fits &= reply.answer(&record);
+            };
+            match &found {
+                // One set of those that there are (RFC 8482, 4.1).
+                Found::Apex if any || question.rtype == rtype::SOA => put(record(PLAN_TTL, Data::Soa(authority))),
+                Found::Apex if question.rtype == rtype::NS => put(record(PLAN_TTL, Data::Ns(&authority.server))),
+                Found::Hosts(hosts) if any || question.rtype == rtype::A => {
+                    hosts.as_slice().iter().for_each(|address| put(record(hosts.ttl, Data::A(*address))));
+                }
+                Found::Pointer { target, ttl } if any || question.rtype == rtype::PTR => put(record(*ttl, Data::Ptr(target))),
+                Found::Apex | Found::Hosts(_) | Found::Pointer { .. } | Found::Empty | Found::Missing => {}
+            }
+            if !fits {
+                reply.truncate();
+            }
+            let nothing = Record { owner: &apex, ttl: NEGATIVE_TTL, data: Data::Soa(authority) };
+            Some(reply.finish((count == 0).then_some(&nothing)))
+        });
+    }
+
+    fn transfer(&mut self, ctx: &mut Ctx<'_>, peer: DnsPeer, src: SocketAddrV4, query: Query, zone: Zone) {
+        let DnsPeer::Client(conn) = peer else {
+            // Incremental by a datagram: the latest SOA record says that a connection is needed (RFC 1995, 2).
+            return self.answer_soa(ctx, peer, src, &query, zone);
+        };
+        let Some(place) = self.transfers.get_mut(usize::from(conn)) else { return };
+        if place.is_some() {
+            ctx.stats.count(Counter::DnsTransferRefused);
+            return say(ctx, peer, src, &query, rcode::REFUSED);
+        }
+        ctx.stats.count(Counter::DnsTransfer);
+        let mut transfer = Transfer::new(query, src, zone, self.zones.serial());
+        if !transfer.go_on(ctx, &self.zones, conn).is_over() {
+            *place = Some(transfer);
+        }
+    }
+
+    fn answer_soa(&self, ctx: &mut Ctx<'_>, peer: DnsPeer, src: SocketAddrV4, query: &Query, zone: Zone) {
+        let (Some(apex), Some(authority)) = (self.zones.name(zone), &self.zones.authority) else { return };
+        let verdict = Verdict { rcode: rcode::NOERROR, authoritative: true, recursive: false };
+        ctx.stats.count(Counter::DnsAnswer);
+        ctx.out.dns(peer, src, |buf| {
+            let mut reply = Builder::new(buf, limit(peer, query), query, verdict)?;
+            if !reply.answer(&Record { owner: &apex, ttl: PLAN_TTL, data: Data::Soa(authority) }) {
+                reply.truncate();
+            }
+            Some(reply.finish(None))
+        });
+    }
+}
+
+/// How long a response to a client may be, in bytes.
+fn limit(peer: DnsPeer, query: &Query) -> usize {
+    match peer {
+        DnsPeer::Listener(_) => query.udp_limit(),
+        _ => dns::PIECE_MAX,
+    }
+}
+
+/// Answers with a code alone.
+fn say(ctx: &mut Ctx<'_>, peer: DnsPeer, src: SocketAddrV4, query: &Query, rcode: u16) {
+    let verdict = Verdict { rcode, authoritative: false, recursive: forward::may(ctx.config, *src.ip()) };
+    ctx.out.dns(peer, src, |buf| Builder::new(buf, limit(peer, query), query, verdict).map(|reply| reply.finish(None)));
+}
