@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -186,6 +187,14 @@ fn bad_files_are_no_files() {
     assert_eq!(outcome.code, Some(2), "no permission: {}", outcome.output);
 }
 
+/// ldconfig and packages go by it.
+#[test]
+fn the_module_bears_its_name() {
+    let told = Command::new("readelf").args(["-dW"]).arg(module()).output().expect("readelf runs");
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("Library soname: [libnss_muster.so.2]"), "{told}");
+}
+
 #[test]
 fn a_node_keeps_the_names_that_the_head_tells() {
     let mut lab = Lab::new();
@@ -204,9 +213,14 @@ fn a_node_keeps_the_names_that_the_head_tells() {
     assert_eq!(lines[2], ["10.54.3.87", "c599.hpc.example", "c599"]);
 
     let names = dir.join("node-names");
-    let passing = format!("unshare --uts {} --nic eth0 -d /nonexistent --names {}", env!("CARGO_BIN_EXE_muster-in"), names.display());
+    let passing =
+        format!("umask 077; unshare --uts {} --nic eth0 -d /nonexistent --names {}", env!("CARGO_BIN_EXE_muster-in"), names.display());
     let passed = node.script(60, &passing).must("muster-in");
     assert!(passed.contains("NUMBER='0'") && passed.contains("names of 600 nodes"), "{passed}");
+    for written in [&names, &state.join("names")] {
+        let mode = std::fs::metadata(written).expect("a names file").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o644, "{} is for everybody, whatever the umask", written.display());
+    }
     drop(musterd);
     let told =
         run(&node, &dir, "cp $dir/node-names $names", "getent hosts self; getent hosts c599; getent hosts head").must("getent on the node");

@@ -350,11 +350,14 @@ fn write_names(config: &Config) {
     let link = home.and_then(|home| home.link).and_then(|link| config.links.get(usize::from(link)));
     let head = link.or(config.links.first()).map(|link| link.head);
     let text = NamesFile { plan: config.plan, head, this: Some(This::Head) }.to_string();
+    if text.len() > NamesFile::TOLD_MAX {
+        log::warn!("the plan has too many segments for a DHCP message: nodes are not told the names, copy the file (libnss_muster(8))");
+    }
     let path = config.state_dir.join("names");
     if std::fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
         return;
     }
-    if let Err(error) = daemon::write_atomically(&path, &text) {
+    if let Err(error) = daemon::publish(&path, &text) {
         log::warn!("cannot write {}: {error}: programs on this machine will not know names by it", path.display());
     }
 }

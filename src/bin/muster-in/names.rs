@@ -6,6 +6,7 @@ use std::path::Path;
 
 use muster::fleet::passing::Lease;
 use muster::roll::plan::{NamesFile, Number, This};
+use muster::shell::daemon;
 
 use crate::tell;
 
@@ -31,12 +32,10 @@ pub fn install(lease: &Lease, to: &Path) {
     }
 }
 
-/// Whoever reads meanwhile finds the old file or the new one.
+/// Whoever reads meanwhile finds the old file or the new one, and so does everybody after a power cut.
 fn write(to: &Path, text: &str) -> io::Result<()> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder)?;
     }
-    let new = to.with_extension("new");
-    fs::write(&new, text)?;
-    fs::rename(&new, to)
+    daemon::publish(to, text)
 }

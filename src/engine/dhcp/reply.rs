@@ -155,6 +155,9 @@ impl Reply<'_> {
         if let Some(id) = self.asked.message.client_id() {
             builder.option(code::CLIENT_ID, id);
         }
+        if !nak && self.wants_names() {
+            self.write_names(&mut builder);
+        }
         Some(builder.finish(self.asked.message.relay_agent_info()))
     }
 
@@ -207,20 +210,27 @@ impl Reply<'_> {
             code::REBINDING_TIME => drop(self.lease.map(|lease| builder.u32(option, seconds(lease * 7 / 8)))),
             code::TFTP_SERVER => drop(file.filter(|_| !self.http()).map(|_| write_text(builder, option, format_args!("{head}")))),
             code::BOOTFILE if !self.http() => drop(file.map(|file| write_text(builder, option, format_args!("{file}\0")))),
-            _ if option == self.config.report_option + 1 => self.write_names(builder),
             _ => {}
         }
     }
 
-    /// The plan, for `muster-in`, which asks for it.
+    /// Only who reports is told the plan: others ask for site-specific options that mean something else (252 to a PC is a proxy's URL).
+    fn wants_names(&self) -> bool {
+        let (message, report) = (self.asked.message, self.config.report_option);
+        let asks = message.parameter_request_list().is_some_and(|codes| codes.contains(&(report + 1)));
+        let number = self.client.and_then(|client| client.number);
+        let own = |network| boot::options(self.config, network, number).any(|(code, _)| code == report + 1);
+        asks && message.option(report).is_some() && !self.network().is_some_and(own)
+    }
+
+    /// The plan, last of all: where it does not fit it is left out, and nothing else is (`musterd` says so at start).
     fn write_names(&self, builder: &mut Builder<'_>) {
         let file = NamesFile { plan: self.config.plan, head: self.link().map(|link| link.head), this: None };
-        let mut text = [0; NamesFile::MAX];
+        let mut text = [0; NamesFile::TOLD_MAX];
         let mut rest = &mut text[..];
         let wrote = std::io::Write::write_fmt(&mut rest, format_args!("{file}"));
         let left = rest.len();
-        if let (Ok(()), Some(text)) = (wrote, text.get(..NamesFile::MAX - left)) {
-            // What does not fit into a frame is left out.
+        if let (Ok(()), Some(text)) = (wrote, text.get(..NamesFile::TOLD_MAX - left)) {
             builder.option(self.config.report_option + 1, text);
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::fleet::Name;
+use crate::roll::plan::NamesFile;
 use crate::wire::dhcp::{Message, code};
 
 /// The first eight of a list of addresses.
@@ -50,7 +51,7 @@ pub struct Lease {
     /// Likewise.
     pub host_name: Name,
     /// The plan as text: see [`Lease::names`].
-    names: [u8; Lease::NAMES_MAX],
+    names: [u8; NamesFile::TOLD_MAX],
     names_len: u16,
     /// Option 54.
     pub server: Ipv4Addr,
@@ -63,9 +64,6 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// What one frame may carry of the plan, in bytes.
-    const NAMES_MAX: usize = 1200;
-
     /// The plan as the server tells it (the option behind the report's), unchecked; empty when it does not.
     pub fn names(&self) -> &[u8] {
         self.names.get(..usize::from(self.names_len)).unwrap_or(&[])
@@ -83,7 +81,7 @@ impl Lease {
             Some(_) => prefix(word(code::SUBNET_MASK)?)?,
             None => class(address),
         };
-        let mut names = [0; Lease::NAMES_MAX];
+        let mut names = [0; NamesFile::TOLD_MAX];
         let told = message.option(names_option).filter(|told| told.len() <= names.len()).unwrap_or(&[]);
         names.iter_mut().zip(told).for_each(|(to, from)| *to = *from);
         let times = word(code::RENEWAL_TIME).zip(word(code::REBINDING_TIME));

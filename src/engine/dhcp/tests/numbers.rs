@@ -5,7 +5,7 @@ use crate::base::stats::Counter;
 use crate::base::time::Now;
 use crate::engine::server::Server;
 use crate::roll::lot::{By, Lot, Wait};
-use crate::roll::plan::{AddressPlan, Number, Segment};
+use crate::roll::plan::{AddressPlan, NamesFile, Number, Segment};
 use crate::roll::registry::Promise;
 use crate::roll::ruling::Numbering;
 use crate::wire::report::{Name, Report, Verdict};
@@ -64,6 +64,28 @@ fn a_stranger_that_passes_gets_the_lowest_number_and_its_guest_address_rests() {
     assert!(!others.contains(&old), "somebody may still think that it has {old}");
     assert!(world.ask(&Ask::os(mac(18)).discover()).is_empty(), "not even when there is no other");
     assert_eq!(world.reply(&Ask::os(mac(1)).renew(old)).kind, NAK, "who holds on to it is told to come again");
+}
+
+/// Who reports and asks is told the plan; nobody else is, and nothing that the operator wrote makes way for it.
+#[test]
+fn only_who_reports_is_told_the_names() {
+    let config = config();
+    let mut world = World::settled(&config);
+    let asks = |ask: Ask| ask.with(55, &[1, 3, 225]).with(57, &1500u16.to_be_bytes());
+    let told = world.reply(&asks(passed(&[1])).discover());
+    let file = NamesFile::parse(told.option(225).unwrap()).unwrap();
+    assert_eq!((file.plan, file.this), (config.plan, None));
+    assert_eq!(file.head, Some(config.links[0].head));
+    assert_eq!(world.reply(&passed(&[1]).with(55, &[1, 3]).discover()).option(225), None, "it did not ask");
+    assert_eq!(world.reply(&asks(Ask::os(mac(2))).discover()).option(225), None, "it did not report");
+    let small = world.reply(&passed(&[1]).with(55, &[1, 225]).with(57, &576u16.to_be_bytes()).discover());
+    assert!(small.option(225).is_none_or(|text| NamesFile::parse(text).is_some()), "whole or not at all");
+    let segments: Vec<Segment> =
+        (0..32).map(|n| Segment { first: Number(10 * n + 9), last: Number(10 * n + 9), address: ip(10, 55, 1 + n as u8, 1) }).collect();
+    let plan = AddressPlan::segmented(ip(10, 54, 1, 0), 400, &segments).unwrap();
+    let mut world = World::settled(&Config { plan, ..config });
+    let told = world.reply(&asks(passed(&[1])).discover());
+    assert!(told.option(225).is_none() && told.option(3).is_some(), "too long for a message");
 }
 
 #[test]
