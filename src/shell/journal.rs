@@ -13,10 +13,10 @@
 //!
 //! The folder is locked, so that no second daemon writes here. Where the kernel has no AIO the sync is waited for, which is said at start.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -110,8 +110,10 @@ pub fn open(folder: &Path) -> Result<(Journal, Vec<String>), Error> {
     let remedy = "see that the folder is there and may be written, or choose another with --state-dir";
     let failed = |what: &str, path: &Path, error: io::Error| Error::system(format_args!("cannot {what} {}", path.display()), error, remedy);
     match std::fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed("make the folder", folder, error)),
-        _ => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed("make the folder", folder, error)),
+        // Whatever the umask is: every program reads the names there.
+        Ok(()) => std::fs::set_permissions(folder, Permissions::from_mode(0o755)).map_err(|error| failed("open", folder, error))?,
     }
     let locked = File::open(folder).map_err(|error| failed("open the folder", folder, error))?;
     let locked = Flock::lock(locked, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use muster::fleet::passing::Lease;
@@ -35,7 +36,11 @@ pub fn install(lease: &Lease, to: &Path) {
 /// Whoever reads meanwhile finds the old file or the new one, and so does everybody after a power cut.
 fn write(to: &Path, text: &str) -> io::Result<()> {
     if let Some(folder) = to.parent() {
-        fs::create_dir_all(folder)?;
+        if !folder.exists() {
+            fs::create_dir_all(folder)?;
+            // Whatever this process's umask is: every program looks names up.
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+        }
     }
     daemon::publish(to, text)
 }
