@@ -299,9 +299,9 @@ fn a_machine_is_replaced_and_its_number_goes_on() {
     assert!(shown.contains("the next machine that passes") && shown.contains(&format!("retired   {gone}")), "{shown}");
     // It is no longer itself, and does not take its own place again.
     ended(muster_in(&old, &[]), 4, &["VERDICT='passed'", "NUMBER=''", "ADDRESS='10.54.250."]);
-    assert!(musterd.seen_all(&[&gone, "was n0 until it was replaced", "muster guest enlist"]).is_some(), "{}", musterd.log());
+    assert!(musterd.seen_all(&[&gone, "was n0 until it was taken out", "muster guest enlist"]).is_some(), "{}", musterd.log());
     let guests = muster(&server, &lab, &["guest", "list"]).must("muster guest list");
-    assert!(guests.contains(&gone) && guests.contains("was n0 until it was replaced"), "{guests}");
+    assert!(guests.contains(&gone) && guests.contains("was n0 until it was taken out"), "{guests}");
     assert_eq!(passes(&new), 0);
     assert!(musterd.seen_all(&[&comes, "passed muster: it is n0 from now on"]).is_some());
     let row = json(&server, &lab, &["node", "list"]);

@@ -51,7 +51,7 @@ pub enum Reason {
     Failed(Label),
     /// `ignore` names it.
     Ignored,
-    /// It was this node until it was replaced.
+    /// It was this node until it was taken out.
     Retired(Number),
     Conflict(Conflict),
     /// It waits for the operator.
@@ -77,7 +77,7 @@ impl fmt::Display for Reason {
             Reason::Untested => f.write_str("was not tested"),
             Reason::Failed(test) => write!(f, "failed the test {test}"),
             Reason::Ignored => f.write_str("is to be ignored, says the config"),
-            Reason::Retired(number) => write!(f, "was {number} until it was replaced (muster guest enlist takes it back)"),
+            Reason::Retired(number) => write!(f, "was {number} until it was taken out (muster guest enlist takes it back)"),
             Reason::Conflict(conflict) => conflict.fmt(f),
             Reason::Held => f.write_str("passed, and waits to be numbered (muster guest enlist)"),
             Reason::Locked => f.write_str("passed, but numbering is locked (muster guest enlist)"),

@@ -58,7 +58,7 @@ impl Dhcp {
 pub(super) fn refuse_retired(ctx: &Ctx<'_>, key: Key<Client>) {
     let Some(mac) = ctx.roll.get(key).filter(|client| client.number.is_none()).map(|client| client.mac) else { return };
     if let Some(number) = ctx.roll.street().retired_from(mac) {
-        log::warn!("{mac} was {number} until it was replaced: it is a guest now (muster guest enlist {mac} takes it back)");
+        log::warn!("{mac} was {number} until it was taken out: it is a guest now (muster guest enlist {mac} takes it back)");
     }
 }
 
