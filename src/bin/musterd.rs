@@ -200,7 +200,7 @@ impl Daemon {
         let open = || -> Result<(PidFile, Shell, Vec<String>), Error> {
             check_limits(&config, &machine.0)?;
             let pid = PidFile::create(&config.run_dir)?;
-            let (journal, lines) = journal::open(&config.state_dir)?;
+            let (journal, lines) = journal::open(&config.state_dir, &config.run_dir)?;
             let mut shell = Shell::server(&config, &machine.0)?;
             shell.keep(journal)?;
             Ok((pid, shell, lines))

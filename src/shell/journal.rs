@@ -9,7 +9,8 @@
 //! the old one, and the folder is synced, each without waiting for the disk (the rename itself touches memory alone on the usual file systems). Lines
 //! that come after its sync has begun wait in the buffer for the new file.
 //!
-//! A disk that is read-only at start is no reason not to serve: known nodes need none. It is tried again like any that fails.
+//! A disk that is read-only at start is no reason not to serve: known nodes need none. It is tried again like any that fails. Lines that an earlier
+//! daemon could not put there are not read back from the kernel's memory ([`unsure`]).
 //!
 //! The folder is locked, so that no second daemon writes here. Where the kernel has no AIO the sync is waited for, which is said at start.
 
@@ -31,6 +32,9 @@ use crate::roll::journal::{Check, check};
 
 use super::Error;
 use super::sys::aio::Aio;
+use unsure::Unsure;
+
+mod unsure;
 
 const NAME: &str = "journal";
 const NEW: &str = "journal.new";
@@ -100,12 +104,14 @@ pub struct Journal {
     rewritten: bool,
     /// The new file bears the journal's name, but its folder could not be synced.
     unsettled: Option<(usize, u64)>,
+    unsure: Unsure,
     /// The file could be opened for reading alone: its disk is read-only.
     sealed: bool,
 }
 
 /// Opens the journal in a folder, which is made if its parent is there; gives its lines, all of which can be relied on.
-pub fn open(folder: &Path) -> Result<(Journal, Vec<String>), Error> {
+/// `run` is where a note on it is left that does not outlive the machine's memory.
+pub fn open(folder: &Path, run: &Path) -> Result<(Journal, Vec<String>), Error> {
     let path = folder.join(NAME);
     let remedy = "see that the folder is there and may be written, or choose another with --state-dir";
     let failed = |what: &str, path: &Path, error: io::Error| Error::system(format_args!("cannot {what} {}", path.display()), error, remedy);
@@ -135,6 +141,14 @@ pub fn open(folder: &Path) -> Result<(Journal, Vec<String>), Error> {
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(|error| failed("read", &path, error))?;
+    let unsure = Unsure::new(run);
+    if let Some(reliable) = unsure.reliable(&file).filter(|reliable| *reliable < bytes.len() as u64) {
+        log::warn!(
+            "{}: what stands behind byte {reliable} never came to its disk, and nobody was promised it: it is cut off",
+            path.display()
+        );
+        bytes.truncate(reliable as usize);
+    }
     let (lines, whole) = read(&path, &bytes)?;
     if whole < bytes.len() {
         let lost = String::from_utf8_lossy(bytes.get(whole..).unwrap_or_default());
@@ -171,6 +185,7 @@ pub fn open(folder: &Path) -> Result<(Journal, Vec<String>), Error> {
         muffle: Muffle::default(),
         rewritten: false,
         unsettled: None,
+        unsure,
         sealed,
     };
     Ok((journal, lines))
@@ -324,7 +339,9 @@ impl Journal {
         let unwritten = self.buffer.get(self.written..).unwrap_or_default();
         if let Err(error) = self.file.write_all_at(unwritten, self.durable + self.written as u64) {
             // Half a line may be there: it is cut off, and comes again.
-            let _ = self.file.set_len(self.durable + self.written as u64);
+            if self.file.set_len(self.durable + self.written as u64).is_err() {
+                self.unsure.note(&self.file, self.durable);
+            }
             self.fail(now, "write", &error);
             return None;
         }
@@ -384,7 +401,9 @@ impl Journal {
                 Some(Told::Synced(seq))
             }
             (Busy::Syncing { .. }, Err(error)) => {
-                let _ = self.file.set_len(self.durable);
+                if self.file.set_len(self.durable).is_err() {
+                    self.unsure.note(&self.file, self.durable);
+                }
                 self.written = 0;
                 self.fail(now, "sync", &error);
                 None
@@ -435,6 +454,7 @@ impl Journal {
     /// The first bytes of the buffer are on disk.
     fn let_go(&mut self, bytes: usize) {
         self.buffer.drain(..bytes.min(self.buffer.len()));
+        self.unsure.clear();
         if self.retry_at.take().is_some() {
             log::info!("{} can be written again: everything is on disk", self.path.display());
         }

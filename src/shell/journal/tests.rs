@@ -24,7 +24,7 @@ impl Folder {
     fn found(&self, bytes: &[u8]) -> Result<Vec<String>, String> {
         let _ = std::fs::create_dir(self.state());
         std::fs::write(self.state().join(NAME), bytes).unwrap();
-        open(&self.state()).map(|(_, lines)| lines).map_err(|error| error.to_string())
+        open(&self.state(), &self.0).map(|(_, lines)| lines).map_err(|error| error.to_string())
     }
 }
 
@@ -59,7 +59,7 @@ fn settle(journal: &mut Journal) -> Vec<Told> {
 #[test]
 fn lines_come_back_after_a_restart() {
     let folder = Folder::new("lines");
-    let (mut journal, lines) = open(&folder.state()).unwrap();
+    let (mut journal, lines) = open(&folder.state(), &folder.0).unwrap();
     assert!(lines.is_empty() && journal.is_idle());
     append(&mut journal, 1);
     append(&mut journal, 2);
@@ -67,13 +67,13 @@ fn lines_come_back_after_a_restart() {
     append(&mut journal, 3);
     assert_eq!(settle(&mut journal), [Told::Synced(3)]);
     drop(journal);
-    assert_eq!(open(&folder.state()).unwrap().1, [line(1), line(2), line(3)]);
+    assert_eq!(open(&folder.state(), &folder.0).unwrap().1, [line(1), line(2), line(3)]);
 }
 
 #[test]
 fn the_loop_may_go_on_without_aio() {
     let folder = Folder::new("plain");
-    let (mut journal, _) = open(&folder.state()).unwrap();
+    let (mut journal, _) = open(&folder.state(), &folder.0).unwrap();
     journal.aio = None;
     append(&mut journal, 1);
     assert_eq!(journal.turn(Instant::ZERO), Some(Told::Synced(1)));
@@ -113,7 +113,7 @@ fn damage_in_the_middle_refuses_and_names_the_line() {
 #[test]
 fn a_new_file_has_what_came_meanwhile() {
     let folder = Folder::new("anew");
-    let (mut journal, _) = open(&folder.state()).unwrap();
+    let (mut journal, _) = open(&folder.state(), &folder.0).unwrap();
     (1..=5).for_each(|seq| append(&mut journal, seq));
     settle(&mut journal);
     journal.act(JournalOp::RewriteBegin);
@@ -128,26 +128,26 @@ fn a_new_file_has_what_came_meanwhile() {
     assert!(told.contains(&Told::Rewritten));
     let expected = [line(100), line(6), line(101), line(7)];
     drop(journal);
-    assert_eq!(open(&folder.state()).unwrap().1, expected);
+    assert_eq!(open(&folder.state(), &folder.0).unwrap().1, expected);
     assert!(!folder.state().join(NEW).exists());
 }
 
 #[test]
 fn one_daemon_keeps_a_journal() {
     let folder = Folder::new("two");
-    let first = open(&folder.state()).unwrap();
-    let why = open(&folder.state()).err().unwrap().to_string();
+    let first = open(&folder.state(), &folder.0).unwrap();
+    let why = open(&folder.state(), &folder.0).err().unwrap().to_string();
     assert!(why.starts_with("another musterd keeps its journal in "), "{why}");
     drop(first);
-    open(&folder.state()).unwrap();
-    let why = open(Path::new("/nowhere/at/all")).err().unwrap().to_string();
+    open(&folder.state(), &folder.0).unwrap();
+    let why = open(Path::new("/nowhere/at/all"), &folder.0).err().unwrap().to_string();
     assert!(why.contains("--state-dir"), "{why}");
 }
 
 #[test]
 fn a_disk_that_fails_is_tried_again_with_the_same_lines() {
     let folder = Folder::new("fails");
-    let (mut journal, _) = open(&folder.state()).unwrap();
+    let (mut journal, _) = open(&folder.state(), &folder.0).unwrap();
     append(&mut journal, 1);
     settle(&mut journal);
     // A file that may only be read stands for a disk that may.
@@ -164,5 +164,30 @@ fn a_disk_that_fails_is_tried_again_with_the_same_lines() {
     }
     assert_eq!((told, journal.is_failing()), (Some(Told::Synced(3)), false));
     drop(journal);
-    assert_eq!(open(&folder.state()).unwrap().1, [line(1), line(2), line(3)]);
+    assert_eq!(open(&folder.state(), &folder.0).unwrap().1, [line(1), line(2), line(3)]);
+}
+
+/// What a daemon before this one gave the kernel in vain is not there, though it can be read.
+#[test]
+fn lines_that_never_came_to_the_disk_are_not_relied_on() {
+    let folder = Folder::new("unsure");
+    let (mut journal, _) = open(&folder.state(), &folder.0).unwrap();
+    (1..=3).for_each(|seq| append(&mut journal, seq));
+    settle(&mut journal);
+    let durable = journal.durable;
+    journal.unsure.note(&journal.file, durable);
+    drop(journal);
+    let mut text = folder.text();
+    text.push_str(&(line(4) + "\n"));
+    std::fs::write(folder.state().join(NAME), &text).unwrap();
+    let (mut journal, lines) = open(&folder.state(), &folder.0).unwrap();
+    assert_eq!(lines, [line(1), line(2), line(3)]);
+    append(&mut journal, 5);
+    settle(&mut journal);
+    drop(journal);
+    assert_eq!(open(&folder.state(), &folder.0).unwrap().1, [line(1), line(2), line(3), line(5)]);
+    assert!(!folder.0.join("journal.unsure").exists(), "all is on disk again");
+    // A note on another file says nothing of this one.
+    std::fs::write(folder.0.join("journal.unsure"), "1 0\n").unwrap();
+    assert_eq!(open(&folder.state(), &folder.0).unwrap().1.len(), 4);
 }
