@@ -11,7 +11,7 @@ PAGES5 := $(wildcard man/*.5)
 PAGES8 := $(wildcard man/*.8)
 AT_PREFIX := sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|g'
 
-.PHONY: all static test lint demo soak bench install clean
+.PHONY: all static test lint demo soak bench bench-dns install clean
 
 all:
 	$(CARGO) build --release --locked --workspace
@@ -40,6 +40,12 @@ bench:
 	scripts/setup-bench
 	$(CARGO) build --release --locked --bins --example bare-sender
 	python3 bench/run.py $(foreach case,$(CASES),'$(case)')
+
+# Names asked for beside a storm, 50,000 a second: says what was answered and whether a machine waited.
+bench-dns:
+	scripts/setup
+	$(CARGO) build --release --locked --bins
+	python3 bench/dns.py
 
 demo:
 	scripts/demo

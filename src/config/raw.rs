@@ -466,7 +466,7 @@ fn ports(value: &Value<'_>) -> Read<(u16, u16)> {
         _ => return wrong(value, "is not a range of ports: write it as in \"20069-20084\""),
     };
     let count = usize::from(last - first) + 1;
-    match [67, 68, 69].iter().find(|port| (first..=last).contains(port)) {
+    match [53, 67, 68, 69].iter().find(|port| (first..=last).contains(port)) {
         Some(port) => wrong(value, format_args!("holds port {port}, which has its own use: choose ports such as \"20069-20084\"")),
         None if count > limits::PORTS_MAX => wrong(value, format_args!("are {count} ports: at most {} are possible", limits::PORTS_MAX)),
         None => Ok((first, last)),

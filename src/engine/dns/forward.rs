@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::base::limits;
 use crate::base::machine::DnsPeer;
+use crate::base::muffle::Muffle;
 use crate::base::slab::{Key, Slab};
 use crate::base::stats::Counter;
 use crate::base::time::Instant;
@@ -57,6 +58,7 @@ pub struct Forwarder {
     calls: [Call; limits::DNS_CALLS],
     seed: u64,
     drawn: u64,
+    silent: Muffle,
 }
 
 /// Whether somebody's questions are forwarded: the cluster's own, and the head's.
@@ -67,7 +69,7 @@ pub fn may(config: &Config, asker: Ipv4Addr) -> bool {
 impl Forwarder {
     pub fn new(seed: u64, now: Instant) -> Forwarder {
         let (pending, wheel) = (Slab::new(limits::DNS_PENDING), Wheel::new(limits::DNS_PENDING, now));
-        Forwarder { pending, wheel, calls: [Call::Free; limits::DNS_CALLS], seed, drawn: 0 }
+        Forwarder { pending, wheel, calls: [Call::Free; limits::DNS_CALLS], seed, drawn: 0, silent: Muffle::default() }
     }
 
     pub fn len(&self) -> usize {
@@ -124,6 +126,10 @@ impl Forwarder {
     fn fail(&mut self, ctx: &mut Ctx<'_>, key: Key<Pending>) {
         if let Some(pending) = self.take(ctx, key) {
             ctx.stats.count(Counter::DnsFailed);
+            if let (Some(muffled), Some(question)) = (self.silent.admits(ctx.now), &pending.query.question) {
+                let name = &question.name;
+                log::warn!("dns: no upstream answers: {name} stays unknown, {muffled} others before it: are they reachable from the head?");
+            }
             say(ctx, pending.peer, pending.src, &pending.query, rcode::SERVFAIL);
         }
     }
