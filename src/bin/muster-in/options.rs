@@ -35,13 +35,13 @@ pub struct Options {
 fn flags() -> getopts::Options {
     let mut flags = getopts::Options::new();
     flags
-        .optopt("i", "interface", "the interface to configure (default: BOOTIF of the kernel's command line)", "IF")
+        .optopt("i", "interface", "the interface to configure (default: BOOTIF)", "IF")
         .optopt("d", "tests", &format!("run the executables of this folder first ({TESTS})"), "DIR")
         .optopt("", "test-limit", &format!("seconds that each test may take ({TEST_SECONDS})"), "S")
         .optflag("", "no-test", "run no test, and say so to the server")
-        .optmulti("", "nic", "report this card (may be repeated; default: all physical ones)", "IF")
+        .optmulti("", "nic", "report this card, once for each (all physical ones)", "IF")
         .optopt("", "option", &format!("the DHCP option that carries the report ({})", report::CODE), "N")
-        .optopt("t", "timeout", &format!("give up after so many seconds without a lease, 0: never ({ANSWER_SECONDS})"), "S")
+        .optopt("t", "timeout", &format!("give up after S seconds, 0: never ({ANSWER_SECONDS})"), "S")
         .optflag("", "no-probe", "take the address without asking by ARP who has it")
         .optopt("", "names", &format!("write the cluster's names here ({})", names::FILE), "FILE")
         .optflag("", "no-names", "write no names")
