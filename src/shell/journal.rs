@@ -113,58 +113,19 @@ pub struct Journal {
 /// `run` is where a note on it is left that does not outlive the machine's memory.
 pub fn open(folder: &Path, run: &Path) -> Result<(Journal, Vec<String>), Error> {
     let path = folder.join(NAME);
-    let remedy = "see that the folder is there and may be written, or choose another with --state-dir";
-    let failed = |what: &str, path: &Path, error: io::Error| Error::system(format_args!("cannot {what} {}", path.display()), error, remedy);
-    match std::fs::create_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(failed("make the folder", folder, error)),
-        // Whatever the umask is: every program reads the names there.
-        Ok(()) => std::fs::set_permissions(folder, Permissions::from_mode(0o755)).map_err(|error| failed("open", folder, error))?,
-    }
-    let locked = File::open(folder).map_err(|error| failed("open the folder", folder, error))?;
-    let locked = Flock::lock(locked, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        Errno::EWOULDBLOCK => Error::new(format!(
-            "another musterd keeps its journal in {}: stop it first, or choose another folder with --state-dir",
-            folder.display()
-        )),
-        errno => failed("lock the folder", folder, errno.into()),
-    })?;
-    let (mut file, sealed) = open_file(&path).map_err(|error| failed("open", &path, error))?;
+    let failed = |what: &str, error| cannot(what, &path, error);
+    let locked = lock(folder)?;
+    let (mut file, sealed) = open_file(&path).map_err(|error| failed("open", error))?;
     let _ = std::fs::remove_file(folder.join(NEW));
-    let size = file.metadata().map_err(|error| failed("read", &path, error))?.len();
-    if size > SIZE_MAX {
-        return Err(Error::new(format!(
-            "{} is {} MiB long, which no journal is: move it away, or cut it by hand",
-            path.display(),
-            size >> 20
-        )));
-    }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(|error| failed("read", &path, error))?;
     let unsure = Unsure::new(run);
-    if let Some(reliable) = unsure.reliable(&file).filter(|reliable| *reliable < bytes.len() as u64) {
-        log::warn!(
-            "{}: what stands behind byte {reliable} never came to its disk, and nobody was promised it: it is cut off",
-            path.display()
-        );
-        bytes.truncate(reliable as usize);
-    }
-    let (lines, whole) = read(&path, &bytes)?;
-    if whole < bytes.len() {
-        let lost = String::from_utf8_lossy(bytes.get(whole..).unwrap_or_default());
-        log::warn!(
-            "{} ends in the middle of a line, which nobody was promised and which is cut off: {:?}",
-            path.display(),
-            lost.trim_end()
-        );
-    }
-    let settled = if sealed { Err(Errno::EROFS.into()) } else { settle(&file, &locked, whole as u64) };
+    let (lines, whole) = load(&mut file, &path, &unsure)?;
+    let settled = if sealed { Err(Errno::EROFS.into()) } else { settle(&file, &locked, whole) };
     let sealed = match settled {
         Err(error) if is_read_only(&error) => {
             log::error!("cannot write {}: {error}; {CONSEQUENCE}", path.display());
             true
         }
-        settled => settled.map(|()| false).map_err(|error| failed("cut and sync", &path, error))?,
+        settled => settled.map(|()| false).map_err(|error| failed("cut and sync", error))?,
     };
     let aio = Aio::new()
         .map_err(|error| log::warn!("this kernel has no asynchronous sync ({error}): the loop waits for the journal's disk"))
@@ -173,7 +134,7 @@ pub fn open(folder: &Path, run: &Path) -> Result<(Journal, Vec<String>), Error> 
         path,
         folder: locked,
         file,
-        durable: whole as u64,
+        durable: whole,
         buffer: Vec::with_capacity(JOURNAL_PENDING * JOURNAL_LINE_MAX),
         written: 0,
         last: 0,
@@ -189,6 +150,60 @@ pub fn open(folder: &Path, run: &Path) -> Result<(Journal, Vec<String>), Error> 
         sealed,
     };
     Ok((journal, lines))
+}
+
+fn cannot(what: &str, path: &Path, error: io::Error) -> Error {
+    let remedy = "see that the folder is there and may be written, or choose another with --state-dir";
+    Error::system(format_args!("cannot {what} {}", path.display()), error, remedy)
+}
+
+/// The folder, made if its parent is there, for one daemon alone.
+fn lock(folder: &Path) -> Result<Flock<File>, Error> {
+    match std::fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(cannot("make the folder", folder, error)),
+        // Whatever the umask is: every program reads the names there.
+        Ok(()) => std::fs::set_permissions(folder, Permissions::from_mode(0o755)).map_err(|error| cannot("open", folder, error))?,
+    }
+    let opened = File::open(folder).map_err(|error| cannot("open the folder", folder, error))?;
+    Flock::lock(opened, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => Error::new(format!(
+            "another musterd keeps its journal in {}: stop it first, or choose another folder with --state-dir",
+            folder.display()
+        )),
+        errno => cannot("lock the folder", folder, errno.into()),
+    })
+}
+
+/// The lines that can be relied on, and how many bytes they are. What follows them is told of here, and cut off later.
+fn load(file: &mut File, path: &Path, unsure: &Unsure) -> Result<(Vec<String>, u64), Error> {
+    let size = file.metadata().map_err(|error| cannot("read", path, error))?.len();
+    if size > SIZE_MAX {
+        return Err(Error::new(format!(
+            "{} is {} MiB long, which no journal is: move it away, or cut it by hand",
+            path.display(),
+            size >> 20
+        )));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|error| cannot("read", path, error))?;
+    if let Some(reliable) = unsure.reliable(file).filter(|reliable| *reliable < bytes.len() as u64) {
+        log::warn!(
+            "{}: what stands behind byte {reliable} never came to its disk, and nobody was promised it: it is cut off",
+            path.display()
+        );
+        bytes.truncate(reliable as usize);
+    }
+    let (lines, whole) = read(path, &bytes)?;
+    if whole < bytes.len() {
+        let lost = String::from_utf8_lossy(bytes.get(whole..).unwrap_or_default());
+        log::warn!(
+            "{} ends in the middle of a line, which nobody was promised and which is cut off: {:?}",
+            path.display(),
+            lost.trim_end()
+        );
+    }
+    Ok((lines, whole as u64))
 }
 
 /// The file, and whether it is on a disk that cannot be written.

@@ -371,7 +371,6 @@ impl Tftp {
         while ctx.out.has_room() {
             let Some(slot) = self.wheel.expire(ctx.now) else { return };
             if let Some(key) = self.transfers.key_at(slot) {
-                self.wheel.set(slot, ctx.now + limits::CHECK_INTERVAL);
                 self.look(ctx, key);
             }
         }
@@ -381,6 +380,9 @@ impl Tftp {
     fn look(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         let policy = policy::of(transfer.kind);
+        let interval = transfer.options.timeout.map_or(policy.interval, |t| std::time::Duration::from_secs(t.into()));
+        // What is sent soon after this look is looked at when it is due, not up to half a second later.
+        self.wheel.set(key.slot(), ctx.now + interval.min(limits::CHECK_INTERVAL));
         if ctx.now.since(transfer.heard) >= policy.patience.min(ctx.config.tftp.give_up) {
             return self.gave_up(ctx, key);
         }
@@ -390,14 +392,12 @@ impl Tftp {
         if transfer.waits {
             return;
         }
-        let interval = transfer.options.timeout.map_or(policy.interval, |t| std::time::Duration::from_secs(t.into()));
         let quiet = ctx.now.since(transfer.last_sent);
         let unanswered = transfer.state == State::Oack || (transfer.state == State::Data && transfer.sent > transfer.acked);
         if !unanswered || transfer.resent >= policy.resends {
             return;
         }
         if quiet < interval {
-            // The next look is when it is due, not up to half a second later.
             return self.wheel.set(key.slot(), ctx.now + (interval - quiet).min(limits::CHECK_INTERVAL));
         }
         transfer.resent = transfer.resent.saturating_add(1);

@@ -1,7 +1,8 @@
 //! How to treat each kind of client when packets may have been lost (field notes, "Clients"; law 7).
 //!
 //! Every transfer is looked at every half second at least. What was not acknowledged and can no longer be under way is sent again at the
-//! kind's constant interval (a little less than the half second, so that there is time left for a turn in the lap), at most as often as the kind survives, until something is heard from it.
+//! kind's constant interval, at most as often as the kind survives, until something is heard from it. The interval is less than the half
+//! second, so that a client whose packet is lost twice in a row, and which waits for its turn in a lap each time, waits a second at most.
 
 use std::time::Duration;
 
@@ -35,14 +36,14 @@ const ALWAYS: u8 = u8::MAX;
 pub const fn of(kind: Kind) -> Policy {
     match kind {
         // A duplicate of the current block uses up one of its three tries: two are safe, the rest is its own 4 s retry.
-        Kind::Rom => policy(450, 2, 60_000),
+        Kind::Rom => policy(400, 2, 60_000),
         // A duplicate makes a Pi 4 acknowledge the next block and hang: its own retries, 5 s apart, go first.
         Kind::RaspberryPi => policy(11_000, 3, 60_000),
         // Gives up after 15.75 s and leaves orphans.
-        Kind::Ipxe => policy(450, ALWAYS, 16_000),
+        Kind::Ipxe => policy(400, ALWAYS, 16_000),
         // GRUB never repeats an ACK: recovery is ours alone.
-        Kind::Grub => policy(450, ALWAYS, 60_000),
-        Kind::Edk2 | Kind::Pxelinux | Kind::UBoot | Kind::Other => policy(450, ALWAYS, 140_000),
+        Kind::Grub => policy(400, ALWAYS, 60_000),
+        Kind::Edk2 | Kind::Pxelinux | Kind::UBoot | Kind::Other => policy(400, ALWAYS, 140_000),
     }
 }
 
@@ -67,7 +68,7 @@ mod tests {
     fn every_kind_is_served_at_constant_intervals() {
         for kind in [Kind::Other, Kind::Rom, Kind::Edk2, Kind::Ipxe, Kind::Grub, Kind::Pxelinux, Kind::UBoot, Kind::RaspberryPi] {
             let policy = of(kind);
-            assert!(policy.early < policy.interval && policy.interval >= Duration::from_millis(450));
+            assert!(policy.early < policy.interval && policy.interval >= Duration::from_millis(400));
         }
         assert_eq!(of(Kind::Rom).resends, 2, "the third duplicate is fatal");
         assert!(of(Kind::RaspberryPi).interval > Duration::from_secs(10), "two retries of its own go first");
