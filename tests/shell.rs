@@ -14,7 +14,7 @@ use muster::base::limits::OUTPUTS_PER_CALL;
 use muster::base::machine::{Input, Machine};
 use muster::base::outbox::{Outbox, Via};
 use muster::base::time::{Instant as Time, Now};
-use muster::shell::Shell;
+use muster::shell::{Features, Shell};
 use muster::wire::ether::{self, Arp, ArpOp, Checksum, Frame};
 use veth::{CLIENT, EVERYBODY, HEAD, NOBODY, OURS, PEER, config, facts, in_a_namespace, udp};
 
@@ -81,7 +81,7 @@ fn say(frames: Vec<Vec<u8>>) -> Option<Say> {
 #[test]
 fn the_filter_lets_in_what_a_boot_server_needs() {
     in_a_namespace(|| {
-        let mut server = Shell::server(&config(Hardware::Ethernet), &[facts("v0", OURS)]).unwrap();
+        let mut server = veth::server(&config(Hardware::Ethernet), Features::ALL);
         let mut peer = Shell::frames(&facts("v1", PEER)).unwrap();
         let (mut ours, mut theirs) = (Notes::default(), Notes::default());
 
@@ -136,7 +136,7 @@ fn the_filter_lets_in_what_a_boot_server_needs() {
 #[test]
 fn a_checksum_that_the_kernel_left_unfilled_is_good() {
     in_a_namespace(|| {
-        let mut server = Shell::server(&config(Hardware::Ethernet), &[facts("v0", OURS)]).unwrap();
+        let mut server = veth::server(&config(Hardware::Ethernet), Features::ALL);
         let mut ours = Notes::default();
         let socket = UdpSocket::bind("0.0.0.0:68").unwrap();
         socket.set_broadcast(true).unwrap();
@@ -158,7 +158,7 @@ fn a_checksum_that_the_kernel_left_unfilled_is_good() {
 #[test]
 fn replies_leave_as_they_are_told_to() {
     in_a_namespace(|| {
-        let mut server = Shell::server(&config(Hardware::Ethernet), &[facts("v0", OURS)]).unwrap();
+        let mut server = veth::server(&config(Hardware::Ethernet), Features::ALL);
         let mut peer = Shell::frames(&facts("v1", PEER)).unwrap();
         let (mut ours, mut theirs) = (Notes::default(), Notes::default());
         let stranger = Mac([2, 0, 0, 0, 0, 0x77]);
@@ -209,7 +209,7 @@ fn replies_leave_as_they_are_told_to() {
         // An entry that is ours goes with the next start, if we could not take it along.
         drop(server);
         assert!(neighbour().contains("PERMANENT"));
-        let again = Shell::server(&config(Hardware::Ethernet), &[facts("v0", OURS)]).unwrap();
+        let again = veth::server(&config(Hardware::Ethernet), Features::ALL);
         assert_eq!(neighbour(), "");
         drop(again);
     });
@@ -218,7 +218,7 @@ fn replies_leave_as_they_are_told_to() {
 #[test]
 fn a_port_that_is_taken_is_named() {
     in_a_namespace(|| {
-        let first = Shell::server(&config(Hardware::Ethernet), &[facts("v0", OURS)]).unwrap();
+        let first = veth::server(&config(Hardware::Ethernet), Features::ALL);
         let why = Shell::server(&config(Hardware::Ethernet), &[facts("v0", OURS)]).err().unwrap().to_string();
         assert!(why.contains("10.54.0.1:67 on v0") && why.contains("another DHCP server is running"), "{why}");
         drop(first);
@@ -237,7 +237,7 @@ fn a_port_that_is_taken_is_named() {
 #[test]
 fn links_without_ethernet_headers_are_served_by_broadcast() {
     in_a_namespace(|| {
-        let mut server = Shell::server(&config(Hardware::Infiniband), &[facts("v0", OURS)]).unwrap();
+        let mut server = veth::server(&config(Hardware::Infiniband), Features::ALL);
         let mut peer = Shell::frames(&facts("v1", PEER)).unwrap();
         let (mut ours, mut theirs) = (Notes::default(), Notes::default());
         let reply = SocketAddrV4::new(Ipv4Addr::BROADCAST, 68);
@@ -296,7 +296,7 @@ impl Machine for Insatiable {
 #[test]
 fn a_machine_that_never_has_enough_does_not_stop_the_loop() {
     in_a_namespace(|| {
-        let mut server = Shell::server(&config(Hardware::Ethernet), &[facts("v0", OURS)]).unwrap();
+        let mut server = veth::server(&config(Hardware::Ethernet), Features::ALL);
         let mut machine = Insatiable { answers: 0, begun: false };
         for turn in 0..20 {
             let before = machine.answers;

@@ -37,7 +37,7 @@ impl Root {
     fn server(&self, features: Features) -> Shell {
         let mut config = config(Hardware::Ethernet);
         config.boot.root = self.0.clone();
-        Shell::server_with(&config, &[facts("v0", OURS)], features).unwrap()
+        veth::server(&config, features)
     }
 }
 

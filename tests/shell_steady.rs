@@ -15,7 +15,7 @@ use muster::base::facts::Hardware;
 use muster::base::machine::{Input, Machine, OpenFile};
 use muster::base::outbox::{Blocks, Outbox, Via};
 use muster::base::time::{Instant as Time, Now};
-use muster::shell::Shell;
+use muster::shell::{Features, Shell};
 use muster::wire::ether::{self, Checksum, Frame};
 use veth::{CLIENT, EVERYBODY, HEAD, NOBODY, OURS, PEER, config, facts, in_a_namespace, udp};
 
@@ -161,7 +161,7 @@ fn thousands_of_round_trips_open_and_allocate_nothing() {
         let ask = udp(OURS, TFTP_CLIENT, SocketAddrV4::new(HEAD, 69), "read");
         let asks = [udp(Mac::BROADCAST, NOBODY, EVERYBODY, "echo"), ask];
         let mut pair = Pair {
-            server: Shell::server(&config, &[facts("v0", OURS)]).unwrap(),
+            server: veth::server(&config, Features::ALL),
             echo: Echo::default(),
             peer: Shell::frames(&facts("v1", PEER)).unwrap(),
             client: Client { asks, asked: false, echoes: 0, blocks: 0, bytes: 0, rounds: 0 },

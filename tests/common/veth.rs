@@ -2,12 +2,13 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use muster::base::addr::Mac;
 use muster::base::facts::{Hardware, LinkFacts};
 use muster::config::{Boot, Config, LinkConfig, Network, Numbering, Tftp};
 use muster::roll::plan::{AddressPlan, AddressRange, Subnet};
+use muster::shell::{Features, Shell};
 use muster::wire::ether;
 use nix::sched::{CloneFlags, unshare};
 
@@ -111,6 +112,19 @@ pub fn config(hardware: Hardware) -> Config {
         router_adverts: true,
         state_dir: "/nowhere".into(),
         run_dir: std::env::temp_dir(),
+    }
+}
+
+/// A server's shell on `v0`. A child that another test is starting holds the sockets of one that is gone until it runs its program.
+pub fn server(config: &Config, features: Features) -> Shell {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        match Shell::server_with(config, &[facts("v0", OURS)], features) {
+            Err(error) if error.to_string().contains("(os error 98)") && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(10))
+            }
+            opened => return opened.expect("a server"),
+        }
     }
 }
 
