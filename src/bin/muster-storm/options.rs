@@ -111,28 +111,7 @@ pub fn options() -> Result<Option<Options>, String> {
     if let Some(stray) = matches.free.first() {
         return Err(format!("{stray:?} is not a flag"));
     }
-    let number = |name: &str, default: u32| number(name, matches.opt_str(name), default);
-    let names: Vec<Vec<u8>> = matches.opt_strs("file").into_iter().map(String::into_bytes).collect();
-    let stages = matches.opt_str("stages").unwrap_or_else(|| "rom".into());
-    let mut lives = lives(&matches.opt_str("profile").unwrap_or_else(|| "rom".into()), &stages, names.len())?;
-    let asks = Asks {
-        blksize: matches.opt_str("blksize").map(|text| self::number("blksize", Some(text), 0)).transpose()?,
-        windowsize: matches.opt_str("windowsize").map(|text| self::number("windowsize", Some(text), 0)).transpose()?,
-    };
-    lives.iter_mut().for_each(|life| life.asks = asks);
-    let plan = Plan {
-        count: number("count", 100)? as usize,
-        first: number("first", 0)?,
-        lives,
-        names,
-        spread: seconds("spread", matches.opt_str("spread"), 0.0)?,
-        wake: number("wake", 0)?,
-        deaf: number("deaf", 0)?,
-        loss: number("loss", 0)?,
-        power: switches(&matches)?,
-        seed: number("seed", 0)?.into(),
-    };
-    plan.check()?;
+    let plan = plan(&matches)?;
     let pids = matches.opt_strs("server-pid").into_iter().map(|text| self::number("server-pid", Some(text), 0));
     let model = model(&matches)?;
     let verify_root = matches.opt_str("verify-root").map(PathBuf::from);
@@ -167,6 +146,33 @@ pub fn options() -> Result<Option<Options>, String> {
         json: matches.opt_present("json"),
         yes_really: matches.opt_present("yes-really"),
     }))
+}
+
+/// The storm.
+fn plan(matches: &getopts::Matches) -> Result<Plan, String> {
+    let number = |name: &str, default: u32| number(name, matches.opt_str(name), default);
+    let names: Vec<Vec<u8>> = matches.opt_strs("file").into_iter().map(String::into_bytes).collect();
+    let stages = matches.opt_str("stages").unwrap_or_else(|| "rom".into());
+    let mut lives = lives(&matches.opt_str("profile").unwrap_or_else(|| "rom".into()), &stages, names.len())?;
+    let asks = Asks {
+        blksize: matches.opt_str("blksize").map(|text| self::number("blksize", Some(text), 0)).transpose()?,
+        windowsize: matches.opt_str("windowsize").map(|text| self::number("windowsize", Some(text), 0)).transpose()?,
+    };
+    lives.iter_mut().for_each(|life| life.asks = asks);
+    let plan = Plan {
+        count: number("count", 100)? as usize,
+        first: number("first", 0)?,
+        lives,
+        names,
+        spread: seconds("spread", matches.opt_str("spread"), 0.0)?,
+        wake: number("wake", 0)?,
+        deaf: number("deaf", 0)?,
+        loss: number("loss", 0)?,
+        power: switches(matches)?,
+        seed: number("seed", 0)?.into(),
+    };
+    plan.check()?;
+    Ok(plan)
 }
 
 /// `rrq-nodes,arp@500`: kinds of hostile frames, and how many a second.
