@@ -188,9 +188,11 @@ impl Hostile {
     }
 
     fn rrq(&mut self, buf: &mut [u8], head: &Head, from: Ipv4Addr) -> Option<usize> {
-        let windowsize = [None, Some(4), Some(16), Some(64)][self.below(4) as usize];
-        let blksize = [None, Some(1408), Some(1468)][self.below(3) as usize];
-        let options = Options { windowsize, blksize, ..Options::default() };
+        // Answered by an OACK, or by a first block, which does more harm.
+        let options = match self.below(4) {
+            0 => Options { windowsize: Some(16), blksize: Some(1468), ..Options::default() },
+            _ => Options::default(),
+        };
         let mut packet = [0; MESSAGE_MAX];
         let len = emit_rrq(&mut packet, self.file.bytes(), Mode::Octet, &options)?;
         let from = SocketAddrV4::new(from, 1024 + self.below(60_000) as u16);
