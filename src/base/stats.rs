@@ -50,6 +50,9 @@ counters! {
     TftpWrite = "tftp refused: write request",
     TftpOption = "tftp refused: absurd option",
     TftpTableFull = "tftp dropped: transfer table is full",
+    TftpEvicted = "tftp ended: silent or never acknowledged, another needed its place",
+    /// From another card than the one on record.
+    TftpForged = "tftp from a MAC that is not the machine's",
     TftpFilesBusy = "tftp dropped: file table is full",
     TftpNoTransfer = "tftp dropped: no such transfer",
     TftpEarlyAck = "tftp dropped: early duplicate ACK",
