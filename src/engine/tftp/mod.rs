@@ -35,6 +35,7 @@ use crate::wire::tftp::{self, ErrorCode, Malformed, Mode, Packet, Request};
 use super::boot::Made;
 use super::pace::Place;
 use super::{Ctx, Loading, boot};
+use places::Claim;
 use transfer::{Ack, Netascii, Origin, Source, State, Transfer};
 
 pub use policy::kind_of;
@@ -155,13 +156,11 @@ impl Tftp {
         let hash = datagram.payload.iter().fold(1, |hash, &byte| mix(hash ^ u64::from(byte)));
         let running = self.by_peer.get(Transfer::peer_key(datagram.src)).and_then(|slot| self.transfers.key_at(slot as usize));
         if let Some(key) = running {
-            if self.is_not_its(ctx, key, &datagram) {
-                return ctx.stats.count(Counter::TftpForged);
+            match self.claim(ctx, key, &datagram) {
+                Claim::Forged => return ctx.stats.count(Counter::TftpForged),
+                Claim::Same if self.repeated(ctx, key, hash) => return,
+                Claim::Same | Claim::Stronger => self.end(ctx, key),
             }
-            if self.repeated(ctx, key, hash) {
-                return;
-            }
-            self.end(ctx, key);
         }
         let name = boot::requested_name(request.filename);
         let Some(key) = self.admit(ctx, &datagram, name) else {

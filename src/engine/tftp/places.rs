@@ -19,6 +19,16 @@ use crate::roll::client::{Client, Stage};
 use super::transfer::{Origin, Transfer};
 use super::{CHECK_INTERVAL, CLIENT_TRANSFERS, SILENT, STRANGERS, Tftp};
 
+/// See [`Tftp::claim`].
+pub(super) enum Claim {
+    /// From its own client.
+    Same,
+    /// From the machine whose name it bears.
+    Stronger,
+    /// From somebody else.
+    Forged,
+}
+
 impl Tftp {
     /// Places of strangers who have not acknowledged anything; of all strangers; and files that are being opened while strangers' are too.
     fn unmet_max(&self) -> usize {
@@ -123,12 +133,16 @@ impl Tftp {
         }
     }
 
-    /// Whether a request from the address and port of a running transfer is not from the client of that transfer. What somebody else has
-    /// begun in a machine's name yields to the machine.
-    pub(super) fn is_not_its(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, datagram: &Datagram<'_>) -> bool {
-        let Some(transfer) = self.transfers.get(key) else { return false };
-        let (origin, same) = (transfer.origin, transfer.may_come_from(datagram.mac));
-        !same && (origin != Origin::Stranger || self.origin(ctx, datagram).1 == Origin::Stranger)
+    /// What a request from the address and port of a running transfer is to it. What somebody else has begun in a machine's name yields to
+    /// the machine.
+    pub(super) fn claim(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, datagram: &Datagram<'_>) -> Claim {
+        match self.transfers.get(key) {
+            Some(transfer) if !transfer.may_come_from(datagram.mac) => {
+                let strangers = transfer.origin == Origin::Stranger;
+                if strangers && self.origin(ctx, datagram).1 != Origin::Stranger { Claim::Stronger } else { Claim::Forged }
+            }
+            Some(_) | None => Claim::Same,
+        }
     }
 
     /// Something came from the transfer's client: it is there. What a look gave up for lost has been lost, then, unless that is too long ago
