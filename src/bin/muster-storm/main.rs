@@ -106,7 +106,7 @@ fn storm(options: &Options, link: &LinkFacts) -> Result<bool, Error> {
     let verified = verdicts.map(|all| all.into_iter().map(|(name, verdict)| (name, verdict.name())).collect::<Vec<_>>());
     let verified = verified.map(|all| ("verified", json!(all)));
     tell(options, &summary, cost.map(|cost| ("server", cost)).into_iter().chain(verified))?;
-    Ok(summary.up == summary.machines && same)
+    Ok(summary.up + summary.cut == summary.machines && same)
 }
 
 /// Leases again and again. Whether there were any.
@@ -161,7 +161,7 @@ fn simulate(options: &Options, model: &Model) -> Result<bool, Error> {
     // Apart from what the seed decides.
     let wall = json!({ "wall_s": wall_s, "speed": virtual_s / wall_s });
     tell(options, &summary, [("simulated", told), ("machine", wall)])?;
-    Ok(summary.up == summary.machines && findings.count == 0 && wrong_bytes.is_empty())
+    Ok(summary.up + summary.cut == summary.machines && findings.count == 0 && wrong_bytes.is_empty())
 }
 
 /// Small storms of one seed after another, for a while, and at least one. Whether all went well.

@@ -107,19 +107,22 @@ pub fn options() -> Result<Option<Options>, String> {
     let number = |name: &str, default: u32| number(name, matches.opt_str(name), default);
     let names: Vec<Vec<u8>> = matches.opt_strs("file").into_iter().map(String::into_bytes).collect();
     let stages = matches.opt_str("stages").unwrap_or_else(|| "rom".into());
+    let mut lives = lives(&matches.opt_str("profile").unwrap_or_else(|| "rom".into()), &stages, names.len())?;
+    let asks = Asks {
+        blksize: matches.opt_str("blksize").map(|text| self::number("blksize", Some(text), 0)).transpose()?,
+        windowsize: matches.opt_str("windowsize").map(|text| self::number("windowsize", Some(text), 0)).transpose()?,
+    };
+    lives.iter_mut().for_each(|life| life.asks = asks);
     let plan = Plan {
         count: number("count", 100)? as usize,
         first: number("first", 0)?,
-        lives: lives(&matches.opt_str("profile").unwrap_or_else(|| "rom".into()), &stages, names.len())?,
+        lives,
         names,
         spread: seconds("spread", matches.opt_str("spread"), 0.0)?,
         wake: number("wake", 0)?,
         deaf: number("deaf", 0)?,
         loss: number("loss", 0)?,
-        asks: Asks {
-            blksize: matches.opt_str("blksize").map(|text| self::number("blksize", Some(text), 0)).transpose()?,
-            windowsize: matches.opt_str("windowsize").map(|text| self::number("windowsize", Some(text), 0)).transpose()?,
-        },
+        power: Vec::new(),
         seed: number("seed", 0)?.into(),
     };
     plan.check()?;
