@@ -71,6 +71,7 @@ install: all
 	install -m 644 $(PAGES1) $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 $(PAGES5) $(DESTDIR)$(PREFIX)/share/man/man5/
 	install -m 644 $(PAGES8) $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -m 644 README.md LICENSE-MIT LICENSE-APACHE $(DESTDIR)$(PREFIX)/share/doc/muster/
 	install -m 644 packaging/muster.toml.example $(DESTDIR)$(PREFIX)/share/doc/muster/examples/muster.toml
 	$(AT_PREFIX) packaging/muster.init >$(DESTDIR)$(SYSCONFDIR)/init.d/muster
 	chmod 755 $(DESTDIR)$(SYSCONFDIR)/init.d/muster

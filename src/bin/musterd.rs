@@ -90,7 +90,7 @@ fn options() -> Result<Option<Options>, String> {
         .optflag("V", "version", "print version and commit");
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
     if matches.opt_present("h") {
-        let brief = "musterd: boots a cluster (DHCP and TFTP in one process)\nUsage: musterd [-d | -f | -t] [-i IF]... [-r DIR] [-c FILE]";
+        let brief = "musterd: boots a cluster (DHCP, TFTP and DNS in one process)\nUsage: musterd [-d | -f | -t] [-i IF]... [-r DIR] [-c FILE]";
         print!("{}\nWithout -d or -f it becomes a daemon and logs to syslog. See musterd(8), muster.toml(5).\n", flags.usage(brief));
         return Ok(None);
     }
