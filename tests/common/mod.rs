@@ -5,6 +5,7 @@
 //! lacks is told by a failure with a sentence, never by a skipped test.
 #![allow(dead_code)] // each test crate uses its own part of it
 
+pub mod container;
 pub mod machine;
 pub mod musterd;
 
@@ -13,6 +14,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -277,6 +279,26 @@ pub fn tail(text: &str, lines: usize) -> String {
 pub fn write(path: &Path, bytes: &[u8]) {
     let mut file = File::create(path).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
     file.write_all(bytes).expect("write a file");
+}
+
+/// The name-service module, built as this test was.
+pub fn nss_module() -> &'static Path {
+    static MODULE: OnceLock<PathBuf> = OnceLock::new();
+    MODULE.get_or_init(|| {
+        let profile = Path::new(env!("CARGO_BIN_EXE_musterd")).parent().expect("a folder of programs");
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--locked", "--package", "libnss-muster", "--manifest-path"]);
+        build
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(profile.parent().expect("a target folder"));
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        let built = build.output().expect("cargo runs");
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        profile.join("libnss_muster.so")
+    })
 }
 
 /// The folder that `scripts/lab-image` fills: kernel, initramfs, busybox, boot programs.
