@@ -288,10 +288,18 @@ fn the_sandbox_lets_the_daemon_do_its_work() {
         assert!(rack.serves(), "{root}: {}", rack.status());
     }
 
+    // The journal in another folder, as the manual says.
+    rack.must("mkdir /srv/journal /etc/systemd/system/muster.service.d");
+    let drop_in = rack.head.root().join("etc/systemd/system/muster.service.d/site.conf");
+    write(&rack.head.root().join("etc/muster/muster.toml"), format!("{CONFIG}[server]\nstate-dir = \"/srv/journal\"\n").as_bytes());
+    assert!(!rack.head.script(60, "systemctl restart muster").ok(), "it may not write there");
+    write(&drop_in, b"[Service]\nReadWritePaths=/srv/journal\n");
+    rack.must("systemctl daemon-reload; systemctl restart muster; test -e /srv/journal/journal");
+
     // The one line that must not come back.
-    rack.must("mkdir /etc/systemd/system/muster.service.d; systemctl stop muster");
-    write(&rack.head.root().join("etc/systemd/system/muster.service.d/sandbox.conf"), b"[Service]\nRestrictSUIDSGID=yes\n");
-    assert!(!rack.head.script(60, "systemctl daemon-reload; systemctl start muster").ok(), "no file can be opened");
+    write(&rack.head.root().join("etc/muster/muster.toml"), CONFIG.as_bytes());
+    write(&drop_in, b"[Service]\nRestrictSUIDSGID=yes\n");
+    assert!(!rack.head.script(60, "systemctl daemon-reload; systemctl restart muster").ok(), "no file can be opened");
     let log = rack.log();
     assert!(log.contains("openat2") && log.contains("RestrictSUIDSGID") && log.contains("Linux 5.6"), "{log}");
 }

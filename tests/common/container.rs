@@ -1,5 +1,5 @@
 //! A machine with an init of its own: `systemd-nspawn` boots this machine's systemd in a root that holds what was installed and otherwise
-//! nothing but this machine's `/usr`, read-only. So nothing is downloaded, and no service of this machine is started.
+//! nothing but this machine's `/usr`, read-only. So nothing is downloaded, and what is enabled on this machine is not started there.
 //!
 //! It lives in a network namespace and in control groups of its own, and ends with the test's thread or when it is dropped.
 
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Host, Lab, Outcome, ip, tail, text, wait, write};
+use super::{Host, Lab, Outcome, ip, is_orphan, tail, text, wait, write};
 
 /// How long it may take to boot: two seconds, and the rest for a machine that is busy with other tests.
 const BOOT_SECONDS: u64 = 60;
@@ -141,13 +141,18 @@ fn spawn(root: &Path, tree: &Path, name: &str, groups: &[PathBuf], log: &Path) -
 }
 
 /// The control groups that it lives in, beneath the test's own, in each hierarchy that systemd uses: two inits in one group would end each
-/// other's processes.
+/// other's processes. What killed tests left behind is removed.
 fn groups(name: &str) -> Vec<PathBuf> {
     let own = text(Path::new("/proc/self/cgroup"));
     let path = |hierarchy: &str| own.lines().find_map(|line| line.split_once(hierarchy)?.1.strip_prefix('/'));
     let roots = [("0::", "/sys/fs/cgroup"), ("0::", "/sys/fs/cgroup/unified"), (":name=systemd:", "/sys/fs/cgroup/systemd")];
     let mounted = roots.into_iter().filter(|(_, root)| Path::new(root).join("cgroup.procs").exists());
     let groups: Vec<PathBuf> = mounted.filter_map(|(hierarchy, root)| Some(Path::new(root).join(path(hierarchy)?).join(name))).collect();
+    for left in groups.iter().filter_map(|group| fs::read_dir(group.parent()?).ok()).flatten().flatten() {
+        if is_orphan(&left.file_name().to_string_lossy()) {
+            remove_group(&left.path());
+        }
+    }
     assert!(!groups.is_empty(), "this machine has no control groups mounted in /sys/fs/cgroup, which systemd needs");
     groups
 }

@@ -336,11 +336,16 @@ fn remove(namespace: &str) {
     let _ = Command::new("ip").args(["netns", "delete", namespace]).output();
 }
 
+/// Whether a thing of this name belonged to a lab whose test process is gone.
+fn is_orphan(name: &str) -> bool {
+    let maker = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+    maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+}
+
 /// Removes the namespaces of labs whose test process is gone.
 fn sweep() {
     for namespace in ip("netns list").lines().filter_map(|line| line.split_whitespace().next()) {
-        let maker = namespace.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
-        if maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+        if is_orphan(namespace) {
             remove(namespace);
         }
     }
