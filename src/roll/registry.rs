@@ -41,7 +41,7 @@ pub struct Roll {
     records: Box<[u16]>,
     /// For each lot where its machine stood when the journal was written, and since when.
     past: Box<[Option<(u64, Stage)>]>,
-    /// Lots that have one, and the records of all of them.
+    /// Lots that have a client record, and the records of all of them.
     manned: usize,
     numbered: usize,
     /// One a network, None where strangers get nothing.

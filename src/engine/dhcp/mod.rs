@@ -49,6 +49,7 @@ const STRANGER_HOLD: Duration = Duration::from_secs(60);
 const BOOTP_HOLD: Duration = Duration::from_secs(86_400);
 /// NICs of one machine ask one after the other; a NIC that was silent for this long leaves the node's address to another one.
 const NIC_SILENCE: Duration = Duration::from_secs(5);
+
 /// Who else it happened to, untold.
 struct Others(u64);
 
