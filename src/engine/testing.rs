@@ -396,6 +396,11 @@ impl Ask {
         ask
     }
 
+    /// In a frame of another machine's.
+    pub fn in_frame_of(&self, mac: Mac) -> Ask {
+        Ask { mac, ..self.clone() }
+    }
+
     pub fn broadcast(&self) -> Ask {
         let mut ask = self.clone();
         ask.header.flags = Header::BROADCAST;

@@ -402,6 +402,13 @@ impl Roll {
         self.shares.say(now, number, identity, level, line);
     }
 
+    /// The same, of a machine that has a record: the line begins with its name.
+    pub fn say_of(&mut self, now: Instant, key: Key<Client>, level: log::Level, what: fmt::Arguments<'_>) {
+        if let Some(client) = self.clients.get(key) {
+            self.shares.say(now, client.number, &client.identity, level, format_args!("{} {what}", client.title()));
+        }
+    }
+
     /// Whether a machine may cause a record of the journal now: see [`Shares::may_record`].
     pub fn may_record(&mut self, now: Instant, identity: &Identity, renews: bool) -> bool {
         let number = self.number_of(identity);

@@ -33,10 +33,8 @@ impl Dhcp {
         let Some(client) = ctx.roll.get_mut(key) else { return };
         let news = (client.papers, client.verdict) != (papers, verdict);
         (client.papers, client.verdict) = (papers, verdict);
-        if news {
-            // The next record of its lease tells it.
-            client.on_record.until = 0;
-        }
+        // The next record of its lease tells it.
+        client.news |= news;
         match lots::rule(ctx, key, asked.network, false) {
             Ruling::Enlist(number) => match lots::enlist(ctx, number, &papers, false) {
                 Ok(()) => log::info!("{mac} passed muster: it is {number} from now on"),
