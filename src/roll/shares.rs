@@ -4,22 +4,22 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::base::rate::{Limits, Rate, Who};
+use crate::base::bucket::{Bucket, Buckets, Who};
 use crate::base::time::Instant;
 
 use super::client::Identity;
 use super::plan::Number;
 
 /// Lines and records of one machine: what its boot causes, three times over, then one more each quarter of a minute.
-const EACH: Rate = Rate { burst: 12, every: Duration::from_secs(15) };
+const EACH: Bucket = Bucket { burst: 12, every: Duration::from_secs(15) };
 /// Lines of all without a number: one for each record that the roll has room for, then one a second.
 const LINES_EVERY: Duration = Duration::from_secs(1);
 /// Records of all without a number: four for each record that the roll has room for; these come back within so long.
 const RECORDS_BACK: Duration = Duration::from_secs(1200);
 
 pub struct Shares {
-    lines: Limits,
-    records: Limits,
+    lines: Buckets,
+    records: Buckets,
     left_out: u64,
 }
 
@@ -27,9 +27,9 @@ impl Shares {
     /// For a roll with room for `capacity` machines.
     pub fn new(capacity: usize, seed: u64) -> Shares {
         let room = u32::try_from(capacity).unwrap_or(u32::MAX / 4).max(256);
-        let lines = Rate { burst: room, every: LINES_EVERY };
-        let records = Rate { burst: 4 * room, every: RECORDS_BACK / (4 * room) };
-        Shares { lines: Limits::new(capacity, seed, EACH, lines), records: Limits::new(capacity, seed, EACH, records), left_out: 0 }
+        let lines = Bucket { burst: room, every: LINES_EVERY };
+        let records = Bucket { burst: 4 * room, every: RECORDS_BACK / (4 * room) };
+        Shares { lines: Buckets::new(capacity, seed, EACH, lines), records: Buckets::new(capacity, seed, EACH, records), left_out: 0 }
     }
 
     /// Logs a line that a machine has caused. One beyond its share is counted, and the next that is logged tells how many were.

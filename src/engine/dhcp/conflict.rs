@@ -130,7 +130,9 @@ impl Dhcp {
 
     /// Somebody claims an IP address by ARP.
     pub fn arp(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch, link: Link, mac: Mac, sender: Ipv4Addr) {
-        let Some(network) = ctx.config.networks.iter().position(|net| net.link == Some(link) && net.subnet.contains(sender)) else { return };
+        let Some(network) = ctx.config.networks.iter().position(|net| net.link == Some(link) && net.subnet.contains(sender)) else {
+            return;
+        };
         let holder = ctx.roll.at_address(sender);
         let pool = ctx.roll.pools.get(network).and_then(Option::as_ref);
         let client = holder.and_then(|key| ctx.roll.get(key));
