@@ -2,6 +2,7 @@
 
 pub mod addr;
 pub mod chain;
+pub mod bucket;
 pub mod facts;
 pub mod index;
 pub mod limits;

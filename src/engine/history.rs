@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
-use crate::roll::client::{Client, Identity, OnRecord, Stage};
+use crate::roll::client::{Client, Identity, OnRecord, Stage, Way};
 use crate::roll::journal::{self, Event, Guest, Verdict};
 use crate::roll::lot::{By, Papers};
 use crate::roll::plan::Number;
@@ -102,7 +102,9 @@ fn settle_in(client: &mut Client, config: &Config, guest: &Guest, network: usize
     client.leased = true;
     client.stage = Stage::Up;
     client.network = network as u16;
-    client.link = config.networks.get(network).and_then(|network| network.link).unwrap_or(0);
+    let link = config.networks.get(network).and_then(|network| network.link);
+    client.link = link.unwrap_or(0);
+    client.way = if link.is_none() { Way::Relayed } else { Way::Unknown };
     (client.papers, client.verdict) = (guest.papers, guest.verdict);
     client.on_record = OnRecord { address: guest.address, until: guest.until, seq: 0 };
 }

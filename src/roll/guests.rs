@@ -1,11 +1,12 @@
 //! The guest house: a pool of addresses for machines without a number.
 //!
 //! An address is *fresh* (never looked at), being *probed* by ARP, *vetted* (nobody answered), *held* by a client, in
-//! *quarantine* (somebody else was found on it, or a client declined it), or *resting* (its machine left it before its lease ended). The pool vets fresh addresses ahead of need, one
+//! *quarantine* (somebody else was found on it), or *resting* (its machine left it before its lease ended). The pool vets fresh addresses ahead of need, one
 //! a millisecond, so that a storm of strangers waits for no probe; a stranger that comes before that waits for its own. A vetted
 //! address is probed once more as it is offered, without waiting: whoever took it meanwhile answers before the client's REQUEST does.
 //! Vetted addresses are given out oldest first, except that a machine gets the one that its identity points at when that
-//! is vetted: the same address again after a restart. Every operation is O(1); the lists run through one array.
+//! is vetted: the same address again after a restart. Nobody can put the whole pool away: where no other address is
+//! free and more than a quarter is in quarantine, the one that is there longest is probed and given. An answer of ARP counts where a probe has asked for it within [`ANSWER_WAIT`]. Every operation is O(1); the lists run through one array.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -19,8 +20,12 @@ use super::plan::AddressRange;
 
 /// How long an ARP probe may go unanswered before the address counts as unused.
 pub const PROBE_WAIT: Duration = Duration::from_millis(100);
+/// How long after a probe an answer counts. A sleepy host takes a part of a second.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(1);
 /// Between two probes of the vetting sweep.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(1);
+/// Between two addresses that are looked at again because of a claim that nobody had asked for.
+const AGAIN_INTERVAL: Duration = Duration::from_millis(100);
 /// How long an address that was found in use stays out of the pool.
 pub const QUARANTINE: Duration = Duration::from_secs(600);
 
@@ -45,6 +50,8 @@ struct Slot {
     at: Instant,
     /// Quarantine: whom ARP showed on it. If that machine asks for the address, it was given before a restart. Resting: who left it.
     user: Option<Mac>,
+    /// Until when the answer to a probe counts.
+    asked: Instant,
     next: u32,
     prev: u32,
 }
@@ -78,6 +85,7 @@ pub struct GuestPool {
     resting: List,
     held: usize,
     next_sweep: Instant,
+    next_again: Instant,
     /// ARP reaches this network.
     probes: bool,
 }
@@ -86,10 +94,11 @@ impl GuestPool {
     /// A pool over `range`, leaving out `excluded`. Without `probes` (a network behind a relay, which ARP does not reach)
     /// every address counts as vetted.
     pub fn new(range: AddressRange, excluded: impl Fn(Ipv4Addr) -> bool, probes: bool, now: Instant) -> GuestPool {
-        let slot = Slot { state: State::Excluded, at: now, user: None, next: NONE, prev: NONE };
+        let slot = Slot { state: State::Excluded, at: now, user: None, asked: Instant::ZERO, next: NONE, prev: NONE };
         let slots = vec![slot; range.count() as usize].into();
         let [fresh, probing, vetted, quarantine, resting] = [EMPTY; 5];
-        let mut pool = GuestPool { range, slots, fresh, probing, vetted, quarantine, resting, held: 0, next_sweep: now, probes };
+        let (next_sweep, next_again) = (now, now);
+        let mut pool = GuestPool { range, slots, fresh, probing, vetted, quarantine, resting, held: 0, next_sweep, next_again, probes };
         for at in 0..pool.slots.len() {
             if !range.nth(at).is_none_or(&excluded) {
                 pool.push(at as u32, pool.unvetted());
@@ -190,8 +199,19 @@ impl GuestPool {
         let good = |slot: &Slot| slot.state == State::Vetted || left(slot);
         let wished = Some(wished).filter(|&at| self.slots.get(at as usize).is_some_and(good));
         let first = |list: List| Some(list.head).filter(|&at| at != NONE);
-        let at = wished.or(first(self.vetted)).or(first(self.probing)).or(first(self.fresh))?;
+        let free = wished.or(first(self.vetted)).or(first(self.probing)).or(first(self.fresh));
+        let at = free.or_else(|| self.last_resort())?;
         self.hold(at, now, owner)
+    }
+
+    /// The address that is in quarantine for longest, which is probed anew, while more than a quarter of the pool is.
+    fn last_resort(&mut self) -> Option<u32> {
+        let List { head, len, .. } = self.quarantine;
+        if len as usize <= (self.slots.len() / 4).max(1) {
+            return None;
+        }
+        self.shift(head, self.unvetted());
+        Some(head)
     }
 
     /// Takes this very address for `owner`, when it is free.
@@ -211,6 +231,9 @@ impl GuestPool {
         };
         self.shift(at, State::Held(owner));
         self.slots[at as usize].at = ready;
+        if probe {
+            self.slots[at as usize].asked = now + ANSWER_WAIT;
+        }
         Some(Taken { address, ready, probe })
     }
 
@@ -236,6 +259,37 @@ impl GuestPool {
     pub fn free_up(&mut self, address: Ipv4Addr, vetted: bool) {
         if let Some(at) = self.at(address).filter(|_| self.owner(address).is_some()) {
             self.shift(at, if vetted { State::Vetted } else { self.unvetted() });
+        }
+    }
+
+    /// Whether the answer of somebody who has this address counts now: a probe has asked for it.
+    pub fn asked(&self, now: Instant, address: Ipv4Addr) -> bool {
+        self.at(address).is_some_and(|at| now <= self.slots[at as usize].asked)
+    }
+
+    /// A free address that somebody claims unasked is probed again before it is given, one now and then.
+    pub fn look_again(&mut self, now: Instant, address: Ipv4Addr) {
+        let Some(at) = self.at(address).filter(|&at| self.slots[at as usize].state == State::Vetted) else { return };
+        if now >= self.next_again && self.probes {
+            self.next_again = now + AGAIN_INTERVAL;
+            self.shift(at, State::Fresh);
+        }
+    }
+
+    /// The holder of an address says that another machine uses it: it is given back, and to be probed now. False when it is not held.
+    pub fn doubt(&mut self, now: Instant, address: Ipv4Addr) -> bool {
+        let Some(at) = self.at(address).filter(|_| self.owner(address).is_some()) else { return false };
+        self.shift(at, State::Probing);
+        let slot = &mut self.slots[at as usize];
+        (slot.at, slot.asked) = (now + PROBE_WAIT, now + ANSWER_WAIT);
+        true
+    }
+
+    /// An address that was put away because `user` answered for it: that answer counts no more.
+    pub fn take_back(&mut self, address: Ipv4Addr, user: Mac) {
+        let away = |slot: &Slot| slot.state == State::Quarantine && slot.user == Some(user);
+        if let Some(at) = self.at(address).filter(|&at| away(&self.slots[at as usize])) {
+            self.shift(at, self.unvetted());
         }
     }
 
@@ -293,7 +347,8 @@ impl GuestPool {
         self.next_sweep = now + SWEEP_INTERVAL;
         let at = self.fresh.head;
         self.shift(at, State::Probing);
-        self.slots[at as usize].at = now + PROBE_WAIT;
+        let slot = &mut self.slots[at as usize];
+        (slot.at, slot.asked) = (now + PROBE_WAIT, now + ANSWER_WAIT);
         self.range.nth(at as usize)
     }
 
@@ -350,6 +405,44 @@ mod tests {
         assert!(pool.put_away(now, address, None) && !pool.put_away(now, address, None));
         assert_eq!((pool.take(now, 0, owner(1), None), pool.deadline()), (None, Some(now + QUARANTINE)));
         assert_eq!(pool.take(now + QUARANTINE, 0, owner(1), None).unwrap().ready, now + QUARANTINE + PROBE_WAIT);
+    }
+
+    #[test]
+    fn nobody_puts_the_whole_pool_away() {
+        let mut now = Instant::ZERO;
+        let mut pool = GuestPool::new(range(25), |_| false, true, now);
+        let address = |n: u8| Ipv4Addr::new(10, 0, 0, 10 + n);
+        for n in 0..16 {
+            now += Duration::from_millis(1);
+            assert!(pool.put_away(now, address(n), None));
+        }
+        for n in 0..12 {
+            let taken = pool.take(now, 0, owner(n), None).expect("the rest of the pool");
+            assert_eq!(taken, Taken { address: address(n as u8), ready: now + PROBE_WAIT, probe: true }, "the oldest first, probed anew");
+        }
+        assert_eq!((pool.take(now, 0, owner(99), None), pool.quarantined()), (None, 4));
+    }
+
+    #[test]
+    fn answers_count_where_a_probe_asked() {
+        let mut now = Instant::from_millis(1000);
+        let mut pool = GuestPool::new(range(10), |_| false, true, now);
+        let address = pool.sweep(now).unwrap();
+        assert!(pool.asked(now + ANSWER_WAIT, address) && !pool.asked(now + ANSWER_WAIT + PROBE_WAIT, address));
+        now += Duration::from_secs(10);
+        assert!(pool.sweep(now).is_none() && !pool.asked(now, address));
+        pool.look_again(now, address);
+        assert_eq!(pool.sweep(now), Some(address), "claimed unasked: probed once more");
+        now += Duration::from_millis(50);
+        pool.settle(now + PROBE_WAIT);
+        pool.look_again(now, address);
+        assert_eq!(pool.sweep(now), None, "but not for every claim");
+        now += Duration::from_secs(10);
+        pool.take(now, 0, owner(1), None).unwrap();
+        assert!(pool.asked(now, address), "it is probed as it is offered");
+        now += Duration::from_secs(10);
+        assert!(pool.doubt(now, address) && !pool.doubt(now, address) && pool.asked(now, address));
+        assert_eq!((pool.held(), pool.take(now, 0, owner(1), None).map(|taken| taken.ready)), (0, Some(now + PROBE_WAIT)));
     }
 
     #[test]

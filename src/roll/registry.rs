@@ -21,6 +21,7 @@ use super::journal::Keeper;
 use super::lot::{Lot, Macs};
 use super::plan::{AddressPlan, Number};
 use super::recent::Recent;
+use super::shares::Shares;
 use super::street::{Clash, Street};
 
 /// After this long in a stage that should lead on, the log says that the machine stalls.
@@ -50,6 +51,8 @@ pub struct Roll {
     seed: u64,
     /// What has happened just now, for those who watch.
     pub recent: Recent,
+    /// What machines may still cause in the log and the journal.
+    pub shares: Shares,
 }
 
 /// The records that a number waits for before it is told to its machine.
@@ -99,6 +102,7 @@ impl Roll {
             wheel: Wheel::new(capacity, now),
             seed,
             recent: Recent::new(),
+            shares: Shares::new(capacity, seed),
         }
     }
 
@@ -385,10 +389,30 @@ impl Roll {
         let Some(client) = self.clients.get_mut(key) else { return };
         if !client.story.is_empty() {
             self.recent.write(client, level <= log::Level::Warn, format_args!("{ending} ({} in all)", Seconds(now.since(client.began))));
-            log::log!(level, "{} {} -> {} ({} in all)", client.title(), client.story, ending, Seconds(now.since(client.began)));
+            let line = format_args!("{} {} -> {} ({} in all)", client.title(), client.story, ending, Seconds(now.since(client.began)));
+            self.shares.say(now, client.number, &client.identity, level, line);
         }
         client.story.clear();
         client.began = now;
+    }
+
+    /// Logs a line that a machine has caused, within its share.
+    pub fn say(&mut self, now: Instant, identity: &Identity, level: log::Level, line: fmt::Arguments<'_>) {
+        let number = self.number_of(identity);
+        self.shares.say(now, number, identity, level, line);
+    }
+
+    /// The same, of a machine that has a record: the line begins with its name.
+    pub fn say_of(&mut self, now: Instant, key: Key<Client>, level: log::Level, what: fmt::Arguments<'_>) {
+        if let Some(client) = self.clients.get(key) {
+            self.shares.say(now, client.number, &client.identity, level, format_args!("{} {what}", client.title()));
+        }
+    }
+
+    /// Whether a machine may cause a record of the journal now: see [`Shares::may_record`].
+    pub fn may_record(&mut self, now: Instant, identity: &Identity, renews: bool) -> bool {
+        let number = self.number_of(identity);
+        self.shares.may_record(now, number, identity, renews)
     }
 
     /// The machine is longer in its stage than that takes, and this is where. It is stuck until it enters another one.
