@@ -108,6 +108,7 @@ impl Dhcp {
             }
             (true, false) => give_up_number(ctx, key, None),
             (false, asks) => {
+                ctx.roll.waive(key);
                 for pool in ctx.roll.pools.iter_mut().flatten() {
                     let _ = if asks { pool.doubt(ctx.now, address) } else { pool.put_away(ctx.now, address, None) };
                 }

@@ -27,7 +27,7 @@ use crate::base::slab::{Key, Slab};
 use crate::base::stats::Counter;
 use crate::base::time::Instant;
 use crate::config::{Config, Hardware};
-use crate::roll::client::{Client, Identity, Stage, Way};
+use crate::roll::client::{Client, Stage, Way};
 use crate::roll::guests::PROBE_WAIT;
 use crate::roll::kind::Kind;
 use crate::roll::plan::Number;
@@ -240,8 +240,8 @@ impl Dhcp {
         let wish = asked.message.requested_ip().filter(|wish| shunned != Some(*wish));
         let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);
         let taken = pool.and_then(|pool| {
-            let wished = wish.and_then(|address| pool.claim(ctx.now, address, key, user_of(asked)));
-            wished.or_else(|| pool.take(ctx.now, crate::base::rng::mix(asked.identity.key()) + times, key, user_of(asked)))
+            let wished = wish.and_then(|address| pool.claim(ctx.now, address, key, &asked.identity));
+            wished.or_else(|| pool.take(ctx.now, crate::base::rng::mix(asked.identity.key()) + times, key, &asked.identity))
         });
         let Some(taken) = taken else {
             ctx.stats.count(Counter::DhcpNoAddress);
@@ -282,7 +282,7 @@ impl Dhcp {
             reaches: network.link.is_some() || !message.header.giaddr.is_unspecified(),
             bound,
             right_network: network.subnet.is_host(address),
-            free_guest: pool.is_some_and(|pool| pool.is_free(address, user_of(asked))),
+            free_guest: pool.is_some_and(|pool| pool.is_free(address, &asked.identity)),
             authoritative: ctx.config.authoritative,
         };
         match decide::request(state, address, view) {
@@ -317,7 +317,7 @@ impl Dhcp {
     fn adopt(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, datagram: Datagram<'_>, state: State, address: Ipv4Addr) {
         let Some(key) = self.admit(ctx, asked) else { return };
         let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);
-        if pool.and_then(|pool| pool.claim(ctx.now, address, key, user_of(asked))).is_some() {
+        if pool.and_then(|pool| pool.claim(ctx.now, address, key, &asked.identity)).is_some() {
             move_to(ctx, key, address);
             self.grant(ctx, asked, datagram, state, address);
         }
@@ -346,7 +346,6 @@ impl Dhcp {
     fn leased(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>, address: Ipv4Addr, until: Instant, renewal: bool) {
         let on_link = ctx.config.networks.get(asked.network).is_some_and(|network| network.link.is_some());
         let Some(client) = ctx.roll.get_mut(key) else { return };
-        client.leased = true;
         client.network = asked.network as u16;
         if on_link && client.mac != Mac::ZERO && client.neighbour != Some(client.link) {
             client.neighbour = Some(client.link);
@@ -355,7 +354,7 @@ impl Dhcp {
         let told = boot::file(ctx.config, client);
         let (kind, stage) = (client.kind, client.stage);
         let (system, again) = (kind == Kind::Other, stage == Stage::Up || (stage == Stage::Leased && kind != Kind::Other));
-        ctx.roll.keep_until(key, until);
+        ctx.roll.lease(key, until);
         if again || (renewal && !system) {
             return;
         }
@@ -392,6 +391,7 @@ impl Dhcp {
         let Some(client) = ctx.roll.get(key) else { return };
         if client.address == Some(asked.message.header.ciaddr) {
             log::debug!("{} released {}", client.title(), asked.message.header.ciaddr);
+            ctx.roll.waive(key);
             self.forget(ctx, key, true);
         }
     }
@@ -491,14 +491,6 @@ impl Dhcp {
         self.drop_held(key);
         ctx.roll.unbind(key, vetted);
         ctx.roll.remove(key);
-    }
-}
-
-/// Whom ARP shows on the addresses that this client uses.
-fn user_of(asked: &Asked<'_>) -> Option<Mac> {
-    match asked.identity {
-        Identity::Mac(mac) => Some(mac),
-        Identity::ClientId(_) => None,
     }
 }
 

@@ -130,6 +130,6 @@ fn prolong(ctx: &mut Ctx<'_>, asked: &Asked<'_>) -> Option<()> {
     }
     ctx.stats.count(Counter::Ack);
     send(ctx, asked, Some(key), Some(MessageType::Ack), Some(address), Some(lease));
-    ctx.roll.keep_until(key, ctx.now + lease);
+    ctx.roll.lease(key, ctx.now + lease);
     Some(())
 }
