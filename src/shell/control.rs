@@ -357,6 +357,8 @@ impl Control {
                 Phase::Gone => {
                     place.phase = Phase::Free;
                     self.errands.retain(|(conn, _)| usize::from(*conn) != at);
+                    // Its answer is nobody's.
+                    self.asker = self.asker.filter(|conn| usize::from(*conn) != at);
                     return Some(News::Closed(at as u8));
                 }
             }

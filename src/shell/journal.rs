@@ -411,7 +411,7 @@ impl Journal {
         if !self.buffer.is_empty() && !self.taken_away {
             return self.append(now, 0, self.buffer.len(), self.last);
         }
-        if let Some((path, text)) = &self.names {
+        if let Some((path, text)) = self.names.as_ref().filter(|_| !self.taken_away) {
             self.busy = Busy::Naming;
             self.writer.ask(now, Op::Names, Words::default(), path.as_os_str().as_bytes(), &[text.as_fd()]);
             return None;

@@ -210,9 +210,7 @@ impl Files {
 
     fn bury(&mut self, at: usize, fd: OwnedFd) {
         let reader = &mut self.readers[at];
-        if !reader.worker.tell(Op::Close, &[fd.as_fd()]) {
-            return self.jobs.push_front(Job::Bury(fd));
-        }
+        reader.worker.tell(Op::Close, &[fd.as_fd()]);
         // Not the last copy: nothing is ended by this.
         drop(fd);
         reader.worker.ask(self.now, Op::Bury, Words::default(), &[], &[]);

@@ -127,11 +127,10 @@ impl Worker {
         self.dead |= message::ask(self.fd(), op, words, body, files).is_err();
     }
 
-    /// Tells it something that it does not answer.
-    pub fn tell(&mut self, op: Op, files: &[BorrowedFd<'_>]) -> bool {
-        let told = message::ask(self.fd(), op, Words::default(), &[], files);
-        self.dead |= told.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
-        told.is_ok()
+    /// Tells it something that it does not answer, before something that it does.
+    pub fn tell(&mut self, op: Op, files: &[BorrowedFd<'_>]) {
+        debug_assert!(self.is_idle(), "there is room for two messages");
+        self.dead |= message::ask(self.fd(), op, Words::default(), &[], files).is_err();
     }
 
     /// The answer, if there is one; its bytes are laid into the buffer.
