@@ -140,6 +140,10 @@ impl Rewrite {
         }
     }
 
+    pub fn is_under_way(&self) -> bool {
+        self.step != Step::Idle
+    }
+
     /// The new file is in its place.
     pub fn placed(&mut self) {
         self.step = if std::mem::take(&mut self.again) { Step::Title } else { Step::Idle };

@@ -143,6 +143,11 @@ impl Server {
         self.rewrite.begin();
     }
 
+    /// Whether the journal is being written anew.
+    pub fn rewrites(&self) -> bool {
+        self.rewrite.is_under_way()
+    }
+
     fn ctx<'a>(&'a mut self, now: Now, out: &'a mut Outbox) -> (Ctx<'a>, &'a mut Dhcp, &'a mut Tftp, &'a mut Scratch, &'a mut Control) {
         let Server { config, roll, stats, pace, .. } = self;
         let ctx = Ctx { now: now.at, unix: now.unix, config, roll, stats, pace, out };
@@ -205,6 +210,7 @@ impl Machine for Server {
             }
             Input::Opened { token, answer } => tftp.opened(ctx, token, answer),
             Input::Cold { token } => tftp.cold(ctx, token),
+            Input::Warm { token } => tftp.warm(ctx, token),
             Input::Changed { token } => tftp.changed(ctx, token),
             Input::Bytes { token, bytes } => tftp.bytes(ctx, token, bytes),
             Input::StreamClosed { conn } => control.closed(ctx, conn),
@@ -217,6 +223,7 @@ impl Machine for Server {
                 dhcp.keep_promises(ctx, scratch);
             }
             Input::Rewritten => self.rewrite.placed(),
+            Input::JournalGone => self.rewrite.begin(),
             Input::Missed { link, refused, overrun } => ctx.pace.lane(link).bottleneck.missed(now.at, refused + overrun),
         }
     }
