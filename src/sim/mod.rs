@@ -7,6 +7,7 @@
 pub mod checks;
 pub mod config;
 pub mod disk;
+pub mod flicker;
 mod frame;
 mod journal;
 pub mod net;
