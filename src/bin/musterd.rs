@@ -251,7 +251,7 @@ impl Daemon {
         let begin = Instant::now();
         loop {
             self.shell.turn(&mut self.server, LAST_TURN)?;
-            if self.shell.has_kept() {
+            if self.shell.has_kept() && !self.server.is_changing() {
                 return Ok(());
             }
             if begin.elapsed() > LAST_WAIT {

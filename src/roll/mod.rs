@@ -3,6 +3,7 @@
 pub mod client;
 pub mod guests;
 pub mod journal;
+pub mod keeper;
 pub mod kind;
 pub mod lot;
 pub mod plan;
@@ -12,3 +13,4 @@ pub mod registry;
 pub mod ruling;
 pub mod story;
 pub mod street;
+pub mod unwritten;
