@@ -100,6 +100,11 @@ impl Journal {
         (seq, placed, self.begin())
     }
 
+    /// The lines of the file, on disk or not.
+    pub fn lines(&self) -> Vec<String> {
+        self.file.durable.iter().chain(&self.file.page).cloned().collect()
+    }
+
     /// The power goes, or the daemon: gives the lines that the next one finds, a torn one cut, and so is a change that does not end.
     pub fn crash(&mut self) -> Vec<String> {
         if let (Busy::Replacing { .. }, true, Some((next, _))) = (self.busy, self.rng.chance(500_000), self.next.take()) {
