@@ -66,7 +66,15 @@ struct Head {
 impl Head {
     fn new(config: &Config) -> Head {
         let now = Now { at: Instant::from_millis(1000), unix: 1_750_000_000 };
-        Head { server: Server::new(config, 1, now), out: Outbox::new(), now, seq: 0, text: String::new(), answers: Vec::new(), longest: Duration::ZERO }
+        Head {
+            server: Server::new(config, 1, now),
+            out: Outbox::new(),
+            now,
+            seq: 0,
+            text: String::new(),
+            answers: Vec::new(),
+            longest: Duration::ZERO,
+        }
     }
 
     fn drain(&mut self) {

@@ -295,3 +295,6 @@ fn resting(pool: usize, next: usize, roll: &Roll, now: Now, out: &mut Outbox) ->
     }
     Step::Resting(pool, next + 1)
 }
+
+#[cfg(test)]
+mod tests;
