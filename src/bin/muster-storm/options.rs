@@ -7,6 +7,7 @@ use std::time::Duration;
 use muster::fleet::hostile::{Assault, Attack};
 use muster::fleet::life::Step;
 use muster::fleet::{Asks, Firmware, Life, Plan, Stages, Switch};
+use muster::shell::stdio;
 
 /// Lots of the simulated street (`sim::config`).
 const SIMULATED_MAX: usize = muster::sim::config::NODES_MAX;
@@ -95,18 +96,22 @@ fn flags() -> getopts::Options {
     flags
 }
 
+/// Everything is said with this.
+fn said(text: String) -> Result<Option<Options>, String> {
+    stdio::print(&text).map(|_| None).map_err(|error| error.to_string())
+}
+
 /// None: everything was said already (help, version).
 pub fn options() -> Result<Option<Options>, String> {
     let flags = flags();
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
     if matches.opt_present("h") {
         let brief = "muster-storm: boots simulated machines against the boot server of a link\nUsage: muster-storm -i IF | --simulate [-n N] [-p KIND] [-f NAME]...";
-        print!("{}\nExit status: 0 all came up, 1 a machine was lost or bytes differ, 2 wrong usage.\n", flags.usage(brief));
-        return Ok(None);
+        let usage = flags.usage(brief);
+        return said(format!("{usage}\nExit status: 0 all came up, 1 a machine was lost or bytes differ, 2 wrong usage.\n"));
     }
     if matches.opt_present("V") {
-        println!("muster-storm {} ({})", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT"));
-        return Ok(None);
+        return said(format!("muster-storm {} ({})\n", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT")));
     }
     if let Some(stray) = matches.free.first() {
         return Err(format!("{stray:?} is not a flag"));
