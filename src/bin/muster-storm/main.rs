@@ -141,10 +141,8 @@ fn assail(options: &Options, link: &LinkFacts, assault: Assault) -> Result<bool,
         }
     }
     let (sent, seconds) = (hostile.sent(), shell.now().at.since(began).as_secs_f64());
-    let _ = match options.json {
-        true => writeln!(std::io::stdout(), "{:#}", json!({ "sent": sent, "seconds": seconds })),
-        false => writeln!(std::io::stdout(), "{} hostile frames in {seconds:.1} s", sent.unwrap_or_default()),
-    };
+    let told = format!("{} hostile frames in {seconds:.1} s\n", sent.unwrap_or_default());
+    stdio::print(&if options.json { format!("{:#}\n", json!({ "sent": sent, "seconds": seconds })) } else { told })?;
     Ok(sent.is_some())
 }
 
