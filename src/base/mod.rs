@@ -7,6 +7,7 @@ pub mod limits;
 pub mod machine;
 pub mod muffle;
 pub mod outbox;
+pub mod rate;
 pub mod rng;
 pub mod slab;
 pub mod stats;

@@ -65,6 +65,7 @@ pub fn config() -> Config {
     Config {
         plan: AddressPlan::new(ip(10, 54, 1, 0), 200),
         numbering: Numbering::default(),
+        new_numbers: 600,
         ignore: Vec::new(),
         links: vec![link("eth1", Hardware::Ethernet, HEAD, 1500), link("ib0", Hardware::Infiniband, IB_HEAD, 2044)],
         networks: vec![

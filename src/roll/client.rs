@@ -16,6 +16,7 @@ use super::journal::Verdict;
 use super::kind::{Arch, Kind};
 use super::lot::Papers;
 use super::plan::Number;
+use super::ruling::Sender;
 use super::story::Story;
 
 /// What names a machine towards DHCP: its MAC or, on IPoIB, where there is none, its client identifier (RFC 4390).
@@ -183,7 +184,8 @@ pub struct Client {
     pub neighbour: Option<Link>,
     pub stage: Stage,
     pub since: Instant,
-    /// When this boot began.
+    /// When it was seen first, and when this boot began.
+    pub arrived: Instant,
     pub began: Instant,
     /// When to say that it stalls; None once said.
     pub stall_at: Option<Instant>,
@@ -202,6 +204,13 @@ pub struct Client {
     /// What it reported of itself, and of its test.
     pub papers: Papers,
     pub verdict: Verdict,
+    /// Who sent that report, as far as it can be known, and the transaction that it came in.
+    pub sender: Sender,
+    pub reported: Option<u32>,
+    /// The number whose address it was offered last; see [`Offers`](super::offers::Offers).
+    pub offered: Option<Number>,
+    /// It took an offer, and its number waits for the rate at which new ones are given.
+    pub delayed: bool,
     pub on_record: OnRecord,
     pub story: Story,
 }
@@ -226,6 +235,7 @@ impl Client {
             neighbour: None,
             stage: Stage::Stranger,
             since: now,
+            arrived: now,
             began: now,
             stall_at: None,
             reached: [Instant::ZERO; Stage::ALL.len()],
@@ -236,6 +246,10 @@ impl Client {
             heard: now,
             papers: Papers::default(),
             verdict: Verdict::Untested,
+            sender: Sender::Unknown,
+            reported: None,
+            offered: None,
+            delayed: false,
             on_record: OnRecord::NONE,
             story: Story::default(),
         }

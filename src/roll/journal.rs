@@ -239,6 +239,7 @@ fn lot<'a>(state: &str, words: impl Iterator<Item = &'a str>, unix: u64) -> Resu
             "for" => wait = Some(Wait::Mac(parse(key, value)?)),
             "by" => lot.by = by(value)?,
             "configured" => configured = parse(key, value)?,
+            "up" if value == "never" => lot.unseen = true,
             "retired" => lot.retired = macs(value)?,
             _ => paper(&mut lot.papers, key, value)?,
         }
@@ -256,6 +257,7 @@ fn lot<'a>(state: &str, words: impl Iterator<Item = &'a str>, unix: u64) -> Resu
     };
     if lot.state != State::Occupied {
         lot.papers = Papers::default();
+        lot.unseen = false;
     }
     if lot.state == State::Vacant {
         lot.by = By::default();
@@ -409,6 +411,7 @@ mod tests {
             Event::Lot(Number(7), Lot::default().reserved(Wait::Mac(mac(4)), NOW)),
             Event::Lot(Number(7), Lot::default().reserved(Wait::Operator, NOW)),
             Event::Lot(Number(1), Lot { by: By::Config(1), ..lot }),
+            Event::Lot(Number(24), Lot { unseen: true, ..lot }),
             Event::Guest(guest),
             Event::Guest(Guest { papers: Papers::default(), verdict: Verdict::Untested, ..guest }),
             Event::Stage(Number(4), Stage::Up),
@@ -431,7 +434,7 @@ mod tests {
         let full = |start: u8| (0..16).map(|n| Mac([0xff - 1, 0xff, 0xff, 0xff, start, n])).collect::<Macs>();
         let label = Label::new(&[b'W'; 32]);
         let papers = |n| Papers { macs: full(n), uuid: Uuid::new(*b"0123456789abcdef"), serial: label, port: label };
-        let lot = |n| Lot { retired: full(n + 1), ..Lot::default().occupied(papers(n), By::Config(16), NOW) };
+        let lot = |n| Lot { retired: full(n + 1), unseen: true, ..Lot::default().occupied(papers(n), By::Config(16), NOW) };
         line(&[Event::Lot(Number(131_071), lot(1)), Event::Lot(Number(131_070), lot(3))]);
     }
 

@@ -5,6 +5,7 @@ pub mod guests;
 pub mod journal;
 pub mod kind;
 pub mod lot;
+pub mod offers;
 pub mod plan;
 pub mod ranges;
 pub mod recent;

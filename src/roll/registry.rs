@@ -19,6 +19,7 @@ use super::client::{Client, Identity, OnRecord, Stage};
 use super::guests::GuestPool;
 use super::journal::Keeper;
 use super::lot::{Lot, Macs};
+use super::offers::Offers;
 use super::plan::{AddressPlan, Number};
 use super::recent::Recent;
 use super::street::{Clash, Street};
@@ -31,6 +32,8 @@ const QUIET: Duration = Duration::from_secs(60);
 pub struct Roll {
     pub plan: AddressPlan,
     street: Street,
+    /// Numbers that were offered and not given.
+    pub offers: Offers,
     pub keeper: Keeper,
     /// For each lot the records that its machine's number waits for.
     promised: Box<[Promise]>,
@@ -85,6 +88,7 @@ impl Roll {
         let nodes = plan.nodes() as usize;
         Roll {
             street: Street::new(plan.nodes(), seed),
+            offers: Offers::new(nodes),
             plan,
             keeper: Keeper::default(),
             promised: vec![Promise::default(); nodes].into(),
@@ -123,6 +127,7 @@ impl Roll {
             self.promised = (0..nodes).map(|n| self.promised.get(n).copied().unwrap_or_default()).collect();
             self.past = (0..nodes).map(|n| self.past.get(n).copied().flatten()).collect();
             self.records = vec![0; nodes].into();
+            self.offers = Offers::new(nodes);
             (self.manned, self.numbered) = (0, 0);
             for slot in 0..self.clients.capacity() {
                 if let Some(client) = self.clients.key_at(slot).and_then(|key| self.clients.get_mut(key)) {

@@ -11,10 +11,10 @@ use crate::base::addr::Mac;
 use crate::base::slab::Key;
 use crate::roll::client::Client;
 use crate::roll::journal::Verdict;
-use crate::roll::lot::{By, Lot, Macs, State, Wait};
+use crate::roll::lot::{By, Lot, Macs, Papers, State, Wait};
 use crate::roll::plan::Number;
 use crate::roll::ranges::{self, Ranges};
-use crate::roll::ruling::Ruling;
+use crate::roll::ruling::{self, Ruling};
 use crate::wire::control::{self, Change, Changed, Entry, LotChange, Sorry};
 
 use super::super::{Ctx, lots};
@@ -143,7 +143,9 @@ fn set(
     for mac in list.as_slice() {
         plan.free(ctx, *mac, number)?;
     }
-    let papers = crate::roll::lot::Papers { macs: list, ..lot.papers };
+    // What another machine showed of itself says nothing of this one.
+    let same = list.as_slice().iter().any(|mac| lot.papers.macs.contains(*mac));
+    let papers = Papers { macs: list, ..if same { lot.papers } else { Papers::default() } };
     plan.set(number, lot.occupied(papers, By::Operator, ctx.unix));
     Ok(plan)
 }
@@ -168,7 +170,7 @@ fn replace(ctx: &Ctx<'_>, number: Number, by: Option<&control::By>) -> Result<Pl
         }
         Some(control::By::Guest(id)) => {
             let guest = guest(ctx, id)?;
-            plan.set(number, lot.emptied(ctx.unix).occupied(guest.shown(), By::Operator, ctx.unix));
+            plan.set(number, ruling::enlisted(&lot.emptied(ctx.unix), &guest.shown(), By::Operator, ctx.unix));
             return Ok(plan);
         }
     };
@@ -220,7 +222,7 @@ fn enlist(ctx: &Ctx<'_>, id: &str, number: Option<Number>) -> Result<Plan, Refus
     if lot.is_occupied() {
         return Err(Refusal::new(format!("a machine lives in {number}"), format!("say muster node replace {number} --guest {id}")));
     }
-    plan.set(number, lot.occupied(client.shown(), By::Operator, ctx.unix));
+    plan.set(number, ruling::enlisted(&lot, &client.shown(), By::Operator, ctx.unix));
     Ok(plan)
 }
 
@@ -252,8 +254,8 @@ fn enlist_held(ctx: &Ctx<'_>, first: Option<Number>) -> Result<Plan, Refusal> {
     let mut held: Vec<&Client> = ctx.roll.iter().filter(|(key, client)| waits(key, client)).map(|(_, client)| client).collect();
     let by_port = held.iter().all(|client| !client.papers.port.is_empty());
     held.sort_by(|a, b| match by_port {
-        true => as_people_count(a.papers.port.as_str(), b.papers.port.as_str()).then(a.began.cmp(&b.began)),
-        false => a.began.cmp(&b.began),
+        true => as_people_count(a.papers.port.as_str(), b.papers.port.as_str()).then(a.arrived.cmp(&b.arrived)),
+        false => a.arrived.cmp(&b.arrived),
     });
     let mut plan = Plan::default();
     if held.is_empty() {
@@ -273,7 +275,7 @@ fn enlist_held(ctx: &Ctx<'_>, first: Option<Number>) -> Result<Plan, Refusal> {
                 "give a number with enough vacant ones behind it",
             ));
         }
-        plan.set(number, lot.occupied(client.shown(), By::Operator, ctx.unix));
+        plan.set(number, ruling::enlisted(&lot, &client.shown(), By::Operator, ctx.unix));
         next = next.map(|number| Number(number.0 + 1));
     }
     Ok(plan)
@@ -331,7 +333,7 @@ fn import(ctx: &Ctx<'_>, entries: &[Entry]) -> Plan {
         }
         let all = lot.papers.macs.as_slice().iter().chain(macs.as_slice()).copied().collect();
         let by = if lot.is_occupied() { lot.by } else { By::Operator };
-        plan.set(number, lot.occupied(crate::roll::lot::Papers { macs: all, ..lot.papers }, by, ctx.unix));
+        plan.set(number, lot.occupied(Papers { macs: all, ..lot.papers }, by, ctx.unix));
     }
     plan
 }
@@ -340,7 +342,9 @@ fn take_back(ctx: &Ctx<'_>, undo: &Undo) -> Result<Plan, Refusal> {
     if undo.0.is_empty() {
         return Err(Sorry::new("there is nothing to take back", "only the last change since the daemon's start can be"));
     }
-    let touched = undo.0.iter().find(|(number, _, after)| ctx.roll.street().lot(*number) != Some(after));
+    // A machine that came up under the number that it was given is still what the change made of it.
+    let now = |number: &Number, after: &Lot| ctx.roll.street().lot(*number).map(|lot| Lot { unseen: after.unseen, ..*lot });
+    let touched = undo.0.iter().find(|(number, _, after)| now(number, after).as_ref() != Some(after));
     if let Some((number, ..)) = touched {
         return Err(Sorry::new(format!("{number} has changed since"), "set it right by hand: muster node set"));
     }
