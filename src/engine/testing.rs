@@ -269,6 +269,26 @@ impl World {
         ack.yiaddr()
     }
 
+    /// Asks as `muster-in` does: from the beginning, each time that it is denied. Gives the address, and how often it began.
+    pub fn muster_in(&mut self, ask: &Ask) -> (Ipv4Addr, u32) {
+        for begun in 1..5 {
+            let mut ask = ask.clone();
+            ask.header.xid += begun;
+            let mut got = self.ask(&ask.discover());
+            if replies(&got).is_empty() {
+                got = self.advance(200);
+            }
+            let offer = only_reply(&got).unwrap_or_else(|| panic!("no offer: {got:?}"));
+            let answer = self.reply(&ask.select(offer.yiaddr()));
+            match answer.kind {
+                Some(MessageType::Ack) => return (answer.yiaddr(), begun),
+                kind => assert_eq!(kind, Some(MessageType::Nak)),
+            }
+            self.advance(1000);
+        }
+        panic!("denied again and again");
+    }
+
     pub fn client(&self, mac: Mac) -> Option<&Client> {
         let roll = self.server.roll();
         roll.find(&Identity::Mac(mac)).and_then(|key| roll.get(key))

@@ -1,5 +1,6 @@
 //! Conversations in virtual time: what each kind of client is told, in which state, and how it reaches it.
 
+mod giving;
 mod leases;
 mod moves;
 mod numbers;
