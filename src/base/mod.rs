@@ -1,13 +1,14 @@
 //! Ground floor: knows no protocol. Time, chance, fixed tables, timers, counters, and the contract of a machine.
 
 pub mod addr;
+pub mod bucket;
+pub mod chain;
 pub mod facts;
 pub mod index;
 pub mod limits;
 pub mod machine;
 pub mod muffle;
 pub mod outbox;
-pub mod rate;
 pub mod rng;
 pub mod slab;
 pub mod stats;

@@ -16,7 +16,7 @@ use muster::config::{self, Config, Flags, Resolved, Text, World};
 use muster::engine::server::Server;
 use muster::roll::plan::{NamesFile, This};
 use muster::shell::daemon::{self, Birth, PidFile};
-use muster::shell::{Error, Shell, Signal, facts, journal, lines, syslog};
+use muster::shell::{Error, Shell, Signal, facts, journal, lines, manager, stdio, syslog};
 use muster::wire::control::{self, LINE_MAX, Reply, Sorry};
 
 const CONFIG: &str = "/etc/muster/muster.toml";
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         Ok(Some(options)) => options,
         Ok(None) => return ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("musterd: {why}; musterd --help lists the flags");
+            stdio::complain(&format!("musterd: {why}; musterd --help lists the flags"));
             return ExitCode::from(2);
         }
     };
@@ -61,7 +61,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let end = birth.ready().and_then(|()| daemon.run());
+    let ready = birth.ready().map(|()| manager::tell(manager::READY));
+    let end = ready.and_then(|()| daemon.run());
     if let Err(why) = &end {
         log::error!("{why}");
     }
@@ -70,7 +71,7 @@ fn main() -> ExitCode {
 }
 
 fn fail(why: &str) -> ExitCode {
-    eprintln!("musterd: {why}");
+    stdio::complain(&format!("musterd: {why}"));
     ExitCode::FAILURE
 }
 
@@ -90,13 +91,13 @@ fn options() -> Result<Option<Options>, String> {
         .optflag("V", "version", "print version and commit");
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
     if matches.opt_present("h") {
-        let brief = "musterd: boots a cluster (DHCP and TFTP in one process)\nUsage: musterd [-d | -f | -t] [-i IF]... [-r DIR] [-c FILE]";
-        print!("{}\nWithout -d or -f it becomes a daemon and logs to syslog. See musterd(8), muster.toml(5).\n", flags.usage(brief));
-        return Ok(None);
+        let brief =
+            "musterd: boots a cluster (DHCP, TFTP and DNS in one process)\nUsage: musterd [-d | -f | -t] [-i IF]... [-r DIR] [-c FILE]";
+        let usage = flags.usage(brief);
+        return said(format!("{usage}\nWithout -d or -f it becomes a daemon and logs to syslog. See musterd(8), muster.toml(5).\n"));
     }
     if matches.opt_present("V") {
-        println!("musterd {} ({})", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT"));
-        return Ok(None);
+        return said(format!("musterd {} ({})\n", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT")));
     }
     if let Some(stray) = matches.free.first() {
         return Err(format!("{stray:?} is not a flag"));
@@ -109,6 +110,11 @@ fn options() -> Result<Option<Options>, String> {
         config: path("c"),
         flags: Flags { interfaces: matches.opt_strs("i"), root: path("r"), run_dir: path("run-dir"), state_dir: path("state-dir") },
     }))
+}
+
+/// Everything is said with this.
+fn said(text: String) -> Result<Option<Options>, String> {
+    stdio::print(&text).map(|_| None).map_err(|error| error.to_string())
 }
 
 fn level_word(level: log::Level) -> &'static str {
@@ -173,11 +179,9 @@ fn load(options: &Options) -> Result<(Resolved, Machine), String> {
 fn test(options: &Options) -> ExitCode {
     match load(options) {
         Ok((resolved, _)) => {
-            for choice in &resolved.choices {
-                println!("# {choice}");
-            }
-            print!("{}", config::effective(&resolved.config));
-            ExitCode::SUCCESS
+            let mut text: String = resolved.choices.iter().map(|choice| format!("# {choice}\n")).collect();
+            text.push_str(&config::effective(&resolved.config).to_string());
+            stdio::print(&text).map_or_else(|error| fail(&error.to_string()), |_| ExitCode::SUCCESS)
         }
         Err(why) => fail(&why),
     }
@@ -235,6 +239,7 @@ impl Daemon {
                     self.answer(result);
                 }
                 Some(Signal::Leave) => {
+                    manager::tell(manager::STOPPING);
                     let _ = self.checkpoint(false);
                     self.keep_all()?;
                     self.shell.leave();

@@ -11,7 +11,8 @@ use std::time::Duration;
 use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
-use crate::roll::client::{Client, Identity, OnRecord, Stage};
+use crate::roll::client::{Client, OnRecord, Stage, Way};
+use crate::roll::guests::{GuestPool, Lease, Tenure};
 use crate::roll::journal::{self, Event, Guest, Verdict};
 use crate::roll::lot::{By, Papers};
 use crate::roll::plan::Number;
@@ -62,12 +63,9 @@ impl Past {
         guests.sort_by_key(|guest| guest.until);
         let mut left: Vec<&Guest> = guests.iter().rev().filter(|guest| !host(roll, config, now, guest, until(guest))).collect();
         while let Some(guest) = left.pop() {
-            let mac = match guest.identity {
-                Identity::Mac(mac) => Some(mac),
-                Identity::ClientId(_) => None,
-            };
+            let lease = Lease { to: guest.identity, until: until(guest) };
             for pool in roll.pools.iter_mut().flatten() {
-                pool.rest(guest.address, until(guest), mac);
+                pool.rest(guest.address, lease);
             }
         }
         roll.past_stages(self.stages.into_iter().map(|(number, (unix, stage))| (Number(number), unix, stage)));
@@ -84,9 +82,9 @@ fn host(roll: &mut Roll, config: &Config, now: Now, guest: &Guest, until: Instan
         // It has a later address.
         return false;
     }
-    let mac = roll.get(key).map(|client| client.mac);
-    let network =
-        roll.pools.iter_mut().position(|pool| pool.as_mut().is_some_and(|pool| pool.claim(now.at, guest.address, key, mac).is_some()));
+    let mut claims =
+        |pool: &mut Option<GuestPool>| pool.as_mut().is_some_and(|pool| pool.claim(now.at, guest.address, key, &guest.identity).is_some());
+    let network = roll.pools.iter_mut().position(&mut claims);
     let (Some(network), true) = (network, roll.bind(key, guest.address)) else {
         roll.remove(key);
         return false;
@@ -94,15 +92,16 @@ fn host(roll: &mut Roll, config: &Config, now: Now, guest: &Guest, until: Instan
     if let Some(client) = roll.get_mut(key) {
         settle_in(client, config, guest, network);
     }
-    roll.keep_until(key, until);
+    roll.lease(key, until);
     true
 }
 
 fn settle_in(client: &mut Client, config: &Config, guest: &Guest, network: usize) {
-    client.leased = true;
     client.stage = Stage::Up;
     client.network = network as u16;
-    client.link = config.networks.get(network).and_then(|network| network.link).unwrap_or(0);
+    let link = config.networks.get(network).and_then(|network| network.link);
+    client.link = link.unwrap_or(0);
+    client.way = if link.is_none() { Way::Relayed } else { Way::Unknown };
     (client.papers, client.verdict) = (guest.papers, guest.verdict);
     client.on_record = OnRecord { address: guest.address, until: guest.until, seq: 0 };
 }
@@ -115,10 +114,11 @@ enum Step {
     Title,
     /// The next lot.
     Lots(u32),
-    /// The next place in the table of clients.
+    /// The next place in the table of clients, for the stages of nodes.
     Clients(usize),
-    /// The next address of a guest pool, for those that rest: what its machine held a moment ago was told before, or is told here.
-    Resting(usize, usize),
+    /// The next address of a guest pool. One walk tells of all that is promised: an address that passes from one hand to another meanwhile is
+    /// never between two walks.
+    Guests(usize, usize),
     /// The world puts the new file into its place.
     Placing,
 }
@@ -136,7 +136,7 @@ impl Rewrite {
     pub fn begin(&mut self) {
         match self.step {
             Step::Idle => self.step = Step::Title,
-            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Resting(..) | Step::Placing => self.again = true,
+            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Guests(..) | Step::Placing => self.again = true,
         }
     }
 
@@ -153,7 +153,7 @@ impl Rewrite {
     pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
         let works = match self.step {
             Step::Idle => self.is_due(roll),
-            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Resting(..) => true,
+            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Guests(..) => true,
             Step::Placing => false,
         };
         works.then_some(Instant::ZERO)
@@ -175,7 +175,7 @@ impl Rewrite {
                 }
                 Step::Lots(next) => lot(next, roll, out),
                 Step::Clients(next) => client(next, roll, now, out),
-                Step::Resting(pool, next) => resting(pool, next, roll, now, out),
+                Step::Guests(pool, next) => guest(pool, next, roll, now, out),
             };
             if self.step == Step::Placing {
                 out.journal_rewrite_end();
@@ -207,44 +207,90 @@ fn lot(next: u32, roll: &Roll, out: &mut Outbox) -> Step {
     Step::Lots(next + 1)
 }
 
-/// Writes a guest's lease, and a node's stage.
+/// Writes a node's stage.
 fn client(next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
     if next >= roll.capacity() {
-        return Step::Resting(0, 0);
+        return Step::Guests(0, 0);
     }
     let Some(client) = roll.at_slot(next) else { return Step::Clients(next + 1) };
     if let Some(number) = client.number.filter(|_| client.stage != Stage::Stranger) {
         line(Event::Stage(number, client.stage), now.unix.saturating_sub(now.at.since(client.since).as_secs()), out);
     }
-    if let Some((address, until)) = hosted(client, roll, now) {
-        let guest = Guest { address, identity: client.identity, until, verdict: client.verdict, papers: client.papers };
-        line(Event::Guest(guest), now.unix, out);
-    }
     Step::Clients(next + 1)
 }
 
-/// The guest address that a machine holds, and until when: one that is on record, acknowledged or not yet; or one that it was acknowledged
-/// and whose record is to be written again. A machine that an operator gave a number holds its address until it renews.
-fn hosted(client: &Client, roll: &Roll, now: Now) -> Option<(Ipv4Addr, u64)> {
-    let key = roll.find(&client.identity)?;
-    let holds = |address| roll.pools.iter().flatten().any(|pool| pool.owner(address) == Some(key));
-    let OnRecord { address, until, .. } = client.on_record;
-    if until > now.unix && holds(address) {
-        return Some((address, until));
-    }
-    let address = client.address.filter(|&address| client.leased && holds(address))?;
-    Some((address, now.unix + client.until.since(now.at).as_secs() + 1))
-}
-
-/// Writes the lease of an address that its machine has left, so that nobody else gets it before that would have ended. A machine without a MAC
-/// address is not remembered.
-fn resting(pool: usize, next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
+/// Writes what is promised of a guest address, if anything is.
+fn guest(pool: usize, next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
     let Some(place) = roll.pools.get(pool) else { return Step::Placing };
-    let Some(left) = place.as_ref().and_then(|pool| pool.left(next)) else { return Step::Resting(pool + 1, 0) };
-    if let Some((address, mac, until)) = left {
-        let until = now.unix + until.since(now.at).as_secs() + 1;
-        let guest = Guest { address, identity: Identity::Mac(mac), until, verdict: Verdict::default(), papers: Papers::default() };
+    let Some(tenure) = place.as_ref().and_then(|pool| pool.tenure(next)) else { return Step::Guests(pool + 1, 0) };
+    if let Some(guest) = promised(&tenure, roll, now) {
         line(Event::Guest(guest), now.unix, out);
     }
-    Step::Resting(pool, next + 1)
+    Step::Guests(pool, next + 1)
+}
+
+/// To whom an address is promised, and until when: what was acknowledged, to its holder or to who left it, and what its holder is about to be
+/// told, because a record says it.
+fn promised(tenure: &Tenure, roll: &Roll, now: Now) -> Option<Guest> {
+    let Tenure { address, holder, lease } = *tenure;
+    let holder = holder.and_then(|key| roll.get(key));
+    let recorded = holder.filter(|client| client.on_record.address == address).map_or(0, |client| client.on_record.until);
+    let lease = lease.filter(|lease| lease.until > now.at);
+    let acknowledged = lease.map_or(0, |lease| now.unix + lease.until.since(now.at).as_secs() + 1);
+    let until = recorded.max(acknowledged);
+    let identity = holder.map(|client| client.identity).or(lease.map(|lease| lease.to))?;
+    let (verdict, papers) = holder.map_or((Verdict::default(), Papers::default()), |client| (client.verdict, client.papers));
+    (until > now.unix).then_some(Guest { address, identity, until, verdict, papers })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::addr::Mac;
+    use crate::base::outbox::{JournalOp, Output};
+    use crate::engine::server::Server;
+    use crate::engine::testing::{config, guest as address, mac};
+    use crate::roll::client::{ClientId, Identity};
+
+    fn lines(out: &Outbox) -> Vec<String> {
+        let line = |output| match output {
+            Output::Journal(JournalOp::RewriteLine { line }) => Some(String::from_utf8_lossy(line).into_owned()),
+            _ => None,
+        };
+        out.iter().filter_map(line).collect()
+    }
+
+    /// Its machine has left an address, and takes it again at any moment of the walk, before it is promised anew: the walk tells of it.
+    #[test]
+    fn an_address_that_changes_hands_in_a_walk_is_told_of() {
+        let now = Now { at: Instant::from_millis(1000), unix: 1_700_000_000 };
+        let until = now.at + Duration::from_secs(300);
+        for who in [Identity::Mac(mac(1)), Identity::ClientId(ClientId::new(b"ib-client"))] {
+            for moment in 0..config().capacity + 12 {
+                let mut server = Server::new(&config(), 7, now);
+                let roll = server.roll_mut();
+                assert!(roll.pools[0].as_mut().unwrap().rest(address(5), Lease { to: who, until }));
+                let (mut step, mut out, mut steps) = (Step::Lots(199), Outbox::new(), 0);
+                while step != Step::Placing {
+                    if steps == moment {
+                        let key = roll.admit(now.at, who).unwrap();
+                        roll.pools[0].as_mut().unwrap().claim(now.at, address(5), key, &who).unwrap();
+                        assert!(roll.bind(key, address(5)));
+                    }
+                    step = match step {
+                        Step::Lots(next) => lot(next, roll, &mut out),
+                        Step::Clients(next) => client(next, roll, now, &mut out),
+                        Step::Guests(pool, next) => guest(pool, next, roll, now, &mut out),
+                        Step::Idle | Step::Title | Step::Placing => unreachable!(),
+                    };
+                    steps += 1;
+                }
+                let told = lines(&out);
+                assert!(told.iter().any(|line| line.contains(" guest 10.54.250.5 ")), "taken at step {moment}: {told:?}");
+                let next = Server::restored(&config(), 9, now, told.iter().map(String::as_str)).unwrap();
+                let pool = next.roll().pools[0].as_ref().unwrap();
+                assert!(!pool.is_free(address(5), &Identity::Mac(Mac([2, 0, 0, 0, 0, 99]))));
+            }
+        }
+    }
 }

@@ -46,7 +46,7 @@ pub fn rule_beside(ctx: &Ctx<'_>, key: Key<Client>, network: usize, word: bool, 
         return Ruling::Guest(Reason::Untested);
     };
     let ignored = ctx.config.ignore.iter().any(|pattern| pattern.matches(client.mac));
-    let view = View { street: ctx.roll.street(), numbering: ctx.config.numbering, ignored, sender: client.sender, spoken_for };
+    let view = View { street: ctx.roll.street(), numbering: ctx.config.numbering, ignored, way: client.way, mac: client.mac, spoken_for };
     ruling::rule(&view, &client.shown(), client.verdict, ctx.roll.plan.numbers_in(network.subnet), word)
 }
 

@@ -129,7 +129,7 @@ impl Server {
             let kept = same.and_then(|at| pools.get_mut(at)).and_then(Option::take);
             self.roll.pools.push(kept.or_else(|| pool(config, network, now.at)));
         }
-        self.roll.reclaim(now.at);
+        self.roll.reclaim(now.at, &pools);
         Ok(())
     }
 

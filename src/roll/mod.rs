@@ -11,5 +11,6 @@ pub mod ranges;
 pub mod recent;
 pub mod registry;
 pub mod ruling;
+pub mod shares;
 pub mod story;
 pub mod street;

@@ -18,6 +18,7 @@ use std::fmt;
 
 use crate::base::addr::Mac;
 
+use super::client::Way;
 use super::journal::Verdict;
 use super::lot::{By, Label, Lot, Papers};
 use super::plan::Number;
@@ -111,24 +112,14 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// Who sent a report, as far as it can be known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Sender {
-    /// Whoever.
-    #[default]
-    Unknown,
-    /// The frame came from the MAC that the message is about.
-    Frame(Mac),
-    /// A relay handed on a message about this MAC. It may not have looked whether the frame came from there.
-    Relay(Mac),
-}
-
 /// What counts beside the report.
 pub struct View<'a> {
     pub street: &'a Street,
     pub numbering: Numbering,
     pub ignored: bool,
-    pub sender: Sender,
+    /// By which way the report came, and in whose name: evidence, where a machine speaks for itself.
+    pub way: Way,
+    pub mac: Mac,
     /// A bit for each number that is not to be given now, 64 in a word; none where the slice ends.
     pub spoken_for: &'a [u64],
 }
@@ -147,7 +138,7 @@ pub fn rule(
     if let Some((mac, number)) = owners.next() {
         let known = street.lot(number).copied().unwrap_or_default();
         let unknown = papers.macs.as_slice().iter().find(|mac| !known.papers.macs.contains(**mac));
-        let evident = evident(&known.papers, papers, view.sender, within(number));
+        let evident = evident(&known.papers, papers, view, within(number));
         let doubtful = |_: &&Mac| !evident || differs(&known.papers, papers);
         return match (owners.find(|&(_, other)| other != number), unknown.filter(doubtful)) {
             (Some((_, other)), _) => Ruling::Guest(Reason::Conflict(Conflict::TwoNodes(number, other))),
@@ -176,14 +167,14 @@ pub fn rule(
 }
 
 /// Whether a report comes with evidence of a node. A relay's word counts where the node is at home behind it and is known by nothing else yet.
-fn evident(known: &Papers, shown: &Papers, sender: Sender, at_home: bool) -> bool {
+fn evident(known: &Papers, shown: &Papers, view: &View<'_>, at_home: bool) -> bool {
     let told = known.uuid.is_some() || !known.serial.is_empty();
     let uuid = known.uuid.is_none() || known.uuid == shown.uuid;
     let serial = known.serial.is_empty() || known.serial == shown.serial;
-    let own = match sender {
-        Sender::Frame(mac) => known.macs.contains(mac),
-        Sender::Relay(mac) => known.macs.contains(mac) && at_home && !told,
-        Sender::Unknown => false,
+    let own = match view.way {
+        Way::Own => known.macs.contains(view.mac),
+        Way::Relayed => known.macs.contains(view.mac) && at_home && !told,
+        Way::Through(_) | Way::Unseen | Way::Unknown => false,
     };
     own || told && uuid && serial
 }
@@ -246,18 +237,23 @@ mod tests {
         street
     }
 
-    const FAR: Sender = Sender::Unknown;
+    type Sender = (Way, Mac);
 
     fn from(n: u8) -> Sender {
-        Sender::Frame(mac(n))
+        (Way::Own, mac(n))
     }
 
     fn relayed(n: u8) -> Sender {
-        Sender::Relay(mac(n))
+        (Way::Relayed, mac(n))
+    }
+
+    /// In the name of this MAC, in somebody's frame.
+    fn forged(n: u8) -> Sender {
+        (Way::Through(mac(99)), mac(n))
     }
 
     fn ruled(street: &Street, numbering: Numbering, ignored: bool, shown: &Papers, sender: Sender, verdict: Verdict, word: bool) -> Ruling {
-        let view = View { street, numbering, ignored, sender, spoken_for: &[] };
+        let view = View { street, numbering, ignored, way: sender.0, mac: sender.1, spoken_for: &[] };
         rule(&view, shown, verdict, [(Number(0), Number(5))].into_iter(), word)
     }
 
@@ -290,14 +286,14 @@ mod tests {
         ];
         for (waits, numbering, ignored, mac, verdict, word, ruling) in rows {
             let (street, shown) = (street(waits), papers(&[mac], mac));
-            for sender in [from(mac), relayed(mac), FAR] {
+            for sender in [from(mac), relayed(mac), forged(1)] {
                 let now = ruled(&street, numbering, ignored, &shown, sender, verdict, word);
                 assert_eq!(now, ruling, "{mac} {verdict} {numbering} {word} {sender:?}");
             }
         }
         let elsewhere = |first, last, spoken_for: &[u64]| {
             let street = street(true);
-            let view = View { street: &street, numbering: Automatic, ignored: false, sender: from(20), spoken_for };
+            let view = View { street: &street, numbering: Automatic, ignored: false, way: Way::Own, mac: mac(20), spoken_for };
             rule(&view, &papers(&[20], 20), passed, [(Number(first), Number(last))].into_iter(), false)
         };
         assert_eq!((elsewhere(2, 7, &[]), elsewhere(2, 2, &[])), (Enlist(n3), Guest(Reason::NoLot)));
@@ -321,12 +317,12 @@ mod tests {
             (&[1, 2, 3], 1, from(1), passed, Learn(n0)),
             (&[3, 1, 2], 1, from(3), passed, Learn(n0)),
             (&[3, 1, 2], 1, relayed(3), passed, Learn(n0)),
-            (&[3, 1, 2], 1, FAR, passed, Learn(n0)),
+            (&[3, 1, 2], 1, forged(1), passed, Learn(n0)),
             (&[1, 2, 3], 0, from(1), passed, Learn(n0)),
             (&[1, 2, 3], 1, from(1), failed, Known(n0)),
             // The same, and nothing of the node comes with it: whoever says that.
             (&[3, 1, 2], 0, from(3), passed, cloned(n0, 1, 3)),
-            (&[1, 2, 3], 0, FAR, passed, cloned(n0, 1, 3)),
+            (&[1, 2, 3], 0, forged(1), passed, cloned(n0, 1, 3)),
             (&[1, 2, 3], 0, relayed(1), passed, cloned(n0, 1, 3)),
             (&[3, 1, 2], 0, from(3), failed, cloned(n0, 1, 3)),
             // A MAC of it is missing, or its UUID differs: one NIC went into another machine, or is there twice.
@@ -339,15 +335,15 @@ mod tests {
             // The board was replaced, and all NICs were kept; that is believed from the NICs themselves.
             (&[1, 2], 6, from(2), passed, Learn(n0)),
             (&[1, 2], 6, from(1), failed, Known(n0)),
-            (&[1, 2], 6, FAR, passed, Known(n0)),
+            (&[1, 2], 6, forged(1), passed, Known(n0)),
             (&[1, 2], 6, relayed(1), passed, Known(n0)),
             // A node that is known by its MAC alone.
             (&[9], 9, from(9), passed, Learn(n2)),
-            (&[9], 9, FAR, passed, Known(n2)),
+            (&[9], 9, forged(9), passed, Known(n2)),
             (&[9, 30], 30, from(9), passed, Learn(n2)),
             (&[30, 9], 30, from(30), passed, cloned(n2, 9, 30)),
             (&[30, 9], 0, from(30), passed, cloned(n2, 9, 30)),
-            (&[9, 30], 30, FAR, passed, cloned(n2, 9, 30)),
+            (&[9, 30], 30, forged(9), passed, cloned(n2, 9, 30)),
             // A relay's word on one that lives behind it, and on one that does not.
             (&[9, 30], 30, relayed(9), passed, Learn(n2)),
             (&[30, 9], 30, relayed(30), passed, cloned(n2, 9, 30)),
@@ -383,10 +379,12 @@ mod tests {
             ((0, b""), (0, b""), false),
             ((0, b""), (1, b"A"), false),
         ];
+        let street = street(false);
+        let view = |n| View { street: &street, numbering: Numbering::Locked, ignored: false, way: Way::Own, mac: mac(n), spoken_for: &[] };
         for ((uuid, serial), (shown_uuid, shown_serial), proved) in rows {
             let (known, shown) = (known(uuid, serial), shown(shown_uuid, shown_serial));
-            assert_eq!(evident(&known, &shown, from(30), true), proved, "{known:?} {shown:?}");
-            assert!(evident(&known, &shown, from(1), true));
+            assert_eq!(evident(&known, &shown, &view(30), true), proved, "{known:?} {shown:?}");
+            assert!(evident(&known, &shown, &view(1), true));
         }
     }
 

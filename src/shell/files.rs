@@ -102,6 +102,10 @@ pub struct Files {
     cache: Cache,
 }
 
+/// Why the system call that opens boot files may be missing.
+const NO_OPENAT2: &str = "this kernel is older than Linux 5.6, or a sandbox forbids that system call: a container's seccomp filter, or \
+                          RestrictSUIDSGID= or DynamicUser= of systemd";
+
 impl Files {
     /// Opens the folder that is served.
     pub fn open_root(root: &Path) -> Result<Files, Error> {
@@ -126,6 +130,11 @@ impl Files {
         let fd = std::fs::File::open(root).map_err(|error| Error::system(what(), error, remedy))?;
         let listed = std::fs::read_dir(root).and_then(|mut entries| entries.next().transpose());
         listed.map_err(|error| Error::system(what(), error, remedy))?;
+        // As files will be opened, so that what forbids that is told now and not to each machine that boots.
+        sys::open_beneath(fd.as_fd(), c".").map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOSYS | libc::EPERM) => Error::system(format_args!("{}: openat2", what()), error, NO_OPENAT2),
+            _ => Error::system(what(), error, remedy),
+        })?;
         Ok(fd.into())
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use muster::fleet::life::Step;
 use muster::fleet::{Asks, Firmware, Life, Plan, Stages};
+use muster::shell::stdio;
 
 /// Lots of the simulated street (`sim::config`).
 const SIMULATED_MAX: usize = muster::sim::config::NODES_MAX;
@@ -88,18 +89,22 @@ fn flags() -> getopts::Options {
     flags
 }
 
+/// Everything is said with this.
+fn said(text: String) -> Result<Option<Options>, String> {
+    stdio::print(&text).map(|_| None).map_err(|error| error.to_string())
+}
+
 /// None: everything was said already (help, version).
 pub fn options() -> Result<Option<Options>, String> {
     let flags = flags();
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
     if matches.opt_present("h") {
         let brief = "muster-storm: boots simulated machines against the boot server of a link\nUsage: muster-storm -i IF | --simulate [-n N] [-p KIND] [-f NAME]...";
-        print!("{}\nExit status: 0 all came up, 1 a machine was lost or bytes differ, 2 wrong usage.\n", flags.usage(brief));
-        return Ok(None);
+        let usage = flags.usage(brief);
+        return said(format!("{usage}\nExit status: 0 all came up, 1 a machine was lost or bytes differ, 2 wrong usage.\n"));
     }
     if matches.opt_present("V") {
-        println!("muster-storm {} ({})", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT"));
-        return Ok(None);
+        return said(format!("muster-storm {} ({})\n", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT")));
     }
     if let Some(stray) = matches.free.first() {
         return Err(format!("{stray:?} is not a flag"));
@@ -107,19 +112,22 @@ pub fn options() -> Result<Option<Options>, String> {
     let number = |name: &str, default: u32| number(name, matches.opt_str(name), default);
     let names: Vec<Vec<u8>> = matches.opt_strs("file").into_iter().map(String::into_bytes).collect();
     let stages = matches.opt_str("stages").unwrap_or_else(|| "rom".into());
+    let mut lives = lives(&matches.opt_str("profile").unwrap_or_else(|| "rom".into()), &stages, names.len())?;
+    let asks = Asks {
+        blksize: matches.opt_str("blksize").map(|text| self::number("blksize", Some(text), 0)).transpose()?,
+        windowsize: matches.opt_str("windowsize").map(|text| self::number("windowsize", Some(text), 0)).transpose()?,
+    };
+    lives.iter_mut().for_each(|life| life.asks = asks);
     let plan = Plan {
         count: number("count", 100)? as usize,
         first: number("first", 0)?,
-        lives: lives(&matches.opt_str("profile").unwrap_or_else(|| "rom".into()), &stages, names.len())?,
+        lives,
         names,
         spread: seconds("spread", matches.opt_str("spread"), 0.0)?,
         wake: number("wake", 0)?,
         deaf: number("deaf", 0)?,
         loss: number("loss", 0)?,
-        asks: Asks {
-            blksize: matches.opt_str("blksize").map(|text| self::number("blksize", Some(text), 0)).transpose()?,
-            windowsize: matches.opt_str("windowsize").map(|text| self::number("windowsize", Some(text), 0)).transpose()?,
-        },
+        power: Vec::new(),
         seed: number("seed", 0)?.into(),
     };
     plan.check()?;

@@ -10,38 +10,43 @@
 //! it is by then. Beyond the rate it stays a guest, and is told to renew soon: its renewal is another REQUEST.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use crate::base::addr::Mac;
+use crate::base::bucket::Bucket;
 use crate::base::muffle::Muffle;
-use crate::base::rate::Rate;
 use crate::base::slab::Key;
 use crate::base::stats::Counter;
+use crate::base::time::Instant;
 use crate::engine::{Ctx, lots};
 use crate::roll::client::{Client, Identity};
 use crate::roll::journal::Verdict;
 use crate::roll::lot::{Label, Lot, Papers, State as LotState, Uuid, Wait};
 use crate::roll::plan::Number;
-use crate::roll::ruling::{Reason, Ruling, Sender};
+use crate::roll::ruling::{Reason, Ruling};
 use crate::wire::dhcp::MessageType;
 use crate::wire::report::{self, Report};
 
 use super::decide::State;
 use super::reply::Asked;
 use super::{Dhcp, Others, numbered_address};
+use log::Level;
 
 /// A lease that is acknowledged so long after the number was given was asked for by a machine that has come back, in seconds.
 const SETTLED: u64 = 60;
+/// What a minute's worth of new numbers is divided by: so much of it may come at once.
+const BURST: u32 = 5;
 
 #[derive(Default)]
 pub struct Passing {
-    /// New numbers, and nodes of which something new is written down: each has the rate of `new-numbers`.
-    given: Rate,
-    learnt: Rate,
+    /// When as many new numbers may be given at once as ever.
+    full: Instant,
     delayed: Muffle,
-    conflict: Muffle,
-    stays: Muffle,
-    changed: Muffle,
-    failed: Muffle,
+}
+
+/// At most so many new numbers a minute.
+fn pace(per_minute: u32) -> Bucket {
+    Bucket { burst: (per_minute / BURST).max(1), every: Duration::from_secs(60) / per_minute.max(1) }
 }
 
 impl Dhcp {
@@ -60,47 +65,29 @@ impl Dhcp {
         let Some(client) = ctx.roll.get_mut(key) else { return };
         let news = (client.papers, client.verdict) != (papers, verdict);
         (client.papers, client.verdict) = (papers, verdict);
-        (client.sender, client.reported, client.delayed) = (sender(mac, asked), Some(asked.message.header.xid), false);
-        if news {
-            // The next record of its lease tells it.
-            client.on_record.until = 0;
-        }
+        (client.reported, client.delayed) = (Some(asked.message.header.xid), false);
+        // The next record of its lease tells it.
+        client.news |= news;
+        let say = |level, ctx: &mut Ctx<'_>, line: std::fmt::Arguments<'_>| ctx.roll.say(ctx.now, &asked.identity, level, line);
         match lots::rule(ctx, key, asked.network, false) {
-            Ruling::Learn(number) => self.learn(ctx, number, &papers),
             // It is given to whom takes the offer.
             Ruling::Enlist(_) | Ruling::Known(_) => {}
+            // What it may not record now it shows again.
+            Ruling::Learn(_) if !ctx.roll.may_record(ctx.now, &asked.identity, false) => {}
+            Ruling::Learn(number) => match lots::learn(ctx, number, &papers) {
+                Ok(()) => say(Level::Info, ctx, format_args!("{number} showed itself anew:{papers}")),
+                Err(trouble) => say(Level::Warn, ctx, format_args!("what {number} showed of itself is not kept: {trouble}")),
+            },
             // Told as its boot began.
             Ruling::Guest(Reason::Retired(_)) => {}
             Ruling::Guest(Reason::Conflict(conflict)) => {
                 ctx.stats.count(Counter::NumberConflict);
-                if let Some(muffled) = self.passing.conflict.admits(ctx.now) {
-                    log::warn!("{mac} {conflict}{}", Others(muffled));
+                if news {
+                    say(Level::Warn, ctx, format_args!("{mac} {conflict}"));
                 }
             }
-            Ruling::Guest(reason) => {
-                if let Some(muffled) = news.then(|| self.passing.stays.admits(ctx.now)).flatten() {
-                    log::info!("{mac} stays as it is: it {reason}{}", Others(muffled));
-                }
-            }
-        }
-    }
-
-    /// Writes down what a node showed of itself. What the rate has no room for it shows again.
-    fn learn(&mut self, ctx: &mut Ctx<'_>, number: Number, papers: &Papers) {
-        if !self.passing.learnt.take(ctx.now, ctx.config.new_numbers) {
-            return;
-        }
-        match lots::learn(ctx, number, papers) {
-            Ok(()) => {
-                if let Some(muffled) = self.passing.changed.admits(ctx.now) {
-                    log::info!("{number} showed itself anew:{papers}{}", Others(muffled));
-                }
-            }
-            Err(trouble) => {
-                if let Some(muffled) = self.passing.failed.admits(ctx.now) {
-                    log::warn!("what {number} showed of itself is not kept: {trouble}{}", Others(muffled));
-                }
-            }
+            Ruling::Guest(reason) if news => say(Level::Info, ctx, format_args!("{mac} stays as it is: it {reason}")),
+            Ruling::Guest(_) => {}
         }
     }
 
@@ -115,7 +102,7 @@ impl Dhcp {
         let open = ctx.roll.offers.count();
         let number = match kept.filter(|&number| is_open(ctx, number, key)) {
             Some(number) => number,
-            None if open >= self.passing.given.room(ctx.now, ctx.config.new_numbers) => return None,
+            None if open >= pace(ctx.config.new_numbers).room(ctx.now, self.passing.full) => return None,
             None => match lots::rule_beside(ctx, key, asked.network, false, ctx.roll.offers.bits()) {
                 Ruling::Enlist(number) => number,
                 _ => return None,
@@ -134,24 +121,25 @@ impl Dhcp {
 
     /// Gives a machine that passed its number, if this REQUEST takes what we offered it or renews what we gave it.
     pub(super) fn give_number(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>, state: State, address: Ipv4Addr) {
-        if asked.held || !passed(ctx, key, asked) || !took_our_offer(ctx, key, asked, state, address) {
+        if asked.held || !passed(ctx, key, asked) || !took_our_offer(ctx, key, state, address) {
             return;
         }
         let Some(number) = number_of(ctx, key, asked.network) else { return };
         let Some(client) = ctx.roll.get(key) else { return };
         let (mac, papers) = (client.mac, client.papers);
-        if !self.passing.given.take(ctx.now, ctx.config.new_numbers) {
+        let pace = pace(ctx.config.new_numbers);
+        if pace.room(ctx.now, self.passing.full) == 0 {
             return self.delay(ctx, key, mac);
         }
         match lots::enlist(ctx, number, &papers) {
             Ok(()) => {
+                pace.take(ctx.now, &mut self.passing.full);
                 ctx.roll.offers.withdraw(number);
                 log::info!("{mac} passed muster: it is {number} from now on");
             }
             Err(trouble) => {
-                if let Some(muffled) = self.passing.failed.admits(ctx.now) {
-                    log::warn!("{mac} passed muster but could not become {number}: {trouble}{}", Others(muffled));
-                }
+                let line = format_args!("{mac} passed muster but could not become {number}: {trouble}");
+                ctx.roll.say(ctx.now, &asked.identity, Level::Warn, line);
             }
         }
     }
@@ -177,13 +165,15 @@ fn passed(ctx: &Ctx<'_>, key: Key<Client>, asked: &Asked<'_>) -> bool {
 }
 
 /// Whether a REQUEST is of a machine that heard us: it names us and the address that we offered to it, or it has its address from us.
-fn took_our_offer(ctx: &Ctx<'_>, key: Key<Client>, asked: &Asked<'_>, state: State, address: Ipv4Addr) -> bool {
+fn took_our_offer(ctx: &Ctx<'_>, key: Key<Client>, state: State, address: Ipv4Addr) -> bool {
     let Some(client) = ctx.roll.get(key) else { return false };
-    let head = ctx.config.links.get(usize::from(asked.link)).map(|link| link.head);
     let number = client.offered.filter(|&number| ctx.roll.offers.is_made(ctx.now, number, key));
     let offered = number.is_some_and(|number| ctx.roll.plan.address(number) == Some(address));
     match state {
-        State::Selecting { server } => head == Some(server) && (offered || client.address == Some(address)),
+        State::Selecting { server } => {
+            let ours = ctx.config.links.iter().any(|link| link.head == server);
+            ours && (offered || client.address == Some(address))
+        }
         State::InitReboot | State::Renewing | State::Rebinding => client.leased && client.address == Some(address),
     }
 }
@@ -233,20 +223,12 @@ fn own_address(ctx: &Ctx<'_>, key: Key<Client>) -> Option<Number> {
     client.number.filter(|&number| client.address.is_some() && ctx.roll.plan.address(number) == client.address)
 }
 
-/// Who sent a message about this MAC.
-fn sender(mac: Mac, asked: &Asked<'_>) -> Sender {
-    match (asked.message.header.giaddr.is_unspecified(), asked.frame) {
-        (false, _) => Sender::Relay(mac),
-        (true, Some(frame)) if frame == mac => Sender::Frame(mac),
-        (true, _) => Sender::Unknown,
-    }
-}
-
 /// A machine that was replaced and boots again is refused its number by name, whether it shows anything of itself or not.
-pub(super) fn refuse_retired(ctx: &Ctx<'_>, key: Key<Client>) {
+pub(super) fn refuse_retired(ctx: &mut Ctx<'_>, key: Key<Client>) {
     let Some(mac) = ctx.roll.get(key).filter(|client| client.number.is_none()).map(|client| client.mac) else { return };
     if let Some(number) = ctx.roll.street().retired_from(mac) {
-        log::warn!("{mac} was {number} until it was taken out: it is a guest now (muster guest enlist {mac} takes it back)");
+        let line = format_args!("{mac} was {number} until it was taken out: it is a guest now (muster guest enlist {mac} takes it back)");
+        ctx.roll.say(ctx.now, &Identity::Mac(mac), Level::Warn, line);
     }
 }
 
