@@ -81,10 +81,8 @@ fn a_replaced_machine_leaves_its_number_to_the_next() {
     changed(&mut world, r#"{"what":"replace","number":0}"#);
     assert_eq!(state_of(&world, 0), LotState::Reserved(crate::roll::lot::Wait::Next));
     world.advance(10_000);
-    // The old one is silent: whether it is there is asked before its address goes on.
-    world.silence(&passed(2, "").discover());
-    world.advance(300);
-    assert_eq!((world.lease(&passed(2, "")), macs_of(&world, 0)), (ip(10, 54, 1, 0), vec![2]));
+    // The old one is silent: whether it is there is asked before its address goes on, and the new one asks twice.
+    assert_eq!((world.muster_in(&passed(2, "")), macs_of(&world, 0)), ((ip(10, 54, 1, 0), 2), vec![2]));
     assert!(refused(&mut world, r#"{"what":"replace","number":9}"#).contains("--reserve"));
     let guest = world.lease(&Ask::os(mac(3)));
     changed(&mut world, &format!(r#"{{"what":"replace","number":0,"by":{{"guest":"{guest}"}}}}"#));
