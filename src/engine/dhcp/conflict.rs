@@ -141,7 +141,7 @@ impl Dhcp {
         let pool = ctx.roll.pools.get(network).and_then(Option::as_ref);
         let client = holder.and_then(|key| ctx.roll.get(key));
         let numbered = ctx.roll.plan.number(sender).is_some();
-        if client.is_none() && !pool.is_some_and(|pool| pool.range().position(sender).is_some()) {
+        if client.is_none() && pool.is_none_or(|pool| pool.range().position(sender).is_none()) {
             // Nobody's, and no address that is given.
             return;
         }

@@ -80,7 +80,10 @@ impl Dhcp {
         let answered = match kind {
             Some(MessageType::Discover) => offer_again(ctx, asked),
             Some(MessageType::Request) => prolong(ctx, asked),
-            Some(MessageType::Inform) => Some(send(ctx, asked, ctx.roll.find(&asked.identity), Some(MessageType::Ack), None, None)),
+            Some(MessageType::Inform) => {
+                send(ctx, asked, ctx.roll.find(&asked.identity), Some(MessageType::Ack), None, None);
+                Some(())
+            }
             _ => None,
         };
         if answered.is_none() {
