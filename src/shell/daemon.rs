@@ -127,20 +127,13 @@ impl Drop for PidFile {
     }
 }
 
-/// Replaces a file in one step: readers see the old text or the new.
-pub fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
-    let new = path.with_extension("new");
-    std::fs::write(&new, text)?;
-    std::fs::rename(&new, path)
-}
-
-/// The same for a file that everybody on the machine is to read, whatever the umask. It is on disk before it bears its name, so that a power
+/// Writes a file that everybody on the machine is to read, whatever the umask. It is on disk before it bears its name, so that a power
 /// cut leaves no empty file: this waits for the disk.
-pub fn publish(path: &Path, text: &str) -> std::io::Result<()> {
+pub fn publish(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let new = path.with_extension("new");
     let mut file = File::create(&new)?;
     file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(text)?;
     file.sync_all()?;
     std::fs::rename(&new, path)
 }

@@ -1,5 +1,6 @@
 //! The only room that meets the kernel: sockets, files, clock, signals, logs. It drives any machine and names no engine.
 
+pub mod clerk;
 pub mod control;
 pub mod daemon;
 pub mod error;
@@ -20,8 +21,10 @@ pub mod stdio;
 mod sys;
 pub mod syslog;
 pub mod udp;
+pub mod work;
 
 pub use error::Error;
 pub use poll::{Features, Shell};
 pub use signals::Signal;
 pub use sys::local_time;
+pub use work::Crew;

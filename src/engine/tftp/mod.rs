@@ -44,8 +44,6 @@ pub use policy::kind_of;
 pub const PORT: u16 = 69;
 /// Transfers of one machine at a time: what it runs, and a few that its firmware gave up without a word.
 const CLIENT_TRANSFERS: u16 = 16;
-/// How soon the next try follows when a block is not in memory.
-const COLD_RETRY: std::time::Duration = std::time::Duration::from_millis(4);
 /// A window, in bytes: a few runs of one output each.
 const WINDOW_BYTES_MAX: usize = 6 * limits::RUN_BYTES_MAX;
 

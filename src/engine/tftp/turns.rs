@@ -13,7 +13,7 @@ use crate::engine::pace::{self, Place};
 use crate::wire::tftp;
 
 use super::transfer::{Netascii, Source, State, Transfer};
-use super::{COLD_RETRY, Tftp, answer, netascii};
+use super::{Tftp, answer, netascii};
 
 /// Payload bytes of one turn: sixteen full frames.
 const TURN_BYTES: u64 = 16 * 1468;
@@ -223,7 +223,7 @@ impl Tftp {
         ctx.stats.add(Counter::DataBytes, len as u64);
     }
 
-    /// The blocks were not in memory: nothing was sent, and they are asked for again in a moment.
+    /// The blocks were not in memory: nothing was sent, and they are asked for again when they are there, or at the next look.
     pub fn cold(&mut self, ctx: &mut Ctx<'_>, token: u64) {
         let key = Key::from_u64(token);
         let Some(transfer) = self.transfers.get_mut(key) else { return };
@@ -233,7 +233,14 @@ impl Tftp {
         }
         transfer.give_up(ctx);
         (transfer.sent, transfer.cold) = (transfer.acked, true);
-        self.wheel.set(key.slot(), ctx.now + COLD_RETRY);
+    }
+
+    /// What was not in memory is there now.
+    pub fn warm(&mut self, ctx: &mut Ctx<'_>, token: u64) {
+        let key = Key::from_u64(token);
+        if self.transfers.get_mut(key).is_some_and(|transfer| std::mem::take(&mut transfer.cold)) {
+            self.want(ctx, key, Place::Ring);
+        }
     }
 }
 
