@@ -211,7 +211,7 @@ impl Street {
 
     fn take_out(&mut self, number: Number) {
         let Some(old) = self.lots.get_mut(number.0 as usize) else { return };
-        let (state, unseen, retired) = (old.state, old.unseen, std::mem::take(&mut old.retired));
+        let (state, retired, unseen) = (old.state, std::mem::take(&mut old.retired), std::mem::take(&mut old.unseen));
         for mac in retired.as_slice() {
             if self.retired_from(*mac) == Some(number) {
                 self.retired.remove(mac.to_u64());

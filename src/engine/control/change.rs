@@ -370,8 +370,8 @@ fn take_back(ctx: &Ctx<'_>, draft: &mut Draft, undo: &[Step]) -> Result<(), Refu
         return Err(Sorry::new("there is nothing to take back", "only the last change since the daemon's start can be"));
     }
     // A machine that came up under the number that it was given is still what the change made of it.
-    let now = |step: &&Step| ctx.roll.street().lot(step.number).map(|lot| Lot { unseen: step.after.unseen, ..*lot });
-    if let Some(step) = undo.iter().find(|step| now(step).as_ref() != Some(&step.after)) {
+    let now = |step: &Step| ctx.roll.street().lot(step.number).map(|lot| Lot { unseen: step.after.unseen, ..*lot });
+    if let Some(step) = undo.iter().find(|step| now(step) != Some(step.after)) {
         return Err(Sorry::new(format!("{} has changed since", step.number), "set it right by hand: muster node set"));
     }
     undo.iter().for_each(|step| draft.set(ctx, step.number, Lot { since: ctx.unix, ..step.before }));

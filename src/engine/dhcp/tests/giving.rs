@@ -197,8 +197,9 @@ fn crowd(spread: Duration) -> (Duration, Duration) {
 #[test]
 fn a_thousand_new_machines_at_once_are_nodes_within_the_bound() {
     let (last, _) = crowd(Duration::ZERO);
-    assert!(last < Duration::from_secs(100), "{last:?}");
     let (_, longest) = crowd(Duration::from_secs(90));
+    println!("1,000 at once: the last is a node after {last:?}; within 90 s: the longest wait is {longest:?}");
+    assert!(last < Duration::from_secs(100), "{last:?}");
     assert!(longest < Duration::from_secs(1), "within a minute and a half nobody waits: {longest:?}");
 }
 
