@@ -2,7 +2,8 @@
 //!
 //! Reading gives every lot its last state and every guest whose lease runs its address back; what a numbered machine left rests until that
 //! lease would have ended. Rewriting walks the street and the records a batch at a time, while new records go to both files: each line says
-//! everything of its lot or address, so that it does not matter which of two came first in the walk.
+//! everything of its lot or address, so that it does not matter which of two came first in the walk. While a change of many lots is being put out
+//! the walk rests: the new file has such a change whole, and none of the walk's lines within it.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -11,14 +12,14 @@ use std::time::Duration;
 use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
-use crate::roll::client::{Client, Identity, OnRecord, Stage};
-use crate::roll::journal::{self, Event, Guest, Verdict};
-use crate::roll::lot::{By, Papers};
+use crate::roll::client::{Client, OnRecord, Stage, Way};
+use crate::roll::guests::{GuestPool, Lease, Tenure};
+use crate::roll::journal::{self, Event, Guest, Mark, Spelling, Verdict};
+use crate::roll::lot::{By, Lot, Papers};
 use crate::roll::plan::Number;
 use crate::roll::registry::{Promise, Roll};
-use crate::roll::street::Clash;
 
-/// A journal is written anew when it has this many records more than four for each lot and lease that it tells of.
+/// A journal is written anew when it has this many events more than four for each lot and lease that it tells of.
 const SURPLUS: u64 = 4096;
 /// The first line of a journal that was written anew.
 const TITLE: &str = "# muster's journal: who has which number and address. It may be edited while musterd is down; leave out the ~checksum of a line that you change.";
@@ -33,45 +34,84 @@ pub struct Past {
 /// Reads a journal into the street. The error names the line and what is wrong with it.
 pub fn read<'a>(roll: &mut Roll, lines: impl Iterator<Item = &'a str>) -> Result<Past, String> {
     let mut past = Past::default();
+    let mut reader = Reader::default();
     for (at, line) in lines.enumerate() {
-        let taken = journal::read(line, |unix, event| {
+        let taken = reader.line(roll, &mut past, line);
+        let spelling = taken.map_err(|error| {
+            format!("line {} of the journal cannot be: {error}: mend it (without its ~checksum) or take it out", at + 1)
+        })?;
+        if spelling == Spelling::Old {
+            reader.old.get_or_insert((at + 1, 0)).1 += 1;
+        }
+    }
+    if let Some((line, count)) = reader.old {
+        log::warn!(
+            "{count} lines of the journal, the first of them line {line}, have a ; in what a machine said of itself, as version 0.1.0 wrote it: \
+             each was read as one word, and nothing is lost"
+        );
+    }
+    match reader.changing {
+        false => Ok(past),
+        true => Err("the journal ends within a change: cut it off where that begins".into()),
+    }
+}
+
+/// Takes lots up together that were changed together.
+#[derive(Default)]
+struct Reader {
+    lots: BTreeMap<Number, Lot>,
+    changing: bool,
+    /// The first line in an older spelling, and how many there are.
+    old: Option<(usize, usize)>,
+}
+
+impl Reader {
+    fn line(&mut self, roll: &mut Roll, past: &mut Past, line: &str) -> Result<Spelling, String> {
+        let spelling = journal::read(line, |unix, event| {
             match event {
                 Event::Guest(guest) => drop(past.guests.insert(guest.address, guest)),
                 Event::Stage(number, stage) => drop(past.stages.insert(number.0, (unix, stage))),
-                Event::Lot(number, lot) => match roll.set_lot(number, lot, Promise::default()) {
-                    // A street that was shortened when these lots were vacant.
-                    Err(Clash::NoSuchLot) if lot.is_vacant() => {}
-                    done => done.map_err(|clash| format!("{number}: {clash}"))?,
-                },
+                // A street that was shortened when these lots were vacant.
+                Event::Lot(number, lot) if roll.street().lot(number).is_none() && lot.is_vacant() => {}
+                Event::Lot(number, lot) => drop(self.lots.insert(number, lot)),
+                Event::Change(mark) => self.changing = mark == Mark::Begins,
             }
             Ok(())
-        });
-        taken.map_err(|error| {
-            format!("line {} of the journal cannot be: {error}: mend it (without its ~checksum) or take it out", at + 1)
         })?;
+        if !self.changing {
+            let lots = std::mem::take(&mut self.lots);
+            roll.set_lots(lots.iter().map(|(number, lot)| (*number, lot)), Promise::default()).map_err(|clash| {
+                let first = lots.first_key_value().map_or(Number(0), |(number, _)| *number);
+                format!("{first}: {clash}")
+            })?;
+        }
+        Ok(spelling)
     }
-    Ok(past)
 }
 
 impl Past {
     /// Gives guests their addresses back, and nodes their stages.
     pub fn restore(self, roll: &mut Roll, config: &Config, now: Now) {
-        let until = |guest: &Guest| now.at + Duration::from_secs(guest.until.saturating_sub(now.unix));
+        let until = |guest: &Guest| now.at + Duration::from_secs(guest.until.saturating_sub(now.unix)).min(lease(config, guest));
         let mut guests: Vec<Guest> = self.guests.into_values().filter(|guest| guest.until > now.unix).collect();
         // Of two addresses of one guest it has the later one; the pools want what rests in order of its end.
         guests.sort_by_key(|guest| guest.until);
         let mut left: Vec<&Guest> = guests.iter().rev().filter(|guest| !host(roll, config, now, guest, until(guest))).collect();
         while let Some(guest) = left.pop() {
-            let mac = match guest.identity {
-                Identity::Mac(mac) => Some(mac),
-                Identity::ClientId(_) => None,
-            };
+            let lease = Lease { to: guest.identity, until: until(guest) };
             for pool in roll.pools.iter_mut().flatten() {
-                pool.rest(guest.address, until(guest), mac);
+                pool.rest(guest.address, lease);
             }
         }
         roll.past_stages(self.stages.into_iter().map(|(number, (unix, stage))| (Number(number), unix, stage)));
     }
+}
+
+/// How long a guest may have been told that an address is its own. What was told before now ends within that, whatever the record says: it speaks
+/// of twice the lease, and the clock may have been wrong when it was written, or be so now.
+fn lease(config: &Config, guest: &Guest) -> Duration {
+    let network = config.networks.iter().find(|network| network.guests.is_some_and(|range| range.contains(guest.address)));
+    network.map_or(Duration::ZERO, |network| network.guest_lease)
 }
 
 /// Gives a guest its address back. False when it is none any more, or has no place.
@@ -84,27 +124,30 @@ fn host(roll: &mut Roll, config: &Config, now: Now, guest: &Guest, until: Instan
         // It has a later address.
         return false;
     }
-    let mac = roll.get(key).map(|client| client.mac);
-    let network =
-        roll.pools.iter_mut().position(|pool| pool.as_mut().is_some_and(|pool| pool.claim(now.at, guest.address, key, mac).is_some()));
+    let mut claims =
+        |pool: &mut Option<GuestPool>| pool.as_mut().is_some_and(|pool| pool.claim(now.at, guest.address, key, &guest.identity).is_some());
+    let network = roll.pools.iter_mut().position(&mut claims);
     let (Some(network), true) = (network, roll.bind(key, guest.address)) else {
         roll.remove(key);
         return false;
     };
     if let Some(client) = roll.get_mut(key) {
-        settle_in(client, config, guest, network);
+        settle_in(client, config, (guest, now.unix), network);
     }
-    roll.keep_until(key, until);
+    roll.lease(key, until);
     true
 }
 
-fn settle_in(client: &mut Client, config: &Config, guest: &Guest, network: usize) {
-    client.leased = true;
+fn settle_in(client: &mut Client, config: &Config, (guest, unix): (&Guest, u64), network: usize) {
     client.stage = Stage::Up;
     client.network = network as u16;
-    client.link = config.networks.get(network).and_then(|network| network.link).unwrap_or(0);
+    let link = config.networks.get(network).and_then(|network| network.link);
+    client.link = link.unwrap_or(0);
+    client.way = if link.is_none() { Way::Relayed } else { Way::Unknown };
     (client.papers, client.verdict) = (guest.papers, guest.verdict);
-    client.on_record = OnRecord { address: guest.address, until: guest.until, seq: 0 };
+    // Of a record from another time the next renewal makes a new one.
+    let until = guest.until.min(unix + 2 * lease(config, guest).as_secs());
+    client.on_record = OnRecord { address: guest.address, until, seq: 0 };
 }
 
 /// Where a rewriting stands.
@@ -115,10 +158,11 @@ enum Step {
     Title,
     /// The next lot.
     Lots(u32),
-    /// The next place in the table of clients.
+    /// The next place in the table of clients, for the stages of nodes.
     Clients(usize),
-    /// The next address of a guest pool, for those that rest: what its machine held a moment ago was told before, or is told here.
-    Resting(usize, usize),
+    /// The next address of a guest pool. One walk tells of all that is promised: an address that passes from one hand to another meanwhile is
+    /// never between two walks.
+    Guests(usize, usize),
     /// The world puts the new file into its place.
     Placing,
 }
@@ -128,7 +172,7 @@ pub struct Rewrite {
     step: Step,
     /// Asked for while one was under way already.
     again: bool,
-    /// The records that had been put out when the last one began.
+    /// The events that had been put out when the last one began.
     from: u64,
 }
 
@@ -136,7 +180,7 @@ impl Rewrite {
     pub fn begin(&mut self) {
         match self.step {
             Step::Idle => self.step = Step::Title,
-            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Resting(..) | Step::Placing => self.again = true,
+            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Guests(..) | Step::Placing => self.again = true,
         }
     }
 
@@ -151,20 +195,23 @@ impl Rewrite {
 
     fn is_due(&self, roll: &Roll) -> bool {
         let told = (roll.street().occupied() + roll.len()) as u64;
-        roll.keeper.written() - self.from > SURPLUS + 4 * told
+        roll.keeper.events() - self.from > SURPLUS + 4 * told
     }
 
     pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
         let works = match self.step {
             Step::Idle => self.is_due(roll),
-            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Resting(..) => true,
+            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Guests(..) => true,
             Step::Placing => false,
         };
-        works.then_some(Instant::ZERO)
+        (works && !roll.keeper.is_changing()).then_some(Instant::ZERO)
     }
 
     /// Writes as much as there is room for.
     pub fn expire(&mut self, roll: &Roll, now: Now, out: &mut Outbox) {
+        if roll.keeper.is_changing() {
+            return;
+        }
         if self.step == Step::Idle && self.is_due(roll) {
             self.begin();
         }
@@ -172,14 +219,14 @@ impl Rewrite {
             self.step = match self.step {
                 Step::Idle | Step::Placing => return,
                 Step::Title => {
-                    self.from = roll.keeper.written();
+                    self.from = roll.keeper.events();
                     out.journal_rewrite_begin();
                     out.journal_rewrite_line(|buf| text(TITLE, buf));
                     Step::Lots(0)
                 }
                 Step::Lots(next) => lot(next, roll, out),
                 Step::Clients(next) => client(next, roll, now, out),
-                Step::Resting(pool, next) => resting(pool, next, roll, now, out),
+                Step::Guests(pool, next) => guest(pool, next, roll, now, out),
             };
             if self.step == Step::Placing {
                 out.journal_rewrite_end();
@@ -211,44 +258,41 @@ fn lot(next: u32, roll: &Roll, out: &mut Outbox) -> Step {
     Step::Lots(next + 1)
 }
 
-/// Writes a guest's lease, and a node's stage.
+/// Writes a node's stage.
 fn client(next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
     if next >= roll.capacity() {
-        return Step::Resting(0, 0);
+        return Step::Guests(0, 0);
     }
     let Some(client) = roll.at_slot(next) else { return Step::Clients(next + 1) };
     if let Some(number) = client.number.filter(|_| client.stage != Stage::Stranger) {
         line(Event::Stage(number, client.stage), now.unix.saturating_sub(now.at.since(client.since).as_secs()), out);
     }
-    if let Some((address, until)) = hosted(client, roll, now) {
-        let guest = Guest { address, identity: client.identity, until, verdict: client.verdict, papers: client.papers };
-        line(Event::Guest(guest), now.unix, out);
-    }
     Step::Clients(next + 1)
 }
 
-/// The guest address that a machine holds, and until when: one that is on record, acknowledged or not yet; or one that it was acknowledged
-/// and whose record is to be written again. A machine that an operator gave a number holds its address until it renews.
-fn hosted(client: &Client, roll: &Roll, now: Now) -> Option<(Ipv4Addr, u64)> {
-    let key = roll.find(&client.identity)?;
-    let holds = |address| roll.pools.iter().flatten().any(|pool| pool.owner(address) == Some(key));
-    let OnRecord { address, until, .. } = client.on_record;
-    if until > now.unix && holds(address) {
-        return Some((address, until));
-    }
-    let address = client.address.filter(|&address| client.leased && holds(address))?;
-    Some((address, now.unix + client.until.since(now.at).as_secs() + 1))
-}
-
-/// Writes the lease of an address that its machine has left, so that nobody else gets it before that would have ended. A machine without a MAC
-/// address is not remembered.
-fn resting(pool: usize, next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
+/// Writes what is promised of a guest address, if anything is.
+fn guest(pool: usize, next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
     let Some(place) = roll.pools.get(pool) else { return Step::Placing };
-    let Some(left) = place.as_ref().and_then(|pool| pool.left(next)) else { return Step::Resting(pool + 1, 0) };
-    if let Some((address, mac, until)) = left {
-        let until = now.unix + until.since(now.at).as_secs() + 1;
-        let guest = Guest { address, identity: Identity::Mac(mac), until, verdict: Verdict::default(), papers: Papers::default() };
+    let Some(tenure) = place.as_ref().and_then(|pool| pool.tenure(next)) else { return Step::Guests(pool + 1, 0) };
+    if let Some(guest) = promised(&tenure, roll, now) {
         line(Event::Guest(guest), now.unix, out);
     }
-    Step::Resting(pool, next + 1)
+    Step::Guests(pool, next + 1)
 }
+
+/// To whom an address is promised, and until when: what was acknowledged, to its holder or to who left it, and what its holder is about to be
+/// told, because a record says it.
+fn promised(tenure: &Tenure, roll: &Roll, now: Now) -> Option<Guest> {
+    let Tenure { address, holder, lease } = *tenure;
+    let holder = holder.and_then(|key| roll.get(key));
+    let recorded = holder.filter(|client| client.on_record.address == address).map_or(0, |client| client.on_record.until);
+    let lease = lease.filter(|lease| lease.until > now.at);
+    let acknowledged = lease.map_or(0, |lease| now.unix + lease.until.since(now.at).as_secs() + 1);
+    let until = recorded.max(acknowledged);
+    let identity = holder.map(|client| client.identity).or(lease.map(|lease| lease.to))?;
+    let (verdict, papers) = holder.map_or((Verdict::default(), Papers::default()), |client| (client.verdict, client.papers));
+    (until > now.unix).then_some(Guest { address, identity, until, verdict, papers })
+}
+
+#[cfg(test)]
+mod tests;

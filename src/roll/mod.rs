@@ -3,6 +3,7 @@
 pub mod client;
 pub mod guests;
 pub mod journal;
+pub mod keeper;
 pub mod kind;
 pub mod lot;
 pub mod plan;
@@ -10,5 +11,7 @@ pub mod ranges;
 pub mod recent;
 pub mod registry;
 pub mod ruling;
+pub mod shares;
 pub mod story;
 pub mod street;
+pub mod unwritten;

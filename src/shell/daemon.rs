@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::mman::{MlockAllFlags, mlockall};
 
-use super::{Error, sys};
+use super::{Error, stdio, sys};
 
 /// The child's end of the pipe on which its parent waits.
 pub struct Birth(Option<OwnedFd>);
@@ -30,7 +30,7 @@ pub fn fork() -> Result<Birth, Error> {
     if heard.is_ok() && said == READY {
         std::process::exit(0);
     }
-    eprint!("musterd: {}", if said.is_empty() { "the daemon died before it was ready\n" } else { &said });
+    stdio::complain(&format!("musterd: {}", if said.is_empty() { "the daemon died before it was ready" } else { said.trim_end() }));
     std::process::exit(1);
 }
 
@@ -68,7 +68,7 @@ impl Birth {
     pub fn stillborn(self, why: &str) {
         match self.0 {
             Some(pipe) => drop(File::from(pipe).write_all(format!("{why}\n").as_bytes())),
-            None => eprintln!("musterd: {why}"),
+            None => stdio::complain(&format!("musterd: {why}")),
         }
     }
 }

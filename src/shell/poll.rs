@@ -70,6 +70,7 @@ const ROUNDS: usize = 16;
 
 /// Frames that one ring may have in one turn.
 const RING_BATCH: usize = BATCHES * BATCH;
+
 /// What is used of the kernel's optional features, where it has them. Behaviour is the same without; the tests look at both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {

@@ -22,7 +22,7 @@ use muster::roll::plan::{NamesFile, This};
 use muster::shell::clerk::{Clerk, Report, Task};
 use muster::shell::daemon::{self, Birth, PidFile};
 use muster::shell::work::{self, beneath, clerk::read_config};
-use muster::shell::{Crew, Error, Shell, Signal, facts, journal, lines, syslog};
+use muster::shell::{Crew, Error, Shell, Signal, facts, journal, lines, manager, stdio, syslog};
 
 use errand::Errands;
 use machine::{Machine, Unresolved, resolve};
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Ok(Some(options)) => options,
         Ok(None) => return ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("musterd: {why}; musterd --help lists the flags");
+            stdio::complain(&format!("musterd: {why}; musterd --help lists the flags"));
             return ExitCode::from(2);
         }
     };
@@ -72,7 +72,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let end = birth.ready().and_then(|()| daemon.run());
+    let ready = birth.ready().map(|()| manager::tell(manager::READY));
+    let end = ready.and_then(|()| daemon.run());
     if let Err(why) = &end {
         log::error!("{why}");
     }
@@ -81,7 +82,7 @@ fn main() -> ExitCode {
 }
 
 fn fail(why: &str) -> ExitCode {
-    eprintln!("musterd: {why}");
+    stdio::complain(&format!("musterd: {why}"));
     ExitCode::FAILURE
 }
 
@@ -101,13 +102,13 @@ fn options() -> Result<Option<Options>, String> {
         .optflag("V", "version", "print version and commit");
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
     if matches.opt_present("h") {
-        let brief = "musterd: boots a cluster (DHCP and TFTP in one process)\nUsage: musterd [-d | -f | -t] [-i IF]... [-r DIR] [-c FILE]";
-        print!("{}\nWithout -d or -f it becomes a daemon and logs to syslog. See musterd(8), muster.toml(5).\n", flags.usage(brief));
-        return Ok(None);
+        let brief =
+            "musterd: boots a cluster (DHCP, TFTP and DNS in one process)\nUsage: musterd [-d | -f | -t] [-i IF]... [-r DIR] [-c FILE]";
+        let usage = flags.usage(brief);
+        return said(format!("{usage}\nWithout -d or -f it becomes a daemon and logs to syslog. See musterd(8), muster.toml(5).\n"));
     }
     if matches.opt_present("V") {
-        println!("musterd {} ({})", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT"));
-        return Ok(None);
+        return said(format!("musterd {} ({})\n", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT")));
     }
     if let Some(stray) = matches.free.first() {
         return Err(format!("{stray:?} is not a flag"));
@@ -120,6 +121,11 @@ fn options() -> Result<Option<Options>, String> {
         config: path("c"),
         flags: Flags { interfaces: matches.opt_strs("i"), root: path("r"), run_dir: path("run-dir"), state_dir: path("state-dir") },
     }))
+}
+
+/// Everything is said with this.
+fn said(text: String) -> Result<Option<Options>, String> {
+    stdio::print(&text).map(|_| None).map_err(|error| error.to_string())
 }
 
 fn level_word(level: log::Level) -> &'static str {
@@ -192,11 +198,9 @@ fn test(options: &Options) -> ExitCode {
     };
     match read_config(options.config_path()).map_err(|error| error.to_string()).and_then(|found| load(options, found, exists)) {
         Ok((resolved, _)) => {
-            for choice in &resolved.choices {
-                println!("# {choice}");
-            }
-            print!("{}", config::effective(&resolved.config));
-            ExitCode::SUCCESS
+            let mut text: String = resolved.choices.iter().map(|choice| format!("# {choice}\n")).collect();
+            text.push_str(&config::effective(&resolved.config).to_string());
+            stdio::print(&text).map_or_else(|error| fail(&error.to_string()), |_| ExitCode::SUCCESS)
         }
         Err(why) => fail(&why),
     }
@@ -259,6 +263,7 @@ impl Daemon {
         loop {
             match self.shell.turn(&mut self.server, LONGEST_TURN)? {
                 Some(Signal::Leave) => {
+                    manager::tell(manager::STOPPING);
                     self.keep_all()?;
                     self.shell.leave();
                     log::info!("muster has left");
@@ -282,7 +287,7 @@ impl Daemon {
                 }
                 written = written.filter(|awaited| *awaited != ticket);
             }
-            if self.shell.has_kept() && written.is_none() {
+            if self.shell.has_kept() && written.is_none() && !self.server.is_changing() {
                 return Ok(());
             }
             if begin.elapsed() > LAST_WAIT {
