@@ -130,7 +130,7 @@ impl Files {
                 SLOW.as_secs()
             );
         }
-        if worker.recovers() {
+        if worker.recovers() && !self.readers.iter().any(|reader| reader.worker.is_told()) {
             log::info!("the disk or server of a boot file answers again");
         }
     }
