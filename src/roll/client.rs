@@ -19,14 +19,14 @@ use super::plan::Number;
 use super::story::Story;
 
 /// What names a machine towards DHCP: its MAC or, on IPoIB, where there is none, its client identifier (RFC 4390).
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
     Mac(Mac),
     ClientId(ClientId),
 }
 
 /// The first bytes and a hash of an option 61.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientId {
     head: [u8; ClientId::KEPT],
     len: u8,

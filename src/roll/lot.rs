@@ -108,6 +108,39 @@ impl Label {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+
+    /// Reads what [`Quoted`] wrote.
+    pub fn unquoted(text: &str) -> Label {
+        let (mut bytes, mut len, mut rest) = ([0; Label::MAX], 0, text);
+        while let (Some(to), Some(first)) = (bytes.get_mut(len), rest.as_bytes().first()) {
+            let escape = ESCAPES.iter().find(|(_, escape)| rest.starts_with(escape));
+            *to = escape.map_or(*first, |(byte, _)| *byte);
+            len += 1;
+            rest = rest.split_at_checked(escape.map_or(1, |(_, escape)| escape.len())).map_or("", |(_, rest)| rest);
+        }
+        Label::new(bytes.get(..len).unwrap_or_default())
+    }
+}
+
+/// What has a meaning of its own in a line of the journal, and how it is written there: the `;` between events, and what escapes it.
+const ESCAPES: [(u8, &str); 2] = [(b';', "%3B"), (b'%', "%25")];
+
+/// A label as a word of a record.
+#[derive(Clone, Copy)]
+pub struct Quoted(pub Label);
+
+impl fmt::Display for Quoted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut plain = self.0.as_str();
+        while let Some(at) = plain.find([';', '%']) {
+            let (before, from) = plain.split_at(at);
+            let (first, rest) = from.split_at(1);
+            f.write_str(before)?;
+            f.write_str(ESCAPES.iter().find(|(byte, _)| first.as_bytes() == [*byte]).map_or(first, |(_, escape)| *escape))?;
+            plain = rest;
+        }
+        f.write_str(plain)
+    }
 }
 
 impl fmt::Display for Label {
@@ -186,7 +219,7 @@ impl fmt::Display for Papers {
         }
         for (key, label) in [("serial", self.serial), ("port", self.port)] {
             if !label.is_empty() {
-                write!(f, " {key}={label}")?;
+                write!(f, " {key}={}", Quoted(label))?;
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod guests;
 pub mod journal;
+pub mod keeper;
 pub mod kind;
 pub mod lot;
 pub mod plan;
@@ -13,3 +14,4 @@ pub mod ruling;
 pub mod shares;
 pub mod story;
 pub mod street;
+pub mod unwritten;

@@ -29,7 +29,7 @@ use crate::base::limits::{JOURNAL_LINE_MAX, JOURNAL_PENDING};
 use crate::base::muffle::Muffle;
 use crate::base::outbox::JournalOp;
 use crate::base::time::Instant;
-use crate::roll::journal::{Check, check};
+use crate::roll::journal::{self, Check, check};
 
 use super::Error;
 use super::sys::child::try_lock;
@@ -226,13 +226,22 @@ fn load(file: &mut File, path: &Path, unsure: &Unsure) -> Result<(Vec<String>, u
         );
         bytes.truncate(reliable as usize);
     }
-    let (lines, whole) = read(path, &bytes)?;
+    let (mut lines, mut whole) = read(path, &bytes)?;
     if whole < bytes.len() {
         let lost = String::from_utf8_lossy(bytes.get(whole..).unwrap_or_default());
         log::warn!(
             "{} ends in the middle of a line, which nobody was promised and which is cut off: {:?}",
             path.display(),
             lost.trim_end()
+        );
+    }
+    let unfinished = lines.split_off(journal::whole(&lines));
+    if !unfinished.is_empty() {
+        whole -= unfinished.iter().map(|line| line.len() + 1).sum::<usize>();
+        log::warn!(
+            "{} ends in the middle of a change of many numbers, which nobody was told of: none of it is done, and its {} lines are cut off",
+            path.display(),
+            unfinished.len()
         );
     }
     Ok((lines, whole as u64))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::base::outbox::JournalOp;
 use crate::base::rng::Rng;
+use crate::roll::journal;
 
 /// A file: lines that are on disk, and lines that are in the kernel's memory alone.
 #[derive(Clone, Debug, Default)]
@@ -99,7 +100,12 @@ impl Journal {
         (seq, placed, self.begin())
     }
 
-    /// The power goes, or the daemon: gives the lines that the next one finds, the torn one cut.
+    /// The lines of the file, on disk or not.
+    pub fn lines(&self) -> Vec<String> {
+        self.file.durable.iter().chain(&self.file.page).cloned().collect()
+    }
+
+    /// The power goes, or the daemon: gives the lines that the next one finds, a torn one cut, and so is a change that does not end.
     pub fn crash(&mut self) -> Vec<String> {
         if let (Busy::Replacing { .. }, true, Some((next, _))) = (self.busy, self.rng.chance(500_000), self.next.take()) {
             // The new file took its place, and nobody was told.
@@ -108,6 +114,8 @@ impl Journal {
         }
         let left = self.rng.below(self.file.page.len() as u64 + 1) as usize;
         self.file.durable.extend(self.file.page.drain(..).take(left));
+        let whole = journal::whole(&self.file.durable);
+        self.file.durable.truncate(whole);
         (self.next, self.busy, self.written) = (None, Busy::No, 0);
         self.file.durable.clone()
     }

@@ -287,7 +287,7 @@ impl Daemon {
                 }
                 written = written.filter(|awaited| *awaited != ticket);
             }
-            if self.shell.has_kept() && written.is_none() {
+            if self.shell.has_kept() && written.is_none() && !self.server.is_changing() {
                 return Ok(());
             }
             if begin.elapsed() > LAST_WAIT {
