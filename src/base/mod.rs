@@ -1,6 +1,8 @@
 //! Ground floor: knows no protocol. Time, chance, fixed tables, timers, counters, and the contract of a machine.
 
 pub mod addr;
+pub mod bucket;
+pub mod chain;
 pub mod facts;
 pub mod index;
 pub mod limits;

@@ -38,6 +38,12 @@ counters! {
     DhcpOtherServer = "dhcp dropped: meant for another server",
     DhcpUnknown = "dhcp dropped: no record, not authoritative",
     DhcpTooLong = "dhcp dropped: reply does not fit",
+    /// In the name of a machine whose frames come another way.
+    DhcpNotItself = "dhcp dropped: in another machine's name",
+    /// Asked for by an address of none of our networks.
+    DhcpOutside = "dhcp dropped: reply would leave our networks",
+    /// A machine that has caused more records of the journal than its share.
+    DhcpRecords = "dhcp dropped: more records than its share",
     /// As many records as there may be wait for the disk.
     DhcpJournal = "dhcp dropped: too much waits for the journal",
     ReportMalformed = "report of a machine dropped: malformed",
@@ -50,6 +56,9 @@ counters! {
     TftpWrite = "tftp refused: write request",
     TftpOption = "tftp refused: absurd option",
     TftpTableFull = "tftp dropped: transfer table is full",
+    TftpEvicted = "tftp ended: silent or never acknowledged, another needed its place",
+    /// From another card than the one on record.
+    TftpForged = "tftp from a MAC that is not the machine's",
     TftpFilesBusy = "tftp dropped: file table is full",
     TftpNoTransfer = "tftp dropped: no such transfer",
     TftpEarlyAck = "tftp dropped: early duplicate ACK",
@@ -86,7 +95,12 @@ counters! {
     RouterAdvert = "router advertisement sent",
     ArpProbe = "arp probe sent",
     ArpConflict = "address found in use",
+    /// A claim of an address of ours for which nobody had asked.
+    ArpUnasked = "arp claim dropped: nobody asked",
+    /// The answer of a machine that answers for everybody, or for a node that it is not.
+    ArpNotBelieved = "arp answer dropped: not believed",
     ForeignServer = "foreign dhcp server seen",
+    LogLeftOut = "log line of a machine left out",
 }
 
 #[derive(Clone, Debug)]

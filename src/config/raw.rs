@@ -28,8 +28,7 @@ const ADDRESSES_MAX: usize = 16;
 const MACS_MAX: usize = crate::roll::lot::MACS_MAX;
 /// Patterns of MACs to ignore.
 const PATTERNS_MAX: usize = 64;
-/// The site-specific DHCP options (RFC 3942).
-/// The one behind it carries the names.
+/// The site-specific DHCP options (RFC 3942), but for the last: the one behind the report's carries the names.
 const REPORT_OPTIONS: RangeInclusive<u64> = 224..=253;
 /// The DHCP `file` field holds 128 bytes and ends with a NUL (RFC 2131, section 2).
 const PROGRAM_MAX: usize = 127;

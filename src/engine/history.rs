@@ -2,8 +2,8 @@
 //!
 //! Reading gives every lot its last state and every guest whose lease runs its address back; what a numbered machine left rests until that
 //! lease would have ended. Rewriting walks the street and the records a batch at a time, while new records go to both files: each line says
-//! everything of its lot or address, so that it does not matter which of two came first in the walk. While a change of many lots is being put out
-//! the walk rests: the new file has such a change whole, and none of the walk's lines within it.
+//! everything of its lot or address, so that it does not matter which of two came first in the walk. When a change of many lots begins the walk
+//! begins anew: no file has some of the walk's lines from before it, and only a part of the change.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -12,7 +12,8 @@ use std::time::Duration;
 use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
-use crate::roll::client::{Client, Identity, OnRecord, Stage};
+use crate::roll::client::{Client, OnRecord, Stage, Way};
+use crate::roll::guests::{GuestPool, Lease, Tenure};
 use crate::roll::journal::{self, Event, Guest, Mark, Spelling, Verdict};
 use crate::roll::lot::{By, Lot, Papers};
 use crate::roll::plan::Number;
@@ -97,12 +98,9 @@ impl Past {
         guests.sort_by_key(|guest| guest.until);
         let mut left: Vec<&Guest> = guests.iter().rev().filter(|guest| !host(roll, config, now, guest, until(guest))).collect();
         while let Some(guest) = left.pop() {
-            let mac = match guest.identity {
-                Identity::Mac(mac) => Some(mac),
-                Identity::ClientId(_) => None,
-            };
+            let lease = Lease { to: guest.identity, until: until(guest) };
             for pool in roll.pools.iter_mut().flatten() {
-                pool.rest(guest.address, until(guest), mac);
+                pool.rest(guest.address, lease);
             }
         }
         roll.past_stages(self.stages.into_iter().map(|(number, (unix, stage))| (Number(number), unix, stage)));
@@ -126,9 +124,9 @@ fn host(roll: &mut Roll, config: &Config, now: Now, guest: &Guest, until: Instan
         // It has a later address.
         return false;
     }
-    let mac = roll.get(key).map(|client| client.mac);
-    let network =
-        roll.pools.iter_mut().position(|pool| pool.as_mut().is_some_and(|pool| pool.claim(now.at, guest.address, key, mac).is_some()));
+    let mut claims =
+        |pool: &mut Option<GuestPool>| pool.as_mut().is_some_and(|pool| pool.claim(now.at, guest.address, key, &guest.identity).is_some());
+    let network = roll.pools.iter_mut().position(&mut claims);
     let (Some(network), true) = (network, roll.bind(key, guest.address)) else {
         roll.remove(key);
         return false;
@@ -136,15 +134,16 @@ fn host(roll: &mut Roll, config: &Config, now: Now, guest: &Guest, until: Instan
     if let Some(client) = roll.get_mut(key) {
         settle_in(client, config, (guest, now.unix), network);
     }
-    roll.keep_until(key, until);
+    roll.lease(key, until);
     true
 }
 
 fn settle_in(client: &mut Client, config: &Config, (guest, unix): (&Guest, u64), network: usize) {
-    client.leased = true;
     client.stage = Stage::Up;
     client.network = network as u16;
-    client.link = config.networks.get(network).and_then(|network| network.link).unwrap_or(0);
+    let link = config.networks.get(network).and_then(|network| network.link);
+    client.link = link.unwrap_or(0);
+    client.way = if link.is_none() { Way::Relayed } else { Way::Unknown };
     (client.papers, client.verdict) = (guest.papers, guest.verdict);
     // Of a record from another time the next renewal makes a new one.
     let until = guest.until.min(unix + 2 * lease(config, guest).as_secs());
@@ -159,10 +158,11 @@ enum Step {
     Title,
     /// The next lot.
     Lots(u32),
-    /// The next place in the table of clients.
+    /// The next place in the table of clients, for the stages of nodes.
     Clients(usize),
-    /// The next address of a guest pool, for those that rest: what its machine held a moment ago was told before, or is told here.
-    Resting(usize, usize),
+    /// The next address of a guest pool. One walk tells of all that is promised: an address that passes from one hand to another meanwhile is
+    /// never between two walks.
+    Guests(usize, usize),
     /// The world puts the new file into its place.
     Placing,
 }
@@ -174,14 +174,20 @@ pub struct Rewrite {
     again: bool,
     /// The events that had been put out when the last one began.
     from: u64,
+    /// The changes of many lots that had begun by then.
+    changes: u64,
 }
 
 impl Rewrite {
     pub fn begin(&mut self) {
         match self.step {
             Step::Idle => self.step = Step::Title,
-            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Resting(..) | Step::Placing => self.again = true,
+            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Guests(..) | Step::Placing => self.again = true,
         }
+    }
+
+    pub fn is_under_way(&self) -> bool {
+        self.step != Step::Idle
     }
 
     /// The new file is in its place.
@@ -197,32 +203,32 @@ impl Rewrite {
     pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
         let works = match self.step {
             Step::Idle => self.is_due(roll),
-            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Resting(..) => true,
+            Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Guests(..) => true,
             Step::Placing => false,
         };
-        (works && !roll.keeper.is_changing()).then_some(Instant::ZERO)
+        works.then_some(Instant::ZERO)
     }
 
     /// Writes as much as there is room for.
     pub fn expire(&mut self, roll: &Roll, now: Now, out: &mut Outbox) {
-        if roll.keeper.is_changing() {
-            return;
-        }
         if self.step == Step::Idle && self.is_due(roll) {
             self.begin();
+        }
+        if !matches!(self.step, Step::Idle | Step::Placing) && self.changes != roll.keeper.changes() {
+            self.step = Step::Title;
         }
         while out.has_room() {
             self.step = match self.step {
                 Step::Idle | Step::Placing => return,
                 Step::Title => {
-                    self.from = roll.keeper.events();
+                    (self.from, self.changes) = (roll.keeper.events(), roll.keeper.changes());
                     out.journal_rewrite_begin();
                     out.journal_rewrite_line(|buf| text(TITLE, buf));
                     Step::Lots(0)
                 }
                 Step::Lots(next) => lot(next, roll, out),
                 Step::Clients(next) => client(next, roll, now, out),
-                Step::Resting(pool, next) => resting(pool, next, roll, now, out),
+                Step::Guests(pool, next) => guest(pool, next, roll, now, out),
             };
             if self.step == Step::Placing {
                 out.journal_rewrite_end();
@@ -254,46 +260,40 @@ fn lot(next: u32, roll: &Roll, out: &mut Outbox) -> Step {
     Step::Lots(next + 1)
 }
 
-/// Writes a guest's lease, and a node's stage.
+/// Writes a node's stage.
 fn client(next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
     if next >= roll.capacity() {
-        return Step::Resting(0, 0);
+        return Step::Guests(0, 0);
     }
     let Some(client) = roll.at_slot(next) else { return Step::Clients(next + 1) };
     if let Some(number) = client.number.filter(|_| client.stage != Stage::Stranger) {
         line(Event::Stage(number, client.stage), now.unix.saturating_sub(now.at.since(client.since).as_secs()), out);
     }
-    if let Some((address, until)) = hosted(client, roll, now) {
-        let guest = Guest { address, identity: client.identity, until, verdict: client.verdict, papers: client.papers };
-        line(Event::Guest(guest), now.unix, out);
-    }
     Step::Clients(next + 1)
 }
 
-/// The guest address that a machine holds, and until when: one that is on record, acknowledged or not yet; or one that it was acknowledged
-/// and whose record is to be written again. A machine that an operator gave a number holds its address until it renews.
-fn hosted(client: &Client, roll: &Roll, now: Now) -> Option<(Ipv4Addr, u64)> {
-    let key = roll.find(&client.identity)?;
-    let holds = |address| roll.pools.iter().flatten().any(|pool| pool.owner(address) == Some(key));
-    let OnRecord { address, until, .. } = client.on_record;
-    if until > now.unix && holds(address) {
-        return Some((address, until));
-    }
-    let address = client.address.filter(|&address| client.leased && holds(address))?;
-    Some((address, now.unix + client.until.since(now.at).as_secs() + 1))
-}
-
-/// Writes the lease of an address that its machine has left, so that nobody else gets it before that would have ended. A machine without a MAC
-/// address is not remembered.
-fn resting(pool: usize, next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
+/// Writes what is promised of a guest address, if anything is.
+fn guest(pool: usize, next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
     let Some(place) = roll.pools.get(pool) else { return Step::Placing };
-    let Some(left) = place.as_ref().and_then(|pool| pool.left(next)) else { return Step::Resting(pool + 1, 0) };
-    if let Some((address, mac, until)) = left {
-        let until = now.unix + until.since(now.at).as_secs() + 1;
-        let guest = Guest { address, identity: Identity::Mac(mac), until, verdict: Verdict::default(), papers: Papers::default() };
+    let Some(tenure) = place.as_ref().and_then(|pool| pool.tenure(next)) else { return Step::Guests(pool + 1, 0) };
+    if let Some(guest) = promised(&tenure, roll, now) {
         line(Event::Guest(guest), now.unix, out);
     }
-    Step::Resting(pool, next + 1)
+    Step::Guests(pool, next + 1)
+}
+
+/// To whom an address is promised, and until when: what was acknowledged, to its holder or to who left it, and what its holder is about to be
+/// told, because a record says it.
+fn promised(tenure: &Tenure, roll: &Roll, now: Now) -> Option<Guest> {
+    let Tenure { address, holder, lease } = *tenure;
+    let holder = holder.and_then(|key| roll.get(key));
+    let recorded = holder.filter(|client| client.on_record.address == address).map_or(0, |client| client.on_record.until);
+    let lease = lease.filter(|lease| lease.until > now.at);
+    let acknowledged = lease.map_or(0, |lease| now.unix + lease.until.since(now.at).as_secs() + 1);
+    let until = recorded.max(acknowledged);
+    let identity = holder.map(|client| client.identity).or(lease.map(|lease| lease.to))?;
+    let (verdict, papers) = holder.map_or((Verdict::default(), Papers::default()), |client| (client.verdict, client.papers));
+    (until > now.unix).then_some(Guest { address, identity, until, verdict, papers })
 }
 
 #[cfg(test)]

@@ -133,7 +133,7 @@ impl Server {
             let kept = same.and_then(|at| pools.get_mut(at)).and_then(Option::take);
             self.roll.pools.push(kept.or_else(|| pool(config, network, now.at)));
         }
-        self.roll.reclaim(now.at);
+        self.roll.reclaim(now.at, &pools);
         Ok(())
     }
 
@@ -150,6 +150,11 @@ impl Server {
     /// Begins to write the journal anew, with the stages as they are now (SIGUSR1, `muster checkpoint`, before the end).
     pub fn checkpoint(&mut self) {
         self.rewrite.begin();
+    }
+
+    /// Whether the journal is being written anew.
+    pub fn rewrites(&self) -> bool {
+        self.rewrite.is_under_way()
     }
 
     fn ctx<'a>(&'a mut self, now: Now, out: &'a mut Outbox) -> (Ctx<'a>, &'a mut Dhcp, &'a mut Tftp, &'a mut Scratch, &'a mut Control) {
@@ -214,6 +219,7 @@ impl Machine for Server {
             }
             Input::Opened { token, answer } => tftp.opened(ctx, token, answer),
             Input::Cold { token } => tftp.cold(ctx, token),
+            Input::Warm { token } => tftp.warm(ctx, token),
             Input::Changed { token } => tftp.changed(ctx, token),
             Input::Bytes { token, bytes } => tftp.bytes(ctx, token, bytes),
             Input::StreamClosed { conn } => control.closed(ctx, conn),
@@ -226,6 +232,7 @@ impl Machine for Server {
                 dhcp.keep_promises(ctx, scratch);
             }
             Input::Rewritten => self.rewrite.placed(),
+            Input::JournalGone => self.rewrite.begin(),
             Input::Missed { link, refused, overrun } => ctx.pace.lane(link).bottleneck.missed(now.at, refused + overrun),
         }
     }

@@ -1,7 +1,9 @@
 //! A small world for the engines' tests: one Server in virtual time, clients that speak through the wire codecs, outputs as owned values.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Once;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
@@ -98,6 +100,37 @@ pub fn config() -> Config {
         run_dir: "/nowhere".into(),
         state_dir: "/nowhere".into(),
     }
+}
+
+/// Counts the lines of the log, for each thread: tests run side by side.
+struct Counting;
+
+thread_local! {
+    static LINES: Cell<u64> = const { Cell::new(0) };
+}
+
+impl log::Log for Counting {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Info
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            LINES.set(LINES.get() + 1);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Lines that this thread has logged, at level info or above, since the first call of anybody.
+pub fn log_lines() -> u64 {
+    static LOG: Once = Once::new();
+    LOG.call_once(|| {
+        log::set_logger(&Counting).expect("no test sets another one");
+        log::set_max_level(log::LevelFilter::Info);
+    });
+    LINES.get()
 }
 
 /// An output, owned.
@@ -394,6 +427,11 @@ impl Ask {
         ask.header.hops = 1;
         (ask.src, ask.dst) = (SocketAddrV4::new(giaddr, 67), SocketAddrV4::new(HEAD, 67));
         ask
+    }
+
+    /// In a frame of another machine's.
+    pub fn in_frame_of(&self, mac: Mac) -> Ask {
+        Ask { mac, ..self.clone() }
     }
 
     pub fn broadcast(&self) -> Ask {

@@ -101,6 +101,36 @@ impl fmt::Display for Identity {
     }
 }
 
+/// By which way a machine's frames come, as far as the head can see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// No frame of it has come yet: it is on record from a journal.
+    Unknown,
+    /// In frames of its own MAC.
+    Own,
+    /// In frames of this MAC: a bridge that puts its own in, or a forger.
+    Through(Mac),
+    /// By a relay agent or a router, whose frames they are.
+    Relayed,
+    /// The frame's MAC is not seen (IPoIB).
+    Unseen,
+}
+
+/// What there is to doubt of the address of a machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Doubt {
+    /// ARP was asked for the address of its number: answers count until then.
+    pub asked: Instant,
+    /// It was asked because the machine declined it.
+    pub declined: bool,
+    /// The address that it declined last, when it began to decline, and how often it has since.
+    pub address: Option<Ipv4Addr>,
+    pub since: Instant,
+    pub times: u8,
+    /// Who was found on the address of its number, while that is not given.
+    pub user: Option<Mac>,
+}
+
 /// Where a machine stands in its boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -177,8 +207,11 @@ pub struct Client {
     pub leased: bool,
     /// When the address falls back.
     pub until: Instant,
-    /// A numbered node declined its own address: until then it lives on a guest address.
+    /// The address of its number is another machine's: until then it lives on a guest address.
     pub declined_until: Instant,
+    pub doubt: Doubt,
+    /// The way by which it got what it has.
+    pub way: Way,
     /// The link on which the kernel has a permanent neighbour entry for the address.
     pub neighbour: Option<Link>,
     pub stage: Stage,
@@ -197,11 +230,13 @@ pub struct Client {
     pub transfers: u16,
     /// Counts transfers, so that each gets another server port.
     pub ports: u8,
-    /// When anything was heard of it, by DHCP or TFTP.
+    /// When anything was heard of it, by DHCP (what was forged in its name left out) or TFTP.
     pub heard: Instant,
     /// What it reported of itself, and of its test.
     pub papers: Papers,
     pub verdict: Verdict,
+    /// It has shown what no record of its lease tells yet.
+    pub news: bool,
     pub on_record: OnRecord,
     pub story: Story,
 }
@@ -223,6 +258,8 @@ impl Client {
             leased: false,
             until: now,
             declined_until: Instant::ZERO,
+            doubt: Doubt::default(),
+            way: Way::Unknown,
             neighbour: None,
             stage: Stage::Stranger,
             since: now,
@@ -236,6 +273,7 @@ impl Client {
             heard: now,
             papers: Papers::default(),
             verdict: Verdict::Untested,
+            news: false,
             on_record: OnRecord::NONE,
             story: Story::default(),
         }

@@ -1,11 +1,13 @@
 //! The guest house: a pool of addresses for machines without a number.
 //!
 //! An address is *fresh* (never looked at), being *probed* by ARP, *vetted* (nobody answered), *held* by a client, in
-//! *quarantine* (somebody else was found on it, or a client declined it), or *resting* (its machine left it before its lease ended). The pool vets fresh addresses ahead of need, one
+//! *quarantine* (somebody else was found on it), or *resting* (its machine left it before its lease ended). What was acknowledged stays with the
+//! address whatever becomes of its holder's record: it is nobody else's before the lease ends. The pool vets fresh addresses ahead of need, one
 //! a millisecond, so that a storm of strangers waits for no probe; a stranger that comes before that waits for its own. A vetted
 //! address is probed once more as it is offered, without waiting: whoever took it meanwhile answers before the client's REQUEST does.
 //! Vetted addresses are given out oldest first, except that a machine gets the one that its identity points at when that
-//! is vetted: the same address again after a restart. Every operation is O(1); the lists run through one array.
+//! is vetted: the same address again after a restart. Nobody can put the whole pool away: where no other address is
+//! free and more than a quarter is in quarantine, the one that is there longest is probed and given. An answer of ARP counts where a probe has asked for it within [`ANSWER_WAIT`]. Every operation is O(1); the lists run through one array.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -13,14 +15,19 @@ use std::time::Duration;
 use crate::base::addr::Mac;
 use crate::base::slab::Key;
 use crate::base::time::Instant;
+use crate::base::wheel::Wheel;
 
-use super::client::Client;
+use super::client::{Client, Identity};
 use super::plan::AddressRange;
 
 /// How long an ARP probe may go unanswered before the address counts as unused.
 pub const PROBE_WAIT: Duration = Duration::from_millis(100);
+/// How long after a probe an answer counts. A sleepy host takes a part of a second.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(1);
 /// Between two probes of the vetting sweep.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(1);
+/// Between two addresses that are looked at again because of a claim that nobody had asked for.
+const AGAIN_INTERVAL: Duration = Duration::from_millis(100);
 /// How long an address that was found in use stays out of the pool.
 pub const QUARANTINE: Duration = Duration::from_secs(600);
 
@@ -41,10 +48,14 @@ enum State {
 #[derive(Clone, Copy)]
 struct Slot {
     state: State,
-    /// Probing: when it is vetted. Quarantine and resting: when that ends. Held: when its probe is over.
+    /// Probing: when it is vetted. Held: when its probe is over.
     at: Instant,
-    /// Quarantine: whom ARP showed on it. If that machine asks for the address, it was given before a restart. Resting: who left it.
-    user: Option<Mac>,
+    /// Quarantine: whom ARP showed on it. If that machine asks for the address, it was given before a restart.
+    seen: Option<Mac>,
+    /// What was promised last: to the holder, or to who left it. None where the address is fresh, probed or vetted.
+    lease: Option<Lease>,
+    /// Until when the answer to a probe counts.
+    asked: Instant,
     next: u32,
     prev: u32,
 }
@@ -57,6 +68,21 @@ struct List {
 }
 
 const EMPTY: List = List { head: NONE, tail: NONE, len: 0 };
+
+/// A promise of an address, acknowledged or on record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    pub to: Identity,
+    pub until: Instant,
+}
+
+/// Who has an address of a pool, for the journal.
+#[derive(Clone, Copy)]
+pub struct Tenure {
+    pub address: Ipv4Addr,
+    pub holder: Option<Key<Client>>,
+    pub lease: Option<Lease>,
+}
 
 /// An address that was taken for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +102,11 @@ pub struct GuestPool {
     vetted: List,
     quarantine: List,
     resting: List,
+    /// When quarantine and rest end.
+    wheel: Wheel,
     held: usize,
     next_sweep: Instant,
+    next_again: Instant,
     /// ARP reaches this network.
     probes: bool,
 }
@@ -86,10 +115,12 @@ impl GuestPool {
     /// A pool over `range`, leaving out `excluded`. Without `probes` (a network behind a relay, which ARP does not reach)
     /// every address counts as vetted.
     pub fn new(range: AddressRange, excluded: impl Fn(Ipv4Addr) -> bool, probes: bool, now: Instant) -> GuestPool {
-        let slot = Slot { state: State::Excluded, at: now, user: None, next: NONE, prev: NONE };
-        let slots = vec![slot; range.count() as usize].into();
+        let slot = Slot { state: State::Excluded, at: now, seen: None, lease: None, asked: Instant::ZERO, next: NONE, prev: NONE };
+        let slots: Box<[Slot]> = vec![slot; range.count() as usize].into();
         let [fresh, probing, vetted, quarantine, resting] = [EMPTY; 5];
-        let mut pool = GuestPool { range, slots, fresh, probing, vetted, quarantine, resting, held: 0, next_sweep: now, probes };
+        let (next_sweep, next_again, wheel) = (now, now, Wheel::new(slots.len(), now));
+        let mut pool =
+            GuestPool { range, slots, fresh, probing, vetted, quarantine, resting, wheel, held: 0, next_sweep, next_again, probes };
         for at in 0..pool.slots.len() {
             if !range.nth(at).is_none_or(&excluded) {
                 pool.push(at as u32, pool.unvetted());
@@ -181,23 +212,39 @@ impl GuestPool {
         self.range.position(address).map(|at| at as u32)
     }
 
-    /// Takes an address for `owner`, whose MAC is `mac`: the one that `wish` (a hash of its identity) points at, if it is vetted or was left by
+    /// Takes an address for `owner`, who is `who`: the one that `wish` (a hash of its identity) points at, if it is vetted or was left by
     /// this very machine, else the one vetted longest ago, else one that must be probed first. None when no address is left.
-    pub fn take(&mut self, now: Instant, wish: u64, owner: Key<Client>, mac: Option<Mac>) -> Option<Taken> {
+    pub fn take(&mut self, now: Instant, wish: u64, owner: Key<Client>, who: &Identity) -> Option<Taken> {
         self.settle(now);
         let wished = (wish % self.slots.len().max(1) as u64) as u32;
-        let left = |slot: &Slot| slot.state == State::Resting && mac.is_some() && slot.user == mac;
+        let left = |slot: &Slot| slot.state == State::Resting && slot.lease.is_some_and(|lease| lease.to == *who);
         let good = |slot: &Slot| slot.state == State::Vetted || left(slot);
         let wished = Some(wished).filter(|&at| self.slots.get(at as usize).is_some_and(good));
         let first = |list: List| Some(list.head).filter(|&at| at != NONE);
-        let at = wished.or(first(self.vetted)).or(first(self.probing)).or(first(self.fresh))?;
+        let free = wished.or(first(self.vetted)).or(first(self.probing)).or(first(self.fresh));
+        let at = free.or_else(|| self.last_resort())?;
         self.hold(at, now, owner)
     }
 
+    /// The address that is in quarantine for longest, which is probed anew, while more than a quarter of the pool is.
+    fn last_resort(&mut self) -> Option<u32> {
+        let List { head, len, .. } = self.quarantine;
+        if len as usize <= (self.slots.len() / 4).max(1) {
+            return None;
+        }
+        if self.slots[head as usize].lease.is_some() {
+            // It is promised to somebody: the next who asks is led to another one.
+            self.shift(head, State::Quarantine);
+            return None;
+        }
+        self.release(head);
+        Some(head)
+    }
+
     /// Takes this very address for `owner`, when it is free.
-    pub fn claim(&mut self, now: Instant, address: Ipv4Addr, owner: Key<Client>, mac: Option<Mac>) -> Option<Taken> {
+    pub fn claim(&mut self, now: Instant, address: Ipv4Addr, owner: Key<Client>, who: &Identity) -> Option<Taken> {
         self.settle(now);
-        let at = self.at(address).filter(|_| self.is_free(address, mac))?;
+        let at = self.at(address).filter(|_| self.is_free(address, who))?;
         self.hold(at, now, owner)
     }
 
@@ -209,17 +256,23 @@ impl GuestPool {
             State::Probing => (slot.at, false),
             _ => (now, self.probes),
         };
+        self.wheel.cancel(at as usize);
         self.shift(at, State::Held(owner));
         self.slots[at as usize].at = ready;
+        if probe {
+            self.slots[at as usize].asked = now + ANSWER_WAIT;
+        }
         Some(Taken { address, ready, probe })
     }
 
-    /// Whether the client with this MAC could claim this address.
-    pub fn is_free(&self, address: Ipv4Addr, mac: Option<Mac>) -> bool {
-        let Some(slot) = self.at(address).map(|at| self.slots[at as usize]) else { return false };
+    /// Whether this machine could claim this address.
+    pub fn is_free(&self, address: Ipv4Addr, who: &Identity) -> bool {
+        let Some(slot) = self.at(address).map(|at| &self.slots[at as usize]) else { return false };
+        let another = slot.lease.is_some_and(|lease| lease.to != *who);
         match slot.state {
             State::Fresh | State::Probing | State::Vetted => true,
-            State::Quarantine | State::Resting => mac.is_some() && slot.user == mac,
+            State::Resting => !another,
+            State::Quarantine => !another && slot.seen.is_some_and(|seen| *who == Identity::Mac(seen)),
             State::Held(_) | State::Excluded => false,
         }
     }
@@ -232,10 +285,75 @@ impl GuestPool {
         }
     }
 
-    /// Gives a held address back. `vetted` is false when its holder may still be using it (BOOTP): it is probed again then.
-    pub fn free_up(&mut self, address: Ipv4Addr, vetted: bool) {
+    /// Notes what the holder of an address was promised. An earlier promise to it that lasts longer stands.
+    pub fn promise(&mut self, address: Ipv4Addr, owner: Key<Client>, lease: Lease) {
+        let Some(at) = self.at(address).filter(|_| self.owner(address) == Some(owner)) else { return };
+        let slot = &mut self.slots[at as usize];
+        let before = slot.lease.filter(|before| before.to == lease.to).map_or(lease.until, |before| before.until);
+        slot.lease = Some(Lease { until: lease.until.max(before), ..lease });
+    }
+
+    /// The machine does not want any more what it was promised.
+    pub fn waive(&mut self, address: Ipv4Addr, who: &Identity) {
         if let Some(at) = self.at(address).filter(|_| self.owner(address).is_some()) {
-            self.shift(at, if vetted { State::Vetted } else { self.unvetted() });
+            let slot = &mut self.slots[at as usize];
+            slot.lease = slot.lease.filter(|lease| lease.to != *who);
+        }
+    }
+
+    /// Gives a held address back; one that is promised rests until its lease ends. `vetted` is false when its holder may still be using it
+    /// (BOOTP): it is probed again then.
+    pub fn free_up(&mut self, address: Ipv4Addr, vetted: bool) {
+        let Some(at) = self.at(address).filter(|_| self.owner(address).is_some()) else { return };
+        match self.slots[at as usize].lease {
+            None => self.shift(at, if vetted { State::Vetted } else { self.unvetted() }),
+            Some(_) => self.release(at),
+        }
+    }
+
+    /// Lets an address go from whatever it was: to rest while it is promised, and else to be probed.
+    fn release(&mut self, at: u32) {
+        self.slots[at as usize].seen = None;
+        match self.slots[at as usize].lease {
+            Some(lease) => {
+                self.shift(at, State::Resting);
+                self.wheel.set(at as usize, lease.until);
+            }
+            None => {
+                self.shift(at, self.unvetted());
+                self.wheel.cancel(at as usize);
+            }
+        }
+    }
+
+    /// Whether the answer of somebody who has this address counts now: a probe has asked for it.
+    pub fn asked(&self, now: Instant, address: Ipv4Addr) -> bool {
+        self.at(address).is_some_and(|at| now <= self.slots[at as usize].asked)
+    }
+
+    /// A free address that somebody claims unasked is probed again before it is given, one now and then.
+    pub fn look_again(&mut self, now: Instant, address: Ipv4Addr) {
+        let Some(at) = self.at(address).filter(|&at| self.slots[at as usize].state == State::Vetted) else { return };
+        if now >= self.next_again && self.probes {
+            self.next_again = now + AGAIN_INTERVAL;
+            self.shift(at, State::Fresh);
+        }
+    }
+
+    /// The holder of an address says that another machine uses it: it is given back, and to be probed now. False when it is not held.
+    pub fn doubt(&mut self, now: Instant, address: Ipv4Addr) -> bool {
+        let Some(at) = self.at(address).filter(|_| self.owner(address).is_some()) else { return false };
+        self.shift(at, State::Probing);
+        let slot = &mut self.slots[at as usize];
+        (slot.at, slot.asked, slot.lease) = (now + PROBE_WAIT, now + ANSWER_WAIT, None);
+        true
+    }
+
+    /// An address that was put away because `user` answered for it: that answer counts no more.
+    pub fn take_back(&mut self, address: Ipv4Addr, user: Mac) {
+        let away = |slot: &Slot| slot.state == State::Quarantine && slot.seen == Some(user);
+        if let Some(at) = self.at(address).filter(|&at| away(&self.slots[at as usize])) {
+            self.release(at);
         }
     }
 
@@ -247,40 +365,35 @@ impl GuestPool {
             return false;
         }
         self.shift(at, State::Quarantine);
-        let slot = &mut self.slots[at as usize];
-        (slot.at, slot.user) = (now + QUARANTINE, user);
+        self.slots[at as usize].seen = user;
+        self.wheel.set(at as usize, now + QUARANTINE);
         true
     }
 
-    /// Leaves a free address out until a lease of it, which `user` has left, would have ended. False when it is not free.
-    pub fn rest(&mut self, address: Ipv4Addr, until: Instant, user: Option<Mac>) -> bool {
-        let Some(at) = self.at(address).filter(|_| self.is_free(address, user)) else { return false };
-        self.pull(at);
-        // The list stays in order of its times: a later one may make this one wait longer.
-        let last = if self.resting.tail == NONE { until } else { self.slots[self.resting.tail as usize].at.max(until) };
-        self.push(at, State::Resting);
-        let slot = &mut self.slots[at as usize];
-        (slot.at, slot.user) = (last, user);
+    /// Leaves a free address out until its lease, which its machine has left, would have ended. False when it is not free to that machine.
+    pub fn rest(&mut self, address: Ipv4Addr, lease: Lease) -> bool {
+        let Some(at) = self.at(address).filter(|_| self.is_free(address, &lease.to)) else { return false };
+        self.slots[at as usize].lease = Some(lease);
+        self.release(at);
         true
     }
 
-    /// The address at this place of the pool, who left it, and when its lease would have ended, if it rests; the outer None is the pool's end.
-    pub fn left(&self, at: usize) -> Option<Option<(Ipv4Addr, Mac, Instant)>> {
-        let slot = self.slots.get(at)?;
-        let rests = slot.user.filter(|_| slot.state == State::Resting);
-        Some(rests.and_then(|mac| self.range.nth(at).map(|address| (address, mac, slot.at))))
+    /// Who has the address at this place of the pool, and to whom it is promised; None is the pool's end.
+    pub fn tenure(&self, at: usize) -> Option<Tenure> {
+        let address = self.range.nth(at)?;
+        Some(Tenure { address, holder: self.owner(address), lease: self.slots.get(at)?.lease })
     }
 
-    /// Moves on what time has settled: the lists are in order of their times.
+    /// Moves on what time has settled.
     fn settle(&mut self, now: Instant) {
+        // All probes take the same time: the list is in order.
         while self.probing.head != NONE && self.slots[self.probing.head as usize].at <= now {
             self.shift(self.probing.head, State::Vetted);
         }
-        while self.quarantine.head != NONE && self.slots[self.quarantine.head as usize].at <= now {
-            self.shift(self.quarantine.head, self.unvetted());
-        }
-        while self.resting.head != NONE && self.slots[self.resting.head as usize].at <= now {
-            self.shift(self.resting.head, self.unvetted());
+        while let Some(at) = self.wheel.expire(now) {
+            let slot = &mut self.slots[at];
+            slot.lease = slot.lease.filter(|lease| lease.until > now);
+            self.release(at as u32);
         }
     }
 
@@ -293,15 +406,15 @@ impl GuestPool {
         self.next_sweep = now + SWEEP_INTERVAL;
         let at = self.fresh.head;
         self.shift(at, State::Probing);
-        self.slots[at as usize].at = now + PROBE_WAIT;
+        let slot = &mut self.slots[at as usize];
+        (slot.at, slot.asked) = (now + PROBE_WAIT, now + ANSWER_WAIT);
         self.range.nth(at as usize)
     }
 
-    /// When [`sweep`](GuestPool::sweep) has something to do.
+    /// When [`sweep`](GuestPool::sweep) is to be called, at the latest: it may have nothing to do then.
     pub fn deadline(&self) -> Option<Instant> {
         let fresh = (self.fresh.head != NONE).then_some(self.next_sweep);
-        let first = |list: &List| (list.head != NONE).then(|| self.slots[list.head as usize].at);
-        fresh.into_iter().chain(first(&self.quarantine)).chain(first(&self.resting)).min()
+        fresh.into_iter().chain(self.wheel.deadline()).min()
     }
 }
 
@@ -318,18 +431,30 @@ mod tests {
         Key::from_u64(n)
     }
 
+    fn mac(n: u8) -> Mac {
+        Mac([2, 0, 0, 0, 0, n])
+    }
+
+    fn who(n: u8) -> Identity {
+        Identity::Mac(mac(n))
+    }
+
+    fn lease(n: u8, millis: u64) -> Lease {
+        Lease { to: who(n), until: Instant::from_millis(millis) }
+    }
+
     #[test]
     fn a_fresh_address_is_probed_and_a_vetted_one_is_not() {
         let now = Instant::from_millis(1000);
         let mut pool = GuestPool::new(range(12), |ip| ip == Ipv4Addr::new(10, 0, 0, 11), true, now);
-        let first = pool.take(now, 0, owner(1), None).unwrap();
+        let first = pool.take(now, 0, owner(1), &who(9)).unwrap();
         assert_eq!(first, Taken { address: [10, 0, 0, 10].into(), ready: now + PROBE_WAIT, probe: true });
         assert_eq!(pool.sweep(now), Some([10, 0, 0, 12].into()));
         assert_eq!(pool.sweep(now), None, "nothing is left to probe");
         let later = now + PROBE_WAIT;
-        let second = pool.take(later, 0, owner(2), None).unwrap();
+        let second = pool.take(later, 0, owner(2), &who(9)).unwrap();
         assert_eq!(second, Taken { address: [10, 0, 0, 12].into(), ready: later, probe: true });
-        assert_eq!(pool.take(later, 0, owner(3), None), None, "the head's address is never given");
+        assert_eq!(pool.take(later, 0, owner(3), &who(9)), None, "the head's address is never given");
         assert_eq!(pool.owner(first.address), Some(owner(1)));
     }
 
@@ -338,7 +463,7 @@ mod tests {
         let now = Instant::ZERO;
         for wish in 0..20 {
             let mut pool = GuestPool::new(range(29), |_| false, false, now);
-            assert_eq!(pool.take(now, wish, owner(1), None).unwrap().address, Ipv4Addr::new(10, 0, 0, 10 + wish as u8));
+            assert_eq!(pool.take(now, wish, owner(1), &who(9)).unwrap().address, Ipv4Addr::new(10, 0, 0, 10 + wish as u8));
         }
     }
 
@@ -346,10 +471,49 @@ mod tests {
     fn quarantine_ends_with_a_new_probe() {
         let now = Instant::ZERO;
         let mut pool = GuestPool::new(range(10), |_| false, true, now);
-        let address = pool.take(now, 0, owner(1), None).unwrap().address;
+        let address = pool.take(now, 0, owner(1), &who(9)).unwrap().address;
         assert!(pool.put_away(now, address, None) && !pool.put_away(now, address, None));
-        assert_eq!((pool.take(now, 0, owner(1), None), pool.deadline()), (None, Some(now + QUARANTINE)));
-        assert_eq!(pool.take(now + QUARANTINE, 0, owner(1), None).unwrap().ready, now + QUARANTINE + PROBE_WAIT);
+        assert_eq!((pool.take(now, 0, owner(1), &who(9)), pool.deadline() <= Some(now + QUARANTINE)), (None, true));
+        let end = now + QUARANTINE + Duration::from_millis(2);
+        assert_eq!(pool.take(end, 0, owner(1), &who(9)).unwrap().ready, end + PROBE_WAIT);
+    }
+
+    #[test]
+    fn nobody_puts_the_whole_pool_away() {
+        let mut now = Instant::ZERO;
+        let mut pool = GuestPool::new(range(25), |_| false, true, now);
+        let address = |n: u8| Ipv4Addr::new(10, 0, 0, 10 + n);
+        for n in 0..16 {
+            now += Duration::from_millis(1);
+            assert!(pool.put_away(now, address(n), None));
+        }
+        for n in 0..12 {
+            let taken = pool.take(now, 0, owner(n), &who(9)).expect("the rest of the pool");
+            assert_eq!(taken, Taken { address: address(n as u8), ready: now + PROBE_WAIT, probe: true }, "the oldest first, probed anew");
+        }
+        assert_eq!((pool.take(now, 0, owner(99), &who(9)), pool.quarantined()), (None, 4));
+    }
+
+    #[test]
+    fn answers_count_where_a_probe_asked() {
+        let mut now = Instant::from_millis(1000);
+        let mut pool = GuestPool::new(range(10), |_| false, true, now);
+        let address = pool.sweep(now).unwrap();
+        assert!(pool.asked(now + ANSWER_WAIT, address) && !pool.asked(now + ANSWER_WAIT + PROBE_WAIT, address));
+        now += Duration::from_secs(10);
+        assert!(pool.sweep(now).is_none() && !pool.asked(now, address));
+        pool.look_again(now, address);
+        assert_eq!(pool.sweep(now), Some(address), "claimed unasked: probed once more");
+        now += Duration::from_millis(50);
+        pool.settle(now + PROBE_WAIT);
+        pool.look_again(now, address);
+        assert_eq!(pool.sweep(now), None, "but not for every claim");
+        now += Duration::from_secs(10);
+        pool.take(now, 0, owner(1), &who(9)).unwrap();
+        assert!(pool.asked(now, address), "it is probed as it is offered");
+        now += Duration::from_secs(10);
+        assert!(pool.doubt(now, address) && !pool.doubt(now, address) && pool.asked(now, address));
+        assert_eq!((pool.held(), pool.take(now, 0, owner(1), &who(9)).map(|taken| taken.ready)), (0, Some(now + PROBE_WAIT)));
     }
 
     #[test]
@@ -357,32 +521,74 @@ mod tests {
         let now = Instant::ZERO;
         let mut pool = GuestPool::new(range(12), |_| false, true, now);
         let address = [10, 0, 0, 11].into();
-        assert_eq!(pool.claim(now, address, owner(1), None).map(|t| t.address), Some(address));
-        assert_eq!(pool.claim(now, address, owner(2), None), None);
+        assert_eq!(pool.claim(now, address, owner(1), &who(9)).map(|t| t.address), Some(address));
+        assert_eq!(pool.claim(now, address, owner(2), &who(9)), None);
         pool.free_up(address, false);
-        assert!(pool.claim(now, address, owner(2), None).unwrap().probe);
-        assert_eq!(pool.claim(now, [10, 0, 1, 1].into(), owner(2), None), None);
+        assert!(pool.claim(now, address, owner(2), &who(9)).unwrap().probe);
+        assert_eq!(pool.claim(now, [10, 0, 1, 1].into(), owner(2), &who(9)), None);
     }
 
     #[test]
     fn who_was_seen_on_an_address_may_have_it_back() {
-        let (now, user, other) = (Instant::ZERO, Some(Mac([2, 0, 0, 0, 0, 1])), Some(Mac([2, 0, 0, 0, 0, 2])));
+        let now = Instant::ZERO;
         let mut pool = GuestPool::new(range(12), |_| false, true, now);
         let address = [10, 0, 0, 11].into();
-        assert!(pool.put_away(now, address, user));
-        assert!(!pool.is_free(address, other) && !pool.is_free(address, None) && pool.claim(now, address, owner(2), other).is_none());
-        assert_eq!(pool.claim(now, address, owner(1), user).map(|taken| taken.ready), Some(now));
+        assert!(pool.put_away(now, address, Some(mac(1))));
+        assert!(!pool.is_free(address, &who(2)) && pool.claim(now, address, owner(2), &who(2)).is_none());
+        assert_eq!(pool.claim(now, address, owner(1), &who(1)).map(|taken| taken.ready), Some(now));
     }
 
     #[test]
     fn what_was_left_rests_until_its_lease_would_have_ended() {
-        let (now, later, user) = (Instant::ZERO, Instant::from_millis(60_000), Some(Mac([2, 0, 0, 0, 0, 1])));
+        let (now, later) = (Instant::ZERO, Instant::from_millis(60_002));
         let mut pool = GuestPool::new(range(11), |_| false, false, now);
         let [a, b] = [10, 11].map(|n| Ipv4Addr::new(10, 0, 0, n));
-        assert!(pool.rest(a, later, user) && pool.rest(b, Instant::from_millis(9), None) && !pool.rest(b, later, None));
-        assert_eq!((pool.take(now, 0, owner(1), None), pool.quarantined(), pool.deadline()), (None, 2, Some(later)));
-        assert_eq!(pool.claim(now, a, owner(1), user).map(|taken| taken.address), Some(a), "who left it may come back");
-        assert_eq!(pool.take(later, 0, owner(2), None).map(|taken| taken.address), Some(b));
+        assert!(pool.rest(a, lease(1, 60_000)) && pool.rest(b, lease(2, 9)) && !pool.rest(b, lease(3, 60_000)));
+        assert_eq!((pool.take(now, 0, owner(3), &who(3)), pool.quarantined()), (None, 2));
+        assert_eq!(pool.claim(now, a, owner(1), &who(1)).map(|taken| taken.address), Some(a), "who left it may come back");
+        assert_eq!(pool.take(Instant::from_millis(11), 0, owner(3), &who(3)).map(|taken| taken.address), Some(b), "at its own time");
+        pool.free_up(b, true);
+        pool.promise(a, owner(1), lease(1, 50_000));
+        pool.free_up(a, true);
+        assert_eq!((pool.is_free(a, &who(3)), pool.take(later, 0, owner(3), &who(3)).map(|taken| taken.address)), (false, Some(a)));
+    }
+
+    /// A machine takes its old address, is offered it and is not heard of again: what it was told before stands.
+    #[test]
+    fn a_promise_outlives_its_holders_record() {
+        let mut now = Instant::ZERO;
+        let mut pool = GuestPool::new(range(10), |_| false, false, now);
+        let a = Ipv4Addr::new(10, 0, 0, 10);
+        assert!(pool.rest(a, lease(1, 600_000)));
+        for n in 0..5 {
+            now += Duration::from_secs(60);
+            assert!(pool.claim(now, a, owner(n), &who(1)).is_some(), "it may come back");
+            pool.free_up(a, true);
+            assert!(!pool.is_free(a, &who(2)) && pool.take(now, 0, owner(9), &who(2)).is_none(), "nobody else has it at {now}");
+        }
+        let told = pool.tenure(0).and_then(|tenure| tenure.lease);
+        assert!(told == Some(lease(1, 600_000)) && pool.tenure(1).is_none());
+        assert!(pool.take(Instant::from_millis(600_002), 0, owner(9), &who(2)).is_some());
+    }
+
+    #[test]
+    fn a_promise_outlives_quarantine_and_ends_with_a_release() {
+        let mut now = Instant::ZERO;
+        let mut pool = GuestPool::new(range(10), |_| false, false, now);
+        let a = Ipv4Addr::new(10, 0, 0, 10);
+        pool.take(now, 0, owner(1), &who(1)).unwrap();
+        pool.promise(a, owner(1), lease(1, 3_600_000));
+        assert!(pool.put_away(now, a, Some(mac(2))));
+        assert!([1, 2, 3].iter().all(|n| !pool.is_free(a, &who(*n))), "another machine is on it, and it is promised");
+        assert!(pool.take(now, 0, owner(3), &who(3)).is_none(), "nor is it the last resort");
+        now += QUARANTINE + Duration::from_millis(2);
+        assert!(pool.take(now, 0, owner(3), &who(3)).is_none() && pool.claim(now, a, owner(1), &who(1)).is_some());
+        pool.waive(a, &who(2));
+        pool.free_up(a, true);
+        assert!(!pool.is_free(a, &who(2)) && pool.claim(now, a, owner(1), &who(1)).is_some());
+        pool.waive(a, &who(1));
+        pool.free_up(a, true);
+        assert!(pool.is_free(a, &who(2)));
     }
 
     #[test]
@@ -394,16 +600,15 @@ mod tests {
         for n in 0..20_000 {
             now += Duration::from_millis(rng.below(300));
             match rng.below(6) {
-                0 | 1 => held.extend(pool.take(now, rng.u64(), owner(n), None).map(|t| t.address)),
+                0 | 1 => held.extend(pool.take(now, rng.u64(), owner(n), &who(9)).map(|t| t.address)),
                 2 if !held.is_empty() => pool.free_up(held.swap_remove(rng.below(held.len() as u64) as usize), rng.chance(500_000)),
                 3 if rng.chance(100_000) && !held.is_empty() => {
                     assert!(pool.put_away(now, held.swap_remove(rng.below(held.len() as u64) as usize), None));
                 }
-                4 => drop(pool.rest(
-                    Ipv4Addr::new(10, 0, 0, 10 + rng.below(191) as u8),
-                    now + Duration::from_millis(rng.below(90_000)),
-                    None,
-                )),
+                4 => {
+                    let until = now + Duration::from_millis(rng.below(90_000));
+                    pool.rest(Ipv4Addr::new(10, 0, 0, 10 + rng.below(191) as u8), Lease { to: who(rng.below(20) as u8), until });
+                }
                 _ => drop(pool.sweep(now)),
             }
             assert_eq!(pool.held(), held.len());

@@ -11,6 +11,7 @@ pub mod ranges;
 pub mod recent;
 pub mod registry;
 pub mod ruling;
+pub mod shares;
 pub mod story;
 pub mod street;
 pub mod unwritten;

@@ -16,11 +16,12 @@ use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
 
 use super::client::{Client, Identity, OnRecord, Stage};
-use super::guests::GuestPool;
+use super::guests::{GuestPool, Lease, Tenure};
 use super::keeper::Keeper;
 use super::lot::{Lot, Macs};
 use super::plan::{AddressPlan, Number};
 use super::recent::Recent;
+use super::shares::Shares;
 use super::street::{Clash, Street};
 use super::unwritten::Unwritten;
 
@@ -44,7 +45,7 @@ pub struct Roll {
     records: Box<[u16]>,
     /// For each lot where its machine stood when the journal was written, and since when.
     past: Box<[Option<(u64, Stage)>]>,
-    /// Lots that have one, and the records of all of them.
+    /// Lots that have a client record, and the records of all of them.
     manned: usize,
     numbered: usize,
     /// One a network, None where strangers get nothing.
@@ -53,6 +54,8 @@ pub struct Roll {
     seed: u64,
     /// What has happened just now, for those who watch.
     pub recent: Recent,
+    /// What machines may still cause in the log and the journal.
+    pub shares: Shares,
 }
 
 /// The records that a number waits for before it is told to its machine.
@@ -103,6 +106,7 @@ impl Roll {
             wheel: Wheel::new(capacity, now),
             seed,
             recent: Recent::new(),
+            shares: Shares::new(capacity, seed),
         }
     }
 
@@ -329,21 +333,14 @@ impl Roll {
         }
     }
 
-    /// Gives an address to a machine. False when somebody else has it. A guest address was taken from its pool before; one that was leased
-    /// and is left now rests until that lease would have ended.
+    /// Gives an address to a machine. False when somebody else has it. A guest address was taken from its pool before.
     pub fn bind(&mut self, key: Key<Client>, address: Ipv4Addr) -> bool {
         match self.at_address(address) {
             Some(holder) if holder == key => return true,
             Some(_) => return false,
             None => {}
         }
-        let leased = self.clients.get(key).filter(|client| client.leased).map(|client| (client.until, client.mac));
-        let left = self.unbind(key, true);
-        if let (Some((until, mac)), Some(address)) = (leased, left) {
-            for pool in self.pools.iter_mut().flatten() {
-                pool.rest(address, until, Some(mac));
-            }
-        }
+        self.unbind(key, true);
         let Some(client) = self.clients.get_mut(key) else { return false };
         client.address = Some(address);
         let fits = self.by_address.insert(u32::from(address).into(), key.slot() as u32);
@@ -397,10 +394,30 @@ impl Roll {
         let Some(client) = self.clients.get_mut(key) else { return };
         if !client.story.is_empty() {
             self.recent.write(client, level <= log::Level::Warn, format_args!("{ending} ({} in all)", Seconds(now.since(client.began))));
-            log::log!(level, "{} {} -> {} ({} in all)", client.title(), client.story, ending, Seconds(now.since(client.began)));
+            let line = format_args!("{} {} -> {} ({} in all)", client.title(), client.story, ending, Seconds(now.since(client.began)));
+            self.shares.say(now, client.number, &client.identity, level, line);
         }
         client.story.clear();
         client.began = now;
+    }
+
+    /// Logs a line that a machine has caused, within its share.
+    pub fn say(&mut self, now: Instant, identity: &Identity, level: log::Level, line: fmt::Arguments<'_>) {
+        let number = self.number_of(identity);
+        self.shares.say(now, number, identity, level, line);
+    }
+
+    /// The same, of a machine that has a record: the line begins with its name.
+    pub fn say_of(&mut self, now: Instant, key: Key<Client>, level: log::Level, what: fmt::Arguments<'_>) {
+        if let Some(client) = self.clients.get(key) {
+            self.shares.say(now, client.number, &client.identity, level, format_args!("{} {what}", client.title()));
+        }
+    }
+
+    /// Whether a machine may cause a record of the journal now: see [`Shares::may_record`].
+    pub fn may_record(&mut self, now: Instant, identity: &Identity, renews: bool) -> bool {
+        let number = self.number_of(identity);
+        self.shares.may_record(now, number, identity, renews)
     }
 
     /// The machine is longer in its stage than that takes, and this is where. It is stuck until it enters another one.
@@ -435,13 +452,43 @@ impl Roll {
         }
     }
 
-    /// After the pools were replaced (reload): guests keep their addresses where the new pools have them.
-    pub fn reclaim(&mut self, now: Instant) {
+    /// Lets a machine have its address until then, as it was acknowledged, or is on record. A guest's address is promised to it as long,
+    /// whatever becomes of its record.
+    pub fn lease(&mut self, key: Key<Client>, until: Instant) {
+        self.keep_until(key, until);
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.leased = true;
+        let (lease, address) = (Lease { to: client.identity, until }, client.address);
+        if let Some(address) = address {
+            self.pools.iter_mut().flatten().for_each(|pool| pool.promise(address, key, lease));
+        }
+    }
+
+    /// The machine gives back what it was promised, or cannot use it.
+    pub fn waive(&mut self, key: Key<Client>) {
+        let Some((identity, address)) = self.clients.get(key).and_then(|client| Some((client.identity, client.address?))) else { return };
+        self.pools.iter_mut().flatten().for_each(|pool| pool.waive(address, &identity));
+    }
+
+    /// After pools were replaced (reload): guests keep their addresses where the new pools have them, and what `old` ones had promised stays
+    /// promised.
+    pub fn reclaim(&mut self, now: Instant, old: &[Option<GuestPool>]) {
+        for old in old.iter().flatten() {
+            for Tenure { address, lease, .. } in (0..).map_while(|at| old.tenure(at)) {
+                if let Some(lease) = lease {
+                    self.pools.iter_mut().flatten().for_each(|pool| {
+                        pool.rest(address, lease);
+                    });
+                }
+            }
+        }
         for slot in 0..self.clients.capacity() {
             let Some(key) = self.clients.key_at(slot) else { continue };
-            let Some(address) = self.clients.get(key).and_then(|client| client.address) else { continue };
+            let Some((identity, address)) = self.clients.get(key).and_then(|client| Some((client.identity, client.address?))) else {
+                continue;
+            };
             for pool in self.pools.iter_mut().flatten().filter(|pool| pool.owner(address).is_none()) {
-                pool.claim(now, address, key, None);
+                pool.claim(now, address, key, &identity);
             }
         }
     }
@@ -542,13 +589,31 @@ mod tests {
         let range = AddressRange::new([10, 0, 9, 1].into(), [10, 0, 9, 9].into()).unwrap();
         roll.pools.push(Some(GuestPool::new(range, |_| false, false, Instant::ZERO)));
         let (a, b) = (roll.admit(Instant::ZERO, mac(1)).unwrap(), roll.admit(Instant::ZERO, mac(2)).unwrap());
-        let guest = roll.pools[0].as_mut().unwrap().take(Instant::ZERO, 0, a, None).unwrap().address;
+        let guest = roll.pools[0].as_mut().unwrap().take(Instant::ZERO, 0, a, &mac(1)).unwrap().address;
         assert!(roll.bind(a, guest) && roll.bind(a, guest) && !roll.bind(b, guest));
         assert_eq!(roll.at_address(guest), Some(a));
         assert!(roll.bind(a, [10, 0, 1, 5].into()), "moves, and gives the guest address back");
         assert_eq!((roll.at_address(guest), roll.pools[0].as_ref().unwrap().held()), (None, 0));
         roll.remove(a);
         assert_eq!((roll.at_address([10, 0, 1, 5].into()), roll.get(a).is_none()), (None, true));
+    }
+
+    /// However soon a record is let go, as after an offer that was not taken.
+    #[test]
+    fn what_was_leased_is_nobody_elses_before_its_end() {
+        let mut roll = roll(4);
+        let range = AddressRange::new([10, 0, 9, 1].into(), [10, 0, 9, 1].into()).unwrap();
+        roll.pools.push(Some(GuestPool::new(range, |_| false, false, Instant::ZERO)));
+        let a = roll.admit(Instant::ZERO, mac(1)).unwrap();
+        let guest = roll.pools[0].as_mut().unwrap().take(Instant::ZERO, 0, a, &mac(1)).unwrap().address;
+        assert!(roll.bind(a, guest));
+        roll.lease(a, Instant::from_millis(600_000));
+        roll.keep_until(a, Instant::from_millis(60_000));
+        assert_eq!(roll.due(Instant::from_millis(60_002)), Some(Due::Ended(a)));
+        roll.remove(a);
+        let pool = roll.pools[0].as_mut().unwrap();
+        assert!(pool.is_free(guest, &mac(1)) && !pool.is_free(guest, &mac(2)));
+        assert!(pool.sweep(Instant::from_millis(600_002)).is_none() && pool.is_free(guest, &mac(2)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod changes;
 pub mod checks;
 pub mod config;
 pub mod disk;
+pub mod flicker;
 mod frame;
 mod journal;
 pub mod net;

@@ -1,5 +1,5 @@
 //! Small storms, all of whose circumstances come from a seed: kinds of machines, what the link does to frames, the disk, strangers, and now
-//! and then a restart of the daemon. Each seed leaves some faults out, so that the others meet alone (swarm testing; Groce et al., 2012).
+//! and then a restart of the daemon, or power that flickers. Each seed leaves some faults out, so that the others meet alone (swarm testing; Groce et al., 2012).
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::engine::server::Server;
 use crate::fleet::life::{Life, Plan, Stages};
 use crate::fleet::summary::Content;
 use crate::fleet::tftp::Hash;
-use crate::fleet::{Firmware, Fleet, mac};
+use crate::fleet::{Firmware, Fleet, Switch, mac};
 
 pub type Storm = World<Server, Fleet>;
 
@@ -61,11 +61,11 @@ pub struct Outcome {
     pub faults: Vec<String>,
 }
 
-/// Runs until every machine is up or lost, and a little longer. Nobody may be lost.
+/// Runs until every machine is up, lost or without power, and a little longer. Nobody may be lost.
 pub fn play(world: Storm) -> (Outcome, Storm) {
     let (mut outcome, world) = play_on(world);
     let progress = world.clients().progress();
-    if progress.up != outcome.machines {
+    if progress.up + progress.cut != outcome.machines {
         outcome.faults.push(format!("{progress:?}\n{}", world.clients().summary()));
     }
     (outcome, world)
@@ -158,7 +158,27 @@ fn drawn(seed: u64) -> (Plan, Weather, Option<Duration>) {
     // Where frames are lost too, too few tries would be left to some.
     plan.wake = if odds.loss == 0 { rng.below(3) as u32 } else { 0 };
     let restart = rng.chance(150_000).then(|| Duration::from_millis(rng.below(20_000)));
+    if rng.chance(250_000) {
+        plan.power = flickers(&mut rng, plan.count as u32);
+    }
     (plan, weather, restart)
+}
+
+/// Power goes for some once or twice, and most of them have it again.
+fn flickers(rng: &mut Rng, count: u32) -> Vec<Switch> {
+    let mut power = Vec::new();
+    for _ in 0..1 + rng.below(2) {
+        let first = rng.below(count.into()) as u32;
+        let end = first + 1 + rng.below((count - first).into()) as u32;
+        let off = Duration::from_millis(rng.below(20_000));
+        let back = off + Duration::from_millis(rng.below(10_000));
+        power.push(Switch { at: off, who: first..end, on: false });
+        let returning = first + rng.below(u64::from(end - first) + 1) as u32;
+        if returning > first {
+            power.push(Switch { at: back, who: first..returning, on: true });
+        }
+    }
+    power
 }
 
 /// The storm of a seed.
@@ -167,7 +187,7 @@ pub fn swarm(seed: u64) -> Outcome {
     let mut world = storm(seed, &plan, &weather, 60_000);
     let Some(restart) = restart else {
         let (mut outcome, _) = play(world);
-        if weather.habits.latency <= QUICK && outcome.silence > SILENCE {
+        if weather.habits.latency <= QUICK && plan.power.is_empty() && outcome.silence > SILENCE {
             outcome.faults.push(format!("a client that had asked heard nothing for {:?}", outcome.silence));
         }
         return outcome;

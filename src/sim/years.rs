@@ -49,6 +49,9 @@ struct Case {
     entangled: bool,
 }
 
+/// A machine that there is not.
+const NOBODY: Identity = Identity::Mac(Mac([2, 0, 0, 0, 0, 0]));
+
 /// What a NIC was told last.
 #[derive(Clone, Copy, Debug)]
 struct Lease {
@@ -308,7 +311,7 @@ impl Year {
         let unix = now(self.now).unix;
         let pool = self.server.roll().pools.first().and_then(Option::as_ref);
         let guests = self.leases.iter().filter(|(_, lease)| lease.until > unix && self.config.plan.number(lease.address).is_none());
-        let lost = guests.filter(|(_, lease)| pool.is_none_or(|pool| pool.is_free(lease.address, None)));
+        let lost = guests.filter(|(_, lease)| pool.is_none_or(|pool| pool.is_free(lease.address, &NOBODY)));
         let lost: Vec<String> =
             lost.map(|(mac, lease)| format!("{}, which {mac} has until {}", lease.address, lease.until - EPOCH)).collect();
         lost.iter().for_each(|lease| self.fault(format_args!("a crash has forgotten {lease}")));

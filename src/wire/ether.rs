@@ -95,6 +95,8 @@ reasons! {
     Udp = "frame dropped: UDP length",
     UdpChecksum = "frame dropped: UDP checksum",
     Arp = "frame dropped: ARP",
+    /// Its sender is not the frame's.
+    ArpSender = "frame dropped: ARP in another's name",
     Ipv6 = "frame dropped: IPv6",
     /// Another protocol.
     Other = "frame dropped: not for us",
@@ -110,7 +112,7 @@ pub fn parse(frame: &[u8], checksum: Checksum) -> Result<Frame<'_>, Malformed> {
     let payload = ethernet.payload_slice();
     match ethernet.ether_type() {
         ether_type::IPV4 => parse_ipv4(payload, src_mac, dst_mac, checksum),
-        ether_type::ARP => parse_arp(payload),
+        ether_type::ARP => parse_arp(payload, src_mac),
         ether_type::IPV6 => parse_ipv6(payload, src_mac),
         _ => Err(Malformed::Other),
     }
@@ -149,7 +151,8 @@ fn parse_ipv4(packet: &[u8], src_mac: Mac, dst_mac: Mac, checksum: Checksum) -> 
     }))
 }
 
-fn parse_arp(payload: &[u8]) -> Result<Frame<'static>, Malformed> {
+/// What a packet says of a MAC counts only in a frame of that MAC.
+fn parse_arp(payload: &[u8], src_mac: Mac) -> Result<Frame<'static>, Malformed> {
     let slice = ArpPacketSlice::from_slice(payload).map_err(|_| Malformed::Arp)?;
     let sizes = slice.hw_addr_type() == ArpHardwareId::ETHERNET && slice.hw_addr_size() == 6 && slice.proto_addr_size() == 4;
     let operation = match slice.operation() {
@@ -169,7 +172,7 @@ fn parse_arp(payload: &[u8]) -> Result<Frame<'static>, Malformed> {
         target_mac: mac(slice.target_hw_addr())?,
         target_ip: ip(slice.target_protocol_addr())?,
     };
-    if arp.sender_mac.is_group() { Err(Malformed::Source) } else { Ok(Frame::Arp(arp)) }
+    if arp.sender_mac == src_mac { Ok(Frame::Arp(arp)) } else { Err(Malformed::ArpSender) }
 }
 
 /// A router solicitation: hop limit 255 proves that it came from this link (RFC 4861, 6.1.1).

@@ -26,7 +26,7 @@ use muster::base::time::Instant;
 use muster::fleet::passing::{Counts, Event, Passing, Setup, State};
 use muster::shell::interface::{Interface, Interfaces};
 use muster::shell::signals::Signals;
-use muster::shell::{Error, Shell, Signal};
+use muster::shell::{Error, Shell, Signal, stdio};
 use muster::wire::report::Verdict;
 
 use apply::Applied;
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         Ok(Some(options)) => options,
         Ok(None) => return ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("muster-in: {why}; muster-in --help lists the flags");
+            stdio::complain(&format!("muster-in: {why}; muster-in --help lists the flags"));
             return ExitCode::FAILURE;
         }
     };

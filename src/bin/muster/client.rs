@@ -1,9 +1,13 @@
 //! The connection to the daemon: a request, a reply, and what it means when there is none.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use muster::shell::control::{GROUP, connect};
 use muster::wire::control::{self, LINE_MAX, Reply, Request, State};
@@ -59,6 +63,27 @@ impl Client {
             (Ok(None), Ok(())) => Err(Failure::Failed(format!("the daemon at {} closed the connection", self.path.display()))),
             (Err(failure), _) => Err(failure),
         }
+    }
+
+    /// The next line, however long that takes, for somebody who reads it from `output`: a pipe whose reader has gone is a failure.
+    pub fn next_for(&mut self, output: &impl AsFd) -> Result<Option<Reply>, Failure> {
+        while self.reader.buffer().is_empty() {
+            // Of what is written to, an error or a hang-up is told without being asked for.
+            let mut watched =
+                [PollFd::new(self.reader.get_ref().as_fd(), PollFlags::POLLIN), PollFd::new(output.as_fd(), PollFlags::empty())];
+            match poll(&mut watched, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Failure::Failed(format!("cannot wait for {}: {errno}", self.path.display()))),
+            }
+            let [socket, output] = watched.map(|it| it.revents().unwrap_or(PollFlags::empty()));
+            if output.intersects(PollFlags::POLLERR | PollFlags::POLLHUP) {
+                return Err(Failure::Seen);
+            }
+            if !socket.is_empty() {
+                break;
+            }
+        }
+        self.next()
     }
 
     /// The next line; None when the daemon has closed the connection.

@@ -255,6 +255,9 @@ pub fn node(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number) -> Node {
             lot.facts.push(("conflict".into(), format!("{mac} {conflict}")));
         }
     }
+    if let Some(conflict) = place.macs.iter().filter_map(|mac| record(ctx, *mac)).find_map(|client| elsewhere(ctx, client, number)) {
+        lot.facts.push(("address".into(), conflict));
+    }
     if let Some((unix, stage)) = ctx.roll.past_stage(number) {
         lot.facts.push(("before the restart".into(), format!("{} since {}", stage.word(), Date(unix))));
     }
@@ -267,6 +270,17 @@ pub fn node(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number) -> Node {
         boots,
         given,
     }
+}
+
+/// Why a node has not the address of its number: another machine has it.
+fn elsewhere(ctx: &Ctx<'_>, client: &Client, number: Number) -> Option<String> {
+    let (address, left) = (ctx.roll.plan.address(number)?, client.declined_until.since(ctx.now).as_secs());
+    let whose = match client.doubt.user {
+        _ if left == 0 => return None,
+        Some(user) => format!("is used by {user}"),
+        None => "was declined".into(),
+    };
+    Some(format!("{address} {whose}: {} has another one for {left} s", client.mac))
 }
 
 fn boot(ctx: &Ctx<'_>, sight: &Sight<'_>, client: &Client) -> Boot {

@@ -5,9 +5,13 @@
 //! | SELECTING  | must be           | must be      | zero   |
 //! | INIT-REBOOT| must not          | must be      | zero   |
 //! | RENEWING   | must not          | must not     | its address, unicast |
-//! | REBINDING  | must not          | must not     | its address, broadcast |
+//! | REBINDING  | must not          | must not     | its address, broadcast or relayed |
+//!
+//! Beside it stand the tables of what is believed: [`licence`] of messages by the way that they came, [`claim`] of ARP.
 
 use std::net::Ipv4Addr;
+
+use crate::wire::dhcp::MessageType;
 
 /// The client's state, as its REQUEST shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +40,10 @@ pub fn state(server: Option<Ipv4Addr>, requested: Option<Ipv4Addr>, ciaddr: Ipv4
 /// What the server knows when the REQUEST comes.
 #[derive(Clone, Copy, Debug)]
 pub struct View {
-    /// An address by which this server is known to the client's network.
-    pub head: Ipv4Addr,
+    /// The server that a SELECTING client names is this one, by any of its addresses.
+    pub ours: bool,
+    /// A NAK would reach the client: it is broadcast on its link, or by its relay.
+    pub reaches: bool,
     /// The address that the client's record holds, or that its number gives it here; None: no record.
     pub bound: Option<Ipv4Addr>,
     /// What it asks for is an address of the network that it is on.
@@ -60,9 +66,16 @@ pub enum Verdict {
 }
 
 pub fn request(state: State, asked: Ipv4Addr, view: View) -> Verdict {
+    match by_state(state, asked, view) {
+        Verdict::Nak if !view.reaches => Verdict::Silence,
+        verdict => verdict,
+    }
+}
+
+fn by_state(state: State, asked: Ipv4Addr, view: View) -> Verdict {
     let bound = view.bound == Some(asked);
     match state {
-        State::Selecting { server } if server != view.head => Verdict::Withdraw,
+        State::Selecting { .. } if !view.ours => Verdict::Withdraw,
         State::Selecting { .. } if bound => Verdict::Ack,
         State::Selecting { .. } => Verdict::Nak,
 
@@ -81,6 +94,93 @@ pub fn request(state: State, asked: Ipv4Addr, view: View) -> Verdict {
 
 fn by_authority(view: View) -> Verdict {
     if view.authoritative { Verdict::Nak } else { Verdict::Silence }
+}
+
+/// Whose word a message is: see `suspect`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It came in a frame of the machine's own MAC, or the way by which the machine got what it has.
+    Own,
+    /// It came another way, and the machine that it names has nothing to lose.
+    Harmless,
+    /// It came another way, and the machine that it names holds an address.
+    Strange,
+}
+
+/// What a message may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Licence {
+    Everything,
+    /// The machine is told again what it has. Nothing changes but the end of its lease.
+    Repeat,
+    Nothing,
+}
+
+/// | message            | own word   | harmless   | strange |
+/// |--------------------|------------|------------|---------|
+/// | DISCOVER, REQUEST  | everything | everything | repeat  |
+/// | BOOTP              | everything | everything | nothing |
+/// | INFORM             | everything | everything | repeat  |
+/// | RELEASE, DECLINE   | everything | nothing    | nothing |
+pub fn licence(kind: Option<MessageType>, word: Word) -> Licence {
+    match (kind, word) {
+        (_, Word::Own) => Licence::Everything,
+        (Some(MessageType::Release | MessageType::Decline), _) => Licence::Nothing,
+        (_, Word::Harmless) => Licence::Everything,
+        (None, Word::Strange) => Licence::Nothing,
+        (_, Word::Strange) => Licence::Repeat,
+    }
+}
+
+/// What the server knows when somebody claims an address by ARP that it could give, or has given.
+#[derive(Clone, Copy, Debug)]
+pub struct ClaimView {
+    /// The address is this machine's: it holds it, or it is leased to another one.
+    pub settled: bool,
+    /// A probe has asked for it within its time.
+    pub asked: bool,
+    /// The machine answers for many: a proxy.
+    pub proxy: bool,
+    /// It is the address of a number, and was not declined.
+    pub numbered: bool,
+    /// The MAC is known to the street: a node's, or one that was taken out.
+    pub known: bool,
+    /// Nobody holds it.
+    pub free: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    Nothing,
+    /// A free address is probed again, before it is given.
+    LookAgain,
+    /// The answer is not believed; it is told of.
+    Doubted,
+    /// Another machine uses the address: it is not given for a while.
+    Conflict,
+}
+
+/// | settled | asked | who        | address            | claim     |
+/// |---------|-------|------------|--------------------|-----------|
+/// | yes     |       |            |                    | nothing   |
+/// |         | no    |            | free               | look again|
+/// |         | no    |            | held               | nothing   |
+/// |         | yes   | a proxy    |                    | doubted   |
+/// |         | yes   | not known  | a number's         | doubted   |
+/// |         | yes   | known      | a number's         | conflict  |
+/// |         | yes   | anybody    | a guest's, declined| conflict  |
+///
+/// A number's address is probed to find the other NICs of its machine, or the machine that was replaced: nobody else's answer counts, so that no
+/// frame of a stranger's makes a node a guest. Who has a node's address by mistake is found when the node declines it.
+pub fn claim(view: ClaimView) -> Claim {
+    match view {
+        ClaimView { settled: true, .. } => Claim::Nothing,
+        ClaimView { asked: false, free: true, .. } => Claim::LookAgain,
+        ClaimView { asked: false, .. } => Claim::Nothing,
+        ClaimView { proxy: true, .. } => Claim::Doubted,
+        ClaimView { numbered: true, known: false, .. } => Claim::Doubted,
+        _ => Claim::Conflict,
+    }
 }
 
 #[cfg(test)]
@@ -132,8 +232,49 @@ mod tests {
             (Rebinding, None, false, false, false, Verdict::Nak),
         ];
         for (at, bound, right_network, free_guest, authoritative, verdict) in rows {
-            let view = View { head: HEAD, bound, right_network, free_guest, authoritative };
+            let view = View { ours: at != theirs, reaches: true, bound, right_network, free_guest, authoritative };
             assert_eq!(request(at, OURS, view), verdict, "{at:?} {view:?}");
+            let far = View { reaches: false, ..view };
+            let heard = if verdict == Verdict::Nak { Verdict::Silence } else { verdict };
+            assert_eq!(request(at, OURS, far), heard, "nobody would hear a NAK: {at:?} {view:?}");
+        }
+    }
+
+    #[test]
+    fn whose_word_may_do_what() {
+        use Licence::*;
+        use MessageType::*;
+        let rows = [
+            (Some(Discover), [Everything, Everything, Repeat]),
+            (Some(Request), [Everything, Everything, Repeat]),
+            (Some(Inform), [Everything, Everything, Repeat]),
+            (None, [Everything, Everything, Nothing]),
+            (Some(Release), [Everything, Nothing, Nothing]),
+            (Some(Decline), [Everything, Nothing, Nothing]),
+        ];
+        for (kind, licences) in rows {
+            assert_eq!([Word::Own, Word::Harmless, Word::Strange].map(|word| licence(kind, word)), licences, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_arp_is_believed() {
+        let answer = ClaimView { settled: false, asked: true, proxy: false, numbered: false, known: false, free: false };
+        let rows = [
+            (ClaimView { settled: true, ..answer }, Claim::Nothing),
+            (ClaimView { settled: true, proxy: true, numbered: true, ..answer }, Claim::Nothing),
+            (ClaimView { asked: false, free: true, ..answer }, Claim::LookAgain),
+            (ClaimView { asked: false, ..answer }, Claim::Nothing),
+            (ClaimView { asked: false, numbered: true, known: true, ..answer }, Claim::Nothing),
+            (ClaimView { proxy: true, known: true, numbered: true, ..answer }, Claim::Doubted),
+            (ClaimView { proxy: true, free: true, ..answer }, Claim::Doubted),
+            (ClaimView { numbered: true, ..answer }, Claim::Doubted),
+            (ClaimView { numbered: true, known: true, ..answer }, Claim::Conflict),
+            (ClaimView { free: true, ..answer }, Claim::Conflict),
+            (answer, Claim::Conflict),
+        ];
+        for (view, what) in rows {
+            assert_eq!(claim(view), what, "{view:?}");
         }
     }
 }

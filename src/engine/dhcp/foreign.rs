@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::base::addr::Mac;
 use crate::base::machine::Link;
+use crate::base::muffle::Muffle;
 use crate::base::outbox::Via;
 use crate::base::stats::Counter;
 use crate::config::Hardware;
@@ -19,11 +20,12 @@ const REMEMBERED: usize = 8;
 pub struct Foreign {
     xid: u32,
     seen: [Option<Ipv4Addr>; REMEMBERED],
+    told: Muffle,
 }
 
 impl Foreign {
     pub fn new(seed: u64) -> Foreign {
-        Foreign { xid: crate::base::rng::mix(seed) as u32, seen: [None; REMEMBERED] }
+        Foreign { xid: crate::base::rng::mix(seed) as u32, seen: [None; REMEMBERED], told: Muffle::default() }
     }
 
     /// Sends one DISCOVER on each Ethernet link, in the head's own name.
@@ -50,13 +52,14 @@ impl Foreign {
             return;
         }
         ctx.stats.count(Counter::ForeignServer);
+        let Some(muffled) = self.told.admits(ctx.now) else { return };
         self.seen.rotate_right(1);
         self.seen[0] = Some(server);
         let interface = ctx.config.links.get(usize::from(link)).map_or("?", |link| link.interface.as_str());
         let name = if message.sname.is_empty() { b"no name".as_slice() } else { message.sname };
         let mac = mac.unwrap_or(Mac::ZERO);
         log::warn!(
-            "another DHCP server answers on {interface}: {server} ({}, {mac}); machines may boot from it: switch one of the two off",
+            "another DHCP server answers on {interface}: {server} ({}, {mac}; {muffled} more did); machines may boot from it: switch one of the two off",
             Printable(name)
         );
     }

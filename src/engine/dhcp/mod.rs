@@ -1,10 +1,11 @@
 //! The DHCP server (RFC 2131, 2132, 951/1542 BOOTP, 3046 relays, 4390 IPoIB, 4578 PXE).
 //!
 //! Identity is the MAC. A numbered node has the address of its number and costs no state; a stranger gets a guest address that
-//! was vetted by ARP, and is held for a moment when it has to be vetted first. A REQUEST is judged by the table in [`decide`]; a
-//! [`reply`] is computed from the config and the record. The stage of a client is written through `Roll::enter` alone. Reports of tested
+//! was vetted by ARP, and is held for a moment when it has to be vetted first. Whose word a message is [`suspect`] says, who else claims an
+//! address [`conflict`]. A REQUEST is judged by the table in [`decide`]; a [`reply`] is computed from the config and the record. The stage of a client is written through `Roll::enter` alone. Reports of tested
 //! machines give numbers ([`passing`]); what promises something that is not on disk yet is held until it is ([`promise`]).
 
+mod conflict;
 mod decide;
 mod foreign;
 mod held;
@@ -12,6 +13,7 @@ mod identify;
 mod passing;
 mod promise;
 mod reply;
+mod suspect;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -25,15 +27,16 @@ use crate::base::slab::{Key, Slab};
 use crate::base::stats::Counter;
 use crate::base::time::Instant;
 use crate::config::{Config, Hardware};
-use crate::roll::client::{Client, Identity, Stage};
-use crate::roll::guests::{PROBE_WAIT, QUARANTINE};
+use crate::roll::client::{Client, Stage, Way};
+use crate::roll::guests::PROBE_WAIT;
 use crate::roll::kind::Kind;
 use crate::roll::plan::Number;
 use crate::roll::registry::Due;
 use crate::wire::dhcp::{self, Message, MessageType, Scratch};
 
 use super::{Ctx, boot};
-use decide::{State, Verdict, View};
+use conflict::Answerers;
+use decide::{Licence, State, Verdict, View};
 use foreign::Foreign;
 use held::Held;
 use promise::{Awaiting, Kept};
@@ -49,6 +52,7 @@ const STRANGER_HOLD: Duration = Duration::from_secs(60);
 const BOOTP_HOLD: Duration = Duration::from_secs(86_400);
 /// NICs of one machine ask one after the other; a NIC that was silent for this long leaves the node's address to another one.
 const NIC_SILENCE: Duration = Duration::from_secs(5);
+
 /// Who else it happened to, untold.
 struct Others(u64);
 
@@ -69,7 +73,11 @@ pub struct Dhcp {
     awaiting: Awaiting,
     full: Muffle,
     empty: Muffle,
+    answerers: Answerers,
     conflict: Muffle,
+    doubted: Muffle,
+    proxies: Muffle,
+    forged: Muffle,
     no_script: Muffle,
     nak: Muffle,
     declined: Muffle,
@@ -88,7 +96,11 @@ impl Dhcp {
             awaiting: Awaiting::new(capacity),
             full: muffle,
             empty: muffle,
+            answerers: Answerers::default(),
             conflict: muffle,
+            doubted: muffle,
+            proxies: muffle,
+            forged: muffle,
             no_script: muffle,
             nak: muffle,
             declined: muffle,
@@ -123,26 +135,27 @@ impl Dhcp {
         let Some(network) = network_of(ctx.config, datagram.link, &message) else {
             return ctx.stats.count(Counter::DhcpNoNetwork);
         };
-        let (arch, kind) = identify::firmware(&message);
-        let head = ctx.config.links.get(usize::from(datagram.link)).map(|link| link.head);
-        let unicast = head == Some(*datagram.dst.ip());
-        let asked = Asked { message: &message, link: datagram.link, network, identity, kind, unicast, src: datagram.src, held };
-        if let Some(client) = ctx.roll.find(&identity).and_then(|key| ctx.roll.get_mut(key)) {
-            (client.arch, client.kind, client.heard) = (arch.or(client.arch), kind, ctx.now);
-        }
-        if !held && matches!(message.message_type(), Some(MessageType::Discover | MessageType::Request)) {
-            self.report(ctx, &asked);
-        }
         if !held {
-            ctx.stats.count(match message.message_type() {
-                Some(MessageType::Discover) => Counter::Discover,
-                Some(MessageType::Request) => Counter::Request,
-                Some(MessageType::Decline) => Counter::Decline,
-                Some(MessageType::Release) => Counter::Release,
-                Some(MessageType::Inform) => Counter::Inform,
-                None => Counter::Bootp,
-                Some(_) => Counter::DhcpNotARequest,
-            });
+            count_type(ctx, message.message_type());
+        }
+        let (arch, kind) = identify::firmware(&message);
+        let way = suspect::way(&message, &identity, datagram.mac, link_of(ctx, network).is_some());
+        let Datagram { link, src, dst, .. } = datagram;
+        // What a relay sends comes to us alone, whatever its client did.
+        let unicast = message.header.giaddr.is_unspecified() && ctx.config.links.iter().any(|link| link.head == *dst.ip());
+        let asked = Asked { message: &message, link, network, identity, kind, way, unicast, src, held };
+        let record = ctx.roll.find(&identity);
+        match decide::licence(message.message_type(), suspect::word(ctx, record, way, network)) {
+            Licence::Everything => {}
+            Licence::Repeat => return self.repeat(ctx, &asked, datagram),
+            Licence::Nothing => return self.not_itself(ctx, &asked, datagram),
+        }
+        if let Some(client) = record.and_then(|key| ctx.roll.get_mut(key)) {
+            (client.arch, client.kind, client.heard, client.way) = (arch.or(client.arch), kind, ctx.now, way);
+        }
+        let reports = matches!(message.message_type(), Some(MessageType::Discover | MessageType::Request));
+        if !held && reports && suspect::may_report(ctx, &asked) {
+            self.report(ctx, &asked);
         }
         match message.message_type() {
             Some(MessageType::Discover) => self.discover(ctx, &asked, datagram),
@@ -169,7 +182,7 @@ impl Dhcp {
         };
         let (arch, kind) = identify::firmware(asked.message);
         if let Some(client) = ctx.roll.get_mut(key) {
-            (client.arch, client.kind, client.link) = (arch.or(client.arch), kind, asked.link);
+            (client.arch, client.kind, client.link, client.way) = (arch.or(client.arch), kind, asked.link, asked.way);
         }
         Some(key)
     }
@@ -213,18 +226,22 @@ impl Dhcp {
             let (nics, replaced) = lot.map_or((0, false), |lot| (lot.papers.macs.len(), !lot.retired.is_empty()));
             let taken_over = holder.map_or(replaced, |holder| holder != key);
             if (taken_over || (holder.is_none() && nics > 1)) && probes(ctx.config, link_of(ctx, asked.network)) {
+                conflict::asked(ctx, key);
                 ctx.stats.count(Counter::ArpProbe);
                 ctx.out.arp_probe(asked.link, address);
                 return Some((address, if taken_over { ctx.now + PROBE_WAIT } else { ctx.now }));
             }
+            // Declined, and not known yet whether rightly.
+            let doubted = ctx.roll.get(key).map(|client| client.doubt).filter(|doubt| doubt.declined).map(|doubt| doubt.asked);
             let ready = ctx.roll.get(key).filter(|client| client.stage == Stage::Probing).map(|client| client.until);
-            return Some((address, ready.unwrap_or(ctx.now)));
+            return Some((address, doubted.max(ready).unwrap_or(ctx.now)));
         }
-        let wish = asked.message.requested_ip();
+        let (shunned, times) = ctx.roll.get(key).map(|client| conflict::shunned(client, ctx.now)).unwrap_or_default();
+        let wish = asked.message.requested_ip().filter(|wish| shunned != Some(*wish));
         let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);
         let taken = pool.and_then(|pool| {
-            let wished = wish.and_then(|address| pool.claim(ctx.now, address, key, user_of(asked)));
-            wished.or_else(|| pool.take(ctx.now, crate::base::rng::mix(asked.identity.key()), key, user_of(asked)))
+            let wished = wish.and_then(|address| pool.claim(ctx.now, address, key, &asked.identity));
+            wished.or_else(|| pool.take(ctx.now, crate::base::rng::mix(asked.identity.key()) + times, key, &asked.identity))
         });
         let Some(taken) = taken else {
             ctx.stats.count(Counter::DhcpNoAddress);
@@ -261,10 +278,11 @@ impl Dhcp {
         };
         let pool = ctx.roll.pools.get(asked.network).and_then(Option::as_ref);
         let view = View {
-            head: ctx.config.links.get(usize::from(asked.link)).map_or(Ipv4Addr::UNSPECIFIED, |link| link.head),
+            ours: message.server_id().is_none_or(|server| ctx.config.links.iter().any(|link| link.head == server)),
+            reaches: network.link.is_some() || !message.header.giaddr.is_unspecified(),
             bound,
             right_network: network.subnet.is_host(address),
-            free_guest: pool.is_some_and(|pool| pool.is_free(address, user_of(asked))),
+            free_guest: pool.is_some_and(|pool| pool.is_free(address, &asked.identity)),
             authoritative: ctx.config.authoritative,
         };
         match decide::request(state, address, view) {
@@ -299,7 +317,7 @@ impl Dhcp {
     fn adopt(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, datagram: Datagram<'_>, state: State, address: Ipv4Addr) {
         let Some(key) = self.admit(ctx, asked) else { return };
         let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);
-        if pool.and_then(|pool| pool.claim(ctx.now, address, key, user_of(asked))).is_some() {
+        if pool.and_then(|pool| pool.claim(ctx.now, address, key, &asked.identity)).is_some() {
             move_to(ctx, key, address);
             self.grant(ctx, asked, datagram, state, address);
         }
@@ -312,6 +330,7 @@ impl Dhcp {
             Kept::OnDisk => {}
             Kept::By(seq) => return self.await_disk(key, datagram, seq),
             Kept::NoRoom => return ctx.stats.count(Counter::DhcpJournal),
+            Kept::NoShare => return ctx.stats.count(Counter::DhcpRecords),
         }
         if !move_to(ctx, key, address) {
             return;
@@ -327,7 +346,6 @@ impl Dhcp {
     fn leased(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>, address: Ipv4Addr, until: Instant, renewal: bool) {
         let on_link = ctx.config.networks.get(asked.network).is_some_and(|network| network.link.is_some());
         let Some(client) = ctx.roll.get_mut(key) else { return };
-        client.leased = true;
         client.network = asked.network as u16;
         if on_link && client.mac != Mac::ZERO && client.neighbour != Some(client.link) {
             client.neighbour = Some(client.link);
@@ -336,7 +354,7 @@ impl Dhcp {
         let told = boot::file(ctx.config, client);
         let (kind, stage) = (client.kind, client.stage);
         let (system, again) = (kind == Kind::Other, stage == Stage::Up || (stage == Stage::Leased && kind != Kind::Other));
-        ctx.roll.keep_until(key, until);
+        ctx.roll.lease(key, until);
         if again || (renewal && !system) {
             return;
         }
@@ -368,31 +386,12 @@ impl Dhcp {
         self.forget(ctx, key, true);
     }
 
-    /// RFC 2131, 4.3.3: somebody else uses the address.
-    fn decline(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>) {
-        let Some(key) = ctx.roll.find(&asked.identity) else { return };
-        let Some(client) = ctx.roll.get_mut(key) else { return };
-        let Some(address) = client.address.filter(|address| asked.message.requested_ip() == Some(*address)) else { return };
-        client.declined_until = ctx.now + QUARANTINE;
-        if let Some(muffled) = self.declined.admits(ctx.now) {
-            let (who, pause) = (client.title(), QUARANTINE.as_secs());
-            log::warn!("{who} declined {address}: another machine uses it; it is not given for {pause} s ({muffled} more declined)");
-        }
-        ctx.roll.note(key, format_args!("decline {address}"));
-        drop_neighbour(ctx, key);
-        ctx.roll.unbind(key, true);
-        for pool in ctx.roll.pools.iter_mut().flatten() {
-            pool.put_away(ctx.now, address, None);
-        }
-        ctx.roll.keep_until(key, ctx.now + QUARANTINE);
-        ctx.roll.enter(ctx.now, key, Stage::Stranger, format_args!(""));
-    }
-
     fn release(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>) {
         let Some(key) = ctx.roll.find(&asked.identity) else { return };
         let Some(client) = ctx.roll.get(key) else { return };
         if client.address == Some(asked.message.header.ciaddr) {
             log::debug!("{} released {}", client.title(), asked.message.header.ciaddr);
+            ctx.roll.waive(key);
             self.forget(ctx, key, true);
         }
     }
@@ -409,39 +408,10 @@ impl Dhcp {
             Kept::OnDisk => {}
             Kept::By(seq) => return self.await_disk(key, datagram, seq),
             Kept::NoRoom => return ctx.stats.count(Counter::DhcpJournal),
+            Kept::NoShare => return ctx.stats.count(Counter::DhcpRecords),
         }
         send(ctx, asked, Some(key), None, Some(address), None);
         self.leased(ctx, key, asked, address, ctx.now + BOOTP_HOLD, false);
-    }
-
-    /// Somebody claims an IP address by ARP.
-    pub fn arp(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch, link: Link, mac: Mac, sender: Ipv4Addr) {
-        let holder = ctx.roll.at_address(sender);
-        let rightful = holder.and_then(|key| ctx.roll.get(key)).is_some_and(|client| client.mac == mac || client.leased);
-        if rightful {
-            return;
-        }
-        let network = ctx.config.networks.iter().position(|network| network.link == Some(link) && network.subnet.contains(sender));
-        let taking_over = holder.and_then(|key| ctx.roll.get_mut(key)).filter(|client| client.number.is_some());
-        if let Some(client) = taking_over {
-            // A node's address that its NIC or its machine of before still uses.
-            client.declined_until = ctx.now + QUARANTINE;
-        } else {
-            let pool = network.and_then(|network| ctx.roll.pools.get_mut(network)).and_then(Option::as_mut);
-            if !pool.is_some_and(|pool| pool.put_away(ctx.now, sender, Some(mac))) {
-                return;
-            }
-        }
-        ctx.stats.count(Counter::ArpConflict);
-        if let Some(muffled) = self.conflict.admits(ctx.now) {
-            log::warn!(
-                "{sender} is used by {mac}, to which it was not given: it is left out for {} s ({muffled} more)",
-                QUARANTINE.as_secs()
-            );
-        }
-        let Some(key) = holder else { return };
-        ctx.roll.unbind(key, true);
-        self.answer_held(ctx, scratch, key);
     }
 
     pub fn deadline(&self, roll: &crate::roll::registry::Roll) -> Option<Instant> {
@@ -462,6 +432,7 @@ impl Dhcp {
         }
         self.release_deferred(ctx, scratch);
         self.keep_promises(ctx, scratch);
+        ctx.stats.add(Counter::LogLeftOut, ctx.roll.shares.left_out());
         while ctx.out.has_room() {
             match ctx.roll.due(ctx.now) {
                 Some(Due::Vetted(key)) => self.answer_held(ctx, scratch, key),
@@ -509,7 +480,7 @@ impl Dhcp {
             return ctx.roll.keep_until(key, ctx.now + OFFER_HOLD);
         }
         if let (true, Some(address)) = (client.leased, client.address) {
-            log::info!("{} did not renew {address}: its lease has ended", client.title());
+            ctx.roll.say_of(ctx.now, key, log::Level::Info, format_args!("did not renew {address}: its lease has ended"));
         }
         self.forget(ctx, key, true);
     }
@@ -520,14 +491,6 @@ impl Dhcp {
         self.drop_held(key);
         ctx.roll.unbind(key, vetted);
         ctx.roll.remove(key);
-    }
-}
-
-/// Whom ARP shows on the addresses that this client uses.
-fn user_of(asked: &Asked<'_>) -> Option<Mac> {
-    match asked.identity {
-        Identity::Mac(mac) => Some(mac),
-        Identity::ClientId(_) => None,
     }
 }
 
@@ -568,7 +531,9 @@ fn yields(ctx: &Ctx<'_>, holder: Key<Client>, other: &Client, kind: Kind) -> boo
         return false;
     }
     let silent = holder.transfers == 0 && ctx.now.since(holder.heard) >= NIC_SILENCE;
-    if holder.number == other.number { kind != Kind::Other && silent } else { !holder.leased || silent }
+    // What was told of it in another's frames keeps nobody from it who speaks for itself.
+    let forged = matches!(holder.way, Way::Through(_)) && !matches!(other.way, Way::Through(_));
+    if holder.number == other.number { forged || kind != Kind::Other && silent } else { !holder.leased || silent }
 }
 
 /// Binds an address to a client, dropping the neighbour entry of the one that it leaves. False when somebody else has it and keeps it.
@@ -648,10 +613,25 @@ fn send(
     let client = key.and_then(|key| ctx.roll.get(key));
     let reply = Reply { config: ctx.config, asked, client, kind, yiaddr, lease };
     let (from, to, via) = reply.route();
+    if !to.ip().is_broadcast() && !ctx.config.networks.iter().any(|network| network.subnet.contains(*to.ip())) {
+        return ctx.stats.count(Counter::DhcpOutside);
+    }
     ctx.pace.lane(asked.link).bottleneck.sent(ctx.now, REPLY_BYTES, 1, false);
     if !ctx.out.datagram(asked.link, from, to, via, |buf| reply.write(buf)) {
         ctx.stats.count(Counter::DhcpTooLong);
     }
+}
+
+fn count_type(ctx: &mut Ctx<'_>, kind: Option<MessageType>) {
+    ctx.stats.count(match kind {
+        Some(MessageType::Discover) => Counter::Discover,
+        Some(MessageType::Request) => Counter::Request,
+        Some(MessageType::Decline) => Counter::Decline,
+        Some(MessageType::Release) => Counter::Release,
+        Some(MessageType::Inform) => Counter::Inform,
+        None => Counter::Bootp,
+        Some(_) => Counter::DhcpNotARequest,
+    });
 }
 
 /// Whether a link can be asked by ARP.

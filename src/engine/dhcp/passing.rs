@@ -16,6 +16,7 @@ use crate::wire::report::{self, Report};
 
 use super::Dhcp;
 use super::reply::Asked;
+use log::Level;
 
 impl Dhcp {
     /// Takes in the report that a message carries, if it does, and rules on its machine.
@@ -33,32 +34,34 @@ impl Dhcp {
         let Some(client) = ctx.roll.get_mut(key) else { return };
         let news = (client.papers, client.verdict) != (papers, verdict);
         (client.papers, client.verdict) = (papers, verdict);
-        if news {
-            // The next record of its lease tells it.
-            client.on_record.until = 0;
-        }
+        // The next record of its lease tells it.
+        client.news |= news;
+        let say = |level, ctx: &mut Ctx<'_>, line: std::fmt::Arguments<'_>| ctx.roll.say(ctx.now, &asked.identity, level, line);
         match lots::rule(ctx, key, asked.network, false) {
             Ruling::Enlist(number) => match lots::enlist(ctx, number, &papers, false) {
                 Ok(()) => log::info!("{mac} passed muster: it is {number} from now on"),
-                Err(trouble) => log::warn!("{mac} passed muster but could not become {number}: {trouble}"),
+                Err(trouble) => say(Level::Warn, ctx, format_args!("{mac} passed muster but could not become {number}: {trouble}")),
             },
+            // What it may not record now it shows again.
+            Ruling::Learn(_) if !ctx.roll.may_record(ctx.now, &asked.identity, false) => {}
             Ruling::Learn(number) => match lots::learn(ctx, number, &papers) {
-                Ok(()) => log::info!("{number} showed itself anew:{papers}"),
-                Err(trouble) => log::warn!("what {number} showed of itself is not kept: {trouble}"),
+                Ok(()) => say(Level::Info, ctx, format_args!("{number} showed itself anew:{papers}")),
+                Err(trouble) => say(Level::Warn, ctx, format_args!("what {number} showed of itself is not kept: {trouble}")),
             },
             // Told as its boot began.
             Ruling::Guest(Reason::Retired(_)) => {}
-            Ruling::Guest(reason) if news => log::info!("{mac} stays as it is: it {reason}"),
+            Ruling::Guest(reason) if news => say(Level::Info, ctx, format_args!("{mac} stays as it is: it {reason}")),
             Ruling::Known(_) | Ruling::Guest(_) => {}
         }
     }
 }
 
 /// A machine that was replaced and boots again is refused its number by name, whether it shows anything of itself or not.
-pub(super) fn refuse_retired(ctx: &Ctx<'_>, key: Key<Client>) {
+pub(super) fn refuse_retired(ctx: &mut Ctx<'_>, key: Key<Client>) {
     let Some(mac) = ctx.roll.get(key).filter(|client| client.number.is_none()).map(|client| client.mac) else { return };
     if let Some(number) = ctx.roll.street().retired_from(mac) {
-        log::warn!("{mac} was {number} until it was taken out: it is a guest now (muster guest enlist {mac} takes it back)");
+        let line = format_args!("{mac} was {number} until it was taken out: it is a guest now (muster guest enlist {mac} takes it back)");
+        ctx.roll.say(ctx.now, &Identity::Mac(mac), Level::Warn, line);
     }
 }
 

@@ -45,6 +45,8 @@ pub enum Kept {
     By(u64),
     /// Too much waits for the disk already.
     NoRoom,
+    /// The machine, or all without a number, have caused more records than their share: it waits until there is one for it.
+    NoShare,
 }
 
 /// The record that the number of this address waits for, before it is told to a MAC.
@@ -60,13 +62,22 @@ pub fn kept(ctx: &mut Ctx<'_>, key: Key<Client>, address: Ipv4Addr, lease: Durat
         return numbered(ctx, address, client.mac).map_or(Kept::OnDisk, Kept::By);
     }
     let mut record = client.on_record;
-    if record.address != address || record.until < ctx.unix + lease.as_secs() {
+    let (renews, covers) = (record.address == address, record.until >= ctx.unix + lease.as_secs());
+    let (identity, news) = (client.identity, client.news);
+    if renews && covers && !news {
+        // As it was promised before.
+    } else if !ctx.roll.may_record(ctx.now, &identity, renews) {
+        if !(renews && covers) {
+            return Kept::NoShare;
+        }
+    } else {
+        let Some(client) = ctx.roll.get(key) else { return Kept::NoRoom };
         let until = ctx.unix + 2 * lease.as_secs();
         let guest = Guest { address, identity: client.identity, until, verdict: client.verdict, papers: client.papers };
         let Some(seq) = ctx.record(&[Event::Guest(guest)]) else { return Kept::NoRoom };
         record = OnRecord { address, until, seq };
         if let Some(client) = ctx.roll.get_mut(key) {
-            client.on_record = record;
+            (client.on_record, client.news) = (record, false);
         }
     }
     if ctx.roll.keeper.holds(record.seq) { Kept::OnDisk } else { Kept::By(record.seq) }

@@ -8,7 +8,7 @@ use crate::base::machine::Link;
 use crate::base::outbox::Via;
 use crate::config::{Config, LinkConfig, Network};
 use crate::engine::boot;
-use crate::roll::client::{Client, Identity};
+use crate::roll::client::{Client, Identity, Way};
 use crate::roll::kind::Kind;
 use crate::roll::plan::NamesFile;
 use crate::wire::dhcp::{Builder, Header, Message, MessageType, code};
@@ -30,7 +30,9 @@ pub struct Asked<'a> {
     pub network: usize,
     pub identity: Identity,
     pub kind: Kind,
-    /// It was sent to the head's own address.
+    /// By which way it came.
+    pub way: Way,
+    /// The client itself sent it to this server alone.
     pub unicast: bool,
     /// The source of the datagram.
     pub src: SocketAddrV4,
@@ -85,6 +87,12 @@ impl Reply<'_> {
         self.config.links.get(usize::from(self.asked.link))
     }
 
+    /// The address that the client knows this server by: the one that it named, if it is ours, else the link's.
+    fn head(&self) -> Option<Ipv4Addr> {
+        let named = self.asked.message.server_id().filter(|server| self.config.links.iter().any(|link| link.head == *server));
+        named.or_else(|| self.link().map(|link| link.head))
+    }
+
     fn network(&self) -> Option<&Network> {
         self.config.networks.get(self.asked.network)
     }
@@ -124,7 +132,7 @@ impl Reply<'_> {
         let nak = self.kind == Some(MessageType::Nak);
         let file = if nak { None } else { self.client.and_then(|client| boot::file(self.config, client)) };
         let http = self.http();
-        let head = self.link()?.head;
+        let head = self.head()?;
         let header = Header {
             op: 2,
             hops: 0,

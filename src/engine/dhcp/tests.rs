@@ -1,5 +1,7 @@
 //! Conversations in virtual time: what each kind of client is told, in which state, and how it reaches it.
 
+mod flood;
+mod forged;
 mod leases;
 mod moves;
 mod numbers;

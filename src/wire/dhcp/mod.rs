@@ -84,6 +84,20 @@ pub enum MessageType {
 }
 
 impl MessageType {
+    /// The name in RFC 2131.
+    pub const fn name(self) -> &'static str {
+        match self {
+            MessageType::Discover => "DISCOVER",
+            MessageType::Offer => "OFFER",
+            MessageType::Request => "REQUEST",
+            MessageType::Decline => "DECLINE",
+            MessageType::Ack => "ACK",
+            MessageType::Nak => "NAK",
+            MessageType::Release => "RELEASE",
+            MessageType::Inform => "INFORM",
+        }
+    }
+
     pub const fn from_code(code: u8) -> Option<MessageType> {
         Some(match code {
             1 => MessageType::Discover,

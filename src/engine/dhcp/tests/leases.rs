@@ -117,11 +117,13 @@ fn a_release_frees_at_once() {
 }
 
 #[test]
-fn a_declined_address_is_put_away() {
+fn a_declined_address_is_put_away_when_somebody_answers_for_it() {
     let mut world = World::settled(&config());
     let address = world.lease(&Ask::rom(mac(1)));
     assert_eq!(neighbours(&world.silence(&Ask::rom(mac(1)).decline(guest(9)))), [], "not its address");
-    assert_eq!(neighbours(&world.silence(&Ask::rom(mac(1)).decline(address))), [(address, None)]);
+    let got = world.silence(&Ask::rom(mac(1)).decline(address));
+    assert_eq!((neighbours(&got), got.last()), (vec![(address, None)], Some(&Got::Probe(address))));
+    world.handle(Input::Arp { link: 0, mac: mac(99), sender: address });
     let next = world.lease(&Ask::rom(mac(1)));
     assert_ne!(next, address);
     let others: Vec<Ipv4Addr> = (2..=7).map(|n| world.lease(&Ask::rom(mac(n)))).collect();
@@ -135,7 +137,11 @@ fn a_declined_address_is_put_away() {
 fn a_node_that_declines_its_number_lives_as_a_guest() {
     let mut world = World::settled(&config());
     assert_eq!(world.lease(&Ask::rom(mac(17))), NODE_17);
-    world.silence(&Ask::rom(mac(17)).decline(NODE_17));
+    assert_eq!(world.silence(&Ask::rom(mac(17)).decline(NODE_17)).last(), Some(&Got::Probe(NODE_17)));
+    world.silence(&Ask::rom(mac(17)).discover());
+    let got = world.handle(Input::Arp { link: 0, mac: mac(99), sender: NODE_17 });
+    assert!(only_reply(&got).is_some_and(|offer| is_guest(offer.yiaddr())), "somebody has it: {got:?}");
+    assert_eq!(world.client(mac(17)).and_then(|client| client.doubt.user), Some(mac(99)), "who it is can be shown");
     assert!(is_guest(world.lease(&Ask::rom(mac(17)))));
     assert!(world.client(mac(17)).is_some_and(|client| client.number == Some(Number(17))));
     for _ in 0..3 {
@@ -183,10 +189,14 @@ fn a_clients_own_arp_is_no_conflict() {
 }
 
 #[test]
-fn a_vetted_address_that_somebody_takes_is_left_out() {
+fn a_vetted_address_that_somebody_takes_is_found_by_a_probe() {
     let mut world = World::settled(&config());
     for n in 1..=7 {
-        world.handle(Input::Arp { link: 0, mac: mac(90 + n), sender: guest(n) });
+        world.advance(1_000);
+        let claim = Input::Arp { link: 0, mac: mac(90 + n), sender: guest(n) };
+        world.handle(claim);
+        assert_eq!(world.advance(90), [Got::Probe(guest(n))], "claimed unasked: it is asked for");
+        world.handle(claim);
     }
     assert_eq!(world.lease(&Ask::rom(mac(1))), guest(8));
     world.handle(Input::Arp { link: 0, mac: mac(99), sender: ip(10, 54, 9, 9) });

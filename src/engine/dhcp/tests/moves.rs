@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::base::stats::Counter;
+use crate::roll::client::Identity;
 use crate::roll::lot::{By, Lot, Papers};
-use crate::roll::plan::AddressPlan;
+use crate::roll::plan::{AddressPlan, AddressRange};
 use crate::roll::registry::Promise;
 
 #[test]
@@ -166,4 +167,22 @@ fn a_renumbered_street_moves_one_by_one() {
     assert_eq!(world.reply(&Ask::os(mac(1)).renew(meanwhile)).kind, NAK, "now its own is free");
     assert_eq!(world.lease(&Ask::os(mac(1))), ip(10, 54, 1, 2));
     assert!(world.server.moves(&config.plan).is_empty());
+}
+
+/// A reload gives the network other guests: what the old pool had promised stays so.
+#[test]
+fn a_reload_forgets_no_promise() {
+    let mut world = World::settled(&config());
+    let held = world.lease(&Ask::os(mac(1)));
+    let left = world.lease(&Ask::os(mac(2)));
+    assert_ne!(world.lease(&Ask::rom(mac(2)).relayed(RELAY)), left);
+    let mut wider = config();
+    wider.networks[0].guests = AddressRange::new(guest(1), guest(9));
+    world.server.reconfigure(world.now, &wider).unwrap();
+    let pool = world.server.roll().pools[0].as_ref().unwrap();
+    let (owner, other) = (|n| Identity::Mac(mac(n)), Identity::Mac(mac(3)));
+    assert!(!pool.is_free(held, &other) && !pool.is_free(left, &other) && pool.is_free(left, &owner(2)));
+    world.server.checkpoint();
+    let lines = world.rewritten();
+    assert!([held, left].iter().all(|address| lines.iter().any(|line| line.contains(&format!(" guest {address} ")))), "{lines:?}");
 }

@@ -291,6 +291,32 @@ fn an_address_rests_over_a_rewriting_and_a_restart() {
     }
 }
 
+/// A number was given, the daemon restarts, the number is taken away: the machine asks for the guest address that it may still use, is offered it,
+/// and falls silent. What it was told stands.
+#[test]
+fn what_was_left_and_offered_again_is_nobody_elses() {
+    let lines = [
+        "2023-11-14T22:13:20Z guest 10.54.250.3 02:00:00:00:00:01 until=2023-11-14T22:30:00Z",
+        "2023-11-14T22:13:30Z n0 occupied macs=02:00:00:00:00:01",
+    ];
+    let now = Now { at: Instant::from_millis(50_000), unix: 1_700_000_000 };
+    let mut world = World::of(Server::restored(&config(), 9, now, lines.into_iter()).unwrap(), now);
+    set(&mut world, 0, |lot| lot.emptied(5));
+    world.advance(2_000);
+    let wish = |n: u8| Ask::os(mac(n)).discover().with(code::REQUESTED_IP, &guest(3).octets());
+    assert_eq!(world.reply(&wish(1)).yiaddr(), guest(3));
+    world.advance(61_000);
+    assert!(world.client(mac(1)).is_none(), "the offer has ended");
+    for n in 10..20 {
+        let got = world.ask(&wish(n));
+        assert!(only_reply(&got).is_none_or(|offer| offer.yiaddr() != guest(3)), "{} is told to {}", guest(3), mac(n));
+    }
+    world.server.checkpoint();
+    let lines = world.rewritten();
+    assert!(lines.iter().any(|line| line.contains(" guest 10.54.250.3 02:00:00:00:00:01 until=")), "{lines:?}");
+    assert_eq!(world.reply(&Ask::os(mac(1)).renew(guest(3))).yiaddr(), guest(3));
+}
+
 #[test]
 fn a_guest_gets_its_later_address_back() {
     let lines = [

@@ -1,0 +1,266 @@
+//! Addresses that two machines claim: ARP, and DECLINE.
+//!
+//! ARP says who has an address, and anybody can say it. It is believed where a probe of ours has asked for that very address, within
+//! [`ANSWER_WAIT`](crate::roll::guests::ANSWER_WAIT), and as [`decide::claim`] has it. A DECLINE (RFC 2131, 4.3.3) is a machine's own word that
+//! somebody answered its probe: ours asks once more, and only an answer puts the address away. Where none comes the machine is served again: a
+//! guest with another address, a node with its own, unless it declines that over and over. Where ARP does not reach, the word is all there is.
+//!
+//! A box that answers for everybody (proxy ARP, ARP suppression of a switch) would put every address away: who has answered for more than
+//! [`FEW`] is told of once and not believed any more, and what was put away for it comes back.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::base::addr::Mac;
+use crate::base::machine::Link;
+use crate::base::slab::Key;
+use crate::base::stats::Counter;
+use crate::base::time::Instant;
+use crate::engine::Ctx;
+use crate::roll::client::{Client, Doubt, Stage};
+use crate::roll::guests::{ANSWER_WAIT, QUARANTINE};
+use crate::wire::dhcp::Scratch;
+
+use super::decide::{self, Claim, ClaimView};
+use super::reply::Asked;
+use super::{Dhcp, drop_neighbour, probes};
+
+/// A machine that declines the address of its number more often than this within [`DECLINES_WINDOW`], with nobody else there, gets another.
+const DECLINES: u8 = 3;
+const DECLINES_WINDOW: Duration = Duration::from_secs(60);
+
+/// Addresses that one machine may answer for before it counts as a proxy: a host may have several.
+pub const FEW: usize = 8;
+/// Machines that answered for others' addresses, remembered at a time.
+const ANSWERERS: usize = 16;
+
+/// A machine that answered probes.
+#[derive(Clone, Copy)]
+struct Answerer {
+    mac: Mac,
+    /// When it answered last.
+    last: Instant,
+    addresses: [Option<Ipv4Addr>; FEW],
+    proxy: bool,
+}
+
+/// Who answered probes for addresses that it was not given.
+#[derive(Default)]
+pub struct Answerers([Option<Answerer>; ANSWERERS]);
+
+impl Answerers {
+    fn find(&mut self, now: Instant, mac: Mac) -> Option<&mut Answerer> {
+        self.0.iter_mut().flatten().find(|answerer| answerer.mac == mac && now.since(answerer.last) < QUARANTINE)
+    }
+
+    fn is_proxy(&mut self, now: Instant, mac: Mac) -> bool {
+        let known = self.find(now, mac).filter(|answerer| answerer.proxy);
+        known.map(|answerer| answerer.last = now).is_some()
+    }
+
+    /// Notes an answer. One too many gives all addresses that were answered for: the machine is a proxy from now on.
+    fn note(&mut self, now: Instant, mac: Mac, address: Ipv4Addr) -> Option<[Option<Ipv4Addr>; FEW]> {
+        if self.find(now, mac).is_none() {
+            let fresh = Answerer { mac, last: now, addresses: [None; FEW], proxy: false };
+            // A proxy is kept before others, the one heard last before those that fell silent.
+            let kept = |place: &Option<Answerer>| place.map(|answerer| (answerer.proxy, answerer.last));
+            if let Some(place) = self.0.iter_mut().min_by_key(|place| kept(place)) {
+                *place = Some(fresh);
+            }
+        }
+        let answerer = self.find(now, mac)?;
+        answerer.last = now;
+        if answerer.addresses.contains(&Some(address)) {
+            return None;
+        }
+        match answerer.addresses.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(address),
+            None => answerer.proxy = true,
+        }
+        answerer.proxy.then_some(answerer.addresses)
+    }
+}
+
+impl Dhcp {
+    /// RFC 2131, 4.3.3: the machine says that somebody else uses its address.
+    pub(super) fn decline(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>) {
+        let Some(key) = ctx.roll.find(&asked.identity) else { return };
+        let Some(client) = ctx.roll.get_mut(key) else { return };
+        let Some(address) = client.address.filter(|address| asked.message.requested_ip() == Some(*address)) else { return };
+        let times = count_decline(&mut client.doubt, ctx.now, address);
+        let network = ctx.config.networks.iter().find(|network| network.subnet.contains(address));
+        let link = network.and_then(|network| network.link).filter(|link| probes(ctx.config, Some(*link)));
+        let numbered = ctx.roll.plan.number(address).is_some();
+        let asks = link.is_some() && !(numbered && times > DECLINES);
+        self.tell_declined(ctx, key, address, asks);
+        ctx.roll.note(key, format_args!("decline {address}"));
+        drop_neighbour(ctx, key);
+        if let (Some(link), true) = (link, asks) {
+            ctx.stats.count(Counter::ArpProbe);
+            ctx.out.arp_probe(link, address);
+        }
+        match (numbered, asks) {
+            (true, true) => {
+                if let Some(client) = ctx.roll.get_mut(key) {
+                    client.leased = false;
+                    (client.doubt.asked, client.doubt.declined) = (ctx.now + ANSWER_WAIT, true);
+                }
+            }
+            (true, false) => give_up_number(ctx, key, None),
+            (false, asks) => {
+                ctx.roll.waive(key);
+                for pool in ctx.roll.pools.iter_mut().flatten() {
+                    let _ = if asks { pool.doubt(ctx.now, address) } else { pool.put_away(ctx.now, address, None) };
+                }
+                ctx.roll.unbind(key, true);
+            }
+        }
+        ctx.roll.keep_until(key, ctx.now + QUARANTINE);
+        ctx.roll.enter(ctx.now, key, Stage::Stranger, format_args!(""));
+    }
+
+    fn tell_declined(&mut self, ctx: &Ctx<'_>, key: Key<Client>, address: Ipv4Addr, asks: bool) {
+        let Some(client) = ctx.roll.get(key) else { return };
+        let Some(muffled) = self.declined.admits(ctx.now) else { return };
+        let (who, pause) = (client.title(), QUARANTINE.as_secs());
+        match asks {
+            true => log::warn!("{who} declined {address}: whether another machine uses it is being asked by ARP ({muffled} more declined)"),
+            false => log::warn!("{who} declined {address} and gets another one: it is not given for {pause} s ({muffled} more declined)"),
+        }
+    }
+
+    /// Somebody claims an IP address by ARP.
+    pub fn arp(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch, link: Link, mac: Mac, sender: Ipv4Addr) {
+        let Some(network) = ctx.config.networks.iter().position(|net| net.link == Some(link) && net.subnet.contains(sender)) else {
+            return;
+        };
+        let holder = ctx.roll.at_address(sender);
+        let pool = ctx.roll.pools.get(network).and_then(Option::as_ref);
+        let client = holder.and_then(|key| ctx.roll.get(key));
+        let numbered = ctx.roll.plan.number(sender).is_some();
+        if client.is_none() && pool.is_none_or(|pool| pool.range().position(sender).is_none()) {
+            // Nobody's, and no address that is given.
+            return;
+        }
+        let asked = match client.filter(|_| numbered) {
+            Some(client) => ctx.now <= client.doubt.asked,
+            None => pool.is_some_and(|pool| pool.asked(ctx.now, sender)),
+        };
+        let settled = client.is_some_and(|client| client.mac == mac || client.leased);
+        let view = ClaimView {
+            settled,
+            asked,
+            proxy: asked && !settled && self.answerers.is_proxy(ctx.now, mac),
+            numbered: numbered && !client.is_some_and(|client| client.doubt.declined),
+            known: ctx.roll.street().number_of(mac).is_some() || ctx.roll.street().retired_from(mac).is_some(),
+            free: holder.is_none(),
+        };
+        match decide::claim(view) {
+            Claim::Nothing if settled => {}
+            Claim::Nothing => ctx.stats.count(Counter::ArpUnasked),
+            Claim::LookAgain => {
+                ctx.stats.count(Counter::ArpUnasked);
+                if let Some(pool) = ctx.roll.pools.get_mut(network).and_then(Option::as_mut) {
+                    pool.look_again(ctx.now, sender);
+                }
+            }
+            Claim::Doubted => self.doubt(ctx, mac, sender),
+            Claim::Conflict => match self.answerers.note(ctx.now, mac, sender) {
+                Some(addresses) => self.expose(ctx, link, mac, &addresses),
+                None => self.conflict(ctx, scratch, (network, holder), mac, sender),
+            },
+        }
+    }
+
+    /// The answer of a machine that is not believed.
+    fn doubt(&mut self, ctx: &mut Ctx<'_>, mac: Mac, address: Ipv4Addr) {
+        ctx.stats.count(Counter::ArpNotBelieved);
+        let Some(number) = ctx.roll.plan.number(address) else { return };
+        if let Some(muffled) = self.doubted.admits(ctx.now) {
+            log::warn!("{mac}, which no node has, answers ARP for {address}, the address of {number}: not believed ({muffled} more)");
+        }
+    }
+
+    /// A proxy: what was put away for it comes back.
+    fn expose(&mut self, ctx: &mut Ctx<'_>, link: Link, mac: Mac, addresses: &[Option<Ipv4Addr>]) {
+        ctx.stats.count(Counter::ArpNotBelieved);
+        for pool in ctx.roll.pools.iter_mut().flatten() {
+            addresses.iter().flatten().for_each(|address| pool.take_back(*address, mac));
+        }
+        if let Some(muffled) = self.proxies.admits(ctx.now) {
+            let interface = ctx.config.links.get(usize::from(link)).map_or("?", |link| link.interface.as_str());
+            log::warn!(
+                "{mac} answers ARP on {interface} for more than {FEW} addresses: a proxy, not believed from now on ({muffled} more such): \
+                 switch proxy ARP or ARP suppression off there"
+            );
+        }
+    }
+
+    /// Another machine uses the address: it is left out, and who was to get it gets another one.
+    fn conflict(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        scratch: &mut Scratch,
+        (network, holder): (usize, Option<Key<Client>>),
+        mac: Mac,
+        address: Ipv4Addr,
+    ) {
+        let number = ctx.roll.plan.number(address);
+        if let (Some(key), true) = (holder, number.is_some()) {
+            give_up_number(ctx, key, Some(mac));
+        } else {
+            let pool = ctx.roll.pools.get_mut(network).and_then(Option::as_mut);
+            if !pool.is_some_and(|pool| pool.put_away(ctx.now, address, Some(mac))) {
+                return;
+            }
+        }
+        ctx.stats.count(Counter::ArpConflict);
+        if let Some(muffled) = self.conflict.admits(ctx.now) {
+            let pause = QUARANTINE.as_secs();
+            match number {
+                Some(number) => log::warn!(
+                    "{address}, the address of {number}, is used by {mac}: {number} is a guest for {pause} s ({muffled} more): \
+                     take the address from that machine"
+                ),
+                None => {
+                    log::warn!("{address} is used by {mac}, to which it was not given: it is left out for {pause} s ({muffled} more)")
+                }
+            }
+        }
+        let Some(key) = holder else { return };
+        ctx.roll.unbind(key, true);
+        self.answer_held(ctx, scratch, key);
+    }
+}
+
+/// Counts a DECLINE of this address; gives how many there were lately.
+fn count_decline(doubt: &mut Doubt, now: Instant, address: Ipv4Addr) -> u8 {
+    if now.since(doubt.since) >= DECLINES_WINDOW {
+        (doubt.since, doubt.times) = (now, 0);
+    }
+    (doubt.address, doubt.times) = (Some(address), doubt.times.saturating_add(1));
+    doubt.times
+}
+
+/// The address of the machine's number is not given for a while.
+fn give_up_number(ctx: &mut Ctx<'_>, key: Key<Client>, user: Option<Mac>) {
+    if let Some(client) = ctx.roll.get_mut(key) {
+        client.declined_until = ctx.now + QUARANTINE;
+        (client.doubt.user, client.doubt.asked, client.doubt.declined) = (user, Instant::ZERO, false);
+    }
+    ctx.roll.unbind(key, true);
+}
+
+/// Notes that ARP was asked for the address of a machine's number.
+pub(super) fn asked(ctx: &mut Ctx<'_>, key: Key<Client>) {
+    if let Some(client) = ctx.roll.get_mut(key) {
+        (client.doubt.asked, client.doubt.declined) = (ctx.now + ANSWER_WAIT, false);
+    }
+}
+
+/// The address that a machine has declined lately, and what that is to its wish for another: each DECLINE leads it to another place.
+pub(super) fn shunned(client: &Client, now: Instant) -> (Option<Ipv4Addr>, u64) {
+    let Doubt { address, since, times, .. } = client.doubt;
+    let lately = now.since(since) < DECLINES_WINDOW;
+    if lately { (address, times.into()) } else { (None, 0) }
+}
