@@ -8,6 +8,7 @@ use super::config::{INITRD, KERNEL, PROGRAMS, config};
 use super::disk::{Habits, Version};
 use super::net::{Odds, Wire};
 use super::world::{Setup, World};
+use crate::base::machine::Machine;
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
 use crate::engine::server::Server;
@@ -92,7 +93,7 @@ fn play_on(mut world: Storm) -> (Outcome, Storm) {
 }
 
 /// What machines received that is not what the disk has under that name. Files that the server makes are not on the disk.
-pub fn wrong_bytes(world: &Storm, files: &[Content]) -> Vec<String> {
+pub fn wrong_bytes<C: Machine>(world: &World<Server, C>, files: &[Content]) -> Vec<String> {
     let right = |content: &&Content| match world.disk().version(content.name.as_bytes()) {
         Some(version) => content.len == version.size && content.hash == hash_of(version),
         None => true,
