@@ -6,6 +6,8 @@ SYSCONFDIR ?= /etc
 CARGO ?= cargo
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Where `install` takes the programs from: `make -o all install BUILT=DIR` installs what is there, and builds nothing.
+BUILT ?= $(TARGET)/release
 PAGES1 := $(wildcard man/*.1)
 PAGES5 := $(wildcard man/*.5)
 PAGES8 := $(wildcard man/*.8)
@@ -61,16 +63,17 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 	install -d $(DESTDIR)$(PREFIX)/share/doc/muster/examples $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -d $(DESTDIR)$(SYSCONFDIR)/muster $(DESTDIR)$(SYSCONFDIR)/init.d $(DESTDIR)$(SYSCONFDIR)/default
-	install -m 755 $(TARGET)/release/musterd $(DESTDIR)$(PREFIX)/sbin/musterd
-	install -m 755 $(TARGET)/release/muster-in $(DESTDIR)$(PREFIX)/sbin/muster-in
-	install -m 755 $(TARGET)/release/muster $(DESTDIR)$(PREFIX)/bin/muster
-	install -m 755 $(TARGET)/release/muster-storm $(DESTDIR)$(PREFIX)/bin/muster-storm
-	install -D -m 644 $(TARGET)/release/libnss_muster.so $(DESTDIR)$(LIBDIR)/libnss_muster.so.2
+	install -m 755 $(BUILT)/musterd $(DESTDIR)$(PREFIX)/sbin/musterd
+	install -m 755 $(BUILT)/muster-in $(DESTDIR)$(PREFIX)/sbin/muster-in
+	install -m 755 $(BUILT)/muster $(DESTDIR)$(PREFIX)/bin/muster
+	install -m 755 $(BUILT)/muster-storm $(DESTDIR)$(PREFIX)/bin/muster-storm
+	install -D -m 644 $(BUILT)/libnss_muster.so $(DESTDIR)$(LIBDIR)/libnss_muster.so.2
 	install -m 644 packaging/completion/muster.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/muster
 	install -m 644 packaging/completion/_muster $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_muster
 	install -m 644 $(PAGES1) $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 $(PAGES5) $(DESTDIR)$(PREFIX)/share/man/man5/
 	install -m 644 $(PAGES8) $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -m 644 README.md LICENSE-MIT LICENSE-APACHE $(DESTDIR)$(PREFIX)/share/doc/muster/
 	install -m 644 packaging/muster.toml.example $(DESTDIR)$(PREFIX)/share/doc/muster/examples/muster.toml
 	$(AT_PREFIX) packaging/muster.init >$(DESTDIR)$(SYSCONFDIR)/init.d/muster
 	chmod 755 $(DESTDIR)$(SYSCONFDIR)/init.d/muster

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -65,6 +66,41 @@ fn heard(connection: &mut BufReader<UnixStream>) -> Value {
 fn lease(client: &Host) {
     let ask = format!("{} udhcpc -i eth0 -n -q -f -s /bin/true", image().join("busybox").display());
     client.script(30, &ask).must("udhcpc");
+}
+
+/// The manual's own example: the pipe ends with the line, though nothing happens any more that would be written into it.
+#[test]
+fn a_watch_ends_when_its_reader_has_seen_enough() {
+    const WANTED: &str = r#"grep -m1 '"number":17,.*"stage":"up"'"#;
+    assert!(include_str!("../man/muster.1").contains(WANTED), "the example is in the manual");
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let client = lab.attach("client");
+    let node = format!("[[node]]\nnumber = 17\nmacs = [\"{}\"]\n", client.mac("eth0"));
+    let musterd = Musterd::configured(&server, lab.dir(), &node);
+    let socket = socket(&musterd);
+    let mut watching = server.command(MUSTER);
+    watching.args(["--socket", path(&socket), "watch", "--json"]).stdout(Stdio::piped());
+    let mut watching = watching.spawn().expect("start muster watch");
+    let mut steps = BufReader::new(watching.stdout.take().expect("it is piped")).lines();
+    let busybox = image().join("busybox");
+    let asks = format!("{} udhcpc -i eth0 -n -q -f -s /bin/true", busybox.display());
+    let (asking, seen) = (client.clone(), Arc::new(AtomicBool::new(false)));
+    let watched = Arc::clone(&seen);
+    // Again only until it is seen to watch.
+    let asking = std::thread::spawn(move || {
+        while !watched.load(Ordering::Relaxed) {
+            asking.script(20, &asks).must("udhcpc");
+        }
+    });
+    let up =
+        steps.by_ref().map_while(Result::ok).inspect(|_| seen.store(true, Ordering::Relaxed)).find(|line| line.contains(r#""stage":"up""#));
+    asking.join().expect("the client's thread");
+    assert!(up.as_ref().is_some_and(|line| line.contains(r#""number":17,"#)), "{up:?}");
+    drop(steps);
+    let ended = wait(10, || watching.try_wait().expect("wait for a child of ours"));
+    stop(&mut watching, Signal::SIGKILL);
+    assert_eq!(ended.and_then(|status| status.code()), Some(0), "it left as soon as nobody read it");
 }
 
 #[test]

@@ -45,6 +45,45 @@ fn help_fits_one_screen_and_wrong_flags_are_told() {
     refuses(&musterd(&host, &["eth0"]), 2, &["\"eth0\""]);
 }
 
+/// A program whose output, or whose errors, nobody reads any more.
+fn unread(host: &Host, program: &str, arguments: &[&str], errors: bool) -> std::process::Output {
+    let (reader, writer) = nix::unistd::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = host.command("sh");
+    command.args(["-ec", "if [ -d /etc/muster ]; then mount -t tmpfs none /etc/muster; fi; exec \"$@\"", "sh", program]).args(arguments);
+    match errors {
+        true => command.stdout(std::process::Stdio::piped()).stderr(writer),
+        false => command.stdout(writer).stderr(std::process::Stdio::piped()),
+    };
+    command.spawn().and_then(std::process::Child::wait_with_output).expect("run a program of ours")
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_fault() {
+    let mut lab = Lab::new();
+    let host = lab.server(SERVER);
+    let programs = [MUSTERD, env!("CARGO_BIN_EXE_muster"), env!("CARGO_BIN_EXE_muster-in"), env!("CARGO_BIN_EXE_muster-storm")];
+    let mut runs: Vec<(&str, Vec<&str>)> =
+        programs.iter().flat_map(|program| [(*program, vec!["--help"]), (*program, vec!["-V"])]).collect();
+    runs.push((MUSTERD, vec!["-t", "-i", "eth0", "-r", path(lab.dir())]));
+    runs.push((programs[3], vec!["--simulate", "--swarm", "0"]));
+    for (program, arguments) in runs {
+        let ended = unread(&host, program, &arguments, false);
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success() && said.is_empty(), "{program} {arguments:?}: {:?}: {said}", ended.status);
+    }
+    for program in programs {
+        let ended = unread(&host, program, &["--frobnicate"], true);
+        let code = if program.ends_with("muster-in") { 1 } else { 2 };
+        assert_eq!(ended.status.code(), Some(code), "{program}: {:?}", ended.status);
+    }
+    let refused = unread(&host, MUSTERD, &["-i", "eth7", "--run-dir", path(&lab.dir().join("run"))], true);
+    assert_eq!(refused.status.code(), Some(1), "{:?}", refused.status);
+    // What was to be kept and could not be is a fault.
+    let full = host.script(20, &format!("{MUSTERD} -t -i eth0 -r {} >/dev/full", lab.dir().display()));
+    refuses(&full, 1, &["cannot write to standard output", "No space left"]);
+}
+
 #[test]
 fn every_refusal_is_a_sentence_with_the_remedy() {
     let mut lab = Lab::new();

@@ -5,32 +5,11 @@ mod common;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 
 use common::musterd::Musterd;
-use common::{Host, Lab, Outcome, tail, text, wait, write};
+use common::{Host, Lab, Outcome, nss_module, tail, text, wait, write};
 
 const NAMES: &str = "domain cluster\nprefix n\ndigits 1\nhead 10.54.0.1\nself 23\nnodes 0-1023 10.54.1.0\nend\n";
-
-/// The module, built as this test was.
-fn module() -> &'static Path {
-    static MODULE: OnceLock<PathBuf> = OnceLock::new();
-    MODULE.get_or_init(|| {
-        let profile = Path::new(env!("CARGO_BIN_EXE_musterd")).parent().expect("a folder of programs");
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--locked", "--package", "libnss-muster", "--manifest-path"]);
-        build
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
-            .arg("--target-dir")
-            .arg(profile.parent().expect("a target folder"));
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        let built = build.output().expect("cargo runs");
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        profile.join("libnss_muster.so")
-    })
-}
 
 /// A host on which the module is installed.
 struct Machine {
@@ -51,7 +30,7 @@ impl Machine {
     /// What is put into place for each program.
     fn equip(&self, dir: &Path) {
         std::fs::create_dir_all(dir.join("lib")).expect("a folder");
-        std::fs::copy(module(), dir.join("lib/libnss_muster.so.2")).expect("the module");
+        std::fs::copy(nss_module(), dir.join("lib/libnss_muster.so.2")).expect("the module");
         write(&dir.join("nsswitch.conf"), b"hosts: files muster\nnetgroup: muster\n");
     }
 
@@ -190,7 +169,7 @@ fn bad_files_are_no_files() {
 /// ldconfig and packages go by it.
 #[test]
 fn the_module_bears_its_name() {
-    let told = Command::new("readelf").args(["-dW"]).arg(module()).output().expect("readelf runs");
+    let told = Command::new("readelf").args(["-dW"]).arg(nss_module()).output().expect("readelf runs");
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(told.contains("Library soname: [libnss_muster.so.2]"), "{told}");
 }

@@ -219,14 +219,14 @@ fn replies_leave_as_they_are_told_to() {
 fn a_port_that_is_taken_is_named() {
     in_a_namespace(|| {
         let first = veth::server(&config(Hardware::Ethernet), Features::ALL);
-        let why = Shell::server(&config(Hardware::Ethernet), &[facts("v0", OURS)]).err().unwrap().to_string();
+        let why = veth::try_server(&config(Hardware::Ethernet), Features::ALL).err().unwrap().to_string();
         assert!(why.contains("10.54.0.1:67 on v0") && why.contains("another DHCP server is running"), "{why}");
         drop(first);
         // A child that another test forks just now may hold the sockets for a moment longer.
         let tries =
             (0..200).find_map(|_| UdpSocket::bind("10.54.0.1:20070").map_err(|_| std::thread::sleep(Duration::from_millis(10))).ok());
         let squatter = tries.expect("the port is free again");
-        let refused = || Shell::server(&config(Hardware::Ethernet), &[facts("v0", OURS)]).err().unwrap().to_string();
+        let refused = || veth::try_server(&config(Hardware::Ethernet), Features::ALL).err().unwrap().to_string();
         let why =
             (0..200).map(|_| refused()).find(|why| !why.contains(":67 ") && !why.contains(":69 ")).expect("ports 67 and 69 are free again");
         assert!(why.contains("10.54.0.1:20070") && why.contains("tftp.ports"), "{why}");
@@ -298,11 +298,19 @@ fn a_machine_that_never_has_enough_does_not_stop_the_loop() {
     in_a_namespace(|| {
         let mut server = veth::server(&config(Hardware::Ethernet), Features::ALL);
         let mut machine = Insatiable { answers: 0, begun: false };
-        for turn in 0..20 {
-            let before = machine.answers;
-            server.turn(&mut machine, Duration::from_secs(5)).unwrap();
-            assert!(machine.answers > before, "turn {turn}: what is owed is not forgotten, nor slept on");
+        let dropped = |server: &Shell| server.stats().any(|(name, n)| name == "file answers dropped" && n > 0);
+        let end = Instant::now() + Duration::from_secs(60);
+        while !dropped(&server) && Instant::now() < end {
+            let (before, begin) = (machine.answers, Instant::now());
+            // The answers come from other processes: not in every turn, and none is slept on.
+            for _ in 0..100 {
+                server.turn(&mut machine, Duration::from_secs(5)).unwrap();
+                if machine.answers > before {
+                    break;
+                }
+            }
+            assert!(machine.answers > before && begin.elapsed() < Duration::from_secs(4), "{before} answers in {:?}", begin.elapsed());
         }
-        assert!(server.stats().any(|(name, n)| name == "file answers dropped" && n > 0));
+        assert!(dropped(&server), "{} answers", machine.answers);
     });
 }

@@ -63,6 +63,19 @@ fn what_is_modelled_can_be_told() {
     assert_eq!(gaps, 40 * (196 + 1), "a gap before each block");
 }
 
+/// Sixty machines: power goes for forty, comes back to twenty of them, and ten have it for the first time then.
+#[test]
+fn power_goes_and_comes_by_the_command_line() {
+    let (code, result) =
+        simulated(&["--size", "200000", "--count", "60", "--file", KERNEL, "--off", "0-39@0.05", "--on", "0-19@0.5", "--on", "50-59@0.5"]);
+    let told = |field: &str| result[field].as_u64();
+    assert_eq!((code, told("up"), told("cut"), told("lost"), told("off")), (Some(0), Some(40), Some(20), Some(0), Some(0)), "{result:#}");
+    assert_eq!(told("interrupted"), Some(40), "{result:#}");
+    let crowd = |n: usize| ["first", "machines", "up", "cut"].map(|field| result["crowds"][n][field].as_u64().unwrap_or(999));
+    assert_eq!([0, 1, 2, 3].map(crowd), [[0, 20, 20, 0], [20, 20, 0, 20], [40, 10, 10, 0], [50, 10, 10, 0]], "{result:#}");
+    assert!(result["crowds"][3]["up_at"]["first"].as_f64() > Some(0.5), "{result:#}");
+}
+
 #[test]
 fn the_same_seed_replays_exactly() {
     let told = |seed: &str| {
@@ -86,7 +99,7 @@ fn who_is_lost_shows_in_the_exit_status() {
 
 #[test]
 fn what_cannot_be_is_refused() {
-    let refused: [&[&str]; 9] = [
+    let refused: [&[&str]; 16] = [
         &["--interface", "eth1", "--rate", "1G"],
         &["--simulate", "--queue", "0"],
         &["--simulate", "--blksize", "1469"],
@@ -96,6 +109,13 @@ fn what_cannot_be_is_refused() {
         &["--simulate", "--verify-root", "."],
         &["--interface", "eth1", "--size", "5"],
         &["--count", "5"],
+        &["--simulate", "--off", "0-99"],
+        &["--simulate", "--count", "5", "--off", "0-5@1"],
+        &["--simulate", "--on", "3-2@1"],
+        &["--simulate", "--hostile", "arp@5", "--node0", "10.0.0.1", "--file", "x", "--timeout", "1"],
+        &["--interface", "lo", "--hostile", "arp@5", "--node0", "10.0.0.1", "--file", "x"],
+        &["--interface", "lo", "--hostile", "lunch@5", "--node0", "10.0.0.1", "--file", "x", "--timeout", "1"],
+        &["--interface", "lo", "--hostile", "arp@5", "--file", "x", "--timeout", "1"],
     ];
     for arguments in refused {
         assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");

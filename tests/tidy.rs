@@ -121,6 +121,17 @@ fn machines_know_no_ambient_world() {
 }
 
 #[test]
+fn nothing_panics_when_its_reader_has_gone() {
+    let mut faults = Vec::new();
+    for source in sources() {
+        for (n, line) in code_lines(&source).filter(|(_, line)| line.contains("print!(") || line.contains("println!(")) {
+            faults.push(format!("{}:{n}: {}", source.path.display(), line.trim()));
+        }
+    }
+    complain("print and eprint panic on a closed pipe: use shell::stdio", &faults);
+}
+
+#[test]
 fn unsafe_lives_in_one_module() {
     let sys = |source: &Source| source.path.ends_with("shell/sys.rs") || source.path.parent().is_some_and(|it| it.ends_with("shell/sys"));
     let mut faults = Vec::new();

@@ -39,10 +39,12 @@ pub enum Input<'a> {
     Arp { link: Link, mac: Mac, sender: Ipv4Addr },
     /// An IPv6 router solicitation (RFC 4861, 4.1); `source` may be unspecified.
     RouterSolicit { link: Link, mac: Mac, source: Ipv6Addr },
-    /// The answer to [`Output::Open`](super::outbox::Output).
+    /// The answer to [`Output::Open`](super::outbox::Output), which may come at once or much later: the world does not wait for its disk.
     Opened { token: u64, answer: Result<OpenFile, Refusal> },
     /// The blocks of this token are not in memory; nothing was sent, the disk has been asked.
     Cold { token: u64 },
+    /// What was cold for this token is in memory now. A world with many who wait may forget to say so: ask again in a while all the same.
+    Warm { token: u64 },
     /// The file behind this token was changed in place since it was opened, or cannot be read any more; nothing was sent.
     Changed { token: u64 },
     /// Since the last turn the kernel refused to send `refused` packets for want of room, and dropped `overrun` that came in, because
@@ -51,8 +53,10 @@ pub enum Input<'a> {
     /// All records of the journal up to this one are on disk. A world whose disk is slow, full or read-only goes on trying, and just does
     /// not say so.
     Synced { seq: u64 },
-    /// The journal that was written anew is in its place: the next rewriting may begin.
+    /// The journal that was written anew is in its place, or could not be put there and the old one goes on: the next rewriting may begin.
     Rewritten,
+    /// Somebody took the journal away: it is to be written anew. No record is on disk before that is done.
+    JournalGone,
     /// The answer to [`Output::Read`](super::outbox::Output): the bytes there are at the offset, fewer than asked at the end.
     Bytes { token: u64, bytes: &'a [u8] },
     /// An operator has connected; `conn` is below [`limits::CONTROL_CONNECTIONS`](crate::base::limits), and names it until it is closed.

@@ -2,6 +2,7 @@
 
 pub mod addr;
 pub mod bucket;
+pub mod chain;
 pub mod facts;
 pub mod index;
 pub mod limits;

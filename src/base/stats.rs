@@ -48,6 +48,9 @@ counters! {
     DhcpJournal = "dhcp dropped: too much waits for the journal",
     ReportMalformed = "report of a machine dropped: malformed",
     Enlisted = "machine got its number",
+    /// It took an offer, and new numbers are given more slowly than that.
+    NumberDelayed = "number held back: more machines pass than new-numbers lets in",
+    NumberConflict = "report held back: it names a node without evidence",
     JournalRecord = "journal record written",
     Rrq = "tftp read request",
     RrqRepeated = "tftp read request repeated",
@@ -56,6 +59,9 @@ counters! {
     TftpWrite = "tftp refused: write request",
     TftpOption = "tftp refused: absurd option",
     TftpTableFull = "tftp dropped: transfer table is full",
+    TftpEvicted = "tftp ended: silent or never acknowledged, another needed its place",
+    /// From another card than the one on record.
+    TftpForged = "tftp from a MAC that is not the machine's",
     TftpFilesBusy = "tftp dropped: file table is full",
     TftpNoTransfer = "tftp dropped: no such transfer",
     TftpEarlyAck = "tftp dropped: early duplicate ACK",

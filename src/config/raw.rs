@@ -22,14 +22,15 @@ const LEASE: RangeInclusive<u64> = 60..=3650 * 86_400;
 const GIVE_UP: RangeInclusive<u64> = 2..=3600;
 /// The queue on the way that is aimed at, in milliseconds.
 const QUEUE_DELAY: RangeInclusive<u64> = 1..=50;
+/// New numbers a minute; the most is one a millisecond.
+const NEW_NUMBERS: RangeInclusive<u64> = 1..=60_000;
 /// Addresses in one DHCP option of ours.
 const ADDRESSES_MAX: usize = 16;
 /// MACs of one node.
 const MACS_MAX: usize = crate::roll::lot::MACS_MAX;
 /// Patterns of MACs to ignore.
 const PATTERNS_MAX: usize = 64;
-/// The site-specific DHCP options (RFC 3942).
-/// The one behind it carries the names.
+/// The site-specific DHCP options (RFC 3942), but for the last: the one behind the report's carries the names.
 const REPORT_OPTIONS: RangeInclusive<u64> = 224..=253;
 /// The DHCP `file` field holds 128 bytes and ends with a NUL (RFC 2131, section 2).
 const PROGRAM_MAX: usize = 127;
@@ -75,6 +76,7 @@ pub(super) struct Cluster {
     pub nodes: Option<Set<u64>>,
     pub guests: Option<Set<Guests>>,
     pub numbering: Option<Set<Numbering>>,
+    pub new_numbers: Option<Set<u64>>,
     pub ignore: Option<Set<Vec<MacPattern>>>,
 }
 
@@ -198,6 +200,7 @@ fn cluster(value: Option<&Value<'_>>, errors: &mut Errors<'_>) -> Cluster {
         nodes: section.get(errors, "nodes", |value| value::integer(value, 1..=limits::CAPACITY_MAX as u64)),
         guests: section.get(errors, "guests", guests),
         numbering: section.get(errors, "numbering", |value| value::word(value, &numberings)),
+        new_numbers: section.get(errors, "new-numbers", |value| value::integer(value, NEW_NUMBERS)),
         ignore: section.get(errors, "ignore", |value| value::list(value, PATTERNS_MAX, value::mac_pattern)),
     };
     section.finish(errors);

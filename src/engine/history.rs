@@ -2,7 +2,8 @@
 //!
 //! Reading gives every lot its last state and every guest whose lease runs its address back; what a numbered machine left rests until that
 //! lease would have ended. Rewriting walks the street and the records a batch at a time, while new records go to both files: each line says
-//! everything of its lot or address, so that it does not matter which of two came first in the walk.
+//! everything of its lot or address, so that it does not matter which of two came first in the walk. When a change of many lots begins the walk
+//! begins anew: no file has some of the walk's lines from before it, and only a part of the change.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -13,13 +14,12 @@ use crate::base::time::{Instant, Now};
 use crate::config::Config;
 use crate::roll::client::{Client, OnRecord, Stage, Way};
 use crate::roll::guests::{GuestPool, Lease, Tenure};
-use crate::roll::journal::{self, Event, Guest, Verdict};
-use crate::roll::lot::{By, Papers};
+use crate::roll::journal::{self, Event, Guest, Mark, Spelling, Verdict};
+use crate::roll::lot::{By, Lot, Papers};
 use crate::roll::plan::Number;
 use crate::roll::registry::{Promise, Roll};
-use crate::roll::street::Clash;
 
-/// A journal is written anew when it has this many records more than four for each lot and lease that it tells of.
+/// A journal is written anew when it has this many events more than four for each lot and lease that it tells of.
 const SURPLUS: u64 = 4096;
 /// The first line of a journal that was written anew.
 const TITLE: &str = "# muster's journal: who has which number and address. It may be edited while musterd is down; leave out the ~checksum of a line that you change.";
@@ -34,30 +34,65 @@ pub struct Past {
 /// Reads a journal into the street. The error names the line and what is wrong with it.
 pub fn read<'a>(roll: &mut Roll, lines: impl Iterator<Item = &'a str>) -> Result<Past, String> {
     let mut past = Past::default();
+    let mut reader = Reader::default();
     for (at, line) in lines.enumerate() {
-        let taken = journal::read(line, |unix, event| {
+        let taken = reader.line(roll, &mut past, line);
+        let spelling = taken.map_err(|error| {
+            format!("line {} of the journal cannot be: {error}: mend it (without its ~checksum) or take it out", at + 1)
+        })?;
+        if spelling == Spelling::Old {
+            reader.old.get_or_insert((at + 1, 0)).1 += 1;
+        }
+    }
+    if let Some((line, count)) = reader.old {
+        log::warn!(
+            "{count} lines of the journal, the first of them line {line}, have a ; in what a machine said of itself, as version 0.1.0 wrote it: \
+             each was read as one word, and nothing is lost"
+        );
+    }
+    match reader.changing {
+        false => Ok(past),
+        true => Err("the journal ends within a change: cut it off where that begins".into()),
+    }
+}
+
+/// Takes lots up together that were changed together.
+#[derive(Default)]
+struct Reader {
+    lots: BTreeMap<Number, Lot>,
+    changing: bool,
+    /// The first line in an older spelling, and how many there are.
+    old: Option<(usize, usize)>,
+}
+
+impl Reader {
+    fn line(&mut self, roll: &mut Roll, past: &mut Past, line: &str) -> Result<Spelling, String> {
+        let spelling = journal::read(line, |unix, event| {
             match event {
                 Event::Guest(guest) => drop(past.guests.insert(guest.address, guest)),
                 Event::Stage(number, stage) => drop(past.stages.insert(number.0, (unix, stage))),
-                Event::Lot(number, lot) => match roll.set_lot(number, lot, Promise::default()) {
-                    // A street that was shortened when these lots were vacant.
-                    Err(Clash::NoSuchLot) if lot.is_vacant() => {}
-                    done => done.map_err(|clash| format!("{number}: {clash}"))?,
-                },
+                // A street that was shortened when these lots were vacant.
+                Event::Lot(number, lot) if roll.street().lot(number).is_none() && lot.is_vacant() => {}
+                Event::Lot(number, lot) => drop(self.lots.insert(number, lot)),
+                Event::Change(mark) => self.changing = mark == Mark::Begins,
             }
             Ok(())
-        });
-        taken.map_err(|error| {
-            format!("line {} of the journal cannot be: {error}: mend it (without its ~checksum) or take it out", at + 1)
         })?;
+        if !self.changing {
+            let lots = std::mem::take(&mut self.lots);
+            roll.set_lots(lots.iter().map(|(number, lot)| (*number, lot)), Promise::default()).map_err(|clash| {
+                let first = lots.first_key_value().map_or(Number(0), |(number, _)| *number);
+                format!("{first}: {clash}")
+            })?;
+        }
+        Ok(spelling)
     }
-    Ok(past)
 }
 
 impl Past {
     /// Gives guests their addresses back, and nodes their stages.
     pub fn restore(self, roll: &mut Roll, config: &Config, now: Now) {
-        let until = |guest: &Guest| now.at + Duration::from_secs(guest.until.saturating_sub(now.unix));
+        let until = |guest: &Guest| now.at + Duration::from_secs(guest.until.saturating_sub(now.unix)).min(lease(config, guest));
         let mut guests: Vec<Guest> = self.guests.into_values().filter(|guest| guest.until > now.unix).collect();
         // Of two addresses of one guest it has the later one; the pools want what rests in order of its end.
         guests.sort_by_key(|guest| guest.until);
@@ -70,6 +105,13 @@ impl Past {
         }
         roll.past_stages(self.stages.into_iter().map(|(number, (unix, stage))| (Number(number), unix, stage)));
     }
+}
+
+/// How long a guest may have been told that an address is its own. What was told before now ends within that, whatever the record says: it speaks
+/// of twice the lease, and the clock may have been wrong when it was written, or be so now.
+fn lease(config: &Config, guest: &Guest) -> Duration {
+    let network = config.networks.iter().find(|network| network.guests.is_some_and(|range| range.contains(guest.address)));
+    network.map_or(Duration::ZERO, |network| network.guest_lease)
 }
 
 /// Gives a guest its address back. False when it is none any more, or has no place.
@@ -90,20 +132,22 @@ fn host(roll: &mut Roll, config: &Config, now: Now, guest: &Guest, until: Instan
         return false;
     };
     if let Some(client) = roll.get_mut(key) {
-        settle_in(client, config, guest, network);
+        settle_in(client, config, (guest, now.unix), network);
     }
     roll.lease(key, until);
     true
 }
 
-fn settle_in(client: &mut Client, config: &Config, guest: &Guest, network: usize) {
+fn settle_in(client: &mut Client, config: &Config, (guest, unix): (&Guest, u64), network: usize) {
     client.stage = Stage::Up;
     client.network = network as u16;
     let link = config.networks.get(network).and_then(|network| network.link);
     client.link = link.unwrap_or(0);
     client.way = if link.is_none() { Way::Relayed } else { Way::Unknown };
     (client.papers, client.verdict) = (guest.papers, guest.verdict);
-    client.on_record = OnRecord { address: guest.address, until: guest.until, seq: 0 };
+    // Of a record from another time the next renewal makes a new one.
+    let until = guest.until.min(unix + 2 * lease(config, guest).as_secs());
+    client.on_record = OnRecord { address: guest.address, until, seq: 0 };
 }
 
 /// Where a rewriting stands.
@@ -128,8 +172,10 @@ pub struct Rewrite {
     step: Step,
     /// Asked for while one was under way already.
     again: bool,
-    /// The records that had been put out when the last one began.
+    /// The events that had been put out when the last one began.
     from: u64,
+    /// The changes of many lots that had begun by then.
+    changes: u64,
 }
 
 impl Rewrite {
@@ -140,6 +186,10 @@ impl Rewrite {
         }
     }
 
+    pub fn is_under_way(&self) -> bool {
+        self.step != Step::Idle
+    }
+
     /// The new file is in its place.
     pub fn placed(&mut self) {
         self.step = if std::mem::take(&mut self.again) { Step::Title } else { Step::Idle };
@@ -147,7 +197,7 @@ impl Rewrite {
 
     fn is_due(&self, roll: &Roll) -> bool {
         let told = (roll.street().occupied() + roll.len()) as u64;
-        roll.keeper.written() - self.from > SURPLUS + 4 * told
+        roll.keeper.events() - self.from > SURPLUS + 4 * told
     }
 
     pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
@@ -164,11 +214,14 @@ impl Rewrite {
         if self.step == Step::Idle && self.is_due(roll) {
             self.begin();
         }
+        if !matches!(self.step, Step::Idle | Step::Placing) && self.changes != roll.keeper.changes() {
+            self.step = Step::Title;
+        }
         while out.has_room() {
             self.step = match self.step {
                 Step::Idle | Step::Placing => return,
                 Step::Title => {
-                    self.from = roll.keeper.written();
+                    (self.from, self.changes) = (roll.keeper.events(), roll.keeper.changes());
                     out.journal_rewrite_begin();
                     out.journal_rewrite_line(|buf| text(TITLE, buf));
                     Step::Lots(0)
@@ -244,53 +297,4 @@ fn promised(tenure: &Tenure, roll: &Roll, now: Now) -> Option<Guest> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::addr::Mac;
-    use crate::base::outbox::{JournalOp, Output};
-    use crate::engine::server::Server;
-    use crate::engine::testing::{config, guest as address, mac};
-    use crate::roll::client::{ClientId, Identity};
-
-    fn lines(out: &Outbox) -> Vec<String> {
-        let line = |output| match output {
-            Output::Journal(JournalOp::RewriteLine { line }) => Some(String::from_utf8_lossy(line).into_owned()),
-            _ => None,
-        };
-        out.iter().filter_map(line).collect()
-    }
-
-    /// Its machine has left an address, and takes it again at any moment of the walk, before it is promised anew: the walk tells of it.
-    #[test]
-    fn an_address_that_changes_hands_in_a_walk_is_told_of() {
-        let now = Now { at: Instant::from_millis(1000), unix: 1_700_000_000 };
-        let until = now.at + Duration::from_secs(300);
-        for who in [Identity::Mac(mac(1)), Identity::ClientId(ClientId::new(b"ib-client"))] {
-            for moment in 0..config().capacity + 12 {
-                let mut server = Server::new(&config(), 7, now);
-                let roll = server.roll_mut();
-                assert!(roll.pools[0].as_mut().unwrap().rest(address(5), Lease { to: who, until }));
-                let (mut step, mut out, mut steps) = (Step::Lots(199), Outbox::new(), 0);
-                while step != Step::Placing {
-                    if steps == moment {
-                        let key = roll.admit(now.at, who).unwrap();
-                        roll.pools[0].as_mut().unwrap().claim(now.at, address(5), key, &who).unwrap();
-                        assert!(roll.bind(key, address(5)));
-                    }
-                    step = match step {
-                        Step::Lots(next) => lot(next, roll, &mut out),
-                        Step::Clients(next) => client(next, roll, now, &mut out),
-                        Step::Guests(pool, next) => guest(pool, next, roll, now, &mut out),
-                        Step::Idle | Step::Title | Step::Placing => unreachable!(),
-                    };
-                    steps += 1;
-                }
-                let told = lines(&out);
-                assert!(told.iter().any(|line| line.contains(" guest 10.54.250.5 ")), "taken at step {moment}: {told:?}");
-                let next = Server::restored(&config(), 9, now, told.iter().map(String::as_str)).unwrap();
-                let pool = next.roll().pools[0].as_ref().unwrap();
-                assert!(!pool.is_free(address(5), &Identity::Mac(Mac([2, 0, 0, 0, 0, 99]))));
-            }
-        }
-    }
-}
+mod tests;

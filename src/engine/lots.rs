@@ -5,12 +5,11 @@
 
 use std::fmt;
 
-use crate::base::limits;
 use crate::base::slab::Key;
 use crate::base::stats::Counter;
 use crate::roll::client::Client;
-use crate::roll::journal::Event;
-use crate::roll::lot::{Lot, Papers, Wait};
+use crate::roll::journal::{Event, Line, Mark};
+use crate::roll::lot::{By, Lot, Papers, Wait};
 use crate::roll::plan::Number;
 use crate::roll::registry::Promise;
 use crate::roll::ruling::{self, Reason, Ruling, View};
@@ -37,48 +36,39 @@ impl fmt::Display for Trouble {
 
 /// Rules on what a client showed last, on a network: `word` is the operator's.
 pub fn rule(ctx: &Ctx<'_>, key: Key<Client>, network: usize, word: bool) -> Ruling {
+    rule_beside(ctx, key, network, word, &[])
+}
+
+/// The same, for numbers whose bit is not set in `spoken_for`.
+pub fn rule_beside(ctx: &Ctx<'_>, key: Key<Client>, network: usize, word: bool, spoken_for: &[u64]) -> Ruling {
     let (Some(client), Some(network)) = (ctx.roll.get(key), ctx.config.networks.get(network)) else {
         return Ruling::Guest(Reason::Untested);
     };
     let ignored = ctx.config.ignore.iter().any(|pattern| pattern.matches(client.mac));
-    let view = View { street: ctx.roll.street(), numbering: ctx.config.numbering, ignored };
+    let view = View { street: ctx.roll.street(), numbering: ctx.config.numbering, ignored, way: client.way, mac: client.mac, spoken_for };
     ruling::rule(&view, &client.shown(), client.verdict, ctx.roll.plan.numbers_in(network.subnet), word)
 }
 
-/// Changes lots in their order, all of them or none. Two that belong together are one record.
-pub fn change_all(ctx: &mut Ctx<'_>, lots: &[(Number, Lot)]) -> Result<(), Trouble> {
-    let records = if lots.len() <= 2 { 1 } else { lots.len() as u64 };
-    if ctx.roll.keeper.pending() + records > limits::JOURNAL_PENDING as u64 {
-        return Err(Trouble::Busy);
+/// Changes lots at once, each named once: all of them or none, in memory and on disk. Who waits for the last record that was put out waits for
+/// all of it. One or two are a record; the records of more are put out piece by piece (`engine::changes`).
+pub fn change_all<'a>(ctx: &mut Ctx<'_>, lots: impl ExactSizeIterator<Item = (Number, &'a Lot)> + Clone) -> Result<(), Trouble> {
+    let seq = ctx.roll.keeper.next().filter(|_| ctx.out.has_room()).ok_or(Trouble::Busy)?;
+    ctx.roll.set_lots(lots.clone(), Promise::by(seq)).map_err(Trouble::Clash)?;
+    let mut line = Line::new(ctx.unix);
+    let now = |ctx: &Ctx<'_>, number: Number| ctx.roll.street().lot(number).copied().unwrap_or_default();
+    let few = lots.len() <= 2 && lots.clone().all(|(number, _)| line.add(&Event::Lot(number, now(ctx, number))));
+    if !few {
+        line = Line::new(ctx.unix);
+        let fits = line.add(&Event::Change(Mark::Begins));
+        debug_assert!(fits, "a mark is short");
+        lots.for_each(|(number, _)| ctx.roll.unwritten.add(number));
     }
-    let seq = ctx.roll.keeper.written();
-    let mut before = Vec::with_capacity(lots.len());
-    let mut trouble = None;
-    for (at, (number, lot)) in lots.iter().enumerate() {
-        let old = (*number, ctx.roll.street().lot(*number).copied().unwrap_or_default(), ctx.roll.promise(*number));
-        let record = seq + if records == 1 { 1 } else { at as u64 + 1 };
-        match ctx.roll.set_lot(*number, *lot, Promise::by(record)) {
-            Ok(()) => before.push(old),
-            Err(clash) => {
-                trouble = Some(Trouble::Clash(clash));
-                break;
-            }
-        }
+    let put_out = ctx.append(&line);
+    assert!(put_out == Some(seq), "there was room for a record");
+    if !few {
+        ctx.roll.keeper.begins();
     }
-    let events: Vec<Event> =
-        lots.iter().map(|(number, _)| Event::Lot(*number, ctx.roll.street().lot(*number).copied().unwrap_or_default())).collect();
-    if trouble.is_none() {
-        let together = if records == 1 { events.len().max(1) } else { 1 };
-        if events.chunks(together).all(|events| ctx.record(events).is_some()) {
-            return Ok(());
-        }
-        trouble = Some(Trouble::Busy);
-    }
-    for (number, lot, promise) in before.into_iter().rev() {
-        let undone = ctx.roll.set_lot(number, lot, promise);
-        debug_assert!(undone.is_ok(), "what was so may be so again");
-    }
-    trouble.map_or(Ok(()), Err)
+    Ok(())
 }
 
 /// Changes a lot: its machine is told when the record is on disk, and not before.
@@ -100,12 +90,23 @@ fn set(ctx: &mut Ctx<'_>, number: Number, lot: Lot, promise: Promise) -> Result<
     Ok(())
 }
 
-/// Gives a machine its number. `word`: an operator said so.
-pub fn enlist(ctx: &mut Ctx<'_>, number: Number, papers: &Papers, word: bool) -> Result<(), Trouble> {
+/// Gives a machine that passed its number.
+pub fn enlist(ctx: &mut Ctx<'_>, number: Number, papers: &Papers) -> Result<(), Trouble> {
     let lot = ctx.roll.street().lot(number).copied().unwrap_or_default();
-    change(ctx, number, ruling::enlisted(&lot, papers, word, ctx.unix))?;
+    change(ctx, number, ruling::enlisted(&lot, papers, By::Passed, ctx.unix))?;
     ctx.stats.count(Counter::Enlisted);
     Ok(())
+}
+
+/// A machine is heard under the address of its number: that is written once, after the number was given. What cannot be written now is when it
+/// is heard again.
+pub fn came_up(ctx: &mut Ctx<'_>, number: Number) {
+    if let Some(lot) = ctx.roll.street().lot(number).copied().filter(|lot| lot.unseen) {
+        let promise = ctx.roll.promise(number);
+        if set(ctx, number, Lot { unseen: false, ..lot }, promise).is_ok() {
+            log::debug!("{number} is heard under its address");
+        }
+    }
 }
 
 /// Takes a machine out for good; its number may be given to another, or is kept for one.

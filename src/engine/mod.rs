@@ -4,11 +4,12 @@ use crate::base::outbox::Outbox;
 use crate::base::stats::{Counter, Stats};
 use crate::base::time::Instant;
 use crate::config::Config;
-use crate::roll::journal::{self, Event};
+use crate::roll::journal::{Event, Line};
 use crate::roll::registry::Roll;
 use pace::Pace;
 
 pub mod boot;
+mod changes;
 pub mod control;
 pub mod dhcp;
 pub mod dns;
@@ -35,13 +36,18 @@ pub struct Ctx<'a> {
 impl Ctx<'_> {
     /// Puts a record into the journal; gives its number. None while too many others are not on disk yet: nothing may be promised then.
     pub fn record(&mut self, events: &[Event]) -> Option<u64> {
+        let mut line = Line::new(self.unix);
+        if events.iter().all(|event| line.add(event)) { self.append(&line) } else { None }
+    }
+
+    /// The same with a line that is written already.
+    fn append(&mut self, line: &Line) -> Option<u64> {
         let seq = self.roll.keeper.next()?;
-        let unix = self.unix;
-        if !self.out.journal_append(seq, |buf| journal::write(events, unix, buf)) {
+        if !self.out.journal_append(seq, |buf| line.write(buf)) {
             return None;
         }
         self.stats.count(Counter::JournalRecord);
-        self.roll.keeper.wrote(seq);
+        self.roll.keeper.wrote(seq, line.events());
         Some(seq)
     }
 }

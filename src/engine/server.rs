@@ -12,6 +12,7 @@ use crate::roll::registry::Roll;
 use crate::wire::dhcp::Scratch;
 
 use super::Ctx;
+use super::changes::Changes;
 use super::control::{Control, Sight};
 use super::dhcp::{self, Dhcp, SERVER_PORT};
 use super::dns::{self, Dns};
@@ -30,6 +31,7 @@ pub struct Server {
     control: Control,
     dns: Dns,
     scratch: Box<Scratch>,
+    changes: Changes,
     rewrite: Rewrite,
     started: Option<Instant>,
     pub(super) born: Now,
@@ -54,9 +56,10 @@ impl Server {
             dhcp: Dhcp::new(config.capacity, seed),
             tftp: Tftp::new(config.capacity, seed, now.at),
             pace: Pace::new(config, config.capacity * limits::TRANSFERS_PER_CLIENT, now.at),
-            control: Control::default(),
+            control: Control::new(config.plan.nodes()),
             dns: Dns::new(config, seed, now),
             scratch: Box::default(),
+            changes: Changes::default(),
             rewrite: Rewrite::default(),
             started: None,
             born: now,
@@ -122,6 +125,7 @@ impl Server {
         }
         let old = std::mem::replace(&mut self.config, config.clone());
         self.pace.reconfigure(config);
+        self.control.resize(config.plan.nodes());
         self.dns.reconfigure(&old, config, now);
         let mut pools = std::mem::take(&mut self.roll.pools);
         for network in &config.networks {
@@ -138,9 +142,19 @@ impl Server {
         moves::moves(&self.roll, plan)
     }
 
+    /// Whether a change of many lots is still being put out.
+    pub fn is_changing(&self) -> bool {
+        self.roll.keeper.is_changing()
+    }
+
     /// Begins to write the journal anew, with the stages as they are now (SIGUSR1, `muster checkpoint`, before the end).
     pub fn checkpoint(&mut self) {
         self.rewrite.begin();
+    }
+
+    /// Whether the journal is being written anew.
+    pub fn rewrites(&self) -> bool {
+        self.rewrite.is_under_way()
     }
 
     fn ctx<'a>(&'a mut self, now: Now, out: &'a mut Outbox) -> (Ctx<'a>, &'a mut Dhcp, &'a mut Tftp, &'a mut Scratch, &'a mut Control) {
@@ -205,6 +219,7 @@ impl Machine for Server {
             }
             Input::Opened { token, answer } => tftp.opened(ctx, token, answer),
             Input::Cold { token } => tftp.cold(ctx, token),
+            Input::Warm { token } => tftp.warm(ctx, token),
             Input::Changed { token } => tftp.changed(ctx, token),
             Input::Bytes { token, bytes } => tftp.bytes(ctx, token, bytes),
             Input::StreamClosed { conn } => control.closed(ctx, conn),
@@ -217,6 +232,7 @@ impl Machine for Server {
                 dhcp.keep_promises(ctx, scratch);
             }
             Input::Rewritten => self.rewrite.placed(),
+            Input::JournalGone => self.rewrite.begin(),
             Input::Missed { link, refused, overrun } => ctx.pace.lane(link).bottleneck.missed(now.at, refused + overrun),
         }
     }
@@ -232,6 +248,8 @@ impl Machine for Server {
         tftp.expire(&mut ctx);
         ctx.pace.expire(now.at);
         control.expire(&mut ctx, now);
+        let Server { config, roll, stats, pace, changes, .. } = self;
+        changes.expire(&mut Ctx { now: now.at, unix: now.unix, config, roll, stats, pace, out });
         self.dns(now, out, |dns, ctx| dns.expire(ctx));
         self.rewrite.expire(&self.roll, now, out);
     }
@@ -239,8 +257,8 @@ impl Machine for Server {
     fn deadline(&self) -> Option<Instant> {
         let start = self.started.is_none().then_some(self.born.at);
         let recent = self.control.deadline(&self.roll);
-        let rewrite = self.rewrite.deadline(&self.roll);
+        let (changes, rewrite) = (self.changes.deadline(&self.roll), self.rewrite.deadline(&self.roll));
         let (pace, dns) = (self.pace.deadline(), self.dns.deadline());
-        [start, self.dhcp.deadline(&self.roll), self.tftp.deadline(), pace, dns, recent, rewrite].into_iter().flatten().min()
+        [start, self.dhcp.deadline(&self.roll), self.tftp.deadline(), pace, dns, recent, changes, rewrite].into_iter().flatten().min()
     }
 }

@@ -1,11 +1,12 @@
 //! What the machines of a fleet are to do: the plan, and the life of each kind of machine as a list of steps.
 
 use std::fmt;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use super::Name;
 use super::firmware::Firmware;
+use super::power::Switch;
 use super::tftp::Asks;
 use crate::base::limits;
 
@@ -70,6 +71,10 @@ pub struct Life {
     /// In proportion to the weights of the other lives.
     pub weight: u32,
     pub steps: Vec<Step>,
+    /// In which places machines of this kind may stand: anywhere, unless it is told.
+    pub places: Range<u32>,
+    /// In place of the firmware's own options.
+    pub asks: Asks,
 }
 
 impl Life {
@@ -90,13 +95,18 @@ impl Life {
         if stages.os && firmware != Firmware::Os {
             steps.push(Step::Dhcp(Firmware::Os));
         }
-        Life { weight, steps }
+        Life { weight, steps, places: 0..u32::MAX, asks: Asks::default() }
     }
 
     /// One of each firmware that boots on its own.
     pub fn mix(stages: Stages, files: usize) -> Vec<Life> {
         let firmwares = Firmware::ALL.iter().filter(|&&firmware| firmware != Firmware::Os);
         firmwares.map(|&firmware| Life::of(firmware, 1, stages, files)).collect()
+    }
+
+    /// Its weight where a machine of this kind may stand.
+    pub(super) fn weight_in(&self, place: u32) -> u64 {
+        if self.places.contains(&place) { self.weight.into() } else { 0 }
     }
 
     pub(super) fn fetches(&self) -> usize {
@@ -116,14 +126,14 @@ pub struct Plan {
     pub names: Vec<Vec<u8>>,
     /// Power comes back to each machine at a time of its own within this.
     pub spread: Duration,
+    /// Power that comes later, and goes: a machine whose first switch does not bring it has it from the beginning.
+    pub power: Vec<Switch>,
     /// How many of a machine's first frames are lost, waking its NIC and its switch port; until then nothing reaches it either.
     pub wake: u32,
     /// Per mille of the machines that do not answer ARP while they load.
     pub deaf: u32,
     /// Parts per million of the frames in either direction that are lost.
     pub loss: u32,
-    /// For all machines, whatever their firmware.
-    pub asks: Asks,
     pub seed: u64,
 }
 
@@ -136,10 +146,10 @@ impl Default for Plan {
             lives: vec![Life::of(Firmware::Rom, 1, Stages::default(), 0)],
             names: Vec::new(),
             spread: Duration::ZERO,
+            power: Vec::new(),
             wake: 0,
             deaf: 0,
             loss: 0,
-            asks: Asks::default(),
             seed: 0,
         }
     }
@@ -154,10 +164,14 @@ impl Plan {
         };
         // A file is loaded by a lease.
         let begins = |life: &Life| matches!(life.steps.first(), Some(Step::Dhcp(_)));
+        let peopled = |place| self.lives.iter().any(|life| life.weight_in(place) > 0);
+        let inside = |switch: &Switch| switch.who.start < switch.who.end && switch.who.end as usize <= self.count;
+        let windows = |life: &Life| life.asks.windowsize != Some(0);
+        let blksizes = |life: &Life| life.asks.blksize.is_none_or(|bytes| BLKSIZES.contains(&bytes));
         let rules = [
             ((1..=COUNT_MAX).contains(&self.count), "a fleet has 1 to 1,048,576 machines"),
             (u64::from(self.first) + self.count as u64 <= 1 << 32, "the machines' numbers go beyond 32 bits"),
-            (self.lives.iter().any(|life| life.weight > 0), "no kind of machine has a weight"),
+            ((0..self.count.min(COUNT_MAX) as u32).all(peopled), "there is a place where no kind of machine has a weight"),
             (self.lives.len() <= usize::from(u16::MAX), "too many kinds of machines"),
             (self.lives.iter().all(begins), "a life begins with DHCP"),
             (self.lives.iter().all(|life| life.steps.len() <= STEPS_MAX), "a life has at most 64 steps"),
@@ -166,8 +180,12 @@ impl Plan {
             (self.names.iter().all(|name| !name.contains(&0)), "a file's name has no NUL"),
             (self.deaf <= 1000, "ARP-deaf machines are counted per mille"),
             (self.loss <= 1_000_000, "loss is counted in parts per million"),
-            (self.asks.blksize.is_none_or(|bytes| BLKSIZES.contains(&bytes)), "a blksize has 8 to 1,468 bytes, what fits into a frame"),
-            (self.asks.windowsize != Some(0), "a windowsize is at least 1"),
+            (self.lives.iter().all(blksizes), "a blksize has 8 to 1,468 bytes, what fits into a frame"),
+            (self.lives.iter().all(windows), "a windowsize is at least 1"),
+            (
+                self.power.iter().all(inside),
+                "power comes and goes for machines that are there: places count from 0 to the number of machines less one",
+            ),
         ];
         rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, why)| Err(why))
     }
@@ -208,5 +226,8 @@ mod tests {
         assert!(why(|plan| plan.lives = vec![Life::of(Firmware::Rom, 1, Stages::default(), 1)]).contains("does not have"));
         assert!(why(|plan| plan.names = vec![vec![b'x'; 256]]).contains("255"));
         assert!(why(|plan| plan.deaf = 1001).contains("per mille"));
+        assert!(why(|plan| plan.lives[0].places = 1..9).contains("weight"));
+        assert!(why(|plan| plan.power = vec![Switch { at: Duration::ZERO, who: 0..2, on: true }]).contains("places"));
+        assert!(why(|plan| plan.power = vec![Switch { at: Duration::ZERO, who: 0..1, on: true }]).contains("fine"));
     }
 }

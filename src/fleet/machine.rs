@@ -1,9 +1,10 @@
-//! The machine that is many machines: power, demultiplexing, frames and timers. What a client does is in `dhcp` and `tftp`.
+//! The machine that is many machines: demultiplexing, frames and timers. What a client does is in `dhcp` and `tftp`, what power does in `power`.
 //!
 //! An incoming frame finds its machine in O(1): by the destination MAC, which is made from the machine's number; a broadcast by its xid, whose low 20
 //! bits are the machine's place; an ARP request by the address. Everything is allocated in [`Fleet::new`].
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::Range;
 use std::time::Duration;
 
 use super::cause::Cause;
@@ -40,6 +41,20 @@ pub struct Progress {
     pub booting: usize,
     pub up: usize,
     pub lost: usize,
+    /// Without power, for good.
+    pub cut: usize,
+}
+
+impl Progress {
+    fn at(&mut self, status: Status) -> &mut usize {
+        match status {
+            Status::Off => &mut self.off,
+            Status::Booting => &mut self.booting,
+            Status::Up => &mut self.up,
+            Status::Lost(_) => &mut self.lost,
+            Status::Cut => &mut self.cut,
+        }
+    }
 }
 
 /// What happened to frames.
@@ -70,6 +85,10 @@ pub struct Fleet {
     addresses: Index,
     /// Times that an address was given to a machine while another held it.
     pub(super) conflicts: u64,
+    /// Switches of the plan that were thrown.
+    pub(super) switched: usize,
+    /// Times that power went while a machine booted.
+    pub(super) interrupted: u64,
     wheel: Wheel,
     scratch: Scratch,
     progress: Progress,
@@ -84,15 +103,19 @@ impl Fleet {
     pub fn new(plan: Plan, now: Instant) -> Result<Fleet, &'static str> {
         plan.check()?;
         let mut rng = Rng::new(plan.seed);
-        let weights: u64 = plan.lives.iter().map(|life| u64::from(life.weight)).sum();
+        let plan = plan.in_order();
         let spread = u64::try_from(plan.spread.as_nanos()).unwrap_or(u64::MAX);
         let mut wheel = Wheel::new(plan.count, now);
         let mut node = |place: usize| {
-            let life = pick(&plan, rng.below(weights));
+            let life = pick(&plan, place as u32, &mut rng);
             let power = now + Duration::from_nanos(rng.below(spread));
-            wheel.set(place, power);
+            let begins = plan.begins(place as u32);
+            if begins {
+                wheel.set(place, power);
+            }
+            let (wake, armed) = if begins { (Some(power), power) } else { (None, NEVER) };
             let deaf = rng.below(1000) < u64::from(plan.deaf);
-            Node { wake: Some(power), armed: power, ..Node::new(mac(plan.first + place as u32), life, deaf, &plan) }
+            Node { wake, armed, ..Node::new(mac(plan.first + place as u32), life, deaf, &plan) }
         };
         let nodes: Box<[Node]> = (0..plan.count).map(&mut node).collect();
         let steps_each = plan.lives.iter().map(|life| life.steps.len()).max().unwrap_or(0);
@@ -106,6 +129,8 @@ impl Fleet {
             loaded: Names::new(plan.names.len() + plan.count.min(4096), plan.seed),
             addresses: Index::new(2 * plan.count, mix(plan.seed)),
             conflicts: 0,
+            switched: 0,
+            interrupted: 0,
             wheel,
             scratch: Scratch::default(),
             progress: Progress { off: plan.count, ..Progress::default() },
@@ -121,14 +146,19 @@ impl Fleet {
         self.progress
     }
 
-    /// Whether every machine is up or lost.
+    /// Whether every machine is up, lost or without power for good, and power changes no more.
     pub fn done(&self) -> bool {
-        self.progress.off + self.progress.booting == 0
+        self.progress.off + self.progress.booting == 0 && self.next_switch().is_none()
     }
 
     /// Everything that is known of the storm so far. Allocates; O(machines).
     pub fn summary(&self) -> summary::Summary {
         summary::of(self)
+    }
+
+    /// Likewise, of the machines in these places.
+    pub fn crowd(&self, who: Range<u32>) -> summary::Crowd {
+        summary::crowd(self, who)
     }
 
     /// One machine, by its place; None beyond the last.
@@ -163,28 +193,28 @@ pub fn mac(number: u32) -> Mac {
     Mac([0x02, 0x4d, a, b, c, d])
 }
 
-/// The life at `point` of the weights laid end to end.
-fn pick(plan: &Plan, mut point: u64) -> u16 {
+/// The life at a point, drawn at random, of the weights laid end to end.
+fn pick(plan: &Plan, place: u32, rng: &mut Rng) -> u16 {
+    let mut point = rng.below(plan.lives.iter().map(|life| life.weight_in(place)).sum());
     let taken = plan.lives.iter().position(|life| {
-        let here = point < u64::from(life.weight);
-        point = point.saturating_sub(life.weight.into());
+        let here = point < life.weight_in(place);
+        point = point.saturating_sub(life.weight_in(place));
         here
     });
     taken.unwrap_or(0) as u16
 }
 
-/// The life of a machine: every change of its status is made here.
+/// The life of a machine.
 impl Fleet {
-    fn power_on(&mut self, place: usize, now: Instant, out: &mut Outbox) {
-        let node = &mut self.nodes[place];
-        (node.status, node.powered) = (Status::Booting, now);
-        self.progress.off -= 1;
-        self.progress.booting += 1;
-        self.enter(place, now, out);
+    /// Every change of a machine's status is made here.
+    pub(super) fn enter_status(&mut self, place: usize, status: Status) {
+        let before = std::mem::replace(&mut self.nodes[place].status, status);
+        *self.progress.at(before) -= 1;
+        *self.progress.at(status) += 1;
     }
 
     /// Begins the step that the machine has come to.
-    fn enter(&mut self, place: usize, now: Instant, out: &mut Outbox) {
+    pub(super) fn enter(&mut self, place: usize, now: Instant, out: &mut Outbox) {
         match self.step_of(&self.nodes[place]) {
             None => self.come_up(place, now),
             Some(step @ (Step::Dhcp(firmware) | Step::Reboot(firmware))) => {
@@ -203,7 +233,8 @@ impl Fleet {
             Some(Step::Fetch(firmware, file)) => {
                 let node = &mut self.nodes[place];
                 let port = node.next_port();
-                node.transfer = Transfer::prepared(&firmware.profile().tftp, self.plan.asks, port);
+                let asks = self.plan.lives.get(usize::from(node.life)).map(|life| life.asks).unwrap_or_default();
+                node.transfer = Transfer::prepared(&firmware.profile().tftp, asks, port);
                 match self.find_server(place, file) {
                     Err(cause) => self.lose(place, now, cause),
                     Ok(()) if matches!(self.nodes[place].hop, Hop::Known(_)) => self.begin_transfer(place, now, out),
@@ -223,27 +254,20 @@ impl Fleet {
     }
 
     fn come_up(&mut self, place: usize, now: Instant) {
-        let node = &mut self.nodes[place];
-        (node.status, node.ended) = (Status::Up, now);
-        self.progress.booting -= 1;
-        self.progress.up += 1;
+        self.enter_status(place, Status::Up);
+        self.nodes[place].ended = now;
         // The last lease is kept alive by systems that do so.
-        let wake = node.dhcp.wake();
+        let wake = self.nodes[place].dhcp.wake();
         self.set_timer(place, wake);
     }
 
     fn lose(&mut self, place: usize, now: Instant, cause: Cause) {
-        let node = &mut self.nodes[place];
-        match node.status {
-            Status::Up => self.progress.up -= 1,
-            _ => self.progress.booting -= 1,
-        }
-        self.progress.lost += 1;
-        (node.status, node.ended) = (Status::Lost(cause), now);
+        self.enter_status(place, Status::Lost(cause));
+        self.nodes[place].ended = now;
         self.set_timer(place, None);
     }
 
-    fn set_timer(&mut self, place: usize, wake: Option<Instant>) {
+    pub(super) fn set_timer(&mut self, place: usize, wake: Option<Instant>) {
         let node = &mut self.nodes[place];
         node.wake = wake;
         if let Some(wake) = wake.filter(|&wake| wake < node.armed) {
@@ -295,17 +319,22 @@ impl Fleet {
         if before == Some(address) {
             return;
         }
+        node.moved |= before.or(node.had).is_some_and(|before| before != address);
         if let Some(before) = before {
-            node.moved = true;
-            let key = before.to_bits().into();
-            if self.addresses.get(key) == Some(place as u32) {
-                self.addresses.remove(key);
-            }
+            self.release(before, place);
         }
         let holder = self.addresses.get(address.to_bits().into()).and_then(|holder| self.nodes.get(holder as usize));
         let held = holder.is_some_and(|other| other.address == Some(address) && !matches!(other.status, Status::Lost(_)));
         self.conflicts += u64::from(held);
         self.addresses.insert(address.to_bits().into(), place as u32);
+    }
+
+    /// Who has this address shall not be found by it any more.
+    pub(super) fn release(&mut self, address: Ipv4Addr, place: usize) {
+        let key = address.to_bits().into();
+        if self.addresses.get(key) == Some(place as u32) {
+            self.addresses.remove(key);
+        }
     }
 
     /// Where the file of this step comes from, and the way there.
@@ -478,7 +507,8 @@ impl Fleet {
         let xid = frame.payload.get(4..8).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
         let by_xid = xid.map(|xid| (xid & XID_PLACE) as usize).filter(|&place| place < self.nodes.len());
         let place = if frame.dst_mac.is_group() { by_xid } else { self.place_of(frame.dst_mac) };
-        let Some(place) = place.filter(|&place| Some(self.nodes[place].dhcp.xid()) == xid) else { return false };
+        let awaits = |node: &Node| node.has_power() && Some(node.dhcp.xid()) == xid;
+        let Some(place) = place.filter(|&place| awaits(&self.nodes[place])) else { return false };
         if !self.passes(place, false) {
             return true;
         }
@@ -499,7 +529,7 @@ impl Fleet {
     }
 
     fn hear_tftp(&mut self, now: Instant, frame: &UdpFrame<'_>, out: &mut Outbox) -> bool {
-        let Some(place) = self.place_of(frame.dst_mac) else { return false };
+        let Some(place) = self.place_of(frame.dst_mac).filter(|&place| self.nodes[place].has_power()) else { return false };
         if !self.passes(place, false) {
             return true;
         }
@@ -572,6 +602,7 @@ impl Machine for Fleet {
     }
 
     fn expire(&mut self, now: Now, out: &mut Outbox) {
+        self.throw_switches(now.at);
         while out.has_room() {
             let Some(place) = self.due(now.at) else { return };
             let waits = matches!(self.nodes[place].hop, Hop::Asked(tries) if tries > 0);
@@ -586,12 +617,12 @@ impl Machine for Fleet {
                     let step = self.nodes[place].dhcp.expire(now.at);
                     self.apply_dhcp(place, now.at, step, out);
                 }
-                (Status::Lost(_), _) => {}
+                (Status::Lost(_) | Status::Cut, _) => {}
             }
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.wheel.deadline()
+        [self.wheel.deadline(), self.next_switch()].into_iter().flatten().min()
     }
 }

@@ -10,11 +10,13 @@ pub mod dhcp;
 pub mod exchange;
 pub mod firmware;
 pub mod gaps;
+pub mod hostile;
 pub mod life;
 mod machine;
 mod names;
 mod node;
 pub mod passing;
+pub mod power;
 pub mod summary;
 pub mod tftp;
 
@@ -22,6 +24,7 @@ pub use firmware::Firmware;
 pub use life::{Life, Plan, Stages};
 pub use machine::{Fleet, Progress, mac};
 pub use node::Status;
+pub use power::Switch;
 pub use summary::Summary;
 pub use tftp::Asks;
 

@@ -13,10 +13,13 @@ use crate::base::time::Instant;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
+    /// Waits for power.
     Off,
     Booting,
     Up,
     Lost(Cause),
+    /// Its power went, and does not come back.
+    Cut,
 }
 
 /// Where a timer stands that is not armed.
@@ -63,6 +66,8 @@ pub(super) struct Node {
     pub transfer: Transfer,
     /// The address that is in use.
     pub address: Option<Ipv4Addr>,
+    /// The address that was in use before.
+    pub had: Option<Ipv4Addr>,
     /// Where files come from, and the next machine on the way there.
     pub server: Ipv4Addr,
     pub gateway: Ipv4Addr,
@@ -71,7 +76,7 @@ pub(super) struct Node {
     pub ended: Instant,
     /// From the first DISCOVER of its life to the ACK.
     pub first_lease: Option<Duration>,
-    /// A later stage got another address.
+    /// A later stage got another address, or a later life.
     pub moved: bool,
     pub gap: Duration,
     pub retries: u32,
@@ -81,7 +86,7 @@ pub(super) struct Node {
 
 impl Node {
     pub fn new(mac: Mac, life: u16, deaf: bool, plan: &Plan) -> Node {
-        // Both are replaced when a step begins.
+        // Replaced when a step begins.
         let profile = Firmware::Rom.profile();
         Node {
             mac,
@@ -96,8 +101,9 @@ impl Node {
             dhcp: Box::new(Client::new(&profile.dhcp)),
             wake: None,
             armed: NEVER,
-            transfer: Transfer::new(&profile.tftp, plan.asks),
+            transfer: Transfer::default(),
             address: None,
+            had: None,
             server: Ipv4Addr::UNSPECIFIED,
             gateway: Ipv4Addr::UNSPECIFIED,
             hop: Hop::Asked(0),
@@ -110,6 +116,11 @@ impl Node {
             duplicates: 0,
             bytes: 0,
         }
+    }
+
+    /// A machine that was lost stands there with its message, and hears what comes.
+    pub fn has_power(&self) -> bool {
+        !matches!(self.status, Status::Off | Status::Cut)
     }
 
     /// The port of the next transfer.

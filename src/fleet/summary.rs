@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -71,6 +72,25 @@ pub struct Content {
     pub agreed: bool,
 }
 
+/// Machines that stand side by side; see [`Fleet::crowd`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Crowd {
+    /// The place of the first one.
+    pub first: u32,
+    pub machines: usize,
+    pub up: usize,
+    pub off: usize,
+    pub booting: usize,
+    pub lost: usize,
+    pub cut: usize,
+    /// When machines came up, in seconds since the storm began.
+    pub up_at: Quantiles,
+    /// From the last time that power came to a machine until it was up, in seconds.
+    pub boot: Quantiles,
+    /// The longest silence of a running transfer, in seconds.
+    pub longest_gap: f64,
+}
+
 /// See [`Fleet::summary`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
@@ -79,7 +99,13 @@ pub struct Summary {
     pub off: usize,
     pub booting: usize,
     pub lost: usize,
+    /// Machines whose power went for good: neither up nor lost.
+    pub cut: usize,
+    /// Times that power went while a machine booted.
+    pub interrupted: u64,
     pub lost_by: Vec<Lost>,
+    /// The machines that have the same switches of power; empty where there are none.
+    pub crowds: Vec<Crowd>,
     /// When machines came up, in seconds since the storm began.
     pub up_at: Quantiles,
     /// From a machine's own power-on until it was up, in seconds.
@@ -189,6 +215,28 @@ fn lost_by(fleet: &Fleet) -> Vec<Lost> {
     counts.into_iter().map(|((label, cause), machines)| Lost { stage: stage(label), cause: cause.name(), machines }).collect()
 }
 
+pub(super) fn crowd(fleet: &Fleet, who: Range<u32>) -> Crowd {
+    let nodes = fleet.nodes.get(who.start as usize..who.end as usize).unwrap_or(&[]);
+    let count = |is: fn(&Status) -> bool| nodes.iter().filter(|node| is(&node.status)).count();
+    let up = || nodes.iter().filter(|node| node.status == Status::Up);
+    Crowd {
+        first: who.start,
+        machines: nodes.len(),
+        up: up().count(),
+        off: count(|status| *status == Status::Off),
+        booting: count(|status| *status == Status::Booting),
+        lost: count(|status| matches!(status, Status::Lost(_))),
+        cut: count(|status| *status == Status::Cut),
+        up_at: Quantiles::of(up().map(|node| node.ended.since(fleet.began).as_secs_f64()).collect()),
+        boot: Quantiles::of(up().map(|node| node.ended.since(node.powered).as_secs_f64()).collect()),
+        longest_gap: longest_gap(nodes),
+    }
+}
+
+fn longest_gap(nodes: &[Node]) -> f64 {
+    nodes.iter().map(|node| node.gap).max().unwrap_or_default().as_secs_f64()
+}
+
 fn files(fleet: &Fleet) -> Vec<Content> {
     let (mut counts, mut kinds) = (BTreeMap::new(), BTreeMap::new());
     for (place, node) in fleet.nodes.iter().enumerate() {
@@ -217,7 +265,7 @@ fn fairness(seconds: &[f64]) -> f64 {
 }
 
 pub(super) fn of(fleet: &Fleet) -> Summary {
-    let Progress { off, booting, up, lost } = fleet.progress();
+    let Progress { off, booting, up, lost, cut } = fleet.progress();
     let nodes = &fleet.nodes;
     let came_up = || nodes.iter().filter(|node| node.status == Status::Up);
     let boot: Vec<f64> = came_up().map(|node| node.ended.since(node.powered).as_secs_f64()).collect();
@@ -230,13 +278,16 @@ pub(super) fn of(fleet: &Fleet) -> Summary {
         off,
         booting,
         lost,
+        cut,
+        interrupted: fleet.interrupted,
         lost_by: lost_by(fleet),
+        crowds: fleet.plan.crowds().into_iter().map(|who| crowd(fleet, who)).collect(),
         up_at: Quantiles::of_sorted(&completions),
         completions_s: completions,
         stages: stages(fleet),
         fairness: fairness(&boot),
         boot: Quantiles::of(boot),
-        longest_gap: nodes.iter().map(|node| node.gap).max().unwrap_or_default().as_secs_f64(),
+        longest_gap: longest_gap(nodes),
         gaps_ms: fleet.gaps.iter().collect(),
         lease: Quantiles::of(nodes.iter().filter_map(|node| node.first_lease).map(|wait| wait.as_secs_f64()).collect()),
         retries: nodes.iter().map(|node| u64::from(node.retries)).sum(),
@@ -261,10 +312,26 @@ impl fmt::Display for Quantiles {
     }
 }
 
+impl fmt::Display for Crowd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Crowd { first, machines, up, off, booting, lost, cut, boot, longest_gap, .. } = self;
+        let last = *first as usize + machines - 1;
+        write!(f, "{first}-{last}: {up} up, {lost} lost, {booting} booting, {off} off, {cut} without power for good; ")?;
+        write!(f, "last boot {:.3} s, longest gap {longest_gap:.3} s", boot.last)
+    }
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary { machines, up, lost, off, booting, .. } = self;
-        writeln!(f, "machines      {machines}: {up} up, {lost} lost, {booting} booting, {off} off")?;
+        let Summary { machines, up, lost, off, booting, cut, interrupted, .. } = self;
+        let cut = if *cut > 0 { format!(", {cut} without power for good") } else { String::new() };
+        writeln!(f, "machines      {machines}: {up} up, {lost} lost, {booting} booting, {off} off{cut}")?;
+        for crowd in &self.crowds {
+            writeln!(f, "  crowd       {crowd}")?;
+        }
+        if *interrupted > 0 {
+            writeln!(f, "power         went {interrupted} times while a machine booted")?;
+        }
         for Lost { stage, cause, machines } in &self.lost_by {
             writeln!(f, "  lost        {machines} in {stage}: {cause}")?;
         }

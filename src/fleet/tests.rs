@@ -54,12 +54,23 @@ struct Server {
     out: VecDeque<Vec<u8>>,
     /// ARP requests heard.
     asked: usize,
+    /// Of DHCP.
+    xids: std::collections::BTreeSet<u32>,
     now: Instant,
 }
 
 impl Server {
     fn new(script: Script) -> Server {
-        Server { script, transfers: BTreeMap::new(), ports: 40_000, sent: 0, out: VecDeque::new(), asked: 0, now: Instant::ZERO }
+        Server {
+            script,
+            transfers: BTreeMap::new(),
+            ports: 40_000,
+            sent: 0,
+            out: VecDeque::new(),
+            asked: 0,
+            xids: Default::default(),
+            now: Instant::ZERO,
+        }
     }
 
     fn send(&mut self, to: UdpTo, payload: &[u8]) {
@@ -92,6 +103,7 @@ impl Server {
     fn dhcp(&mut self, frame: &UdpFrame<'_>) {
         let mut scratch = Scratch::default();
         let message = parse_dhcp(frame.payload, &mut scratch).expect("clients send sound messages");
+        self.xids.insert(message.header.xid);
         if self.script.mute {
             return;
         }
@@ -195,16 +207,16 @@ fn run(fleet: &mut Fleet, server: &mut Server, out: &mut Outbox, now: &mut Insta
             out.clear();
         };
         drain(out, server);
-        if let Some(frame) = server.out.pop_front() {
-            *now += Duration::from_micros(100);
-            fleet.handle(Now { at: *now, unix: 0 }, Input::Frame { link: 0, bytes: &frame }, out);
-            continue;
-        }
-        match fleet.deadline() {
-            Some(deadline) if deadline <= end && !fleet.done() => *now = deadline.max(*now),
+        let frame = Some(*now + Duration::from_micros(100)).filter(|_| !server.out.is_empty());
+        let deadline = fleet.deadline().filter(|_| !fleet.done());
+        match [frame, deadline].into_iter().flatten().min() {
+            Some(next) if next <= end => *now = next.max(*now),
             _ => return,
         }
-        fleet.expire(Now { at: *now, unix: 0 }, out);
+        match (frame == Some(*now)).then(|| server.out.pop_front()).flatten() {
+            Some(bytes) => fleet.handle(Now { at: *now, unix: 0 }, Input::Frame { link: 0, bytes: &bytes }, out),
+            None => fleet.expire(Now { at: *now, unix: 0 }, out),
+        }
     }
 }
 
@@ -400,6 +412,105 @@ fn a_system_keeps_its_lease() {
     assert_eq!((fleet.progress().up, fleet.summary().retries), (1, 0));
     (0..30).for_each(|_| renew(&mut fleet, true));
     assert_eq!(lost(&fleet), [("up".into(), Cause::LeaseExpired.name(), 1)]);
+}
+
+/// Fifty ROMs that load for a third of a second, with these switches: milliseconds, places, on or off.
+fn switched(firmware: Firmware, power: &[(u64, std::ops::Range<u32>, bool)]) -> Plan {
+    let power = power.iter().map(|(at, who, on)| Switch { at: Duration::from_millis(*at), who: who.clone(), on: *on }).collect();
+    Plan { spread: Duration::ZERO, power, ..plan(firmware, 50) }
+}
+
+#[test]
+fn without_power_there_is_silence() {
+    let (mut server, mut out, mut now) = (Server::new(script()), Outbox::new(), Instant::ZERO);
+    let mut fleet = Fleet::new(switched(Firmware::Rom, &[(100, 0..30, false)]), now).unwrap();
+    run(&mut fleet, &mut server, &mut out, &mut now, Duration::from_millis(99));
+    let (before, address) = (fleet.summary(), fleet.machine(3).unwrap().address.unwrap());
+    assert_eq!((before.booting, before.cut, before.interrupted), (50, 0, 0), "{before}");
+    // All that is under way reaches nobody, and nobody says a word.
+    now = Instant::from_millis(101);
+    fleet.expire(Now { at: now, unix: 0 }, &mut out);
+    let (sent, strays) = (fleet.summary().frames_sent, fleet.summary().frames_stray);
+    let heard = std::mem::take(&mut server.out);
+    let dead = heard.iter().filter(|frame| u32::from_be_bytes(frame[2..6].try_into().unwrap()) < 30);
+    let dead = dead.inspect(|frame| fleet.handle(Now { at: now, unix: 0 }, Input::Frame { link: 0, bytes: frame }, &mut out)).count();
+    let mut buf = [0; 60];
+    let ask = Arp { operation: ArpOp::Request, sender_mac: HEAD_MAC, sender_ip: HEAD, target_mac: Mac::ZERO, target_ip: address };
+    emit_arp(&mut buf, &ask).unwrap();
+    fleet.handle(Now { at: now, unix: 0 }, Input::Frame { link: 0, bytes: &buf }, &mut out);
+    let after = fleet.summary();
+    assert!(dead > 0, "something was under way");
+    assert_eq!((after.frames_sent, after.frames_stray), (sent, strays + dead as u64 + 1), "{after}");
+    assert_eq!((after.booting, after.cut, after.interrupted), (20, 30, 30), "{after}");
+    for frame in heard {
+        fleet.handle(Now { at: now, unix: 0 }, Input::Frame { link: 0, bytes: &frame }, &mut out);
+    }
+    run(&mut fleet, &mut server, &mut out, &mut now, Duration::from_secs(60));
+    let after = fleet.summary();
+    assert_eq!((fleet.done(), after.up, after.lost, after.cut, after.off), (true, 20, 0, 30, 0), "{after}");
+    let [dead, living] = &after.crowds[..] else { panic!("{:?}", after.crowds) };
+    assert_eq!((dead.first, dead.machines, dead.up, dead.lost, dead.cut, dead.boot.last), (0, 30, 0, 0, 30, 0.0));
+    assert_eq!((living.first, living.machines, living.up, living.cut), (30, 20, 20, 0));
+    assert_eq!((living.up_at, living.boot.last), (after.up_at, after.boot.last));
+    assert!(after.to_string().contains("0-29: 0 up, 0 lost, 0 booting, 0 off, 30 without power for good"), "{after}");
+}
+
+#[test]
+fn power_that_is_back_begins_a_new_life() {
+    for &firmware in Firmware::ALL {
+        // Power flickers twice; then it goes for ten, and ten others have it for the first time.
+        let flickers =
+            [(100, 0..40, false), (200, 0..40, true), (280, 0..40, false), (400, 0..40, true), (500, 0..10, false), (600, 40..50, true)];
+        let (fleet, _) = storm(switched(firmware, &flickers), script());
+        let summary = fleet.summary();
+        assert!(fleet.done(), "{firmware}: {summary}");
+        assert_eq!((summary.up, summary.cut, summary.lost, summary.moved, summary.conflicts), (40, 10, 0, 0, 0), "{firmware}: {summary}");
+        assert!(summary.agreed && (firmware == Firmware::Os || summary.interrupted >= 80), "{firmware}: {summary}");
+        let (back, first) = (fleet.machine(10).unwrap(), fleet.machine(40).unwrap());
+        assert_eq!((back.powered.as_millis(), first.powered.as_millis()), (400, 600), "a tick of the timers late at most");
+        assert_eq!(back.stages.iter().map(|(_, took)| *took).sum::<Duration>(), back.ended - back.powered, "nothing of the earlier lives");
+        assert_eq!(fleet.crowd(40..50), summary.crowds[2].clone(), "{firmware}");
+        assert!((fleet.crowd(10..40).up, fleet.crowd(0..10).cut) == (30, 10) && first.address.is_some(), "{firmware}");
+    }
+}
+
+/// No xid of an earlier life, and the ports of a machine that begins.
+#[test]
+fn who_has_power_again_remembers_nothing() {
+    let (mut server, mut out, mut now) = (Server::new(script()), Outbox::new(), Instant::ZERO);
+    let mut fleet = Fleet::new(switched(Firmware::Rom, &[(100, 0..50, false), (200, 0..50, true)]), now).unwrap();
+    let asked = |server: &Server| server.transfers.keys().map(|(client, _)| client.port()).collect::<std::collections::BTreeSet<u16>>();
+    run(&mut fleet, &mut server, &mut out, &mut now, Duration::from_millis(99));
+    let before = (asked(&server), server.xids.clone());
+    server.transfers.clear();
+    server.xids.clear();
+    server.out.clear();
+    run(&mut fleet, &mut server, &mut out, &mut now, Duration::from_secs(60));
+    assert_eq!((fleet.progress().up, asked(&server)), (50, before.0), "{}", fleet.summary());
+    assert_eq!((before.1.len(), server.xids.len()), (50, 50));
+    assert!(before.1.is_disjoint(&server.xids));
+}
+
+#[test]
+fn who_was_lost_stays_lost_unless_power_comes_back() {
+    let mute = |power| storm(switched(Firmware::Ipxe, power), Script { mute: true, ..script() }).0.progress();
+    let lost = mute(&[(20_000, 0..20, false)]);
+    assert_eq!((lost.lost, lost.cut), (50, 0), "they were lost after 15 s");
+    let again = mute(&[(10_000, 0..20, false), (20_000, 20..30, false), (20_000, 20..30, true)]);
+    assert_eq!((again.lost, again.cut), (30, 20), "lost twice is lost once");
+    // Power that goes before it has come.
+    let never = storm(switched(Firmware::Rom, &[(0, 0..10, false), (1000, 10..20, true), (1000, 10..20, false)]), script()).0;
+    assert_eq!((never.progress().cut, never.progress().up, never.summary().interrupted), (20, 30, 0));
+}
+
+#[test]
+fn kinds_stand_where_they_may() {
+    let kind = |firmware, places| Life { places, ..Life::of(firmware, 1, Stages::default(), 0) };
+    let lives = vec![kind(Firmware::Ipxe, 0..20), kind(Firmware::Rom, 10..50)];
+    let (fleet, _) = storm(Plan { lives, ..plan(Firmware::Rom, 50) }, script());
+    let of = |place: usize| fleet.machine(place).unwrap().stages[0].0.clone();
+    assert!((0..10).all(|place| of(place) == "ipxe dhcp") && (20..50).all(|place| of(place) == "rom dhcp"));
+    assert_eq!((10..20).map(of).collect::<std::collections::BTreeSet<String>>().len(), 2, "both kinds");
 }
 
 #[test]

@@ -174,6 +174,13 @@ pub struct Transfer {
     heard: Instant,
 }
 
+impl Default for Transfer {
+    /// Of nobody, and never started.
+    fn default() -> Transfer {
+        Transfer::new(&super::Firmware::Rom.profile().tftp, Asks::default())
+    }
+}
+
 impl Transfer {
     pub fn new(habits: &'static Tftp, asks: Asks) -> Transfer {
         Transfer {

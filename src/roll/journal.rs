@@ -11,7 +11,20 @@
 //! happened at once. Every event says everything of its lot or guest address, so that the last one counts and a line may come twice. A line
 //! without a checksum was written by hand and counts; one that begins with `#` is a remark. This module knows lines only: the world has the file.
 //!
-//! A [`Keeper`] counts what was put out and what is on disk: nothing that was promised leaves before (law 4).
+//! A change of many lots is too long for one line. It stands between two that say so, and all of them count or none does:
+//!
+//! ```text
+//! 2026-11-23T15:43:00Z change begins ~5b3a1f0c
+//! 2026-11-23T15:43:00Z n0 vacant retired=52:54:00:00:01:00; n1 vacant retired=52:54:00:00:01:01 ~c2d9e7f4
+//! 2026-11-23T15:43:00Z n2 vacant retired=52:54:00:00:01:02 ~0fb6c8aa
+//! 2026-11-23T15:43:00Z change ends ~11c07f3e
+//! ```
+//!
+//! What else happened meanwhile stands between them as well, and is promised as late. A file that ends before the change does ends where it
+//! begins ([`whole`]).
+//!
+//! What a machine or a switch said of itself is a word, in which `;` is written as `%3B` and `%` as `%25`. Version 0.1.0 wrote a `;` as it is:
+//! see [`Spelling`].
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -19,7 +32,7 @@ use std::net::Ipv4Addr;
 use crate::base::limits;
 
 use super::client::{Identity, Recorded, Stage};
-use super::lot::{By, Label, Lot, Macs, Papers, State, Wait};
+use super::lot::{By, Label, Lot, Macs, Papers, Quoted, State, Wait};
 use super::plan::Number;
 
 /// What is known of a line before it is read.
@@ -46,13 +59,20 @@ impl fmt::Display for Verdict {
         match self {
             Verdict::Untested => f.write_str("untested"),
             Verdict::Passed => f.write_str("passed"),
-            Verdict::Failed(test) => write!(f, "failed:{test}"),
+            Verdict::Failed(test) => write!(f, "failed:{}", Quoted(*test)),
         }
     }
 }
 
+/// A change of many lots, which counts whole or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    Begins,
+    Ends,
+}
+
 /// A guest's lease.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Guest {
     pub address: Ipv4Addr,
     pub identity: Identity,
@@ -63,13 +83,14 @@ pub struct Guest {
     pub papers: Papers,
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant)] // short-lived, on the stack
 pub enum Event {
     Lot(Number, Lot),
     Guest(Guest),
     /// Where a node's boot stood.
     Stage(Number, Stage),
+    Change(Mark),
 }
 
 impl fmt::Display for Event {
@@ -77,6 +98,8 @@ impl fmt::Display for Event {
         match self {
             Event::Lot(number, lot) => write!(f, "{number} {lot}"),
             Event::Stage(number, stage) => write!(f, "{number} {}", stage.name()),
+            Event::Change(Mark::Begins) => f.write_str("change begins"),
+            Event::Change(Mark::Ends) => f.write_str("change ends"),
             Event::Guest(guest) => {
                 write!(f, "guest {} {} until={}", guest.address, Recorded(guest.identity), Date(guest.until))?;
                 if guest.verdict != Verdict::Untested {
@@ -132,11 +155,24 @@ impl std::str::FromStr for Date {
     }
 }
 
+/// What a byte adds to a [`crc32`].
+const CRC: [u32; 256] = {
+    let (mut table, mut byte) = ([0; 256], 0);
+    while byte < 256 {
+        let (mut crc, mut bit) = (byte as u32, 0);
+        while bit < 8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+            bit += 1;
+        }
+        table[byte] = crc;
+        byte += 1;
+    }
+    table
+};
+
 /// The CRC-32 of Ethernet, zip and many others (polynomial 0x04c11db7, reflected).
 pub fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
-    })
+    !bytes.iter().fold(!0, |crc: u32, &byte| crc >> 8 ^ CRC[usize::from(crc as u8 ^ byte)])
 }
 
 /// A text of bounded length on the stack.
@@ -166,18 +202,52 @@ impl<const N: usize> fmt::Write for Text<N> {
     }
 }
 
-/// Writes a line, without its newline. None when it does not fit.
-pub fn write(events: &[Event], unix: u64, to: &mut [u8]) -> Option<usize> {
-    use fmt::Write;
-    let mut text = Text::<{ limits::JOURNAL_LINE_MAX }>::default();
-    write!(text, "{}", Date(unix)).ok()?;
-    for (at, event) in events.iter().enumerate() {
-        write!(text, "{} {event}", if at == 0 { "" } else { ";" }).ok()?;
+/// A line in the making.
+pub struct Line {
+    text: Text<{ limits::JOURNAL_LINE_MAX - " ~01234567".len() }>,
+    events: u64,
+}
+
+impl Line {
+    /// One that says what happened at a time, in seconds since 1970.
+    pub fn new(unix: u64) -> Line {
+        let mut text = Text::default();
+        let fits = fmt::Write::write_fmt(&mut text, format_args!("{}", Date(unix)));
+        debug_assert!(fits.is_ok(), "a date is short");
+        Line { text, events: 0 }
     }
-    let sum = crc32(text.as_str().as_bytes());
-    write!(text, " ~{sum:08x}").ok()?;
-    to.get_mut(..text.len)?.copy_from_slice(text.as_str().as_bytes());
-    Some(text.len)
+
+    /// Adds an event. False when it does not fit; the line is what it was then.
+    pub fn add(&mut self, event: &Event) -> bool {
+        let before = self.text.len;
+        let parted = if self.events == 0 { "" } else { ";" };
+        let fits = fmt::Write::write_fmt(&mut self.text, format_args!("{parted} {event}")).is_ok();
+        self.text.len = if fits { self.text.len } else { before };
+        self.events += u64::from(fits);
+        fits
+    }
+
+    /// How many events it has.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Writes it with its checksum, and without a newline. None when it does not fit.
+    pub fn write(&self, to: &mut [u8]) -> Option<usize> {
+        let text = self.text.as_str().as_bytes();
+        let mut sum = Text::<10>::default();
+        fmt::Write::write_fmt(&mut sum, format_args!(" ~{:08x}", crc32(text))).ok()?;
+        let (to, len) = (to.get_mut(..text.len() + sum.len)?, text.len() + sum.len);
+        to.get_mut(..text.len())?.copy_from_slice(text);
+        to.get_mut(text.len()..)?.copy_from_slice(sum.as_str().as_bytes());
+        Some(len)
+    }
+}
+
+/// Writes a line with these events, without its newline. None when it does not fit.
+pub fn write(events: &[Event], unix: u64, to: &mut [u8]) -> Option<usize> {
+    let mut line = Line::new(unix);
+    if events.iter().all(|event| line.add(event)) { line.write(to) } else { None }
 }
 
 /// The line without its checksum, and the checksum.
@@ -201,15 +271,69 @@ pub fn check(line: &str) -> Check {
     }
 }
 
+/// How many of a journal's lines count: those of a change at its end that does not end do not. Nobody was promised what they say.
+pub fn whole<L: AsRef<str>>(lines: &[L]) -> usize {
+    let mut begun = None;
+    for (at, line) in lines.iter().enumerate() {
+        match mark(line.as_ref()) {
+            Some(Mark::Begins) => begun = begun.or(Some(at)),
+            Some(Mark::Ends) => begun = None,
+            None => {}
+        }
+    }
+    begun.unwrap_or(lines.len())
+}
+
+fn mark(line: &str) -> Option<Mark> {
+    let mut words = split(line).0.split_whitespace().skip(1);
+    match (words.next(), words.next(), words.next()) {
+        (Some("change"), Some("begins"), None) => Some(Mark::Begins),
+        (Some("change"), Some("ends"), None) => Some(Mark::Ends),
+        _ => None,
+    }
+}
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spelling {
+    Good,
+    /// There is a `;` in what a machine said of itself, which version 0.1.0 wrote as it is. It parts no events: such a word is followed by
+    /// `key=value` or by nothing, and an event begins with a name and a word without `=`.
+    Old,
+}
+
 /// Reads a line whose check was not bad, giving each event in order with its time. The error says what is wrong with it.
-pub fn read(line: &str, mut each: impl FnMut(u64, Event) -> Result<(), String>) -> Result<(), String> {
+pub fn read(line: &str, mut each: impl FnMut(u64, Event) -> Result<(), String>) -> Result<Spelling, String> {
     let text = split(line).0.trim();
     if text.is_empty() || text.starts_with('#') {
-        return Ok(());
+        return Ok(Spelling::Good);
     }
-    let (date, events) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let (date, mut rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     let Date(unix) = date.parse().map_err(|()| format!("{date:?} is not a time: write it like 2026-11-23T15:34:10Z"))?;
-    events.split(';').try_for_each(|text| each(unix, event(text, unix)?))
+    let mut spelling = Spelling::Good;
+    loop {
+        let end = rest.match_indices(';').map(|(at, _)| at).find(|at| rest.get(at + 1..).is_some_and(begins_event));
+        let (text, more) = end.map_or((rest, None), |at| (rest.get(..at).unwrap_or_default(), rest.get(at + 1..)));
+        each(unix, event(text, unix)?)?;
+        if text.contains(';') {
+            spelling = Spelling::Old;
+        }
+        let Some(more) = more else { return Ok(spelling) };
+        rest = more;
+    }
+}
+
+/// Whether a text begins with what an event begins with: what it is about, and a word that is no `key=value`.
+fn begins_event(text: &str) -> bool {
+    let mut words = text.split_whitespace();
+    let about = words.next().is_some_and(|what| matches!(what, "guest" | "change") || number(what).is_some());
+    about && words.next().is_some_and(|word| !word.contains('='))
+}
+
+/// A number by its name: `n23`.
+fn number(name: &str) -> Option<Number> {
+    let digits = name.strip_prefix('n').filter(|digits| !digits.is_empty() && (*digits == "0" || !digits.starts_with('0')));
+    digits.and_then(|digits| digits.parse().ok()).map(Number)
 }
 
 fn event(text: &str, unix: u64) -> Result<Event, String> {
@@ -218,9 +342,14 @@ fn event(text: &str, unix: u64) -> Result<Event, String> {
     if what == "guest" {
         return guest(words);
     }
-    let digits = what.strip_prefix('n').filter(|digits| !digits.is_empty() && (*digits == "0" || !digits.starts_with('0')));
-    let number = digits.and_then(|digits| digits.parse().ok()).map(Number);
-    let number = number.ok_or_else(|| format!("{what:?} is no event: write the name of a node (n23) or guest"))?;
+    if what == "change" {
+        return match (words.next(), words.next()) {
+            (Some("begins"), None) => Ok(Event::Change(Mark::Begins)),
+            (Some("ends"), None) => Ok(Event::Change(Mark::Ends)),
+            _ => Err("a change begins or ends".into()),
+        };
+    }
+    let number = number(what).ok_or_else(|| format!("{what:?} is no event: write the name of a node (n23) or guest"))?;
     let state = words.next().unwrap_or("");
     if let Some(stage) = Stage::ALL.into_iter().find(|stage| stage.name() == state) {
         return Ok(Event::Stage(number, stage));
@@ -239,6 +368,7 @@ fn lot<'a>(state: &str, words: impl Iterator<Item = &'a str>, unix: u64) -> Resu
             "for" => wait = Some(Wait::Mac(parse(key, value)?)),
             "by" => lot.by = by(value)?,
             "configured" => configured = parse(key, value)?,
+            "up" if value == "never" => lot.unseen = true,
             "retired" => lot.retired = macs(value)?,
             _ => paper(&mut lot.papers, key, value)?,
         }
@@ -256,6 +386,7 @@ fn lot<'a>(state: &str, words: impl Iterator<Item = &'a str>, unix: u64) -> Resu
     };
     if lot.state != State::Occupied {
         lot.papers = Papers::default();
+        lot.unseen = false;
     }
     if lot.state == State::Vacant {
         lot.by = By::default();
@@ -295,7 +426,7 @@ fn by(value: &str) -> Result<By, String> {
 fn verdict(value: &str) -> Result<Verdict, String> {
     match value.split_once(':') {
         None if value == "passed" => Ok(Verdict::Passed),
-        Some(("failed", test)) => Ok(Verdict::Failed(Label::new(test.as_bytes()))),
+        Some(("failed", test)) => Ok(Verdict::Failed(Label::unquoted(test))),
         _ => Err(format!("verdict={value}: write passed or failed:NAME")),
     }
 }
@@ -314,189 +445,12 @@ fn paper(papers: &mut Papers, key: &str, value: &str) -> Result<(), String> {
     match key {
         "macs" => papers.macs = macs(value)?,
         "uuid" => papers.uuid = Some(parse(key, value)?),
-        "serial" => papers.serial = Label::new(value.as_bytes()),
-        "port" => papers.port = Label::new(value.as_bytes()),
+        "serial" => papers.serial = Label::unquoted(value),
+        "port" => papers.port = Label::unquoted(value),
         _ => return Err(format!("{key:?} is not a key that a journal knows")),
     }
     Ok(())
 }
 
-/// Counts records: put out, and on disk.
-#[derive(Debug, Default)]
-pub struct Keeper {
-    /// The last record that was put out; the first is 1.
-    written: u64,
-    /// Up to here everything is on disk.
-    synced: u64,
-}
-
-impl Keeper {
-    /// The number of the next record. None while as many as there may be are not on disk yet.
-    pub fn next(&self) -> Option<u64> {
-        (self.written - self.synced < limits::JOURNAL_PENDING as u64).then_some(self.written + 1)
-    }
-
-    pub fn wrote(&mut self, seq: u64) {
-        self.written = seq;
-    }
-
-    pub fn synced(&mut self, seq: u64) {
-        self.synced = seq.clamp(self.synced, self.written);
-    }
-
-    /// Whether a record is on disk. There is nothing to wait for where no record was needed: 0.
-    pub fn holds(&self, seq: u64) -> bool {
-        seq <= self.synced
-    }
-
-    pub fn written(&self) -> u64 {
-        self.written
-    }
-
-    /// Records that are not on disk yet.
-    pub fn pending(&self) -> u64 {
-        self.written - self.synced
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::addr::Mac;
-    use crate::roll::lot::Uuid;
-    use proptest::prelude::*;
-
-    const NOW: u64 = 1_795_448_050;
-
-    fn mac(n: u8) -> Mac {
-        Mac([2, 0, 0, 0, 0, n])
-    }
-
-    fn line(events: &[Event]) -> String {
-        let mut buf = [0; limits::JOURNAL_LINE_MAX];
-        let len = write(events, NOW, &mut buf).unwrap();
-        String::from_utf8(buf[..len].to_vec()).unwrap()
-    }
-
-    fn events(line: &str) -> Result<Vec<(u64, Event)>, String> {
-        let mut all = Vec::new();
-        read(line, |unix, event| {
-            all.push((unix, event));
-            Ok(())
-        })
-        .map(|()| all)
-    }
-
-    fn papers() -> Papers {
-        let uuid = Uuid::new(*b"0123456789abcdef");
-        Papers { macs: [mac(1), mac(2)].into_iter().collect(), uuid, serial: Label::new(b"S N/1"), port: Label::new(b"eth1/3") }
-    }
-
-    #[test]
-    fn events_come_back_as_they_were() {
-        let lot = Lot { since: NOW, retired: [mac(9)].into_iter().collect(), ..Lot::default().occupied(papers(), By::Passed, NOW) };
-        let guest = Guest {
-            address: [10, 54, 250, 7].into(),
-            identity: Identity::Mac(mac(1)),
-            until: NOW + 600,
-            verdict: Verdict::Failed(Label::new(b"20-memory")),
-            papers: papers(),
-        };
-        let all = [
-            Event::Lot(Number(23), lot),
-            Event::Lot(Number(0), Lot { since: NOW, ..Lot::default() }),
-            Event::Lot(Number(7), Lot::default().reserved(Wait::Next, NOW)),
-            Event::Lot(Number(7), Lot::default().reserved(Wait::Mac(mac(4)), NOW)),
-            Event::Lot(Number(7), Lot::default().reserved(Wait::Operator, NOW)),
-            Event::Lot(Number(1), Lot { by: By::Config(1), ..lot }),
-            Event::Guest(guest),
-            Event::Guest(Guest { papers: Papers::default(), verdict: Verdict::Untested, ..guest }),
-            Event::Stage(Number(4), Stage::Up),
-        ];
-        for event in all {
-            let line = line(&[event]);
-            assert_eq!(check(&line), Check::Good, "{line}");
-            assert!(events(&line).is_ok_and(|read| read == [(NOW, event)]), "{line}");
-        }
-        let two = line(&[Event::Stage(Number(4), Stage::Up), Event::Lot(Number(23), lot)]);
-        assert!(events(&two).is_ok_and(|read| read.len() == 2 && read[1].1 == Event::Lot(Number(23), lot)));
-        assert!(
-            two.starts_with("2026-11-23T15:34:10Z n4 up; n23 occupied by=passed macs=02:00:00:00:00:01,02:00:00:00:00:02 uuid="),
-            "{two}"
-        );
-    }
-
-    #[test]
-    fn the_longest_record_fits() {
-        let full = |start: u8| (0..16).map(|n| Mac([0xff - 1, 0xff, 0xff, 0xff, start, n])).collect::<Macs>();
-        let label = Label::new(&[b'W'; 32]);
-        let papers = |n| Papers { macs: full(n), uuid: Uuid::new(*b"0123456789abcdef"), serial: label, port: label };
-        let lot = |n| Lot { retired: full(n + 1), ..Lot::default().occupied(papers(n), By::Config(16), NOW) };
-        line(&[Event::Lot(Number(131_071), lot(1)), Event::Lot(Number(131_070), lot(3))]);
-    }
-
-    #[test]
-    fn hands_may_write_too() {
-        let table = [
-            ("2026-11-23T15:34:10Z n5 occupied macs=52:54:00:12:34:56", 1),
-            ("  2026-11-23T15:34:10Z\tn5 vacant ; n6 reserved for=next", 2),
-            ("# a remark", 0),
-            ("", 0),
-        ];
-        for (text, count) in table {
-            assert_eq!((check(text), events(text).map(|all| all.len())), (Check::HandWritten, Ok(count)), "{text}");
-        }
-        let bad = [
-            ("yesterday n5 vacant", "is not a time"),
-            ("2026-02-30T00:00:00Z n5 vacant", "is not a time"),
-            ("2026-11-23T15:34:10Z", "nothing is said"),
-            ("2026-11-23T15:34:10Z m5 vacant", "is no event"),
-            ("2026-11-23T15:34:10Z n05 vacant", "is no event"),
-            ("2026-11-23T15:34:10Z n5 gone", "is nothing that a node can be"),
-            ("2026-11-23T15:34:10Z n5 occupied", "needs macs="),
-            ("2026-11-23T15:34:10Z n5 occupied macs=52:54", "not good for a MAC"),
-            ("2026-11-23T15:34:10Z n5 vacant colour=red", "not a key"),
-            ("2026-11-23T15:34:10Z guest 10.0.0.1", "needs its MAC"),
-        ];
-        for (text, why) in bad {
-            assert!(events(text).is_err_and(|error| error.contains(why)), "{text}");
-        }
-    }
-
-    #[test]
-    fn damage_shows() {
-        let good = line(&[Event::Stage(Number(4), Stage::Up)]);
-        for at in 0..good.len() {
-            let mut bytes = good.clone().into_bytes();
-            bytes[at] ^= 1;
-            let Ok(text) = String::from_utf8(bytes) else { continue };
-            assert_ne!(check(&text), Check::Good, "{text}");
-        }
-        assert_eq!(check("2026-11-23T15:34:10Z n5\0vacant"), Check::Bad);
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-    }
-
-    #[test]
-    fn a_keeper_counts() {
-        let mut keeper = Keeper::default();
-        assert!(keeper.holds(0) && keeper.next() == Some(1));
-        keeper.wrote(1);
-        assert!(!keeper.holds(1));
-        keeper.synced(7);
-        assert!(keeper.holds(1) && keeper.pending() == 0);
-        (2..).take(limits::JOURNAL_PENDING).for_each(|seq| keeper.wrote(seq));
-        assert_eq!(keeper.next(), None);
-    }
-
-    proptest! {
-        #[test]
-        fn dates_come_back(unix in 0u64..20_000_000_000) {
-            prop_assert_eq!(Date(unix).to_string().parse(), Ok(Date(unix)));
-        }
-
-        #[test]
-        fn no_line_is_too_odd(text in ".{0,200}") {
-            let _ = (check(&text), events(&text), events(&format!("2026-11-23T15:34:10Z {text}")));
-        }
-    }
-}
+mod tests;

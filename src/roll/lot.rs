@@ -108,6 +108,39 @@ impl Label {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+
+    /// Reads what [`Quoted`] wrote.
+    pub fn unquoted(text: &str) -> Label {
+        let (mut bytes, mut len, mut rest) = ([0; Label::MAX], 0, text);
+        while let (Some(to), Some(first)) = (bytes.get_mut(len), rest.as_bytes().first()) {
+            let escape = ESCAPES.iter().find(|(_, escape)| rest.starts_with(escape));
+            *to = escape.map_or(*first, |(byte, _)| *byte);
+            len += 1;
+            rest = rest.split_at_checked(escape.map_or(1, |(_, escape)| escape.len())).map_or("", |(_, rest)| rest);
+        }
+        Label::new(bytes.get(..len).unwrap_or_default())
+    }
+}
+
+/// What has a meaning of its own in a line of the journal, and how it is written there: the `;` between events, and what escapes it.
+const ESCAPES: [(u8, &str); 2] = [(b';', "%3B"), (b'%', "%25")];
+
+/// A label as a word of a record.
+#[derive(Clone, Copy)]
+pub struct Quoted(pub Label);
+
+impl fmt::Display for Quoted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut plain = self.0.as_str();
+        while let Some(at) = plain.find([';', '%']) {
+            let (before, from) = plain.split_at(at);
+            let (first, rest) = from.split_at(1);
+            f.write_str(before)?;
+            f.write_str(ESCAPES.iter().find(|(byte, _)| first.as_bytes() == [*byte]).map_or(first, |(_, escape)| *escape))?;
+            plain = rest;
+        }
+        f.write_str(plain)
+    }
 }
 
 impl fmt::Display for Label {
@@ -186,7 +219,7 @@ impl fmt::Display for Papers {
         }
         for (key, label) in [("serial", self.serial), ("port", self.port)] {
             if !label.is_empty() {
-                write!(f, " {key}={label}")?;
+                write!(f, " {key}={}", Quoted(label))?;
             }
         }
         Ok(())
@@ -243,6 +276,8 @@ pub struct Lot {
     pub retired: Macs,
     /// Since when the state is what it is, in seconds since 1970.
     pub since: u64,
+    /// A machine that asked for a number was given this one, and has not been heard under its address since.
+    pub unseen: bool,
 }
 
 impl Lot {
@@ -257,7 +292,7 @@ impl Lot {
     /// The lot with a machine in it.
     pub fn occupied(self, papers: Papers, by: By, unix: u64) -> Lot {
         let retired = self.retired.as_slice().iter().copied().filter(|&mac| !papers.macs.contains(mac)).collect();
-        Lot { state: State::Occupied, by, papers, retired, since: unix }
+        Lot { state: State::Occupied, by, papers, retired, since: unix, unseen: false }
     }
 
     /// The lot with its machine gone for good, kept for another one.
@@ -278,7 +313,7 @@ impl Lot {
     }
 }
 
-/// As in the journal: `occupied by=passed macs=… uuid=… serial=… port=… retired=…`; what is empty is left out.
+/// As in the journal: `occupied by=passed up=never macs=… uuid=… serial=… port=… retired=…`; what is empty is left out.
 impl fmt::Display for Lot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.state {
@@ -290,6 +325,9 @@ impl fmt::Display for Lot {
                 By::Config(macs) => write!(f, "occupied by=config configured={macs}")?,
                 by => write!(f, "occupied by={}", by.name())?,
             },
+        }
+        if self.unseen {
+            f.write_str(" up=never")?;
         }
         self.papers.fmt(f)?;
         if !self.retired.is_empty() {

@@ -3,8 +3,10 @@
 pub mod client;
 pub mod guests;
 pub mod journal;
+pub mod keeper;
 pub mod kind;
 pub mod lot;
+pub mod offers;
 pub mod plan;
 pub mod ranges;
 pub mod recent;
@@ -13,3 +15,4 @@ pub mod ruling;
 pub mod shares;
 pub mod story;
 pub mod street;
+pub mod unwritten;

@@ -17,12 +17,14 @@ use crate::base::wheel::Wheel;
 
 use super::client::{Client, Identity, OnRecord, Stage};
 use super::guests::{GuestPool, Lease, Tenure};
-use super::journal::Keeper;
+use super::keeper::Keeper;
 use super::lot::{Lot, Macs};
+use super::offers::Offers;
 use super::plan::{AddressPlan, Number};
 use super::recent::Recent;
 use super::shares::Shares;
 use super::street::{Clash, Street};
+use super::unwritten::Unwritten;
 
 /// After this long in a stage that should lead on, the log says that the machine stalls.
 const STALL: Duration = Duration::from_secs(15);
@@ -32,7 +34,11 @@ const QUIET: Duration = Duration::from_secs(60);
 pub struct Roll {
     pub plan: AddressPlan,
     street: Street,
+    /// Numbers that were offered and not given.
+    pub offers: Offers,
     pub keeper: Keeper,
+    /// Lots that were changed together, and whose records have not been put out.
+    pub unwritten: Unwritten,
     /// For each lot the records that its machine's number waits for.
     promised: Box<[Promise]>,
     clients: Slab<Client>,
@@ -42,7 +48,7 @@ pub struct Roll {
     records: Box<[u16]>,
     /// For each lot where its machine stood when the journal was written, and since when.
     past: Box<[Option<(u64, Stage)>]>,
-    /// Lots that have one, and the records of all of them.
+    /// Lots that have a client record, and the records of all of them.
     manned: usize,
     numbered: usize,
     /// One a network, None where strangers get nothing.
@@ -88,8 +94,10 @@ impl Roll {
         let nodes = plan.nodes() as usize;
         Roll {
             street: Street::new(plan.nodes(), seed),
+            offers: Offers::new(nodes),
             plan,
             keeper: Keeper::default(),
+            unwritten: Unwritten::new(nodes),
             promised: vec![Promise::default(); nodes].into(),
             clients: Slab::new(capacity),
             by_identity: Index::new(capacity, seed),
@@ -124,9 +132,11 @@ impl Roll {
                 let moved = self.street.set(number, *lot);
                 debug_assert!(moved.is_ok(), "what was one street makes one again");
             }
+            self.unwritten.grow(nodes);
             self.promised = (0..nodes).map(|n| self.promised.get(n).copied().unwrap_or_default()).collect();
             self.past = (0..nodes).map(|n| self.past.get(n).copied().flatten()).collect();
             self.records = vec![0; nodes].into();
+            self.offers = Offers::new(nodes);
             (self.manned, self.numbered) = (0, 0);
             for slot in 0..self.clients.capacity() {
                 if let Some(client) = self.clients.key_at(slot).and_then(|key| self.clients.get_mut(key)) {
@@ -138,16 +148,23 @@ impl Roll {
         self.plan = plan;
     }
 
-    /// Changes a lot; the clients with its MACs learn their number, which is promised as told. Clients keep the address that they have until
-    /// they ask again.
+    /// Changes a lot: see [`Roll::set_lots`].
     pub fn set_lot(&mut self, number: Number, lot: Lot, promise: Promise) -> Result<(), Clash> {
-        let old = self.street.lot(number).map(|lot| lot.papers.macs).unwrap_or_default();
-        self.street.set(number, lot)?;
-        if let Some(promised) = self.promised.get_mut(number.0 as usize) {
-            *promised = promise;
+        self.set_lots([(number, &lot)].into_iter(), promise)
+    }
+
+    /// Changes lots at once, each named once; the clients with their MACs learn their numbers, which are promised as told. Clients keep the
+    /// address that they have until they ask again. Nothing is changed when it gives a clash.
+    pub fn set_lots<'a>(&mut self, lots: impl Iterator<Item = (Number, &'a Lot)> + Clone, promise: Promise) -> Result<(), Clash> {
+        self.street.move_macs(lots.clone())?;
+        for (number, lot) in lots.clone() {
+            if let Some(promised) = self.promised.get_mut(number.0 as usize) {
+                *promised = promise;
+            }
+            self.settle_macs(&self.street.macs_of(number));
+            self.settle_macs(&lot.papers.macs);
         }
-        self.settle_macs(&old);
-        self.settle_macs(&lot.papers.macs);
+        self.street.place(lots);
         Ok(())
     }
 
@@ -557,7 +574,7 @@ mod tests {
         assert_eq!(roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, 1])), 1);
         let mut more = *roll.street().lot(Number(5)).unwrap();
         more.papers.macs.add(Mac([2, 0, 0, 0, 0, 4]));
-        roll.keeper.wrote(2);
+        roll.keeper.wrote(2, 1);
         roll.keeper.synced(1);
         roll.set_lot(Number(5), more, roll.promise_more(Number(5), 2)).unwrap();
         assert_eq!([1, 3, 4].map(|n| roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, n]))), [1, 1, 2], "the new NIC alone waits");

@@ -4,6 +4,7 @@
 //! A MAC lives in one lot, and is retired in one at most. Everything is allocated at start; all but `set` on a lot with many MACs and
 //! the search for a vacant lot (64 lots a step) is O(1).
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use crate::base::addr::Mac;
@@ -27,8 +28,11 @@ pub struct Street {
     vacant: Box<[u64]>,
     /// Lots that wait for the next machine, the longest wait first.
     waiting: Vec<Number>,
+    /// Lots that wait for the machine with one MAC.
+    named: Vec<Number>,
     occupied: usize,
     reserved: usize,
+    unseen: usize,
 }
 
 /// Why a lot was not set. Nothing was changed.
@@ -69,8 +73,10 @@ impl Street {
             room: macs,
             vacant,
             waiting: Vec::with_capacity(nodes),
+            named: Vec::with_capacity(nodes),
             occupied: 0,
             reserved: 0,
+            unseen: 0,
         }
     }
 
@@ -96,8 +102,18 @@ impl Street {
         self.reserved
     }
 
+    /// Lots whose machine was given its number and has not been heard under its address since.
+    pub fn unseen(&self) -> usize {
+        self.unseen
+    }
+
     pub fn lot(&self, number: Number) -> Option<&Lot> {
         self.lots.get(number.0 as usize)
+    }
+
+    /// The MACs that live in a lot.
+    pub fn macs_of(&self, number: Number) -> Macs {
+        self.lot(number).map(|lot| lot.papers.macs).unwrap_or_default()
     }
 
     /// All lots, by number.
@@ -115,57 +131,122 @@ impl Street {
         self.retired.get(mac.to_u64()).map(Number)
     }
 
-    /// Sets a lot. A MAC that moves in is retired nowhere any more; one that is retired here is no longer so elsewhere.
+    /// Sets a lot: see [`Street::set_all`].
     pub fn set(&mut self, number: Number, lot: Lot) -> Result<(), Clash> {
-        let old = *self.lot(number).ok_or(Clash::NoSuchLot)?;
-        let lives_elsewhere = |mac: &Mac| self.number_of(*mac).filter(|&other| other != number).map(|other| Clash::Taken(*mac, other));
-        if let Some(clash) = lot.papers.macs.as_slice().iter().chain(waits_for(&lot).as_ref()).find_map(lives_elsewhere) {
-            return Err(clash);
-        }
-        self.room = (self.room + old.papers.macs.len()).checked_sub(lot.papers.macs.len()).ok_or(Clash::Full)?;
-        self.take_out(number, &old);
-        self.put_in(number, lot);
+        self.set_all(&[(number, lot)])
+    }
+
+    /// Sets lots at once, each named once: MACs may move between them in any way. A MAC that moves in is retired nowhere any more; one that is
+    /// retired here is no longer so elsewhere. Nothing is changed when it gives a clash.
+    pub fn set_all<L: Borrow<(Number, Lot)>>(&mut self, lots: &[L]) -> Result<(), Clash> {
+        let lots = lots.iter().map(|lot| {
+            let (number, lot) = lot.borrow();
+            (*number, lot)
+        });
+        self.move_macs(lots.clone())?;
+        self.place(lots);
         Ok(())
     }
 
-    fn take_out(&mut self, number: Number, old: &Lot) {
-        for mac in old.papers.macs.as_slice() {
-            self.residents.remove(mac.to_u64());
+    /// The first half of it: MACs are found in the lots where they will live. [`Street::place`] must follow, with the same lots.
+    pub(super) fn move_macs<'a>(&mut self, lots: impl Iterator<Item = (Number, &'a Lot)> + Clone) -> Result<(), Clash> {
+        let mut room = self.room;
+        for (number, _) in lots.clone() {
+            room += self.lot(number).ok_or(Clash::NoSuchLot)?.papers.macs.len();
         }
-        for mac in old.retired.as_slice() {
+        for (_, lot) in lots.clone() {
+            room = room.checked_sub(lot.papers.macs.len()).ok_or(Clash::Full)?;
+        }
+        for (number, _) in lots.clone() {
+            let old = self.macs_of(number);
+            self.lose(number, &old);
+        }
+        let mut clash = None;
+        for (number, lot) in lots.clone() {
+            let other = |mac: &Mac| self.number_of(*mac).map(|other| Clash::Taken(*mac, other));
+            clash = lot.papers.macs.as_slice().iter().find_map(other);
+            if clash.is_some() {
+                break;
+            }
+            self.find_in(number, &lot.papers.macs);
+        }
+        let waits = |(number, lot): (Number, &Lot)| {
+            let mac = waits_for(lot)?;
+            self.number_of(mac).filter(|&other| other != number).map(|other| Clash::Taken(mac, other))
+        };
+        let Some(clash) = clash.or_else(|| lots.clone().find_map(waits)) else {
+            self.room = room;
+            return Ok(());
+        };
+        lots.clone().for_each(|(number, lot)| self.lose(number, &lot.papers.macs));
+        for (number, _) in lots {
+            let old = self.macs_of(number);
+            self.find_in(number, &old);
+        }
+        Err(clash)
+    }
+
+    /// Lets these MACs be found in a lot.
+    fn find_in(&mut self, number: Number, macs: &Macs) {
+        for mac in macs.as_slice() {
+            let fits = self.residents.insert(mac.to_u64(), number.0);
+            assert!(fits, "the index has a place for every MAC that there was room for");
+        }
+    }
+
+    /// Lets those of these MACs that are found in a lot be found nowhere.
+    fn lose(&mut self, number: Number, macs: &Macs) {
+        for mac in macs.as_slice() {
+            if self.number_of(*mac) == Some(number) {
+                self.residents.remove(mac.to_u64());
+            }
+        }
+    }
+
+    /// The second half of [`Street::set_all`].
+    pub(super) fn place<'a>(&mut self, lots: impl Iterator<Item = (Number, &'a Lot)> + Clone) {
+        lots.clone().for_each(|(number, _)| self.take_out(number));
+        lots.for_each(|(number, lot)| self.put_in(number, *lot));
+    }
+
+    fn take_out(&mut self, number: Number) {
+        let Some(old) = self.lots.get_mut(number.0 as usize) else { return };
+        let (state, retired, unseen) = (old.state, std::mem::take(&mut old.retired), std::mem::take(&mut old.unseen));
+        for mac in retired.as_slice() {
             if self.retired_from(*mac) == Some(number) {
                 self.retired.remove(mac.to_u64());
             }
         }
-        match old.state {
+        self.unseen -= usize::from(unseen);
+        match state {
             State::Vacant => self.mark(number, false),
             State::Occupied => self.occupied -= 1,
             State::Reserved(_) => {
                 self.reserved -= 1;
                 self.waiting.retain(|&other| other != number);
+                self.named.retain(|&other| other != number);
             }
         }
     }
 
     fn put_in(&mut self, number: Number, mut lot: Lot) {
-        for mac in lot.papers.macs.as_slice() {
-            let fits = self.residents.insert(mac.to_u64(), number.0);
-            assert!(fits, "the index has a place for every MAC that there was room for");
-            self.forget_retired(*mac);
-        }
+        lot.papers.macs.as_slice().iter().for_each(|mac| self.forget_retired(*mac));
         // Who lives in the street is retired nowhere. A full index forgets who was.
         lot.retired = lot.retired.as_slice().iter().copied().filter(|mac| self.number_of(*mac).is_none()).collect();
         for mac in lot.retired.as_slice() {
             self.forget_retired(*mac);
             self.retired.insert(mac.to_u64(), number.0);
         }
+        self.unseen += usize::from(lot.unseen);
         match lot.state {
             State::Vacant => self.mark(number, true),
             State::Occupied => self.occupied += 1,
             State::Reserved(wait) => {
                 self.reserved += 1;
-                if wait == Wait::Next {
-                    self.waiting.push(number);
+                match wait {
+                    Wait::Next => self.waiting.push(number),
+                    Wait::Mac(_) => self.named.push(number),
+                    Wait::Operator => {}
                 }
             }
         }
@@ -188,28 +269,23 @@ impl Street {
         }
     }
 
-    /// The lowest vacant lot within inclusive ranges of numbers.
-    pub fn lowest_vacant(&self, ranges: impl Iterator<Item = (Number, Number)>) -> Option<Number> {
-        ranges.filter_map(|(first, last)| self.vacant_within(first.0, last.0)).min()
+    /// The lowest vacant lot within inclusive ranges of numbers, those left out whose bit is set in `spoken_for`.
+    pub fn lowest_vacant(&self, ranges: impl Iterator<Item = (Number, Number)>, spoken_for: &[u64]) -> Option<Number> {
+        ranges.filter_map(|(first, last)| self.vacant_within(first.0, last.0, spoken_for)).min()
     }
 
-    fn vacant_within(&self, first: u32, last: u32) -> Option<Number> {
-        let words = self.vacant.iter().enumerate().skip(first as usize / 64);
-        let masked = words.map(|(at, word)| (at, if at == first as usize / 64 { word & (u64::MAX << (first % 64)) } else { *word }));
+    fn vacant_within(&self, first: u32, last: u32, spoken_for: &[u64]) -> Option<Number> {
+        let words = self.vacant.iter().zip(spoken_for.iter().chain(std::iter::repeat(&0))).map(|(vacant, spoken)| vacant & !spoken);
+        let words = words.enumerate().skip(first as usize / 64);
+        let masked = words.map(|(at, word)| (at, if at == first as usize / 64 { word & (u64::MAX << (first % 64)) } else { word }));
         let found = masked.take_while(|(at, _)| *at <= last as usize / 64).find(|(_, word)| *word != 0);
         found.map(|(at, word)| Number(at as u32 * 64 + word.trailing_zeros())).filter(|number| number.0 <= last)
     }
 
     /// The lot that waits for one of these MACs by name, else the one that has waited longest for the next machine, within ranges.
     pub fn waiting_for(&self, macs: &Macs, within: impl Fn(Number) -> bool) -> Option<Number> {
-        if self.reserved == 0 {
-            return None;
-        }
-        let by_name = || {
-            let named = self.iter().filter(|(_, lot)| waits_for(lot).is_some_and(|mac| macs.contains(mac)));
-            named.map(|(number, _)| number).next()
-        };
-        let named = if self.reserved > self.waiting.len() { by_name() } else { None };
+        let waits = |number: &Number| self.lot(*number).and_then(waits_for).is_some_and(|mac| macs.contains(mac));
+        let named = self.named.iter().copied().find(waits);
         named.or_else(|| self.waiting.iter().copied().find(|&number| within(number)))
     }
 
@@ -318,19 +394,21 @@ mod tests {
     #[test]
     fn the_lowest_vacant_lot() {
         let mut street = Street::new(130, 1);
-        assert_eq!(street.lowest_vacant(whole(&street).into_iter()), Some(Number(0)));
+        assert_eq!(street.lowest_vacant(whole(&street).into_iter(), &[]), Some(Number(0)));
         for n in 0..129 {
             move_in(&mut street, n, &[u64::from(n)]).unwrap();
         }
-        assert_eq!(street.lowest_vacant(whole(&street).into_iter()), Some(Number(129)));
+        assert_eq!(street.lowest_vacant(whole(&street).into_iter(), &[]), Some(Number(129)));
         move_in(&mut street, 129, &[1000]).unwrap();
-        assert_eq!((street.lowest_vacant(whole(&street).into_iter()), street.occupied()), (None, 130));
+        assert_eq!((street.lowest_vacant(whole(&street).into_iter(), &[]), street.occupied()), (None, 130));
         for n in [70, 100] {
             street.set(Number(n), Lot::default()).unwrap();
         }
-        let within = |ranges: &[(u32, u32)]| street.lowest_vacant(ranges.iter().map(|(a, b)| (Number(*a), Number(*b))));
+        let within = |ranges: &[(u32, u32)]| street.lowest_vacant(ranges.iter().map(|(a, b)| (Number(*a), Number(*b))), &[]);
         assert_eq!((within(&[(0, 129)]), within(&[(71, 129)]), within(&[(71, 99)])), (Some(Number(70)), Some(Number(100)), None));
         assert_eq!(within(&[(99, 100), (60, 70)]), Some(Number(70)));
+        let but = |spoken: &[u64]| street.lowest_vacant(whole(&street).into_iter(), spoken);
+        assert_eq!((but(&[0, 1 << 6]), but(&[0, 1 << 6 | 1 << 36])), (Some(Number(100)), None), "those that are offered are left out");
     }
 
     #[test]
@@ -367,7 +445,7 @@ mod tests {
         assert_eq!(street.waiting_for(&papers(&[1]).macs, |number| number.0 < 4), Some(Number(2)));
         move_in(&mut street, 6, &[1]).unwrap();
         assert_eq!((waiting(&street, 3), street.reserved()), (Some(Number(2)), 2));
-        assert!(street.lowest_vacant([(Number(2), Number(2))].into_iter()).is_none());
+        assert!(street.lowest_vacant([(Number(2), Number(2))].into_iter(), &[]).is_none());
     }
 
     fn configure(street: &mut Street, sections: &[(u32, &[u64])]) -> Result<(), (Number, Clash)> {
@@ -414,7 +492,7 @@ mod tests {
                 0 => Lot::default(),
                 1 => old.reserved(Wait::Next, 1),
                 2 => old.emptied(1),
-                _ => old.occupied(papers(&macs), By::Passed, 1),
+                _ => Lot { unseen: rng.chance(500_000), ..old.occupied(papers(&macs), By::Passed, 1) },
             };
             let before = street.iter().map(|(_, lot)| *lot).collect::<Vec<_>>();
             if street.set(number, next).is_err() {
@@ -427,8 +505,9 @@ mod tests {
                 assert_eq!((street.number_of(mac(n)), street.retired_from(mac(n))), (lives.first().copied(), retired.first().copied()));
             }
             assert_eq!(street.occupied(), street.iter().filter(|(_, lot)| lot.is_occupied()).count());
+            assert_eq!(street.unseen(), street.iter().filter(|(_, lot)| lot.unseen).count());
             let first = street.iter().find(|(_, lot)| lot.is_vacant()).map(|(number, _)| number);
-            assert_eq!(street.lowest_vacant(whole(&street).into_iter()), first);
+            assert_eq!(street.lowest_vacant(whole(&street).into_iter(), &[]), first);
         }
     }
 }

@@ -6,13 +6,12 @@
 //! hear of it), *open*, or *gone* (the machine has yet to hear of that; its place is not given away before).
 //!
 //! Nothing here waits. A line is handed to the machine when the answer to the one before has been taken, one a turn over all
-//! connections; a reader for whom more is put out than its buffer holds is dropped. Used by the loop alone, but for [`connect`].
+//! connections; a reader for whom more is put out than its buffer holds is dropped. The socket itself is made by the clerk, but for the first
+//! ([`super::work::clerk`]). Used by the loop alone, but for [`connect`].
 
 use std::collections::VecDeque;
-use std::fs;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -26,14 +25,15 @@ use crate::base::time::Instant;
 use crate::wire::control::{self, Reply, Sorry};
 
 use super::signals::Signal;
+use super::work::clerk::{Door, identity, open_door};
 use super::{Error, sys};
+
+pub use super::work::clerk::connect;
 
 /// The socket's name in the run folder.
 pub const NAME: &str = "control.sock";
 /// Whose members may speak to the daemon.
 pub const GROUP: &str = "muster";
-/// The longest path of a unix socket; longer ones are reached through their folder's descriptor.
-const PATH_MAX: usize = 107;
 /// A sender's share of the kernel's memory for what its reader has not taken yet.
 const KERNEL_BUFFER: i32 = 64 * 1024;
 
@@ -243,40 +243,25 @@ impl Control {
             dropped: Muffle::default(),
             crowded: Muffle::default(),
         };
-        control.reopen(registry)?;
+        let door = open_door(folder, None)?;
+        control.adopt(registry, door)?;
         Ok(control)
     }
 
-    /// Makes the socket anew, in one step: there is no moment without one. Those who are connected stay.
-    pub fn reopen(&mut self, registry: &Registry) -> Result<(), Error> {
-        let path = self.folder.join(NAME);
-        let failed = |error: io::Error| {
-            let remedy = "is its folder there and writable? choose another with --run-dir";
-            Error::system(format_args!("cannot open the control socket {}", path.display()), error, remedy)
-        };
-        let ours = self.ours.is_some() && identity(&path) == self.ours;
-        if !ours && answers(&path) {
-            return Err(Error::new(format!("another daemon answers on {}: stop it first, or use another --run-dir", path.display())));
+    /// The folder of the socket, and which one is ours.
+    pub fn place(&self) -> (&Path, Option<(u64, u64)>) {
+        (&self.folder, self.ours)
+    }
+
+    /// Listens at a socket that was made anew. Those who are connected stay.
+    pub fn adopt(&mut self, registry: &Registry, door: Door) -> Result<(), Error> {
+        if let Some(error) = door.ungiven {
+            log::warn!("the control socket is not given to the group {GROUP} ({error}): only root can use it");
         }
-        self.group = group_id();
-        let new = self.folder.join(format!("{NAME}.new"));
-        if fs::symlink_metadata(&new).is_ok_and(|found| found.file_type().is_socket()) {
-            fs::remove_file(&new).map_err(failed)?;
-        }
-        let listener = through(&new, |path| UnixListener::bind(path)).map_err(failed)?;
-        let settle = || -> io::Result<()> {
-            listener.set_nonblocking(true)?;
-            if let Err(error) = std::os::unix::fs::chown(&new, None, self.group).map(|()| self.group) {
-                log::warn!("the control socket is not given to the group {GROUP} ({error}): only root can use it");
-            }
-            fs::set_permissions(&new, fs::Permissions::from_mode(0o660))?;
-            fs::rename(&new, &path)
-        };
-        settle().map_err(failed)?;
-        registry.register(&mut SourceFd(&listener.as_raw_fd()), Token(self.token), Interest::READABLE).map_err(failed)?;
-        self.ours = identity(&path);
+        let watched = registry.register(&mut SourceFd(&door.listener.as_raw_fd()), Token(self.token), Interest::READABLE);
+        watched.map_err(|error| Error::system("cannot watch the control socket", error, ""))?;
         // The old one is closed here; who was waiting at it is turned away and comes again.
-        self.listener = Some(listener);
+        (self.listener, self.ours, self.group) = (Some(door.listener), door.identity, door.group);
         (self.knocks, self.active) = (true, true);
         Ok(())
     }
@@ -372,6 +357,8 @@ impl Control {
                 Phase::Gone => {
                     place.phase = Phase::Free;
                     self.errands.retain(|(conn, _)| usize::from(*conn) != at);
+                    // Its answer is nobody's.
+                    self.asker = self.asker.filter(|conn| usize::from(*conn) != at);
                     return Some(News::Closed(at as u8));
                 }
             }
@@ -474,36 +461,9 @@ impl Drop for Control {
     fn drop(&mut self) {
         let path = self.folder.join(NAME);
         if self.ours.is_some() && identity(&path) == self.ours {
-            let _ = fs::remove_file(path);
+            let _ = std::fs::remove_file(path);
         }
     }
-}
-
-/// Connects to a daemon's socket, whatever the length of its path.
-pub fn connect(path: &Path) -> io::Result<UnixStream> {
-    through(path, |path| UnixStream::connect(path))
-}
-
-/// Calls with a path that is short enough for a socket's address.
-fn through<T>(path: &Path, call: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return call(path) };
-    if path.as_os_str().len() <= PATH_MAX {
-        return call(path);
-    }
-    let folder = fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(folder)?;
-    call(&Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name))
-}
-
-/// Whether somebody listens on a socket. A daemon that is too busy to accept counts.
-fn answers(path: &Path) -> bool {
-    match connect(path) {
-        Ok(_) => true,
-        Err(error) => !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::NotADirectory),
-    }
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    fs::symlink_metadata(path).ok().filter(|found| found.file_type().is_socket()).map(|found| (found.dev(), found.ino()))
 }
 
 /// Sends a last line, as far as it is taken, and closes.
@@ -512,16 +472,6 @@ fn turn_away(mut stream: UnixStream, sorry: Sorry) {
     if let Some(line) = control::write(&mut line, &Reply::Error(sorry)).and_then(|len| line.get(..len)) {
         let _ = stream.write(line);
     }
-}
-
-/// The group's number, from /etc/group alone: a name service may wait for a network.
-fn group_id() -> Option<u32> {
-    group_in(&fs::read_to_string("/etc/group").ok()?)
-}
-
-fn group_in(text: &str) -> Option<u32> {
-    let line = text.lines().find_map(|line| line.strip_prefix(GROUP)?.strip_prefix(':'))?;
-    line.split(':').nth(1)?.parse().ok()
 }
 
 #[cfg(test)]

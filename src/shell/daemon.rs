@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::mman::{MlockAllFlags, mlockall};
 
-use super::{Error, sys};
+use super::{Error, stdio, sys};
 
 /// The child's end of the pipe on which its parent waits.
 pub struct Birth(Option<OwnedFd>);
@@ -30,7 +30,7 @@ pub fn fork() -> Result<Birth, Error> {
     if heard.is_ok() && said == READY {
         std::process::exit(0);
     }
-    eprint!("musterd: {}", if said.is_empty() { "the daemon died before it was ready\n" } else { &said });
+    stdio::complain(&format!("musterd: {}", if said.is_empty() { "the daemon died before it was ready" } else { said.trim_end() }));
     std::process::exit(1);
 }
 
@@ -68,7 +68,7 @@ impl Birth {
     pub fn stillborn(self, why: &str) {
         match self.0 {
             Some(pipe) => drop(File::from(pipe).write_all(format!("{why}\n").as_bytes())),
-            None => eprintln!("musterd: {why}"),
+            None => stdio::complain(&format!("musterd: {why}")),
         }
     }
 }
@@ -127,20 +127,13 @@ impl Drop for PidFile {
     }
 }
 
-/// Replaces a file in one step: readers see the old text or the new.
-pub fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
-    let new = path.with_extension("new");
-    std::fs::write(&new, text)?;
-    std::fs::rename(&new, path)
-}
-
-/// The same for a file that everybody on the machine is to read, whatever the umask. It is on disk before it bears its name, so that a power
+/// Writes a file that everybody on the machine is to read, whatever the umask. It is on disk before it bears its name, so that a power
 /// cut leaves no empty file: this waits for the disk.
-pub fn publish(path: &Path, text: &str) -> std::io::Result<()> {
+pub fn publish(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let new = path.with_extension("new");
     let mut file = File::create(&new)?;
     file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(text)?;
     file.sync_all()?;
     std::fs::rename(&new, path)
 }

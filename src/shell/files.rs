@@ -1,57 +1,56 @@
-//! Boot files: a fixed table of open files beneath the root, one for each inode, shared by all its transfers.
+//! Boot files: a fixed table of files beneath the root, one for each inode, shared by all its transfers.
 //!
 //! A path is looked at again when its last look is half a second old, so that a replaced file is seen within a second while a thousand
-//! requests for one file cost two looks a second. A file that nobody uses stays open until its place is needed or its path shows
-//! another file. Names are resolved with the root as `/` (openat2, RESOLVE_IN_ROOT): no link leads out of it.
+//! requests for one file cost two looks a second. Who asks meanwhile waits for the look; when it takes longer than half a second, because a server
+//! hangs, they get the file as it was known. A file that nobody uses stays until its place is needed or its path shows
+//! another file. Names are resolved with the root as `/`: no link leads out of it.
 //!
-//! A file that is changed in place is never sent as a mixture: behind all reads of a batch, and before anything of it leaves, its size
-//! and time of modification are compared with those at its opening ([`Files::verify`]). Not seen: a writer that sets the old time back within one transfer (`cp -p`
+//! What may wait is done by file processes ([`super::work`]), a bounded number of requests at a time and one for each file (`readers`). There are two kinds of files.
+//! - *Near* ones, on file systems that tell what is in memory: they are read here (RWF_NOWAIT). A cold page is read by a reader, and who wants it hears
+//!   when it is there.
+//! - *Far* ones, on all others (NFS, FUSE, overlays): nothing here touches them. Readers fetch their bytes in pieces into memory of the daemon's
+//!   own ([`store`]), which all transfers are sent from. While their server hangs, what is there goes on being sent.
+//!
+//! A file that is changed in place is never sent as a mixture. Of a near one: behind all reads of a batch, and before anything of it leaves, its size
+//! and time of modification are compared with those at its opening ([`Files::verify`]). Of a far one: each piece comes with them, and they are asked for each
+//! half second of its use. Not seen: a writer that sets the old time back within one transfer (`cp -p`
 //! over the file does, after writing), and, on kernels before 6.13, a change within the clock tick (4 ms) of the opening. A rename, an unlink or a change of rights is no change of
 //! content: the transfer goes on from the old inode.
-//!
-//! Reads never wait for the disk (RWF_NOWAIT); a cold page is asked for and read on a later pass. Only the look-up of a path can wait,
-//! for directory blocks that are not in memory. File systems that cannot read so are read plainly, which is said once.
 
 mod cache;
+mod looks;
+mod readers;
+mod store;
 
-use std::ffi::CStr;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 use std::time::Duration;
-
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-use nix::sys::stat::{FileStat, SFlag, fstat};
 
 use crate::base::limits::{FILE_NAME_MAX, FILES};
 use crate::base::machine::{FileId, OpenFile, Refusal};
+use crate::base::muffle::Muffle;
 use crate::base::time::Instant;
 
-use super::{Error, sys};
+use super::sys::file::{lock_when_used, read_run};
+use super::work::Worker;
+use super::work::beneath::{How, Reach, Root, Stamp};
 use cache::Cache;
+use looks::{Looks, Next};
+use readers::{Cold, Job, Reader};
+use store::Store;
 
-/// How long a look at a path is good for.
-const LOOK: Duration = Duration::from_millis(500);
+/// How long a look at a path is good for, and what is known of a far file.
+pub const LOOK: Duration = Duration::from_millis(500);
 /// How far ahead the disk is asked.
 const READ_AHEAD: u64 = 4 << 20;
-
-/// What tells one content of an inode from another.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    dev: u64,
-    ino: u64,
-    size: i64,
-    mtime: (i64, i64),
-}
-
-impl Stamp {
-    fn of(stat: &FileStat) -> Stamp {
-        Stamp { dev: stat.st_dev, ino: stat.st_ino, size: stat.st_size, mtime: (stat.st_mtime, stat.st_mtime_nsec) }
-    }
-}
+/// Transfers that wait for bytes. More are not noted: the half-second look asks again.
+const COLD_MAX: usize = 4096;
 
 struct Entry {
+    /// Of a far file: held, not opened.
     fd: OwnedFd,
+    reach: Reach,
     stamp: Stamp,
     users: u32,
     /// Changed since it was opened: given to nobody any more.
@@ -60,10 +59,17 @@ struct Entry {
     path_len: usize,
     looked: Instant,
     used: Instant,
-    /// How far the disk has been asked.
+    /// How far the disk has been asked, and from where on it is to be asked next.
     asked: u64,
+    ahead: Option<u64>,
     /// Read from since it was last compared.
     touched: bool,
+    /// When a far file was last known to be what it was, and whether to ask again.
+    stamped: Instant,
+    due: bool,
+    /// A reader is at work for it, or will be.
+    busy: bool,
+    queued: bool,
 }
 
 impl Entry {
@@ -71,9 +77,15 @@ impl Entry {
         self.stamp.size.max(0) as u64
     }
 
-    /// Compares the file with what was opened; it is stale from now on if it differs.
+    fn is_far(&self) -> bool {
+        self.reach == Reach::Far
+    }
+
+    /// Compares the file with what was opened, as far as that can be done without waiting; it is stale from now on if it differs.
     fn is_unchanged(&mut self) -> bool {
-        self.stale |= !fstat(&self.fd).is_ok_and(|stat| Stamp::of(&stat) == self.stamp);
+        if !self.is_far() {
+            self.stale |= !Stamp::now(&self.fd).is_ok_and(|stamp| stamp == self.stamp);
+        }
         !self.stale
     }
 }
@@ -92,128 +104,192 @@ pub enum Read {
     Changed,
 }
 
+/// What those are to be told who waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    Opened { token: u64, answer: Result<OpenFile, Refusal> },
+    Warm { token: u64 },
+}
+
 pub struct Files {
-    root: OwnedFd,
+    root: Root,
     places: Box<[Place]>,
-    /// The file system can read without waiting.
-    nowait: bool,
     /// Places that were read from since they were last compared.
     touched: Vec<usize>,
     cache: Cache,
+    store: Option<Store>,
+    looks: Looks,
+    readers: Vec<Reader>,
+    jobs: VecDeque<Job>,
+    cold: VecDeque<Cold>,
+    warm: VecDeque<u64>,
+    /// Of the turn.
+    now: Instant,
+    /// Counts the roots.
+    epoch: u32,
+    muffle: Muffle,
+    /// Who asks for what a disk cannot give writes no line each time.
+    trouble: Muffle,
 }
 
 impl Files {
-    /// Opens the folder that is served.
-    pub fn open_root(root: &Path) -> Result<Files, Error> {
-        let places = (0..FILES).map(|_| Place::default()).collect();
-        let touched = Vec::with_capacity(FILES);
-        Ok(Files { root: Files::root(root)?, places, nowait: true, touched, cache: Cache::default() })
+    /// Serves what is beneath a root, by these processes.
+    pub fn new(root: Root, readers: Vec<Worker>) -> io::Result<Files> {
+        let readers = readers.into_iter().map(Reader::new).collect::<io::Result<Vec<_>>>()?;
+        let mut files = Files {
+            root,
+            places: (0..FILES).map(|_| Place::default()).collect(),
+            touched: Vec::with_capacity(FILES),
+            cache: Cache::default(),
+            store: None,
+            looks: Looks::default(),
+            readers,
+            jobs: VecDeque::with_capacity(looks::LOOKS + 2 * FILES),
+            cold: VecDeque::with_capacity(COLD_MAX),
+            warm: VecDeque::with_capacity(COLD_MAX),
+            now: Instant::ZERO,
+            epoch: 0,
+            muffle: Muffle::default(),
+            trouble: Muffle::default(),
+        };
+        files.tell_root();
+        Ok(files)
     }
 
     /// Serves another folder: paths are looked at again, files that are in use stay.
-    pub fn set_root(&mut self, root: &Path) -> Result<(), Error> {
-        self.root = Files::root(root)?;
-        self.nowait = true;
+    pub fn set_root(&mut self, root: Root) {
+        let old = std::mem::replace(&mut self.root, root);
+        self.jobs.push_front(Job::Bury(old.fd));
+        self.epoch += 1;
         for entry in self.places.iter_mut().filter_map(|place| place.entry.as_mut()) {
             entry.path_len = 0;
         }
-        Ok(())
+        self.tell_root();
     }
 
-    fn root(root: &Path) -> Result<OwnedFd, Error> {
-        let what = || format!("cannot serve files from {}", root.display());
-        let remedy = "set boot.root (or -r) to a folder that this user may read";
-        let fd = std::fs::File::open(root).map_err(|error| Error::system(what(), error, remedy))?;
-        let listed = std::fs::read_dir(root).and_then(|mut entries| entries.next().transpose());
-        listed.map_err(|error| Error::system(what(), error, remedy))?;
-        Ok(fd.into())
-    }
-
-    /// Opens a path, as bytes that came from a client.
-    pub fn open(&mut self, now: Instant, path: &[u8]) -> Result<OpenFile, Refusal> {
-        // A place that forgot its path (`set_root`) holds an empty one.
-        if path.is_empty() {
-            return Err(Refusal::NotFound);
+    fn tell_root(&mut self) {
+        if let How::Walk(errno) = self.root.how {
+            let error = io::Error::from_raw_os_error(errno);
+            log::warn!(
+                "the kernel or a sandbox forbids openat2 ({error}; systemd's RestrictSUIDSGID= does): boot files are opened name by name, which is as safe"
+            );
         }
-        let fresh = |entry: &Entry| !entry.stale && now.since(entry.looked) < LOOK && entry.path.get(..entry.path_len) == Some(path);
-        if let Some(at) = self.position(fresh) {
-            if self.places[at].entry.as_mut().is_some_and(Entry::is_unchanged) {
-                return self.share(now, at);
+        if !self.root.near {
+            self.have_store();
+        }
+    }
+
+    /// Takes memory for far files, once.
+    fn have_store(&mut self) {
+        if self.store.is_some() {
+            return;
+        }
+        let store = Store::new();
+        let swaps = if lock_when_used(store.bytes()) { "" } else { ", which may be swapped out" };
+        log::info!(
+            "boot files on a file system that may wait (NFS, FUSE, an overlay) are sent from {} MiB of memory{swaps}: what is there goes on while it hangs",
+            store::SIZE
+        );
+        self.store = Some(store);
+    }
+
+    /// Opens a path, as bytes that came from a client. None: the answer comes later.
+    pub fn open(&mut self, now: Instant, token: u64, path: &[u8]) -> Option<Result<OpenFile, Refusal>> {
+        // A place that forgot its path (`set_root`) holds an empty one.
+        if path.is_empty() || path.len() > FILE_NAME_MAX || path.contains(&0) {
+            return Some(Err(Refusal::NotFound));
+        }
+        if let Some(at) = self.known(path) {
+            let fresh = self.places[at].entry.as_ref().is_some_and(|entry| now.since(entry.looked) < LOOK);
+            if (fresh || self.looks.is_overdue(now, path)) && self.places[at].entry.as_mut().is_some_and(Entry::is_unchanged) {
+                return Some(self.share(now, at));
             }
         }
-        let (fd, stat) = self.look(path)?;
-        let stamp = Stamp::of(&stat);
-        if let Some(at) = self.position(|entry| !entry.stale && entry.stamp == stamp) {
-            self.remember(at, path, now);
-            return self.share(now, at);
+        match self.looks.wait(now, token, path) {
+            Ok(new) => {
+                if let Some(look) = new {
+                    self.jobs.push_back(Job::Look(look));
+                    self.dispatch();
+                }
+                None
+            }
+            Err(busy) => Some(Err(busy)),
         }
-        // The same inode with another stamp was changed in place: its running transfers find that out when they read.
-        let same_inode = |entry: &Entry| (entry.stamp.dev, entry.stamp.ino) == (stamp.dev, stamp.ino);
-        for entry in self.places.iter_mut().filter_map(|place| place.entry.as_mut()).filter(|entry| same_inode(entry)) {
-            entry.stale = true;
-        }
-        let at = self.vacate().ok_or(Refusal::Busy)?;
-        let place = &mut self.places[at];
-        place.generation = place.generation.wrapping_add(1);
-        place.entry = Some(Entry {
-            fd,
-            stamp,
-            users: 0,
-            stale: false,
-            path: [0; FILE_NAME_MAX],
-            path_len: 0,
-            looked: now,
-            used: now,
-            asked: 0,
-            touched: false,
-        });
-        self.cache.forget(|file| place_of(file) == at);
-        self.remember(at, path, now);
-        self.share(now, at)
+    }
+
+    /// The place whose path this was when it was last looked at.
+    fn known(&self, path: &[u8]) -> Option<usize> {
+        self.position(|entry| !entry.stale && entry.path.get(..entry.path_len) == Some(path))
     }
 
     fn position(&self, matches: impl Fn(&Entry) -> bool) -> Option<usize> {
         self.places.iter().position(|place| place.entry.as_ref().is_some_and(&matches))
     }
 
-    fn remember(&mut self, at: usize, path: &[u8], now: Instant) {
-        let Some(entry) = self.places[at].entry.as_mut() else { return };
-        if let Some(to) = entry.path.get_mut(..path.len()) {
-            to.copy_from_slice(path);
-            entry.path_len = path.len();
-            entry.looked = now;
-        }
+    fn id(&self, at: usize) -> FileId {
+        FileId(u32::from(self.places[at].generation) << 16 | at as u32)
     }
 
     fn share(&mut self, now: Instant, at: usize) -> Result<OpenFile, Refusal> {
-        let place = &mut self.places[at];
-        let entry = place.entry.as_mut().ok_or(Refusal::Failed)?;
+        let file = self.id(at);
+        let entry = self.places[at].entry.as_mut().ok_or(Refusal::Failed)?;
         entry.users += 1;
         entry.used = now;
-        let file = FileId(u32::from(place.generation) << 16 | at as u32);
         Ok(OpenFile { file, size: entry.size() })
     }
 
-    fn look(&self, path: &[u8]) -> Result<(OwnedFd, FileStat), Refusal> {
-        let mut name = [0u8; FILE_NAME_MAX + 1];
-        name.get_mut(..path.len()).filter(|to| !to.is_empty() && to.len() <= FILE_NAME_MAX).ok_or(Refusal::NotFound)?.copy_from_slice(path);
-        let name = CStr::from_bytes_with_nul(&name[..=path.len()]).map_err(|_| Refusal::NotFound)?;
-        let fd = sys::open_beneath(self.root.as_fd(), name).map_err(|error| refusal(&error))?;
-        let stat = fstat(&fd).map_err(|_| Refusal::Failed)?;
-        let regular = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
-        if regular { Ok((fd, stat)) } else { Err(Refusal::NotAFile) }
+    /// What those are to be told next who waited; call until None.
+    pub fn news(&mut self) -> Option<News> {
+        if let Some(token) = self.warm.pop_front() {
+            return Some(News::Warm { token });
+        }
+        loop {
+            match self.looks.next()? {
+                Next::Waiter { token, found } => {
+                    let answer = found.and_then(|file| match self.entry(file) {
+                        Some(_) => self.share(self.now, place_of(file)),
+                        None => Err(Refusal::Busy),
+                    });
+                    return Some(News::Opened { token, answer });
+                }
+                Next::Served(found) => self.release(found),
+            }
+        }
     }
 
-    /// A free place; else the one whose file has been unused the longest, and of which nothing is about to leave.
+    /// Whether [`Files::news`] has something.
+    pub fn has_news(&self) -> bool {
+        !self.warm.is_empty() || self.looks.is_ready()
+    }
+
+    fn release(&mut self, found: looks::Found) {
+        if let Ok(file) = found {
+            self.close(file);
+        }
+    }
+
+    /// A free place; else the one whose file has been unused the longest, and of which nothing is about to leave or to come.
     fn vacate(&mut self) -> Option<usize> {
         if let Some(at) = self.places.iter().position(|place| place.entry.is_none()) {
             return Some(at);
         }
-        let unused =
-            |place: &Place| place.entry.as_ref().filter(|entry| entry.users == 0 && !entry.touched).map(|entry| (!entry.stale, entry.used));
+        let unused = |place: &Place| {
+            let entry = place.entry.as_ref().filter(|entry| entry.users == 0 && !entry.touched && !entry.busy);
+            entry.map(|entry| (!entry.stale, entry.used))
+        };
         let at = (0..self.places.len()).filter_map(|at| unused(&self.places[at]).map(|age| (age, at))).min()?.1;
-        self.places[at].entry = None;
+        self.evict(at);
         Some(at)
+    }
+
+    /// Lets go of a file; a reader closes it.
+    fn evict(&mut self, at: usize) {
+        let file = self.id(at);
+        // Their transfers have ended.
+        self.cold.retain(|cold| cold.file != file);
+        if let Some(entry) = self.places[at].entry.take() {
+            self.jobs.push_front(Job::Bury(entry.fd));
+        }
     }
 
     fn entry(&mut self, file: FileId) -> Option<&mut Entry> {
@@ -223,8 +299,13 @@ impl Files {
     pub fn close(&mut self, file: FileId) {
         let Some(entry) = self.entry(file) else { return };
         entry.users = entry.users.saturating_sub(1);
-        if entry.users == 0 && entry.stale {
-            self.places[place_of(file)].entry = None;
+        self.tidy(file);
+    }
+
+    /// Lets go of a file that is stale, and that nobody uses any more.
+    fn tidy(&mut self, file: FileId) {
+        if self.entry(file).is_some_and(|entry| entry.users == 0 && entry.stale && !entry.busy) {
+            self.evict(place_of(file));
         }
     }
 
@@ -265,20 +346,22 @@ impl Files {
         self.entry(file).is_some_and(|entry| !entry.stale)
     }
 
-    /// Reads blocks, as `sys::read_run` lays them. [`Files::verify`] must follow before they leave.
+    /// Reads blocks, as `sys::file::read_run` lays them. [`Files::verify`] must follow before they leave.
     pub fn lay(&mut self, file: FileId, buf: &mut [u8], gap: usize, blksize: usize, bytes: usize, offset: u64) -> Read {
-        let nowait = self.nowait;
         let Some(entry) = entry_of(&mut self.places, file).filter(|entry| !entry.stale) else { return Read::Changed };
         if !std::mem::replace(&mut entry.touched, true) {
             self.touched.push(place_of(file));
         }
-        let fd = entry.fd.as_fd();
+        if entry.is_far() {
+            return self.lay_far(file, buf, gap, blksize, bytes, offset);
+        }
+        let (fd, now) = (entry.fd.as_fd(), entry.reach == Reach::Near);
         let single = buf.get_mut(gap..gap + bytes).filter(|_| bytes <= blksize);
-        let fill = |room: &mut [u8], at: u64| sys::read_run(fd, room, 0, room.len().max(1), room.len(), at, nowait);
+        let fill = |room: &mut [u8], at: u64| read_run(fd, room, 0, room.len().max(1), room.len(), at, now);
         let cached = single.is_some_and(|block| self.cache.copy((file, entry.size()), block, offset, fill));
-        let got = if cached { Ok(bytes) } else { sys::read_run(fd, buf, gap, blksize, bytes, offset, nowait) };
+        let got = if cached { Ok(bytes) } else { read_run(fd, buf, gap, blksize, bytes, offset, now) };
         if got.as_ref().is_ok_and(|got| *got == bytes) {
-            ask_ahead(entry, offset + bytes as u64, READ_AHEAD / 2);
+            self.ask_ahead(file, offset + bytes as u64);
             return Read::Done;
         }
         if !entry.is_unchanged() {
@@ -286,27 +369,56 @@ impl Files {
         }
         match got {
             // The file ends before the size that it tells (as in sysfs): asking again would never end.
-            Ok(got) if got == 0 || !nowait || offset.saturating_add(got as u64) >= entry.size() => {
-                log::error!("a boot file ends before its size of {} bytes: serve a regular copy of it", entry.stamp.size);
-                entry.stale = true;
-                Read::Changed
-            }
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) && nowait => {
-                log::warn!("the root's file system cannot read without waiting: the server waits for its disk");
-                self.nowait = false;
-                self.lay(file, buf, gap, blksize, bytes, offset)
+            Ok(got) if got == 0 || !now || offset.saturating_add(got as u64) >= entry.size() => {
+                entry.ends_early(self.trouble.admits(self.now))
             }
             Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                log::error!("cannot read a boot file: {error}: look at the disk");
-                entry.stale = true;
-                Read::Changed
+                entry.fails(&error, self.trouble.admits(self.now))
             }
-            _ => {
-                entry.asked = entry.asked.min(offset);
-                ask_ahead(entry, offset, bytes as u64);
-                Read::Cold
-            }
+            _ => Read::Cold,
         }
+    }
+
+    /// Lays blocks of a far file, if all of their bytes are there.
+    fn lay_far(&mut self, file: FileId, buf: &mut [u8], gap: usize, blksize: usize, bytes: usize, offset: u64) -> Read {
+        let (Some(entry), Some(store)) = (entry_of(&mut self.places, file), self.store.as_mut()) else { return Read::Changed };
+        if offset.saturating_add(bytes as u64) > entry.size() {
+            return entry.ends_early(self.trouble.admits(self.now));
+        }
+        if self.now.since(entry.stamped) >= LOOK {
+            entry.due = true;
+        }
+        if store.missing(file, offset, bytes).is_some() {
+            return Read::Cold;
+        }
+        let mut done = 0;
+        for block in buf.chunks_mut(gap + blksize) {
+            let len = blksize.min(bytes - done);
+            let Some(body) = block.get_mut(gap..gap + len).filter(|_| len > 0) else { break };
+            done += store.copy(file, body, offset + done as u64);
+        }
+        self.fetch_ahead(file, offset + bytes as u64);
+        if done == bytes { Read::Done } else { Read::Cold }
+    }
+}
+
+impl Entry {
+    /// `told`: whether to log it, and how many were not.
+    fn ends_early(&mut self, told: Option<u64>) -> Read {
+        if let Some(muffled) = told {
+            let size = self.stamp.size;
+            log::error!("a boot file ends before its size of {size} bytes: serve a regular copy of it ({muffled} more troubles untold)");
+        }
+        self.stale = true;
+        Read::Changed
+    }
+
+    fn fails(&mut self, error: &io::Error, told: Option<u64>) -> Read {
+        if let Some(muffled) = told {
+            log::error!("cannot read a boot file: {error}: look at the disk ({muffled} more troubles untold)");
+        }
+        self.stale = true;
+        Read::Changed
     }
 }
 
@@ -318,30 +430,6 @@ fn entry_of(places: &mut [Place], file: FileId) -> Option<&mut Entry> {
     let place = places.get_mut(place_of(file))?;
     let current = u32::from(place.generation) == file.0 >> 16;
     place.entry.as_mut().filter(|_| current)
-}
-
-/// Asks the disk for what comes next, unless at least `margin` bytes have been asked for already.
-fn ask_ahead(entry: &mut Entry, offset: u64, margin: u64) {
-    let wanted = (offset + margin).min(entry.size());
-    if entry.asked < wanted {
-        let from = entry.asked.max(offset);
-        let _ = posix_fadvise(&entry.fd, from as i64, READ_AHEAD as i64, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
-        entry.asked = from + READ_AHEAD;
-    }
-}
-
-fn refusal(error: &io::Error) -> Refusal {
-    match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG | libc::ELOOP) => Refusal::NotFound,
-        Some(libc::EACCES | libc::EPERM) => Refusal::Denied,
-        // A socket cannot be opened, a FIFO without a writer can.
-        Some(libc::ENXIO | libc::ENODEV | libc::EISDIR) => Refusal::NotAFile,
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN) => Refusal::Busy,
-        _ => {
-            log::error!("cannot open a boot file: {error}: look at the disk");
-            Refusal::Failed
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,75 +1,89 @@
-//! The journal's file: lines in, "up to here it is on disk" out, and nobody waits for the disk.
+//! The journal: lines in, "up to here it is on disk" out, and nobody waits for the disk.
 //!
-//! Lines gather in a fixed buffer. Once a turn, while no sync is under way, all of them are written with one call and a sync is begun (Linux AIO);
-//! a line leaves the buffer when it is on disk. A disk that is full, read-only or broken is tried again every second with the same lines: they are
-//! never told to be on disk before they are. After a failed sync the kernel may have forgotten what it was given, so that everything since the
-//! last good one is cut off and written again.
+//! Lines gather in a fixed buffer. While the writer ([`super::work::pen`]) has nothing to do, all of them are handed to it, to be written and synced; a
+//! line leaves the buffer when it is on disk. A disk that is full, read-only or broken is tried again every second with the same lines, and one that is
+//! frozen answers when it thaws: lines are never told to be on disk before they are. The buffer holds what may wait; the machine puts out no more.
 //!
-//! A journal that is written anew goes to `journal.new`; records that come meanwhile are in it too. When it is whole it is synced, renamed over
-//! the old one, and the folder is synced, each without waiting for the disk (the rename itself touches memory alone on the usual file systems). Lines
-//! that come after its sync has begun wait in the buffer for the new file.
+//! A journal that is written anew gathers in memory; records that come meanwhile are in it too. When it is whole the writer copies it to
+//! `journal.new`, syncs it, renames it over the old one, and syncs the folder. Lines that come after that has begun wait in the buffer for the new file.
+//!
+//! The file is looked for at each sync, and each second: when it was taken away, or its folder, nothing is told to be on disk before all of it
+//! was written anew, in a new folder if need be.
 //!
 //! A disk that is read-only at start is no reason not to serve: known nodes need none. It is tried again like any that fails. Lines that an earlier
 //! daemon could not put there are not read back from the kernel's memory ([`unsure`]).
 //!
-//! The folder is locked, so that no second daemon writes here. Where the kernel has no AIO the sync is waited for, which is said at start.
+//! The folder is locked, so that no second daemon writes here: by the writer, and for as long as it may still write, whatever became of the daemon.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 
 use crate::base::limits::{JOURNAL_LINE_MAX, JOURNAL_PENDING};
 use crate::base::muffle::Muffle;
 use crate::base::outbox::JournalOp;
 use crate::base::time::Instant;
-use crate::roll::journal::{Check, check};
+use crate::roll::journal::{self, Check, check};
 
 use super::Error;
-use super::sys::aio::Aio;
-use unsure::Unsure;
+use super::sys::child::try_lock;
+use super::sys::file::in_memory;
+use super::work::message::{Answer, BODY_MAX, Op, Outcome, Words};
+use super::work::pen::{Step, TAKEN_AWAY};
+use super::work::{SLOW, Worker};
 
 mod unsure;
+pub use unsure::Unsure;
 
 const NAME: &str = "journal";
-const NEW: &str = "journal.new";
+pub const NEW: &str = "journal.new";
 /// Larger ones are refused: no cluster writes as much before it is written anew.
 const SIZE_MAX: u64 = 256 << 20;
-/// Lines of a new file that are gathered before they are written.
+/// Lines of a new file that are gathered before they are written into memory.
 const PIECE: usize = 64 << 10;
-/// Between two tries on a disk that fails.
+/// Between two tries on a disk that fails, and two looks whether the file is there.
 pub const RETRY: Duration = Duration::from_secs(1);
+/// How long the writer of a daemon that has just ended may keep the folder locked.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+/// At start: how long the writer is waited for, which has no disk to wait for then.
+const ADOPTION: Duration = Duration::from_secs(10);
 
 /// Of a disk that fails.
 const CONSEQUENCE: &str = "known nodes boot as ever, new machines wait until it can be written: see to the disk";
 
-/// What the disk is doing.
+/// What the writer is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Busy {
     No,
-    /// So many bytes of the buffer, which end with this record.
-    Syncing {
+    /// It has the first `sent` bytes of the buffer, and is to have `bytes` before it syncs; they end with this record.
+    Appending {
+        sent: usize,
         bytes: usize,
         seq: u64,
     },
-    /// The new file, which holds everything up to this record.
+    /// It puts the new file into its place, which holds everything up to this record.
     Placing {
         bytes: usize,
         seq: u64,
     },
-    /// The folder, in which the new file has the journal's name.
-    Folder {
+    /// It syncs the folder once more, in which the new file has the journal's name.
+    Settling {
         bytes: usize,
         seq: u64,
     },
+    /// It looks whether the file is there.
+    Watching,
+    /// It writes the names.
+    Naming,
 }
 
-/// A file that is written anew.
+/// A file that is written anew, in memory.
 struct Next {
     file: File,
     piece: Vec<u8>,
@@ -81,37 +95,39 @@ struct Next {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
     Synced(u64),
+    /// The rewriting is over; it is in its place, or the old file goes on.
     Rewritten,
+    /// The file was taken away: all is to be written anew.
+    TakenAway,
 }
 
 pub struct Journal {
     path: PathBuf,
-    folder: Flock<File>,
-    file: File,
-    /// The file's length up to where it is on disk.
-    durable: u64,
-    /// Lines that are not known to be on disk; the first `written` bytes are in the file behind `durable`.
+    writer: Worker,
+    /// Lines that are not known to be on disk.
     buffer: Vec<u8>,
-    written: usize,
     /// The last record in the buffer.
     last: u64,
     busy: Busy,
-    aio: Option<Aio>,
     next: Option<Next>,
     retry_at: Option<Instant>,
+    watch_at: Instant,
     muffle: Muffle,
     /// The machine waits to be told that its rewriting is over.
     rewritten: bool,
+    /// How the last rewriting ended, until somebody asks.
+    outcome: Option<Result<(), String>>,
     /// The new file bears the journal's name, but its folder could not be synced.
     unsettled: Option<(usize, u64)>,
-    unsure: Unsure,
-    /// The file could be opened for reading alone: its disk is read-only.
-    sealed: bool,
+    /// The file is not in its place, or was not when last seen.
+    taken_away: bool,
+    /// Where the names are to be written, and which.
+    names: Option<(PathBuf, File)>,
 }
 
 /// Opens the journal in a folder, which is made if its parent is there; gives its lines, all of which can be relied on.
 /// `run` is where a note on it is left that does not outlive the machine's memory.
-pub fn open(folder: &Path, run: &Path) -> Result<(Journal, Vec<String>), Error> {
+pub fn open(folder: &Path, run: &Path, mut writer: Worker) -> Result<(Journal, Vec<String>), Error> {
     let path = folder.join(NAME);
     let failed = |what: &str, error| cannot(what, &path, error);
     let locked = lock(folder)?;
@@ -127,29 +143,38 @@ pub fn open(folder: &Path, run: &Path) -> Result<(Journal, Vec<String>), Error> 
         }
         settled => settled.map(|()| false).map_err(|error| failed("cut and sync", error))?,
     };
-    let aio = Aio::new()
-        .map_err(|error| log::warn!("this kernel has no asynchronous sync ({error}): the loop waits for the journal's disk"))
-        .ok();
+    let adopted = hand_over(&mut writer, (&path, run), (&locked, &file), whole, sealed);
+    adopted.map_err(|error| Error::system("the process that writes the journal does not answer", error, "start musterd again"))?;
     let journal = Journal {
         path,
-        folder: locked,
-        file,
-        durable: whole,
+        writer,
         buffer: Vec::with_capacity(JOURNAL_PENDING * JOURNAL_LINE_MAX),
-        written: 0,
         last: 0,
         busy: Busy::No,
-        aio,
         next: None,
         // That it can be written again is told then.
         retry_at: sealed.then_some(Instant::ZERO),
+        watch_at: Instant::ZERO,
         muffle: Muffle::default(),
         rewritten: false,
+        outcome: None,
         unsettled: None,
-        unsure,
-        sealed,
+        taken_away: false,
+        names: None,
     };
     Ok((journal, lines))
+}
+
+/// Gives the writer what was opened; it goes on alone.
+fn hand_over(writer: &mut Worker, (path, run): (&Path, &Path), (folder, file): (&File, &File), whole: u64, sealed: bool) -> io::Result<()> {
+    let body = [path.as_os_str().as_bytes(), run.as_os_str().as_bytes()].join(&0);
+    let words = [whole, sealed.into(), 0, 0, 0, 0, 0];
+    let answer = writer.ask_and_wait(Op::Adopt, words, &body, &[folder.as_fd(), file.as_fd()], &mut [], ADOPTION)?;
+    writer.join_loop()?;
+    match answer.outcome {
+        Outcome::Done => Ok(()),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
 }
 
 fn cannot(what: &str, path: &Path, error: io::Error) -> Error {
@@ -158,7 +183,7 @@ fn cannot(what: &str, path: &Path, error: io::Error) -> Error {
 }
 
 /// The folder, made if its parent is there, for one daemon alone.
-fn lock(folder: &Path) -> Result<Flock<File>, Error> {
+fn lock(folder: &Path) -> Result<File, Error> {
     match std::fs::create_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(cannot("make the folder", folder, error)),
@@ -166,13 +191,20 @@ fn lock(folder: &Path) -> Result<Flock<File>, Error> {
         Ok(()) => std::fs::set_permissions(folder, Permissions::from_mode(0o755)).map_err(|error| cannot("open", folder, error))?,
     }
     let opened = File::open(folder).map_err(|error| cannot("open the folder", folder, error))?;
-    Flock::lock(opened, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        Errno::EWOULDBLOCK => Error::new(format!(
-            "another musterd keeps its journal in {}: stop it first, or choose another folder with --state-dir",
-            folder.display()
-        )),
-        errno => cannot("lock the folder", folder, errno.into()),
-    })
+    let begin = std::time::Instant::now();
+    loop {
+        match try_lock(&opened) {
+            Ok(()) => return Ok(opened),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(cannot("lock the folder", folder, error)),
+            Err(_) if begin.elapsed() < LOCK_WAIT => std::thread::sleep(Duration::from_millis(5)),
+            Err(_) => {
+                return Err(Error::new(format!(
+                    "another musterd keeps its journal in {}, or one that ended still waits for its disk: stop it first, or choose another folder with --state-dir",
+                    folder.display()
+                )));
+            }
+        }
+    }
 }
 
 /// The lines that can be relied on, and how many bytes they are. What follows them is told of here, and cut off later.
@@ -194,13 +226,22 @@ fn load(file: &mut File, path: &Path, unsure: &Unsure) -> Result<(Vec<String>, u
         );
         bytes.truncate(reliable as usize);
     }
-    let (lines, whole) = read(path, &bytes)?;
+    let (mut lines, mut whole) = read(path, &bytes)?;
     if whole < bytes.len() {
         let lost = String::from_utf8_lossy(bytes.get(whole..).unwrap_or_default());
         log::warn!(
             "{} ends in the middle of a line, which nobody was promised and which is cut off: {:?}",
             path.display(),
             lost.trim_end()
+        );
+    }
+    let unfinished = lines.split_off(journal::whole(&lines));
+    if !unfinished.is_empty() {
+        whole -= unfinished.iter().map(|line| line.len() + 1).sum::<usize>();
+        log::warn!(
+            "{} ends in the middle of a change of many numbers, which nobody was told of: none of it is done, and its {} lines are cut off",
+            path.display(),
+            unfinished.len()
         );
     }
     Ok((lines, whole as u64))
@@ -250,19 +291,24 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, usize), Error> {
 }
 
 impl Journal {
-    /// Readable when the disk has done something.
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.aio.as_ref().map(Aio::fd)
+    /// Readable when the writer has answered.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.writer.fd()
+    }
+
+    /// The kernel says that it is readable.
+    pub fn event(&mut self) {
+        self.writer.event();
+    }
+
+    /// Why it cannot go on.
+    pub fn death(&self) -> Option<Error> {
+        self.writer.death()
     }
 
     /// Nothing waits for the disk.
     pub fn is_idle(&self) -> bool {
-        self.busy == Busy::No && self.buffer.is_empty() && self.next.is_none()
-    }
-
-    /// The disk fails: it is to be tried again soon.
-    pub fn is_failing(&self) -> bool {
-        self.retry_at.is_some()
+        matches!(self.busy, Busy::No | Busy::Watching) && self.buffer.is_empty() && self.next.is_none() && self.names.is_none()
     }
 
     pub fn act(&mut self, op: JournalOp<'_>) {
@@ -271,16 +317,14 @@ impl Journal {
                 // The machine puts out no more than fits.
                 put(&mut self.buffer, line);
                 self.last = seq;
-                if !matches!(self.busy, Busy::Placing { .. } | Busy::Folder { .. }) {
+                if !matches!(self.busy, Busy::Placing { .. } | Busy::Settling { .. }) {
                     self.put_next(line);
                 }
             }
-            JournalOp::RewriteBegin => {
-                match OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(self.path.with_file_name(NEW)) {
-                    Ok(file) => self.next = Some(Next { file, piece: Vec::with_capacity(PIECE + JOURNAL_LINE_MAX), whole: false }),
-                    Err(error) => self.give_up(&error),
-                }
-            }
+            JournalOp::RewriteBegin => match in_memory(c"muster journal") {
+                Ok(file) => self.next = Some(Next { file: file.into(), piece: Vec::with_capacity(PIECE + JOURNAL_LINE_MAX), whole: false }),
+                Err(error) => self.give_up(&error),
+            },
             JournalOp::RewriteLine { line } => self.put_next(line),
             JournalOp::RewriteEnd => match &mut self.next {
                 Some(next) => next.whole = true,
@@ -294,182 +338,191 @@ impl Journal {
         let Some(next) = &mut self.next else { return };
         put(&mut next.piece, line);
         if next.piece.len() >= PIECE {
-            let wrote = next.file.write_all(&next.piece);
-            next.piece.clear();
-            if let Err(error) = wrote {
-                self.give_up(&error);
-            }
+            self.write_piece();
         }
+    }
+
+    /// Writes what was gathered of the new file into memory; false: there is none left.
+    fn write_piece(&mut self) -> bool {
+        let Some(next) = &mut self.next else { return false };
+        let wrote = next.file.write_all(&next.piece);
+        next.piece.clear();
+        wrote.inspect_err(|error| self.give_up(error)).is_ok()
     }
 
     /// Leaves the old file as it is.
     fn give_up(&mut self, error: &io::Error) {
-        let _ = std::fs::remove_file(self.path.with_file_name(NEW));
         self.rewritten |= self.next.take().is_some_and(|next| next.whole);
-        log::warn!("the journal is not written anew, the old one goes on: {error}");
+        self.outcome = Some(Err(format!("the journal was not written anew: {error}")));
+        if !self.taken_away {
+            log::warn!("the journal is not written anew, the old one goes on: {error}");
+        }
     }
 
-    /// Once a turn, and again as long as it has something to tell: takes what the disk has done, and gives it more to do.
+    /// How the last rewriting has ended; once.
+    pub fn outcome(&mut self) -> Option<Result<(), String>> {
+        self.outcome.take()
+    }
+
+    /// Has the names written, beside the journal.
+    pub fn publish(&mut self, path: &Path, text: &str) {
+        let memory = in_memory(c"muster names").map(File::from).and_then(|mut file| file.write_all(text.as_bytes()).map(|()| file));
+        match memory {
+            Ok(file) => self.names = Some((path.to_path_buf(), file)),
+            Err(error) => unnamed(path, &error),
+        }
+    }
+
+    /// Once a turn, and again as long as it has something to tell: takes what the writer has done, and gives it more to do.
     pub fn turn(&mut self, now: Instant) -> Option<Told> {
         if std::mem::take(&mut self.rewritten) {
             return Some(Told::Rewritten);
         }
-        let done = match (self.busy, &mut self.aio) {
-            (Busy::No, _) => return self.begin(now),
-            (_, Some(aio)) => aio.done()?,
-            (_, None) => self.wait(),
-        };
-        self.done(now, done)
-    }
-
-    /// Does without AIO what it would do.
-    fn wait(&self) -> io::Result<()> {
-        match (self.busy, &self.next) {
-            (Busy::Placing { .. }, Some(next)) => next.file.sync_data(),
-            (Busy::Folder { .. }, _) => self.folder.sync_all(),
-            _ => self.file.sync_data(),
+        if self.busy == Busy::No {
+            return self.begin(now);
         }
+        if self.writer.hangs(now) {
+            let path = self.path.display();
+            log::error!("the disk of {path} has not answered for {} s: {CONSEQUENCE}", SLOW.as_secs());
+        }
+        if !self.writer.is_ready() {
+            return None;
+        }
+        let answer = self.writer.take(&mut [])?;
+        if self.writer.recovers() {
+            log::info!("the disk of {} answers again", self.path.display());
+        }
+        self.done(now, answer)
     }
 
-    /// Writes what there is, and begins to sync it.
+    /// Gives the writer what there is to do.
     fn begin(&mut self, now: Instant) -> Option<Told> {
         if self.retry_at.is_some_and(|at| now < at) {
             return None;
         }
         if let Some((bytes, seq)) = self.unsettled.take() {
-            return self.submit(now, Busy::Folder { bytes, seq });
+            return self.ask(now, Busy::Settling { bytes, seq }, Op::Settle);
         }
         if self.next.as_ref().is_some_and(|next| next.whole) {
-            return self.begin_placing(now);
-        }
-        if self.buffer.is_empty() {
+            if !self.write_piece() {
+                return self.turn(now);
+            }
+            let Some(next) = &self.next else { return None };
+            self.busy = Busy::Placing { bytes: self.buffer.len(), seq: self.last };
+            self.writer.ask(now, Op::Place, Words::default(), &[], &[next.file.as_fd()]);
             return None;
         }
-        if self.sealed {
-            if let Err(error) = self.unseal() {
-                self.fail(now, "write", &error);
-                return None;
-            }
+        if self.taken_away && self.next.is_none() && now >= self.watch_at {
+            // Once more each second, until all of it is written anew.
+            self.watch_at = now + RETRY;
+            return Some(Told::TakenAway);
         }
-        let unwritten = self.buffer.get(self.written..).unwrap_or_default();
-        if let Err(error) = self.file.write_all_at(unwritten, self.durable + self.written as u64) {
-            // Half a line may be there: it is cut off, and comes again.
-            if self.file.set_len(self.durable + self.written as u64).is_err() {
-                self.unsure.note(&self.file, self.durable);
-            }
-            self.fail(now, "write", &error);
+        if !self.buffer.is_empty() && !self.taken_away {
+            return self.append(now, 0, self.buffer.len(), self.last);
+        }
+        if let Some((path, text)) = self.names.as_ref().filter(|_| !self.taken_away) {
+            self.busy = Busy::Naming;
+            self.writer.ask(now, Op::Names, Words::default(), path.as_os_str().as_bytes(), &[text.as_fd()]);
             return None;
         }
-        self.written = self.buffer.len();
-        self.submit(now, Busy::Syncing { bytes: self.written, seq: self.last })
-    }
-
-    /// Opens the file of a disk that was read-only for writing, with what is behind its whole lines cut off.
-    fn unseal(&mut self) -> io::Result<()> {
-        let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
-        // The sync of the lines that come now is this one's too.
-        if file.metadata()?.len() > self.durable {
-            file.set_len(self.durable)?;
+        if now >= self.watch_at && !self.taken_away {
+            self.watch_at = now + RETRY;
+            return self.ask(now, Busy::Watching, Op::Watch);
         }
-        (self.file, self.sealed) = (file, false);
-        Ok(())
+        None
     }
 
-    fn begin_placing(&mut self, now: Instant) -> Option<Told> {
-        let next = self.next.as_mut()?;
-        let wrote = next.file.write_all(&next.piece);
-        next.piece.clear();
-        if let Err(error) = wrote {
-            self.give_up(&error);
-            return self.turn(now);
-        }
-        self.submit(now, Busy::Placing { bytes: self.buffer.len(), seq: self.last })
-    }
-
-    fn submit(&mut self, now: Instant, busy: Busy) -> Option<Told> {
+    fn ask(&mut self, now: Instant, busy: Busy, op: Op) -> Option<Told> {
         self.busy = busy;
-        let (file, folder) = match (busy, &self.next) {
-            (Busy::Placing { .. }, Some(next)) => (next.file.as_fd(), false),
-            (Busy::Folder { .. }, _) => (self.folder.as_fd(), true),
-            _ => (self.file.as_fd(), false),
-        };
-        let Some(aio) = &mut self.aio else { return self.turn(now) };
-        match aio.sync(file, folder) {
-            Ok(()) => None,
-            Err(error) => {
-                log::warn!("this file system has no asynchronous sync ({error}): the loop waits for the journal's disk from now on");
-                self.aio = None;
-                self.turn(now)
-            }
-        }
+        self.writer.ask(now, op, Words::default(), &[], &[]);
+        None
     }
 
-    fn done(&mut self, now: Instant, result: io::Result<()>) -> Option<Told> {
+    /// Hands over the next piece of the first `bytes` of the buffer, of which it has `sent`.
+    fn append(&mut self, now: Instant, sent: usize, bytes: usize, seq: u64) -> Option<Told> {
+        let end = bytes.min(sent + BODY_MAX);
+        let piece = self.buffer.get(sent..end).unwrap_or_default();
+        self.writer.ask(now, Op::Append, [u64::from(end == bytes), 0, 0, 0, 0, 0, 0], piece, &[]);
+        self.busy = Busy::Appending { sent: end, bytes, seq };
+        None
+    }
+
+    fn done(&mut self, now: Instant, answer: Answer) -> Option<Told> {
         let busy = std::mem::replace(&mut self.busy, Busy::No);
-        match (busy, result) {
-            (Busy::No, _) => None,
-            (Busy::Syncing { bytes, seq }, Ok(())) => {
-                self.durable += bytes as u64;
-                self.written -= bytes;
+        let taken_away = answer.words[0] & TAKEN_AWAY != 0;
+        let failed = match answer.outcome {
+            Outcome::Done => return self.succeeded(now, busy, taken_away),
+            Outcome::Failed(error) => error,
+            Outcome::Refused => io::ErrorKind::Other.into(),
+        };
+        match busy {
+            Busy::No | Busy::Watching => {}
+            Busy::Appending { .. } => self.fail(now, Step::of(answer.words[0]).name(), &failed),
+            Busy::Placing { bytes, seq } | Busy::Settling { bytes, seq } if Step::of(answer.words[0]) == Step::Folder => {
+                self.unsettled = Some((bytes, seq));
+                self.fail(now, Step::Folder.name(), &failed);
+            }
+            Busy::Placing { .. } | Busy::Settling { .. } => {
+                if self.taken_away {
+                    self.fail(now, "make anew", &failed);
+                }
+                self.give_up(&failed);
+            }
+            Busy::Naming => {
+                if let Some((path, _)) = self.names.take() {
+                    unnamed(&path, &failed);
+                }
+            }
+        }
+        self.turn(now)
+    }
+
+    fn succeeded(&mut self, now: Instant, busy: Busy, taken_away: bool) -> Option<Told> {
+        match busy {
+            Busy::No => None,
+            Busy::Appending { sent, bytes, seq } if sent < bytes => self.append(now, sent, bytes, seq),
+            Busy::Appending { bytes, seq, .. } => {
+                if taken_away {
+                    self.miss(now);
+                    return self.turn(now);
+                }
                 self.let_go(bytes);
-                self.look(now);
                 Some(Told::Synced(seq))
             }
-            (Busy::Syncing { .. }, Err(error)) => {
-                if self.file.set_len(self.durable).is_err() {
-                    self.unsure.note(&self.file, self.durable);
+            Busy::Placing { bytes, seq } | Busy::Settling { bytes, seq } => {
+                self.next = None;
+                if std::mem::take(&mut self.taken_away) {
+                    log::warn!("{} was written anew, with everything that was promised", self.path.display());
                 }
-                self.written = 0;
-                self.fail(now, "sync", &error);
-                None
+                self.let_go(bytes);
+                self.rewritten = true;
+                self.outcome = Some(Ok(()));
+                Some(Told::Synced(seq))
             }
-            (Busy::Placing { bytes, seq }, Ok(())) => match std::fs::rename(self.path.with_file_name(NEW), &self.path) {
-                Ok(()) => self.submit(now, Busy::Folder { bytes, seq }),
-                Err(error) => {
-                    self.give_up(&error);
-                    self.turn(now)
+            Busy::Watching => {
+                if taken_away {
+                    self.miss(now);
                 }
-            },
-            (Busy::Placing { .. }, Err(error)) => {
-                self.give_up(&error);
                 self.turn(now)
             }
-            (Busy::Folder { bytes, seq }, Err(error)) => {
-                self.unsettled = Some((bytes, seq));
-                self.fail(now, "sync the folder of", &error);
-                None
-            }
-            (Busy::Folder { bytes, seq }, Ok(())) => {
-                self.take_place(bytes);
-                self.rewritten = true;
-                Some(Told::Synced(seq))
+            Busy::Naming => {
+                self.names = None;
+                self.turn(now)
             }
         }
     }
 
-    /// Goes on in the new file.
-    fn take_place(&mut self, bytes: usize) {
-        let Some(next) = self.next.take() else { return };
-        (self.file, self.sealed) = (next.file, false);
-        self.durable = self.file.metadata().map_or(0, |file| file.size());
-        self.written = 0;
-        self.let_go(bytes);
-    }
-
-    /// Says so when somebody took the file away.
-    fn look(&mut self, now: Instant) {
-        if self.file.metadata().is_ok_and(|file| file.nlink() == 0) && self.muffle.admits(now).is_some() {
-            let path = self.path.display();
-            log::error!(
-                "{path} was removed while musterd runs: `muster checkpoint` (or SIGUSR1) writes it anew; until then a restart forgets"
-            );
+    /// Somebody took the file away.
+    fn miss(&mut self, now: Instant) {
+        (self.taken_away, self.watch_at) = (true, now);
+        if self.muffle.admits(now).is_some() {
+            log::error!("{} was removed while musterd runs: it is written anew, and nothing is promised until it is", self.path.display());
         }
     }
 
     /// The first bytes of the buffer are on disk.
     fn let_go(&mut self, bytes: usize) {
         self.buffer.drain(..bytes.min(self.buffer.len()));
-        self.unsure.clear();
         if self.retry_at.take().is_some() {
             log::info!("{} can be written again: everything is on disk", self.path.display());
         }
@@ -482,6 +535,10 @@ impl Journal {
             log::error!("cannot {what} {path}: {error}; {CONSEQUENCE}");
         }
     }
+}
+
+fn unnamed(path: &Path, error: &io::Error) {
+    log::warn!("cannot write {}: {error}: programs on this machine will not know names by it", path.display());
 }
 
 fn put(buffer: &mut Vec<u8>, line: &[u8]) {

@@ -1,9 +1,11 @@
 //! The loop. One turn: wait; read the clock once; serve each ready source, in rotating order, a bounded batch; expire; send.
 //!
 //! mio's sources are edge-triggered: a source stays in the ready set until it would block. The next deadline comes from a timerfd,
-//! since epoll's own time-out rounds up to milliseconds. The loop does not know what the machine is.
+//! since epoll's own time-out rounds up to milliseconds. The loop does not know what the machine is. It waits for no file: what may wait is
+//! done by processes of their own ([`super::work`]), whose answers are sources like any other.
 
 mod act;
+mod files;
 mod names;
 mod port;
 mod stream;
@@ -28,9 +30,10 @@ use crate::config::Config;
 use crate::wire::ether::Malformed;
 
 use super::Error;
+use super::clerk::Clerk;
 use super::control::Control;
-use super::files::{Files, Read};
-use super::journal::{self, Journal, Told};
+use super::files::{self as boot, Files, Read};
+use super::journal::{self, Journal};
 use super::lines;
 use super::names::{self as dns, Names};
 use super::neigh::Neighbours;
@@ -40,6 +43,7 @@ use super::signals::{Signal, Signals};
 use super::sys::ring::{self, Ring};
 use super::sys::{self, BATCH, Receiver};
 use super::udp::{self, UdpSocket};
+use super::work::{READERS, Worker};
 use port::{LinkPort, judge, tell_path};
 
 const DHCP_CLIENT: u16 = 68;
@@ -50,6 +54,9 @@ const JOURNAL: Token = Token(usize::MAX - 2);
 const CONTROL: usize = usize::MAX - 2 - Control::TOKENS;
 /// The sockets and connections of DNS.
 const NAMES: usize = CONTROL - Names::TOKENS;
+/// The file processes: the readers, and the clerk.
+const FILES: usize = NAMES - READERS - 1;
+const CLERK: usize = NAMES - 1;
 /// How soon it is tried again when somebody who reads the log takes no more.
 const SLOW_READER: Duration = Duration::from_millis(100);
 /// Batches that one source may have in one turn.
@@ -63,6 +70,7 @@ const ROUNDS: usize = 16;
 
 /// Frames that one ring may have in one turn.
 const RING_BATCH: usize = BATCHES * BATCH;
+
 /// What is used of the kernel's optional features, where it has them. Behaviour is the same without; the tests look at both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
@@ -117,6 +125,9 @@ pub struct Shell {
     per_link: usize,
     neighbours: Option<Neighbours>,
     files: Option<Files>,
+    clerk: Option<Clerk>,
+    /// Whether operators' errands wait, since one is under way.
+    occupied: bool,
     journal: Option<Journal>,
     /// Sources by number: the packet sockets of the links, then the UDP sockets.
     ready: Vec<bool>,
@@ -135,14 +146,20 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// Opens everything that a server needs.
-    pub fn server(config: &Config, facts: &[LinkFacts]) -> Result<Shell, Error> {
-        Shell::server_with(config, facts, Features::ALL)
+    /// Opens everything that a server needs. Its boot files are the readers' to open and the clerk does what operators ask for.
+    pub fn server(config: &Config, facts: &[LinkFacts], clerk: Clerk, readers: Vec<Worker>) -> Result<Shell, Error> {
+        Shell::server_with(config, facts, Features::ALL, clerk, readers)
     }
 
     /// The same, with some of the kernel's features left unused.
-    pub fn server_with(config: &Config, facts: &[LinkFacts], features: Features) -> Result<Shell, Error> {
-        let files = Files::open_root(&config.boot.root)?;
+    pub fn server_with(
+        config: &Config,
+        facts: &[LinkFacts],
+        features: Features,
+        mut clerk: Clerk,
+        readers: Vec<Worker>,
+    ) -> Result<Shell, Error> {
+        let files = files::open(&mut clerk, &config.boot.root, readers)?;
         let sockets = udp::open_all(config)?;
         let per_link = udp::per_link(config);
         let mut links = Vec::new();
@@ -158,6 +175,7 @@ impl Shell {
         let neighbours = Neighbours::open(&indices)?;
         let mut shell = Shell::new(links, sockets, per_link, Some(neighbours), Some(files))?;
         shell.names = Names::open(config, shell.poll.registry(), NAMES)?;
+        shell.watch_files(clerk)?;
         Ok(shell)
     }
 
@@ -211,6 +229,8 @@ impl Shell {
             per_link,
             neighbours,
             files,
+            clerk: None,
+            occupied: false,
             journal: None,
             ready: vec![false; sources],
             first: 0,
@@ -240,13 +260,17 @@ impl Shell {
         for event in &self.events {
             match event.token() {
                 // It ends the wait, and is armed anew before it is waited for again.
-                TIMER | JOURNAL => {}
+                TIMER => {}
                 SIGNALS => self.signalled = true,
+                JOURNAL => self.journal.iter_mut().for_each(Journal::event),
                 Token(at) if at >= CONTROL => self.control.iter_mut().for_each(|control| control.event(at - CONTROL)),
                 Token(at) if at >= NAMES => self.names.iter_mut().for_each(|names| names.event(at - NAMES)),
+                Token(CLERK) => self.clerk.iter_mut().for_each(Clerk::event),
+                Token(at) if at >= FILES => self.files.iter_mut().for_each(|files| files.event(at - FILES)),
                 Token(at) => self.ready.iter_mut().skip(at).take(1).for_each(|ready| *ready = true),
             }
         }
+        self.turn_files(now)?;
         let sources = self.ready.len();
         for step in 0..sources {
             let at = (self.first + step) % sources;
@@ -265,39 +289,16 @@ impl Shell {
             self.drain(machine, now);
         }
         self.drain(machine, now);
+        self.serve_files(machine, now);
         self.serve_journal(machine, now);
         self.serve_names(machine, now);
         // A signal that came with another one is still in its descriptor, and its edge has passed.
         let signal = if self.signalled { self.signals.take() } else { None };
         self.signalled = signal.is_some();
+        if self.occupied {
+            return Ok(signal);
+        }
         Ok(signal.or_else(|| self.control.as_mut().and_then(Control::errand)))
-    }
-
-    /// From now on what the machine promises is kept in this journal.
-    pub fn keep(&mut self, journal: Journal) -> Result<(), Error> {
-        if let Some(fd) = journal.fd() {
-            let watched = self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), JOURNAL, Interest::READABLE);
-            watched.map_err(|error| Error::system("cannot watch the journal", error, ""))?;
-        }
-        self.journal = Some(journal);
-        Ok(())
-    }
-
-    /// Whether everything that was promised is on disk.
-    pub fn has_kept(&self) -> bool {
-        self.journal.as_ref().is_none_or(Journal::is_idle)
-    }
-
-    /// Gives the journal's disk what was put out, and tells the machine what is on it.
-    fn serve_journal<M: Machine>(&mut self, machine: &mut M, now: Now) {
-        while let Some(told) = self.journal.as_mut().and_then(|journal| journal.turn(now.at)) {
-            let input = match told {
-                Told::Synced(seq) => Input::Synced { seq },
-                Told::Rewritten => Input::Rewritten,
-            };
-            machine.handle(now, input, &mut self.outbox);
-            self.drain(machine, now);
-        }
     }
 
     /// Puts out what a machine was told outside of a turn.
@@ -315,17 +316,19 @@ impl Shell {
         let due = deadline.map(|deadline| deadline.since(now));
         let busy = due == Some(Duration::ZERO)
             || !self.owed.is_empty()
+            || self.files.as_ref().is_some_and(Files::has_news)
             || self.control.as_ref().is_some_and(Control::has_work)
             || self.names.as_ref().is_some_and(Names::has_work)
             || self.ready.iter().any(|&ready| ready);
         self.unpolled = if busy { self.unpolled + 1 } else { UNPOLLED_MAX };
-        if self.unpolled < UNPOLLED_MAX {
+        if self.unpolled < UNPOLLED_MAX && !self.is_waiting() {
             self.events.clear();
             return Ok(());
         }
         self.unpolled = 0;
         let longest = if lines::flush() { longest.min(SLOW_READER) } else { longest };
-        let longest = if self.journal.as_ref().is_some_and(Journal::is_failing) { longest.min(journal::RETRY) } else { longest };
+        let longest = if self.journal.is_some() { longest.min(journal::RETRY) } else { longest };
+        let longest = if self.is_waiting() { longest.min(boot::LOOK) } else { longest };
         let longest = if self.names.as_ref().is_some_and(Names::is_timed) { longest.min(dns::LOOK) } else { longest };
         let nap = if busy { Duration::ZERO } else { longest };
         if let Some(deadline) = deadline.filter(|_| !busy && due < Some(longest)) {
@@ -502,17 +505,15 @@ impl Shell {
                 let Some(bytes) = self.bytes.get_mut(..len) else { return };
                 let input = match files.read(file, bytes, 0, len.max(1), len, offset) {
                     Read::Done => Input::Bytes { token, bytes },
-                    Read::Cold => Input::Cold { token },
+                    Read::Cold => {
+                        files.wait(token, file, offset, len);
+                        Input::Cold { token }
+                    }
                     Read::Changed => Input::Changed { token },
                 };
                 machine.handle(now, input, out);
             }
         }
-    }
-
-    /// Serves boot files from another folder from now on; running transfers keep theirs.
-    pub fn set_root(&mut self, root: &std::path::Path) -> Result<(), Error> {
-        self.files.as_mut().map_or(Ok(()), |files| files.set_root(root))
     }
 
     /// Drops what was set in the kernel: neighbour entries end with the daemon that keeps them right.
@@ -521,11 +522,6 @@ impl Shell {
         if let Some(neighbours) = self.neighbours.as_mut() {
             neighbours.clear(&indices);
         }
-    }
-
-    /// How many boot files are open.
-    pub fn open_files(&self) -> usize {
-        self.files.as_ref().map_or(0, Files::open_files)
     }
 
     /// What the kernel side lost or refused, by name; zeros left out.

@@ -1,7 +1,9 @@
-//! Every `unsafe` of the project, here, in [`aio`] and in [`ring`]: system calls that neither std nor nix offers in the form needed here (batches over fixed
+//! Every `unsafe` of the project, here and in the parts below: system calls that neither std nor nix offers in the form needed here (batches over fixed
 //! buffers, packet sockets, reads that never wait). Each wrapper is safe to call: lengths and lifetimes are settled inside.
 
-pub mod aio;
+pub mod child;
+pub mod file;
+pub mod pass;
 pub mod ring;
 
 use std::io;
@@ -357,37 +359,6 @@ impl Sender {
         };
         check(sent).map(|sent| sent as usize)
     }
-}
-
-/// Opens a file beneath a folder, following links only inside it; never waits for a FIFO or a terminal.
-pub fn open_beneath(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> io::Result<OwnedFd> {
-    // SAFETY: open_how is plain data; all zero is a valid value.
-    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = (libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC) as u64;
-    how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
-    // SAFETY: the path is NUL-terminated, `how` has the size that is told, and both outlive the call.
-    let fd = unsafe { libc::syscall(libc::SYS_openat2, root.as_raw_fd(), path.as_ptr(), &raw const how, size_of::<libc::open_how>()) };
-    let fd = check(fd as c_int)?;
-    // SAFETY: the descriptor was just made and belongs to nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Reads `bytes` file bytes at `offset` into blocks of `blksize` that lie `gap` bytes apart in `buf`, each behind its gap. With
-/// `now`, gives `WouldBlock` rather than wait for the disk. Gives the number of bytes read, which is short where memory or the file ends.
-pub fn read_run(fd: BorrowedFd<'_>, buf: &mut [u8], gap: usize, blksize: usize, bytes: usize, offset: u64, now: bool) -> io::Result<usize> {
-    let mut iovecs = [iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; RUN_BLOCKS];
-    let (mut count, mut left) = (0, bytes);
-    for (vec, block) in iovecs.iter_mut().zip(buf.chunks_mut(gap + blksize)) {
-        let len = left.min(blksize);
-        let Some(body) = block.get_mut(gap..gap + len).filter(|_| len > 0) else { break };
-        *vec = iovec { iov_base: body.as_mut_ptr().cast(), iov_len: len };
-        left -= len;
-        count += 1;
-    }
-    let flags = if now { libc::RWF_NOWAIT } else { 0 };
-    // SAFETY: the first `count` vectors describe disjoint parts of `buf`, which is borrowed mutably for the call.
-    let got = unsafe { libc::preadv2(fd.as_raw_fd(), iovecs.as_ptr(), count, offset as libc::off_t, flags) };
-    if got < 0 { Err(io::Error::last_os_error()) } else { Ok(got as usize) }
 }
 
 /// The supplementary groups of whoever has connected to a unix socket (SO_PEERGROUPS, since 4.13).

@@ -4,10 +4,13 @@
 //! [`Machine`](crate::base::machine::Machine) and hands what passes to [`checks`], which know nothing of the code they judge.
 //! For tests and measurements: allocates, and panics where a machine breaks its word.
 
+pub mod changes;
 pub mod checks;
 pub mod config;
 pub mod disk;
+pub mod flicker;
 mod frame;
+pub mod hostile;
 mod journal;
 pub mod net;
 mod queue;

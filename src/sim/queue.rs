@@ -37,6 +37,9 @@ pub enum What {
     Cold {
         token: u64,
     },
+    Warm {
+        token: u64,
+    },
     Changed {
         token: u64,
     },

@@ -1,5 +1,5 @@
 //! Small storms, all of whose circumstances come from a seed: kinds of machines, what the link does to frames, the disk, strangers, and now
-//! and then a restart of the daemon. Each seed leaves some faults out, so that the others meet alone (swarm testing; Groce et al., 2012).
+//! and then a restart of the daemon, or power that flickers. Each seed leaves some faults out, so that the others meet alone (swarm testing; Groce et al., 2012).
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use super::config::{INITRD, KERNEL, PROGRAMS, config};
 use super::disk::{Habits, Version};
 use super::net::{Odds, Wire};
 use super::world::{Setup, World};
+use crate::base::machine::Machine;
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
 use crate::engine::server::Server;
@@ -15,7 +16,7 @@ use crate::fleet::cause::Cause;
 use crate::fleet::life::{Life, Plan, Stages};
 use crate::fleet::summary::{Content, View};
 use crate::fleet::tftp::Hash;
-use crate::fleet::{Firmware, Fleet, Status, mac};
+use crate::fleet::{Firmware, Fleet, Status, Switch, mac};
 
 pub type Storm = World<Server, Fleet>;
 
@@ -64,11 +65,11 @@ pub struct Outcome {
     pub faults: Vec<String>,
 }
 
-/// Runs until every machine is up or lost, and a little longer. Nobody may be lost who was heard once.
+/// Runs until every machine is up, lost or without power, and a little longer. Nobody may be lost who was heard once.
 pub fn play(world: Storm) -> (Outcome, Storm) {
     let (mut outcome, world) = play_on(world);
     let progress = world.clients().progress();
-    if progress.up + outcome.unheard != outcome.machines {
+    if progress.up + progress.cut + outcome.unheard != outcome.machines {
         outcome.faults.push(format!("{progress:?}\n{}", world.clients().summary()));
     }
     (outcome, world)
@@ -113,7 +114,7 @@ fn unheard(world: &Storm, view: &View) -> bool {
 }
 
 /// What machines received that is not what the disk has under that name. Files that the server makes are not on the disk.
-pub fn wrong_bytes(world: &Storm, files: &[Content]) -> Vec<String> {
+pub fn wrong_bytes<C: Machine>(world: &World<Server, C>, files: &[Content]) -> Vec<String> {
     let right = |content: &&Content| match world.disk().version(content.name.as_bytes()) {
         Some(version) => content.len == version.size && content.hash == hash_of(version),
         None => true,
@@ -179,7 +180,27 @@ fn drawn(seed: u64) -> (Plan, Weather, Option<Duration>) {
     // Where frames are lost too, too few tries would be left to some.
     plan.wake = if odds.loss == 0 { rng.below(3) as u32 } else { 0 };
     let restart = rng.chance(150_000).then(|| Duration::from_millis(rng.below(20_000)));
+    if rng.chance(250_000) {
+        plan.power = flickers(&mut rng, plan.count as u32);
+    }
     (plan, weather, restart)
+}
+
+/// Power goes for some once or twice, and most of them have it again.
+fn flickers(rng: &mut Rng, count: u32) -> Vec<Switch> {
+    let mut power = Vec::new();
+    for _ in 0..1 + rng.below(2) {
+        let first = rng.below(count.into()) as u32;
+        let end = first + 1 + rng.below((count - first).into()) as u32;
+        let off = Duration::from_millis(rng.below(20_000));
+        let back = off + Duration::from_millis(rng.below(10_000));
+        power.push(Switch { at: off, who: first..end, on: false });
+        let returning = first + rng.below(u64::from(end - first) + 1) as u32;
+        if returning > first {
+            power.push(Switch { at: back, who: first..returning, on: true });
+        }
+    }
+    power
 }
 
 /// The storm of a seed.
@@ -188,7 +209,7 @@ pub fn swarm(seed: u64) -> Outcome {
     let mut world = storm(seed, &plan, &weather, 60_000);
     let Some(restart) = restart else {
         let (mut outcome, _) = play(world);
-        if weather.habits.latency <= QUICK && outcome.silence > SILENCE {
+        if weather.habits.latency <= QUICK && plan.power.is_empty() && outcome.silence > SILENCE {
             outcome.faults.push(format!("a client that had asked heard nothing for {:?}", outcome.silence));
         }
         return outcome;

@@ -240,6 +240,7 @@ impl<S: Machine, C: Machine> World<S, C> {
             What::Frame { way: Way::ToServer, packet: Packet::Block { .. } } => unreachable!("clients send no blocks"),
             What::Opened { token, answer } => self.tell(Input::Opened { token, answer }),
             What::Cold { token } => self.tell(Input::Cold { token }),
+            What::Warm { token } => self.tell(Input::Warm { token }),
             What::Changed { token } => self.tell(Input::Changed { token }),
             What::Bytes { token, bytes } => self.tell(Input::Bytes { token, bytes: &bytes }),
             What::JournalDone => {
@@ -311,6 +312,7 @@ impl Stage {
             What::Changed { token } => (4 ^ token << 8, &[]),
             What::Bytes { token, bytes } => (5 ^ token << 8, bytes),
             What::JournalDone => (6, &[]),
+            What::Warm { token } => (7 ^ token << 8, &[]),
         };
         let mut hash = mix(self.hash ^ self.now.nanos()) ^ kind;
         let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
@@ -413,7 +415,7 @@ impl Stage {
                         bytes.truncate(len);
                         What::Bytes { token, bytes }
                     }
-                    Err(Unread::Cold) => What::Cold { token },
+                    Err(Unread::Cold) => return self.cold(token),
                     Err(Unread::Changed) => What::Changed { token },
                 };
                 self.push(self.now, what);
@@ -442,6 +444,12 @@ impl Stage {
         }
     }
 
+    /// Nothing is sent, and what was wanted comes after a while.
+    fn cold(&mut self, token: u64) {
+        self.push(self.now, What::Cold { token });
+        self.push(self.now + self.disk.habits.latency, What::Warm { token });
+    }
+
     fn read(&mut self, file: FileId, offset: u64, bytes: &mut [u8]) -> Result<usize, Unread> {
         self.disk.read(self.now, file, offset, bytes).expect("the machine reads files that it has open")
     }
@@ -453,7 +461,7 @@ impl Stage {
         let version = match ready {
             Ok((version, len)) if len == u64::from(bytes) => version,
             Ok(_) | Err(Unread::Changed) => return self.push(self.now, What::Changed { token }),
-            Err(Unread::Cold) => return self.push(self.now, What::Cold { token }),
+            Err(Unread::Cold) => return self.cold(token),
         };
         let known = match run.via {
             Via::Mac(mac) => Some(mac),

@@ -1,22 +1,25 @@
 //! Disks for a test to fill, to break and to slow down: a real file system (ext4) on a loop device over a file, which may live behind a
-//! FUSE server of the test's own, whose syncs take as long as the test wants.
+//! FUSE server of the test's own, whose syncs take as long as the test wants; and folders behind a FUSE server that can be stopped.
 //!
 //! They are mounted in a mount namespace of the test's own thread, which the daemons that it starts live in too: nobody else sees them, and
 //! nothing is left when the test ends, however it ends. The lab must be there before its disks.
+#![allow(dead_code)] // each test crate uses its own part of it
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
-use crate::common::Lab;
+use crate::common::{self, Lab};
 
 /// An ext4 file system. Unmounted when this is dropped.
 pub struct Disk {
@@ -92,6 +95,12 @@ impl Disk {
         fs::write(format!("/sys/fs/ext4/{name}/trigger_fs_error"), "muster's test").expect("a kernel that can be told of an error");
     }
 
+    /// Freezes it, as a snapshot or a backup does: who writes to it waits. It thaws when the guard is dropped.
+    pub fn freeze(&self) -> Frozen<'_> {
+        run("fsfreeze", &["-f", text(&self.path)]);
+        Frozen(self)
+    }
+
     /// Writes a file until nothing more fits; it can be removed again.
     pub fn fill(&self) -> PathBuf {
         let path = self.path.join("filler");
@@ -110,6 +119,65 @@ impl Disk {
     /// How many syncs the slow disk has done.
     pub fn syncs(&self) -> u64 {
         self.slow.as_ref().expect("a slow disk").syncs.load(Ordering::Relaxed)
+    }
+}
+
+/// A disk that is frozen for as long as this lives.
+pub struct Frozen<'a>(&'a Disk);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        let thawed = Command::new("fsfreeze").args(["-u", text(&self.0.path)]).status();
+        assert!(thawed.is_ok_and(|status| status.success()) || std::thread::panicking(), "{} stays frozen", self.0.path.display());
+    }
+}
+
+/// A folder of the lab as a FUSE file system shows it (bindfs), whose server can be stopped. Unmounted when this is dropped.
+pub struct Bound {
+    path: PathBuf,
+    server: Child,
+}
+
+impl Bound {
+    /// Shows `folder`.
+    pub fn new(lab: &Lab, folder: &Path) -> Bound {
+        own_mounts();
+        let path = lab.dir().join("bound");
+        fs::create_dir(&path).expect("a folder");
+        let server = Command::new("bindfs").arg("-f").arg(folder).arg(&path).stdin(Stdio::null()).spawn();
+        let bound = Bound { server: server.expect("bindfs, which scripts/setup installs"), path };
+        let mounted =
+            common::wait(20, || nix::sys::statfs::statfs(&bound.path).is_ok_and(|fs| fs.filesystem_type().0 == 0x6573_5546).then_some(()));
+        assert!(mounted.is_some(), "bindfs shows its folder");
+        bound
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Stops its server: who asks it for anything waits. It goes on when the guard is dropped.
+    pub fn stop(&self) -> Stopped {
+        let pid = common::pid(&self.server);
+        kill(pid, Signal::SIGSTOP).expect("it runs");
+        Stopped(pid)
+    }
+}
+
+/// A file system that does not answer for as long as this lives.
+pub struct Stopped(Pid);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let _ = umount2(&self.path, MntFlags::MNT_DETACH);
+        let _ = self.server.kill();
+        let _ = self.server.wait();
     }
 }
 

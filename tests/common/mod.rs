@@ -5,6 +5,7 @@
 //! lacks is told by a failure with a sentence, never by a skipped test.
 #![allow(dead_code)] // each test crate uses its own part of it
 
+pub mod container;
 pub mod machine;
 pub mod musterd;
 
@@ -13,6 +14,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -279,6 +281,26 @@ pub fn write(path: &Path, bytes: &[u8]) {
     file.write_all(bytes).expect("write a file");
 }
 
+/// The name-service module, built as this test was.
+pub fn nss_module() -> &'static Path {
+    static MODULE: OnceLock<PathBuf> = OnceLock::new();
+    MODULE.get_or_init(|| {
+        let profile = Path::new(env!("CARGO_BIN_EXE_musterd")).parent().expect("a folder of programs");
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--locked", "--package", "libnss-muster", "--manifest-path"]);
+        build
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(profile.parent().expect("a target folder"));
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        let built = build.output().expect("cargo runs");
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        profile.join("libnss_muster.so")
+    })
+}
+
 /// The folder that `scripts/lab-image` fills: kernel, initramfs, busybox, boot programs.
 pub fn image() -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("lab");
@@ -314,11 +336,16 @@ fn remove(namespace: &str) {
     let _ = Command::new("ip").args(["netns", "delete", namespace]).output();
 }
 
+/// Whether a thing of this name belonged to a lab whose test process is gone.
+fn is_orphan(name: &str) -> bool {
+    let maker = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+    maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+}
+
 /// Removes the namespaces of labs whose test process is gone.
 fn sweep() {
     for namespace in ip("netns list").lines().filter_map(|line| line.split_whitespace().next()) {
-        let maker = namespace.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
-        if maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+        if is_orphan(namespace) {
             remove(namespace);
         }
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -42,7 +42,18 @@ impl Musterd {
         Self::start(host, root, Some(&path), Some(state))
     }
 
+    /// The same, with its process made ready by the caller.
+    pub fn prepared(host: &Host, root: &Path, config: &str, state: &Path, prepare: impl FnOnce(&mut Command)) -> Self {
+        let path = config_path(host);
+        fs::write(&path, config).expect("write the config");
+        Self::start_with(host, root, Some(&path), Some(state), prepare)
+    }
+
     fn start(host: &Host, root: &Path, config: Option<&Path>, state: Option<&Path>) -> Self {
+        Self::start_with(host, root, config, state, |_| {})
+    }
+
+    fn start_with(host: &Host, root: &Path, config: Option<&Path>, state: Option<&Path>, prepare: impl FnOnce(&mut Command)) -> Self {
         let run_dir = host.dir.join("run");
         fs::create_dir_all(&run_dir).expect("a run folder");
         // A config that the host may have is hidden: without -c a test means "without a config".
@@ -53,6 +64,7 @@ impl Musterd {
         if let Some(path) = config {
             command.arg("-c").arg(path);
         }
+        prepare(&mut command);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("start musterd");
         let stderr = child.stderr.take().expect("its standard error is piped");
         let lines = Arc::new(Mutex::new(Vec::new()));
@@ -118,6 +130,19 @@ impl Musterd {
 
     pub fn run_dir(&self) -> &Path {
         &self.run_dir
+    }
+
+    /// Its file processes: their ids, and what they are called.
+    pub fn workers(&self) -> Vec<(i32, String)> {
+        let pid = self.child.id();
+        let children = super::text(Path::new(&format!("/proc/{pid}/task/{pid}/children")));
+        let named = |pid: i32| (pid, super::text(Path::new(&format!("/proc/{pid}/comm"))).trim().to_string());
+        children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(named).collect()
+    }
+
+    /// How it ended, if it has.
+    pub fn code(&mut self) -> Option<Option<i32>> {
+        self.child.try_wait().expect("wait for a child of ours").map(|status| status.code())
     }
 
     pub fn ended(&mut self) -> bool {

@@ -8,7 +8,8 @@ use muster::base::addr::Mac;
 use muster::base::facts::{Hardware, LinkFacts};
 use muster::config::{Boot, Config, LinkConfig, Network, Numbering, Tftp};
 use muster::roll::plan::{AddressPlan, AddressRange, Subnet};
-use muster::shell::{Features, Shell};
+use muster::shell::clerk::Clerk;
+use muster::shell::{Crew, Features, Shell};
 use muster::wire::ether;
 use nix::sched::{CloneFlags, unshare};
 
@@ -97,6 +98,7 @@ pub fn config(hardware: Hardware) -> Config {
     Config {
         plan: AddressPlan::new([10, 54, 1, 0].into(), 16),
         numbering: Numbering::Automatic,
+        new_numbers: 600,
         ignore: Vec::new(),
         links: vec![link],
         networks: vec![network],
@@ -115,11 +117,17 @@ pub fn config(hardware: Hardware) -> Config {
     }
 }
 
-/// A server's shell on `v0`. A child that another test is starting holds the sockets of one that is gone until it runs its program.
+/// A server's shell on `v0`, with file processes of its own.
+pub fn try_server(config: &Config, features: Features) -> Result<Shell, muster::shell::Error> {
+    let crew = Crew::start()?;
+    Shell::server_with(config, &[facts("v0", OURS)], features, Clerk::new(crew.clerk), crew.readers)
+}
+
+/// The same. A child that another test is starting holds the sockets of one that is gone until it runs its program.
 pub fn server(config: &Config, features: Features) -> Shell {
     let end = Instant::now() + Duration::from_secs(20);
     loop {
-        match Shell::server_with(config, &[facts("v0", OURS)], features) {
+        match try_server(config, features) {
             Err(error) if error.to_string().contains("(os error 98)") && Instant::now() < end => {
                 std::thread::sleep(Duration::from_millis(10))
             }

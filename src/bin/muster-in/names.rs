@@ -42,5 +42,5 @@ fn write(to: &Path, text: &str) -> io::Result<()> {
             fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
         }
     }
-    daemon::publish(to, text)
+    daemon::publish(to, text.as_bytes())
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use muster::shell::stdio;
 use muster::wire::report;
 
 use crate::names;
@@ -52,6 +53,11 @@ fn flags() -> getopts::Options {
     flags
 }
 
+/// Everything is said with this.
+fn said(text: String) -> Result<Option<Options>, String> {
+    stdio::print(&text).map(|_| None).map_err(|error| error.to_string())
+}
+
 /// None: everything was said already (help, version).
 pub fn read() -> Result<Option<Options>, String> {
     let flags = flags();
@@ -59,12 +65,11 @@ pub fn read() -> Result<Option<Options>, String> {
     if matches.opt_present("h") {
         let brief = "muster-in: tests this node, asks musterd for its place, and configures it\n\
                      Usage: muster-in [-i IF] [-d DIR | --no-test] [-t S] [-r]";
-        print!("{}\nExit: 0 numbered, 1 error, 2 no answer, 3 test failed, 4 still a guest. See muster-in(8).\n", flags.usage(brief));
-        return Ok(None);
+        let usage = flags.usage(brief);
+        return said(format!("{usage}\nExit: 0 numbered, 1 error, 2 no answer, 3 test failed, 4 still a guest. See muster-in(8).\n"));
     }
     if matches.opt_present("V") {
-        println!("muster-in {} ({})", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT"));
-        return Ok(None);
+        return said(format!("muster-in {} ({})\n", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT")));
     }
     if let Some(stray) = matches.free.first() {
         return Err(format!("{stray:?} is not a flag"));

@@ -7,7 +7,6 @@ mod options;
 mod process;
 mod verify;
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,8 +17,9 @@ use muster::base::facts::{Hardware, LinkFacts};
 use muster::base::time::{Instant, Now};
 use muster::engine::server::Server;
 use muster::fleet::exchange::Exchanges;
+use muster::fleet::hostile::{Assault, Hostile};
 use muster::fleet::{Fleet, Plan, Summary, mac};
-use muster::shell::{Error, Shell, Signal, facts};
+use muster::shell::{Error, Shell, Signal, facts, stdio};
 use muster::sim::config::{INITRD, KERNEL, PROGRAMS, config};
 use muster::sim::disk::Habits;
 use muster::sim::net::{Way, Wire};
@@ -39,7 +39,7 @@ const SIZE: u64 = 1 << 20;
 fn main() -> ExitCode {
     env_logger::Builder::new().filter_level(LevelFilter::Warn).format_timestamp(None).init();
     let usage = |why: String| {
-        eprintln!("muster-storm: {why}; muster-storm --help lists the flags");
+        stdio::complain(&format!("muster-storm: {why}; muster-storm --help lists the flags"));
         ExitCode::from(2)
     };
     let options = match options() {
@@ -49,11 +49,12 @@ fn main() -> ExitCode {
     };
     let ended = match &options.place {
         Where::Simulated(model) => simulate(&options, model),
-        Where::Swarm(duration) => Ok(swarms(options.plan.seed, *duration)),
+        Where::Swarm(duration) => swarms(options.plan.seed, *duration),
         Where::Link(name) => match find_link(name, options.yes_really) {
-            Ok(link) => match options.exchanges {
-                Some(length) => exchange(&options, &link, length),
-                None => storm(&options, &link),
+            Ok(link) => match (options.exchanges, &options.hostile) {
+                (_, Some(assault)) => assail(&options, &link, assault.clone()),
+                (Some(length), None) => exchange(&options, &link, length),
+                (None, None) => storm(&options, &link),
             },
             Err(why) => return usage(why),
         },
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(why) => {
-            eprintln!("muster-storm: {why}");
+            stdio::complain(&format!("muster-storm: {why}"));
             ExitCode::FAILURE
         }
     }
@@ -106,7 +107,7 @@ fn storm(options: &Options, link: &LinkFacts) -> Result<bool, Error> {
     let verified = verdicts.map(|all| all.into_iter().map(|(name, verdict)| (name, verdict.name())).collect::<Vec<_>>());
     let verified = verified.map(|all| ("verified", json!(all)));
     tell(options, &summary, cost.map(|cost| ("server", cost)).into_iter().chain(verified))?;
-    Ok(summary.up == summary.machines && same)
+    Ok(summary.up + summary.cut == summary.machines && same)
 }
 
 /// Leases again and again. Whether there were any.
@@ -125,11 +126,24 @@ fn exchange(options: &Options, link: &LinkFacts, length: Duration) -> Result<boo
     if let (Value::Object(fields), Some(cost)) = (&mut told, server.cost()) {
         fields.insert("server".into(), cost);
     }
-    let _ = match options.json {
-        true => writeln!(std::io::stdout(), "{told:#}"),
-        false => writeln!(std::io::stdout(), "{outcome}"),
-    };
+    stdio::print(&if options.json { format!("{told:#}\n") } else { format!("{outcome}\n") })?;
     Ok(outcome.exchanges > 0)
+}
+
+/// Hostile frames until the time is over. Whether the head was heard of.
+fn assail(options: &Options, link: &LinkFacts, assault: Assault) -> Result<bool, Error> {
+    let mut shell = Shell::frames(link)?;
+    let began = shell.now().at;
+    let mut hostile = Hostile::new(assault, began).map_err(Error::new)?;
+    while shell.now().at.since(began) < options.timeout {
+        if shell.turn(&mut hostile, LONGEST_TURN)? == Some(Signal::Leave) {
+            break;
+        }
+    }
+    let (sent, seconds) = (hostile.sent(), shell.now().at.since(began).as_secs_f64());
+    let told = format!("{} hostile frames in {seconds:.1} s\n", sent.unwrap_or_default());
+    stdio::print(&if options.json { format!("{:#}\n", json!({ "sent": sent, "seconds": seconds })) } else { told })?;
+    Ok(sent.is_some())
 }
 
 /// The same machines against the server's own engines, in virtual time. Whether every machine came up and no checker complained.
@@ -161,11 +175,11 @@ fn simulate(options: &Options, model: &Model) -> Result<bool, Error> {
     // Apart from what the seed decides.
     let wall = json!({ "wall_s": wall_s, "speed": virtual_s / wall_s });
     tell(options, &summary, [("simulated", told), ("machine", wall)])?;
-    Ok(summary.up == summary.machines && findings.count == 0 && wrong_bytes.is_empty())
+    Ok(summary.up + summary.cut == summary.machines && findings.count == 0 && wrong_bytes.is_empty())
 }
 
 /// Small storms of one seed after another, for a while, and at least one. Whether all went well.
-fn swarms(first: u64, duration: Duration) -> bool {
+fn swarms(first: u64, duration: Duration) -> Result<bool, Error> {
     let (began, mut machines, mut silence, mut failed, mut unheard) = (std::time::Instant::now(), 0, (Duration::ZERO, first), 0, 0);
     for seed in first.. {
         let outcome = swarm(seed);
@@ -175,18 +189,22 @@ fn swarms(first: u64, duration: Duration) -> bool {
         if !outcome.faults.is_empty() {
             failed += 1;
             let faults = outcome.faults.join("\n  ");
-            println!("seed {seed} fails, ended at {}:\n  {faults}\nrepeat: muster-storm --simulate --swarm 0 --seed {seed}", outcome.ended);
+            let repeat = format!("repeat: muster-storm --simulate --swarm 0 --seed {seed}");
+            if !stdio::print(&format!("seed {seed} fails, ended at {}:\n  {faults}\n{repeat}\n", outcome.ended))? {
+                break;
+            }
         }
         if began.elapsed() >= duration || seed == u64::MAX {
             let silent = silence.0.as_secs_f64();
-            println!(
-                "seeds {first} to {seed}: {failed} failed; {machines} machines, of which the link alone kept {unheard} from their lease; longest silence {silent:.3} s (seed {}); the last run's transcript {:016x}",
+            stdio::print(&format!(
+                "seeds {first} to {seed}: {failed} failed; {machines} machines, of which the link alone kept {unheard} from their lease; longest silence {silent:.3} s (seed {}); the last run's transcript {:016x}
+",
                 silence.1, outcome.hash
-            );
+            ))?;
             break;
         }
     }
-    failed == 0
+    Ok(failed == 0)
 }
 
 /// The world before its first frame.
@@ -223,6 +241,5 @@ fn tell(options: &Options, summary: &Summary, beside: impl IntoIterator<Item = (
         format!("{summary}{more}")
     };
     // Whoever closed our output still gets the exit status.
-    let _ = writeln!(std::io::stdout(), "{text}");
-    Ok(())
+    stdio::print(&(text + "\n")).map(drop)
 }

@@ -39,8 +39,8 @@ impl Meter {
 
 /// `#` is up, `x` lost, `-` booting and a blank off.
 fn line(elapsed: Duration, progress: Progress) -> String {
-    let Progress { off, booting, up, lost } = progress;
-    let all = (off + booting + up + lost).max(1);
+    let Progress { off, booting, up, lost, cut } = progress;
+    let all = (off + booting + up + lost + cut).max(1);
     let mark = |n: usize| match n * all / WIDTH {
         n if n < up => '#',
         n if n < up + lost => 'x',
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn the_bar_shows_everybody() {
-        let progress = Progress { off: 25, booting: 25, up: 45, lost: 5 };
+        let progress = Progress { off: 25, booting: 25, up: 45, lost: 5, cut: 0 };
         let told = line(Duration::from_millis(12_340), progress);
         let bar = format!("[{}{}{}{}]", "#".repeat(18), "x".repeat(2), "-".repeat(10), " ".repeat(10));
         assert_eq!(told, format!("   12.3 s {bar} 45 of 100 up, 25 booting, 25 off, 5 lost"));

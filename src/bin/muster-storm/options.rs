@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use muster::fleet::hostile::{Assault, Attack};
 use muster::fleet::life::Step;
-use muster::fleet::{Asks, Firmware, Life, Plan, Stages};
+use muster::fleet::{Asks, Firmware, Life, Plan, Stages, Switch};
+use muster::shell::stdio;
 
 /// Lots of the simulated street (`sim::config`).
 const SIMULATED_MAX: usize = muster::sim::config::NODES_MAX;
@@ -37,6 +39,8 @@ pub struct Options {
     pub timeout: Duration,
     /// Leases again and again for so long, in place of a boot.
     pub exchanges: Option<Duration>,
+    /// Hostile frames, in place of a boot.
+    pub hostile: Option<Assault>,
     pub json: bool,
     pub yes_really: bool,
     pub verify_root: Option<PathBuf>,
@@ -53,10 +57,14 @@ fn flags() -> getopts::Options {
         .optmulti("f", "file", "load this file (may be repeated); else what the server offers", "NAME")
         .optopt("", "stages", "of rom (the firmware's own), ipxe, os, reboot (asks again as INIT-REBOOT), in this order (rom)", "LIST")
         .optopt("", "spread", "power comes back to each machine within this (0)", "SECONDS")
+        .optmulti("", "off", "power goes for these machines, counted from 0, so long after the beginning (may be repeated)", "N-M@SECONDS")
+        .optmulti("", "on", "power comes to these then, and not before unless it went (may be repeated)", "N-M@SECONDS")
         .optopt("", "wake", "first frames of each machine that are lost, waking its switch port (0)", "K")
         .optopt("", "deaf", "machines that do not answer ARP while they load (0)", "PERMILLE")
         .optopt("", "loss", "frames dropped here, in both directions (0)", "PPM")
         .optopt("", "exchanges", "no boot: all machines ask for leases again and again for so long, and the rate is told", "SECONDS")
+        .optopt("", "hostile", "no boot: hostile frames of these kinds, so many a second, until --timeout", "KIND[,KIND]@N")
+        .optopt("", "node0", "with --hostile: the address of the first node in whose name frames are sent", "ADDRESS")
         .optopt("", "blksize", "that every machine asks for, whatever its firmware would", "BYTES")
         .optopt("", "windowsize", "likewise; 1: no windows", "BLOCKS")
         .optmulti(
@@ -88,41 +96,27 @@ fn flags() -> getopts::Options {
     flags
 }
 
+/// Everything is said with this.
+fn said(text: String) -> Result<Option<Options>, String> {
+    stdio::print(&text).map(|_| None).map_err(|error| error.to_string())
+}
+
 /// None: everything was said already (help, version).
 pub fn options() -> Result<Option<Options>, String> {
     let flags = flags();
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
     if matches.opt_present("h") {
         let brief = "muster-storm: boots simulated machines against the boot server of a link\nUsage: muster-storm -i IF | --simulate [-n N] [-p KIND] [-f NAME]...";
-        print!("{}\nExit status: 0 all came up, 1 a machine was lost or bytes differ, 2 wrong usage.\n", flags.usage(brief));
-        return Ok(None);
+        let usage = flags.usage(brief);
+        return said(format!("{usage}\nExit status: 0 all came up, 1 a machine was lost or bytes differ, 2 wrong usage.\n"));
     }
     if matches.opt_present("V") {
-        println!("muster-storm {} ({})", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT"));
-        return Ok(None);
+        return said(format!("muster-storm {} ({})\n", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT")));
     }
     if let Some(stray) = matches.free.first() {
         return Err(format!("{stray:?} is not a flag"));
     }
-    let number = |name: &str, default: u32| number(name, matches.opt_str(name), default);
-    let names: Vec<Vec<u8>> = matches.opt_strs("file").into_iter().map(String::into_bytes).collect();
-    let stages = matches.opt_str("stages").unwrap_or_else(|| "rom".into());
-    let plan = Plan {
-        count: number("count", 100)? as usize,
-        first: number("first", 0)?,
-        lives: lives(&matches.opt_str("profile").unwrap_or_else(|| "rom".into()), &stages, names.len())?,
-        names,
-        spread: seconds("spread", matches.opt_str("spread"), 0.0)?,
-        wake: number("wake", 0)?,
-        deaf: number("deaf", 0)?,
-        loss: number("loss", 0)?,
-        asks: Asks {
-            blksize: matches.opt_str("blksize").map(|text| self::number("blksize", Some(text), 0)).transpose()?,
-            windowsize: matches.opt_str("windowsize").map(|text| self::number("windowsize", Some(text), 0)).transpose()?,
-        },
-        seed: number("seed", 0)?.into(),
-    };
-    plan.check()?;
+    let plan = plan(&matches)?;
     let pids = matches.opt_strs("server-pid").into_iter().map(|text| self::number("server-pid", Some(text), 0));
     let model = model(&matches)?;
     let verify_root = matches.opt_str("verify-root").map(PathBuf::from);
@@ -132,8 +126,8 @@ pub fn options() -> Result<Option<Options>, String> {
         return Err(format!("--{name} is for --simulate"));
     }
     let exchanges = matches.opt_str("exchanges").map(|text| seconds("exchanges", Some(text), 0.0)).transpose()?;
-    if exchanges.is_some() && matches.opt_present("simulate") {
-        return Err("--exchanges measures a server on a link: not with --simulate".into());
+    if let Some(name) = ["exchanges", "hostile"].into_iter().find(|name| matches.opt_present(name) && matches.opt_present("simulate")) {
+        return Err(format!("--{name} is for a server on a link: not with --simulate"));
     }
     let place = match (matches.opt_present("simulate"), matches.opt_str("interface")) {
         (true, Some(_)) => return Err("--simulate needs no --interface".into()),
@@ -147,6 +141,7 @@ pub fn options() -> Result<Option<Options>, String> {
         return Err(format!("--verify-root {}: not a folder", root.display()));
     }
     Ok(Some(Options {
+        hostile: hostile(&matches, &plan)?,
         place,
         verify_root,
         plan,
@@ -156,6 +151,68 @@ pub fn options() -> Result<Option<Options>, String> {
         json: matches.opt_present("json"),
         yes_really: matches.opt_present("yes-really"),
     }))
+}
+
+/// The storm.
+fn plan(matches: &getopts::Matches) -> Result<Plan, String> {
+    let number = |name: &str, default: u32| number(name, matches.opt_str(name), default);
+    let names: Vec<Vec<u8>> = matches.opt_strs("file").into_iter().map(String::into_bytes).collect();
+    let stages = matches.opt_str("stages").unwrap_or_else(|| "rom".into());
+    let mut lives = lives(&matches.opt_str("profile").unwrap_or_else(|| "rom".into()), &stages, names.len())?;
+    let asks = Asks {
+        blksize: matches.opt_str("blksize").map(|text| self::number("blksize", Some(text), 0)).transpose()?,
+        windowsize: matches.opt_str("windowsize").map(|text| self::number("windowsize", Some(text), 0)).transpose()?,
+    };
+    lives.iter_mut().for_each(|life| life.asks = asks);
+    let plan = Plan {
+        count: number("count", 100)? as usize,
+        first: number("first", 0)?,
+        lives,
+        names,
+        spread: seconds("spread", matches.opt_str("spread"), 0.0)?,
+        wake: number("wake", 0)?,
+        deaf: number("deaf", 0)?,
+        loss: number("loss", 0)?,
+        power: switches(matches)?,
+        seed: number("seed", 0)?.into(),
+    };
+    plan.check()?;
+    Ok(plan)
+}
+
+/// `rrq-nodes,arp@500`: kinds of hostile frames, and how many a second.
+fn hostile(matches: &getopts::Matches, plan: &Plan) -> Result<Option<Assault>, String> {
+    let Some(text) = matches.opt_str("hostile") else { return Ok(None) };
+    let kinds = || Attack::ALL.iter().map(|attack| attack.name()).collect::<Vec<_>>().join(", ");
+    let (list, rate) = text.split_once('@').ok_or_else(|| format!("--hostile {text:?}: kinds and frames a second, as arp@500"))?;
+    let known = |name: &str| Attack::ALL.iter().copied().find(|attack| attack.name() == name);
+    let attacks: Option<Vec<Attack>> = if list == "all" { Some(Attack::ALL.to_vec()) } else { list.split(',').map(known).collect() };
+    let attacks = attacks.ok_or_else(|| format!("--hostile {list:?}: none but {}, or all", kinds()))?;
+    let node0 = matches.opt_str("node0").and_then(|text| text.parse().ok());
+    let node0 = node0.ok_or("--hostile needs --node0, the address of the first node")?;
+    if !matches.opt_present("timeout") {
+        return Err("--hostile needs --timeout: how long it lasts".into());
+    }
+    let file = plan.names.first().cloned().ok_or("--hostile needs --file: what is asked for")?;
+    let (nodes, rate) = (plan.count as u32, number("hostile", Some(rate.to_string()), 0)?);
+    Ok(Some(Assault { attacks, rate, first: plan.first, node0, nodes, file, seed: plan.seed }))
+}
+
+/// Power that goes and comes.
+fn switches(matches: &getopts::Matches) -> Result<Vec<Switch>, String> {
+    let named = |name: &'static str, on: bool| matches.opt_strs(name).into_iter().map(move |text| switch(name, &text, on));
+    named("off", false).chain(named("on", true)).collect()
+}
+
+/// `0-99@2.5`, or `7@2.5` for one machine.
+fn switch(name: &str, text: &str, on: bool) -> Result<Switch, String> {
+    let parsed = text.split_once('@').and_then(|(who, at)| {
+        let (first, last) = who.split_once('-').unwrap_or((who, who));
+        let (first, last) = (first.parse::<u32>().ok()?, last.parse::<u32>().ok()?);
+        let at = Duration::try_from_secs_f64(at.parse().ok()?).ok()?;
+        Some(Switch { at, who: first..last.checked_add(1)?, on })
+    });
+    parsed.ok_or_else(|| format!("--{name} {text:?}: machines and seconds, as 0-99@2.5"))
 }
 
 /// The modelled link and files.
@@ -232,6 +289,13 @@ mod tests {
         assert_eq!(labels("edk2", "rom,ipxe,os,reboot"), Ok(vec![6]));
         assert_eq!(labels("mix", "rom").map(|all| all.len()), Ok(7));
         assert_eq!((labels("rom", "lunch"), labels("toaster", "rom")), (Err(()), Err(())));
+    }
+
+    #[test]
+    fn switches_as_people_write_them() {
+        let told = |text: &str| switch("off", text, false).map(|switch| (switch.who, switch.at.as_millis())).map_err(|_| ());
+        assert_eq!([told("0-99@2.5"), told("7@0"), told("3-3@10")], [Ok((0..100, 2500)), Ok((7..8, 0)), Ok((3..4, 10_000))]);
+        assert!(["", "0-99", "@2", "a-b@2", "0-99@", "0-99@-1", "0-99@x", "0-4294967295@1"].iter().all(|text| told(text).is_err()));
     }
 
     #[test]

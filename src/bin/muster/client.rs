@@ -1,9 +1,13 @@
 //! The connection to the daemon: a request, a reply, and what it means when there is none.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use muster::shell::control::{GROUP, connect};
 use muster::wire::control::{self, LINE_MAX, Reply, Request, State};
@@ -61,6 +65,27 @@ impl Client {
         }
     }
 
+    /// The next line, however long that takes, for somebody who reads it from `output`: a pipe whose reader has gone is a failure.
+    pub fn next_for(&mut self, output: &impl AsFd) -> Result<Option<Reply>, Failure> {
+        while self.reader.buffer().is_empty() {
+            // Of what is written to, an error or a hang-up is told without being asked for.
+            let mut watched =
+                [PollFd::new(self.reader.get_ref().as_fd(), PollFlags::POLLIN), PollFd::new(output.as_fd(), PollFlags::empty())];
+            match poll(&mut watched, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Failure::Failed(format!("cannot wait for {}: {errno}", self.path.display()))),
+            }
+            let [socket, output] = watched.map(|it| it.revents().unwrap_or(PollFlags::empty()));
+            if output.intersects(PollFlags::POLLERR | PollFlags::POLLHUP) {
+                return Err(Failure::Seen);
+            }
+            if !socket.is_empty() {
+                break;
+            }
+        }
+        self.next()
+    }
+
     /// The next line; None when the daemon has closed the connection.
     pub fn next(&mut self) -> Result<Option<Reply>, Failure> {
         self.line.clear();
@@ -115,12 +140,28 @@ impl Client {
         Ok(states)
     }
 
+    /// The numbers whose machine never came up.
+    fn never(&mut self) -> Result<Ranges, Failure> {
+        let mut numbers = Ranges::default();
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let reply = self.ask(&Request::NodeList { nodes: Some("@never".into()), from: at, limit: None })?;
+            let Reply::Nodes(page) = reply else { return Client::unexpected(&reply) };
+            page.rows.iter().for_each(|row| numbers.add(row.number, row.number));
+            from = page.next;
+        }
+        Ok(numbers)
+    }
+
     /// A selection as numbers: groups are resolved as things are now.
     pub fn numbers(&mut self, text: &str) -> Result<Ranges, Failure> {
         let selection = ranges::parse(text).map_err(|wrong| Failure::Usage(wrong.to_string()))?;
         let mut numbers = selection.numbers.clone();
         if selection.groups.is_empty() {
             return Ok(numbers);
+        }
+        if selection.has(Group::Never) {
+            numbers.union(&self.never()?);
         }
         let states = self.states()?;
         for (state, ranges) in State::ALL.iter().zip(&states) {

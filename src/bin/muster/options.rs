@@ -10,6 +10,7 @@ use muster::wire::control::{By, Change};
 use super::Failure;
 use super::hosts::Form;
 use super::import::Format;
+use super::look::print;
 
 /// Where the daemon listens unless it was told otherwise.
 const SOCKET: &str = "/run/muster/control.sock";
@@ -23,11 +24,11 @@ const COMMANDS: [Usage; 14] = [
     (
         &["node", "set"],
         "NUMBER FLAGS",
-        "give a lot its MACs (--mac, --add, --remove), --reserve or --free it",
+        "give a number its MACs (--mac, --add, --remove), --reserve or --free it",
         &["mac", "add", "remove", "reserve", "free", "dry-run"],
     ),
     (&["node", "replace"], "NUMBER", "the next machine that passes (or --mac, --guest) becomes this node", &["mac", "guest", "dry-run"]),
-    (&["node", "out"], "RANGE...", "these machines have gone for good: their lots are vacant again", &["dry-run"]),
+    (&["node", "out"], "RANGE...", "these machines have gone for good: their numbers are vacant again", &["dry-run"]),
     (&["guest", "list"], "", "machines without a number", &[]),
     (&["guest", "enlist"], "ID [NUMBER]", "make a guest a node; @held: all that passed and wait", &["dry-run"]),
     (&["watch"], "", "every step of every machine, as it happens", &[]),
@@ -90,7 +91,7 @@ fn flags() -> getopts::Options {
         .optmulti("", "mac", "node set: all MACs of the node (may be repeated); node replace: the new machine's", "MAC")
         .optmulti("", "add", "node set: one more MAC (may be repeated)", "MAC")
         .optmulti("", "remove", "node set: this MAC no more (may be repeated)", "MAC")
-        .optflag("", "reserve", "node set: keep the lot from being given away by itself")
+        .optflag("", "reserve", "node set: keep the number from being given away automatically")
         .optflag("", "free", "node set: take that back")
         .optopt("", "guest", "node replace: this guest is the new machine", "ID")
         .optflag("", "renumber", "reload: though nodes that have leases get other addresses by it")
@@ -110,27 +111,23 @@ pub fn options() -> Result<Option<Options>, Failure> {
     let flags = flags();
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| usage(format!("{error}; muster --help lists the flags")))?;
     if matches.opt_present("h") {
-        help(&flags);
-        return Ok(None);
+        return help(&flags).map(|()| None);
     }
     if matches.opt_present("V") {
-        println!("muster {} ({})", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT"));
-        return Ok(None);
+        return print(&[format!("muster {} ({})", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT"))]).map(|()| None);
     }
     read(&matches).map(Some)
 }
 
-fn help(flags: &getopts::Options) {
+fn help(flags: &getopts::Options) -> Result<(), Failure> {
     let mut brief = String::from("muster: sees and steers a cluster that musterd boots\nUsage: muster COMMAND [FLAGS]\n\nCommands:");
     for (words, rest, what, _) in COMMANDS {
         let command = format!("{} {rest}", words.join(" "));
         brief.push_str(&format!("\n    {command:<26}{what}"));
     }
-    brief.push_str("\n\nRANGE: n[0-31,40], 0-31,40, n5, 0-10/2, @all, @up, @stuck");
-    print!(
-        "{}\nExit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon, 4 not confirmed. See muster(1).\n",
-        flags.usage(&brief)
-    );
+    brief.push_str("\n\nRANGE: n[0-31,40], 0-31,40, n5, 0-10/2, @all, @up, @stuck, @never");
+    let usage = flags.usage(&brief);
+    print(&[format!("{usage}\nExit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon, 4 not confirmed. See muster(1).")])
 }
 
 fn read(matches: &getopts::Matches) -> Result<Options, Failure> {

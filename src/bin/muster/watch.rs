@@ -13,7 +13,7 @@ pub fn watch(client: &mut Client, options: &Options) -> Result<(), Failure> {
     let reply = client.ask(&Request::Watch)?;
     let Reply::Watching = reply else { return Client::unexpected(&reply) };
     client.be_patient()?;
-    while let Some(reply) = client.next()? {
+    while let Some(reply) = client.next_for(&std::io::stdout())? {
         let line = match (&reply, options.json) {
             (Reply::Event(_) | Reply::Lost { .. }, true) => serde_json::to_string(&reply).unwrap_or_default(),
             (Reply::Event(event), false) => shown(event),

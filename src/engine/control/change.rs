@@ -1,6 +1,6 @@
 //! Changes of the roll by an operator's word: worked out whole, then shown or done.
 //!
-//! A change is a list of lots with what they become, in an order in which each can be set: who loses a MAC comes before who gets it. The
+//! A change is a list of lots with what they are and what they become: MACs may move between them in any way, since all are set at once. The
 //! last change is remembered, and can be taken back as long as nobody has touched its lots since. `[[node]]` sections are
 //! the config's: what they say is changed there.
 
@@ -8,58 +8,50 @@ use std::cmp::Ordering;
 use std::net::Ipv4Addr;
 
 use crate::base::addr::Mac;
+use crate::base::limits::NETWORKS_MAX;
 use crate::base::slab::Key;
 use crate::roll::client::Client;
 use crate::roll::journal::Verdict;
-use crate::roll::lot::{By, Lot, Macs, State, Wait};
+use crate::roll::lot::{By, Lot, Macs, Papers, State, Wait};
 use crate::roll::plan::Number;
 use crate::roll::ranges::{self, Ranges};
-use crate::roll::ruling::Ruling;
-use crate::wire::control::{self, Change, Changed, Entry, LotChange, Sorry};
+use crate::roll::ruling::{self, Ruling};
+use crate::wire::control::{self, Change, Changed, Entry, LINE_MAX, LotChange, Reply, Sorry};
 
 use super::super::{Ctx, lots};
+use super::draft::{Draft, Step};
 use super::{Refusal, look};
 
 /// Lots of a change that are shown one by one.
 const SHOWN: usize = 64;
+/// The list of a change's numbers, in bytes: what is behind it in thousands of scattered numbers is left out.
+const NODES_MAX: usize = 16 << 10;
 /// What names all guests that passed and wait.
 const HELD: &str = "@held";
 
-/// The last change: lots with what they were and what they became.
-#[derive(Default)]
-pub struct Undo(Vec<(Number, Lot, Lot)>);
-
-/// What a wish comes to.
-#[derive(Default)]
-struct Plan {
-    lots: Vec<(Number, Lot)>,
-    notes: Vec<String>,
+/// What is being changed, and what was changed last; both have room for all lots.
+pub struct Desk {
+    draft: Draft,
+    undo: Draft,
 }
 
-impl Plan {
-    /// A lot as it will be when what is planned so far is done.
-    fn lot(&self, ctx: &Ctx<'_>, number: Number) -> Lot {
-        let planned = self.lots.iter().rev().find(|(other, _)| *other == number).map(|(_, lot)| *lot);
-        planned.or_else(|| ctx.roll.street().lot(number).copied()).unwrap_or_default()
+impl Desk {
+    pub fn new(nodes: u32) -> Desk {
+        Desk { draft: Draft::new(nodes), undo: Draft::new(nodes) }
     }
 
-    fn set(&mut self, number: Number, lot: Lot) {
-        self.lots.push((number, lot));
+    /// Has room for so many lots from now on. Allocates.
+    pub fn resize(&mut self, nodes: u32) {
+        self.draft = Draft::new(nodes);
+        self.undo.resize(nodes);
     }
 
-    /// Lets whoever has a MAC lose it to `to`.
-    fn free(&mut self, ctx: &Ctx<'_>, mac: Mac, to: Number) -> Result<(), Refusal> {
-        let Some(owner) = ctx.roll.street().number_of(mac).filter(|&owner| owner != to) else { return Ok(()) };
-        let mut lot = self.lot(ctx, owner);
-        if !lot.papers.macs.contains(mac) {
-            return Ok(());
+    /// Remembers what was done, or (`more`) what was done beside what is remembered.
+    fn remember(&mut self, more: bool) {
+        match more {
+            true => self.undo.follow(&self.draft),
+            false => std::mem::swap(&mut self.draft, &mut self.undo),
         }
-        own(owner, &lot)?;
-        lot.papers.macs.remove(mac);
-        let left = if lot.papers.macs.is_empty() { Lot { retired: lot.retired, since: ctx.unix, ..Lot::default() } } else { lot };
-        self.notes.push(format!("{owner} loses {mac}{}", if left.is_vacant() { " and is vacant then" } else { "" }));
-        self.set(owner, left);
-        Ok(())
     }
 }
 
@@ -75,49 +67,65 @@ fn own(number: Number, lot: &Lot) -> Result<(), Refusal> {
 }
 
 /// Changes the roll as an operator wishes, or (`dry`) says what that would do. The numbers and MACs of the wish have been checked.
-pub fn change(ctx: &mut Ctx<'_>, undo: &mut Undo, wish: &Change, dry: bool) -> Result<Changed, Refusal> {
-    let plan = match wish {
-        Change::Set { number, macs, add, remove, reserve } => set(ctx, Number(*number), macs.as_deref(), (add, remove), *reserve)?,
-        Change::Replace { number, by } => replace(ctx, Number(*number), by.as_ref())?,
-        Change::Out { nodes } => out(ctx, nodes)?,
-        Change::Enlist { guest, number } => enlist(ctx, guest, number.map(Number))?,
-        Change::Import { entries, .. } => import(ctx, entries),
-        Change::Undo => take_back(ctx, undo)?,
-    };
-    // What a lot is in the end counts; what it was before the first step as well.
-    let mut touched: Vec<Number> = plan.lots.iter().map(|(number, _)| *number).collect();
-    touched.sort_unstable();
-    touched.dedup();
-    let was = |number: Number| ctx.roll.street().lot(number).copied().unwrap_or_default();
-    let mut all: Vec<(Number, Lot, Lot)> = touched.iter().map(|&number| (number, was(number), plan.lot(ctx, number))).collect();
-    all.retain(|(_, before, after)| before != after);
-    if !dry && !all.is_empty() {
-        lots::change_all(ctx, &plan.lots).map_err(|trouble| Refusal::new(trouble.to_string(), "see muster status, and the log"))?;
-        let became = |number: Number| ctx.roll.street().lot(number).copied().unwrap_or_default();
-        all.iter_mut().for_each(|(number, _, after)| *after = became(*number));
-        match wish {
-            Change::Import { part: 1.., .. } => undo.0.extend(&all),
-            _ => undo.0 = all.clone(),
+pub fn change(ctx: &mut Ctx<'_>, desk: &mut Desk, wish: &Change, dry: bool) -> Result<Changed, Refusal> {
+    let Desk { draft, undo } = desk;
+    draft.clear();
+    match wish {
+        Change::Set { number, macs, add, remove, reserve } => set(ctx, draft, Number(*number), (macs.as_deref(), add, remove), *reserve)?,
+        Change::Replace { number, by } => replace(ctx, draft, Number(*number), by.as_ref())?,
+        Change::Out { nodes } => out(ctx, draft, nodes)?,
+        Change::Enlist { guest, number } => enlist(ctx, draft, guest, number.map(Number))?,
+        Change::Import { entries, .. } => import(ctx, draft, entries),
+        Change::Undo => take_back(ctx, draft, undo.steps())?,
+    }
+    draft.settle();
+    if !dry && !draft.steps().is_empty() {
+        let lots = draft.steps().iter().map(|step| (step.number, &step.after));
+        lots::change_all(ctx, lots).map_err(|trouble| Refusal::new(trouble.to_string(), "see muster status, and the log"))?;
+        // A lot that was set may be a little less than was wished: who lives in the street is retired nowhere.
+        draft.became(|number| ctx.roll.street().lot(number).copied().unwrap_or_default());
+    }
+    let changed = shown(draft, dry);
+    if !dry && changed.count > 0 {
+        desk.remember(matches!(wish, Change::Import { part: 1.., .. }));
+    }
+    Ok(changed)
+}
+
+/// What a change does, as far as one line of an answer holds it.
+fn shown(draft: &mut Draft, dry: bool) -> Changed {
+    let numbers: Ranges = draft.steps().iter().map(|step| step.number.0).collect();
+    let mut nodes = numbers.to_string();
+    if nodes.len() > NODES_MAX {
+        nodes.truncate(nodes.get(..NODES_MAX).and_then(|begin| begin.rfind(',')).unwrap_or(0));
+        nodes.push_str(",...");
+    }
+    let first = draft.steps().iter().take(SHOWN);
+    let lots =
+        first.map(|step| LotChange { number: step.number.0, before: look::lot(&step.before), after: look::lot(&step.after) }).collect();
+    let mut reply = Reply::Changed(Changed { dry, count: draft.steps().len() as u32, nodes, lots, notes: draft.notes() });
+    let mut line = vec![0; LINE_MAX];
+    // Machines with many cards, all of them with many more that are retired.
+    while let (None, Reply::Changed(changed)) = (control::write(&mut line, &reply), &mut reply) {
+        match changed.lots.len() {
+            0 => changed.notes.clear(),
+            some => changed.lots.truncate(some / 2),
         }
     }
-    let shown = all.iter().take(SHOWN).map(|(number, before, after)| LotChange {
-        number: number.0,
-        before: look::lot(before),
-        after: look::lot(after),
-    });
-    let numbers: Ranges = all.iter().map(|(number, ..)| number.0).collect();
-    Ok(Changed { dry, count: all.len() as u32, nodes: numbers.to_string(), lots: shown.collect(), notes: plan.notes })
+    match reply {
+        Reply::Changed(changed) => changed,
+        _ => Changed::default(),
+    }
 }
 
 fn set(
     ctx: &Ctx<'_>,
+    draft: &mut Draft,
     number: Number,
-    macs: Option<&[Mac]>,
-    (add, remove): (&[Mac], &[Mac]),
+    (macs, add, remove): (Option<&[Mac]>, &[Mac], &[Mac]),
     reserve: Option<bool>,
-) -> Result<Plan, Refusal> {
-    let mut plan = Plan::default();
-    let lot = plan.lot(ctx, number);
+) -> Result<(), Refusal> {
+    let lot = draft.lot(ctx, number);
     own(number, &lot)?;
     if let Some(reserve) = reserve {
         let wanted = match (reserve, lot.state) {
@@ -128,8 +136,8 @@ fn set(
             (true, _) => lot.reserved(Wait::Operator, ctx.unix),
             (false, _) => lot.emptied(ctx.unix),
         };
-        plan.set(number, wanted);
-        return Ok(plan);
+        draft.set(ctx, number, wanted);
+        return Ok(());
     }
     let kept = lot.papers.macs.as_slice().iter().filter(|mac| !remove.contains(mac));
     let wanted: Vec<Mac> = macs.map_or_else(|| kept.chain(add).copied().collect(), <[Mac]>::to_vec);
@@ -141,16 +149,32 @@ fn set(
         return Err(Refusal::new(format!("{number} would have no MAC address left"), format!("say muster node out {number}")));
     }
     for mac in list.as_slice() {
-        plan.free(ctx, *mac, number)?;
+        free(ctx, draft, *mac, number)?;
     }
-    let papers = crate::roll::lot::Papers { macs: list, ..lot.papers };
-    plan.set(number, lot.occupied(papers, By::Operator, ctx.unix));
-    Ok(plan)
+    // What another machine showed of itself says nothing of this one.
+    let same = list.as_slice().iter().any(|mac| lot.papers.macs.contains(*mac));
+    let papers = Papers { macs: list, ..if same { lot.papers } else { Papers::default() } };
+    draft.set(ctx, number, lot.occupied(papers, By::Operator, ctx.unix));
+    Ok(())
 }
 
-fn replace(ctx: &Ctx<'_>, number: Number, by: Option<&control::By>) -> Result<Plan, Refusal> {
-    let mut plan = Plan::default();
-    let lot = plan.lot(ctx, number);
+/// Lets whoever has a MAC lose it to `to`.
+fn free(ctx: &Ctx<'_>, draft: &mut Draft, mac: Mac, to: Number) -> Result<(), Refusal> {
+    let Some(owner) = ctx.roll.street().number_of(mac).filter(|&owner| owner != to) else { return Ok(()) };
+    let mut lot = draft.lot(ctx, owner);
+    if !lot.papers.macs.contains(mac) {
+        return Ok(());
+    }
+    own(owner, &lot)?;
+    lot.papers.macs.remove(mac);
+    let left = if lot.papers.macs.is_empty() { Lot { retired: lot.retired, since: ctx.unix, ..Lot::default() } } else { lot };
+    draft.note(format_args!("{owner} loses {mac}{}", if left.is_vacant() { " and is vacant then" } else { "" }));
+    draft.set(ctx, owner, left);
+    Ok(())
+}
+
+fn replace(ctx: &Ctx<'_>, draft: &mut Draft, number: Number, by: Option<&control::By>) -> Result<(), Refusal> {
+    let lot = draft.lot(ctx, number);
     own(number, &lot)?;
     if lot.is_vacant() {
         return Err(Refusal::new(
@@ -168,29 +192,28 @@ fn replace(ctx: &Ctx<'_>, number: Number, by: Option<&control::By>) -> Result<Pl
         }
         Some(control::By::Guest(id)) => {
             let guest = guest(ctx, id)?;
-            plan.set(number, lot.emptied(ctx.unix).occupied(guest.shown(), By::Operator, ctx.unix));
-            return Ok(plan);
+            draft.set(ctx, number, ruling::enlisted(&lot.emptied(ctx.unix), &guest.shown(), By::Operator, ctx.unix));
+            return Ok(());
         }
     };
-    plan.set(number, lot.reserved(wait, ctx.unix));
-    Ok(plan)
+    draft.set(ctx, number, lot.reserved(wait, ctx.unix));
+    Ok(())
 }
 
-fn out(ctx: &Ctx<'_>, nodes: &str) -> Result<Plan, Refusal> {
+fn out(ctx: &Ctx<'_>, draft: &mut Draft, nodes: &str) -> Result<(), Refusal> {
     let selection = ranges::parse(nodes).map_err(|wrong| Refusal::new(wrong.to_string(), ""))?;
-    let mut plan = Plan::default();
     for number in selection.numbers.iter().map(Number) {
-        let lot = plan.lot(ctx, number);
+        let lot = draft.lot(ctx, number);
         own(number, &lot)?;
         match lot.is_vacant() {
-            true => plan.notes.push(format!("{number} is vacant already")),
-            false => plan.set(number, lot.emptied(ctx.unix)),
+            true => draft.note(format_args!("{number} is vacant already")),
+            false => draft.set(ctx, number, lot.emptied(ctx.unix)),
         }
     }
-    if !plan.lots.is_empty() {
-        plan.notes.push("a machine that still runs keeps its address until it renews".into());
+    if !draft.steps().is_empty() {
+        draft.last_note(format_args!("a machine that still runs keeps its address until it renews"));
     }
-    Ok(plan)
+    Ok(())
 }
 
 /// A machine without a number, by its MAC, its client-id or its address.
@@ -206,44 +229,51 @@ fn guest<'a>(ctx: &'a Ctx<'_>, id: &str) -> Result<&'a Client, Refusal> {
     Ok(client)
 }
 
-fn enlist(ctx: &Ctx<'_>, id: &str, number: Option<Number>) -> Result<Plan, Refusal> {
+fn enlist(ctx: &Ctx<'_>, draft: &mut Draft, id: &str, number: Option<Number>) -> Result<(), Refusal> {
     if id == HELD {
-        return enlist_held(ctx, number);
+        return enlist_held(ctx, draft, number);
     }
     let client = guest(ctx, id)?;
-    let mut plan = Plan::default();
     let number = match number {
         Some(number) => number,
-        None => vacant(ctx, &plan, client)?,
+        None => vacant(ctx, draft, client, &mut [Number(0); NETWORKS_MAX])?,
     };
-    let lot = plan.lot(ctx, number);
+    let lot = draft.lot(ctx, number);
     if lot.is_occupied() {
         return Err(Refusal::new(format!("a machine lives in {number}"), format!("say muster node replace {number} --guest {id}")));
     }
-    plan.set(number, lot.occupied(client.shown(), By::Operator, ctx.unix));
-    Ok(plan)
+    draft.set(ctx, number, ruling::enlisted(&lot, &client.shown(), By::Operator, ctx.unix));
+    Ok(())
 }
 
-/// The number that a guest would get.
-fn vacant(ctx: &Ctx<'_>, plan: &Plan, client: &Client) -> Result<Number, Refusal> {
+/// The number that a guest would get. `from`: below that there is none left on a network.
+fn vacant(ctx: &Ctx<'_>, draft: &Draft, client: &Client, from: &mut [Number; NETWORKS_MAX]) -> Result<Number, Refusal> {
     let key = ctx.roll.find(&client.identity);
     let ruling = key.map(|key| lots::rule(ctx, key, usize::from(client.network), true));
-    match ruling {
-        Some(Ruling::Enlist(number)) if plan.lots.is_empty() => Ok(number),
-        Some(Ruling::Enlist(first)) => {
-            let subnet = ctx.config.networks.get(usize::from(client.network)).map(|network| network.subnet);
-            let ranges = subnet.into_iter().flat_map(|subnet| ctx.roll.plan.numbers_in(subnet));
-            let mut numbers = ranges.flat_map(|(from, to)| from.0..=to.0).map(Number).skip_while(|&number| number < first);
-            let free = numbers.find(|&number| plan.lot(ctx, number).is_vacant());
-            free.ok_or_else(|| Refusal::new("no number is vacant on its network", "raise cluster.nodes, or take nodes out"))
+    let first = match ruling {
+        Some(Ruling::Enlist(first)) => first,
+        Some(Ruling::Guest(reason)) => return Err(Refusal::new(format!("{} {reason}", client.identity), "")),
+        _ => return Err(Refusal::new(format!("{} has a number already", client.identity), "see muster node list")),
+    };
+    if !draft.has(first) {
+        return Ok(first);
+    }
+    let (network, mut none) = (ctx.config.networks.get(usize::from(client.network)), Number(0));
+    let from = from.get_mut(usize::from(client.network)).unwrap_or(&mut none);
+    loop {
+        let ranges = network.into_iter().flat_map(|network| ctx.roll.plan.numbers_in(network.subnet));
+        let ranges = ranges.map(|(first, last)| (first.max(*from), last)).filter(|(first, last)| first <= last);
+        let number = ctx.roll.street().lowest_vacant(ranges, &[]);
+        let number = number.ok_or_else(|| Refusal::new("no number is vacant on its network", "raise cluster.nodes, or take nodes out"))?;
+        *from = Number(number.0 + 1);
+        if !draft.has(number) {
+            return Ok(number);
         }
-        Some(Ruling::Guest(reason)) => Err(Refusal::new(format!("{} {reason}", client.identity), "")),
-        _ => Err(Refusal::new(format!("{} has a number already", client.identity), "see muster node list")),
     }
 }
 
 /// All that passed and wait are numbered together: by their switch ports, where all of them have shown one, else as they came.
-fn enlist_held(ctx: &Ctx<'_>, first: Option<Number>) -> Result<Plan, Refusal> {
+fn enlist_held(ctx: &Ctx<'_>, draft: &mut Draft, first: Option<Number>) -> Result<(), Refusal> {
     let waits = |key: &Key<Client>, client: &Client| {
         client.number.is_none()
             && client.verdict == Verdict::Passed
@@ -252,31 +282,30 @@ fn enlist_held(ctx: &Ctx<'_>, first: Option<Number>) -> Result<Plan, Refusal> {
     let mut held: Vec<&Client> = ctx.roll.iter().filter(|(key, client)| waits(key, client)).map(|(_, client)| client).collect();
     let by_port = held.iter().all(|client| !client.papers.port.is_empty());
     held.sort_by(|a, b| match by_port {
-        true => as_people_count(a.papers.port.as_str(), b.papers.port.as_str()).then(a.began.cmp(&b.began)),
-        false => a.began.cmp(&b.began),
+        true => as_people_count(a.papers.port.as_str(), b.papers.port.as_str()).then(a.arrived.cmp(&b.arrived)),
+        false => a.arrived.cmp(&b.arrived),
     });
-    let mut plan = Plan::default();
     if held.is_empty() {
         return Err(Refusal::new("no guest waits for a number", "see muster guest list"));
     }
-    plan.notes.push(format!("numbered {}", if by_port { "by switch port" } else { "in the order in which they came" }));
-    let mut next = first;
+    draft.note(format_args!("numbered {}", if by_port { "by switch port" } else { "in the order in which they came" }));
+    let (mut next, mut from) = (first, [Number(0); NETWORKS_MAX]);
     for client in held {
         let number = match next {
             Some(number) => number,
-            None => vacant(ctx, &plan, client)?,
+            None => vacant(ctx, draft, client, &mut from)?,
         };
-        let lot = plan.lot(ctx, number);
+        let lot = draft.lot(ctx, number);
         if lot.is_occupied() || ctx.roll.street().lot(number).is_none() {
             return Err(Refusal::new(
                 format!("{number} cannot be given to {}: it is no vacant lot", client.identity),
                 "give a number with enough vacant ones behind it",
             ));
         }
-        plan.set(number, lot.occupied(client.shown(), By::Operator, ctx.unix));
+        draft.set(ctx, number, ruling::enlisted(&lot, &client.shown(), By::Operator, ctx.unix));
         next = next.map(|number| Number(number.0 + 1));
     }
-    Ok(plan)
+    Ok(())
 }
 
 /// The order of switch ports: `eth1/2` before `eth1/10`, and that before `eth2/1`.
@@ -305,14 +334,15 @@ fn digits(text: &str) -> usize {
 }
 
 /// Known machines from elsewhere: those that contradict nothing.
-fn import(ctx: &Ctx<'_>, entries: &[Entry]) -> Plan {
-    let mut plan = Plan::default();
+fn import(ctx: &Ctx<'_>, draft: &mut Draft, entries: &[Entry]) {
     for entry in entries {
         let number = Number(entry.number);
-        let lot = plan.lot(ctx, number);
+        let lot = draft.lot(ctx, number);
         let macs: Macs = entry.macs.iter().copied().collect();
-        let planned =
-            |mac: &Mac| plan.lots.iter().find(|(other, lot)| *other != number && lot.papers.macs.contains(*mac)).map(|(other, _)| *other);
+        let planned = |mac: &Mac| {
+            let gets = |step: &&Step| step.number != number && step.after.papers.macs.contains(*mac);
+            draft.steps().iter().find(gets).map(|step| step.number)
+        };
         let taken = |mac: &Mac| ctx.roll.street().number_of(*mac).filter(|&other| other != number).or_else(|| planned(mac));
         let owner = macs.as_slice().iter().find_map(|mac| taken(mac).map(|other| format!("{mac} is {other} already")));
         let stranger = lot.is_occupied() && !macs.as_slice().iter().any(|mac| lot.papers.macs.contains(*mac));
@@ -323,7 +353,7 @@ fn import(ctx: &Ctx<'_>, entries: &[Entry]) -> Plan {
             None => None,
         };
         if let Some(trouble) = trouble {
-            plan.notes.push(format!("{number} is left out: {trouble}"));
+            draft.note(format_args!("{number} is left out: {trouble}"));
             continue;
         }
         if macs.as_slice().iter().all(|mac| lot.papers.macs.contains(*mac)) {
@@ -331,35 +361,19 @@ fn import(ctx: &Ctx<'_>, entries: &[Entry]) -> Plan {
         }
         let all = lot.papers.macs.as_slice().iter().chain(macs.as_slice()).copied().collect();
         let by = if lot.is_occupied() { lot.by } else { By::Operator };
-        plan.set(number, lot.occupied(crate::roll::lot::Papers { macs: all, ..lot.papers }, by, ctx.unix));
+        draft.set(ctx, number, lot.occupied(Papers { macs: all, ..lot.papers }, by, ctx.unix));
     }
-    plan
 }
 
-fn take_back(ctx: &Ctx<'_>, undo: &Undo) -> Result<Plan, Refusal> {
-    if undo.0.is_empty() {
+fn take_back(ctx: &Ctx<'_>, draft: &mut Draft, undo: &[Step]) -> Result<(), Refusal> {
+    if undo.is_empty() {
         return Err(Sorry::new("there is nothing to take back", "only the last change since the daemon's start can be"));
     }
-    let touched = undo.0.iter().find(|(number, _, after)| ctx.roll.street().lot(*number) != Some(after));
-    if let Some((number, ..)) = touched {
-        return Err(Sorry::new(format!("{number} has changed since"), "set it right by hand: muster node set"));
+    // A machine that came up under the number that it was given is still what the change made of it.
+    let now = |step: &Step| ctx.roll.street().lot(step.number).map(|lot| Lot { unseen: step.after.unseen, ..*lot });
+    if let Some(step) = undo.iter().find(|step| now(step) != Some(step.after)) {
+        return Err(Sorry::new(format!("{} has changed since", step.number), "set it right by hand: muster node set"));
     }
-    // Who gives MACs back comes first.
-    let gives =
-        |(_, before, after): &&(Number, Lot, Lot)| after.papers.macs.as_slice().iter().any(|mac| !before.papers.macs.contains(*mac));
-    let (givers, takers): (Vec<_>, Vec<_>) = undo.0.iter().partition(gives);
-    let mut lots: Vec<(Number, Lot)> = Vec::new();
-    for (number, before, after) in &givers {
-        // One that both gives and takes lets go first.
-        let mut between = *before;
-        between.papers.macs = before.papers.macs.as_slice().iter().copied().filter(|mac| after.papers.macs.contains(*mac)).collect();
-        if between.papers.macs != before.papers.macs && !between.papers.macs.is_empty() {
-            lots.push((*number, between));
-        }
-        if between.papers.macs.is_empty() && !before.papers.macs.is_empty() {
-            lots.push((*number, Lot::default()));
-        }
-    }
-    lots.extend(givers.iter().chain(&takers).map(|(number, before, _)| (*number, *before)));
-    Ok(Plan { lots, notes: Vec::new() })
+    undo.iter().for_each(|step| draft.set(ctx, step.number, Lot { since: ctx.unix, ..step.before }));
+    Ok(())
 }

@@ -31,11 +31,14 @@ const BOOTS_MAX: usize = 16;
 struct Place<'a> {
     kind: LotKind,
     macs: &'a [Mac],
+    /// Its machine was never heard under its address.
+    unseen: bool,
 }
 
 fn place<'a>(ctx: &'a Ctx<'_>, number: Number) -> Place<'a> {
     let lot = ctx.roll.street().lot(number);
-    Place { kind: lot.map_or(LotKind::Vacant, |lot| kind(lot.state)), macs: lot.map_or(&[], |lot| lot.papers.macs.as_slice()) }
+    let macs = lot.map_or(&[][..], |lot| lot.papers.macs.as_slice());
+    Place { kind: lot.map_or(LotKind::Vacant, |lot| kind(lot.state)), macs, unseen: lot.is_some_and(|lot| lot.unseen) }
 }
 
 fn kind(state: lot::State) -> LotKind {
@@ -60,6 +63,9 @@ pub fn lot(lot: &lot::Lot) -> Lot {
     }
     if lot.since > 0 && !lot.is_vacant() {
         fact("since", Date(lot.since).to_string());
+    }
+    if lot.unseen {
+        fact("came up", "never since it was given its number".into());
     }
     if let Some(uuid) = lot.papers.uuid {
         fact("uuid", uuid.to_string());
@@ -180,6 +186,7 @@ pub fn nodes(ctx: &Ctx<'_>, sight: &Sight<'_>, selection: Option<&Selection>, fr
                     Group::All => state != State::Vacant,
                     Group::Up => state == State::Up,
                     Group::Stuck => state == State::Stuck,
+                    Group::Never => place.unseen,
                 };
                 selection.numbers.contains(number) || selection.groups.iter().any(|group| grouped(*group))
             }
@@ -255,6 +262,9 @@ pub fn node(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number) -> Node {
             lot.facts.push(("conflict".into(), format!("{mac} {conflict}")));
         }
     }
+    if let Some(conflict) = place.macs.iter().filter_map(|mac| record(ctx, *mac)).find_map(|client| elsewhere(ctx, client, number)) {
+        lot.facts.push(("address".into(), conflict));
+    }
     if let Some((unix, stage)) = ctx.roll.past_stage(number) {
         lot.facts.push(("before the restart".into(), format!("{} since {}", stage.word(), Date(unix))));
     }
@@ -267,6 +277,17 @@ pub fn node(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number) -> Node {
         boots,
         given,
     }
+}
+
+/// Why a node has not the address of its number: another machine has it.
+fn elsewhere(ctx: &Ctx<'_>, client: &Client, number: Number) -> Option<String> {
+    let (address, left) = (ctx.roll.plan.address(number)?, client.declined_until.since(ctx.now).as_secs());
+    let whose = match client.doubt.user {
+        _ if left == 0 => return None,
+        Some(user) => format!("is used by {user}"),
+        None => "was declined".into(),
+    };
+    Some(format!("{address} {whose}: {} has another one for {left} s", client.mac))
 }
 
 fn boot(ctx: &Ctx<'_>, sight: &Sight<'_>, client: &Client) -> Boot {
@@ -310,6 +331,9 @@ pub fn status(ctx: &Ctx<'_>, sight: &Sight<'_>) -> Status {
         digits: plan.names().digits(),
         head: head(ctx),
         numbering: ctx.config.numbering.to_string(),
+        new_numbers: ctx.config.new_numbers,
+        delayed: ctx.roll.iter().filter(|(_, client)| client.delayed).count() as u32,
+        never: ctx.roll.street().unseen() as u32,
         time: sight.now.unix,
         uptime: sight.now.at.since(sight.born.at).as_secs(),
         clients: ctx.roll.len() as u32,

@@ -6,6 +6,7 @@
 //! allocates, since no packet waits for it. What an operator changes ([`change`]) is answered when it is on disk.
 
 mod change;
+mod draft;
 mod given;
 mod look;
 
@@ -27,7 +28,7 @@ use super::{Ctx, Loading};
 
 pub use look::{firmware, lanes, networks};
 
-use change::Undo;
+use change::Desk;
 
 /// Rows of one page, whatever the client would like.
 pub const PAGE_ROWS: u32 = 64;
@@ -53,14 +54,13 @@ pub struct Sight<'a> {
     pub loading: &'a dyn Fn(u64) -> Option<Loading<'a>>,
 }
 
-#[derive(Default)]
 pub struct Control {
     /// By connection: where it reads on in the ring of recent steps.
     watchers: [Option<u64>; CONTROL_CONNECTIONS],
     next_push: Instant,
     /// Answers that wait for the record that makes them true.
     waiting: Vec<(u64, u8, Reply)>,
-    undo: Undo,
+    desk: Desk,
 }
 
 /// What a watcher is told: these variants of `Reply`, without allocating.
@@ -72,6 +72,16 @@ enum Told<'a> {
 }
 
 impl Control {
+    /// Has room for a change of so many lots.
+    pub fn new(nodes: u32) -> Control {
+        Control { watchers: [None; CONTROL_CONNECTIONS], next_push: Instant::ZERO, waiting: Vec::new(), desk: Desk::new(nodes) }
+    }
+
+    /// Another number of lots is served from now on. Allocates.
+    pub fn resize(&mut self, nodes: u32) {
+        self.desk.resize(nodes);
+    }
+
     /// The connection has gone.
     pub fn closed(&mut self, ctx: &mut Ctx<'_>, conn: u8) {
         if self.watchers.get_mut(usize::from(conn)).and_then(Option::take).is_some() {
@@ -127,7 +137,7 @@ impl Control {
             Request::Checkpoint => return errand(ctx, conn, Errand::Checkpoint),
             Request::Change { change: wish, dry } => {
                 check(ctx, wish)?;
-                let changed = change::change(ctx, &mut self.undo, wish, *dry)?;
+                let changed = change::change(ctx, &mut self.desk, wish, *dry)?;
                 if !dry && changed.count > 0 {
                     log::info!("an operator has changed ({}) {} lots: {}", wish.name(), changed.count, changed.nodes);
                     self.waiting.push((ctx.roll.keeper.written(), conn, Reply::Changed(changed)));

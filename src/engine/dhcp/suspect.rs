@@ -80,7 +80,7 @@ impl Dhcp {
         let answered = match kind {
             Some(MessageType::Discover) => offer_again(ctx, asked),
             Some(MessageType::Request) => prolong(ctx, asked),
-            Some(MessageType::Inform) => Some(send(ctx, asked, ctx.roll.find(&asked.identity), Some(MessageType::Ack), None, None)),
+            Some(MessageType::Inform) => return send(ctx, asked, ctx.roll.find(&asked.identity), Some(MessageType::Ack), None, None),
             _ => None,
         };
         if answered.is_none() {

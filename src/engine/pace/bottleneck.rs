@@ -48,6 +48,10 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    pub fn bytes(self) -> u64 {
+        self.bytes
+    }
+
     /// Two packets that are acknowledged as one: the later one's time, both their bytes.
     pub fn and(self, later: Stamp) -> Stamp {
         let mut load = later.load;
@@ -296,14 +300,33 @@ impl Bottleneck {
         self.lost += u64::from(packets).max(9) * 1538;
     }
 
-    /// A packet is given up: it was sent again, or its transfer ended.
-    pub fn given_up(&mut self, now: Instant, stamp: Stamp, lost: bool) {
+    /// So many bytes leave for somebody of whom nobody knows whether it is there. They take their room on the way, and are reckoned as
+    /// delivered: what they leave to others is not what the way can carry.
+    pub fn sent_quietly(&mut self, now: Instant, bytes: u64) {
+        self.turn(now);
+        self.fill(now);
+        self.tokens -= bytes as i64;
+        self.sent_now += bytes;
+        self.delivered += bytes;
+    }
+
+    /// Whether the rate allows something now, whatever is under way.
+    pub fn has_tokens(&mut self, now: Instant) -> bool {
+        self.turn(now);
+        self.fill(now);
+        self.tokens > 0
+    }
+
+    /// A packet is waited for no longer: it was sent again, or its transfer ended.
+    pub fn given_up(&mut self, now: Instant, stamp: Stamp) {
         self.turn(now);
         self.settle(stamp);
-        if lost {
-            // One packet that was lost takes a window's rest with it.
-            self.lost += stamp.bytes.min(1538);
-        }
+    }
+
+    /// A client has said that so many bytes were lost. One packet that was lost takes a window's rest with it, so that counts as one.
+    pub fn lost(&mut self, now: Instant, bytes: u64) {
+        self.turn(now);
+        self.lost += bytes.min(1538);
     }
 
     fn settle(&mut self, stamp: Stamp) {
@@ -459,7 +482,8 @@ mod tests {
             }
             while late.front().is_some_and(|(at, _)| *at <= now) {
                 let (_, client) = late.pop_front().unwrap();
-                it.given_up(now, stamps[client], true);
+                it.given_up(now, stamps[client]);
+                it.lost(now, BYTES);
                 waiting.push_front(client);
             }
             while !waiting.is_empty() && it.open(now) {

@@ -1,15 +1,20 @@
 //! A lane: what one boot interface sends, and who waits for it.
 //!
-//! Waiting clients stand in three queues: those whose packet was lost, the ring of running transfers, one turn each, and transfers that
-//! have not begun. Who lost a packet goes first. A new transfer goes before the ring while the ring hardly waits, takes turns with it
-//! when it does or while the rate is still being found, and stands back when somebody in the ring has waited for a quarter of a second.
-//! While a lap is too long new ones wait their time. Nobody stands in more than one place; a key that has gone stale is passed over.
+//! Waiting transfers stand in chains, each in one at most. Those that are known to be there: whose packet was lost, the ring of running
+//! transfers, one turn each, and transfers that have not begun. Who lost a packet goes first, though never more than three times in a row
+//! while others wait. A new transfer goes before the ring while the ring hardly waits, takes turns with it when it does or while the rate
+//! is still being found, and stands back when somebody in the ring has waited for a quarter of a second. While a lap is too long new ones
+//! wait their time.
+//!
+//! Those of whom nobody knows whether they are there ([`quiet`](super::quiet)) take turns in a share of their own: who fell silent a
+//! moment ago (its packet was lost twice, perhaps), strangers, and who has been silent for long.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::base::chain::Chains;
 use crate::base::time::Instant;
 
+use super::quiet::Share;
 use super::{Bottleneck, Regime};
 
 /// A lap near half a second closes admission, and a little less opens it again.
@@ -27,6 +32,9 @@ const RING_WAITS: Duration = Duration::from_millis(250);
 /// A transfer that has not begun waits this long at most.
 pub const FIRST_PACKET_WAIT: Duration = Duration::from_millis(1500);
 
+/// Lost packets that are served in a row while others wait.
+const RESCUES: u32 = 3;
+
 /// Where somebody waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -35,10 +43,26 @@ pub enum Place {
     Ring,
     /// Not begun yet.
     New,
+    /// Two sendings have not been answered.
+    Silent,
+    /// No machine on record has asked, and nobody was heard of since.
+    Stranger,
+    /// Many sendings have not been answered.
+    LongSilent,
 }
 
-/// Who waits: the key of a transfer, as a word.
-pub type Waiter = u64;
+impl Place {
+    const ALL: usize = 6;
+    const QUIET: [Place; 3] = [Place::Silent, Place::Stranger, Place::LongSilent];
+
+    /// Whether nobody knows that somebody is there.
+    pub fn is_quiet(self) -> bool {
+        Place::QUIET.contains(&self)
+    }
+}
+
+/// Who waits: the slot of a transfer.
+pub type Waiter = usize;
 
 /// A minute in which somebody had to wait: since when, turns given, the longest wait of one, and the lane's counters as it began.
 #[derive(Clone, Copy, Debug)]
@@ -56,11 +80,16 @@ impl Minute {
 
 pub struct Lane {
     pub bottleneck: Bottleneck,
-    lost: VecDeque<Waiter>,
-    ring: VecDeque<(Waiter, Instant)>,
-    new: VecDeque<(Waiter, Instant)>,
+    waiting: Chains<{ Place::ALL }>,
+    /// When each waiter entered.
+    entered: Box<[Instant]>,
     /// The turn before this one went to a new transfer.
     new_had_one: bool,
+    /// Lost packets served in a row.
+    rescues: u32,
+    share: Share,
+    /// Whose turn it is among the quiet.
+    quiet_turn: usize,
     /// Transfers that have begun, and wire bytes of one turn for each.
     running: u64,
     turn_bytes: u64,
@@ -73,22 +102,24 @@ pub struct Lane {
     pub minute: Option<Minute>,
     /// When the queues are to be looked at next.
     next: Option<Instant>,
-    /// Turns given out of the queue of lost packets.
+    /// Turns given to those who had lost a packet.
     pub rescued: u64,
     /// New transfers and DISCOVERs that had to wait.
     pub deferred: u64,
 }
 
 impl Lane {
-    /// Room for `capacity` waiters in each queue. `limit`: the link's rate in bits per second, if it is known; `queue`: the queue on
-    /// the way that is aimed at.
+    /// For waiters `0..capacity`. `limit`: the link's rate in bits per second, if it is known; `queue`: the queue on the way that is
+    /// aimed at.
     pub fn new(capacity: usize, limit: Option<u64>, queue: Duration, now: Instant) -> Lane {
         Lane {
             bottleneck: Bottleneck::new(limit, queue, now),
-            lost: VecDeque::with_capacity(capacity),
-            ring: VecDeque::with_capacity(capacity),
-            new: VecDeque::with_capacity(capacity),
+            waiting: Chains::new(capacity),
+            entered: vec![now; capacity].into(),
             new_had_one: false,
+            rescues: 0,
+            share: Share::new(now),
+            quiet_turn: 0,
             running: 0,
             turn_bytes: 0,
             wait: 0,
@@ -101,47 +132,106 @@ impl Lane {
         }
     }
 
-    /// Puts somebody into a queue, who stands in none. The queues have room for every transfer that there can be.
+    /// Puts somebody at the end of a queue who stands in none.
     pub fn enter(&mut self, now: Instant, place: Place, who: Waiter) {
-        match place {
-            Place::Lost => self.lost.push_back(who),
-            Place::Ring => self.ring.push_back((who, now)),
-            Place::New => self.new.push_back((who, now)),
-        }
+        self.waiting.push(place as usize, who);
+        self.entered[who] = now;
+    }
+
+    /// Somebody waits no longer.
+    pub fn leave(&mut self, who: Waiter) {
+        self.waiting.remove(who);
+    }
+
+    fn none(&self, place: Place) -> bool {
+        self.waiting.is_empty(place as usize)
+    }
+
+    /// How long the first in a queue has waited.
+    fn waited(&self, now: Instant, place: Place) -> Option<Duration> {
+        self.waiting.first(place as usize).map(|who| now.since(self.entered[who]))
     }
 
     /// Who is to be served now, and from which place. None while the way is full, or nobody waits.
     pub fn next(&mut self, now: Instant) -> Option<(Waiter, Place)> {
         self.next = None;
-        let due = self.new.front().is_some_and(|(_, since)| now.since(*since) >= FIRST_PACKET_WAIT);
-        let admitted = !self.new.is_empty() && (self.regime != Regime::Deferral || due);
-        if self.lost.is_empty() && self.ring.is_empty() && !admitted {
+        let due = self.waited(now, Place::New).is_some_and(|waited| waited >= FIRST_PACKET_WAIT);
+        let admitted = !self.none(Place::New) && (self.regime != Regime::Deferral || due);
+        let wanted = !self.none(Place::Lost) || !self.none(Place::Ring) || admitted;
+        if !wanted {
             self.bottleneck.idle();
-            self.next = self.new.front().map(|(_, since)| *since + FIRST_PACKET_WAIT);
+            self.next = self.waiting.first(Place::New as usize).map(|who| self.entered[who] + FIRST_PACKET_WAIT);
+        }
+        if let Some(quiet) = self.next_quiet(now) {
+            return Some(quiet);
+        }
+        if !wanted {
             return None;
         }
         if !self.bottleneck.open(now) {
-            self.next = Some(self.bottleneck.opens_at(now));
+            self.look_by(self.bottleneck.opens_at(now));
             return None;
         }
-        if let Some(who) = self.lost.pop_front() {
-            self.rescued += 1;
-            return Some((who, Place::Lost));
+        let place = self.choose(now, admitted, due);
+        let who = self.waiting.pop(place as usize)?;
+        match place {
+            Place::Lost => self.rescued += 1,
+            Place::New => self.deferred += u64::from(now.since(self.entered[who]) > Duration::from_millis(100)),
+            _ => {}
         }
-        let waited = self.ring.front().map(|(_, since)| now.since(*since));
+        Some((who, place))
+    }
+
+    /// Which queue has the next turn, of those that are known to be there.
+    fn choose(&mut self, now: Instant, admitted: bool, due: bool) -> Place {
+        let waited = self.waited(now, Place::Ring);
+        let others = waited.is_some() || admitted;
+        if !self.none(Place::Lost) && (self.rescues < RESCUES || !others) {
+            self.rescues += 1;
+            return Place::Lost;
+        }
+        self.rescues = 0;
         let new_first = match waited {
             None => true,
             Some(waited) if waited < RING_HARDLY_WAITS && !self.bottleneck.seeks() => true,
             Some(waited) => !self.new_had_one && (due || waited < RING_WAITS),
         };
         self.new_had_one = admitted && new_first;
-        if self.new_had_one {
-            if let Some((who, since)) = self.new.pop_front() {
-                self.deferred += u64::from(now.since(since) > Duration::from_millis(100));
-                return Some((who, Place::New));
+        if self.new_had_one { Place::New } else { Place::Ring }
+    }
+
+    /// The next of the quiet, if their share has room.
+    fn next_quiet(&mut self, now: Instant) -> Option<(Waiter, Place)> {
+        if self.quiet() == 0 {
+            return None;
+        }
+        let rate = self.counted_on();
+        if !self.share.open(now, rate) {
+            self.look_by(self.share.opens_at(now, rate));
+            return None;
+        }
+        if !self.bottleneck.has_tokens(now) {
+            self.look_by(self.bottleneck.opens_at(now));
+            return None;
+        }
+        for _ in Place::QUIET {
+            self.quiet_turn = (self.quiet_turn + 1) % Place::QUIET.len();
+            let place = Place::QUIET[self.quiet_turn];
+            if let Some(who) = self.waiting.pop(place as usize) {
+                return Some((who, place));
             }
         }
-        self.ring.pop_front().map(|(who, _)| (who, Place::Ring))
+        None
+    }
+
+    fn look_by(&mut self, at: Instant) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+
+    /// So many bytes leave for somebody quiet.
+    pub fn sent_quietly(&mut self, now: Instant, bytes: u64) {
+        self.share.sent(bytes);
+        self.bottleneck.sent_quietly(now, bytes);
     }
 
     /// The lap goes on in a moment, with more room for outputs.
@@ -153,15 +243,25 @@ impl Lane {
         self.next
     }
 
+    /// How many wait who are known to be there.
     pub fn waiting(&self) -> usize {
-        self.lost.len() + self.ring.len() + self.new.len()
+        [Place::Lost, Place::Ring, Place::New].map(|place| self.waiting.len(place as usize)).iter().sum()
+    }
+
+    /// How many wait of whom nobody knows whether they are there.
+    pub fn quiet(&self) -> usize {
+        Place::QUIET.map(|place| self.waiting.len(place as usize)).iter().sum()
+    }
+
+    /// The rate that can be counted on, in bytes per second, also while it is still being found.
+    fn counted_on(&self) -> u64 {
+        if self.bottleneck.seeks() { FAST_ETHERNET } else { self.bottleneck.steady_rate() }
     }
 
     /// Wire bytes that a window may have so that a lap of everybody who is here fits into half a second.
     pub fn window_share(&self) -> u64 {
-        let rate = if self.bottleneck.seeks() { FAST_ETHERNET } else { self.bottleneck.steady_rate() };
-        let lap = u128::from(rate) * DEFER_ABOVE.as_nanos() / 1_000_000_000;
-        lap as u64 / (self.running + self.new.len() as u64 + 1)
+        let lap = u128::from(self.counted_on()) * DEFER_ABOVE.as_nanos() / 1_000_000_000;
+        lap as u64 / (self.running + self.waiting.len(Place::New as usize) as u64 + 1)
     }
 
     /// A transfer begins or ends: its turn costs so many bytes on the wire.
@@ -237,6 +337,49 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| lane.next(now)).map(|(who, _)| who).collect();
         assert_eq!(order, [4, 1, 2, 3]);
         assert_eq!((lane.waiting(), lane.deadline()), (0, None));
+    }
+
+    #[test]
+    fn lost_packets_do_not_keep_others_waiting() {
+        let (mut lane, now) = (lane(), Instant::ZERO);
+        (0..8).for_each(|who| lane.enter(now, Place::Lost, who));
+        (8..10).for_each(|who| lane.enter(now, Place::Ring, who));
+        let order: Vec<_> = std::iter::from_fn(|| lane.next(now)).map(|(who, _)| who).collect();
+        assert_eq!(order, [0, 1, 2, 8, 3, 4, 5, 9, 6, 7]);
+    }
+
+    /// The law of silence: whoever does not answer, and however many, together they get a small share, and say nothing of the way.
+    #[test]
+    fn the_silent_share_a_sixteenth() {
+        let mut lane = Lane::new(64, Some(1_000_000_000), Duration::from_millis(2), Instant::ZERO);
+        let rate = lane.bottleneck.steady_rate();
+        let quiet = [Place::Silent, Place::Stranger, Place::LongSilent];
+        (0..60).for_each(|who| lane.enter(Instant::ZERO, quiet[who % 3], who));
+        lane.enter(Instant::ZERO, Place::Ring, 63);
+        let (mut quiet_bytes, mut ring_bytes) = (0, 0);
+        let mut stamps = std::collections::VecDeque::new();
+        for micros in (0..1_000_000).step_by(10) {
+            let now = Instant::from_nanos(micros * 1000);
+            while let Some((who, place)) = lane.next(now) {
+                if place.is_quiet() {
+                    lane.sent_quietly(now, 1538);
+                    quiet_bytes += 1538;
+                } else {
+                    stamps.push_back((now + Duration::from_micros(200), lane.bottleneck.sent(now, 1538, 1, true)));
+                    ring_bytes += 1538;
+                }
+                lane.enter(now, place, who);
+            }
+            while stamps.front().is_some_and(|(at, _)| *at <= now) {
+                let stamp = stamps.pop_front().map(|(_, stamp)| stamp).unwrap_or_default();
+                lane.bottleneck.acknowledged(now, stamp, Some(&mut Duration::from_micros(200)));
+            }
+        }
+        assert!(quiet_bytes <= rate / 15, "{quiet_bytes}");
+        assert!(ring_bytes > rate / 100 * 85, "{ring_bytes} of {rate}");
+        assert_eq!((lane.waiting(), lane.quiet()), (1, 60));
+        (0..60).for_each(|who| lane.leave(who));
+        assert_eq!(lane.quiet(), 0);
     }
 
     #[test]

@@ -8,12 +8,17 @@
 //! the switch, or the clients. Two guards hold besides: the bytes under way never exceed what the way holds plus the `queue delay`; and
 //! when round trips rise by more than that over each client's own minimum, the rate backs off until they fall.
 //!
+//! *Silence says nothing of the way* ([`quiet`]). Only what a client says is evidence: an acknowledgement that it is delivered, a repeated or
+//! partial one, or one that follows a re-transmission, that something was lost. Who does not answer may be dead, and all of them together
+//! get a sixteenth of the rate.
+//!
 //! *Lap* is the one measure of pressure: the bytes that one turn for each waiting client costs, divided by the rate. It tells the
 //! regime, with hysteresis: `bandwidth` while nobody has to wait, `round robin` while the ring of waiting clients is served in order,
 //! `deferral` when a lap comes near half a second: then strangers and new transfers wait, within their patience.
 
 mod bottleneck;
 mod lane;
+mod quiet;
 
 use std::fmt;
 
@@ -62,7 +67,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// A lane for each link, with room for `transfers` in each queue.
+    /// A lane for each link, for transfers of the slots `0..transfers`.
     pub fn new(config: &Config, transfers: usize, now: Instant) -> Pace {
         Pace {
             lanes: config.links.iter().map(|link| Lane::new(transfers, link.rate, link.queue_delay, now)).collect(),

@@ -2,22 +2,24 @@
 //!
 //! A transfer is keyed by client address, client port and server port, so that no node costs a descriptor. It begins with a
 //! request, waits for its file, sends an OACK or its first window, and from then on one acknowledgement asks for one window. What
-//! leaves unasked leaves at the half-second look alone ([`policy`]). Limits: the transfer slab is twice the client capacity; a
-//! request that finds it full is dropped, and the client asks again.
+//! leaves unasked leaves at the half-second look alone ([`policy`]). Limits: the transfer slab is twice the client capacity; who has a place
+//! in it, and who makes room, is told in [`places`].
 //!
 //! Nothing leaves as soon as it is asked for: the transfer takes its place in its link's lane (`engine::pace`), and all blocks
 //! leave by turns (`turns`).
 
 mod answer;
 mod netascii;
+mod places;
 mod policy;
 mod transfer;
 mod turns;
 
 use std::net::SocketAddrV4;
 
+use crate::base::chain::Chains;
 use crate::base::index::Index;
-use crate::base::limits;
+use crate::base::limits::{self, CHECK_INTERVAL};
 use crate::base::machine::{Datagram, Link, OpenFile, Refusal};
 use crate::base::muffle::Muffle;
 use crate::base::rng::mix;
@@ -33,7 +35,8 @@ use crate::wire::tftp::{self, ErrorCode, Malformed, Mode, Packet, Request};
 use super::boot::Made;
 use super::pace::Place;
 use super::{Ctx, Loading, boot};
-use transfer::{Ack, Netascii, Source, State, Transfer};
+use places::Claim;
+use transfer::{Ack, Netascii, Origin, Source, State, Transfer};
 
 pub use policy::kind_of;
 
@@ -41,8 +44,6 @@ pub use policy::kind_of;
 pub const PORT: u16 = 69;
 /// Transfers of one machine at a time: what it runs, and a few that its firmware gave up without a word.
 const CLIENT_TRANSFERS: u16 = 16;
-/// How soon the next try follows when a block is not in memory.
-const COLD_RETRY: std::time::Duration = std::time::Duration::from_millis(4);
 /// A window, in bytes: a few runs of one output each.
 const WINDOW_BYTES_MAX: usize = 6 * limits::RUN_BYTES_MAX;
 
@@ -51,12 +52,21 @@ pub struct Tftp {
     by_key: Index,
     by_peer: Index,
     wheel: Wheel,
+    /// [`STRANGERS`] and [`SILENT`].
+    chains: Chains<2>,
+    /// Requests to open a file that the world has not answered.
+    opening: usize,
     /// Turns through the port pool for clients without a record.
     turn: u8,
     /// The text that is being sent, made anew for each of its blocks.
     text: Box<[u8]>,
     told_changed: Muffle,
+    told_forged: Muffle,
 }
+
+/// Chains of transfers whose client may not be there: strangers that have not acknowledged anything, and machines that have fallen silent.
+const STRANGERS: usize = 0;
+const SILENT: usize = 1;
 
 impl Tftp {
     pub fn new(capacity: usize, seed: u64, now: Instant) -> Tftp {
@@ -66,9 +76,12 @@ impl Tftp {
             by_key: Index::new(capacity, seed),
             by_peer: Index::new(capacity, seed),
             wheel: Wheel::new(capacity, now),
+            chains: Chains::new(capacity),
+            opening: 0,
             turn: 0,
             text: vec![0; limits::SCRIPT_MAX].into(),
             told_changed: Muffle::default(),
+            told_forged: Muffle::default(),
         }
     }
 
@@ -105,7 +118,9 @@ impl Tftp {
             return ctx.stats.count(Counter::TftpNoTransfer);
         };
         if let Some(transfer) = self.transfers.get_mut(key) {
-            // A router may have given its place to another one.
+            if !transfer.may_come_from(datagram.mac) {
+                return ctx.stats.count(Counter::TftpForged);
+            }
             transfer.mac = datagram.mac.or(transfer.mac);
         }
         match packet {
@@ -139,10 +154,11 @@ impl Tftp {
         let hash = datagram.payload.iter().fold(1, |hash, &byte| mix(hash ^ u64::from(byte)));
         let running = self.by_peer.get(Transfer::peer_key(datagram.src)).and_then(|slot| self.transfers.key_at(slot as usize));
         if let Some(key) = running {
-            if self.repeated(ctx, key, hash) {
-                return;
+            match self.claim(ctx, key, &datagram) {
+                Claim::Forged => return ctx.stats.count(Counter::TftpForged),
+                Claim::Same if self.repeated(ctx, key, hash) => return,
+                Claim::Same | Claim::Stronger => self.end(ctx, key),
             }
-            self.end(ctx, key);
         }
         let name = boot::requested_name(request.filename);
         let Some(key) = self.admit(ctx, &datagram, name) else {
@@ -158,7 +174,7 @@ impl Tftp {
         if name.is_empty() || name.len() > limits::FILE_NAME_MAX {
             self.refuse(ctx, key, Refusal::NotFound);
         } else {
-            ctx.out.open(key.to_u64(), name);
+            self.opening += usize::from(ctx.out.open(key.to_u64(), name));
         }
     }
 
@@ -176,62 +192,29 @@ impl Tftp {
         }
         let early = ctx.now.since(transfer.last_sent) < policy.early;
         transfer.heard = ctx.now;
+        if transfer.origin != Origin::Stranger {
+            self.hear(ctx, key);
+        }
+        let Some(transfer) = self.transfers.get_mut(key) else { return false };
         match transfer.state {
             State::Opening => {}
             State::Data if transfer.options.is_empty() => self.rewind(ctx, key),
             // A copy that the network made: a client that begins anew takes longer.
             State::Data if early => {}
             State::Oack | State::Data => {
-                transfer.given_up(ctx, false);
+                transfer.give_up(ctx);
                 (transfer.state, transfer.sent) = (State::Oack, 0);
-                self.oack(ctx, key);
+                self.want(ctx, key, Place::Lost);
             }
         }
         true
     }
 
-    /// Makes the record of a transfer, on a server port that its client did not have for the last one.
-    fn admit(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram<'_>, name: &[u8]) -> Option<Key<Transfer>> {
-        let client = ctx.roll.at_address(*datagram.src.ip());
-        // One address must not fill the table, and those without a record leave half of it to machines that boot.
-        let greedy = match client.and_then(|key| ctx.roll.get(key)) {
-            Some(client) => client.transfers >= CLIENT_TRANSFERS,
-            None => self.transfers.len() >= self.transfers.capacity() / 2,
-        };
-        if greedy {
-            return None;
-        }
-        let turn = match client.and_then(|key| ctx.roll.get_mut(key)) {
-            Some(client) => &mut client.ports,
-            None => &mut self.turn,
-        };
-        *turn = turn.wrapping_add(1);
-        let (first, last) = ctx.config.tftp.ports;
-        let port = first + u16::from(*turn) % (last - first + 1);
-        let mut transfer = Transfer::new(ctx.now, datagram, port, name);
-        transfer.client = client;
-        let key = self.transfers.insert(transfer)?;
-        let transfer_token = key.to_u64();
-        let fits = self.by_key.insert(Transfer::key(datagram.src, port), key.slot() as u32)
-            && self.by_peer.insert(Transfer::peer_key(datagram.src), key.slot() as u32);
-        assert!(fits, "the index has a place for every record");
-        self.wheel.set(key.slot(), ctx.now + limits::CHECK_INTERVAL);
-        if let Some(key) = client {
-            if let Some(client) = ctx.roll.get_mut(key) {
-                client.transfers += 1;
-                client.transfer = transfer_token;
-            }
-            if ctx.roll.get(key).is_some_and(|client| client.stage != Stage::Up) {
-                ctx.roll.enter(ctx.now, key, Stage::Loading, format_args!(""));
-            }
-        }
-        Some(key)
-    }
-
     /// The world has opened the file, or has not.
     pub fn opened(&mut self, ctx: &mut Ctx<'_>, token: u64, answer: Result<OpenFile, Refusal>) {
         let key = Key::from_u64(token);
-        let waiting = self.transfers.get_mut(key).filter(|transfer| transfer.state == State::Opening);
+        self.settled(key);
+        let waiting = self.transfers.get_mut(key).filter(|transfer| transfer.source == Source::Opening);
         match (waiting, answer) {
             (Some(transfer), Ok(open)) => {
                 transfer.source = Source::File(open);
@@ -302,8 +285,8 @@ impl Tftp {
         if transfer.state != State::Data {
             if transfer.state == State::Oack && block == 0 {
                 transfer.state = State::Data;
-                transfer.heard = ctx.now;
                 transfer.arrived(ctx);
+                self.hear(ctx, key);
                 return self.progress(ctx, key, 0, Place::Ring);
             }
             return ctx.stats.count(Counter::TftpStaleAck);
@@ -311,8 +294,9 @@ impl Tftp {
         let early = ctx.now.since(transfer.last_sent) < transfer.echo();
         let (meaning, acked) = transfer.judge(block, early);
         if meaning != Ack::Stale {
-            transfer.heard = ctx.now;
+            self.hear(ctx, key);
         }
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
         match meaning {
             Ack::Done => {
                 transfer.acked = acked;
@@ -325,11 +309,12 @@ impl Tftp {
             }
             Ack::Broken => {
                 transfer.sent = acked;
-                transfer.given_up(ctx, true);
+                transfer.lost(ctx);
                 self.progress(ctx, key, acked, Place::Lost);
             }
             Ack::Retry => {
                 ctx.stats.count(Counter::TftpRetry);
+                transfer.lost(ctx);
                 self.rewind(ctx, key);
             }
             Ack::Echo => ctx.stats.count(Counter::TftpEarlyAck),
@@ -401,16 +386,21 @@ impl Tftp {
             return self.wheel.set(key.slot(), ctx.now + (interval - quiet).min(limits::CHECK_INTERVAL));
         }
         transfer.resent = transfer.resent.saturating_add(1);
-        if transfer.state == State::Oack {
-            return self.oack(ctx, key);
-        }
-        if transfer.resent > 1 && transfer.sent > transfer.acked + 1 {
+        transfer.unheard = transfer.unheard.saturating_add(1);
+        // Whether it was lost is for the client to say: it may be dead.
+        transfer.missed += transfer.give_up(ctx);
+        let silent = transfer.is_silent();
+        let place = transfer.place_unasked();
+        if transfer.state == State::Data && transfer.resent > 1 && transfer.sent > transfer.acked + 1 {
             // It does not say where it stands: some clients say so once for each gap.
-            return self.rewind(ctx, key);
+            (transfer.sent, transfer.resend) = (transfer.acked, false);
+        } else {
+            transfer.resend = true;
         }
-        transfer.given_up(ctx, true);
-        transfer.resend = true;
-        self.want(ctx, key, Place::Lost);
+        if silent {
+            self.fall_silent(ctx, key);
+        }
+        self.want(ctx, key, place);
     }
 
     fn done(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
@@ -469,11 +459,14 @@ impl Tftp {
     /// Ends a transfer and lets go of what it holds.
     fn end(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(mut transfer) = self.transfers.remove(key) else { return };
-        transfer.given_up(ctx, false);
-        if transfer.turn > 0 {
-            ctx.pace.lane(transfer.link).ends(ctx.now, transfer.turn);
+        transfer.give_up(ctx);
+        let lane = ctx.pace.lane(transfer.link);
+        lane.leave(key.slot());
+        if transfer.counted {
+            lane.ends(ctx.now, transfer.turn);
         }
         self.wheel.cancel(key.slot());
+        self.chains.remove(key.slot());
         self.by_key.remove(Transfer::key(transfer.peer, transfer.port));
         if self.by_peer.get(Transfer::peer_key(transfer.peer)) == Some(key.slot() as u32) {
             self.by_peer.remove(Transfer::peer_key(transfer.peer));

@@ -2,12 +2,14 @@
 
 mod loss;
 mod made;
+mod places;
 mod requests;
 mod text;
 
 use std::net::Ipv4Addr;
 
 use super::*;
+use crate::base::addr::Mac;
 use crate::base::machine::{FileId, Input};
 use crate::engine::testing::*;
 use crate::wire::tftp::Options;
@@ -18,6 +20,8 @@ const FILE: u32 = 7;
 /// A TFTP client's socket, and what it knows of its transfer.
 struct Peer {
     src: SocketAddrV4,
+    /// The source of its frames, where the link shows it.
+    mac: Option<Mac>,
     /// The server's port of the latest transfer.
     port: u16,
     token: u64,
@@ -25,7 +29,7 @@ struct Peer {
 
 impl Peer {
     fn at(address: Ipv4Addr) -> Peer {
-        Peer { src: SocketAddrV4::new(address, 2070), port: 0, token: 0 }
+        Peer { src: SocketAddrV4::new(address, 2070), mac: None, port: 0, token: 0 }
     }
 
     /// A machine without a DHCP record, on the Ethernet link.
@@ -40,7 +44,7 @@ impl Peer {
 
     fn send(&mut self, world: &mut World, port: u16, payload: &[u8]) -> Vec<String> {
         let dst = SocketAddrV4::new(HEAD, port);
-        let got = world.handle(Input::Datagram(Datagram { link: 0, mac: None, src: self.src, dst, payload }));
+        let got = world.handle(Input::Datagram(Datagram { link: 0, mac: self.mac, src: self.src, dst, payload }));
         self.hear(&got)
     }
 

@@ -12,15 +12,18 @@ use crate::base::outbox::Via;
 use crate::base::slab::Key;
 use crate::base::time::Instant;
 use crate::engine::boot::Made;
-use crate::engine::pace::Stamp;
+use crate::engine::pace::{Place, Stamp};
 use crate::roll::client::Client;
 use crate::roll::kind::Kind;
 use crate::wire::tftp::Options;
 
-use super::netascii::Place;
+use super::netascii;
 
 /// Bytes of a file name that the story tells.
 const NAME_MAX: usize = 48;
+/// Sendings that nobody asked for and nobody answered, after which a transfer is silent, and has been so for long.
+const SILENT_AFTER: u8 = 2;
+const LONG_SILENT_AFTER: u8 = 4;
 
 /// Where the bytes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,17 @@ pub enum State {
     Data,
 }
 
+/// Whose request it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The frame came from a MAC that is on record for the address: no other one may speak for it.
+    Record,
+    /// A machine on record, behind a router.
+    Routed,
+    /// Anybody else.
+    Stranger,
+}
+
 pub struct Transfer {
     pub link: Link,
     pub peer: SocketAddrV4,
@@ -53,6 +67,7 @@ pub struct Transfer {
     /// The server's port.
     pub port: u16,
     pub client: Option<Key<Client>>,
+    pub origin: Origin,
     pub kind: Kind,
     pub state: State,
     pub source: Source,
@@ -74,8 +89,15 @@ pub struct Transfer {
     pub began: Instant,
     pub heard: Instant,
     pub last_sent: Instant,
-    /// Sendings nobody asked for since the last progress.
+    /// Sendings nobody asked for since the last progress, and since anything was heard.
     pub resent: u8,
+    pub unheard: u8,
+    /// Something was acknowledged: its client is there.
+    pub met: bool,
+    /// Wire bytes that a look has given up as lost. It counts as evidence of the way when the client speaks.
+    pub missed: u64,
+    /// It counts in its link's lap.
+    pub counted: bool,
     /// The last block of a window was sent again by itself, to make the client say where it stands: its answer is no echo.
     pub probed: bool,
     /// Its bytes come from a cold disk: they are asked for again in a moment.
@@ -83,7 +105,7 @@ pub struct Transfer {
     /// It stands in its link's lane, since `asked`.
     pub waits: bool,
     pub asked: Instant,
-    /// The half-second look wants the last block sent again.
+    /// The half-second look wants the OACK or the last block sent again.
     pub resend: bool,
     /// What is under way, and the least round trip so far.
     pub stamp: Option<Stamp>,
@@ -97,8 +119,8 @@ pub struct Transfer {
 /// The place of the block that is being sent, and of the one after it once that is known.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Netascii {
-    pub place: Place,
-    pub next: Place,
+    pub place: netascii::Place,
+    pub next: netascii::Place,
     /// Reads that are not answered yet. Answers come in order, and all but the last are of a place that may be behind.
     pub reads: u8,
 }
@@ -136,6 +158,7 @@ impl Transfer {
             mac: request.mac,
             port,
             client: None,
+            origin: Origin::Stranger,
             kind: Kind::Other,
             state: State::Opening,
             source: Source::Opening,
@@ -153,6 +176,10 @@ impl Transfer {
             heard: now,
             last_sent: now,
             resent: 0,
+            unheard: 0,
+            met: false,
+            missed: 0,
+            counted: false,
             probed: false,
             cold: false,
             waits: false,
@@ -176,6 +203,34 @@ impl Transfer {
             Some(mac) if self.windowsize == 1 && mac.is_individual() => Via::Mac(mac),
             _ => Via::Kernel,
         }
+    }
+
+    /// Whether it has not answered for several looks: no evidence of the way any more (`engine::pace`).
+    pub fn is_silent(&self) -> bool {
+        self.unheard >= SILENT_AFTER
+    }
+
+    /// Whether nobody knows if its client is there.
+    pub fn is_quiet(&self) -> bool {
+        self.is_silent() || (self.origin == Origin::Stranger && !self.met)
+    }
+
+    /// Where it waits for what nobody asked for, or for its first packet.
+    pub fn place_unasked(&self) -> Place {
+        match self.unheard {
+            LONG_SILENT_AFTER.. => Place::LongSilent,
+            SILENT_AFTER.. => Place::Silent,
+            _ if self.is_quiet() => Place::Stranger,
+            0 => Place::New,
+            _ => Place::Lost,
+        }
+    }
+
+    /// Whether a frame from this MAC may speak for its client. Behind a router, another one may have taken the router's place: that is
+    /// believed when nothing more comes from the old one.
+    pub fn may_come_from(&self, mac: Option<Mac>) -> bool {
+        let (Some(ours), Some(theirs)) = (self.mac, mac) else { return true };
+        ours == theirs || (self.origin != Origin::Record && self.unheard > 0)
     }
 
     /// The end of the name that was asked for.

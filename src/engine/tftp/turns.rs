@@ -13,7 +13,7 @@ use crate::engine::pace::{self, Place};
 use crate::wire::tftp;
 
 use super::transfer::{Netascii, Source, State, Transfer};
-use super::{COLD_RETRY, Tftp, answer, netascii};
+use super::{Tftp, answer, netascii};
 
 /// Payload bytes of one turn: sixteen full frames.
 const TURN_BYTES: u64 = 16 * 1468;
@@ -39,7 +39,11 @@ impl Transfer {
 
     /// Notes packets of so many bytes on the wire in all.
     fn under_way(&mut self, ctx: &mut Ctx<'_>, packets: u64, bytes: u64, answered: bool) {
-        let stamp = ctx.pace.lane(self.link).bottleneck.sent(ctx.now, bytes, packets, answered);
+        let lane = ctx.pace.lane(self.link);
+        if self.is_quiet() {
+            return lane.sent_quietly(ctx.now, bytes);
+        }
+        let stamp = lane.bottleneck.sent(ctx.now, bytes, packets, answered);
         self.stamp = Some(self.stamp.map_or(stamp, |old| old.and(stamp)));
     }
 
@@ -50,11 +54,17 @@ impl Transfer {
         ctx.pace.lane(self.link).bottleneck.acknowledged(ctx.now, stamp, certain.then_some(&mut self.least));
     }
 
-    /// Notes that what is under way will not be acknowledged; `lost` is false when nobody is to blame.
-    pub(super) fn given_up(&mut self, ctx: &mut Ctx<'_>, lost: bool) {
-        if let Some(stamp) = self.stamp.take() {
-            ctx.pace.lane(self.link).bottleneck.given_up(ctx.now, stamp, lost);
-        }
+    /// What is under way is waited for no longer; gives its bytes.
+    pub(super) fn give_up(&mut self, ctx: &mut Ctx<'_>) -> u64 {
+        let Some(stamp) = self.stamp.take() else { return 0 };
+        ctx.pace.lane(self.link).bottleneck.given_up(ctx.now, stamp);
+        stamp.bytes()
+    }
+
+    /// The client says that something of what is under way was lost.
+    pub(super) fn lost(&mut self, ctx: &mut Ctx<'_>) {
+        let bytes = self.give_up(ctx);
+        ctx.pace.lane(self.link).bottleneck.lost(ctx.now, bytes);
     }
 }
 
@@ -64,8 +74,9 @@ impl Tftp {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         let link = transfer.link;
         if !transfer.waits {
+            let place = if transfer.is_quiet() { transfer.place_unasked() } else { place };
             (transfer.waits, transfer.asked) = (true, ctx.now);
-            ctx.pace.lane(link).enter(ctx.now, place, key.to_u64());
+            ctx.pace.lane(link).enter(ctx.now, place, key.slot());
         }
         self.give_turns(ctx, link, TURNS_A_CALL);
     }
@@ -76,12 +87,13 @@ impl Tftp {
             if !ctx.out.has_room() {
                 break;
             }
-            let Some((waiter, _)) = ctx.pace.lane(link).next(ctx.now) else { return };
-            let key = Key::from_u64(waiter);
-            let Some(transfer) = self.transfers.get_mut(key).filter(|transfer| transfer.waits) else { continue };
+            let Some((waiter, place)) = ctx.pace.lane(link).next(ctx.now) else { return };
+            let Some(key) = self.transfers.key_at(waiter) else { continue };
+            let Some(transfer) = self.transfers.get_mut(key) else { continue };
             transfer.waits = false;
-            let waited = ctx.now.since(transfer.asked);
-            ctx.pace.lane(link).served(ctx.now, waited);
+            if !place.is_quiet() {
+                ctx.pace.lane(link).served(ctx.now, ctx.now.since(transfer.asked));
+            }
             self.turn(ctx, key);
         }
         ctx.pace.lane(link).pause(ctx.now);
@@ -102,6 +114,11 @@ impl Tftp {
         if transfer.state == State::Opening {
             return self.begin(ctx, key);
         }
+        if transfer.state == State::Oack {
+            transfer.resend = false;
+            transfer.under_way(ctx, 1, OACK_BYTES, true);
+            return self.oack(ctx, key);
+        }
         if std::mem::take(&mut transfer.resend) && transfer.sent > transfer.acked {
             // The last block of a window makes the client say where it stands; a whole window would be mostly duplicates.
             let (last, probed) = (transfer.sent, transfer.sent > transfer.acked + 1);
@@ -118,8 +135,9 @@ impl Tftp {
             return;
         }
         if last < end {
+            let place = if transfer.is_quiet() { transfer.place_unasked() } else { Place::Ring };
             (transfer.waits, transfer.asked) = (true, ctx.now);
-            ctx.pace.lane(transfer.link).enter(ctx.now, Place::Ring, key.to_u64());
+            ctx.pace.lane(transfer.link).enter(ctx.now, place, key.slot());
         }
         self.send(ctx, key, first, last);
     }
@@ -132,21 +150,23 @@ impl Tftp {
         transfer.windowsize = u64::from(transfer.windowsize).min(share.max(1)) as u16;
         transfer.options.windowsize = transfer.options.windowsize.map(|_| transfer.windowsize);
         transfer.turn = transfer.turn_blocks(TURN_BYTES) * pace::wire_bytes(transfer.blksize.into());
-        ctx.pace.lane(transfer.link).begins(transfer.turn);
+        if !transfer.is_quiet() {
+            transfer.counted = true;
+            ctx.pace.lane(transfer.link).begins(transfer.turn);
+        }
         if transfer.options.is_empty() {
             transfer.state = State::Data;
             self.turn(ctx, key);
         } else {
             transfer.state = State::Oack;
-            transfer.under_way(ctx, 1, OACK_BYTES, true);
-            self.oack(ctx, key);
+            self.turn(ctx, key);
         }
     }
 
     /// Sends everything again that is not acknowledged, as soon as there is room.
     pub(super) fn rewind(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
-        transfer.given_up(ctx, true);
+        transfer.give_up(ctx);
         (transfer.sent, transfer.resend) = (transfer.acked, false);
         self.want(ctx, key, Place::Lost);
     }
@@ -203,7 +223,7 @@ impl Tftp {
         ctx.stats.add(Counter::DataBytes, len as u64);
     }
 
-    /// The blocks were not in memory: nothing was sent, and they are asked for again in a moment.
+    /// The blocks were not in memory: nothing was sent, and they are asked for again when they are there, or at the next look.
     pub fn cold(&mut self, ctx: &mut Ctx<'_>, token: u64) {
         let key = Key::from_u64(token);
         let Some(transfer) = self.transfers.get_mut(key) else { return };
@@ -211,9 +231,16 @@ impl Tftp {
         if transfer.netascii.as_mut().is_some_and(|netascii| !netascii.answered()) {
             return;
         }
-        transfer.given_up(ctx, false);
+        transfer.give_up(ctx);
         (transfer.sent, transfer.cold) = (transfer.acked, true);
-        self.wheel.set(key.slot(), ctx.now + COLD_RETRY);
+    }
+
+    /// What was not in memory is there now.
+    pub fn warm(&mut self, ctx: &mut Ctx<'_>, token: u64) {
+        let key = Key::from_u64(token);
+        if self.transfers.get_mut(key).is_some_and(|transfer| std::mem::take(&mut transfer.cold)) {
+            self.want(ctx, key, Place::Ring);
+        }
     }
 }
 

@@ -110,7 +110,6 @@ impl AddressPlan {
         (end > 0 && segments.iter().enumerate().all(apart) && segments.len() <= Self::SEGMENTS_MAX).then_some(plan)
     }
 
-    /// What goes on where the piece before ends, in number and address, is of that piece.
     /// One whose pieces are known: in order, without gaps, from 0 on. None when they are not so, or have no addresses.
     pub fn of_pieces(pieces: &[Segment]) -> Option<AddressPlan> {
         let node0 = pieces.first()?.address;
@@ -124,6 +123,7 @@ impl AddressPlan {
         Some(plan)
     }
 
+    /// What goes on where the piece before ends, in number and address, is of that piece.
     fn push(&mut self, piece: Segment) -> Option<()> {
         let before = usize::from(self.len).checked_sub(1).and_then(|last| self.pieces.get_mut(last));
         let goes_on =

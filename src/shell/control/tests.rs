@@ -3,7 +3,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::base::machine::Reload;
+use crate::shell::work::clerk::group_in;
 use mio::{Events, Poll};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 const TOKEN: usize = 7;
 
@@ -184,7 +187,9 @@ fn the_socket_is_replaced_when_nobody_answers_on_it() {
     let mut before = world.connect();
     world.take();
     fs::remove_file(world.path()).unwrap();
-    world.control.reopen(world.poll.registry()).unwrap();
+    let (folder, ours) = world.control.place();
+    let door = open_door(folder, ours).unwrap();
+    world.control.adopt(world.poll.registry(), door).unwrap();
     let mut after = world.connect();
     after.get_mut().write_all(b"after\n").unwrap();
     before.get_mut().write_all(b"before\n").unwrap();

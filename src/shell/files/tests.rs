@@ -1,6 +1,9 @@
 //! Real files in a folder of the test's own.
 
 use super::*;
+use crate::shell::Crew;
+use crate::shell::work::{READERS, beneath};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
@@ -21,8 +24,8 @@ impl Folder {
         fs::write(self.0.join(name), bytes).unwrap();
     }
 
-    fn files(&self) -> Files {
-        Files::open_root(&self.0).unwrap()
+    fn files(&self) -> Turned {
+        Turned(Files::new(beneath::root(&self.0).unwrap(), Crew::start().unwrap().readers).unwrap())
     }
 }
 
@@ -32,17 +35,65 @@ impl Drop for Folder {
     }
 }
 
+/// Files whose readers are waited for.
+struct Turned(Files);
+
+impl std::ops::Deref for Turned {
+    type Target = Files;
+
+    fn deref(&self) -> &Files {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Turned {
+    fn deref_mut(&mut self) -> &mut Files {
+        &mut self.0
+    }
+}
+
+impl Turned {
+    /// Turns until there is something to tell.
+    fn turn(&mut self, now: Instant) -> News {
+        for _ in 0..50_000 {
+            if let Some(news) = self.0.news() {
+                return news;
+            }
+            (0..READERS).for_each(|reader| self.0.event(reader));
+            self.0.turn(now);
+            assert!(self.0.death().is_none());
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        panic!("the readers do not answer");
+    }
+
+    fn open(&mut self, now: Instant, path: &[u8]) -> Result<OpenFile, Refusal> {
+        if let Some(answer) = self.0.open(now, 7, path) {
+            return answer;
+        }
+        loop {
+            if let News::Opened { token: 7, answer } = self.turn(now) {
+                return answer;
+            }
+        }
+    }
+}
+
 fn at(ms: u64) -> Instant {
     Instant::from_millis(ms)
 }
 
 /// Reads until the pages are in memory.
-fn read(files: &mut Files, file: FileId, bytes: usize, offset: u64) -> Result<Vec<u8>, Read> {
+fn read(files: &mut Turned, file: FileId, bytes: usize, offset: u64) -> Result<Vec<u8>, Read> {
     let mut buf = vec![0; bytes.max(1)];
     for _ in 0..5000 {
         match files.read(file, &mut buf, 0, bytes.max(1), bytes, offset) {
             Read::Done => return Ok(buf[..bytes].to_vec()),
-            Read::Cold => std::thread::sleep(Duration::from_millis(1)),
+            Read::Cold => {
+                files.wait(9, file, offset, bytes);
+                let now = files.now;
+                while files.turn(now) != (News::Warm { token: 9 }) {}
+            }
             Read::Changed => return Err(Read::Changed),
         }
     }
@@ -205,7 +256,7 @@ fn another_root_forgets_the_paths_and_keeps_the_files() {
     new.write("a", b"newer");
     let mut files = old.files();
     let open = files.open(at(0), b"a").unwrap();
-    files.set_root(&new.0).unwrap();
+    files.set_root(beneath::root(&new.0).unwrap());
     assert_eq!(files.open(at(1), b""), Err(Refusal::NotFound), "no path is not a forgotten path");
     let other = files.open(at(1), b"a").unwrap();
     assert_eq!(read(&mut files, other.file, 5, 0), Ok(b"newer".to_vec()));

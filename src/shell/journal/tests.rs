@@ -1,5 +1,6 @@
 use super::*;
 use crate::roll::journal::crc32;
+use crate::shell::Crew;
 
 /// A folder of its own for each test, removed at the end.
 struct Folder(PathBuf);
@@ -24,7 +25,7 @@ impl Folder {
     fn found(&self, bytes: &[u8]) -> Result<Vec<String>, String> {
         let _ = std::fs::create_dir(self.state());
         std::fs::write(self.state().join(NAME), bytes).unwrap();
-        open(&self.state(), &self.0).map(|(_, lines)| lines).map_err(|error| error.to_string())
+        start(self).map(|(_, lines)| lines).map_err(|error| error.to_string())
     }
 }
 
@@ -32,6 +33,11 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// A journal with a writer of its own.
+fn start(folder: &Folder) -> Result<(Journal, Vec<String>), Error> {
+    open(&folder.state(), &folder.0, Crew::start().unwrap().writer)
 }
 
 fn line(n: u64) -> String {
@@ -43,15 +49,22 @@ fn append(journal: &mut Journal, seq: u64) {
     journal.act(JournalOp::Append { seq, line: line(seq).as_bytes() });
 }
 
+/// Waits for the writer's answer, if it has something to do.
+fn await_writer(journal: &mut Journal) {
+    if journal.busy != Busy::No {
+        journal.writer.wait(Duration::from_millis(100));
+    }
+}
+
 /// Lets the disk work until there is nothing left to do; gives what was told.
 fn settle(journal: &mut Journal) -> Vec<Told> {
     let begin = std::time::Instant::now();
     let mut told = Vec::new();
-    while !journal.is_idle() || journal.rewritten {
+    while !journal.is_idle() || journal.busy != Busy::No || journal.rewritten {
         assert!(begin.elapsed() < Duration::from_secs(60), "the disk does not come to an end");
         let now = Instant::ZERO + begin.elapsed();
         told.extend(std::iter::from_fn(|| journal.turn(now)));
-        std::thread::sleep(Duration::from_micros(200));
+        await_writer(journal);
     }
     told
 }
@@ -59,7 +72,7 @@ fn settle(journal: &mut Journal) -> Vec<Told> {
 #[test]
 fn lines_come_back_after_a_restart() {
     let folder = Folder::new("lines");
-    let (mut journal, lines) = open(&folder.state(), &folder.0).unwrap();
+    let (mut journal, lines) = start(&folder).unwrap();
     assert!(lines.is_empty() && journal.is_idle());
     append(&mut journal, 1);
     append(&mut journal, 2);
@@ -67,21 +80,7 @@ fn lines_come_back_after_a_restart() {
     append(&mut journal, 3);
     assert_eq!(settle(&mut journal), [Told::Synced(3)]);
     drop(journal);
-    assert_eq!(open(&folder.state(), &folder.0).unwrap().1, [line(1), line(2), line(3)]);
-}
-
-#[test]
-fn the_loop_may_go_on_without_aio() {
-    let folder = Folder::new("plain");
-    let (mut journal, _) = open(&folder.state(), &folder.0).unwrap();
-    journal.aio = None;
-    append(&mut journal, 1);
-    assert_eq!(journal.turn(Instant::ZERO), Some(Told::Synced(1)));
-    journal.act(JournalOp::RewriteBegin);
-    journal.act(JournalOp::RewriteLine { line: line(9).as_bytes() });
-    journal.act(JournalOp::RewriteEnd);
-    assert_eq!(settle(&mut journal), [Told::Synced(1), Told::Rewritten]);
-    assert_eq!(folder.text(), line(9) + "\n");
+    assert_eq!(start(&folder).unwrap().1, [line(1), line(2), line(3)]);
 }
 
 #[test]
@@ -113,7 +112,7 @@ fn damage_in_the_middle_refuses_and_names_the_line() {
 #[test]
 fn a_new_file_has_what_came_meanwhile() {
     let folder = Folder::new("anew");
-    let (mut journal, _) = open(&folder.state(), &folder.0).unwrap();
+    let (mut journal, _) = start(&folder).unwrap();
     (1..=5).for_each(|seq| append(&mut journal, seq));
     settle(&mut journal);
     journal.act(JournalOp::RewriteBegin);
@@ -128,66 +127,111 @@ fn a_new_file_has_what_came_meanwhile() {
     assert!(told.contains(&Told::Rewritten));
     let expected = [line(100), line(6), line(101), line(7)];
     drop(journal);
-    assert_eq!(open(&folder.state(), &folder.0).unwrap().1, expected);
+    assert_eq!(start(&folder).unwrap().1, expected);
     assert!(!folder.state().join(NEW).exists());
 }
 
 #[test]
 fn one_daemon_keeps_a_journal() {
     let folder = Folder::new("two");
-    let first = open(&folder.state(), &folder.0).unwrap();
-    let why = open(&folder.state(), &folder.0).err().unwrap().to_string();
+    let first = start(&folder).unwrap();
+    let why = start(&folder).err().unwrap().to_string();
     assert!(why.starts_with("another musterd keeps its journal in "), "{why}");
     drop(first);
-    open(&folder.state(), &folder.0).unwrap();
-    let why = open(Path::new("/nowhere/at/all"), &folder.0).err().unwrap().to_string();
+    start(&folder).unwrap();
+    let why = open(Path::new("/nowhere/at/all"), &folder.0, Crew::start().unwrap().writer).err().unwrap().to_string();
     assert!(why.contains("--state-dir"), "{why}");
+}
+
+/// Hands the writer the journal's file once more, opened like this.
+fn replace(journal: &mut Journal, folder: &Folder, options: &OpenOptions) {
+    let (file, held) = (options.open(folder.state().join(NAME)).unwrap(), File::open(folder.state()).unwrap());
+    let len = file.metadata().unwrap().len();
+    let path = folder.state().join(NAME);
+    hand_over(&mut journal.writer, (&path, &folder.0), (&held, &file), len, false).unwrap();
 }
 
 #[test]
 fn a_disk_that_fails_is_tried_again_with_the_same_lines() {
     let folder = Folder::new("fails");
-    let (mut journal, _) = open(&folder.state(), &folder.0).unwrap();
+    let (mut journal, _) = start(&folder).unwrap();
     append(&mut journal, 1);
     settle(&mut journal);
     // A file that may only be read stands for a disk that may.
-    let good = std::mem::replace(&mut journal.file, File::open(folder.state().join(NAME)).unwrap());
+    replace(&mut journal, &folder, OpenOptions::new().read(true));
     append(&mut journal, 2);
     let at = |ms| Instant::from_millis(ms);
-    assert_eq!((journal.turn(at(1)), journal.is_failing(), journal.turn(at(500))), (None, true, None));
+    assert_eq!(journal.turn(at(1)), None);
+    await_writer(&mut journal);
+    assert_eq!((journal.turn(at(1)), journal.retry_at), (None, Some(at(1_001))));
     append(&mut journal, 3);
-    journal.file = good;
-    assert_eq!(journal.turn(at(999)), None, "not before a second has passed");
+    replace(&mut journal, &folder, OpenOptions::new().read(true).write(true));
+    assert_eq!((journal.turn(at(999)), journal.busy), (None, Busy::No), "not before a second has passed");
     let mut told = None;
     while told.is_none() {
         told = journal.turn(at(1_002));
+        await_writer(&mut journal);
     }
-    assert_eq!((told, journal.is_failing()), (Some(Told::Synced(3)), false));
+    assert_eq!((told, journal.retry_at), (Some(Told::Synced(3)), None));
     drop(journal);
-    assert_eq!(open(&folder.state(), &folder.0).unwrap().1, [line(1), line(2), line(3)]);
+    assert_eq!(start(&folder).unwrap().1, [line(1), line(2), line(3)]);
+}
+
+#[test]
+fn a_journal_that_was_taken_away_is_written_anew_before_anything_is_told() {
+    let folder = Folder::new("taken");
+    let (mut journal, _) = start(&folder).unwrap();
+    journal.publish(&folder.state().join("names"), "the names");
+    append(&mut journal, 1);
+    settle(&mut journal);
+    std::fs::remove_dir_all(folder.state()).unwrap();
+    append(&mut journal, 2);
+    let (mut told, mut turns) = (None, 0);
+    while told.is_none() {
+        told = journal.turn(at_once(&mut turns));
+        await_writer(&mut journal);
+    }
+    assert_eq!(told, Some(Told::TakenAway));
+    journal.act(JournalOp::RewriteBegin);
+    for n in [1, 2] {
+        journal.act(JournalOp::RewriteLine { line: line(n).as_bytes() });
+    }
+    journal.act(JournalOp::RewriteEnd);
+    assert_eq!(settle(&mut journal), [Told::Synced(2), Told::Rewritten]);
+    assert_eq!(journal.outcome(), Some(Ok(())));
+    assert_eq!(folder.text(), line(1) + "\n" + &line(2) + "\n");
+    assert_eq!(std::fs::read_to_string(folder.state().join("names")).unwrap(), "the names");
+    let other = start(&folder).err().unwrap().to_string();
+    assert!(other.starts_with("another musterd"), "the new folder is locked: {other}");
+}
+
+fn at_once(turns: &mut u64) -> Instant {
+    *turns += 1;
+    assert!(*turns < 1000, "it is noticed");
+    Instant::from_millis(*turns)
 }
 
 /// What a daemon before this one gave the kernel in vain is not there, though it can be read.
 #[test]
 fn lines_that_never_came_to_the_disk_are_not_relied_on() {
     let folder = Folder::new("unsure");
-    let (mut journal, _) = open(&folder.state(), &folder.0).unwrap();
+    let (mut journal, _) = start(&folder).unwrap();
     (1..=3).for_each(|seq| append(&mut journal, seq));
     settle(&mut journal);
-    let durable = journal.durable;
-    journal.unsure.note(&journal.file, durable);
+    let file = File::open(folder.state().join(NAME)).unwrap();
+    Unsure::new(&folder.0).note(&file, file.metadata().unwrap().len());
     drop(journal);
     let mut text = folder.text();
     text.push_str(&(line(4) + "\n"));
     std::fs::write(folder.state().join(NAME), &text).unwrap();
-    let (mut journal, lines) = open(&folder.state(), &folder.0).unwrap();
+    let (mut journal, lines) = start(&folder).unwrap();
     assert_eq!(lines, [line(1), line(2), line(3)]);
     append(&mut journal, 5);
     settle(&mut journal);
     drop(journal);
-    assert_eq!(open(&folder.state(), &folder.0).unwrap().1, [line(1), line(2), line(3), line(5)]);
+    assert_eq!(start(&folder).unwrap().1, [line(1), line(2), line(3), line(5)]);
     assert!(!folder.0.join("journal.unsure").exists(), "all is on disk again");
     // A note on another file says nothing of this one.
     std::fs::write(folder.0.join("journal.unsure"), "1 0\n").unwrap();
-    assert_eq!(open(&folder.state(), &folder.0).unwrap().1.len(), 4);
+    assert_eq!(start(&folder).unwrap().1.len(), 4);
 }

@@ -31,8 +31,8 @@ impl Shell {
             Output::Blocks(blocks) => self.blocks(&blocks),
             Output::Journal(op) => self.journal.iter_mut().for_each(|journal| journal.act(op)),
             Output::Open { token, path } => {
-                let answer = self.files.as_mut().map_or(Err(Refusal::NotFound), |files| files.open(now.at, path));
-                self.owe(Owed::Opened { token, answer });
+                let answer = self.files.as_mut().map_or(Some(Err(Refusal::NotFound)), |files| files.open(now.at, token, path));
+                answer.into_iter().for_each(|answer| self.owe(Owed::Opened { token, answer }));
             }
             Output::Close { file } => self.files.iter_mut().for_each(|files| files.close(file)),
             Output::Read { token, file, offset, len } => self.owe(Owed::Bytes { token, file, offset, len }),
@@ -115,7 +115,10 @@ impl Shell {
         let Some(files) = self.files.as_mut() else { return };
         let first = self.queue.len();
         match files.lay(run.file, self.queue.room(), gap, blksize, bytes, run.offset) {
-            Read::Cold => self.owe(Owed::Cold { token: run.token }),
+            Read::Cold => {
+                files.wait(run.token, run.file, run.offset, bytes);
+                self.owe(Owed::Cold { token: run.token });
+            }
             Read::Changed => self.owe(Owed::Changed { token: run.token }),
             Read::Done => {
                 match way {

@@ -6,7 +6,9 @@ use crate::base::machine::{Input, Machine};
 use crate::base::time::Now;
 
 use super::super::Error;
+use super::super::clerk::Task;
 use super::super::control::{Control, News};
+use super::super::work::clerk::Door;
 use super::{CONTROL, Shell};
 
 impl Shell {
@@ -16,9 +18,16 @@ impl Shell {
         Ok(())
     }
 
-    /// Makes the socket anew, if there is to be one.
-    pub fn reopen_control(&mut self) -> Result<(), Error> {
-        self.control.as_mut().map_or(Ok(()), |control| control.reopen(self.poll.registry()))
+    /// Has the socket made anew, if there is to be one; the number is that of the report.
+    pub fn reopen_control(&mut self) -> Option<u64> {
+        let task = self.control.as_ref().map(Task::bind)?;
+        self.ask(task)
+    }
+
+    /// Listens at the socket that was made anew.
+    pub fn adopt_control(&mut self, door: Door) -> Result<(), Error> {
+        let registry = self.poll.registry();
+        self.control.as_mut().map_or(Ok(()), |control| control.adopt(registry, door))
     }
 
     /// Answers the operator whose errand the last turn gave; nobody, if that was a signal.

@@ -7,7 +7,6 @@ use crate::roll::plan::AddressRange;
 use crate::roll::ruling::Numbering;
 use crate::wire::report::{Name, Report, Verdict};
 
-const FRAMES: u32 = 100_000;
 /// Between two frames: 5,000 a second.
 const GAP: Duration = Duration::from_micros(200);
 const CAPACITY: usize = 512;
@@ -161,13 +160,13 @@ impl Flood {
     }
 }
 
-fn flood(seed: u64, macs: u64, numbering: Numbering) -> Written {
+fn flood(seed: u64, frames: u32, macs: u64, numbering: Numbering) -> Written {
     let mut own = Config { capacity: CAPACITY, numbering, ..config() };
     own.networks[0].guests = AddressRange::new(guest(1), guest(250));
     let before = log_lines();
     let mut flood = Flood { world: World::settled(&own), rng: Rng::new(seed), macs, records: 0, bytes: 0 };
     let start = flood.world.now;
-    for n in 1..=FRAMES {
+    for n in 1..=frames {
         flood.frame();
         let due = start.at + GAP * n;
         let passes = due.since(flood.world.now.at);
@@ -184,13 +183,15 @@ fn flood(seed: u64, macs: u64, numbering: Numbering) -> Written {
 /// record each.
 #[test]
 fn a_flood_writes_what_its_share_allows() {
-    let seconds = u64::from(FRAMES) * GAP.as_micros() as u64 / 1_000_000;
-    for (seed, macs, numbering) in [(1, 8, Numbering::Locked), (2, 0, Numbering::Locked), (3, 8, Numbering::Automatic)] {
-        let written = flood(seed, macs, numbering);
+    let (locked, automatic) = (Numbering::Locked, Numbering::Automatic);
+    for (seed, frames, macs, numbering) in [(1, 20_000, 8, locked), (2, 60_000, 0, locked), (3, 20_000, 8, automatic)] {
+        let seconds = u64::from(frames) * GAP.as_micros() as u64 / 1_000_000;
+        let written = flood(seed, frames, macs, numbering);
         // Three machines of the cluster beside those of the flood.
         let each = 12 + seconds / 15 + 1;
         let of_guests = if macs > 0 { macs * each } else { CAPACITY as u64 + seconds };
-        let numbers = if numbering == Numbering::Automatic { macs } else { 0 };
+        // Who gets a number has the share of a node from then on.
+        let numbers = if numbering == Numbering::Automatic { macs * each } else { 0 };
         let lines = of_guests + 3 * each + numbers + TROUBLES * (seconds / 10 + 1);
         // A machine that gets a number meanwhile has had a guest's share, and has a node's.
         let records = if macs > 0 { (macs + 3) * each + numbers * (1 + each) } else { 4 * CAPACITY as u64 + 3 * each + 250 * each };
@@ -223,5 +224,5 @@ fn a_crowd_of_new_machines_is_not_slowed() {
         assert_eq!(world.stage(owner), Some(Stage::Up));
     }
     assert_eq!(world.count(Counter::DhcpRecords), 0);
-    assert!(log_lines() - before >= 2000, "{} lines", log_lines() - before);
+    assert!(log_lines() - before >= 1000, "{} lines", log_lines() - before);
 }

@@ -188,20 +188,32 @@ fn a_running_transfer_keeps_the_lease() {
 }
 
 #[test]
-fn a_cold_block_is_tried_again_soon() {
+fn a_cold_block_is_sent_when_it_is_there() {
     let mut world = World::new(&config());
     let mut peer = in_windows(&mut world, 4, 40);
     assert_eq!(peer.ack(&mut world, 4), ["data 5..8 2048B"]);
-    world.handle(Input::Cold { token: peer.token });
-    let told = sendings(&mut world, &mut peer, 50);
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert_eq!(told[0], (10, "data 5..8 2048B".to_string()));
     for _ in 0..20 {
         world.handle(Input::Cold { token: peer.token });
-        assert_eq!(peer.wait(&mut world, 10), ["data 5..8 2048B"], "for as long as the disk needs");
+        assert_eq!(peer.wait(&mut world, 10), [""; 0], "for as long as the disk needs");
+        let got = world.handle(Input::Warm { token: peer.token });
+        assert_eq!(peer.hear(&got), ["data 5..8 2048B"]);
     }
-    assert_eq!((peer.ack(&mut world, 8), world.count(Counter::TftpCold)), (vec!["data 9..12 2048B".to_string()], 21));
+    assert_eq!(world.handle(Input::Warm { token: peer.token }), [], "it is under way");
+    assert_eq!((peer.ack(&mut world, 8), world.count(Counter::TftpCold)), (vec!["data 9..12 2048B".to_string()], 20));
     assert_eq!(world.handle(Input::Cold { token: u64::MAX }), []);
+    assert_eq!(world.handle(Input::Warm { token: u64::MAX }), []);
+}
+
+#[test]
+fn a_cold_block_of_which_nothing_is_heard_is_asked_for_each_half_second() {
+    let mut world = World::new(&config());
+    let mut peer = in_windows(&mut world, 4, 40);
+    assert_eq!(peer.ack(&mut world, 4), ["data 5..8 2048B"]);
+    for _ in 0..3 {
+        world.handle(Input::Cold { token: peer.token });
+        let told = sendings(&mut world, &mut peer, 510);
+        assert_eq!(told.len(), 1, "{told:?}");
+    }
 }
 
 #[test]

@@ -70,7 +70,9 @@ fn a_cold_text_is_read_again_soon() {
     begin(&mut world, &mut peer, &text);
     for _ in 0..3 {
         assert_eq!(world.handle(Input::Cold { token: peer.token }), []);
-        assert_eq!(peer.wait(&mut world, 10), ["read 0+512"]);
+        assert_eq!(peer.wait(&mut world, 100), [""; 0], "not before it is there");
+        let got = world.handle(Input::Warm { token: peer.token });
+        assert_eq!(peer.hear(&got), ["read 0+512"]);
     }
     assert_eq!(answer(&mut world, &mut peer, &text, 0), [(1, 'a')]);
     assert_eq!((peer.ack(&mut world, 1), world.count(Counter::TftpCold)), (vec!["read 512+512".to_string()], 3));

@@ -1,4 +1,9 @@
 //! musterd: flags, composition, exit codes. 0: left when told to. 1: refused to start, or failed. 2: wrong usage.
+//!
+//! The order at start: become a daemon, fork the file processes while there is nothing yet to copy, open the log, read the config, open everything.
+
+mod errand;
+mod machine;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,13 +16,16 @@ use log::LevelFilter;
 
 use muster::base::facts::LinkFacts;
 use muster::base::limits;
-use muster::base::machine::Reload;
-use muster::config::{self, Config, Flags, Resolved, Text, World};
+use muster::config::{self, Config, Flags, Resolved};
 use muster::engine::server::Server;
 use muster::roll::plan::{NamesFile, This};
+use muster::shell::clerk::{Clerk, Report, Task};
 use muster::shell::daemon::{self, Birth, PidFile};
-use muster::shell::{Error, Shell, Signal, facts, journal, lines, syslog};
-use muster::wire::control::{self, LINE_MAX, Reply, Sorry};
+use muster::shell::work::{self, beneath, clerk::read_config};
+use muster::shell::{Crew, Error, Shell, Signal, facts, journal, lines, manager, stdio, syslog};
+
+use errand::Errands;
+use machine::{Machine, Unresolved, resolve};
 
 const CONFIG: &str = "/etc/muster/muster.toml";
 /// The loop wakes at least this often.
@@ -25,6 +33,8 @@ const LONGEST_TURN: Duration = Duration::from_secs(60);
 /// At the end: how long the journal's disk is waited for, and how long at a time.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 const LAST_TURN: Duration = Duration::from_millis(50);
+/// At start: how long the disks of config and root are waited for.
+const FIRST_WAIT: Duration = Duration::from_secs(10);
 
 struct Options {
     debug: bool,
@@ -40,7 +50,7 @@ fn main() -> ExitCode {
         Ok(Some(options)) => options,
         Ok(None) => return ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("musterd: {why}; musterd --help lists the flags");
+            stdio::complain(&format!("musterd: {why}; musterd --help lists the flags"));
             return ExitCode::from(2);
         }
     };
@@ -52,8 +62,9 @@ fn main() -> ExitCode {
         Ok(birth) => birth,
         Err(why) => return fail(&why.to_string()),
     };
+    let crew = Crew::start();
     start_log(&options);
-    let mut daemon = match Daemon::start(options) {
+    let mut daemon = match crew.map_err(|error| error.to_string()).and_then(|crew| Daemon::start(options, crew)) {
         Ok(daemon) => daemon,
         Err(why) => {
             lines::flush();
@@ -61,7 +72,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let end = birth.ready().and_then(|()| daemon.run());
+    let ready = birth.ready().map(|()| manager::tell(manager::READY));
+    let end = ready.and_then(|()| daemon.run());
     if let Err(why) = &end {
         log::error!("{why}");
     }
@@ -70,7 +82,7 @@ fn main() -> ExitCode {
 }
 
 fn fail(why: &str) -> ExitCode {
-    eprintln!("musterd: {why}");
+    stdio::complain(&format!("musterd: {why}"));
     ExitCode::FAILURE
 }
 
@@ -90,13 +102,13 @@ fn options() -> Result<Option<Options>, String> {
         .optflag("V", "version", "print version and commit");
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
     if matches.opt_present("h") {
-        let brief = "musterd: boots a cluster (DHCP and TFTP in one process)\nUsage: musterd [-d | -f | -t] [-i IF]... [-r DIR] [-c FILE]";
-        print!("{}\nWithout -d or -f it becomes a daemon and logs to syslog. See musterd(8), muster.toml(5).\n", flags.usage(brief));
-        return Ok(None);
+        let brief =
+            "musterd: boots a cluster (DHCP, TFTP and DNS in one process)\nUsage: musterd [-d | -f | -t] [-i IF]... [-r DIR] [-c FILE]";
+        let usage = flags.usage(brief);
+        return said(format!("{usage}\nWithout -d or -f it becomes a daemon and logs to syslog. See musterd(8), muster.toml(5).\n"));
     }
     if matches.opt_present("V") {
-        println!("musterd {} ({})", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT"));
-        return Ok(None);
+        return said(format!("musterd {} ({})\n", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT")));
     }
     if let Some(stray) = matches.free.first() {
         return Err(format!("{stray:?} is not a flag"));
@@ -109,6 +121,11 @@ fn options() -> Result<Option<Options>, String> {
         config: path("c"),
         flags: Flags { interfaces: matches.opt_strs("i"), root: path("r"), run_dir: path("run-dir"), state_dir: path("state-dir") },
     }))
+}
+
+/// Everything is said with this.
+fn said(text: String) -> Result<Option<Options>, String> {
+    stdio::print(&text).map(|_| None).map_err(|error| error.to_string())
 }
 
 fn level_word(level: log::Level) -> &'static str {
@@ -141,67 +158,91 @@ fn start_log(options: &Options) {
         .init();
 }
 
-/// What the config may ask of this machine.
-struct Machine(Vec<LinkFacts>);
-
-impl World for Machine {
-    fn links(&self) -> &[LinkFacts] {
-        &self.0
+impl Options {
+    fn config_path(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(CONFIG))
     }
 
-    fn exists(&self, root: &Path, name: &str) -> bool {
-        root.join(name).is_file()
+    /// A config that was not found: only the usual one need not be there.
+    fn text(&self, found: Option<String>) -> Result<Option<String>, String> {
+        match found {
+            None if self.config.is_some() => {
+                Err(format!("cannot read the config {}: no such file: name another with -c", self.config_path().display()))
+            }
+            found => Ok(found),
+        }
     }
 }
 
-/// Reads and resolves everything, before anything is opened.
-fn load(options: &Options) -> Result<(Resolved, Machine), String> {
-    let machine = Machine(facts::links().map_err(|error| error.to_string())?);
-    let path = options.config.as_deref().unwrap_or(Path::new(CONFIG));
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => Some(text),
-        Err(error) if options.config.is_none() && error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(format!("cannot read the config {}: {error}: name another with -c", path.display())),
-    };
-    let shown = path.display().to_string();
-    let text = text.as_deref().map(|text| Text { path: &shown, text });
-    let resolved = config::resolve(text, &options.flags, &machine);
-    let resolved = resolved.map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
-    Ok((resolved, machine))
+/// Reads and resolves everything, before anything is opened. `exists` tells which names are files beneath a root.
+fn load(
+    options: &Options,
+    found: Option<String>,
+    mut exists: impl FnMut(&Path, &[String]) -> Result<Vec<bool>, String>,
+) -> Result<(Resolved, Machine), String> {
+    let text = options.text(found)?;
+    let mut machine = Machine::new(facts::links().map_err(|error| error.to_string())?);
+    loop {
+        match resolve(options, text.as_deref(), &machine) {
+            Ok(resolved) => return Ok((resolved, machine)),
+            Err(Unresolved::Wrong(why)) => return Err(why),
+            Err(Unresolved::Ask(root, names)) => machine.learn(&root, &names, &exists(&root, &names)?),
+        }
+    }
 }
 
 fn test(options: &Options) -> ExitCode {
-    match load(options) {
+    let exists = |root: &Path, names: &[String]| {
+        let root = beneath::root(root).ok();
+        Ok(names.iter().map(|name| root.as_ref().is_some_and(|root| beneath::is_file(root, name.as_bytes()))).collect())
+    };
+    match read_config(options.config_path()).map_err(|error| error.to_string()).and_then(|found| load(options, found, exists)) {
         Ok((resolved, _)) => {
-            for choice in &resolved.choices {
-                println!("# {choice}");
-            }
-            print!("{}", config::effective(&resolved.config));
-            ExitCode::SUCCESS
+            let mut text: String = resolved.choices.iter().map(|choice| format!("# {choice}\n")).collect();
+            text.push_str(&config::effective(&resolved.config).to_string());
+            stdio::print(&text).map_or_else(|error| fail(&error.to_string()), |_| ExitCode::SUCCESS)
         }
         Err(why) => fail(&why),
     }
+}
+
+/// The same by the clerk: a disk that hangs is told of.
+fn load_at_start(options: &Options, clerk: &mut Clerk) -> Result<(Resolved, Machine), String> {
+    let unforeseen = || "a file process answered something else: start musterd again".to_string();
+    let found = match clerk.wait(Task::Config(options.config_path().into()), FIRST_WAIT) {
+        Report::Config(found) => found,
+        Report::Failed(why) => return Err(why),
+        _ => return Err(unforeseen()),
+    };
+    load(options, found, |root, names| match clerk.wait(Task::Exists(root.into(), names.to_vec()), FIRST_WAIT) {
+        Report::Exists(found) => Ok(found),
+        Report::Failed(why) => Err(why),
+        _ => Err(unforeseen()),
+    })
 }
 
 struct Daemon {
     options: Options,
     server: Server,
     shell: Shell,
+    errands: Errands,
     _pid: PidFile,
 }
 
 impl Daemon {
-    fn start(options: Options) -> Result<Daemon, String> {
+    fn start(options: Options, crew: Crew) -> Result<Daemon, String> {
         let begin = Instant::now();
-        let (Resolved { config, choices }, machine) = load(&options)?;
+        let mut clerk = Clerk::new(crew.clerk);
+        let (Resolved { config, choices }, machine) = load_at_start(&options, &mut clerk)?;
         for choice in &choices {
             log::info!("{choice}");
         }
+        let links = machine.facts();
         let open = || -> Result<(PidFile, Shell, Vec<String>), Error> {
-            check_limits(&config, &machine.0)?;
+            check_limits(&config, links)?;
             let pid = PidFile::create(&config.run_dir)?;
-            let (journal, lines) = journal::open(&config.state_dir, &config.run_dir)?;
-            let mut shell = Shell::server(&config, &machine.0)?;
+            let (journal, lines) = journal::open(&config.state_dir, &config.run_dir, crew.writer)?;
+            let mut shell = Shell::server(&config, links, clerk, crew.readers)?;
             shell.keep(journal)?;
             Ok((pid, shell, lines))
         };
@@ -210,142 +251,55 @@ impl Daemon {
         let server = Server::restored(&config, seed(), shell.now(), lines.iter().map(String::as_str))
             .map_err(|why| format!("{why} ({})", config.state_dir.join("journal").display()))?;
         drop(lines);
-        write_names(&config);
+        write_names(&config, &mut shell);
         daemon::lock_memory();
         let links = config.links.iter().map(|link| format!("{} ({})", link.interface, link.head)).collect::<Vec<_>>().join(", ");
         let took = begin.elapsed().as_secs_f64() * 1000.0;
         log::info!("muster ready on {links}: {} records, {} guests, in {took:.0} ms", config.capacity, guests(&config));
-        Ok(Daemon { options, server, shell, _pid: pid })
+        Ok(Daemon { options, server, shell, errands: Errands::default(), _pid: pid })
     }
 
     fn run(&mut self) -> Result<(), Error> {
         loop {
             match self.shell.turn(&mut self.server, LONGEST_TURN)? {
-                None => {}
-                Some(Signal::Reload(how)) => {
-                    if !self.shell.is_asked() {
-                        self.reopen();
-                    }
-                    let result = self.reload(how);
-                    self.answer(result);
-                }
-                Some(Signal::State) => {
-                    let result = self.checkpoint(true);
-                    self.server.checkpoint();
-                    self.answer(result);
-                }
                 Some(Signal::Leave) => {
-                    let _ = self.checkpoint(false);
+                    manager::tell(manager::STOPPING);
                     self.keep_all()?;
                     self.shell.leave();
                     log::info!("muster has left");
                     return Ok(());
                 }
+                signal => self.work(signal),
             }
         }
     }
 
-    /// Writes the journal anew, with the stages as they are, and waits for its disk, but not for one that fails.
+    /// Writes the state, and the journal anew, with the stages as they are; waits for their disks, but not for one that fails.
     fn keep_all(&mut self) -> Result<(), Error> {
+        let mut written = self.write_state(false);
         self.server.checkpoint();
         let begin = Instant::now();
         loop {
             self.shell.turn(&mut self.server, LAST_TURN)?;
-            if self.shell.has_kept() {
+            while let Some((ticket, report)) = self.shell.report() {
+                if let Report::Failed(why) = report {
+                    log::error!("{why}");
+                }
+                written = written.filter(|awaited| *awaited != ticket);
+            }
+            if self.shell.has_kept() && written.is_none() && !self.server.is_changing() {
                 return Ok(());
             }
             if begin.elapsed() > LAST_WAIT {
-                log::error!("the journal's disk does not answer: what was promised is on it, the latest stages are not");
+                log::error!("the disk of journal or state does not answer: what was promised is on it, the latest stages are not");
                 return Ok(());
             }
         }
     }
-
-    /// What a SIGHUP opens anew: the log's socket and the operators'.
-    fn reopen(&mut self) {
-        syslog::reopen();
-        if let Err(why) = self.shell.reopen_control() {
-            log::error!("{why}");
-        }
-    }
-
-    /// Tells the operator who asked, if one did.
-    fn answer(&mut self, result: Outcome) {
-        let reply = match result {
-            Ok(said) => Reply::Done { said },
-            Err(sorry) => Reply::Error(sorry),
-        };
-        let mut line = vec![0; LINE_MAX];
-        let written = control::write(&mut line, &reply).or_else(|| control::write(&mut line, &Reply::Done { said: vec![] }));
-        self.shell.answer_errand(line.get(..written.unwrap_or(0)).unwrap_or_default());
-    }
-
-    /// Reads the config again; gives what it changed.
-    fn reload(&mut self, how: Reload) -> Outcome {
-        let refused = |lines: Vec<String>, why: &str| {
-            lines.iter().for_each(|line| log::error!("{line}"));
-            log::error!("the config was not taken over: {why}");
-            Err(Sorry::new(format!("the config was not taken over: {}", lines.join("; ")), why))
-        };
-        let (resolved, _) = match load(&self.options) {
-            Ok(loaded) => loaded,
-            Err(why) => return refused(why.lines().map(str::to_string).collect(), "the old one stays in force"),
-        };
-        let (old, new) = (self.server.config(), resolved.config);
-        let fixed = config::needs_restart(old, &new);
-        let mut said: Vec<String> = config::difference(old, &new).iter().map(|line| format!("config: {line}")).collect();
-        let moves = self.server.moves(&new.plan);
-        let moved: u32 = moves.iter().map(|of| of.last.0 - of.first.0 + 1).sum();
-        let moves: Vec<String> = moves.iter().map(|of| format!("renumber: {of}")).collect();
-        if how == Reload::Preview && fixed.is_empty() {
-            said.extend(moves);
-            return Ok(said);
-        }
-        said.iter().for_each(|line| log::info!("{line}"));
-        if !fixed.is_empty() {
-            return refused(fixed, "restart musterd for these changes");
-        }
-        if how == Reload::Stay && !moves.is_empty() {
-            return refused(moves, &format!("it would move nodes that hold leases, {moved} in all: muster reload --renumber does so"));
-        }
-        // Opened again though it has its old name: another folder may bear that by now.
-        if let Err(why) = self.shell.set_root(&new.boot.root) {
-            return refused(vec![why.to_string()], "the old one stays in force");
-        }
-        if let Err(why) = self.server.reconfigure(self.shell.now(), &new) {
-            return refused(vec![why], "the old one stays in force");
-        }
-        write_names(&new);
-        moves.iter().for_each(|line| log::warn!("{line}: told as they ask next"));
-        said.extend(moves);
-        said.push(format!("config read again: {}", if said.is_empty() { "nothing has changed" } else { "in force now" }));
-        log::info!("{}", said.last().map_or("", String::as_str));
-        Ok(said)
-    }
-
-    /// Writes the state file, and logs it if it was asked for.
-    fn checkpoint(&mut self, show: bool) -> Outcome {
-        let mut state = self.server.state(self.shell.now());
-        state.kernel = self.shell.stats().collect();
-        state.open_files = self.shell.open_files();
-        if show {
-            state.lines().iter().for_each(|line| log::info!("{line}"));
-        }
-        let path = self.server.config().run_dir.join("state.json");
-        let text = serde_json::to_string_pretty(&state).unwrap_or_default() + "\n";
-        if let Err(error) = daemon::write_atomically(&path, &text) {
-            log::error!("cannot write {}: {error}: is its folder there and not full?", path.display());
-            return Err(Sorry::new(format!("cannot write {}: {error}", path.display()), "is its folder there and not full?"));
-        }
-        Ok(vec![format!("written to {}", path.display())])
-    }
 }
 
-/// What there is to say of something that was done, or why it was not.
-type Outcome = Result<Vec<String>, Sorry>;
-
 /// Tells the programs of this machine the plan (libnss_muster(8)). Boots need no such file.
-fn write_names(config: &Config) {
+fn write_names(config: &Config, shell: &mut Shell) {
     let home = config.networks.iter().find(|network| network.subnet.contains(config.plan.node0()));
     let link = home.and_then(|home| home.link).and_then(|link| config.links.get(usize::from(link)));
     let head = link.or(config.links.first()).map(|link| link.head);
@@ -353,12 +307,8 @@ fn write_names(config: &Config) {
     if text.len() > NamesFile::TOLD_MAX {
         log::warn!("the plan has too many segments for a DHCP message: nodes are not told the names, copy the file (libnss_muster(8))");
     }
-    let path = config.state_dir.join("names");
-    if std::fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
-        return;
-    }
-    if let Err(error) = daemon::publish(&path, &text) {
-        log::warn!("cannot write {}: {error}: programs on this machine will not know names by it", path.display());
+    if let Some(journal) = shell.journal() {
+        journal.publish(&config.state_dir.join("names"), &text);
     }
 }
 
@@ -366,7 +316,9 @@ fn write_names(config: &Config) {
 fn check_limits(config: &Config, links: &[LinkFacts]) -> Result<(), Error> {
     let ports = usize::from(config.tftp.ports.1 - config.tftp.ports.0) + 4;
     let names = 2 * limits::DNS_LISTENERS + limits::DNS_ASKERS + limits::DNS_CONNECTIONS + limits::DNS_CALLS;
-    facts::ensure_descriptors((config.links.len() * ports + limits::FILES + limits::CONTROL_CONNECTIONS + names + 64) as u64)?;
+    facts::ensure_descriptors(
+        (config.links.len() * ports + limits::FILES + limits::CONTROL_CONNECTIONS + names + work::READERS + 64) as u64,
+    )?;
     for link in &config.links {
         let rate = link.rate.map_or("a rate that it does not tell".into(), |rate| format!("{} Mbit/s", rate / 1_000_000));
         log::info!("{}: {rate}, MTU {}, {}", link.interface, link.mtu, link.mac);

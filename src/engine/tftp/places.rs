@@ -1,0 +1,190 @@
+//! Places in the table of transfers: who gets one, who makes room, and who is known to be there.
+//!
+//! | the request comes from | its transfer | its first packet |
+//! |---|---|---|
+//! | the MAC on record for the address | is the machine's own; no other MAC may speak for it | waits like everybody's |
+//! | a router, for a machine on record behind it | is the machine's own | waits like everybody's |
+//! | anybody else | is a stranger's: no record and no text of the machine's is touched | waits in the quiet share, until it is acknowledged |
+//!
+//! A request never finds the table full of nobody: when there is no place, a machine on record takes that of the stranger who has not
+//! acknowledged anything for longest, or else that of the longest silent transfer. Strangers make room for each other.
+
+use crate::base::machine::Datagram;
+use crate::base::slab::Key;
+use crate::base::stats::Counter;
+use crate::engine::Ctx;
+use crate::engine::pace::Place;
+use crate::roll::client::{Client, Stage};
+
+use super::transfer::{Origin, Transfer};
+use super::{CHECK_INTERVAL, CLIENT_TRANSFERS, SILENT, STRANGERS, Tftp};
+
+/// See [`Tftp::claim`].
+pub(super) enum Claim {
+    /// From its own client.
+    Same,
+    /// From the machine whose name it bears.
+    Stronger,
+    /// From somebody else.
+    Forged,
+}
+
+impl Tftp {
+    /// Places of strangers who have not acknowledged anything; of all strangers; and files that are being opened while strangers' are too.
+    fn unmet_max(&self) -> usize {
+        (self.transfers.capacity() / 4).max(8)
+    }
+
+    fn strangers_max(&self) -> usize {
+        self.transfers.capacity() / 2
+    }
+
+    fn opening_max(&self) -> usize {
+        (self.transfers.capacity() / 16).max(16)
+    }
+
+    /// Makes the record of a transfer, on a server port that its client did not have for the last one.
+    pub(super) fn admit(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram<'_>, name: &[u8]) -> Option<Key<Transfer>> {
+        let (client, origin) = self.origin(ctx, datagram);
+        if !self.make_room(ctx, client, origin) {
+            return None;
+        }
+        let turn = match client.and_then(|key| ctx.roll.get_mut(key)) {
+            Some(client) => &mut client.ports,
+            None => &mut self.turn,
+        };
+        *turn = turn.wrapping_add(1);
+        let (first, last) = ctx.config.tftp.ports;
+        let port = first + u16::from(*turn) % (last - first + 1);
+        let mut transfer = Transfer::new(ctx.now, datagram, port, name);
+        (transfer.client, transfer.origin) = (client, origin);
+        let key = self.transfers.insert(transfer)?;
+        let fits = self.by_key.insert(Transfer::key(datagram.src, port), key.slot() as u32)
+            && self.by_peer.insert(Transfer::peer_key(datagram.src), key.slot() as u32);
+        assert!(fits, "the index has a place for every record");
+        self.wheel.set(key.slot(), ctx.now + CHECK_INTERVAL);
+        if let Some(client) = client {
+            begins(ctx, client, key.to_u64());
+        }
+        Some(key)
+    }
+
+    /// Whose request this is, and the record that it belongs to.
+    fn origin(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram<'_>) -> (Option<Key<Client>>, Origin) {
+        let address = *datagram.src.ip();
+        let Some(key) = ctx.roll.at_address(address) else {
+            // After a restart, a node that goes on with its lease has no record yet, but its MAC is known.
+            let number = datagram.mac.and_then(|mac| ctx.roll.street().number_of(mac));
+            let known = number.is_some() && number == ctx.config.plan.number(address);
+            return (None, if known { Origin::Record } else { Origin::Stranger });
+        };
+        let Some(client) = ctx.roll.get(key) else { return (None, Origin::Stranger) };
+        let routed = ctx.config.networks.get(usize::from(client.network)).is_none_or(|network| network.link.is_none());
+        let Some(mac) = datagram.mac.filter(|_| !routed && client.mac.is_individual()) else { return (Some(key), Origin::Routed) };
+        if client.mac == mac || (client.number.is_some() && client.number == ctx.roll.street().number_of(mac)) {
+            return (Some(key), Origin::Record);
+        }
+        ctx.stats.count(Counter::TftpForged);
+        if let Some(muffled) = self.told_forged.admits(ctx.now) {
+            let title = client.title();
+            log::warn!(
+                "a tftp request in the name of {title} ({address}) came from {mac}, which is not its card: served as a stranger's \
+                 (and {muffled} more); if the machine has that card, add it to the node"
+            );
+        }
+        (None, Origin::Stranger)
+    }
+
+    /// Ends whom a new transfer pushes out. False: there is no place for it.
+    fn make_room(&mut self, ctx: &mut Ctx<'_>, client: Option<Key<Client>>, origin: Origin) -> bool {
+        if origin == Origin::Stranger {
+            if self.opening >= self.opening_max() {
+                return false;
+            }
+            let full = self.chains.len(STRANGERS) >= self.unmet_max() || self.transfers.len() >= self.strangers_max();
+            return !full || self.evict(ctx, STRANGERS);
+        }
+        let begun = client.and_then(|key| ctx.roll.get(key)).map(|client| (client.transfers, client.transfer));
+        if let Some((CLIENT_TRANSFERS.., last)) = begun {
+            // One that was never acknowledged makes room; sixteen that run are too many.
+            let last = Key::from_u64(last);
+            if self.transfers.get(last).is_none_or(|transfer| transfer.met) {
+                return false;
+            }
+            ctx.stats.count(Counter::TftpEvicted);
+            self.end(ctx, last);
+        }
+        !self.transfers.is_full() || self.evict(ctx, STRANGERS) || self.evict(ctx, SILENT)
+    }
+
+    /// Ends the transfer that has stood longest in a chain.
+    fn evict(&mut self, ctx: &mut Ctx<'_>, chain: usize) -> bool {
+        let Some(key) = self.chains.first(chain).and_then(|slot| self.transfers.key_at(slot)) else { return false };
+        ctx.stats.count(Counter::TftpEvicted);
+        self.end(ctx, key);
+        true
+    }
+
+    /// The world has answered. A stranger's transfer holds a place from now on until it is heard of.
+    pub(super) fn settled(&mut self, key: Key<Transfer>) {
+        self.opening = self.opening.saturating_sub(1);
+        if self.transfers.get(key).is_some_and(|transfer| transfer.origin == Origin::Stranger) {
+            self.chains.push(STRANGERS, key.slot());
+        }
+    }
+
+    /// What a request from the address and port of a running transfer is to it. What somebody else has begun in a machine's name yields to
+    /// the machine.
+    pub(super) fn claim(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, datagram: &Datagram<'_>) -> Claim {
+        match self.transfers.get(key) {
+            Some(transfer) if !transfer.may_come_from(datagram.mac) => {
+                let strangers = transfer.origin == Origin::Stranger;
+                if strangers && self.origin(ctx, datagram).1 != Origin::Stranger { Claim::Stronger } else { Claim::Forged }
+            }
+            Some(_) | None => Claim::Same,
+        }
+    }
+
+    /// Something came from the transfer's client: it is there. What a look gave up for lost has been lost, then, unless that is too long ago
+    /// to say anything of the way.
+    pub(super) fn hear(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        let (quiet, silent) = (transfer.is_quiet(), transfer.is_silent());
+        (transfer.heard, transfer.unheard, transfer.met) = (ctx.now, 0, true);
+        let missed = std::mem::take(&mut transfer.missed);
+        let lane = ctx.pace.lane(transfer.link);
+        if missed > 0 && !silent {
+            lane.bottleneck.lost(ctx.now, missed);
+        }
+        if !quiet {
+            return;
+        }
+        self.chains.remove(key.slot());
+        if transfer.turn > 0 && !std::mem::replace(&mut transfer.counted, true) {
+            lane.begins(transfer.turn);
+        }
+        if transfer.waits {
+            lane.leave(key.slot());
+            lane.enter(ctx.now, Place::Lost, key.slot());
+        }
+    }
+
+    /// Nobody has answered for two looks: it counts no longer among those who load.
+    pub(super) fn fall_silent(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        self.chains.push(SILENT, key.slot());
+        if std::mem::take(&mut transfer.counted) {
+            ctx.pace.lane(transfer.link).ends(ctx.now, transfer.turn);
+        }
+    }
+}
+
+/// A machine on record begins to load something.
+fn begins(ctx: &mut Ctx<'_>, key: Key<Client>, token: u64) {
+    let Some(client) = ctx.roll.get_mut(key) else { return };
+    client.transfers += 1;
+    client.transfer = token;
+    if client.stage != Stage::Up {
+        ctx.roll.enter(ctx.now, key, Stage::Loading, format_args!(""));
+    }
+}

@@ -1,0 +1,224 @@
+//! What the loop's owner has done by the clerk ([`super::work::clerk`]): one thing after the other, each answered when it is done.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Error;
+use super::control::Control;
+use super::sys::file::in_memory;
+use super::work::beneath::{How, Root};
+use super::work::clerk::Door;
+use super::work::message::{Answer, BODY_MAX, Op, Outcome, Words};
+use super::work::{SLOW, Worker, sentence};
+use crate::base::time::Instant;
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Task {
+    /// Read this config.
+    Config(PathBuf),
+    /// Tell which names are regular files beneath this root.
+    Exists(PathBuf, Vec<String>),
+    /// Open this folder to serve from.
+    Root(PathBuf),
+    /// Replace this file, whole or not at all.
+    Write(PathBuf, String),
+    /// Make the control socket anew.
+    Bind(PathBuf, Option<(u64, u64)>),
+}
+
+/// What came of it. Errors are whole sentences.
+#[derive(Debug)]
+pub enum Report {
+    /// None: there is no such file.
+    Config(Option<String>),
+    Exists(Vec<bool>),
+    Root(Root),
+    Written,
+    Bound(Box<Door>),
+    Failed(String),
+}
+
+pub struct Clerk {
+    worker: Worker,
+    doing: Option<(u64, Task)>,
+    queue: VecDeque<(u64, Task)>,
+    reports: VecDeque<(u64, Report)>,
+    ticket: u64,
+    room: Box<[u8]>,
+}
+
+impl Clerk {
+    pub fn new(worker: Worker) -> Clerk {
+        Clerk { worker, doing: None, queue: VecDeque::new(), reports: VecDeque::new(), ticket: 0, room: vec![0; BODY_MAX].into() }
+    }
+
+    /// At start: has something done, and waits for it, but not for ever.
+    pub fn wait(&mut self, task: Task, longest: Duration) -> Report {
+        let what = task.what();
+        self.ask(task);
+        self.give(Instant::ZERO);
+        let deadline = std::time::Instant::now() + longest;
+        while std::time::Instant::now() < deadline && self.reports.is_empty() && self.death().is_none() {
+            self.worker.wait(Duration::from_millis(50));
+            self.turn(Instant::ZERO);
+        }
+        match self.reports.pop_front() {
+            Some((_, report)) => report,
+            None => Report::Failed(format!("{what}: its disk or server has not answered for {} s: see to it", longest.as_secs())),
+        }
+    }
+
+    /// The loop's from now on; gives what is to be watched.
+    pub fn join_loop(&mut self) -> io::Result<RawFd> {
+        self.worker.join_loop()?;
+        Ok(self.worker.fd().as_raw_fd())
+    }
+
+    pub fn event(&mut self) {
+        self.worker.event();
+    }
+
+    /// Why it cannot go on.
+    pub fn death(&self) -> Option<Error> {
+        self.worker.death()
+    }
+
+    /// Something is under way, so that it is to be looked at each half second.
+    pub fn is_waiting(&self) -> bool {
+        self.doing.is_some()
+    }
+
+    /// Has something done; gives the number that its report will bear.
+    pub fn ask(&mut self, task: Task) -> u64 {
+        self.ticket += 1;
+        self.queue.push_back((self.ticket, task));
+        self.ticket
+    }
+
+    /// Once a turn: takes what was done, and gives more to do.
+    pub fn turn(&mut self, now: Instant) {
+        if self.worker.is_ready() {
+            if let Some(answer) = self.worker.take(&mut self.room) {
+                if let Some((ticket, task)) = self.doing.take() {
+                    let report = report(&task, answer, &self.room);
+                    self.reports.push_back((ticket, report));
+                }
+            }
+        }
+        self.give(now);
+        if self.worker.hangs(now) {
+            let what = self.doing.as_ref().map_or(String::new(), |(_, task)| task.what());
+            log::error!("{what}: its disk or server has not answered for {} s: see to it", SLOW.as_secs());
+        }
+        if self.worker.recovers() {
+            log::info!("the disk or server of the config, the root or the run folder answers again");
+        }
+    }
+
+    fn give(&mut self, now: Instant) {
+        if self.doing.is_some() {
+            return;
+        }
+        let Some((ticket, task)) = self.queue.pop_front() else { return };
+        match task.send(&mut self.worker, now) {
+            Ok(()) => self.doing = Some((ticket, task)),
+            Err(error) => self.reports.push_back((ticket, Report::Failed(format!("{}: {error}", task.what())))),
+        }
+    }
+
+    /// The next report.
+    pub fn report(&mut self) -> Option<(u64, Report)> {
+        self.reports.pop_front()
+    }
+}
+
+impl Task {
+    /// The socket of an operator's connections, made anew.
+    pub fn bind(control: &Control) -> Task {
+        let (folder, ours) = control.place();
+        Task::Bind(folder.to_path_buf(), ours)
+    }
+
+    fn what(&self) -> String {
+        match self {
+            Task::Config(path) => format!("cannot read the config {}", path.display()),
+            Task::Exists(root, _) | Task::Root(root) => format!("cannot serve files from {}", root.display()),
+            Task::Write(path, _) => format!("cannot write {}", path.display()),
+            Task::Bind(folder, _) => format!("cannot open the control socket in {}", folder.display()),
+        }
+    }
+
+    fn send(&self, worker: &mut Worker, now: Instant) -> io::Result<()> {
+        let (mut words, mut files) = (Words::default(), Vec::<OwnedFd>::new());
+        let (op, body) = match self {
+            Task::Config(path) => (Op::Config, path.as_os_str().as_bytes().to_vec()),
+            Task::Root(path) => (Op::Root, path.as_os_str().as_bytes().to_vec()),
+            Task::Exists(root, names) => {
+                let names = names.iter().flat_map(|name| [&b"\0"[..], name.as_bytes()].concat());
+                (Op::Exists, root.as_os_str().as_bytes().iter().copied().chain(names).collect())
+            }
+            Task::Write(path, text) => {
+                let mut file = File::from(in_memory(c"muster")?);
+                io::Write::write_all(&mut file, text.as_bytes())?;
+                files.push(file.into());
+                (Op::Write, path.as_os_str().as_bytes().to_vec())
+            }
+            Task::Bind(folder, ours) => {
+                let (dev, ino) = ours.unwrap_or_default();
+                words[..3].copy_from_slice(&[ours.is_some().into(), dev, ino]);
+                (Op::Bind, folder.as_os_str().as_bytes().to_vec())
+            }
+        };
+        if body.len() > BODY_MAX {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let files: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+        worker.ask(now, op, words, &body, &files);
+        Ok(())
+    }
+}
+
+fn report(task: &Task, mut answer: Answer, room: &[u8]) -> Report {
+    let body = room.get(..answer.len).unwrap_or_default();
+    if let Outcome::Refused = answer.outcome {
+        return Report::Failed(sentence(&answer.outcome, body));
+    }
+    if let Outcome::Failed(error) = &answer.outcome {
+        let remedy = if matches!(task, Task::Write(..)) { ": is its folder there and not full?" } else { "" };
+        return Report::Failed(format!("{}: {error}{remedy}", task.what()));
+    }
+    let words = answer.words;
+    match (task, answer.files[0].take()) {
+        (Task::Config(_), Some(file)) => match text(file) {
+            Ok(text) => Report::Config(Some(text)),
+            Err(error) => Report::Failed(format!("{}: {error}", task.what())),
+        },
+        (Task::Config(_), None) => Report::Config(None),
+        (Task::Exists(..), _) => Report::Exists(body.iter().map(|byte| *byte != 0).collect()),
+        (Task::Root(_), Some(fd)) => {
+            let how = if words[0] == 0 { How::Openat2 } else { How::Walk(words[0] as i32) };
+            Report::Root(Root { fd, how, near: words[1] != 0 })
+        }
+        (Task::Write(..), _) => Report::Written,
+        (Task::Bind(..), Some(listener)) => Report::Bound(Box::new(Door {
+            listener: listener.into(),
+            identity: Some((words[0], words[1])),
+            group: words[2].checked_sub(1).map(|group| group as u32),
+            ungiven: (words[3] != 0).then(|| io::Error::from_raw_os_error(words[3] as i32)),
+        })),
+        (task, None) => Report::Failed(format!("{}: a file process gave no file", task.what())),
+    }
+}
+
+fn text(file: OwnedFd) -> io::Result<String> {
+    let (mut file, mut text) = (File::from(file), String::new());
+    file.rewind()?;
+    file.read_to_string(&mut text)?;
+    Ok(text)
+}

@@ -1,0 +1,145 @@
+//! The file processes as the loop serves them: boot files, the journal, and what operators ask for.
+
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::path::Path;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+
+use crate::base::machine::{Input, Machine};
+use crate::base::time::Now;
+
+use super::super::Error;
+use super::super::clerk::{Clerk, Report, Task};
+use super::super::files::{Files, News};
+use super::super::journal::{Journal, Told};
+use super::super::work::Worker;
+use super::super::work::beneath::Root;
+use super::{CLERK, FILES, JOURNAL, ROUNDS, Shell};
+
+/// How long the root is waited for at start.
+const START: Duration = Duration::from_secs(10);
+
+/// Opens the root, the way all beneath it will be opened.
+pub(super) fn open(clerk: &mut Clerk, root: &Path, readers: Vec<Worker>) -> Result<Files, Error> {
+    match clerk.wait(Task::Root(root.to_path_buf()), START) {
+        Report::Root(root) => {
+            Files::new(root, readers).map_err(|error| Error::system("cannot use the processes that read files", error, ""))
+        }
+        Report::Failed(why) => Err(Error::new(why)),
+        _ => Err(Error::new("the root was not looked at: start musterd again")),
+    }
+}
+
+impl Shell {
+    fn watch(&self, fd: RawFd, token: usize) -> Result<(), Error> {
+        let watched = self.poll.registry().register(&mut SourceFd(&fd), Token(token), Interest::READABLE);
+        watched.map_err(|error| Error::system("cannot watch a file process", error, ""))
+    }
+
+    pub(super) fn watch_files(&mut self, mut clerk: Clerk) -> Result<(), Error> {
+        for (at, fd) in self.files.iter().flat_map(Files::fds).enumerate() {
+            self.watch(fd, FILES + at)?;
+        }
+        let fd = clerk.join_loop().map_err(|error| Error::system("cannot use a file process", error, ""))?;
+        self.watch(fd, CLERK)?;
+        self.clerk = Some(clerk);
+        Ok(())
+    }
+
+    /// From now on what the machine promises is kept in this journal.
+    pub fn keep(&mut self, journal: Journal) -> Result<(), Error> {
+        self.watch(journal.fd().as_fd().as_raw_fd(), JOURNAL.0)?;
+        self.journal = Some(journal);
+        Ok(())
+    }
+
+    /// Whether everything that was promised is on disk.
+    pub fn has_kept(&self) -> bool {
+        self.journal.as_ref().is_none_or(Journal::is_idle)
+    }
+
+    /// The journal: for its owner, who has things written beside it.
+    pub fn journal(&mut self) -> Option<&mut Journal> {
+        self.journal.as_mut()
+    }
+
+    /// Has something done that may wait for a disk; the number is that of its report. None where there is no clerk.
+    pub fn ask(&mut self, task: Task) -> Option<u64> {
+        self.clerk.as_mut().map(|clerk| clerk.ask(task))
+    }
+
+    /// What was done since the last turn.
+    pub fn report(&mut self) -> Option<(u64, Report)> {
+        self.clerk.as_mut().and_then(Clerk::report)
+    }
+
+    /// Whether the errands of operators are to wait, since one is under way.
+    pub fn occupy(&mut self, occupied: bool) {
+        self.occupied = occupied;
+    }
+
+    /// Serves boot files from another folder from now on; running transfers keep theirs.
+    pub fn set_root(&mut self, root: Root) {
+        if let Some(files) = self.files.as_mut() {
+            files.set_root(root);
+        }
+    }
+
+    /// How many boot files are open.
+    pub fn open_files(&self) -> usize {
+        self.files.as_ref().map_or(0, Files::open_files)
+    }
+
+    /// Something is asked of a file process: its answer is looked for each turn, and whether it hangs each half second.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.journal.as_ref().is_some_and(|journal| !journal.is_idle())
+            || self.files.as_ref().is_some_and(Files::is_waiting)
+            || self.clerk.as_ref().is_some_and(Clerk::is_waiting)
+    }
+
+    /// Takes what the file processes have done. An error when one is gone.
+    pub(super) fn turn_files(&mut self, now: Now) -> Result<(), Error> {
+        let Shell { files, clerk, journal, .. } = self;
+        files.iter_mut().for_each(|files| files.turn(now.at));
+        clerk.iter_mut().for_each(|clerk| clerk.turn(now.at));
+        let death = files.as_ref().and_then(Files::death).or_else(|| clerk.as_ref().and_then(Clerk::death));
+        match death.or_else(|| journal.as_ref().and_then(Journal::death)) {
+            Some(death) => Err(death),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells the machine what there is of boot files, and gives the readers what came of it.
+    pub(super) fn serve_files<M: Machine>(&mut self, machine: &mut M, now: Now) {
+        for _ in 0..ROUNDS {
+            while self.outbox.has_room() {
+                let Some(news) = self.files.as_mut().and_then(Files::news) else { break };
+                let input = match news {
+                    News::Opened { token, answer } => Input::Opened { token, answer },
+                    News::Warm { token } => Input::Warm { token },
+                };
+                machine.handle(now, input, &mut self.outbox);
+            }
+            self.drain(machine, now);
+            if !self.files.as_ref().is_some_and(Files::has_news) {
+                break;
+            }
+        }
+        self.files.iter_mut().for_each(Files::dispatch);
+    }
+
+    /// Gives the journal's writer what was put out, and tells the machine what is on disk.
+    pub(super) fn serve_journal<M: Machine>(&mut self, machine: &mut M, now: Now) {
+        while let Some(told) = self.journal.as_mut().and_then(|journal| journal.turn(now.at)) {
+            let input = match told {
+                Told::Synced(seq) => Input::Synced { seq },
+                Told::Rewritten => Input::Rewritten,
+                Told::TakenAway => Input::JournalGone,
+            };
+            machine.handle(now, input, &mut self.outbox);
+            self.drain(machine, now);
+        }
+    }
+}

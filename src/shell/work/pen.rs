@@ -1,0 +1,277 @@
+//! The writer's part: the journal's file and its folder, and the names beside it.
+//!
+//! What is appended is told to be on disk when it is, and when the journal's path still shows this file: one that was taken away would be
+//! found by no start. Then the loop has everything written anew, and the folder is made again if that is gone too. After a failed write or sync
+//! the kernel may have forgotten what it was given, so that everything behind the last good sync is cut off, and comes again.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::super::daemon::publish;
+use super::super::journal::{NEW, Unsure};
+use super::super::sys::child::try_lock;
+
+/// The bits of an answer's first word.
+pub const TAKEN_AWAY: u64 = 1;
+
+/// Where it went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Write,
+    Sync,
+    Folder,
+}
+
+impl Step {
+    pub fn of(word: u64) -> Step {
+        [Step::Write, Step::Sync].into_iter().find(|step| *step as u64 == word).unwrap_or(Step::Folder)
+    }
+
+    /// For a sentence: cannot ... the journal.
+    pub fn name(self) -> &'static str {
+        match self {
+            Step::Write => "write",
+            Step::Sync => "sync",
+            Step::Folder => "sync the folder of",
+        }
+    }
+}
+
+type Failure = (Step, io::Error);
+
+pub struct Pen {
+    path: PathBuf,
+    /// Locked.
+    folder: File,
+    file: File,
+    /// The file's length up to where it is on disk, and how much was written behind that.
+    durable: u64,
+    written: u64,
+    unsure: Unsure,
+    /// The file could be opened for reading alone: its disk is read-only.
+    sealed: bool,
+    /// The names as they were told last.
+    names: Option<(PathBuf, File)>,
+}
+
+impl Pen {
+    /// Takes over what the daemon has opened at start.
+    pub fn adopt(path: PathBuf, run: &Path, (folder, file): (File, File), durable: u64, sealed: bool) -> Pen {
+        Pen { path, folder, file, durable, written: 0, unsure: Unsure::new(run), sealed, names: None }
+    }
+
+    /// Writes bytes behind the others; with the `last` of them, all are synced. Gives whether the file was taken away.
+    pub fn append(&mut self, bytes: &[u8], last: bool) -> Result<bool, Failure> {
+        let wrote = self.unseal().and_then(|()| self.file.write_all_at(bytes, self.durable + self.written));
+        self.written += bytes.len() as u64;
+        match wrote {
+            Ok(()) if !last => return Ok(false),
+            Ok(()) => {}
+            Err(error) => return Err(self.cut_off(Step::Write, error)),
+        }
+        if let Err(error) = self.file.sync_data() {
+            return Err(self.cut_off(Step::Sync, error));
+        }
+        (self.durable, self.written) = (self.durable + self.written, 0);
+        self.unsure.clear();
+        Ok(self.is_taken_away())
+    }
+
+    /// Half a line may be there, or lines that never come to the disk: they are cut off, and come again.
+    fn cut_off(&mut self, step: Step, error: io::Error) -> Failure {
+        self.written = 0;
+        if !self.sealed && self.file.set_len(self.durable).is_err() {
+            self.unsure.note(&self.file, self.durable);
+        }
+        (step, error)
+    }
+
+    /// Opens the file of a disk that was read-only for writing, with what is behind its whole lines cut off.
+    fn unseal(&mut self) -> io::Result<()> {
+        if !self.sealed {
+            return Ok(());
+        }
+        let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+        // The sync of the lines that come now is this one's too.
+        if file.metadata()?.len() > self.durable {
+            file.set_len(self.durable)?;
+        }
+        (self.file, self.sealed) = (file, false);
+        Ok(())
+    }
+
+    /// Whether the path shows another file, or none.
+    pub fn is_taken_away(&self) -> bool {
+        let (Ok(ours), named) = (self.file.metadata(), std::fs::symlink_metadata(&self.path)) else { return false };
+        match named {
+            Ok(named) => (named.dev(), named.ino()) != (ours.dev(), ours.ino()),
+            Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        }
+    }
+
+    /// Puts a new file into the journal's place, and goes on in it: `lines` holds all of it. Until it bears the name the old one is as it was.
+    pub fn place(&mut self, lines: &File) -> Result<(), Failure> {
+        let folder = self.path.parent().unwrap_or(Path::new("/")).to_path_buf();
+        let remade = self.remake(&folder).map_err(|error| (Step::Write, error))?;
+        let new = self.path.with_file_name(NEW);
+        let put = || -> Result<(File, u64), Failure> {
+            let write = |error| (Step::Write, error);
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o644).open(&new).map_err(write)?;
+            let len = copy(lines, &file).map_err(write)?;
+            file.sync_data().map_err(|error| (Step::Sync, error))?;
+            std::fs::rename(&new, &self.path).map_err(write)?;
+            Ok((file, len))
+        };
+        let (file, len) = put().inspect_err(|_| drop(std::fs::remove_file(&new)))?;
+        (self.file, self.sealed, self.durable, self.written) = (file, false, len, 0);
+        self.settle()?;
+        if let Some((path, names)) = self.names.take_if(|_| remade) {
+            // Programs look them up; who boots does not. A failure was told when there was one.
+            let _ = self.publish(&path, names);
+        }
+        Ok(())
+    }
+
+    /// Syncs the folder, after which the new name is on disk.
+    pub fn settle(&mut self) -> Result<(), Failure> {
+        self.folder.sync_all().map_err(|error| (Step::Folder, error))?;
+        self.unsure.clear();
+        Ok(())
+    }
+
+    /// Makes the folder again if it was removed, and locks it. True: it was.
+    fn remake(&mut self, folder: &Path) -> io::Result<bool> {
+        let ours = self.folder.metadata()?;
+        match std::fs::metadata(folder) {
+            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => return Ok(false),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                std::fs::create_dir(folder)?;
+                std::fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+            }
+            Err(error) => return Err(error),
+        }
+        let opened = File::open(folder)?;
+        try_lock(&opened)?;
+        self.folder = opened;
+        // What was in the old one is on no disk's folder any more.
+        File::open(folder.parent().unwrap_or(Path::new("/")))?.sync_all()?;
+        Ok(true)
+    }
+
+    /// Writes a file for everybody, unless it is like that already.
+    pub fn publish(&mut self, path: &Path, text: File) -> io::Result<()> {
+        let mut bytes = vec![0; text.metadata()?.len() as usize];
+        text.read_exact_at(&mut bytes, 0)?;
+        self.names = Some((path.to_path_buf(), text));
+        if std::fs::read(path).is_ok_and(|there| there == bytes) {
+            return Ok(());
+        }
+        publish(path, &bytes)
+    }
+}
+
+/// Copies all of a file, from its beginning; gives its length.
+fn copy(from: &File, to: &File) -> io::Result<u64> {
+    let mut room = vec![0; super::message::BODY_MAX];
+    let mut at = 0;
+    loop {
+        let got = from.read_at(&mut room, at)?;
+        if got == 0 {
+            return Ok(at);
+        }
+        to.write_all_at(room.get(..got).unwrap_or_default(), at)?;
+        at += got as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let folder = Folder(std::env::temp_dir().join(format!("muster-pen-{name}-{}", std::process::id())));
+            let _ = std::fs::remove_dir_all(&folder.0);
+            std::fs::create_dir_all(folder.0.join("state")).unwrap();
+            folder
+        }
+
+        fn journal(&self) -> PathBuf {
+            self.0.join("state/journal")
+        }
+
+        fn pen(&self, file: File) -> Pen {
+            Pen::adopt(self.journal(), &self.0, (File::open(self.0.join("state")).unwrap(), file), 0, false)
+        }
+
+        fn text(&self) -> String {
+            std::fs::read_to_string(self.journal()).unwrap()
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn lines(text: &str) -> File {
+        let mut file = File::from(super::super::super::sys::file::in_memory(c"lines").unwrap());
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    #[test]
+    fn pieces_are_one_text_and_a_failure_cuts_them_off() {
+        let folder = Folder::new("append");
+        let mut pen = folder.pen(File::create(folder.journal()).unwrap());
+        assert!(matches!(pen.append(b"one ", false), Ok(false)));
+        assert!(matches!(pen.append(b"two\n", true), Ok(false)));
+        assert_eq!((folder.text().as_str(), pen.durable), ("one two\n", 8));
+        // One that may only be read stands for a disk that may.
+        let good = std::mem::replace(&mut pen.file, File::open(folder.journal()).unwrap());
+        assert!(matches!(pen.append(b"three\n", true), Err((Step::Write, _))));
+        assert!(folder.0.join("journal.unsure").exists(), "it could not be cut off either");
+        pen.file = good;
+        assert!(matches!(pen.append(b"four\n", true), Ok(false)));
+        assert_eq!(folder.text(), "one two\nfour\n");
+        assert!(!folder.0.join("journal.unsure").exists());
+    }
+
+    #[test]
+    fn what_was_taken_away_is_noticed_and_made_anew() {
+        let folder = Folder::new("anew");
+        let mut pen = folder.pen(File::create(folder.journal()).unwrap());
+        pen.publish(&folder.0.join("state/names"), lines("names")).unwrap();
+        assert!(!pen.is_taken_away());
+        std::fs::rename(folder.journal(), folder.0.join("elsewhere")).unwrap();
+        assert!(matches!(pen.append(b"one\n", true), Ok(true)));
+        pen.place(&lines("all\n")).unwrap();
+        assert_eq!((folder.text().as_str(), pen.is_taken_away()), ("all\n", false));
+        std::fs::remove_dir_all(folder.0.join("state")).unwrap();
+        assert!(matches!(pen.append(b"two\n", true), Ok(true)));
+        pen.place(&lines("all\ntwo\n")).unwrap();
+        assert!(matches!(pen.append(b"three\n", true), Ok(false)));
+        assert_eq!(folder.text(), "all\ntwo\nthree\n");
+        assert_eq!(std::fs::read_to_string(folder.0.join("state/names")).unwrap(), "names");
+        let other = File::open(folder.0.join("state")).unwrap();
+        assert!(try_lock(&other).is_err(), "the new folder is locked too");
+    }
+
+    #[test]
+    fn a_new_file_that_fails_leaves_the_old_one() {
+        let folder = Folder::new("fails");
+        let mut pen = folder.pen(File::create(folder.journal()).unwrap());
+        pen.append(b"old\n", true).unwrap();
+        std::fs::create_dir(folder.0.join("state/journal.new")).unwrap();
+        assert!(matches!(pen.place(&lines("new\n")), Err((Step::Write, _))));
+        assert!(matches!(pen.append(b"more\n", true), Ok(false)));
+        assert_eq!(folder.text(), "old\nmore\n");
+    }
+}

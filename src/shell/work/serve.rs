@@ -1,0 +1,211 @@
+//! What a file process does: one request after the other, each answered when it is done, until the loop's end of the socket is closed.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::super::Error;
+use super::beneath::{self, How, Looked, Root, Stamp};
+use super::clerk;
+use super::message::{self, BODY_MAX, Files, Op, Outcome, Request, Words};
+use super::pen::{Pen, TAKEN_AWAY};
+
+/// Serves until the other end is gone.
+pub fn serve(socket: &OwnedFd) {
+    let (mut input, mut output) = (vec![0; BODY_MAX], vec![0; BODY_MAX]);
+    let mut hands = Hands::default();
+    while let Ok(mut request) = message::request(socket.as_fd(), &mut input) {
+        let body = input.get(..request.len).unwrap_or_default();
+        let Some(done) = hands.act(&mut request, body, &mut output) else { continue };
+        let files: Vec<BorrowedFd<'_>> = done.files.iter().flatten().map(AsFd::as_fd).collect();
+        let told = output.get(..done.len).unwrap_or_default();
+        if message::answer(socket.as_fd(), &done.outcome, done.words, told, &files).is_err() {
+            return;
+        }
+    }
+}
+
+/// How a request ended. Its bytes are in the output.
+struct Done {
+    outcome: Outcome,
+    words: Words,
+    len: usize,
+    files: Files,
+}
+
+impl Done {
+    fn with(words: &[u64]) -> Done {
+        let mut all = Words::default();
+        all.iter_mut().zip(words).for_each(|(to, word)| *to = *word);
+        Done { outcome: Outcome::Done, words: all, len: 0, files: [None, None] }
+    }
+
+    fn file(self, file: impl Into<OwnedFd>) -> Done {
+        Done { files: [Some(file.into()), None], ..self }
+    }
+
+    fn refused(error: &Error, output: &mut [u8]) -> Done {
+        let sentence = error.to_string();
+        let len = sentence.len().min(output.len());
+        output.iter_mut().zip(sentence.bytes()).for_each(|(to, byte)| *to = byte);
+        Done { outcome: Outcome::Refused, len, ..Done::with(&[]) }
+    }
+}
+
+impl From<io::Error> for Done {
+    fn from(error: io::Error) -> Done {
+        Done { outcome: Outcome::Failed(error), ..Done::with(&[]) }
+    }
+}
+
+/// What a process keeps between two requests.
+#[derive(Default)]
+struct Hands {
+    pen: Option<Pen>,
+    /// The far file that was read from last, by its number: the next piece is mostly of it as well.
+    last: Option<(u64, File)>,
+    /// To be closed when the loop has closed its own.
+    grave: Option<OwnedFd>,
+}
+
+impl Hands {
+    /// None: it is not answered.
+    fn act(&mut self, request: &mut Request, body: &[u8], output: &mut [u8]) -> Option<Done> {
+        let done = match request.op {
+            Op::Close => {
+                self.grave = request.files[0].take();
+                return None;
+            }
+            Op::Bury => {
+                // Were this one's the last copy but one, the loop would do what ends a file; so it closes first.
+                self.grave = None;
+                Ok(Done::with(&[]))
+            }
+            Op::Adopt | Op::Append | Op::Place | Op::Settle | Op::Watch | Op::Names => self.write(request, body),
+            Op::Look | Op::Warm | Op::Fetch | Op::State => self.read(request, body, output),
+            Op::Config | Op::Exists | Op::Root | Op::Bind | Op::Write => assist(request, body, output),
+        };
+        Some(done.unwrap_or_else(Done::from))
+    }
+
+    fn write(&mut self, request: &mut Request, body: &[u8]) -> io::Result<Done> {
+        if request.op == Op::Adopt {
+            let [Some(folder), Some(file)] = std::mem::take(&mut request.files) else { return Err(io::ErrorKind::InvalidInput.into()) };
+            let [path, run] = two(body)?;
+            self.pen = Some(Pen::adopt(path, &run, (folder.into(), file.into()), request.words[0], request.words[1] != 0));
+            return Ok(Done::with(&[]));
+        }
+        let pen = self.pen.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let end = match request.op {
+            Op::Append => pen.append(body, request.words[0] != 0),
+            Op::Place => pen.place(&File::from(request.file()?.try_clone()?)).map(|()| false),
+            Op::Settle => pen.settle().map(|()| false),
+            Op::Watch => Ok(pen.is_taken_away()),
+            _ => {
+                let text = File::from(request.file()?.try_clone()?);
+                return pen.publish(&path(body), text).map(|()| Done::with(&[]));
+            }
+        };
+        Ok(match end {
+            Ok(taken_away) => Done::with(&[u64::from(taken_away) * TAKEN_AWAY]),
+            Err((step, error)) => Done { words: Done::with(&[step as u64]).words, ..Done::from(error) },
+        })
+    }
+
+    fn read(&mut self, request: &mut Request, body: &[u8], output: &mut [u8]) -> io::Result<Done> {
+        let words = request.words;
+        let file = request.file()?;
+        match request.op {
+            Op::Look => {
+                let known = Stamp::of(&words);
+                let how = if words[5] == 0 { How::Openat2 } else { How::Walk(0) };
+                let looked = beneath::look(file.as_fd(), body, how, (known != Stamp::default()).then_some(known))?;
+                Ok(match looked {
+                    Looked::Same => Done::with(&known.words()),
+                    Looked::File { fd, stamp, reach } => {
+                        let [dev, ino, size, seconds, nanos] = stamp.words();
+                        Done::with(&[dev, ino, size, seconds, nanos, reach.word()]).file(fd)
+                    }
+                })
+            }
+            Op::Warm => beneath::warm(file, words[0], words[1], words[2], output).map(|()| Done::with(&[])),
+            Op::Fetch => {
+                if self.last.as_ref().is_none_or(|(number, _)| *number != words[0]) {
+                    self.last = None;
+                    self.last = Some((words[0], beneath::reopen(file.as_fd())?.into()));
+                }
+                let Some((_, file)) = self.last.as_ref() else { return Err(io::ErrorKind::NotFound.into()) };
+                let len = output.len().min(words[2] as usize);
+                let len = beneath::fetch(file, words[1], output.get_mut(..len).unwrap_or_default())?;
+                // Asked behind the read: what was read is of this content.
+                let (stamp, _) = beneath::state(file.as_fd())?;
+                Ok(Done { len, ..Done::with(&stamp.words()) })
+            }
+            _ => beneath::state(file.as_fd()).map(|(stamp, _)| Done::with(&stamp.words())),
+        }
+    }
+}
+
+/// What needs no memory of earlier requests.
+fn assist(request: &mut Request, body: &[u8], output: &mut [u8]) -> io::Result<Done> {
+    let words = request.words;
+    Ok(match request.op {
+        Op::Config => match clerk::read_config(&path(body)) {
+            Err(why) => Done::refused(&why, output),
+            Ok(None) => Done::with(&[0]),
+            Ok(Some(text)) => Done::with(&[1]).file(in_memory(text.as_bytes())?),
+        },
+        Op::Exists => {
+            let mut parts = body.split(|&byte| byte == 0);
+            match beneath::root(&path(parts.next().unwrap_or_default())) {
+                // A root that is not there is told of when it is to be served.
+                Err(_) => Done { len: parts.zip(output.iter_mut()).map(|(_, to)| *to = 0).count(), ..Done::with(&[]) },
+                Ok(root) => {
+                    let found = parts.zip(output.iter_mut()).map(|(name, to)| *to = u8::from(beneath::is_file(&root, name)));
+                    Done { len: found.count(), ..Done::with(&[]) }
+                }
+            }
+        }
+        Op::Root => match beneath::root(&path(body)) {
+            Err(why) => Done::refused(&why, output),
+            Ok(Root { fd, how, near }) => {
+                let walks = if let How::Walk(errno) = how { errno as u64 } else { 0 };
+                Done::with(&[walks, near.into()]).file(fd)
+            }
+        },
+        Op::Bind => match clerk::open_door(&path(body), (words[0] != 0).then_some((words[1], words[2]))) {
+            Err(why) => Done::refused(&why, output),
+            Ok(door) => {
+                let (dev, ino) = door.identity.unwrap_or_default();
+                let ungiven = door.ungiven.map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO) as u64);
+                let group = door.group.map_or(0, |group| u64::from(group) + 1);
+                Done::with(&[dev, ino, group, ungiven]).file(door.listener)
+            }
+        },
+        _ => {
+            clerk::write_atomically(&path(body), &File::from(request.file()?.try_clone()?))?;
+            Done::with(&[])
+        }
+    })
+}
+
+/// Text as a file in memory.
+pub fn in_memory(text: &[u8]) -> io::Result<OwnedFd> {
+    use std::io::Write;
+    let mut file = File::from(super::super::sys::file::in_memory(c"muster")?);
+    file.write_all(text)?;
+    Ok(file.into())
+}
+
+fn path(body: &[u8]) -> PathBuf {
+    Path::new(OsStr::from_bytes(body)).to_path_buf()
+}
+
+fn two(body: &[u8]) -> io::Result<[PathBuf; 2]> {
+    let mut parts = body.split(|&byte| byte == 0);
+    let (Some(first), Some(second)) = (parts.next(), parts.next()) else { return Err(io::ErrorKind::InvalidInput.into()) };
+    Ok([path(first), path(second)])
+}

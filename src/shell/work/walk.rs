@@ -1,0 +1,149 @@
+//! A path beneath a folder, opened without openat2: name by name, each in the folder that was opened before it.
+//!
+//! The rules are those of RESOLVE_IN_ROOT: the folder is its own parent, an absolute link begins at it again, and no link leads out. Nothing is
+//! looked up twice by name, and a parent is the folder that was come from, so that renaming things meanwhile opens no way out.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+
+use nix::fcntl::readlinkat;
+use nix::sys::stat::{SFlag, fstat};
+
+use super::super::sys::file;
+
+/// As many as the kernel follows (MAXSYMLINKS).
+const LINKS_MAX: u32 = 40;
+
+fn errno(errno: i32) -> io::Error {
+    io::Error::from_raw_os_error(errno)
+}
+
+/// Opens a path for nothing but to hold it (O_PATH).
+pub fn open(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
+    if path.is_empty() {
+        return Err(errno(libc::ENOENT));
+    }
+    // The names that are left, the next one last.
+    let mut names = split(path);
+    let (mut folders, mut links): (Vec<OwnedFd>, u32) = (Vec::new(), 0);
+    while let Some(name) = names.pop() {
+        match name.as_slice() {
+            b"" | b"." => {}
+            b".." => drop(folders.pop()),
+            name => {
+                let here = folders.last().map_or(root, AsFd::as_fd);
+                let found = file::open_at(here, &CString::new(name)?, libc::O_PATH | libc::O_NOFOLLOW)?;
+                match SFlag::from_bits_truncate(fstat(&found)?.st_mode) & SFlag::S_IFMT {
+                    SFlag::S_IFLNK => {
+                        links += 1;
+                        if links > LINKS_MAX {
+                            return Err(errno(libc::ELOOP));
+                        }
+                        let target = readlinkat(&found, "")?.into_vec();
+                        if target.first() == Some(&b'/') {
+                            folders.clear();
+                        }
+                        names.extend(split(&target));
+                    }
+                    SFlag::S_IFDIR => folders.push(found),
+                    // What stands behind a file, if only a slash, is not there.
+                    _ if names.is_empty() => return Ok(found),
+                    _ => return Err(errno(libc::ENOTDIR)),
+                }
+            }
+        }
+    }
+    match folders.pop() {
+        Some(folder) => Ok(folder),
+        None => Ok(root.try_clone_to_owned()?),
+    }
+}
+
+/// The names of a path, the first one last. One behind the last slash is empty.
+fn split(path: &[u8]) -> Vec<Vec<u8>> {
+    path.rsplit(|&byte| byte == b'/').map(<[u8]>::to_vec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::{Path, PathBuf};
+
+    /// A folder with a root in it, and a file beside that.
+    struct Tree(PathBuf);
+
+    impl Tree {
+        fn new(name: &str) -> Tree {
+            let tree = Tree(std::env::temp_dir().join(format!("muster-walk-{name}-{}", std::process::id())));
+            let _ = fs::remove_dir_all(&tree.0);
+            fs::create_dir_all(tree.0.join("root/a/b")).unwrap();
+            for file in ["secret", "root/f", "root/a/g", "root/a/b/h"] {
+                fs::write(tree.0.join(file), file).unwrap();
+            }
+            tree
+        }
+
+        fn root(&self) -> fs::File {
+            fs::File::open(self.0.join("root")).unwrap()
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn shown(opened: io::Result<OwnedFd>) -> Result<u64, Option<i32>> {
+        opened.map(|fd| fstat(&fd).unwrap().st_ino).map_err(|error| error.raw_os_error())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        /// It opens what openat2 opens, and refuses what that refuses, whatever the links are.
+        #[test]
+        fn walks_as_the_kernel_does(
+            links in proptest::collection::vec(("[xyz]", "(/|)((\\.\\.|\\.|a|b|x|y|z|f|g|h|secret|)/){0,4}(\\.\\.|\\.|a|b|x|y|z|f|g|h|secret|)", 0usize..3), 0..6),
+            paths in proptest::collection::vec("(/|)((\\.\\.|\\.|a|b|x|y|z|f|g|h|secret|)/){0,5}(\\.\\.|\\.|a|b|x|y|z|f|g|h|secret|)", 1..12),
+        ) {
+            let tree = Tree::new("proptest");
+            for (name, target, at) in links.iter().filter(|(_, target, _)| !target.is_empty()) {
+                let _ = symlink(target, tree.0.join(["root", "root/a", "root/a/b"][*at]).join(name));
+            }
+            let root = tree.root();
+            for path in paths {
+                let kernel = file::open_beneath(root.as_fd(), &CString::new(path.as_str()).unwrap(), libc::O_PATH);
+                prop_assert_eq!(shown(open(root.as_fd(), path.as_bytes())), shown(kernel), "{:?} with {:?}", path, links);
+            }
+        }
+    }
+
+    #[test]
+    fn renaming_opens_no_way_out() {
+        let tree = Tree::new("race");
+        let (root, inside, outside) = (tree.root(), tree.0.join("root/a/b"), tree.0.join("b"));
+        let secret = fs::metadata(tree.0.join("secret")).map(|file| std::os::unix::fs::MetadataExt::ino(&file)).unwrap();
+        symlink("../../..", tree.0.join("root/up")).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let swap = |from: &Path, to: &Path| while fs::rename(from, to).is_err() {};
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    swap(&inside, &outside);
+                    swap(&outside, &inside);
+                }
+            });
+            for _ in 0..20_000 {
+                let opened = open(root.as_fd(), b"a/b/../../secret");
+                assert_ne!(shown(opened), Ok(secret));
+                assert_ne!(shown(open(root.as_fd(), b"up/secret")), Ok(secret));
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+}
