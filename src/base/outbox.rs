@@ -45,7 +45,8 @@ pub struct Blocks {
 ///
 /// Between `RewriteBegin` and `RewriteEnd` the world puts every `Append` into the old file and into the new one. Then it syncs the new file,
 /// renames it over the old one, syncs the folder, goes on in the new one, and says `Input::Rewritten`: after a crash there is one of the two,
-/// whole. Before that the machine begins no other.
+/// whole. Before that the machine begins no other; but before `RewriteEnd` it may begin anew, and the lines since the first
+/// `RewriteBegin` are not wanted any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JournalOp<'a> {
     /// Answered by `Input::Synced`. Records are numbered from 1 without a gap.

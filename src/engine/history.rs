@@ -2,8 +2,8 @@
 //!
 //! Reading gives every lot its last state and every guest whose lease runs its address back; what a numbered machine left rests until that
 //! lease would have ended. Rewriting walks the street and the records a batch at a time, while new records go to both files: each line says
-//! everything of its lot or address, so that it does not matter which of two came first in the walk. While a change of many lots is being put out
-//! the walk rests: the new file has such a change whole, and none of the walk's lines within it.
+//! everything of its lot or address, so that it does not matter which of two came first in the walk. When a change of many lots begins the walk
+//! begins anew: no file has some of the walk's lines from before it, and only a part of the change.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -174,6 +174,8 @@ pub struct Rewrite {
     again: bool,
     /// The events that had been put out when the last one began.
     from: u64,
+    /// The changes of many lots that had begun by then.
+    changes: u64,
 }
 
 impl Rewrite {
@@ -204,22 +206,22 @@ impl Rewrite {
             Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Guests(..) => true,
             Step::Placing => false,
         };
-        (works && !roll.keeper.is_changing()).then_some(Instant::ZERO)
+        works.then_some(Instant::ZERO)
     }
 
     /// Writes as much as there is room for.
     pub fn expire(&mut self, roll: &Roll, now: Now, out: &mut Outbox) {
-        if roll.keeper.is_changing() {
-            return;
-        }
         if self.step == Step::Idle && self.is_due(roll) {
             self.begin();
+        }
+        if !matches!(self.step, Step::Idle | Step::Placing) && self.changes != roll.keeper.changes() {
+            self.step = Step::Title;
         }
         while out.has_room() {
             self.step = match self.step {
                 Step::Idle | Step::Placing => return,
                 Step::Title => {
-                    self.from = roll.keeper.events();
+                    (self.from, self.changes) = (roll.keeper.events(), roll.keeper.changes());
                     out.journal_rewrite_begin();
                     out.journal_rewrite_line(|buf| text(TITLE, buf));
                     Step::Lots(0)

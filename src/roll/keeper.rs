@@ -13,6 +13,8 @@ pub struct Keeper {
     synced: u64,
     /// A change that is not on disk whole.
     change: Option<Together>,
+    /// How many changes have begun.
+    changes: u64,
     /// Events that stand behind others in their lines.
     behind: u64,
 }
@@ -41,6 +43,7 @@ impl Keeper {
     pub fn begins(&mut self) {
         let first = self.change.map_or(self.written, |change| change.first);
         self.change = Some(Together { first, last: None });
+        self.changes += 1;
     }
 
     /// The record that was put out last ends the change.
@@ -53,6 +56,11 @@ impl Keeper {
     /// Whether a change has begun that has not ended.
     pub fn is_changing(&self) -> bool {
         self.change.is_some_and(|change| change.last.is_none())
+    }
+
+    /// How many changes have begun.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     pub fn synced(&mut self, seq: u64) {

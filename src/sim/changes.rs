@@ -1,5 +1,5 @@
 //! Operators who change hundreds of numbers at once, in virtual time: machines ask and get numbers and leases meanwhile, the journal is written
-//! anew, its disk stalls, and the head loses its power at any point.
+//! anew or taken away, its disk stalls, and the head loses its power at any point.
 //!
 //! [`play`] plays what a seed says and gives what it came to. Laws:
 //! - after a crash the roll is what it was after some change, whole, and not before the last that an operator was told of or that a machine relies on;
@@ -124,6 +124,14 @@ impl Play {
                 self.pass(Duration::ZERO);
             }
             91..94 => self.rest(),
+            94 => {
+                if self.journal.take_away() {
+                    self.tell(format_args!("the journal is taken away"));
+                    self.input(Input::JournalGone);
+                }
+            }
+            // The power is there as long as the journal is not.
+            _ if self.journal.is_gone() => self.sync(),
             _ if self.rng.chance(self.calm) => self.rest(),
             _ => self.crash(),
         }

@@ -36,6 +36,8 @@ pub struct Journal {
     next: Option<(File, bool)>,
     written: u64,
     busy: Busy,
+    /// Somebody took the file away: nothing is on disk before it is written anew.
+    gone: bool,
     latency: Duration,
     rng: Rng,
 }
@@ -43,7 +45,7 @@ pub struct Journal {
 impl Journal {
     /// A sync takes up to four times `latency`, and at least a tenth of a millisecond.
     pub fn new(latency: Duration, rng: Rng) -> Journal {
-        Journal { file: File::default(), next: None, written: 0, busy: Busy::No, latency, rng }
+        Journal { file: File::default(), next: None, written: 0, busy: Busy::No, gone: false, latency, rng }
     }
 
     pub fn delay(&mut self) -> Duration {
@@ -63,7 +65,7 @@ impl Journal {
                 }
             }
             JournalOp::RewriteBegin => {
-                assert!(self.next.is_none(), "a rewriting begins when the last has ended");
+                assert!(self.next.as_ref().is_none_or(|(_, whole)| !whole), "a rewriting that has ended is waited for");
                 self.next = Some((File::default(), false));
             }
             JournalOp::RewriteLine { line } => self.next.as_mut().expect("a rewriting has begun").0.page.push(text(line)),
@@ -78,7 +80,7 @@ impl Journal {
         }
         self.busy = match &self.next {
             Some((next, true)) => Busy::Replacing { lines: next.page.len(), seq: self.written },
-            _ if self.file.page.is_empty() => Busy::No,
+            _ if self.file.page.is_empty() || self.gone => Busy::No,
             _ => Busy::Syncing { lines: self.file.page.len(), seq: self.written },
         };
         self.busy != Busy::No
@@ -91,13 +93,23 @@ impl Journal {
             Busy::No => unreachable!("the disk does nothing unasked"),
             Busy::Syncing { lines, seq } => (lines, seq),
             Busy::Replacing { lines, seq } => {
-                self.file = self.next.take().expect("there is a new file").0;
+                (self.file, self.gone) = (self.next.take().expect("there is a new file").0, false);
                 (lines, seq)
             }
         };
         self.file.durable.extend(self.file.page.drain(..lines));
         self.busy = Busy::No;
         (seq, placed, self.begin())
+    }
+
+    /// Somebody takes the file away while the disk does nothing. False: it is at work.
+    pub fn take_away(&mut self) -> bool {
+        self.gone |= self.busy == Busy::No;
+        self.busy == Busy::No
+    }
+
+    pub fn is_gone(&self) -> bool {
+        self.gone
     }
 
     /// The lines of the file, on disk or not.
