@@ -224,3 +224,52 @@ impl std::fmt::Display for Outcome {
         self.returned.iter().try_for_each(|returned| write!(f, "; who has power again: {}", pair(returned)))
     }
 }
+
+#[cfg(test)]
+mod scratch {
+    use super::*;
+    #[test]
+    fn scratch() {
+        let f = Flicker { dead: KINDS[2], living: KINDS[2], count: 900, rate: 100_000_000, seed: 2 };
+        let d = f.draw();
+        println!(
+            "off {:?} back {:?} later {:?} returning {} size {} spread {:?}",
+            d.off, d.back, d.later, d.returning, d.size, d.plan.spread
+        );
+        let others = Switch { at: d.later, who: 900..950, on: true };
+        let back = Switch { at: d.back, who: 0..d.returning, on: true };
+        for dead in [true, false] {
+            let first = Switch { at: if dead { d.off } else { Duration::ZERO }, who: 0..900, on: false };
+            let mut power = vec![first, others.clone()];
+            if d.returning > 0 {
+                power.push(back.clone());
+            }
+            let mut world = storm(d.plan.seed, &Plan { power, ..d.plan.clone() }, &d.weather, d.size);
+            let mut at = Instant::ZERO;
+            while !world.clients().done() && at < Instant::ZERO + Duration::from_secs(20) {
+                at = at + Duration::from_millis(100);
+                world.until(at);
+                let lane = world.server().pace().iter().next().unwrap().1;
+                let c = world.clients().crowd(900..950);
+                println!(
+                    "{} {:?} wait {} quiet {} lap {:?} rate {} measured {:?} steady {} uw {} q {:?} def {} resc {} transfers {} up {}",
+                    at,
+                    lane.regime,
+                    lane.waiting(),
+                    lane.quiet(),
+                    lane.lap(),
+                    lane.bottleneck.rate(),
+                    lane.bottleneck.measured(),
+                    lane.bottleneck.steady_rate(),
+                    lane.bottleneck.under_way(),
+                    lane.bottleneck.queue(),
+                    lane.deferred,
+                    lane.rescued,
+                    world.server().transfers(),
+                    c.up
+                );
+            }
+            println!("{:?}", world.clients().crowd(900..950));
+        }
+    }
+}

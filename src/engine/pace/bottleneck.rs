@@ -3,8 +3,9 @@
 //! Time goes in ticks of 10 ms. What was acknowledged in a tick is a sample of the delivery rate; the greatest of the last fifth
 //! of a second counts.
 //! A tick in which somebody was made to wait and nobody's want ran out was *pressed*: it measures the way. Any other measures the
-//! demand, and can only raise the rate. What is under way is kept by the tick in which it left, so that a lost packet stops counting
-//! after three ticks without anybody looking for it.
+//! demand, and can only raise the rate. A pressed tick in which next to nothing is acknowledged measures who is there, not the way: it lowers the
+//! rate only when somebody tells of loss or delay. What is under way is kept by the time at which it left, so that a packet that is lost, or was
+//! sent to a machine that is gone, stops counting after twice the time that an answer takes (5 to 30 ms) without anybody looking for it.
 //!
 //! Cost: O(1) a packet, no allocation.
 
@@ -15,8 +16,9 @@ use crate::base::time::Instant;
 const TICK: Duration = Duration::from_millis(10);
 /// Ticks over which the greatest delivery rate counts: a few cycles, so that one that was too great does not fill the queue for long.
 const MEMORY: usize = 20;
-/// A packet that was not acknowledged after so many ticks is no longer under way.
-const UNDER_WAY: usize = 3;
+/// What is under way is kept in slots of so long, and the last of them.
+const SLOT: Duration = Duration::from_micros(2500);
+const SLOTS: usize = 12;
 /// What may be under way before anything was measured: 32 full frames, an eighth of a small switch's queue.
 const FIRST_WINDOW: u64 = 32 * 1538;
 /// Packets that the queue on the way is trusted to hold, whatever their size: two thirds of a small switch's.
@@ -122,8 +124,15 @@ pub struct Bottleneck {
     base: u64,
     rise: u64,
     under_way: Load,
-    /// By the tick in which it left.
-    sent_in: [Load; UNDER_WAY + 1],
+    /// By the slot in which it left; the present slot, and the first one that counts.
+    sent_in: [Load; SLOTS + 1],
+    slot: u64,
+    first_slot: u64,
+    /// Bytes that left to be answered, and that were acknowledged by somebody, in the present tick.
+    asked: u64,
+    answered: u64,
+    /// Somebody has told of loss or delay in the present tick.
+    told: bool,
     sent_now: u64,
     lost: u64,
     /// Bytes that may leave now; negative after a large turn.
@@ -151,7 +160,12 @@ impl Bottleneck {
             base: 0,
             rise: 0,
             under_way: Load::default(),
-            sent_in: [Load::default(); UNDER_WAY + 1],
+            sent_in: [Load::default(); SLOTS + 1],
+            slot: slot_of(now),
+            first_slot: slot_of(now),
+            asked: 0,
+            answered: 0,
+            told: false,
             sent_now: 0,
             lost: 0,
             tokens: FIRST_WINDOW as i64,
@@ -272,7 +286,8 @@ impl Bottleneck {
         self.tokens -= bytes as i64;
         let load = if answered { Load { bytes, packets } } else { Load::default() };
         self.under_way.add(load);
-        self.sent_in[self.tick as usize % (UNDER_WAY + 1)].add(load);
+        self.sent_in[self.slot as usize % (SLOTS + 1)].add(load);
+        self.asked += load.bytes;
         self.sent_now += bytes;
         Stamp { at: now, bytes, load }
     }
@@ -282,6 +297,7 @@ impl Bottleneck {
     pub fn acknowledged(&mut self, now: Instant, stamp: Stamp, least: Option<&mut Duration>) {
         self.turn(now);
         self.delivered += stamp.bytes;
+        self.answered += stamp.load.bytes;
         self.settle(stamp);
         let Some(least) = least else { return };
         let trip = now.since(stamp.at);
@@ -291,7 +307,9 @@ impl Bottleneck {
         self.least = self.least.min(trip.as_nanos() as u64);
         let smooth = |old: u64, new: Duration| old - old / 32 + new.as_nanos() as u64 / 32;
         self.base = if self.base == 0 { least.as_nanos() as u64 } else { smooth(self.base, (*least).min(Duration::from_millis(20))) };
-        self.rise = smooth(self.rise, trip.saturating_sub(*least).min(Duration::from_millis(50)));
+        let rise = trip.saturating_sub(*least);
+        self.told |= rise > self.queue * 3 / 2;
+        self.rise = smooth(self.rise, rise.min(Duration::from_millis(50)));
     }
 
     /// The kernel had no room for so many packets, on their way out or in: lost, before any client has to say so.
@@ -326,15 +344,37 @@ impl Bottleneck {
     /// A client has said that so many bytes were lost. One packet that was lost takes a window's rest with it, so that counts as one.
     pub fn lost(&mut self, now: Instant, bytes: u64) {
         self.turn(now);
+        self.told = true;
         self.lost += bytes.min(1538);
     }
 
     fn settle(&mut self, stamp: Stamp) {
-        let tick = tick_of(stamp.at);
-        if tick + UNDER_WAY as u64 >= self.tick {
-            let there = self.sent_in[tick as usize % (UNDER_WAY + 1)].take(stamp.load);
+        let slot = slot_of(stamp.at);
+        if slot >= self.first_slot {
+            let there = self.sent_in[slot as usize % (SLOTS + 1)].take(stamp.load);
             self.under_way.take(there);
         }
+    }
+
+    /// How long a packet that is not acknowledged counts as under way, in slots.
+    fn hold(&self) -> u64 {
+        let trip = self.base + self.rise + self.queue.as_nanos() as u64;
+        (2 * trip / SLOT.as_nanos() as u64).clamp(2, SLOTS as u64)
+    }
+
+    /// Lets go of what has been under way for too long.
+    fn let_go(&mut self, now: Instant) {
+        let slot = slot_of(now);
+        if slot == self.slot {
+            return;
+        }
+        self.slot = slot;
+        let first = slot.saturating_sub(if self.rate.is_some() { self.hold() } else { SLOTS as u64 });
+        for old in self.first_slot..first.min(self.first_slot + SLOTS as u64 + 1) {
+            let gone = std::mem::take(&mut self.sent_in[old as usize % (SLOTS + 1)]);
+            self.under_way.take(gone);
+        }
+        self.first_slot = self.first_slot.max(first);
     }
 
     /// Nobody wants anything: what is delivered now measures the demand.
@@ -349,6 +389,7 @@ impl Bottleneck {
 
     /// Ends the ticks that have passed.
     fn turn(&mut self, now: Instant) {
+        self.let_go(now);
         let tick = tick_of(now);
         if tick == self.tick {
             return;
@@ -356,24 +397,22 @@ impl Bottleneck {
         let passed = tick - self.tick;
         if passed > MEMORY as u64 {
             // A long silence: what was measured stays, nothing is under way.
-            self.sent_in = [Load::default(); UNDER_WAY + 1];
-            self.under_way = Load::default();
+            (self.asked, self.answered, self.told) = (0, 0, false);
             (self.delivered, self.refused, self.idle) = (0, false, false);
             self.tick = tick;
         }
         while self.tick < tick {
             self.end_tick();
             self.tick += 1;
-            let gone = std::mem::take(&mut self.sent_in[self.tick as usize % (UNDER_WAY + 1)]);
-            self.under_way.take(gone);
+            (self.asked, self.answered, self.told) = (0, 0, false);
             (self.refused, self.idle) = (false, false);
         }
     }
 
-    /// Whether somebody says that the way carries less than it did: round trips rise, or packets are lost. That less is acknowledged says
-    /// nothing by itself: who was sent to may be dead.
+    /// Whether this tick may say that the way carries less than it did. That next to nothing is acknowledged says nothing by itself: who was
+    /// sent to may be dead.
     fn may_be_less(&self) -> bool {
-        self.phase != Phase::Cruise || self.rise > self.queue.as_nanos() as u64 / 8 || self.lost > 0
+        self.phase != Phase::Cruise || self.told || self.answered * 16 >= self.asked
     }
 
     fn climbs(&self) -> bool {
@@ -439,6 +478,10 @@ impl Bottleneck {
         self.lost -= self.lost / 4;
         self.sent_now -= self.sent_now / 4;
     }
+}
+
+fn slot_of(now: Instant) -> u64 {
+    now.nanos() / SLOT.as_nanos() as u64
 }
 
 fn tick_of(now: Instant) -> u64 {
