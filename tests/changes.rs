@@ -104,7 +104,7 @@ impl Head {
             if self.answers.len() > before {
                 break;
             }
-            self.now.at = self.now.at + Duration::from_micros(100);
+            self.now.at += Duration::from_micros(100);
             let begin = std::time::Instant::now();
             self.server.expire(self.now, &mut self.out);
             self.longest = self.longest.max(begin.elapsed());

@@ -120,7 +120,7 @@ fn power_comes_back_to_everybody() {
     if std::env::var_os("MUSTER_FLICKERS").is_none() {
         return hold(&[edk2]);
     }
-    let kinds = [("rom", 0.4), ("edk2", 4.4), ("ipxe", 0.4), ("grub", 4.6), ("pxelinux", 0.5), ("pi", 0.4), ("uboot", 0.4), ("mix", 4.4)];
+    let kinds = [("rom", 0.4), ("edk2", 4.4), ("ipxe", 0.4), ("grub", 4.6), ("pxelinux", 0.5), ("pi", 0.4), ("uboot", 0.4), ("mix", 0.4)];
     let all = kinds.map(|(profile, at)| {
         let flicker = |dead, returning| Flicker { profile, windowsize: None, dead, returning, at, back: 1.5 };
         [flicker(100, 50), flicker(900, 900)]

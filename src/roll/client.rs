@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::base::machine::Link;
@@ -229,6 +230,9 @@ pub struct Client {
     pub transfer: u64,
     /// Running transfers.
     pub transfers: u16,
+    /// Its last DISCOVER, and when it asked anew: what it loaded before, it has forgotten.
+    pub discover: (u32, Instant),
+    pub restarted: Instant,
     /// Counts transfers, so that each gets another server port.
     pub ports: u8,
     /// When anything was heard of it, by DHCP (what was forged in its name left out) or TFTP.
@@ -248,7 +252,18 @@ pub struct Client {
     pub story: Story,
 }
 
+/// Copies of a DISCOVER that the network makes come no later than this.
+const COPY: Duration = Duration::from_secs(2);
+
 impl Client {
+    /// It has asked for an address from nothing. A copy of the DISCOVER before, which comes late, is none.
+    pub fn asks_anew(&mut self, now: Instant, xid: u32) {
+        let (last, at) = std::mem::replace(&mut self.discover, (xid, now));
+        if last != xid || now.since(at) >= COPY {
+            self.restarted = now;
+        }
+    }
+
     pub fn new(identity: Identity, number: Option<Number>, now: Instant) -> Client {
         Client {
             identity,
@@ -277,6 +292,8 @@ impl Client {
             stuck: Text::default(),
             transfer: u64::MAX,
             transfers: 0,
+            discover: (0, Instant::ZERO),
+            restarted: Instant::ZERO,
             ports: 0,
             heard: now,
             papers: Papers::default(),

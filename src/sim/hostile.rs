@@ -1,4 +1,4 @@
-//! Known machines boot beside a hostile one (see [`fleet::hostile`](crate::fleet::hostile)): all of them come up, with the right
+//! Known machines boot beside a hostile one (see [`fleet::hostile`](crate::fleet::hostile)): all of them come up at their addresses, with the right
 //! bytes, and the last one needs at most a tenth more time than in peace, and a second.
 
 use std::time::Duration;
@@ -91,10 +91,16 @@ impl Siege {
         let fleet = Fleet::new(plan, Instant::ZERO).expect("a sound plan");
         let (ended, world) = Ended::of(world.with_clients(Company { fleet, hostile }), |company| &company.fleet);
         let sent = world.clients().hostile.sent().unwrap_or_default();
+        let astray = (0..NODES).filter(|&n| {
+            let address = world.clients().fleet.machine(n as usize).and_then(|machine| machine.address);
+            address.is_some_and(|address| address.to_bits() != node0.to_bits() + n)
+        });
+        let astray = astray.count();
         let Ended { summary, mut faults } = ended;
         let (boot, quiet) = (summary.boot.last, quiet.0.summary.boot.last);
         let slow = boot > quiet * 1.1 + 1.0;
         faults.extend(slow.then(|| format!("the last one boots for {boot:.3} s, in peace for {quiet:.3} s")));
+        faults.extend((astray > 0).then(|| format!("{astray} have an address that is another one than their number's")));
         faults.extend((sent == 0).then(|| "the hostile machine has heard of no head".to_string()));
         Outcome { sent, up: summary.up, boot, quiet, faults }
     }

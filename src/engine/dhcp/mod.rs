@@ -192,6 +192,9 @@ impl Dhcp {
 
     fn discover(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, datagram: Datagram<'_>) {
         let Some(key) = self.admit(ctx, asked) else { return };
+        if let Some(client) = ctx.roll.get_mut(key).filter(|_| !matches!(asked.way, Way::Through(_))) {
+            client.asks_anew(ctx.now, asked.message.header.xid);
+        }
         begin_chapter(ctx, key, asked.kind);
         if let Some(seq) = unpromised(ctx, key, asked.network) {
             return self.await_disk(ctx, key, datagram, seq);
@@ -412,6 +415,9 @@ impl Dhcp {
 
     fn bootp(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, datagram: Datagram<'_>) {
         let Some(key) = self.admit(ctx, asked) else { return };
+        if let Some(client) = ctx.roll.get_mut(key).filter(|_| !matches!(asked.way, Way::Through(_))) {
+            client.asks_anew(ctx.now, asked.message.header.xid);
+        }
         begin_chapter(ctx, key, asked.kind);
         let Some((address, ready)) = self.choose(ctx, key, asked) else { return };
         if ready > ctx.now {

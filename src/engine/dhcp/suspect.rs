@@ -56,7 +56,9 @@ pub fn word(ctx: &Ctx<'_>, record: Option<Key<Client>>, way: Way, network: usize
         return if way == Way::Own { Word::Own } else { Word::Harmless };
     };
     if way == Way::Own || way == client.way {
-        return Word::Own;
+        // A record that a forger has made remembers his way: what a node has is not taken from it by a bridge's word.
+        let bridge = matches!(way, Way::Through(_)) && client.number.is_some();
+        return if bridge { Word::Harmless } else { Word::Own };
     }
     let Some(address) = client.address else { return Word::Harmless };
     let boots = client.stage != Stage::Up && (client.transfers > 0 || ctx.now.since(client.heard) < LIVE);

@@ -370,6 +370,12 @@ impl Bottleneck {
         }
     }
 
+    /// Whether somebody says that the way carries less than it did: round trips rise, or packets are lost. That less is acknowledged says
+    /// nothing by itself: who was sent to may be dead.
+    fn may_be_less(&self) -> bool {
+        self.phase != Phase::Cruise || self.rise > self.queue.as_nanos() as u64 / 8 || self.lost > 0
+    }
+
     fn climbs(&self) -> bool {
         self.pause == 0 && self.rise < self.queue.as_nanos() as u64 / 4
     }
@@ -382,7 +388,7 @@ impl Bottleneck {
             self.pause = if fruitless { CLIMB_PAUSE } else { self.pause.saturating_sub(1) };
         }
         // Who holds back measures itself.
-        if (self.pressed() && self.share == 1000) || rate > known {
+        if (self.pressed() && self.share == 1000 && self.may_be_less()) || rate > known {
             self.rates[self.tick as usize % MEMORY] = rate;
             let greatest = self.rates.iter().copied().max().unwrap_or(0);
             if greatest > 0 {

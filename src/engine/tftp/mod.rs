@@ -363,6 +363,9 @@ impl Tftp {
 
     /// The half-second look (law 7).
     fn look(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+        if self.forgotten(ctx, key) {
+            return;
+        }
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         let policy = policy::of(transfer.kind);
         let interval = transfer.options.timeout.map_or(policy.interval, |t| std::time::Duration::from_secs(t.into()));
@@ -389,7 +392,6 @@ impl Tftp {
         transfer.unheard = transfer.unheard.saturating_add(1);
         // Whether it was lost is for the client to say: it may be dead.
         transfer.missed += transfer.give_up(ctx);
-        let silent = transfer.is_silent();
         let place = transfer.place_unasked();
         if transfer.state == State::Data && transfer.resent > 1 && transfer.sent > transfer.acked + 1 {
             // It does not say where it stands: some clients say so once for each gap.
@@ -397,9 +399,7 @@ impl Tftp {
         } else {
             transfer.resend = true;
         }
-        if silent {
-            self.fall_silent(ctx, key);
-        }
+        self.fall_silent(ctx, key);
         self.want(ctx, key, place);
     }
 

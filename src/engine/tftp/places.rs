@@ -156,23 +156,38 @@ impl Tftp {
         if missed > 0 && !silent {
             lane.bottleneck.lost(ctx.now, missed);
         }
+        if transfer.turn > 0 && !std::mem::replace(&mut transfer.counted, true) {
+            lane.begins(transfer.turn);
+        }
         if !quiet {
             return;
         }
         self.chains.remove(key.slot());
-        if transfer.turn > 0 && !std::mem::replace(&mut transfer.counted, true) {
-            lane.begins(transfer.turn);
-        }
         if transfer.waits {
             lane.leave(key.slot());
             lane.enter(ctx.now, Place::Lost, key.slot());
         }
     }
 
-    /// Nobody has answered for two looks: it counts no longer among those who load.
+    /// Ends a transfer whose machine has asked for an address since it was heard of: it began to boot anew, and a packet of what it has
+    /// forgotten would be fatal to what it loads now from the same port.
+    pub(super) fn forgotten(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) -> bool {
+        let Some(transfer) = self.transfers.get(key) else { return true };
+        let restarted = transfer.client.and_then(|client| ctx.roll.get(client)).map(|client| client.restarted);
+        let forgotten = restarted.is_some_and(|at| at > transfer.heard);
+        if forgotten {
+            ctx.stats.count(Counter::TftpForgotten);
+            self.end(ctx, key);
+        }
+        forgotten
+    }
+
+    /// A look finds no answer: it counts no longer among those who load, until it is heard of. After two looks it is silent.
     pub(super) fn fall_silent(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
-        self.chains.push(SILENT, key.slot());
+        if transfer.is_silent() {
+            self.chains.push(SILENT, key.slot());
+        }
         if std::mem::take(&mut transfer.counted) {
             ctx.pace.lane(transfer.link).ends(ctx.now, transfer.turn);
         }

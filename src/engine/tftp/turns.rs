@@ -94,7 +94,9 @@ impl Tftp {
             if !place.is_quiet() {
                 ctx.pace.lane(link).served(ctx.now, ctx.now.since(transfer.asked));
             }
-            self.turn(ctx, key);
+            if !self.forgotten(ctx, key) {
+                self.turn(ctx, key);
+            }
         }
         ctx.pace.lane(link).pause(ctx.now);
     }
