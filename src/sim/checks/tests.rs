@@ -153,7 +153,7 @@ fn carried(mac: Mac, kind: MessageType, xid: u32) -> Vec<u8> {
     let mut body = message(mac, kind, ADDRESS, HEAD, 10);
     body[4..8].copy_from_slice(&xid.to_be_bytes());
     let (src, dst) = (SocketAddrV4::new(HEAD, 67), SocketAddrV4::new(ADDRESS, 68));
-    let len = crate::wire::ether::emit_udp(&mut bytes, Mac::BROADCAST, mac, src, dst, 1, &body).unwrap();
+    let len = crate::wire::ether::emit_udp(&mut bytes, HEAD_MAC, mac, src, dst, 1, &body).unwrap();
     bytes.truncate(len);
     bytes
 }
