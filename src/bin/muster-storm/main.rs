@@ -180,10 +180,11 @@ fn simulate(options: &Options, model: &Model) -> Result<bool, Error> {
 
 /// Small storms of one seed after another, for a while, and at least one. Whether all went well.
 fn swarms(first: u64, duration: Duration) -> Result<bool, Error> {
-    let (began, mut machines, mut silence, mut failed) = (std::time::Instant::now(), 0, (Duration::ZERO, first), 0);
+    let (began, mut machines, mut silence, mut failed, mut unheard) = (std::time::Instant::now(), 0, (Duration::ZERO, first), 0, 0);
     for seed in first.. {
         let outcome = swarm(seed);
         machines += outcome.machines;
+        unheard += outcome.unheard;
         silence = silence.max((outcome.silence, seed));
         if !outcome.faults.is_empty() {
             failed += 1;
@@ -196,7 +197,8 @@ fn swarms(first: u64, duration: Duration) -> Result<bool, Error> {
         if began.elapsed() >= duration || seed == u64::MAX {
             let silent = silence.0.as_secs_f64();
             stdio::print(&format!(
-                "seeds {first} to {seed}: {failed} failed; {machines} machines; longest silence {silent:.3} s (seed {}); the last run's transcript {:016x}\n",
+                "seeds {first} to {seed}: {failed} failed; {machines} machines, of which the link alone kept {unheard} from their lease; longest silence {silent:.3} s (seed {}); the last run's transcript {:016x}
+",
                 silence.1, outcome.hash
             ))?;
             break;

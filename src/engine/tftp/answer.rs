@@ -7,6 +7,7 @@ use crate::base::machine::Datagram;
 use crate::base::outbox::Via;
 use crate::config::Config;
 use crate::engine::Ctx;
+use crate::roll::kind::Kind;
 use crate::wire::tftp::{self, ErrorCode};
 
 use super::transfer::{Source, Transfer};
@@ -31,6 +32,9 @@ pub fn settle_options(transfer: &mut Transfer, config: &Config) {
     let size = transfer.size();
     let options = &mut transfer.options;
     options.tsize = options.tsize.filter(|_| transfer.netascii.is_none()).map(|_| size);
+    // RFC 2349: who acknowledges the interval keeps to it. U-Boot asks for the 5 s of its own retry, does not look for the answer, and survives
+    // duplicates (`net/tftp.c`): every loss would cost it 5 s.
+    options.timeout = options.timeout.filter(|_| transfer.kind != Kind::UBoot);
     if transfer.netascii.is_none() {
         transfer.blocks = size / u64::from(transfer.blksize) + 1;
     }

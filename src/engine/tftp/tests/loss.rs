@@ -1,6 +1,7 @@
 //! Silence, loss and trouble: the half-second look, the clients' own retries, cold disks, changed files, giving up.
 
 use super::*;
+use crate::wire::dhcp::code;
 
 /// When something is sent, in milliseconds from now, over a silence; to the tick of the wheel.
 fn sendings(world: &mut World, peer: &mut Peer, millis: u64) -> Vec<(u64, String)> {
@@ -54,11 +55,16 @@ fn each_kind_is_sent_no_more_than_it_survives() {
     let nothing = |ask: Ask| (ask, NOTHING);
     let pi = Ask::rom(crate::base::addr::Mac([0xb8, 0x27, 0xeb, 0, 0, 1]));
     let grub = Options { blksize: Some(1024), tsize: Some(0), ..NOTHING };
+    let uboot = Ask::os(mac(1)).with(code::VENDOR_CLASS, b"U-Boot.armv8");
+    let asks = Options { blksize: Some(1468), tsize: Some(0), timeout: Some(5), ..NOTHING };
     let table = [
         (nothing(Ask::rom(mac(1))), 2, "a third duplicate is fatal to a ROM"),
         (nothing(pi), 3, "a Pi's own retries go first"),
         (nothing(Ask::firmware(mac(1), 7)), 100, "EDK2: all the time"),
         ((Ask::rom(mac(1)), grub), 100, "GRUB borrows the ROM's lease, and never repeats an ACK"),
+        ((uboot, asks), 100, "U-Boot asks for the interval of its own retry, and survives ours"),
+        (nothing(Ask::os(mac(1))), 100, "others: all the time"),
+        ((Ask::os(mac(1)), Options { timeout: Some(5), ..NOTHING }), 7, "at the interval that they asked for"),
     ];
     for ((ask, options), times, why) in table {
         let mut world = World::settled(&config());
