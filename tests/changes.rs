@@ -12,7 +12,8 @@ use muster::config::Config;
 use muster::engine::server::Server;
 use muster::roll::lot::Lot;
 use muster::roll::plan::AddressPlan;
-use muster::shell::{Crew, journal};
+use muster::shell::journal;
+use muster::shell::work::Worker;
 use muster::sim::changes::{Outcome, play};
 use muster::sim::config;
 
@@ -104,7 +105,7 @@ impl Head {
             if self.answers.len() > before {
                 break;
             }
-            self.now.at = self.now.at + Duration::from_micros(100);
+            self.now.at += Duration::from_micros(100);
             let begin = std::time::Instant::now();
             self.server.expire(self.now, &mut self.out);
             self.longest = self.longest.max(begin.elapsed());
@@ -158,8 +159,8 @@ impl Folder {
     /// What a start makes of a journal of these bytes.
     fn start(&self, config: &Config, bytes: &[u8]) -> Server {
         std::fs::write(self.0.join("journal"), bytes).expect("write a journal");
-        let (_, lines) =
-            journal::open(&self.0, &self.0, Crew::start().expect("file processes").writer).unwrap_or_else(|error| panic!("{error}"));
+        let writer = Worker::start(c"writer").expect("a process that writes");
+        let (_, lines) = journal::open(&self.0, &self.0, writer).unwrap_or_else(|error| panic!("{error}"));
         let now = Now { at: Instant::from_millis(1000), unix: 1_750_000_500 };
         Server::restored(config, 2, now, lines.iter().map(String::as_str)).unwrap_or_else(|error| panic!("{error}"))
     }

@@ -84,7 +84,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    fn start(name: &CStr) -> io::Result<Worker> {
+    /// Starts one more process.
+    pub fn start(name: &CStr) -> io::Result<Worker> {
         let (ours, theirs) = child::socket_pair()?;
         let pid = child::fork_child(name, theirs, |socket| serve::serve(&socket))?;
         Ok(Worker { socket: Some(ours), pid, asked: None, told: false, ready: false, dead: false })
