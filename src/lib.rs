@@ -18,7 +18,7 @@
 //! | [`engine`] | the Server: DHCP, TFTP, DNS, pacing, what a machine is given to boot, who gets which number, the operator's requests |
 //! | [`fleet`] | thousands of client machines with the habits of real firmware; the client of a node that has booted |
 //! | [`sim`] | the virtual world, and the checkers that watch what happens in it |
-//! | [`shell`] | the only room that meets the kernel |
+//! | [`shell`] | the only room that meets the kernel; what may wait for a file is done by processes of its own ([`shell::work`]) |
 //! | `bin` | flags, composition, exit codes |
 //!
 //! Beside them stands `nss/`, a crate of its own: the name-service module, which every process of a machine loads. It is built from the source of

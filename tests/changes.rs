@@ -12,8 +12,7 @@ use muster::config::Config;
 use muster::engine::server::Server;
 use muster::roll::lot::Lot;
 use muster::roll::plan::AddressPlan;
-use muster::shell::journal;
-use muster::shell::work::Worker;
+use muster::shell::{Crew, journal};
 use muster::sim::changes::{Outcome, play};
 use muster::sim::config;
 
@@ -159,8 +158,8 @@ impl Folder {
     /// What a start makes of a journal of these bytes.
     fn start(&self, config: &Config, bytes: &[u8]) -> Server {
         std::fs::write(self.0.join("journal"), bytes).expect("write a journal");
-        let writer = Worker::start(c"writer").expect("a process that writes");
-        let (_, lines) = journal::open(&self.0, &self.0, writer).unwrap_or_else(|error| panic!("{error}"));
+        let (_, lines) =
+            journal::open(&self.0, &self.0, Crew::start().expect("file processes").writer).unwrap_or_else(|error| panic!("{error}"));
         let now = Now { at: Instant::from_millis(1000), unix: 1_750_000_500 };
         Server::restored(config, 2, now, lines.iter().map(String::as_str)).unwrap_or_else(|error| panic!("{error}"))
     }

@@ -64,12 +64,17 @@ fn said<'a>(output: &'a str, key: &str) -> &'a str {
     line.and_then(|line| line.strip_suffix('\'')).unwrap_or_else(|| panic!("no {key} in {output}"))
 }
 
-/// Whose number is whose, of everything that was told: no number of two, nobody with two, no guest's address of two at a time.
+/// Whose number is whose, of everything that was told: no number of two, nobody with two, no guest's address of two at a time. An offer to
+/// whom has no number yet is no promise.
 fn judge(told: &[Told]) -> BTreeMap<Mac, u32> {
     let (mut numbers, mut owners, mut guests) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for told in told {
         let Told { mac, address, kind, .. } = *told;
         match number(address) {
+            Some(number) if kind != MessageType::Ack => {
+                let (own, owner) = (numbers.get(&mac), owners.get(&number));
+                assert!(own.is_none_or(|own| *own == number) && owner.is_none_or(|owner| *owner == mac), "{told:?}: {own:?} {owner:?}");
+            }
             Some(number) => {
                 let other = *numbers.entry(mac).or_insert(number);
                 assert_eq!(other, number, "{mac} was told n{other} and n{number}");
@@ -157,7 +162,7 @@ fn killed_again_and_again_it_keeps_every_number_that_it_told() {
     while round < kills || begin.elapsed() < Duration::from_secs(seconds) {
         // The street is to last until the end; some of those who live there boot again each time.
         let known = judge(&strangers.told());
-        let room = known.len() + 256 < strangers::LOTS as usize;
+        let room = known.len() + 1024 < strangers::LOTS as usize;
         strangers.crowd(if room && round % (1 + seconds / 40) == 0 { 12 } else { 0 });
         strangers.again(known.keys().copied().skip(rng.below(40) as usize).step_by(97));
         std::thread::sleep(Duration::from_millis(100 + rng.below(900)));
@@ -255,7 +260,8 @@ fn a_torn_tail_is_cut_and_damage_before_it_is_not_guessed_at() {
     // The remedy, as it says: the checksum taken out, and another number written in by hand.
     let by_hand = line.replacen("n0 occupied", "n9 occupied", 1);
     let by_hand = by_hand.split(" ~").next().expect("what stands before the checksum");
-    write(&journal(&lab), whole.replacen(line, by_hand, 1).replace(" n0 ", " n9 ").as_bytes());
+    let others: Vec<&str> = whole.lines().filter(|line| !line.contains(" n0 ")).collect();
+    write(&journal(&lab), format!("{}\n{by_hand}\n", others.join("\n")).as_bytes());
     let other_lines = text(&journal(&lab)).lines().filter(|line| line.contains(" n9 ")).count();
     assert_eq!(other_lines, 1, "the stage of n0 is not in a journal that was never written anew");
     let _musterd = Musterd::configured(&server, &root, SMALL);
@@ -362,4 +368,45 @@ fn stages_and_guests_live_on_over_a_restart() {
     assert_eq!(leases(&guest, "eth0", ""), address, "and the guest gets it again");
     assert_eq!(leases(&passed, "eth0", ""), "10.54.1.0");
     shown("0", &["up"]);
+}
+
+/// Machines that flood the head with passed tests take numbers no faster than it gives them; a real one waits for its own in the same run; and the
+/// numbers of those that never came up are taken back in one command.
+#[test]
+fn new_numbers_have_a_rate_and_those_of_nobody_are_taken_back() {
+    let mut lab = Lab::new();
+    let (server, rack, one, two) = (lab.server(SERVER), lab.attach("rack"), lab.attach("one"), lab.attach("two"));
+    let config = "[cluster]\nnode0 = \"10.54.16.0\"\nnodes = 64\nguests = \"10.54.224.0-10.54.227.255\"\nnew-numbers = 5\n";
+    let musterd = Musterd::configured(&server, lab.dir(), config);
+    assert_eq!(passes(&one), 0);
+    let begin = Instant::now();
+    let strangers = Strangers::on(&rack, 0);
+    strangers.crowd(20);
+    let forged = wait(60, || Some(judge(&strangers.told())).filter(|numbers| !numbers.is_empty())).expect("one of them gets a number");
+    drop(strangers);
+    let most = 2 + begin.elapsed().as_secs() / 12;
+    assert!((forged.len() as u64) < most, "{forged:?} in {:?}", begin.elapsed());
+    let words = ["warn", "more machines pass than cluster.new-numbers = 5 a minute lets in", "gets its number later"];
+    assert!(musterd.seen_all(&words).is_some(), "{}", musterd.log());
+
+    let output = ended(muster_in(&two, &[]), 0, &["VERDICT='passed'", "waiting for ours", "ADDRESS='10.54.16."]);
+    assert_eq!(output.matches("ADDRESS=").count(), 1, "it says who it is when it is somebody: {output}");
+    let own: u32 = said(&output, "NUMBER").parse().expect("a number");
+    let [first, second] = [&one, &two].map(|host| host.mac("eth0"));
+    let status = muster(&server, &lab, &["status"]).must("muster status");
+    assert!(status.contains("never came up since they were given: muster node list @never"), "{status}");
+    let rows = json(&server, &lab, &["node", "list", "@never"]);
+    let never: Vec<&str> = rows.as_array().expect("a list").iter().filter_map(|row| row["mac"].as_str()).collect();
+    assert!(!never.is_empty() && never.iter().all(|mac| mac.starts_with("02:57:")), "{never:?}");
+    let asked = ended(muster(&server, &lab, &["node", "out", "@never"]), 4, &["say -y"]);
+    assert!(never.iter().all(|mac| asked.contains(mac)) && !asked.contains(&first), "{asked}");
+    muster(&server, &lab, &["node", "out", "@never", "-y"]).must("muster node out @never");
+    let rows = json(&server, &lab, &["node", "list"]);
+    let left: Vec<(u64, &str)> =
+        rows.as_array().expect("a list").iter().filter_map(|row| Some((row["number"].as_u64()?, row["mac"].as_str()?))).collect();
+    assert_eq!(left, [(0, first.as_str()), (own.into(), second.as_str())]);
+    ended(muster(&server, &lab, &["node", "out", "@never"]), 1, &["@never selects no node now"]);
+    musterd.kill();
+    let _musterd = Musterd::configured(&server, lab.dir(), config);
+    assert!(json(&server, &lab, &["node", "list", "@never"]).as_array().is_some_and(Vec::is_empty), "that is known for good");
 }

@@ -17,16 +17,18 @@ use common::musterd::Musterd;
 use common::{Host, Lab, wait, write};
 use disk::Disk;
 use muster::base::addr::Mac;
+use muster::wire::dhcp::MessageType;
 use nix::sys::signal::Signal;
 use strangers::{Stage, Strangers, Told, number};
 
 const SERVER: &str = "10.54.0.1/16";
 const SYNC: Duration = Duration::from_millis(500);
 
-/// Who was told which number; no number of two, nobody with two.
+/// Who was given which number; no number of two, nobody with two. An offer is no promise.
 fn numbers(told: &[Told]) -> BTreeMap<Mac, u32> {
     let (mut numbers, mut owners) = (BTreeMap::new(), BTreeMap::new());
-    for (told, number) in told.iter().filter_map(|told| number(told.address).map(|number| (told, number))) {
+    let given = told.iter().filter(|told| told.kind == MessageType::Ack);
+    for (told, number) in given.filter_map(|told| number(told.address).map(|number| (told, number))) {
         assert_eq!(*numbers.entry(told.mac).or_insert(number), number, "{}", told.mac);
         assert_eq!(*owners.entry(number).or_insert(told.mac), told.mac, "n{number}");
     }
@@ -97,7 +99,8 @@ fn a_slow_disk_holds_up_no_transfer_and_no_promise_comes_before_its_sync() {
     let told = strangers.told();
     println!("gaps of {gaps:?} ms; {syncs} syncs in {took:?}, {} answers", told.len());
     assert!(SYNC * syncs as u32 * 2 > took, "the disk was at work most of the time: {syncs} syncs in {took:?}");
-    let first = |mac: Mac| told.iter().find(|told| told.mac == mac && number(told.address).is_some());
+    let given = |told: &Told| told.kind == MessageType::Ack && number(told.address).is_some();
+    let first = |mac: Mac| told.iter().find(|told| told.mac == mac && given(told));
     let known = numbers(&told);
     for told in known.keys().filter_map(|mac| first(*mac)) {
         let waited = told.at.duration_since(told.asked);
@@ -106,7 +109,6 @@ fn a_slow_disk_holds_up_no_transfer_and_no_promise_comes_before_its_sync() {
     assert!(known.len() > 8, "{known:?}");
     let slowest = known_nodes_boot(&strangers, &known);
     println!("known nodes waited {slowest:?} at most");
-    assert!(!musterd.log().contains("the loop waits for the journal's disk"), "{}", musterd.log());
 }
 
 /// Nobody gets a number for a while, and the log says why; gives who had one.

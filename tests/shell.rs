@@ -298,11 +298,19 @@ fn a_machine_that_never_has_enough_does_not_stop_the_loop() {
     in_a_namespace(|| {
         let mut server = veth::server(&config(Hardware::Ethernet), Features::ALL);
         let mut machine = Insatiable { answers: 0, begun: false };
-        for turn in 0..20 {
-            let before = machine.answers;
-            server.turn(&mut machine, Duration::from_secs(5)).unwrap();
-            assert!(machine.answers > before, "turn {turn}: what is owed is not forgotten, nor slept on");
+        let dropped = |server: &Shell| server.stats().any(|(name, n)| name == "file answers dropped" && n > 0);
+        let end = Instant::now() + Duration::from_secs(60);
+        while !dropped(&server) && Instant::now() < end {
+            let (before, begin) = (machine.answers, Instant::now());
+            // The answers come from other processes: not in every turn, and none is slept on.
+            for _ in 0..100 {
+                server.turn(&mut machine, Duration::from_secs(5)).unwrap();
+                if machine.answers > before {
+                    break;
+                }
+            }
+            assert!(machine.answers > before && begin.elapsed() < Duration::from_secs(4), "{before} answers in {:?}", begin.elapsed());
         }
-        assert!(server.stats().any(|(name, n)| name == "file answers dropped" && n > 0));
+        assert!(dropped(&server), "{} answers", machine.answers);
     });
 }

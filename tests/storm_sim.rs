@@ -99,7 +99,7 @@ fn who_is_lost_shows_in_the_exit_status() {
 
 #[test]
 fn what_cannot_be_is_refused() {
-    let refused: [&[&str]; 12] = [
+    let refused: [&[&str]; 16] = [
         &["--interface", "eth1", "--rate", "1G"],
         &["--simulate", "--queue", "0"],
         &["--simulate", "--blksize", "1469"],
@@ -112,6 +112,10 @@ fn what_cannot_be_is_refused() {
         &["--simulate", "--off", "0-99"],
         &["--simulate", "--count", "5", "--off", "0-5@1"],
         &["--simulate", "--on", "3-2@1"],
+        &["--simulate", "--hostile", "arp@5", "--node0", "10.0.0.1", "--file", "x", "--timeout", "1"],
+        &["--interface", "lo", "--hostile", "arp@5", "--node0", "10.0.0.1", "--file", "x"],
+        &["--interface", "lo", "--hostile", "lunch@5", "--node0", "10.0.0.1", "--file", "x", "--timeout", "1"],
+        &["--interface", "lo", "--hostile", "arp@5", "--file", "x", "--timeout", "1"],
     ];
     for arguments in refused {
         assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");

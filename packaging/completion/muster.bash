@@ -37,7 +37,7 @@ _muster() {
         '') mapfile -t COMPREPLY < <(compgen -W 'status node guest watch reload checkpoint hosts undo import' -- "$cur") ;;
         node) mapfile -t COMPREPLY < <(compgen -W 'list show set replace out' -- "$cur") ;;
         guest) mapfile -t COMPREPLY < <(compgen -W 'list enlist' -- "$cur") ;;
-        'node list'* | 'node show' | 'node out'*) mapfile -t COMPREPLY < <(compgen -W '@all @up @stuck' -- "$cur") ;;
+        'node list'* | 'node show' | 'node out'*) mapfile -t COMPREPLY < <(compgen -W '@all @up @stuck @never' -- "$cur") ;;
         'guest enlist') mapfile -t COMPREPLY < <(compgen -W "$(_muster_guests)" -- "$cur"); __ltrim_colon_completions "$cur" ;;
         import) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
     esac

@@ -15,10 +15,17 @@ pub struct Bucket {
 
 impl Bucket {
     fn admits(self, now: Instant, full: Instant) -> bool {
-        (full.max(now) + self.every).since(now) <= self.every * self.burst
+        self.room(now, full) > 0
     }
 
-    fn take(self, now: Instant, full: &mut Instant) {
+    /// How many there are in it now. `full`: when it will be full again.
+    pub fn room(self, now: Instant, full: Instant) -> u32 {
+        let left = (self.every * self.burst).saturating_sub(full.since(now));
+        u32::try_from(left.as_nanos() / self.every.as_nanos().max(1)).unwrap_or(u32::MAX)
+    }
+
+    /// Takes one out.
+    pub fn take(self, now: Instant, full: &mut Instant) {
         *full = (*full).max(now) + self.every;
     }
 }
@@ -126,5 +133,18 @@ mod tests {
             let macs = (0..1000).map(|n| 0x0200_0000_0000 + n);
             assert!(macs.flat_map(|mac| [mac; 4]).all(|mac| limits.admits(at(0), Who::Guest(mac))), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn what_is_in_it_comes_back_at_an_even_pace() {
+        let (bucket, mut full) = (Bucket { burst: 120, every: Duration::from_millis(100) }, Instant::ZERO);
+        let mut taken = |seconds: u64| {
+            let now = Instant::from_millis(seconds * 1000);
+            let room = bucket.room(now, full);
+            (0..room).for_each(|_| bucket.take(now, &mut full));
+            assert_eq!(bucket.room(now, full), 0);
+            room
+        };
+        assert_eq!([50, 50, 51, 53, 66].map(&mut taken), [120, 0, 10, 20, 120]);
     }
 }

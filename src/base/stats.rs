@@ -48,6 +48,9 @@ counters! {
     DhcpJournal = "dhcp dropped: too much waits for the journal",
     ReportMalformed = "report of a machine dropped: malformed",
     Enlisted = "machine got its number",
+    /// It took an offer, and new numbers are given more slowly than that.
+    NumberDelayed = "number held back: more machines pass than new-numbers lets in",
+    NumberConflict = "report held back: it names a node without evidence",
     JournalRecord = "journal record written",
     Rrq = "tftp read request",
     RrqRepeated = "tftp read request repeated",

@@ -107,6 +107,7 @@ fn sheets(config: &Config) -> Vec<Sheet> {
             ("node0", in_quotes(config.plan.node0())),
             ("nodes", config.plan.nodes().to_string()),
             ("numbering", in_quotes(config.numbering)),
+            ("new-numbers", config.new_numbers.to_string()),
             ("ignore", listed(config.ignore.iter().map(in_quotes))),
         ],
     )];

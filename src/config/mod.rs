@@ -43,6 +43,8 @@ pub struct Config {
     pub plan: AddressPlan,
     /// How strangers come to a number.
     pub numbering: Numbering,
+    /// At most so many new numbers a minute, of which a fifth may be given at once.
+    pub new_numbers: u32,
     /// MACs of machines that never get a number, BMCs and the like: they are guests for ever.
     pub ignore: Vec<MacPattern>,
     /// Boot interfaces; a [`Link`] is a place in this list. At least one.

@@ -22,6 +22,8 @@ const LEASE: RangeInclusive<u64> = 60..=3650 * 86_400;
 const GIVE_UP: RangeInclusive<u64> = 2..=3600;
 /// The queue on the way that is aimed at, in milliseconds.
 const QUEUE_DELAY: RangeInclusive<u64> = 1..=50;
+/// New numbers a minute; the most is one a millisecond.
+const NEW_NUMBERS: RangeInclusive<u64> = 1..=60_000;
 /// Addresses in one DHCP option of ours.
 const ADDRESSES_MAX: usize = 16;
 /// MACs of one node.
@@ -74,6 +76,7 @@ pub(super) struct Cluster {
     pub nodes: Option<Set<u64>>,
     pub guests: Option<Set<Guests>>,
     pub numbering: Option<Set<Numbering>>,
+    pub new_numbers: Option<Set<u64>>,
     pub ignore: Option<Set<Vec<MacPattern>>>,
 }
 
@@ -197,6 +200,7 @@ fn cluster(value: Option<&Value<'_>>, errors: &mut Errors<'_>) -> Cluster {
         nodes: section.get(errors, "nodes", |value| value::integer(value, 1..=limits::CAPACITY_MAX as u64)),
         guests: section.get(errors, "guests", guests),
         numbering: section.get(errors, "numbering", |value| value::word(value, &numberings)),
+        new_numbers: section.get(errors, "new-numbers", |value| value::integer(value, NEW_NUMBERS)),
         ignore: section.get(errors, "ignore", |value| value::list(value, PATTERNS_MAX, value::mac_pattern)),
     };
     section.finish(errors);

@@ -23,6 +23,8 @@ const RUN_DIR: &str = "/run/muster";
 const STATE_DIR: &str = "/var/lib/muster";
 /// The first of the site-specific codes (RFC 3942).
 const REPORT_OPTION: u8 = 224;
+/// A thousand machines that pass within a minute and a half wait for nothing.
+const NEW_NUMBERS: u32 = 600;
 
 /// What the command line says; it wins over the file.
 #[derive(Clone, Debug, Default)]
@@ -90,6 +92,7 @@ pub fn resolve(text: Option<Text<'_>>, flags: &Flags, world: &impl World) -> Res
         plan,
         origins: setting::origins(text, &raw, &boot, &links, &networks),
         numbering: value(&raw.cluster.numbering).unwrap_or_default(),
+        new_numbers: value(&raw.cluster.new_numbers).map_or(NEW_NUMBERS, |numbers| numbers as u32),
         links,
         networks,
         nodes,

@@ -78,6 +78,7 @@ node0 = "10.54.1.0"
 nodes = 512
 guests = "10.54.250.0-10.54.253.255"
 numbering = "locked"
+new-numbers = 60
 
 [[network]]
 interface = "eth1"
@@ -233,7 +234,7 @@ fn flags_win_over_the_file() {
 #[test]
 fn a_full_file_means_what_it_says() {
     let config = good(&full());
-    assert_eq!(config.numbering, Numbering::Locked);
+    assert_eq!((config.numbering, config.new_numbers), (Numbering::Locked, 60));
     assert_eq!(config.networks[0].guests.unwrap().to_string(), "10.54.250.0-10.54.253.255");
     assert_eq!(config.networks[0].routers, ["10.54.0.254".parse::<Ipv4Addr>().unwrap()]);
     assert_eq!((config.links[0].rate, config.links[1].head), (Some(2_500_000_000), "10.61.0.1".parse().unwrap()));
@@ -313,7 +314,7 @@ fn a_difference_is_told_in_lines() {
 fn toml_like() -> impl Strategy<Value = String> {
     const HEADERS: &str = "[cluster] [[network]] [[segment]] [[node]] [boot] [[for]] [tftp] [dhcp] [dns] [server] [ [[x.y]] [boot.program]";
     const KEYS: &str = "
-        name prefix digits first node0 nodes guests numbering interface subnet head router dns ntp domain lease guest-lease link-rate queue-delay
+        name prefix digits first node0 nodes guests numbering new-numbers interface subnet head router dns ntp domain lease guest-lease link-rate queue-delay
         options number macs root program script kernel initrd args ports windowsize give-up authoritative capacity
         run-dir router-adverts enabled listen upstream transfer bios 66 x";
     const VALUES: &str = r#"

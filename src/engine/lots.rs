@@ -9,7 +9,7 @@ use crate::base::slab::Key;
 use crate::base::stats::Counter;
 use crate::roll::client::Client;
 use crate::roll::journal::{Event, Line, Mark};
-use crate::roll::lot::{Lot, Papers, Wait};
+use crate::roll::lot::{By, Lot, Papers, Wait};
 use crate::roll::plan::Number;
 use crate::roll::registry::Promise;
 use crate::roll::ruling::{self, Reason, Ruling, View};
@@ -36,11 +36,16 @@ impl fmt::Display for Trouble {
 
 /// Rules on what a client showed last, on a network: `word` is the operator's.
 pub fn rule(ctx: &Ctx<'_>, key: Key<Client>, network: usize, word: bool) -> Ruling {
+    rule_beside(ctx, key, network, word, &[])
+}
+
+/// The same, for numbers whose bit is not set in `spoken_for`.
+pub fn rule_beside(ctx: &Ctx<'_>, key: Key<Client>, network: usize, word: bool, spoken_for: &[u64]) -> Ruling {
     let (Some(client), Some(network)) = (ctx.roll.get(key), ctx.config.networks.get(network)) else {
         return Ruling::Guest(Reason::Untested);
     };
     let ignored = ctx.config.ignore.iter().any(|pattern| pattern.matches(client.mac));
-    let view = View { street: ctx.roll.street(), numbering: ctx.config.numbering, ignored };
+    let view = View { street: ctx.roll.street(), numbering: ctx.config.numbering, ignored, way: client.way, mac: client.mac, spoken_for };
     ruling::rule(&view, &client.shown(), client.verdict, ctx.roll.plan.numbers_in(network.subnet), word)
 }
 
@@ -85,12 +90,23 @@ fn set(ctx: &mut Ctx<'_>, number: Number, lot: Lot, promise: Promise) -> Result<
     Ok(())
 }
 
-/// Gives a machine its number. `word`: an operator said so.
-pub fn enlist(ctx: &mut Ctx<'_>, number: Number, papers: &Papers, word: bool) -> Result<(), Trouble> {
+/// Gives a machine that passed its number.
+pub fn enlist(ctx: &mut Ctx<'_>, number: Number, papers: &Papers) -> Result<(), Trouble> {
     let lot = ctx.roll.street().lot(number).copied().unwrap_or_default();
-    change(ctx, number, ruling::enlisted(&lot, papers, word, ctx.unix))?;
+    change(ctx, number, ruling::enlisted(&lot, papers, By::Passed, ctx.unix))?;
     ctx.stats.count(Counter::Enlisted);
     Ok(())
+}
+
+/// A machine is heard under the address of its number: that is written once, after the number was given. What cannot be written now is when it
+/// is heard again.
+pub fn came_up(ctx: &mut Ctx<'_>, number: Number) {
+    if let Some(lot) = ctx.roll.street().lot(number).copied().filter(|lot| lot.unseen) {
+        let promise = ctx.roll.promise(number);
+        if set(ctx, number, Lot { unseen: false, ..lot }, promise).is_ok() {
+            log::debug!("{number} is heard under its address");
+        }
+    }
 }
 
 /// Takes a machine out for good; its number may be given to another, or is kept for one.

@@ -67,6 +67,7 @@ pub fn config() -> Config {
     Config {
         plan: AddressPlan::new(ip(10, 54, 1, 0), 200),
         numbering: Numbering::default(),
+        new_numbers: 600,
         ignore: Vec::new(),
         links: vec![link("eth1", Hardware::Ethernet, HEAD, 1500), link("ib0", Hardware::Infiniband, IB_HEAD, 2044)],
         networks: vec![
@@ -299,6 +300,26 @@ impl World {
         let ack = self.reply(&ask.select(offer.yiaddr()));
         assert_eq!((ack.kind, ack.yiaddr()), (Some(MessageType::Ack), offer.yiaddr()));
         ack.yiaddr()
+    }
+
+    /// Asks as `muster-in` does: from the beginning, each time that it is denied. Gives the address, and how often it began.
+    pub fn muster_in(&mut self, ask: &Ask) -> (Ipv4Addr, u32) {
+        for begun in 1..5 {
+            let mut ask = ask.clone();
+            ask.header.xid += begun;
+            let mut got = self.ask(&ask.discover());
+            if replies(&got).is_empty() {
+                got = self.advance(200);
+            }
+            let offer = only_reply(&got).unwrap_or_else(|| panic!("no offer: {got:?}"));
+            let answer = self.reply(&ask.select(offer.yiaddr()));
+            match answer.kind {
+                Some(MessageType::Ack) => return (answer.yiaddr(), begun),
+                kind => assert_eq!(kind, Some(MessageType::Nak)),
+            }
+            self.advance(1000);
+        }
+        panic!("denied again and again");
     }
 
     pub fn client(&self, mac: Mac) -> Option<&Client> {

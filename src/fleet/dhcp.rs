@@ -191,6 +191,11 @@ impl Client {
         self.xid
     }
 
+    /// DISCOVERs sent in this round, and REQUESTs since the last of them.
+    pub fn tries(&self) -> (u8, u8) {
+        (self.discovers, self.requests)
+    }
+
     /// The lease that is held, or that was offered.
     pub fn lease(&self) -> Option<&Lease> {
         self.lease.as_ref()

@@ -10,6 +10,7 @@ pub mod dhcp;
 pub mod exchange;
 pub mod firmware;
 pub mod gaps;
+pub mod hostile;
 pub mod life;
 mod machine;
 mod names;

@@ -160,6 +160,9 @@ pub struct View {
     pub ended: Duration,
     pub retries: u32,
     pub duplicates: u32,
+    /// Its last DHCP transaction, and how many DISCOVERs it has sent in that, and REQUESTs since the last of them.
+    pub xid: u32,
+    pub tries: (u8, u8),
 }
 
 pub(super) fn view(fleet: &Fleet, place: usize, node: &Node) -> View {
@@ -176,6 +179,8 @@ pub(super) fn view(fleet: &Fleet, place: usize, node: &Node) -> View {
         ended: node.ended.since(fleet.began),
         retries: node.retries,
         duplicates: node.duplicates,
+        xid: node.dhcp.xid(),
+        tries: node.dhcp.tries(),
     }
 }
 

@@ -216,7 +216,8 @@ pub struct Client {
     pub neighbour: Option<Link>,
     pub stage: Stage,
     pub since: Instant,
-    /// When this boot began.
+    /// When it was seen first, and when this boot began.
+    pub arrived: Instant,
     pub began: Instant,
     /// When to say that it stalls; None once said.
     pub stall_at: Option<Instant>,
@@ -237,6 +238,12 @@ pub struct Client {
     pub verdict: Verdict,
     /// It has shown what no record of its lease tells yet.
     pub news: bool,
+    /// The transaction that its report came in.
+    pub reported: Option<u32>,
+    /// The number whose address it was offered last; see [`Offers`](super::offers::Offers).
+    pub offered: Option<Number>,
+    /// It took an offer, and its number waits for the rate at which new ones are given.
+    pub delayed: bool,
     pub on_record: OnRecord,
     pub story: Story,
 }
@@ -263,6 +270,7 @@ impl Client {
             neighbour: None,
             stage: Stage::Stranger,
             since: now,
+            arrived: now,
             began: now,
             stall_at: None,
             reached: [Instant::ZERO; Stage::ALL.len()],
@@ -274,6 +282,9 @@ impl Client {
             papers: Papers::default(),
             verdict: Verdict::Untested,
             news: false,
+            reported: None,
+            offered: None,
+            delayed: false,
             on_record: OnRecord::NONE,
             story: Story::default(),
         }

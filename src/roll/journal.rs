@@ -368,6 +368,7 @@ fn lot<'a>(state: &str, words: impl Iterator<Item = &'a str>, unix: u64) -> Resu
             "for" => wait = Some(Wait::Mac(parse(key, value)?)),
             "by" => lot.by = by(value)?,
             "configured" => configured = parse(key, value)?,
+            "up" if value == "never" => lot.unseen = true,
             "retired" => lot.retired = macs(value)?,
             _ => paper(&mut lot.papers, key, value)?,
         }
@@ -385,6 +386,7 @@ fn lot<'a>(state: &str, words: impl Iterator<Item = &'a str>, unix: u64) -> Resu
     };
     if lot.state != State::Occupied {
         lot.papers = Papers::default();
+        lot.unseen = false;
     }
     if lot.state == State::Vacant {
         lot.by = By::default();

@@ -276,6 +276,8 @@ pub struct Lot {
     pub retired: Macs,
     /// Since when the state is what it is, in seconds since 1970.
     pub since: u64,
+    /// A machine that asked for a number was given this one, and has not been heard under its address since.
+    pub unseen: bool,
 }
 
 impl Lot {
@@ -290,7 +292,7 @@ impl Lot {
     /// The lot with a machine in it.
     pub fn occupied(self, papers: Papers, by: By, unix: u64) -> Lot {
         let retired = self.retired.as_slice().iter().copied().filter(|&mac| !papers.macs.contains(mac)).collect();
-        Lot { state: State::Occupied, by, papers, retired, since: unix }
+        Lot { state: State::Occupied, by, papers, retired, since: unix, unseen: false }
     }
 
     /// The lot with its machine gone for good, kept for another one.
@@ -311,7 +313,7 @@ impl Lot {
     }
 }
 
-/// As in the journal: `occupied by=passed macs=… uuid=… serial=… port=… retired=…`; what is empty is left out.
+/// As in the journal: `occupied by=passed up=never macs=… uuid=… serial=… port=… retired=…`; what is empty is left out.
 impl fmt::Display for Lot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.state {
@@ -323,6 +325,9 @@ impl fmt::Display for Lot {
                 By::Config(macs) => write!(f, "occupied by=config configured={macs}")?,
                 by => write!(f, "occupied by={}", by.name())?,
             },
+        }
+        if self.unseen {
+            f.write_str(" up=never")?;
         }
         self.papers.fmt(f)?;
         if !self.retired.is_empty() {

@@ -6,6 +6,7 @@ pub mod journal;
 pub mod keeper;
 pub mod kind;
 pub mod lot;
+pub mod offers;
 pub mod plan;
 pub mod ranges;
 pub mod recent;

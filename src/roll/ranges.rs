@@ -24,10 +24,12 @@ pub enum Group {
     Up,
     /// Those that stay in a stage past its deadline.
     Stuck,
+    /// Those whose machine asked for a number, was given it, and was never heard under its address since.
+    Never,
 }
 
 impl Group {
-    pub const ALL: [(Group, &'static str); 3] = [(Group::All, "all"), (Group::Up, "up"), (Group::Stuck, "stuck")];
+    pub const ALL: [(Group, &'static str); 4] = [(Group::All, "all"), (Group::Up, "up"), (Group::Stuck, "stuck"), (Group::Never, "never")];
 }
 
 /// What a text selects: the numbers, and the groups on top of them.
@@ -201,7 +203,7 @@ pub fn parse(text: &str) -> Result<Selection, Wrong> {
             Some(name) => match Group::ALL.iter().find(|(_, known)| *known == name) {
                 Some((group, _)) if groups.contains(group) => {}
                 Some((group, _)) => groups.push(*group),
-                None => return wrong(format!("{item:?} is no group: write @all, @up or @stuck")),
+                None => return wrong(format!("{item:?} is no group: write @all, @up, @stuck or @never")),
             },
             None => numbers(item, &mut runs, &mut prefix)?,
         }
@@ -358,7 +360,7 @@ mod tests {
             ("0-5/0", "leads nowhere"),
             ("4294967296", "too large"),
             ("0-4000000000/2", "more than 65536"),
-            ("@down", "@all, @up or @stuck"),
+            ("@down", "@all, @up, @stuck or @never"),
             ("+5", "n and its number"),
         ] {
             let why = shown(text).unwrap_err();

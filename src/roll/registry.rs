@@ -19,6 +19,7 @@ use super::client::{Client, Identity, OnRecord, Stage};
 use super::guests::{GuestPool, Lease, Tenure};
 use super::keeper::Keeper;
 use super::lot::{Lot, Macs};
+use super::offers::Offers;
 use super::plan::{AddressPlan, Number};
 use super::recent::Recent;
 use super::shares::Shares;
@@ -33,6 +34,8 @@ const QUIET: Duration = Duration::from_secs(60);
 pub struct Roll {
     pub plan: AddressPlan,
     street: Street,
+    /// Numbers that were offered and not given.
+    pub offers: Offers,
     pub keeper: Keeper,
     /// Lots that were changed together, and whose records have not been put out.
     pub unwritten: Unwritten,
@@ -91,6 +94,7 @@ impl Roll {
         let nodes = plan.nodes() as usize;
         Roll {
             street: Street::new(plan.nodes(), seed),
+            offers: Offers::new(nodes),
             plan,
             keeper: Keeper::default(),
             unwritten: Unwritten::new(nodes),
@@ -132,6 +136,7 @@ impl Roll {
             self.promised = (0..nodes).map(|n| self.promised.get(n).copied().unwrap_or_default()).collect();
             self.past = (0..nodes).map(|n| self.past.get(n).copied().flatten()).collect();
             self.records = vec![0; nodes].into();
+            self.offers = Offers::new(nodes);
             (self.manned, self.numbered) = (0, 0);
             for slot in 0..self.clients.capacity() {
                 if let Some(client) = self.clients.key_at(slot).and_then(|key| self.clients.get_mut(key)) {

@@ -1,10 +1,24 @@
 //! What a report of a machine comes to: the table by which numbers are given. Pure.
 //!
-//! A machine is who its MACs say it is. UUID and serial never make it one; but where a MAC of a node turns up beside MACs that are not known,
-//! on what may be another machine by all else, that is told as a conflict and nothing is changed.
+//! A machine is who its MACs say it is. UUID and serial never make it one; but a report is only what somebody says. One that names a MAC of a
+//! node changes what is known of the node, and may bring it new MACs, where evidence of the node comes with it: the frame came from one of the
+//! node's own MACs, or the UUID and serial number that the node is known by are shown as well. Otherwise, or where a MAC of a node turns up on
+//! what may be another machine by all else, that is told as a conflict and nothing is changed.
+//!
+//! | names MACs of | and unknown ones | evidence | ruling |
+//! |---|---|---|---|
+//! | two nodes | | | conflict |
+//! | one node | yes | none; or a MAC of the node is missing, or its UUID or serial differs | conflict |
+//! | one node | yes | of the node | learn, if the test was passed |
+//! | one node | no | of the node | learn what is new, if the test was passed |
+//! | one node | no | none | known |
+//! | no node | | | a number, or a guest: by the verdict, the config and the operator's word |
 
 use std::fmt;
 
+use crate::base::addr::Mac;
+
+use super::client::Way;
 use super::journal::Verdict;
 use super::lot::{By, Label, Lot, Papers};
 use super::plan::Number;
@@ -66,8 +80,8 @@ pub enum Reason {
 pub enum Conflict {
     /// Its MACs live in two lots.
     TwoNodes(Number, Number),
-    /// A MAC of this node is on what may be another machine.
-    Cloned(Number),
+    /// It shows this MAC of the node, beside this one that the node is not known to have, and may be another machine.
+    Cloned(Number, Mac, Mac),
 }
 
 /// As the log says it, after the machine's name.
@@ -90,8 +104,9 @@ impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Conflict::TwoNodes(a, b) => write!(f, "shows MACs of both {a} and {b} (muster node set settles it)"),
-            Conflict::Cloned(number) => {
-                write!(f, "shows a MAC of {number} beside unknown ones, and may be another machine (muster node set settles it)")
+            Conflict::Cloned(number, mac, other) => {
+                write!(f, "shows {mac}, which is {number}, beside {other}, which is not, and may be another machine ")?;
+                write!(f, "(muster node set {number} --add {other} if it is {number})")
             }
         }
     }
@@ -102,6 +117,11 @@ pub struct View<'a> {
     pub street: &'a Street,
     pub numbering: Numbering,
     pub ignored: bool,
+    /// By which way the report came, and in whose name: evidence, where a machine speaks for itself.
+    pub way: Way,
+    pub mac: Mac,
+    /// A bit for each number that is not to be given now, 64 in a word; none where the slice ends.
+    pub spoken_for: &'a [u64],
 }
 
 /// Rules on a machine that shows `papers`, on a network whose numbers are in `ranges`. `word`: the operator said that it shall have a number.
@@ -113,20 +133,24 @@ pub fn rule(
     word: bool,
 ) -> Ruling {
     let street = view.street;
-    let mut owners = papers.macs.as_slice().iter().filter_map(|mac| street.number_of(*mac));
-    if let Some(number) = owners.next() {
+    let within = |number: Number| ranges.clone().any(|(first, last)| (first..=last).contains(&number));
+    let mut owners = papers.macs.as_slice().iter().filter_map(|mac| Some((*mac, street.number_of(*mac)?)));
+    if let Some((mac, number)) = owners.next() {
         let known = street.lot(number).copied().unwrap_or_default();
-        return match owners.find(|&other| other != number) {
-            Some(other) => Ruling::Guest(Reason::Conflict(Conflict::TwoNodes(number, other))),
-            None if cloned(&known.papers, papers) => Ruling::Guest(Reason::Conflict(Conflict::Cloned(number))),
-            None if verdict == Verdict::Passed && learnt(&known, papers).papers != known.papers => Ruling::Learn(number),
-            None => Ruling::Known(number),
+        let unknown = papers.macs.as_slice().iter().find(|mac| !known.papers.macs.contains(**mac));
+        let evident = evident(&known.papers, papers, view, within(number));
+        let doubtful = |_: &&Mac| !evident || differs(&known.papers, papers);
+        return match (owners.find(|&(_, other)| other != number), unknown.filter(doubtful)) {
+            (Some((_, other)), _) => Ruling::Guest(Reason::Conflict(Conflict::TwoNodes(number, other))),
+            (None, Some(other)) => Ruling::Guest(Reason::Conflict(Conflict::Cloned(number, mac, *other))),
+            (None, None) if verdict == Verdict::Passed && evident && learnt(&known, papers).papers != known.papers => Ruling::Learn(number),
+            (None, None) => Ruling::Known(number),
         };
     }
-    let within = |number: Number| ranges.clone().any(|(first, last)| (first..=last).contains(&number));
+    let free = |number: Number| view.spoken_for.get(number.0 as usize / 64).is_none_or(|word| word >> (number.0 % 64) & 1 == 0);
     let retired = papers.macs.as_slice().iter().find_map(|mac| street.retired_from(*mac));
-    let waiting = || street.waiting_for(&papers.macs, within);
-    let vacant = || street.lowest_vacant(ranges.clone());
+    let waiting = || street.waiting_for(&papers.macs, |number| within(number) && free(number));
+    let vacant = || street.lowest_vacant(ranges.clone(), view.spoken_for);
     match (verdict, retired) {
         _ if word => waiting().or_else(vacant).map_or(Ruling::Guest(Reason::NoLot), Ruling::Enlist),
         (Verdict::Failed(test), _) => Ruling::Guest(Reason::Failed(test)),
@@ -142,14 +166,26 @@ pub fn rule(
     }
 }
 
-/// Whether a report that shares a MAC with a node may be of another machine: it brings MACs that are not known, while others that are known
-/// are missing, or other evidence than the node's. A NIC was carried there, or a MAC is on two machines.
-fn cloned(known: &Papers, shown: &Papers) -> bool {
-    let brings = shown.macs.as_slice().iter().any(|mac| !known.macs.contains(*mac));
+/// Whether a report comes with evidence of a node. A relay's word counts where the node is at home behind it and is known by nothing else yet.
+fn evident(known: &Papers, shown: &Papers, view: &View<'_>, at_home: bool) -> bool {
+    let told = known.uuid.is_some() || !known.serial.is_empty();
+    let uuid = known.uuid.is_none() || known.uuid == shown.uuid;
+    let serial = known.serial.is_empty() || known.serial == shown.serial;
+    let own = match view.way {
+        Way::Own => known.macs.contains(view.mac),
+        Way::Relayed => known.macs.contains(view.mac) && at_home && !told,
+        Way::Through(_) | Way::Unseen | Way::Unknown => false,
+    };
+    own || told && uuid && serial
+}
+
+/// Whether a report that brings a node unknown MACs may be of another machine: others that are known are missing, or the evidence is not the
+/// node's. A NIC was carried there, or a MAC is on two machines.
+fn differs(known: &Papers, shown: &Papers) -> bool {
     let misses = known.macs.as_slice().iter().any(|mac| !shown.macs.contains(*mac));
     let uuid = known.uuid.is_some() && shown.uuid.is_some() && known.uuid != shown.uuid;
     let serial = !known.serial.is_empty() && !shown.serial.is_empty() && known.serial != shown.serial;
-    brings && (misses || uuid || serial)
+    misses || uuid || serial
 }
 
 /// A node's lot with what its machine showed: more NICs, and the evidence of today.
@@ -170,8 +206,8 @@ pub fn learnt(lot: &Lot, papers: &Papers) -> Lot {
 }
 
 /// The lot of a machine that was just given its number.
-pub fn enlisted(lot: &Lot, papers: &Papers, word: bool, unix: u64) -> Lot {
-    lot.occupied(*papers, if word { By::Operator } else { By::Passed }, unix)
+pub fn enlisted(lot: &Lot, papers: &Papers, by: By, unix: u64) -> Lot {
+    Lot { unseen: true, ..lot.occupied(*papers, by, unix) }
 }
 
 #[cfg(test)]
@@ -201,49 +237,165 @@ mod tests {
         street
     }
 
+    type Sender = (Way, Mac);
+
+    fn from(n: u8) -> Sender {
+        (Way::Own, mac(n))
+    }
+
+    fn relayed(n: u8) -> Sender {
+        (Way::Relayed, mac(n))
+    }
+
+    /// In the name of this MAC, in somebody's frame.
+    fn forged(n: u8) -> Sender {
+        (Way::Through(mac(99)), mac(n))
+    }
+
+    fn ruled(street: &Street, numbering: Numbering, ignored: bool, shown: &Papers, sender: Sender, verdict: Verdict, word: bool) -> Ruling {
+        let view = View { street, numbering, ignored, way: sender.0, mac: sender.1, spoken_for: &[] };
+        rule(&view, shown, verdict, [(Number(0), Number(5))].into_iter(), word)
+    }
+
+    /// Machines that name no node.
     #[test]
-    fn the_table() {
+    fn who_gets_a_number() {
         use Numbering::{Automatic, Locked, Ordered};
-        use Ruling::{Enlist, Guest, Known, Learn};
+        use Ruling::{Enlist, Guest};
         let (passed, failed) = (Verdict::Passed, Verdict::Failed(Label::new(b"disk")));
-        let (n0, n1, n2, n3) = (Number(0), Number(1), Number(2), Number(3));
+        let (n1, n3) = (Number(1), Number(3));
         let rows = [
-            // waits, numbering, ignored, MACs, UUID, verdict, word -> ruling
-            (false, Automatic, false, &[20][..], 20, passed, false, Enlist(n1)),
-            (true, Automatic, false, &[20], 20, passed, false, Enlist(n1)),
-            (true, Locked, false, &[20], 20, passed, false, Enlist(n1)),
-            (false, Locked, false, &[20], 20, passed, false, Guest(Reason::Locked)),
-            (false, Ordered, false, &[20], 20, passed, false, Guest(Reason::Held)),
-            (false, Ordered, false, &[20], 20, passed, true, Enlist(n1)),
-            (false, Automatic, true, &[20], 20, passed, false, Guest(Reason::Ignored)),
-            (false, Automatic, true, &[20], 20, passed, true, Enlist(n1)),
-            (false, Automatic, false, &[20], 20, failed, false, Guest(Reason::Failed(Label::new(b"disk")))),
-            (true, Automatic, false, &[20], 20, failed, false, Guest(Reason::Failed(Label::new(b"disk")))),
-            (false, Automatic, false, &[20], 20, Verdict::Untested, false, Guest(Reason::Untested)),
-            (false, Automatic, false, &[5], 5, passed, false, Guest(Reason::Retired(n1))),
-            (true, Automatic, false, &[5], 5, passed, false, Guest(Reason::Retired(n1))),
-            (false, Automatic, false, &[1, 2], 1, passed, false, Known(n0)),
-            (false, Automatic, false, &[1, 2, 3], 1, passed, false, Learn(n0)),
-            (false, Automatic, false, &[1, 2, 3], 1, failed, false, Known(n0)),
-            (false, Locked, false, &[1], 1, passed, false, Known(n0)),
-            // The board was replaced, and all NICs were kept; one NIC went into another machine; a machine without evidence.
-            (false, Automatic, false, &[1, 2], 6, passed, false, Learn(n0)),
-            (false, Automatic, false, &[1, 30], 30, passed, false, Guest(Reason::Conflict(Conflict::Cloned(n0)))),
-            (false, Automatic, false, &[1, 30], 0, passed, false, Guest(Reason::Conflict(Conflict::Cloned(n0)))),
-            (false, Automatic, false, &[1, 30], 1, passed, false, Guest(Reason::Conflict(Conflict::Cloned(n0)))),
-            (false, Automatic, false, &[1, 2, 30], 30, passed, false, Guest(Reason::Conflict(Conflict::Cloned(n0)))),
-            (false, Automatic, false, &[2], 1, passed, false, Known(n0)),
-            (false, Automatic, false, &[9, 30], 30, passed, false, Learn(n2)),
-            (false, Automatic, false, &[1, 9], 1, passed, false, Guest(Reason::Conflict(Conflict::TwoNodes(n0, n2)))),
+            // waits, numbering, ignored, MAC, verdict, word -> ruling
+            (false, Automatic, false, 20, passed, false, Enlist(n1)),
+            (true, Automatic, false, 20, passed, false, Enlist(n1)),
+            (true, Locked, false, 20, passed, false, Enlist(n1)),
+            (false, Locked, false, 20, passed, false, Guest(Reason::Locked)),
+            (false, Locked, false, 20, passed, true, Enlist(n1)),
+            (false, Ordered, false, 20, passed, false, Guest(Reason::Held)),
+            (false, Ordered, false, 20, passed, true, Enlist(n1)),
+            (false, Automatic, true, 20, passed, false, Guest(Reason::Ignored)),
+            (false, Automatic, true, 20, passed, true, Enlist(n1)),
+            (false, Automatic, false, 20, failed, false, Guest(Reason::Failed(Label::new(b"disk")))),
+            (true, Automatic, false, 20, failed, false, Guest(Reason::Failed(Label::new(b"disk")))),
+            (false, Automatic, false, 20, failed, true, Enlist(n1)),
+            (false, Automatic, false, 20, Verdict::Untested, false, Guest(Reason::Untested)),
+            (false, Automatic, false, 20, Verdict::Untested, true, Enlist(n1)),
+            (false, Automatic, false, 5, passed, false, Guest(Reason::Retired(n1))),
+            (true, Automatic, false, 5, passed, false, Guest(Reason::Retired(n1))),
+            (true, Automatic, false, 5, passed, true, Enlist(n1)),
         ];
-        for (waits, numbering, ignored, macs, uuid, verdict, word, ruling) in rows {
-            let street = street(waits);
-            let view = View { street: &street, numbering, ignored };
-            let ranges = [(Number(0), Number(7))].into_iter();
-            assert_eq!(rule(&view, &papers(macs, uuid), verdict, ranges, word), ruling, "{macs:?} {uuid} {verdict} {numbering} {word}");
+        for (waits, numbering, ignored, mac, verdict, word, ruling) in rows {
+            let (street, shown) = (street(waits), papers(&[mac], mac));
+            for sender in [from(mac), relayed(mac), forged(1)] {
+                let now = ruled(&street, numbering, ignored, &shown, sender, verdict, word);
+                assert_eq!(now, ruling, "{mac} {verdict} {numbering} {word} {sender:?}");
+            }
         }
-        let view = View { street: &street(true), numbering: Automatic, ignored: false };
-        let elsewhere = |first, last| rule(&view, &papers(&[20], 20), passed, [(Number(first), Number(last))].into_iter(), false);
-        assert_eq!((elsewhere(2, 7), elsewhere(2, 2)), (Enlist(n3), Guest(Reason::NoLot)));
+        let elsewhere = |first, last, spoken_for: &[u64]| {
+            let street = street(true);
+            let view = View { street: &street, numbering: Automatic, ignored: false, way: Way::Own, mac: mac(20), spoken_for };
+            rule(&view, &papers(&[20], 20), passed, [(Number(first), Number(last))].into_iter(), false)
+        };
+        assert_eq!((elsewhere(2, 7, &[]), elsewhere(2, 2, &[])), (Enlist(n3), Guest(Reason::NoLot)));
+        assert_eq!(elsewhere(0, 7, &[0b10]), Enlist(n3), "n1 waits, and was offered to another");
+        assert_eq!((elsewhere(0, 7, &[0b1010]), elsewhere(0, 3, &[0b1010])), (Enlist(Number(4)), Guest(Reason::NoLot)));
+    }
+
+    /// Machines that name a node: n0 is MACs 1 and 2 and has a UUID, n2 is MAC 9 and has none, n6 is MAC 60 elsewhere and has none.
+    #[test]
+    fn who_names_a_node() {
+        use Ruling::{Guest, Known, Learn};
+        let (passed, failed) = (Verdict::Passed, Verdict::Failed(Label::new(b"disk")));
+        let (n0, n2, n6) = (Number(0), Number(2), Number(6));
+        let cloned = |number, shown, other| Guest(Reason::Conflict(Conflict::Cloned(number, mac(shown), mac(other))));
+        let rows = [
+            // MACs, UUID, sender, verdict -> ruling
+            (&[1, 2][..], 1, from(1), passed, Known(n0)),
+            (&[2], 1, from(2), passed, Known(n0)),
+            (&[1], 0, from(1), passed, Known(n0)),
+            // A new NIC, which it boots from or not.
+            (&[1, 2, 3], 1, from(1), passed, Learn(n0)),
+            (&[3, 1, 2], 1, from(3), passed, Learn(n0)),
+            (&[3, 1, 2], 1, relayed(3), passed, Learn(n0)),
+            (&[3, 1, 2], 1, forged(1), passed, Learn(n0)),
+            (&[1, 2, 3], 0, from(1), passed, Learn(n0)),
+            (&[1, 2, 3], 1, from(1), failed, Known(n0)),
+            // The same, and nothing of the node comes with it: whoever says that.
+            (&[3, 1, 2], 0, from(3), passed, cloned(n0, 1, 3)),
+            (&[1, 2, 3], 0, forged(1), passed, cloned(n0, 1, 3)),
+            (&[1, 2, 3], 0, relayed(1), passed, cloned(n0, 1, 3)),
+            (&[3, 1, 2], 0, from(3), failed, cloned(n0, 1, 3)),
+            // A MAC of it is missing, or its UUID differs: one NIC went into another machine, or is there twice.
+            (&[1, 30], 30, from(1), passed, cloned(n0, 1, 30)),
+            (&[1, 30], 0, from(1), passed, cloned(n0, 1, 30)),
+            (&[1, 30], 1, from(1), passed, cloned(n0, 1, 30)),
+            (&[30, 1], 1, from(30), passed, cloned(n0, 1, 30)),
+            (&[1, 2, 30], 30, from(1), passed, cloned(n0, 1, 30)),
+            (&[30, 1, 2], 30, from(30), passed, cloned(n0, 1, 30)),
+            // The board was replaced, and all NICs were kept; that is believed from the NICs themselves.
+            (&[1, 2], 6, from(2), passed, Learn(n0)),
+            (&[1, 2], 6, from(1), failed, Known(n0)),
+            (&[1, 2], 6, forged(1), passed, Known(n0)),
+            (&[1, 2], 6, relayed(1), passed, Known(n0)),
+            // A node that is known by its MAC alone.
+            (&[9], 9, from(9), passed, Learn(n2)),
+            (&[9], 9, forged(9), passed, Known(n2)),
+            (&[9, 30], 30, from(9), passed, Learn(n2)),
+            (&[30, 9], 30, from(30), passed, cloned(n2, 9, 30)),
+            (&[30, 9], 0, from(30), passed, cloned(n2, 9, 30)),
+            (&[9, 30], 30, forged(9), passed, cloned(n2, 9, 30)),
+            // A relay's word on one that lives behind it, and on one that does not.
+            (&[9, 30], 30, relayed(9), passed, Learn(n2)),
+            (&[30, 9], 30, relayed(30), passed, cloned(n2, 9, 30)),
+            (&[60, 30], 30, relayed(60), passed, cloned(n6, 60, 30)),
+            (&[60], 30, relayed(60), passed, Known(n6)),
+            (&[60, 30], 30, from(60), passed, Learn(n6)),
+            (&[1, 9], 1, from(1), passed, Guest(Reason::Conflict(Conflict::TwoNodes(n0, n2)))),
+            (&[1, 9, 30], 1, from(1), failed, Guest(Reason::Conflict(Conflict::TwoNodes(n0, n2)))),
+        ];
+        let mut street = street(false);
+        street.set(n6, Lot::default().occupied(papers(&[60], 0), By::Operator, 1)).unwrap();
+        for (macs, uuid, sender, verdict, ruling) in rows {
+            for (numbering, word) in [(Numbering::Automatic, false), (Numbering::Locked, false), (Numbering::Ordered, true)] {
+                let now = ruled(&street, numbering, false, &papers(macs, uuid), sender, verdict, word);
+                assert_eq!(now, ruling, "{macs:?} {uuid} {verdict} {sender:?}");
+            }
+        }
+    }
+
+    /// What a serial number proves, and what it does not: all that a node is known by has to be there.
+    #[test]
+    fn all_evidence_counts() {
+        let shown = |uuid, serial: &[u8]| Papers { serial: Label::new(serial), ..papers(&[30, 1, 2], uuid) };
+        let known = |uuid, serial: &[u8]| Papers { serial: Label::new(serial), ..papers(&[1, 2], uuid) };
+        let rows = [
+            // known, shown -> evident
+            ((1, &b"A"[..]), (1, &b"A"[..]), true),
+            ((1, b"A"), (1, b""), false),
+            ((1, b"A"), (0, b"A"), false),
+            ((1, b"A"), (1, b"B"), false),
+            ((0, b"A"), (7, b"A"), true),
+            ((1, b""), (1, b"X"), true),
+            ((0, b""), (0, b""), false),
+            ((0, b""), (1, b"A"), false),
+        ];
+        let street = street(false);
+        let view = |n| View { street: &street, numbering: Numbering::Locked, ignored: false, way: Way::Own, mac: mac(n), spoken_for: &[] };
+        for ((uuid, serial), (shown_uuid, shown_serial), proved) in rows {
+            let (known, shown) = (known(uuid, serial), shown(shown_uuid, shown_serial));
+            assert_eq!(evident(&known, &shown, &view(30), true), proved, "{known:?} {shown:?}");
+            assert!(evident(&known, &shown, &view(1), true));
+        }
+    }
+
+    #[test]
+    fn a_conflict_names_both() {
+        let told = Conflict::Cloned(Number(7), mac(1), mac(30)).to_string();
+        assert!(
+            ["02:00:00:00:00:01, which is n7", "beside 02:00:00:00:00:1e", "muster node set n7 --add"]
+                .iter()
+                .all(|part| told.contains(part)),
+            "{told}"
+        );
     }
 }

@@ -32,6 +32,7 @@ pub struct Street {
     named: Vec<Number>,
     occupied: usize,
     reserved: usize,
+    unseen: usize,
 }
 
 /// Why a lot was not set. Nothing was changed.
@@ -75,6 +76,7 @@ impl Street {
             named: Vec::with_capacity(nodes),
             occupied: 0,
             reserved: 0,
+            unseen: 0,
         }
     }
 
@@ -98,6 +100,11 @@ impl Street {
 
     pub fn reserved(&self) -> usize {
         self.reserved
+    }
+
+    /// Lots whose machine was given its number and has not been heard under its address since.
+    pub fn unseen(&self) -> usize {
+        self.unseen
     }
 
     pub fn lot(&self, number: Number) -> Option<&Lot> {
@@ -204,12 +211,13 @@ impl Street {
 
     fn take_out(&mut self, number: Number) {
         let Some(old) = self.lots.get_mut(number.0 as usize) else { return };
-        let (state, retired) = (old.state, std::mem::take(&mut old.retired));
+        let (state, retired, unseen) = (old.state, std::mem::take(&mut old.retired), std::mem::take(&mut old.unseen));
         for mac in retired.as_slice() {
             if self.retired_from(*mac) == Some(number) {
                 self.retired.remove(mac.to_u64());
             }
         }
+        self.unseen -= usize::from(unseen);
         match state {
             State::Vacant => self.mark(number, false),
             State::Occupied => self.occupied -= 1,
@@ -229,6 +237,7 @@ impl Street {
             self.forget_retired(*mac);
             self.retired.insert(mac.to_u64(), number.0);
         }
+        self.unseen += usize::from(lot.unseen);
         match lot.state {
             State::Vacant => self.mark(number, true),
             State::Occupied => self.occupied += 1,
@@ -260,14 +269,15 @@ impl Street {
         }
     }
 
-    /// The lowest vacant lot within inclusive ranges of numbers.
-    pub fn lowest_vacant(&self, ranges: impl Iterator<Item = (Number, Number)>) -> Option<Number> {
-        ranges.filter_map(|(first, last)| self.vacant_within(first.0, last.0)).min()
+    /// The lowest vacant lot within inclusive ranges of numbers, those left out whose bit is set in `spoken_for`.
+    pub fn lowest_vacant(&self, ranges: impl Iterator<Item = (Number, Number)>, spoken_for: &[u64]) -> Option<Number> {
+        ranges.filter_map(|(first, last)| self.vacant_within(first.0, last.0, spoken_for)).min()
     }
 
-    fn vacant_within(&self, first: u32, last: u32) -> Option<Number> {
-        let words = self.vacant.iter().enumerate().skip(first as usize / 64);
-        let masked = words.map(|(at, word)| (at, if at == first as usize / 64 { word & (u64::MAX << (first % 64)) } else { *word }));
+    fn vacant_within(&self, first: u32, last: u32, spoken_for: &[u64]) -> Option<Number> {
+        let words = self.vacant.iter().zip(spoken_for.iter().chain(std::iter::repeat(&0))).map(|(vacant, spoken)| vacant & !spoken);
+        let words = words.enumerate().skip(first as usize / 64);
+        let masked = words.map(|(at, word)| (at, if at == first as usize / 64 { word & (u64::MAX << (first % 64)) } else { word }));
         let found = masked.take_while(|(at, _)| *at <= last as usize / 64).find(|(_, word)| *word != 0);
         found.map(|(at, word)| Number(at as u32 * 64 + word.trailing_zeros())).filter(|number| number.0 <= last)
     }
@@ -384,19 +394,21 @@ mod tests {
     #[test]
     fn the_lowest_vacant_lot() {
         let mut street = Street::new(130, 1);
-        assert_eq!(street.lowest_vacant(whole(&street).into_iter()), Some(Number(0)));
+        assert_eq!(street.lowest_vacant(whole(&street).into_iter(), &[]), Some(Number(0)));
         for n in 0..129 {
             move_in(&mut street, n, &[u64::from(n)]).unwrap();
         }
-        assert_eq!(street.lowest_vacant(whole(&street).into_iter()), Some(Number(129)));
+        assert_eq!(street.lowest_vacant(whole(&street).into_iter(), &[]), Some(Number(129)));
         move_in(&mut street, 129, &[1000]).unwrap();
-        assert_eq!((street.lowest_vacant(whole(&street).into_iter()), street.occupied()), (None, 130));
+        assert_eq!((street.lowest_vacant(whole(&street).into_iter(), &[]), street.occupied()), (None, 130));
         for n in [70, 100] {
             street.set(Number(n), Lot::default()).unwrap();
         }
-        let within = |ranges: &[(u32, u32)]| street.lowest_vacant(ranges.iter().map(|(a, b)| (Number(*a), Number(*b))));
+        let within = |ranges: &[(u32, u32)]| street.lowest_vacant(ranges.iter().map(|(a, b)| (Number(*a), Number(*b))), &[]);
         assert_eq!((within(&[(0, 129)]), within(&[(71, 129)]), within(&[(71, 99)])), (Some(Number(70)), Some(Number(100)), None));
         assert_eq!(within(&[(99, 100), (60, 70)]), Some(Number(70)));
+        let but = |spoken: &[u64]| street.lowest_vacant(whole(&street).into_iter(), spoken);
+        assert_eq!((but(&[0, 1 << 6]), but(&[0, 1 << 6 | 1 << 36])), (Some(Number(100)), None), "those that are offered are left out");
     }
 
     #[test]
@@ -433,7 +445,7 @@ mod tests {
         assert_eq!(street.waiting_for(&papers(&[1]).macs, |number| number.0 < 4), Some(Number(2)));
         move_in(&mut street, 6, &[1]).unwrap();
         assert_eq!((waiting(&street, 3), street.reserved()), (Some(Number(2)), 2));
-        assert!(street.lowest_vacant([(Number(2), Number(2))].into_iter()).is_none());
+        assert!(street.lowest_vacant([(Number(2), Number(2))].into_iter(), &[]).is_none());
     }
 
     fn configure(street: &mut Street, sections: &[(u32, &[u64])]) -> Result<(), (Number, Clash)> {
@@ -480,7 +492,7 @@ mod tests {
                 0 => Lot::default(),
                 1 => old.reserved(Wait::Next, 1),
                 2 => old.emptied(1),
-                _ => old.occupied(papers(&macs), By::Passed, 1),
+                _ => Lot { unseen: rng.chance(500_000), ..old.occupied(papers(&macs), By::Passed, 1) },
             };
             let before = street.iter().map(|(_, lot)| *lot).collect::<Vec<_>>();
             if street.set(number, next).is_err() {
@@ -493,8 +505,9 @@ mod tests {
                 assert_eq!((street.number_of(mac(n)), street.retired_from(mac(n))), (lives.first().copied(), retired.first().copied()));
             }
             assert_eq!(street.occupied(), street.iter().filter(|(_, lot)| lot.is_occupied()).count());
+            assert_eq!(street.unseen(), street.iter().filter(|(_, lot)| lot.unseen).count());
             let first = street.iter().find(|(_, lot)| lot.is_vacant()).map(|(number, _)| number);
-            assert_eq!(street.lowest_vacant(whole(&street).into_iter()), first);
+            assert_eq!(street.lowest_vacant(whole(&street).into_iter(), &[]), first);
         }
     }
 }

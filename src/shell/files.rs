@@ -128,6 +128,8 @@ pub struct Files {
     /// Counts the roots.
     epoch: u32,
     muffle: Muffle,
+    /// Who asks for what a disk cannot give writes no line each time.
+    trouble: Muffle,
 }
 
 impl Files {
@@ -148,6 +150,7 @@ impl Files {
             now: Instant::ZERO,
             epoch: 0,
             muffle: Muffle::default(),
+            trouble: Muffle::default(),
         };
         files.tell_root();
         Ok(files)
@@ -366,8 +369,12 @@ impl Files {
         }
         match got {
             // The file ends before the size that it tells (as in sysfs): asking again would never end.
-            Ok(got) if got == 0 || !now || offset.saturating_add(got as u64) >= entry.size() => entry.ends_early(),
-            Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => entry.fails(&error),
+            Ok(got) if got == 0 || !now || offset.saturating_add(got as u64) >= entry.size() => {
+                entry.ends_early(self.trouble.admits(self.now))
+            }
+            Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                entry.fails(&error, self.trouble.admits(self.now))
+            }
             _ => Read::Cold,
         }
     }
@@ -376,7 +383,7 @@ impl Files {
     fn lay_far(&mut self, file: FileId, buf: &mut [u8], gap: usize, blksize: usize, bytes: usize, offset: u64) -> Read {
         let (Some(entry), Some(store)) = (entry_of(&mut self.places, file), self.store.as_mut()) else { return Read::Changed };
         if offset.saturating_add(bytes as u64) > entry.size() {
-            return entry.ends_early();
+            return entry.ends_early(self.trouble.admits(self.now));
         }
         if self.now.since(entry.stamped) >= LOOK {
             entry.due = true;
@@ -396,14 +403,20 @@ impl Files {
 }
 
 impl Entry {
-    fn ends_early(&mut self) -> Read {
-        log::error!("a boot file ends before its size of {} bytes: serve a regular copy of it", self.stamp.size);
+    /// `told`: whether to log it, and how many were not.
+    fn ends_early(&mut self, told: Option<u64>) -> Read {
+        if let Some(muffled) = told {
+            let size = self.stamp.size;
+            log::error!("a boot file ends before its size of {size} bytes: serve a regular copy of it ({muffled} more troubles untold)");
+        }
         self.stale = true;
         Read::Changed
     }
 
-    fn fails(&mut self, error: &io::Error) -> Read {
-        log::error!("cannot read a boot file: {error}: look at the disk");
+    fn fails(&mut self, error: &io::Error, told: Option<u64>) -> Read {
+        if let Some(muffled) = told {
+            log::error!("cannot read a boot file: {error}: look at the disk ({muffled} more troubles untold)");
+        }
         self.stale = true;
         Read::Changed
     }

@@ -13,7 +13,7 @@ use crate::base::time::Instant;
 use crate::config::Config;
 use crate::roll::plan::Subnet;
 use crate::wire::dhcp::{self, MessageType, Scratch};
-use crate::wire::ether::UdpFrame;
+use crate::wire::ether::{self, Checksum, Frame, UdpFrame};
 
 use super::disk::Version;
 use super::table::Table;
@@ -81,7 +81,23 @@ struct Party {
     asked: Option<u32>,
     /// The address that it was given last.
     has: Option<Ipv4Addr>,
+    unheard: Unheard,
 }
+
+/// What the link has lost of a machine's DHCP, of one transaction: its messages, and the answers to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unheard {
+    pub xid: u32,
+    /// DISCOVER and OFFER.
+    pub discovers: u32,
+    /// REQUEST since the last DISCOVER, and ACK.
+    pub requests: u32,
+    /// The last loss that was counted.
+    at: Instant,
+}
+
+/// Two frames of one try are lost within less, where the link gave the first of them twice; firmware tries again after more.
+const TRY: Duration = Duration::from_millis(100);
 
 fn key(address: Ipv4Addr) -> u64 {
     address.to_bits().into()
@@ -112,6 +128,33 @@ impl Checks {
             scratch: Box::default(),
             findings: Findings::default(),
         }
+    }
+
+    /// A frame that the link has lost, either way; one that a full queue has dropped is not the link's doing.
+    pub fn lost(&mut self, now: Instant, bytes: &[u8]) {
+        let Ok(Frame::Udp(frame)) = ether::parse(bytes, Checksum::Verify) else { return };
+        if !matches!(frame.dst.port(), 67 | 68) {
+            return;
+        }
+        let Ok(message) = dhcp::parse(frame.payload, &mut self.scratch) else { return };
+        let Some(mac) = chaddr(&message.header) else { return };
+        let unheard = &mut self.parties.entry(mac.to_u64()).unheard;
+        if unheard.xid != message.header.xid {
+            *unheard = Unheard { xid: message.header.xid, ..Unheard::default() };
+        }
+        let again = unheard.at > Instant::ZERO && now.since(unheard.at) < TRY;
+        unheard.at = now;
+        match message.message_type() {
+            Some(MessageType::Discover) => (unheard.discovers, unheard.requests) = (unheard.discovers + u32::from(!again), 0),
+            Some(MessageType::Offer) => unheard.discovers += u32::from(!again),
+            Some(MessageType::Request | MessageType::Ack) => unheard.requests += u32::from(!again),
+            _ => {}
+        }
+    }
+
+    /// What the link has lost of this machine's last transaction of which it has lost anything.
+    pub fn unheard(&self, mac: Mac) -> Unheard {
+        self.parties.get(mac.to_u64()).map(|party| party.unheard).unwrap_or_default()
     }
 
     /// A datagram that arrives at the server. `file` tells what a name stands for on the disk now.
@@ -165,7 +208,11 @@ impl Checks {
     fn dhcp_arrives(&mut self, frame: &UdpFrame<'_>) {
         let Ok(message) = dhcp::parse(frame.payload, &mut self.scratch) else { return };
         let Some(mac) = chaddr(&message.header) else { return };
-        self.parties.entry(mac.to_u64()).asked = Some(message.header.xid);
+        let party = self.parties.entry(mac.to_u64());
+        party.asked = Some(message.header.xid);
+        if message.message_type() == Some(MessageType::Discover) {
+            party.unheard.requests = 0;
+        }
         let given_back = match message.message_type() {
             Some(MessageType::Release) => Some(message.header.ciaddr),
             Some(MessageType::Decline) => message.requested_ip(),

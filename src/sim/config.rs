@@ -69,6 +69,7 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
     };
     Config {
         numbering: Numbering::default(),
+        new_numbers: 600,
         ignore: Vec::new(),
         plan: AddressPlan::new(Ipv4Addr::new(10, 54, 1, 0), if small { NODES_SMALL } else { NODES_MAX } as u32),
         links: vec![link],

@@ -28,7 +28,8 @@ impl Kind {
         Kind { name: firmware.name(), firmware: Some(firmware), windowsize: None }
     }
 
-    fn lives(self, first: u32, end: u32) -> Vec<Life> {
+    /// The lives of machines of this kind in these places.
+    pub(super) fn lives(self, first: u32, end: u32) -> Vec<Life> {
         let (stages, asks) = (Stages::default(), Asks { windowsize: self.windowsize, ..Asks::default() });
         let lives = self.firmware.map_or_else(|| Life::mix(stages, 1), |firmware| vec![Life::of(firmware, 1, stages, 1)]);
         lives.into_iter().map(|life| Life { places: first..end, asks, ..life }).collect()

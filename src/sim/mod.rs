@@ -10,6 +10,7 @@ pub mod config;
 pub mod disk;
 pub mod flicker;
 mod frame;
+pub mod hostile;
 mod journal;
 pub mod net;
 mod queue;

@@ -65,9 +65,6 @@ pub enum Way {
     ToClients,
 }
 
-/// When a frame arrives: not at all, once or twice.
-pub type Arrivals = [Option<Instant>; 2];
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub sent: u64,
@@ -91,6 +88,16 @@ pub struct Net {
     wire: Wire,
     rng: Rng,
     ways: [Direction; 2],
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// When it arrives, once or twice.
+    Arrives(Instant, Option<Instant>),
+    /// The queue was full.
+    Dropped,
+    Lost,
 }
 
 impl Net {
@@ -121,7 +128,7 @@ impl Net {
     }
 
     /// Puts a frame of `len` bytes on the link.
-    pub fn send(&mut self, now: Instant, way: Way, len: usize) -> Arrivals {
+    pub fn send(&mut self, now: Instant, way: Way, len: usize) -> Fate {
         let duration = self.duration(len);
         let Wire { queue, queue_up, delay, odds, .. } = self.wire;
         let queue = if way == Way::ToServer { queue_up } else { queue };
@@ -132,7 +139,7 @@ impl Net {
         }
         if direction.leaving.len() >= queue.max(1) {
             direction.tally.queue_drops += 1;
-            return [None; 2];
+            return Fate::Dropped;
         }
         let left = direction.leaving.back().copied().unwrap_or(now) + duration;
         direction.leaving.push_back(left);
@@ -140,19 +147,19 @@ impl Net {
         // A lost frame has occupied the link all the same.
         if self.rng.chance(odds.loss) {
             direction.tally.lost += 1;
-            return [None; 2];
+            return Fate::Lost;
         }
         let arrival = left + delay;
         if self.rng.chance(odds.reorder) {
             direction.tally.reordered += 1;
-            return [Some(arrival + LATE + Duration::from_nanos(self.rng.below(LATE.as_nanos() as u64))), None];
+            return Fate::Arrives(arrival + LATE + Duration::from_nanos(self.rng.below(LATE.as_nanos() as u64)), None);
         }
         let arrival = arrival + Duration::from_nanos(self.rng.below(odds.jitter.as_nanos() as u64));
         direction.last_arrival = direction.last_arrival.max(arrival);
         let first = direction.last_arrival;
         let twice = self.rng.chance(odds.duplicate);
         direction.tally.duplicated += u64::from(twice);
-        [Some(first), twice.then(|| first + Duration::from_nanos(self.rng.below(LATE.as_nanos() as u64)))]
+        Fate::Arrives(first, twice.then(|| first + Duration::from_nanos(self.rng.below(LATE.as_nanos() as u64))))
     }
 }
 
@@ -167,6 +174,13 @@ fn wire_bytes(len: usize) -> u64 {
 mod tests {
     use super::*;
 
+    fn first(fate: Fate) -> Option<Instant> {
+        match fate {
+            Fate::Arrives(at, _) => Some(at),
+            Fate::Dropped | Fate::Lost => None,
+        }
+    }
+
     fn net(rate: u64, queue: usize, odds: Odds) -> Net {
         Net::new(Wire { rate, queue, queue_up: queue, delay: Duration::from_micros(20), odds }, Rng::new(7))
     }
@@ -175,7 +189,7 @@ mod tests {
     fn delivered(load: u64, queue: usize, loss: u32) -> usize {
         let mut net = net(1_000_000_000, queue, Odds { loss, ..Odds::NONE });
         let gap = net.duration(1514).as_nanos() as u64 * 100 / load;
-        (0..10_000u64).filter(|n| net.send(Instant::from_nanos(n * gap), Way::ToClients, 1514)[0].is_some()).count()
+        (0..10_000u64).filter(|n| matches!(net.send(Instant::from_nanos(n * gap), Way::ToClients, 1514), Fate::Arrives(..))).count()
     }
 
     #[test]
@@ -200,7 +214,7 @@ mod tests {
     fn frames_take_their_time() {
         let mut net = self::net(1_000_000_000, 10, Odds::NONE);
         // 1,514 + 24 bytes at 8 ns each, and the propagation; the second waits for the first.
-        let at = |arrivals: Arrivals| arrivals[0].map(Instant::nanos);
+        let at = |fate: Fate| first(fate).map(Instant::nanos);
         assert_eq!(at(net.send(Instant::ZERO, Way::ToClients, 1514)), Some(12_304 + 20_000));
         assert_eq!(at(net.send(Instant::ZERO, Way::ToClients, 42)), Some(12_304 + 672 + 20_000));
         assert_eq!(at(net.send(Instant::ZERO, Way::ToServer, 60)), Some(672 + 20_000), "the other way is free");
@@ -212,7 +226,7 @@ mod tests {
     fn only_reordering_overtakes() {
         let run = |odds| {
             let mut net = net(0, 1000, odds);
-            let arrivals: Vec<_> = (0..1000u64).map(|n| net.send(Instant::from_nanos(n * 100_000), Way::ToServer, 100)[0]).collect();
+            let arrivals: Vec<_> = (0..1000u64).map(|n| first(net.send(Instant::from_nanos(n * 100_000), Way::ToServer, 100))).collect();
             (arrivals.windows(2).filter(|pair| pair[0] > pair[1]).count(), net.tally(Way::ToServer))
         };
         assert_eq!(run(Odds { jitter: Duration::from_millis(1), ..Odds::NONE }).0, 0);

@@ -3,18 +3,20 @@
 
 use std::time::Duration;
 
-use super::checks::Findings;
+use super::checks::{Findings, Unheard};
 use super::config::{INITRD, KERNEL, PROGRAMS, config};
 use super::disk::{Habits, Version};
 use super::net::{Odds, Wire};
 use super::world::{Setup, World};
+use crate::base::machine::Machine;
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
 use crate::engine::server::Server;
+use crate::fleet::cause::Cause;
 use crate::fleet::life::{Life, Plan, Stages};
-use crate::fleet::summary::Content;
+use crate::fleet::summary::{Content, View};
 use crate::fleet::tftp::Hash;
-use crate::fleet::{Firmware, Fleet, Switch, mac};
+use crate::fleet::{Firmware, Fleet, Status, Switch, mac};
 
 pub type Storm = World<Server, Fleet>;
 
@@ -58,14 +60,16 @@ pub struct Outcome {
     pub ended: Instant,
     /// See [`Findings::silence`].
     pub silence: Duration,
+    /// Machines that gave up because the link lost every one of their tries for a lease, or the answer to it: see [`unheard`].
+    pub unheard: usize,
     pub faults: Vec<String>,
 }
 
-/// Runs until every machine is up, lost or without power, and a little longer. Nobody may be lost.
+/// Runs until every machine is up, lost or without power, and a little longer. Nobody may be lost who was heard once.
 pub fn play(world: Storm) -> (Outcome, Storm) {
     let (mut outcome, world) = play_on(world);
     let progress = world.clients().progress();
-    if progress.up + progress.cut != outcome.machines {
+    if progress.up + progress.cut + outcome.unheard != outcome.machines {
         outcome.faults.push(format!("{progress:?}\n{}", world.clients().summary()));
     }
     (outcome, world)
@@ -87,12 +91,30 @@ fn play_on(mut world: Storm) -> (Outcome, Storm) {
     ];
     faults.extend(also.into_iter().filter(|(wrong, _)| *wrong).map(|(_, what)| what));
     faults.extend(wrong_bytes(&world, &summary.files));
-    let outcome = Outcome { hash: world.hash(), machines: summary.machines, ended, silence: *silence, faults };
+    let unheard = lost(&world).filter(|view| unheard(&world, view)).count();
+    let outcome = Outcome { hash: world.hash(), machines: summary.machines, ended, silence: *silence, unheard, faults };
     (outcome, world)
 }
 
+/// The machines that are lost.
+fn lost(world: &Storm) -> impl Iterator<Item = View> + '_ {
+    (0..).map_while(|place| world.clients().machine(place)).filter(|view| matches!(view.status, Status::Lost(_)))
+}
+
+/// Whether the link alone is to blame: udhcpc sends three REQUESTs, 3 s apart, and fails (busybox's `dhcpc.c`, with `-n`); where the link has lost
+/// each of them, or the ACK that answered it, no server could help. One frame of them that came through, unanswered, is the server's fault.
+fn unheard(world: &Storm, view: &View) -> bool {
+    let Unheard { xid, discovers, requests, .. } = world.unheard(view.mac);
+    let all = match view.status {
+        Status::Lost(Cause::NoOffer) => discovers >= view.tries.0.into(),
+        Status::Lost(Cause::NoAck) => requests >= view.tries.1.into(),
+        _ => false,
+    };
+    all && xid == view.xid
+}
+
 /// What machines received that is not what the disk has under that name. Files that the server makes are not on the disk.
-pub fn wrong_bytes(world: &Storm, files: &[Content]) -> Vec<String> {
+pub fn wrong_bytes<C: Machine>(world: &World<Server, C>, files: &[Content]) -> Vec<String> {
     let right = |content: &&Content| match world.disk().version(content.name.as_bytes()) {
         Some(version) => content.len == version.size && content.hash == hash_of(version),
         None => true,
@@ -200,9 +222,9 @@ pub fn swarm(seed: u64) -> Outcome {
     };
     let (mut outcome, world) = play_on(world.with_server(server));
     // Transfers are not state: who was loading may be lost. Nobody else may.
-    let lost = world.clients().summary().lost_by;
-    if let Some(lost) = lost.iter().find(|lost| !lost.stage.ends_with("load")) {
-        outcome.faults.push(format!("lost after a restart at {restart:?}: {} in {}: {}", lost.machines, lost.stage, lost.cause));
+    let others = lost(&world).find(|view| !view.stage.ends_with("load") && !unheard(&world, view));
+    if let Some(View { mac, stage, status, .. }) = others {
+        outcome.faults.push(format!("lost after a restart at {restart:?}: {mac} in {stage}: {status:?}"));
     }
     outcome
 }

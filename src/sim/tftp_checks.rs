@@ -196,6 +196,10 @@ impl Transfers {
             // Repeated before it got anywhere, or a copy that the network kept back: the same transfer, unless the server has ended it and
             // takes another port.
             Some(old) if old.request.payload == transfer.request.payload && (old.acked == 0 || now.since(old.heard) < COPY) => {
+                // No copy: a client that begins anew from the same port, as one does whose power was gone.
+                if old.acked == 0 && now.since(old.heard) >= COPY {
+                    (old.sent, old.last, old.unsettled) = (0, None, false);
+                }
                 old.fresh = true;
                 old.waits.get_or_insert(now);
                 old.know(file(&transfer.request.name));

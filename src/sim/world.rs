@@ -14,11 +14,11 @@ use crate::base::time::{Instant, Now};
 use crate::config::Config;
 use crate::wire::ether::{self, Arp, ArpOp, Checksum, Frame, RouterSolicit, UdpFrame};
 
-use super::checks::{Block, Checks, Findings};
+use super::checks::{Block, Checks, Findings, Unheard};
 use super::disk::{Disk, Habits, Unread};
 use super::frame::{self, Ends, FRAME_MAX};
 use super::journal::Journal;
-use super::net::{Net, Way, Wire};
+use super::net::{Fate, Net, Way, Wire};
 use super::queue::{Packet, Queue, What};
 use super::table::Table;
 
@@ -167,6 +167,11 @@ impl<S: Machine, C: Machine> World<S, C> {
 
     pub fn findings(&self) -> &Findings {
         &self.stage.checks.findings
+    }
+
+    /// What the link has lost of a machine's DHCP.
+    pub fn unheard(&self, mac: Mac) -> Unheard {
+        self.stage.checks.unheard(mac)
     }
 
     /// Stands for everything that was delivered, and when: equal for equal runs.
@@ -322,14 +327,19 @@ impl Stage {
     }
 
     fn send(&mut self, way: Way, packet: Packet, bytes: usize) {
-        let [first, second] = self.net.send(self.now, way, bytes);
-        if let Some(at) = second {
-            self.push(at, What::Frame { way, packet: packet.clone() });
+        let fate = self.net.send(self.now, way, bytes);
+        if let (Fate::Lost, Packet::Whole(bytes)) = (fate, &packet) {
+            self.checks.lost(self.now, bytes);
         }
-        match (first, packet) {
-            (Some(at), packet) => self.push(at, What::Frame { way, packet }),
-            (None, Packet::Whole(bytes)) => self.queue.give_back(bytes),
-            (None, Packet::Block { .. }) => {}
+        match (fate, packet) {
+            (Fate::Arrives(first, second), packet) => {
+                if let Some(second) = second {
+                    self.push(second, What::Frame { way, packet: packet.clone() });
+                }
+                self.push(first, What::Frame { way, packet });
+            }
+            (_, Packet::Whole(bytes)) => self.queue.give_back(bytes),
+            (_, Packet::Block { .. }) => {}
         }
     }
 

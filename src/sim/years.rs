@@ -6,7 +6,8 @@
 //! - an address has one holder at a time;
 //! - a MAC that was told its number keeps it, over every crash, until an operator says otherwise;
 //! - a number has one machine: its MACs are those of one box, unless somebody carried a NIC or cloned a MAC;
-//! - a guest's lease that was acknowledged is nobody else's before it ends.
+//! - a guest's lease that was acknowledged is nobody else's before it ends;
+//! - whoever invents MACs and reports, beside MACs of machines or alone, gets no number of a machine's, and his MACs get into no machine's lot.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -86,24 +87,89 @@ pub struct Year {
     told: BTreeMap<Mac, Number>,
     /// MACs about which somebody did what no machine can sort out: carried, or cloned.
     muddled: BTreeSet<Mac>,
+    /// Somebody else on the cable, and what he was offered last.
+    attacker: Option<Rng>,
+    bait: Option<(Header, Ipv4Addr)>,
     next_mac: u32,
     outcome: Outcome,
 }
 
 /// The year of a seed.
 pub fn year(seed: u64) -> Outcome {
+    Year::new(seed).play()
+}
+
+/// A year with somebody on the cable who forges reports.
+pub fn hostile_year(seed: u64) -> Outcome {
     let mut year = Year::new(seed);
-    for _ in 0..STEPS {
-        year.step();
-        if !year.outcome.faults.is_empty() {
-            break;
-        }
-    }
-    year.outcome.enlisted = year.told.len();
-    year.outcome
+    year.attacker = Some(Rng::new(crate::base::rng::mix(seed)));
+    year.play()
+}
+
+/// MACs that the attacker invents.
+fn is_invented(mac: Mac) -> bool {
+    mac.0.starts_with(&[2, 0x66])
 }
 
 impl Year {
+    fn play(mut self) -> Outcome {
+        for _ in 0..STEPS {
+            self.attack();
+            self.step();
+            if !self.outcome.faults.is_empty() {
+                break;
+            }
+        }
+        self.outcome.enlisted = self.told.len();
+        self.outcome
+    }
+
+    /// A report of an invented MAC, by itself or beside MACs of a machine; and the REQUEST that takes what he is offered, or not.
+    fn attack(&mut self) {
+        let Some(mut rng) = self.attacker.take() else { return };
+        if rng.chance(150_000) {
+            let [a, b, c, d] = (rng.u64() as u32 % 40).to_be_bytes();
+            let own = Mac([2, 0x66, a, b, c, d]);
+            let mut report = Report { verdict: Verdict::Passed, ..Report::EMPTY };
+            report.macs.push(own);
+            // Machines that have their numbers: the MACs of others are whose who reports them first.
+            let victims = &self.cases[rng.below(self.cases.len() as u64) as usize].nics;
+            let victims: Vec<Mac> = victims.iter().copied().filter(|mac| self.told.contains_key(mac)).collect();
+            let count = rng.below(victims.len() as u64 + 1) as usize;
+            for mac in victims.iter().take(count) {
+                report.macs.push(*mac);
+            }
+            report.uuid = rng.chance(500_000).then(|| std::array::from_fn(|_| rng.u64() as u8));
+            let mut buf = [0; 255];
+            let len = report.write(&mut buf).unwrap_or(0);
+            self.bait = None;
+            self.ask(own, rng.chance(300_000), Some(&buf[..len]));
+            if let Some((header, address)) = self.bait.take().filter(|_| rng.chance(700_000)) {
+                let (head, wanted) = (HEAD.octets(), address.octets());
+                let options = [(code::SERVER_ID, &head[..]), (code::REQUESTED_IP, &wanted[..]), (self.config.report_option, &buf[..len])];
+                self.send(header, MessageType::Request, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), Ipv4Addr::BROADCAST, &options);
+            }
+            let mixed = |macs: &[Mac]| macs.iter().any(|mac| is_invented(*mac)) && !macs.iter().all(|mac| is_invented(*mac));
+            let spoilt = self.server.roll().street().iter().find(|(_, lot)| mixed(lot.papers.macs.as_slice()));
+            if let Some(fault) = spoilt.map(|(number, lot)| format!("{number} has somebody else's MAC: {:?}", lot.papers.macs)) {
+                self.fault(format_args!("{fault}"));
+            }
+        }
+        self.attacker = Some(rng);
+    }
+
+    /// What the attacker is told.
+    fn taken_by_the_attacker(&mut self, header: Header, kind: Option<MessageType>) {
+        let address = header.yiaddr;
+        let number = self.config.plan.number(address);
+        let owner = self.told.iter().find(|(_, told)| number == Some(**told)).map(|(mac, _)| *mac);
+        if let Some(mac) = owner.filter(|_| kind == Some(MessageType::Ack)) {
+            self.fault(format_args!("{address} is told to an attacker, and is {mac}'s"));
+        }
+        let next = Header { ciaddr: Ipv4Addr::UNSPECIFIED, yiaddr: Ipv4Addr::UNSPECIFIED, op: 1, ..header };
+        self.bait = (kind == Some(MessageType::Offer)).then_some((next, address));
+    }
+
     fn new(seed: u64) -> Year {
         let mut rng = Rng::new(seed);
         let mut config = config([]);
@@ -126,6 +192,8 @@ impl Year {
             leases: BTreeMap::new(),
             told: BTreeMap::new(),
             muddled: BTreeSet::new(),
+            attacker: None,
+            bait: None,
             next_mac: 1,
             outcome: Outcome::default(),
         };
@@ -417,6 +485,9 @@ impl Year {
         let [a, b, c, d, e, f, ..] = header.chaddr;
         let (mac, address) = (Mac([a, b, c, d, e, f]), header.yiaddr);
         self.tell(format_args!("  {kind:?} to {mac}: {address}"));
+        if is_invented(mac) {
+            return self.taken_by_the_attacker(header, kind);
+        }
         if !self.cases.iter().any(|case| case.on && case.nics.contains(&mac)) {
             // An answer that was held, to a machine that is off by now.
             return;

@@ -232,6 +232,15 @@ pub struct Status {
     pub head: Option<Ipv4Addr>,
     /// How strangers come to a number: automatic, ordered, locked.
     pub numbering: String,
+    /// How many numbers are given in a minute, at most.
+    #[serde(default)]
+    pub new_numbers: u32,
+    /// Guests that took an offer, and whose number is held back by that.
+    #[serde(default)]
+    pub delayed: u32,
+    /// Numbers that were given to machines that asked, and whose machine was not heard under its address since.
+    #[serde(default)]
+    pub never: u32,
     /// Seconds since 1970-01-01 UTC.
     pub time: u64,
     /// Seconds since the daemon's start.

@@ -25,9 +25,9 @@ use crate::common::Host;
 /// The lots that these machines may get.
 pub const NODE0: Ipv4Addr = Ipv4Addr::new(10, 54, 16, 0);
 pub const LOTS: u32 = 4096;
-/// A config of the head that goes with them: no guest's lease ends while a test runs.
-pub const CONFIG: &str =
-    "[cluster]\nnode0 = \"10.54.16.0\"\nnodes = 4096\nguests = \"10.54.224.0-10.54.247.255\"\n[dhcp]\nguest-lease = \"2h\"\n";
+/// A config of the head that goes with them: no guest's lease ends while a test runs, and numbers come by
+/// 600 at once, so that a round of a test does not take all.
+pub const CONFIG: &str = "[cluster]\nnode0 = \"10.54.16.0\"\nnodes = 4096\nguests = \"10.54.224.0-10.54.247.255\"\nnew-numbers = 3000\n[dhcp]\nguest-lease = \"2h\"\n";
 
 /// Silence after which a message is sent again.
 const RETRY: Duration = Duration::from_millis(250);

@@ -98,6 +98,7 @@ pub fn config(hardware: Hardware) -> Config {
     Config {
         plan: AddressPlan::new([10, 54, 1, 0].into(), 16),
         numbering: Numbering::Automatic,
+        new_numbers: 600,
         ignore: Vec::new(),
         links: vec![link],
         networks: vec![network],

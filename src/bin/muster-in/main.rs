@@ -37,6 +37,8 @@ use place::{Place, Wish};
 const NO_ANSWER: u8 = 2;
 const TEST_FAILED: u8 = 3;
 const STILL_A_GUEST: u8 = 4;
+/// How long a number is waited for that the server holds back because many machines have passed just now.
+const NUMBER_PATIENCE: Duration = Duration::from_secs(120);
 /// The loop wakes at least this often.
 const LONGEST_TURN: Duration = Duration::from_secs(1);
 /// A renewal that is further away than this is waited for without a socket, so that no packet wakes us.
@@ -72,6 +74,8 @@ struct Node {
     signals: Signals,
     /// What was printed last.
     told: String,
+    /// When a number that is held back is waited for no longer; None until one is.
+    hope: Option<Instant>,
 }
 
 impl Node {
@@ -95,13 +99,13 @@ impl Node {
         log::debug!("report: {report:?}");
         let setup = Setup { mac: interface.mac, report, option: options.option, probe: options.probe };
         let (client, applied) = (Passing::new(setup, seed()), Applied::new(links, interface.clone()));
-        Ok(Node { options, interface, verdict, client, applied, signals: Signals::open()?, told: String::new() })
+        Ok(Node { options, interface, verdict, client, applied, signals: Signals::open()?, told: String::new(), hope: None })
     }
 
     fn run(mut self) -> Result<u8, Error> {
         let facts = facts(&self.interface);
         let mut shell = Shell::client(&facts)?;
-        let begin = shell.now().at;
+        let mut begin = shell.now().at;
         let mut code = None;
         loop {
             let patience = self.options.patience.filter(|_| code.is_none()).map(|patience| begin + patience);
@@ -109,14 +113,16 @@ impl Node {
             if leaves(shell.turn(&mut self.client, longest)?) {
                 return self.left(code);
             }
-            if let Some(event) = self.client.take_event() {
-                code = self.happened(event)?.or(code);
-                match code {
-                    Some(code) if !self.options.renew => return Ok(code),
-                    _ => {}
-                }
-            }
             let now = shell.now().at;
+            if let Some(event) = self.client.take_event() {
+                let over = matches!(event, Event::Denied | Event::Expired);
+                code = self.happened(event, now)?.or(code.filter(|_| self.options.renew || !over));
+                begin = if over { now } else { begin };
+            }
+            if let Some(code) = code.filter(|_| !self.options.renew && !self.hopes(now)) {
+                self.tell();
+                return Ok(code);
+            }
             if code.is_none() && patience.is_some_and(|end| now >= end) {
                 log::error!(
                     "{}: no lease within {} s: {}",
@@ -138,9 +144,14 @@ impl Node {
     }
 
     /// The operator has told us to leave.
-    fn left(&self, code: Option<u8>) -> Result<u8, Error> {
+    fn left(&mut self, code: Option<u8>) -> Result<u8, Error> {
         match code {
-            Some(_) => Ok(0),
+            Some(_) if self.options.renew => Ok(0),
+            // While it waited for its number.
+            Some(code) => {
+                self.tell();
+                Ok(code)
+            }
             None => Err(Error::new(format!("{}: told to leave before there was a lease", self.interface.name))),
         }
     }
@@ -161,12 +172,12 @@ impl Node {
     }
 
     /// Does what an event asks for; gives the exit code once there is a lease.
-    fn happened(&mut self, event: Event) -> Result<Option<u8>, Error> {
+    fn happened(&mut self, event: Event, now: Instant) -> Result<Option<u8>, Error> {
         let name = &self.interface.name;
         match event {
             Event::Bound { renewed } => {
                 log::debug!("{name}: {}", if renewed { "renewed" } else { "bound" });
-                return self.bound().map(Some);
+                return self.bound(now).map(Some);
             }
             Event::Denied => {
                 log::warn!("{name}: the server denies the address: asking again");
@@ -178,26 +189,45 @@ impl Node {
         Ok(None)
     }
 
-    fn bound(&mut self) -> Result<u8, Error> {
+    fn bound(&mut self, now: Instant) -> Result<u8, Error> {
         let Some(lease) = self.client.client().lease() else { return Err(Error::new("bound without a lease")) };
         self.applied.apply(lease)?;
         apply::set_host_name(lease);
         if let Some(file) = &self.options.names {
             names::install(lease, file);
         }
+        let code = match (self.verdict, tell::number(lease)) {
+            (Verdict::Failed(_), _) => TEST_FAILED,
+            (Verdict::Passed, None) => STILL_A_GUEST,
+            _ => 0,
+        };
+        if code == STILL_A_GUEST && lease.is_for_now() && self.hope.is_none() {
+            log::info!("{}: the head gives numbers to many machines just now: waiting for ours", self.interface.name);
+            self.hope = Some(now + NUMBER_PATIENCE);
+        }
+        if !self.hopes(now) {
+            self.tell();
+        }
+        Ok(code)
+    }
+
+    /// Whether a number is waited for: the lease is a guest's, and the server wants to be asked again within seconds.
+    fn hopes(&self, now: Instant) -> bool {
+        let guest = self.client.client().lease().is_some_and(|lease| tell::number(lease).is_none() && lease.is_for_now());
+        let passed = self.verdict == Verdict::Passed && !self.options.renew;
+        passed && guest && self.hope.is_some_and(|hope| now < hope)
+    }
+
+    /// Prints the lease, if that was not done already.
+    fn tell(&mut self) {
+        let Some(lease) = self.client.client().lease() else { return };
         let told = tell::lines(&self.interface.name, lease, &self.verdict);
-        let number = tell::number(lease);
         if told != self.told {
-            let who = number.map_or("a guest".into(), |number| format!("node {number}"));
+            let who = tell::number(lease).map_or("a guest".into(), |number| format!("node {number}"));
             log::info!("{}: {}/{} from {}: {who}", self.interface.name, lease.address, lease.prefix, lease.server);
             tell::tell(&told);
             self.told = told;
         }
-        Ok(match (self.verdict, number) {
-            (Verdict::Failed(_), _) => TEST_FAILED,
-            (Verdict::Passed, None) => STILL_A_GUEST,
-            _ => 0,
-        })
     }
 }
 

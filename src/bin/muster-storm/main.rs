@@ -17,6 +17,7 @@ use muster::base::facts::{Hardware, LinkFacts};
 use muster::base::time::{Instant, Now};
 use muster::engine::server::Server;
 use muster::fleet::exchange::Exchanges;
+use muster::fleet::hostile::{Assault, Hostile};
 use muster::fleet::{Fleet, Plan, Summary, mac};
 use muster::shell::{Error, Shell, Signal, facts, stdio};
 use muster::sim::config::{INITRD, KERNEL, PROGRAMS, config};
@@ -50,9 +51,10 @@ fn main() -> ExitCode {
         Where::Simulated(model) => simulate(&options, model),
         Where::Swarm(duration) => swarms(options.plan.seed, *duration),
         Where::Link(name) => match find_link(name, options.yes_really) {
-            Ok(link) => match options.exchanges {
-                Some(length) => exchange(&options, &link, length),
-                None => storm(&options, &link),
+            Ok(link) => match (options.exchanges, &options.hostile) {
+                (_, Some(assault)) => assail(&options, &link, assault.clone()),
+                (Some(length), None) => exchange(&options, &link, length),
+                (None, None) => storm(&options, &link),
             },
             Err(why) => return usage(why),
         },
@@ -128,6 +130,22 @@ fn exchange(options: &Options, link: &LinkFacts, length: Duration) -> Result<boo
     Ok(outcome.exchanges > 0)
 }
 
+/// Hostile frames until the time is over. Whether the head was heard of.
+fn assail(options: &Options, link: &LinkFacts, assault: Assault) -> Result<bool, Error> {
+    let mut shell = Shell::frames(link)?;
+    let began = shell.now().at;
+    let mut hostile = Hostile::new(assault, began).map_err(Error::new)?;
+    while shell.now().at.since(began) < options.timeout {
+        if shell.turn(&mut hostile, LONGEST_TURN)? == Some(Signal::Leave) {
+            break;
+        }
+    }
+    let (sent, seconds) = (hostile.sent(), shell.now().at.since(began).as_secs_f64());
+    let told = format!("{} hostile frames in {seconds:.1} s\n", sent.unwrap_or_default());
+    stdio::print(&if options.json { format!("{:#}\n", json!({ "sent": sent, "seconds": seconds })) } else { told })?;
+    Ok(sent.is_some())
+}
+
 /// The same machines against the server's own engines, in virtual time. Whether every machine came up and no checker complained.
 fn simulate(options: &Options, model: &Model) -> Result<bool, Error> {
     let began = std::time::Instant::now();
@@ -162,10 +180,11 @@ fn simulate(options: &Options, model: &Model) -> Result<bool, Error> {
 
 /// Small storms of one seed after another, for a while, and at least one. Whether all went well.
 fn swarms(first: u64, duration: Duration) -> Result<bool, Error> {
-    let (began, mut machines, mut silence, mut failed) = (std::time::Instant::now(), 0, (Duration::ZERO, first), 0);
+    let (began, mut machines, mut silence, mut failed, mut unheard) = (std::time::Instant::now(), 0, (Duration::ZERO, first), 0, 0);
     for seed in first.. {
         let outcome = swarm(seed);
         machines += outcome.machines;
+        unheard += outcome.unheard;
         silence = silence.max((outcome.silence, seed));
         if !outcome.faults.is_empty() {
             failed += 1;
@@ -178,7 +197,8 @@ fn swarms(first: u64, duration: Duration) -> Result<bool, Error> {
         if began.elapsed() >= duration || seed == u64::MAX {
             let silent = silence.0.as_secs_f64();
             stdio::print(&format!(
-                "seeds {first} to {seed}: {failed} failed; {machines} machines; longest silence {silent:.3} s (seed {}); the last run's transcript {:016x}\n",
+                "seeds {first} to {seed}: {failed} failed; {machines} machines, of which the link alone kept {unheard} from their lease; longest silence {silent:.3} s (seed {}); the last run's transcript {:016x}
+",
                 silence.1, outcome.hash
             ))?;
             break;

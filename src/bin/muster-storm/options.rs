@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use muster::fleet::hostile::{Assault, Attack};
 use muster::fleet::life::Step;
 use muster::fleet::{Asks, Firmware, Life, Plan, Stages, Switch};
 use muster::shell::stdio;
@@ -38,6 +39,8 @@ pub struct Options {
     pub timeout: Duration,
     /// Leases again and again for so long, in place of a boot.
     pub exchanges: Option<Duration>,
+    /// Hostile frames, in place of a boot.
+    pub hostile: Option<Assault>,
     pub json: bool,
     pub yes_really: bool,
     pub verify_root: Option<PathBuf>,
@@ -60,6 +63,8 @@ fn flags() -> getopts::Options {
         .optopt("", "deaf", "machines that do not answer ARP while they load (0)", "PERMILLE")
         .optopt("", "loss", "frames dropped here, in both directions (0)", "PPM")
         .optopt("", "exchanges", "no boot: all machines ask for leases again and again for so long, and the rate is told", "SECONDS")
+        .optopt("", "hostile", "no boot: hostile frames of these kinds, so many a second, until --timeout", "KIND[,KIND]@N")
+        .optopt("", "node0", "with --hostile: the address of the first node in whose name frames are sent", "ADDRESS")
         .optopt("", "blksize", "that every machine asks for, whatever its firmware would", "BYTES")
         .optopt("", "windowsize", "likewise; 1: no windows", "BLOCKS")
         .optmulti(
@@ -111,6 +116,45 @@ pub fn options() -> Result<Option<Options>, String> {
     if let Some(stray) = matches.free.first() {
         return Err(format!("{stray:?} is not a flag"));
     }
+    let plan = plan(&matches)?;
+    let pids = matches.opt_strs("server-pid").into_iter().map(|text| self::number("server-pid", Some(text), 0));
+    let model = model(&matches)?;
+    let verify_root = matches.opt_str("verify-root").map(PathBuf::from);
+    let swarm = matches.opt_str("swarm").map(|text| self::seconds("swarm", Some(text), 0.0)).transpose()?;
+    let for_model = ["swarm", "size", "rate", "queue", "queue-up", "link-rate"].into_iter().find(|name| matches.opt_present(name));
+    if let Some(name) = for_model.filter(|_| !matches.opt_present("simulate")) {
+        return Err(format!("--{name} is for --simulate"));
+    }
+    let exchanges = matches.opt_str("exchanges").map(|text| seconds("exchanges", Some(text), 0.0)).transpose()?;
+    if let Some(name) = ["exchanges", "hostile"].into_iter().find(|name| matches.opt_present(name) && matches.opt_present("simulate")) {
+        return Err(format!("--{name} is for a server on a link: not with --simulate"));
+    }
+    let place = match (matches.opt_present("simulate"), matches.opt_str("interface")) {
+        (true, Some(_)) => return Err("--simulate needs no --interface".into()),
+        (true, None) if plan.count > SIMULATED_MAX => return Err(format!("--simulate has room for {SIMULATED_MAX} machines")),
+        (true, None) if verify_root.is_some() => return Err("--simulate makes its own files: nothing to verify in a folder".into()),
+        (true, None) if swarm.is_some() => Where::Swarm(swarm.unwrap_or_default()),
+        (true, None) => Where::Simulated(model),
+        (false, name) => Where::Link(name.ok_or("--interface is missing")?),
+    };
+    if let Some(root) = verify_root.as_ref().filter(|root| !root.is_dir()) {
+        return Err(format!("--verify-root {}: not a folder", root.display()));
+    }
+    Ok(Some(Options {
+        hostile: hostile(&matches, &plan)?,
+        place,
+        verify_root,
+        plan,
+        timeout: seconds("timeout", matches.opt_str("timeout"), 600.0)?,
+        exchanges,
+        server: pids.collect::<Result<_, _>>()?,
+        json: matches.opt_present("json"),
+        yes_really: matches.opt_present("yes-really"),
+    }))
+}
+
+/// The storm.
+fn plan(matches: &getopts::Matches) -> Result<Plan, String> {
     let number = |name: &str, default: u32| number(name, matches.opt_str(name), default);
     let names: Vec<Vec<u8>> = matches.opt_strs("file").into_iter().map(String::into_bytes).collect();
     let stages = matches.opt_str("stages").unwrap_or_else(|| "rom".into());
@@ -129,43 +173,29 @@ pub fn options() -> Result<Option<Options>, String> {
         wake: number("wake", 0)?,
         deaf: number("deaf", 0)?,
         loss: number("loss", 0)?,
-        power: switches(&matches)?,
+        power: switches(matches)?,
         seed: number("seed", 0)?.into(),
     };
     plan.check()?;
-    let pids = matches.opt_strs("server-pid").into_iter().map(|text| self::number("server-pid", Some(text), 0));
-    let model = model(&matches)?;
-    let verify_root = matches.opt_str("verify-root").map(PathBuf::from);
-    let swarm = matches.opt_str("swarm").map(|text| self::seconds("swarm", Some(text), 0.0)).transpose()?;
-    let for_model = ["swarm", "size", "rate", "queue", "queue-up", "link-rate"].into_iter().find(|name| matches.opt_present(name));
-    if let Some(name) = for_model.filter(|_| !matches.opt_present("simulate")) {
-        return Err(format!("--{name} is for --simulate"));
+    Ok(plan)
+}
+
+/// `rrq-nodes,arp@500`: kinds of hostile frames, and how many a second.
+fn hostile(matches: &getopts::Matches, plan: &Plan) -> Result<Option<Assault>, String> {
+    let Some(text) = matches.opt_str("hostile") else { return Ok(None) };
+    let kinds = || Attack::ALL.iter().map(|attack| attack.name()).collect::<Vec<_>>().join(", ");
+    let (list, rate) = text.split_once('@').ok_or_else(|| format!("--hostile {text:?}: kinds and frames a second, as arp@500"))?;
+    let known = |name: &str| Attack::ALL.iter().copied().find(|attack| attack.name() == name);
+    let attacks: Option<Vec<Attack>> = if list == "all" { Some(Attack::ALL.to_vec()) } else { list.split(',').map(known).collect() };
+    let attacks = attacks.ok_or_else(|| format!("--hostile {list:?}: none but {}, or all", kinds()))?;
+    let node0 = matches.opt_str("node0").and_then(|text| text.parse().ok());
+    let node0 = node0.ok_or("--hostile needs --node0, the address of the first node")?;
+    if !matches.opt_present("timeout") {
+        return Err("--hostile needs --timeout: how long it lasts".into());
     }
-    let exchanges = matches.opt_str("exchanges").map(|text| seconds("exchanges", Some(text), 0.0)).transpose()?;
-    if exchanges.is_some() && matches.opt_present("simulate") {
-        return Err("--exchanges measures a server on a link: not with --simulate".into());
-    }
-    let place = match (matches.opt_present("simulate"), matches.opt_str("interface")) {
-        (true, Some(_)) => return Err("--simulate needs no --interface".into()),
-        (true, None) if plan.count > SIMULATED_MAX => return Err(format!("--simulate has room for {SIMULATED_MAX} machines")),
-        (true, None) if verify_root.is_some() => return Err("--simulate makes its own files: nothing to verify in a folder".into()),
-        (true, None) if swarm.is_some() => Where::Swarm(swarm.unwrap_or_default()),
-        (true, None) => Where::Simulated(model),
-        (false, name) => Where::Link(name.ok_or("--interface is missing")?),
-    };
-    if let Some(root) = verify_root.as_ref().filter(|root| !root.is_dir()) {
-        return Err(format!("--verify-root {}: not a folder", root.display()));
-    }
-    Ok(Some(Options {
-        place,
-        verify_root,
-        plan,
-        timeout: seconds("timeout", matches.opt_str("timeout"), 600.0)?,
-        exchanges,
-        server: pids.collect::<Result<_, _>>()?,
-        json: matches.opt_present("json"),
-        yes_really: matches.opt_present("yes-really"),
-    }))
+    let file = plan.names.first().cloned().ok_or("--hostile needs --file: what is asked for")?;
+    let (nodes, rate) = (plan.count as u32, number("hostile", Some(rate.to_string()), 0)?);
+    Ok(Some(Assault { attacks, rate, first: plan.first, node0, nodes, file, seed: plan.seed }))
 }
 
 /// Power that goes and comes.

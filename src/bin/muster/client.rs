@@ -140,12 +140,28 @@ impl Client {
         Ok(states)
     }
 
+    /// The numbers whose machine never came up.
+    fn never(&mut self) -> Result<Ranges, Failure> {
+        let mut numbers = Ranges::default();
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let reply = self.ask(&Request::NodeList { nodes: Some("@never".into()), from: at, limit: None })?;
+            let Reply::Nodes(page) = reply else { return Client::unexpected(&reply) };
+            page.rows.iter().for_each(|row| numbers.add(row.number, row.number));
+            from = page.next;
+        }
+        Ok(numbers)
+    }
+
     /// A selection as numbers: groups are resolved as things are now.
     pub fn numbers(&mut self, text: &str) -> Result<Ranges, Failure> {
         let selection = ranges::parse(text).map_err(|wrong| Failure::Usage(wrong.to_string()))?;
         let mut numbers = selection.numbers.clone();
         if selection.groups.is_empty() {
             return Ok(numbers);
+        }
+        if selection.has(Group::Never) {
+            numbers.union(&self.never()?);
         }
         let states = self.states()?;
         for (state, ranges) in State::ALL.iter().zip(&states) {

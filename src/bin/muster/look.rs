@@ -47,7 +47,14 @@ fn status_lines(status: &Status, states: &[Ranges]) -> Vec<String> {
     for (state, ranges) in State::ALL.iter().zip(states).filter(|(_, ranges)| !ranges.is_empty()) {
         lines.push(format!("{} {:>6}  {ranges}", painted(*state, &format!("{:<8}", state.name())), ranges.len()));
     }
+    if status.never > 0 {
+        lines.push(format!("{} never came up since they were given: muster node list @never", counted(status.never.into(), "number")));
+    }
     lines.push(format!("guests   {:>6}", status.guests));
+    if status.delayed > 0 {
+        let (delayed, rate) = (counted(status.delayed.into(), "guest"), status.new_numbers);
+        lines.push(format!("  {delayed} passed and get their number later: cluster.new-numbers is {rate} a minute"));
+    }
     for network in &status.networks {
         let quarantined = match network.guests_quarantined {
             0 => String::new(),

@@ -125,7 +125,7 @@ fn help(flags: &getopts::Options) -> Result<(), Failure> {
         let command = format!("{} {rest}", words.join(" "));
         brief.push_str(&format!("\n    {command:<26}{what}"));
     }
-    brief.push_str("\n\nRANGE: n[0-31,40], 0-31,40, n5, 0-10/2, @all, @up, @stuck");
+    brief.push_str("\n\nRANGE: n[0-31,40], 0-31,40, n5, 0-10/2, @all, @up, @stuck, @never");
     let usage = flags.usage(&brief);
     print(&[format!("{usage}\nExit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon, 4 not confirmed. See muster(1).")])
 }

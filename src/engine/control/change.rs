@@ -12,10 +12,10 @@ use crate::base::limits::NETWORKS_MAX;
 use crate::base::slab::Key;
 use crate::roll::client::Client;
 use crate::roll::journal::Verdict;
-use crate::roll::lot::{By, Lot, Macs, State, Wait};
+use crate::roll::lot::{By, Lot, Macs, Papers, State, Wait};
 use crate::roll::plan::Number;
 use crate::roll::ranges::{self, Ranges};
-use crate::roll::ruling::Ruling;
+use crate::roll::ruling::{self, Ruling};
 use crate::wire::control::{self, Change, Changed, Entry, LINE_MAX, LotChange, Reply, Sorry};
 
 use super::super::{Ctx, lots};
@@ -151,7 +151,9 @@ fn set(
     for mac in list.as_slice() {
         free(ctx, draft, *mac, number)?;
     }
-    let papers = crate::roll::lot::Papers { macs: list, ..lot.papers };
+    // What another machine showed of itself says nothing of this one.
+    let same = list.as_slice().iter().any(|mac| lot.papers.macs.contains(*mac));
+    let papers = Papers { macs: list, ..if same { lot.papers } else { Papers::default() } };
     draft.set(ctx, number, lot.occupied(papers, By::Operator, ctx.unix));
     Ok(())
 }
@@ -190,7 +192,7 @@ fn replace(ctx: &Ctx<'_>, draft: &mut Draft, number: Number, by: Option<&control
         }
         Some(control::By::Guest(id)) => {
             let guest = guest(ctx, id)?;
-            draft.set(ctx, number, lot.emptied(ctx.unix).occupied(guest.shown(), By::Operator, ctx.unix));
+            draft.set(ctx, number, ruling::enlisted(&lot.emptied(ctx.unix), &guest.shown(), By::Operator, ctx.unix));
             return Ok(());
         }
     };
@@ -240,7 +242,7 @@ fn enlist(ctx: &Ctx<'_>, draft: &mut Draft, id: &str, number: Option<Number>) ->
     if lot.is_occupied() {
         return Err(Refusal::new(format!("a machine lives in {number}"), format!("say muster node replace {number} --guest {id}")));
     }
-    draft.set(ctx, number, lot.occupied(client.shown(), By::Operator, ctx.unix));
+    draft.set(ctx, number, ruling::enlisted(&lot, &client.shown(), By::Operator, ctx.unix));
     Ok(())
 }
 
@@ -261,7 +263,7 @@ fn vacant(ctx: &Ctx<'_>, draft: &Draft, client: &Client, from: &mut [Number; NET
     loop {
         let ranges = network.into_iter().flat_map(|network| ctx.roll.plan.numbers_in(network.subnet));
         let ranges = ranges.map(|(first, last)| (first.max(*from), last)).filter(|(first, last)| first <= last);
-        let number = ctx.roll.street().lowest_vacant(ranges);
+        let number = ctx.roll.street().lowest_vacant(ranges, &[]);
         let number = number.ok_or_else(|| Refusal::new("no number is vacant on its network", "raise cluster.nodes, or take nodes out"))?;
         *from = Number(number.0 + 1);
         if !draft.has(number) {
@@ -280,8 +282,8 @@ fn enlist_held(ctx: &Ctx<'_>, draft: &mut Draft, first: Option<Number>) -> Resul
     let mut held: Vec<&Client> = ctx.roll.iter().filter(|(key, client)| waits(key, client)).map(|(_, client)| client).collect();
     let by_port = held.iter().all(|client| !client.papers.port.is_empty());
     held.sort_by(|a, b| match by_port {
-        true => as_people_count(a.papers.port.as_str(), b.papers.port.as_str()).then(a.began.cmp(&b.began)),
-        false => a.began.cmp(&b.began),
+        true => as_people_count(a.papers.port.as_str(), b.papers.port.as_str()).then(a.arrived.cmp(&b.arrived)),
+        false => a.arrived.cmp(&b.arrived),
     });
     if held.is_empty() {
         return Err(Refusal::new("no guest waits for a number", "see muster guest list"));
@@ -300,7 +302,7 @@ fn enlist_held(ctx: &Ctx<'_>, draft: &mut Draft, first: Option<Number>) -> Resul
                 "give a number with enough vacant ones behind it",
             ));
         }
-        draft.set(ctx, number, lot.occupied(client.shown(), By::Operator, ctx.unix));
+        draft.set(ctx, number, ruling::enlisted(&lot, &client.shown(), By::Operator, ctx.unix));
         next = next.map(|number| Number(number.0 + 1));
     }
     Ok(())
@@ -359,7 +361,7 @@ fn import(ctx: &Ctx<'_>, draft: &mut Draft, entries: &[Entry]) {
         }
         let all = lot.papers.macs.as_slice().iter().chain(macs.as_slice()).copied().collect();
         let by = if lot.is_occupied() { lot.by } else { By::Operator };
-        draft.set(ctx, number, lot.occupied(crate::roll::lot::Papers { macs: all, ..lot.papers }, by, ctx.unix));
+        draft.set(ctx, number, lot.occupied(Papers { macs: all, ..lot.papers }, by, ctx.unix));
     }
 }
 
@@ -367,7 +369,9 @@ fn take_back(ctx: &Ctx<'_>, draft: &mut Draft, undo: &[Step]) -> Result<(), Refu
     if undo.is_empty() {
         return Err(Sorry::new("there is nothing to take back", "only the last change since the daemon's start can be"));
     }
-    if let Some(step) = undo.iter().find(|step| ctx.roll.street().lot(step.number) != Some(&step.after)) {
+    // A machine that came up under the number that it was given is still what the change made of it.
+    let now = |step: &Step| ctx.roll.street().lot(step.number).map(|lot| Lot { unseen: step.after.unseen, ..*lot });
+    if let Some(step) = undo.iter().find(|step| now(step) != Some(step.after)) {
         return Err(Sorry::new(format!("{} has changed since", step.number), "set it right by hand: muster node set"));
     }
     undo.iter().for_each(|step| draft.set(ctx, step.number, Lot { since: ctx.unix, ..step.before }));

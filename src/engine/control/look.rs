@@ -31,11 +31,14 @@ const BOOTS_MAX: usize = 16;
 struct Place<'a> {
     kind: LotKind,
     macs: &'a [Mac],
+    /// Its machine was never heard under its address.
+    unseen: bool,
 }
 
 fn place<'a>(ctx: &'a Ctx<'_>, number: Number) -> Place<'a> {
     let lot = ctx.roll.street().lot(number);
-    Place { kind: lot.map_or(LotKind::Vacant, |lot| kind(lot.state)), macs: lot.map_or(&[], |lot| lot.papers.macs.as_slice()) }
+    let macs = lot.map_or(&[][..], |lot| lot.papers.macs.as_slice());
+    Place { kind: lot.map_or(LotKind::Vacant, |lot| kind(lot.state)), macs, unseen: lot.is_some_and(|lot| lot.unseen) }
 }
 
 fn kind(state: lot::State) -> LotKind {
@@ -60,6 +63,9 @@ pub fn lot(lot: &lot::Lot) -> Lot {
     }
     if lot.since > 0 && !lot.is_vacant() {
         fact("since", Date(lot.since).to_string());
+    }
+    if lot.unseen {
+        fact("came up", "never since it was given its number".into());
     }
     if let Some(uuid) = lot.papers.uuid {
         fact("uuid", uuid.to_string());
@@ -180,6 +186,7 @@ pub fn nodes(ctx: &Ctx<'_>, sight: &Sight<'_>, selection: Option<&Selection>, fr
                     Group::All => state != State::Vacant,
                     Group::Up => state == State::Up,
                     Group::Stuck => state == State::Stuck,
+                    Group::Never => place.unseen,
                 };
                 selection.numbers.contains(number) || selection.groups.iter().any(|group| grouped(*group))
             }
@@ -324,6 +331,9 @@ pub fn status(ctx: &Ctx<'_>, sight: &Sight<'_>) -> Status {
         digits: plan.names().digits(),
         head: head(ctx),
         numbering: ctx.config.numbering.to_string(),
+        new_numbers: ctx.config.new_numbers,
+        delayed: ctx.roll.iter().filter(|(_, client)| client.delayed).count() as u32,
+        never: ctx.roll.street().unseen() as u32,
         time: sight.now.unix,
         uptime: sight.now.at.since(sight.born.at).as_secs(),
         clients: ctx.roll.len() as u32,

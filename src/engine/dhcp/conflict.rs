@@ -23,7 +23,7 @@ use crate::wire::dhcp::Scratch;
 
 use super::decide::{self, Claim, ClaimView};
 use super::reply::Asked;
-use super::{Dhcp, drop_neighbour, probes};
+use super::{Dhcp, drop_neighbour, passing, probes};
 
 /// A machine that declines the address of its number more often than this within [`DECLINES_WINDOW`], with nobody else there, gets another.
 const DECLINES: u8 = 3;
@@ -135,6 +135,9 @@ impl Dhcp {
             return;
         };
         let holder = ctx.roll.at_address(sender);
+        if let Some(key) = holder {
+            passing::heard_by_arp(ctx, key, mac);
+        }
         let pool = ctx.roll.pools.get(network).and_then(Option::as_ref);
         let client = holder.and_then(|key| ctx.roll.get(key));
         let numbered = ctx.roll.plan.number(sender).is_some();

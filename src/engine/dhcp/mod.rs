@@ -39,6 +39,7 @@ use conflict::Answerers;
 use decide::{Licence, State, Verdict, View};
 use foreign::Foreign;
 use held::Held;
+use passing::Passing;
 use promise::{Awaiting, Kept};
 use reply::{Asked, CLIENT_PORT, Reply};
 
@@ -71,6 +72,7 @@ pub struct Dhcp {
     next_release: Instant,
     foreign: Foreign,
     awaiting: Awaiting,
+    passing: Passing,
     full: Muffle,
     empty: Muffle,
     answerers: Answerers,
@@ -94,6 +96,7 @@ impl Dhcp {
             next_release: Instant::ZERO,
             foreign: Foreign::new(seed),
             awaiting: Awaiting::new(capacity),
+            passing: Passing::default(),
             full: muffle,
             empty: muffle,
             answerers: Answerers::default(),
@@ -191,7 +194,7 @@ impl Dhcp {
         let Some(key) = self.admit(ctx, asked) else { return };
         begin_chapter(ctx, key, asked.kind);
         if let Some(seq) = unpromised(ctx, key, asked.network) {
-            return self.await_disk(key, datagram, seq);
+            return self.await_disk(ctx, key, datagram, seq);
         }
         let Some((address, ready)) = self.choose(ctx, key, asked) else { return };
         if ready > ctx.now {
@@ -202,7 +205,7 @@ impl Dhcp {
         }
         self.drop_held(key);
         ctx.stats.count(Counter::Offer);
-        let lease = lease_of(ctx, address, ctx.roll.get(key).and_then(|client| client.number), asked.network);
+        let lease = lease_of(ctx, address, number_for(ctx, key, Some(address)), asked.network);
         send(ctx, asked, Some(key), Some(MessageType::Offer), Some(address), Some(lease));
         let Some(client) = ctx.roll.get(key) else { return };
         let (again, until) = (client.stage == Stage::Offered, client.until.max(ctx.now + OFFER_HOLD));
@@ -217,6 +220,9 @@ impl Dhcp {
     /// The address for a client on this network, bound to it, and when it may be offered: its number's, the one it has, the one
     /// it wishes for, any.
     fn choose(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>) -> Option<(Ipv4Addr, Instant)> {
+        if let Some(address) = self.offer_number(ctx, key, asked) {
+            return Some((address, ctx.now));
+        }
         if let Some(address) = entitled(ctx, key, asked) {
             let holder = ctx.roll.at_address(address);
             move_to(ctx, key, address);
@@ -236,6 +242,10 @@ impl Dhcp {
             let ready = ctx.roll.get(key).filter(|client| client.stage == Stage::Probing).map(|client| client.until);
             return Some((address, doubted.max(ready).unwrap_or(ctx.now)));
         }
+        self.choose_guest(ctx, key, asked)
+    }
+
+    fn choose_guest(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>) -> Option<(Ipv4Addr, Instant)> {
         let (shunned, times) = ctx.roll.get(key).map(|client| conflict::shunned(client, ctx.now)).unwrap_or_default();
         let wish = asked.message.requested_ip().filter(|wish| shunned != Some(*wish));
         let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);
@@ -270,8 +280,11 @@ impl Dhcp {
         else {
             return ctx.stats.count(Counter::DhcpMalformed);
         };
-        let Some(network) = ctx.config.networks.get(asked.network) else { return };
         let record = ctx.roll.find(&asked.identity);
+        if let Some(key) = record {
+            self.give_number(ctx, key, asked, state, address);
+        }
+        let Some(network) = ctx.config.networks.get(asked.network) else { return };
         let bound = match record {
             Some(key) => entitled(ctx, key, asked),
             None => numbered_address(ctx, ctx.roll.number_of(&asked.identity), asked.network),
@@ -328,7 +341,7 @@ impl Dhcp {
         let lease = lease_of(ctx, address, ctx.roll.get(key).and_then(|client| client.number), asked.network);
         match promise::kept(ctx, key, address, lease) {
             Kept::OnDisk => {}
-            Kept::By(seq) => return self.await_disk(key, datagram, seq),
+            Kept::By(seq) => return self.await_disk(ctx, key, datagram, seq),
             Kept::NoRoom => return ctx.stats.count(Counter::DhcpJournal),
             Kept::NoShare => return ctx.stats.count(Counter::DhcpRecords),
         }
@@ -355,6 +368,7 @@ impl Dhcp {
         let (kind, stage) = (client.kind, client.stage);
         let (system, again) = (kind == Kind::Other, stage == Stage::Up || (stage == Stage::Leased && kind != Kind::Other));
         ctx.roll.lease(key, until);
+        passing::heard_again(ctx, key);
         if again || (renewal && !system) {
             return;
         }
@@ -406,7 +420,7 @@ impl Dhcp {
         }
         match promise::kept(ctx, key, address, BOOTP_HOLD) {
             Kept::OnDisk => {}
-            Kept::By(seq) => return self.await_disk(key, datagram, seq),
+            Kept::By(seq) => return self.await_disk(ctx, key, datagram, seq),
             Kept::NoRoom => return ctx.stats.count(Counter::DhcpJournal),
             Kept::NoShare => return ctx.stats.count(Counter::DhcpRecords),
         }
@@ -592,6 +606,12 @@ fn begin_chapter(ctx: &mut Ctx<'_>, key: Key<Client>, kind: Kind) {
     }
 }
 
+/// The number of a client, or the one whose address it is offered.
+fn number_for(ctx: &Ctx<'_>, key: Key<Client>, offered: Option<Ipv4Addr>) -> Option<Number> {
+    let client = ctx.roll.get(key)?;
+    client.number.or_else(|| client.offered.filter(|&number| offered.is_some() && ctx.roll.plan.address(number) == offered))
+}
+
 fn lease_of(ctx: &Ctx<'_>, address: Ipv4Addr, number: Option<Number>, network: usize) -> Duration {
     let Some(network) = ctx.config.networks.get(network) else { return Duration::from_secs(60) };
     let numbered = ctx.roll.plan.number(address).is_some();
@@ -611,7 +631,8 @@ fn send(
     lease: Option<Duration>,
 ) {
     let client = key.and_then(|key| ctx.roll.get(key));
-    let reply = Reply { config: ctx.config, asked, client, kind, yiaddr, lease };
+    let number = key.and_then(|key| number_for(ctx, key, yiaddr));
+    let reply = Reply { config: ctx.config, asked, client, number, kind, yiaddr, lease };
     let (from, to, via) = reply.route();
     if !to.ip().is_broadcast() && !ctx.config.networks.iter().any(|network| network.subnet.contains(*to.ip())) {
         return ctx.stats.count(Counter::DhcpOutside);

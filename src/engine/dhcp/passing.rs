@@ -1,22 +1,53 @@
 //! Machines that pass muster: the report of `muster-in`, ruled upon by the table in `roll::ruling`.
 //!
-//! The step that numbers a machine is one: its lot is occupied, the record is put out, and the message waits; when the record is on disk
-//! the message is taken up again, the guest address is left, the node's address is bound, and the reply says so. At no moment does either
-//! address belong to two.
+//! A DISCOVER gives no number: its machine is offered the address of a vacant one, which nobody else is offered for some seconds. The REQUEST
+//! that takes the offer gives the number, at the rate that the config allows: its lot is occupied, the record is put out, and the message waits;
+//! when the record is on disk the guest address is left, the node's address is bound, and the ACK says so. At no moment does either address
+//! belong to two.
+//!
+//! Where no number's address could be offered (as many offers are open as numbers may be given; whoever left the number may still use its
+//! address) the offer is of a guest's address. The REQUEST for it gives the number as well, and is denied: the machine asks anew, as the node that
+//! it is by then. Beyond the rate it stays a guest, and is told to renew soon: its renewal is another REQUEST.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use crate::base::addr::Mac;
+use crate::base::bucket::Bucket;
+use crate::base::muffle::Muffle;
 use crate::base::slab::Key;
 use crate::base::stats::Counter;
+use crate::base::time::Instant;
 use crate::engine::{Ctx, lots};
 use crate::roll::client::{Client, Identity};
 use crate::roll::journal::Verdict;
-use crate::roll::lot::{Label, Papers, Uuid};
+use crate::roll::lot::{Label, Lot, Papers, State as LotState, Uuid, Wait};
+use crate::roll::plan::Number;
 use crate::roll::ruling::{Reason, Ruling};
+use crate::wire::dhcp::MessageType;
 use crate::wire::report::{self, Report};
 
-use super::Dhcp;
+use super::decide::State;
 use super::reply::Asked;
+use super::{Dhcp, Others, numbered_address};
 use log::Level;
+
+/// A lease that is acknowledged so long after the number was given was asked for by a machine that has come back, in seconds.
+const SETTLED: u64 = 60;
+/// What a minute's worth of new numbers is divided by: so much of it may come at once.
+const BURST: u32 = 5;
+
+#[derive(Default)]
+pub struct Passing {
+    /// When as many new numbers may be given at once as ever.
+    full: Instant,
+    delayed: Muffle,
+}
+
+/// At most so many new numbers a minute.
+fn pace(per_minute: u32) -> Bucket {
+    Bucket { burst: (per_minute / BURST).max(1), every: Duration::from_secs(60) / per_minute.max(1) }
+}
 
 impl Dhcp {
     /// Takes in the report that a message carries, if it does, and rules on its machine.
@@ -34,14 +65,13 @@ impl Dhcp {
         let Some(client) = ctx.roll.get_mut(key) else { return };
         let news = (client.papers, client.verdict) != (papers, verdict);
         (client.papers, client.verdict) = (papers, verdict);
+        (client.reported, client.delayed) = (Some(asked.message.header.xid), false);
         // The next record of its lease tells it.
         client.news |= news;
         let say = |level, ctx: &mut Ctx<'_>, line: std::fmt::Arguments<'_>| ctx.roll.say(ctx.now, &asked.identity, level, line);
         match lots::rule(ctx, key, asked.network, false) {
-            Ruling::Enlist(number) => match lots::enlist(ctx, number, &papers, false) {
-                Ok(()) => log::info!("{mac} passed muster: it is {number} from now on"),
-                Err(trouble) => say(Level::Warn, ctx, format_args!("{mac} passed muster but could not become {number}: {trouble}")),
-            },
+            // It is given to whom takes the offer.
+            Ruling::Enlist(_) | Ruling::Known(_) => {}
             // What it may not record now it shows again.
             Ruling::Learn(_) if !ctx.roll.may_record(ctx.now, &asked.identity, false) => {}
             Ruling::Learn(number) => match lots::learn(ctx, number, &papers) {
@@ -50,10 +80,147 @@ impl Dhcp {
             },
             // Told as its boot began.
             Ruling::Guest(Reason::Retired(_)) => {}
+            Ruling::Guest(Reason::Conflict(conflict)) => {
+                ctx.stats.count(Counter::NumberConflict);
+                if news {
+                    say(Level::Warn, ctx, format_args!("{mac} {conflict}"));
+                }
+            }
             Ruling::Guest(reason) if news => say(Level::Info, ctx, format_args!("{mac} stays as it is: it {reason}")),
-            Ruling::Known(_) | Ruling::Guest(_) => {}
+            Ruling::Guest(_) => {}
         }
     }
+
+    /// The address of the number that a machine gets when it takes this offer; none where it gets no number, or is to be a guest until then.
+    pub(super) fn offer_number(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>) -> Option<Ipv4Addr> {
+        let discover = asked.message.message_type() == Some(MessageType::Discover);
+        if !discover || !passed(ctx, key, asked) || ctx.roll.get(key)?.declined_until > ctx.now {
+            return None;
+        }
+        ctx.roll.offers.settle(ctx.now);
+        let kept = ctx.roll.get(key)?.offered.filter(|&number| ctx.roll.offers.is_made(ctx.now, number, key));
+        let open = ctx.roll.offers.count();
+        let number = match kept.filter(|&number| is_open(ctx, number, key)) {
+            Some(number) => number,
+            None if open >= pace(ctx.config.new_numbers).room(ctx.now, self.passing.full) => return None,
+            None => match lots::rule_beside(ctx, key, asked.network, false, ctx.roll.offers.bits()) {
+                Ruling::Enlist(number) => number,
+                _ => return None,
+            },
+        };
+        // Whoever was there before may run on: the node that asks anew waits for the answer to a probe.
+        let left = ctx.roll.street().lot(number).is_none_or(|lot| !lot.retired.is_empty());
+        let guests = ctx.roll.pools.get(asked.network).and_then(Option::as_ref).is_some_and(|pool| pool.free() > 0);
+        let address = numbered_address(ctx, Some(number), asked.network).filter(|&address| ctx.roll.at_address(address).is_none())?;
+        if (left && (guests || ctx.roll.get(key)?.address.is_some())) || !ctx.roll.offers.make(ctx.now, number, key) {
+            return None;
+        }
+        ctx.roll.get_mut(key)?.offered = Some(number);
+        Some(address)
+    }
+
+    /// Gives a machine that passed its number, if this REQUEST takes what we offered it or renews what we gave it.
+    pub(super) fn give_number(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>, state: State, address: Ipv4Addr) {
+        if asked.held || !passed(ctx, key, asked) || !took_our_offer(ctx, key, state, address) {
+            return;
+        }
+        let Some(number) = number_of(ctx, key, asked.network) else { return };
+        let Some(client) = ctx.roll.get(key) else { return };
+        let (mac, papers) = (client.mac, client.papers);
+        let pace = pace(ctx.config.new_numbers);
+        if pace.room(ctx.now, self.passing.full) == 0 {
+            return self.delay(ctx, key, mac);
+        }
+        match lots::enlist(ctx, number, &papers) {
+            Ok(()) => {
+                pace.take(ctx.now, &mut self.passing.full);
+                ctx.roll.offers.withdraw(number);
+                log::info!("{mac} passed muster: it is {number} from now on");
+            }
+            Err(trouble) => {
+                let line = format_args!("{mac} passed muster but could not become {number}: {trouble}");
+                ctx.roll.say(ctx.now, &asked.identity, Level::Warn, line);
+            }
+        }
+    }
+
+    /// Its number is given later.
+    fn delay(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, mac: Mac) {
+        ctx.stats.count(Counter::NumberDelayed);
+        if let Some(client) = ctx.roll.get_mut(key) {
+            client.delayed = true;
+        }
+        if let Some(muffled) = self.passing.delayed.admits(ctx.now) {
+            let rate = ctx.config.new_numbers;
+            let why = format_args!("more machines pass than cluster.new-numbers = {rate} a minute lets in");
+            log::warn!("{why}: {mac} gets its number later, and is a guest until then{}", Others(muffled));
+        }
+    }
+}
+
+/// Whether a machine without a number said in this transaction that it has passed its test.
+fn passed(ctx: &Ctx<'_>, key: Key<Client>, asked: &Asked<'_>) -> bool {
+    let says = |client: &Client| client.reported == Some(asked.message.header.xid) && client.verdict == Verdict::Passed;
+    ctx.roll.get(key).is_some_and(|client| client.number.is_none() && says(client))
+}
+
+/// Whether a REQUEST is of a machine that heard us: it names us and the address that we offered to it, or it has its address from us.
+fn took_our_offer(ctx: &Ctx<'_>, key: Key<Client>, state: State, address: Ipv4Addr) -> bool {
+    let Some(client) = ctx.roll.get(key) else { return false };
+    let number = client.offered.filter(|&number| ctx.roll.offers.is_made(ctx.now, number, key));
+    let offered = number.is_some_and(|number| ctx.roll.plan.address(number) == Some(address));
+    match state {
+        State::Selecting { server } => {
+            let ours = ctx.config.links.iter().any(|link| link.head == server);
+            ours && (offered || client.address == Some(address))
+        }
+        State::InitReboot | State::Renewing | State::Rebinding => client.leased && client.address == Some(address),
+    }
+}
+
+/// Whether a number that was offered to a machine may still be given to it.
+fn is_open(ctx: &Ctx<'_>, number: Number, key: Key<Client>) -> bool {
+    let Some(lot) = ctx.roll.street().lot(number) else { return false };
+    let named = |mac| ctx.roll.get(key).is_some_and(|client| client.papers.macs.contains(mac));
+    match lot.state {
+        LotState::Vacant | LotState::Reserved(Wait::Next) => true,
+        LotState::Reserved(Wait::Mac(mac)) => named(mac),
+        LotState::Reserved(Wait::Operator) | LotState::Occupied => false,
+    }
+}
+
+/// The number that a machine gets now: the one that it was offered, else one that nobody was offered, else one that somebody was.
+fn number_of(ctx: &mut Ctx<'_>, key: Key<Client>, network: usize) -> Option<Number> {
+    let Ruling::Enlist(any) = lots::rule(ctx, key, network, false) else { return None };
+    ctx.roll.offers.settle(ctx.now);
+    let kept = ctx.roll.get(key)?.offered.filter(|&number| ctx.roll.offers.is_made(ctx.now, number, key) && is_open(ctx, number, key));
+    let here = kept.filter(|&number| numbered_address(ctx, Some(number), network).is_some());
+    let free = || match lots::rule_beside(ctx, key, network, false, ctx.roll.offers.bits()) {
+        Ruling::Enlist(number) => Some(number),
+        _ => None,
+    };
+    here.or_else(free).or(Some(any))
+}
+
+/// A node's lease was acknowledged: some time after it was given its number that tells that its machine is there.
+pub(super) fn heard_again(ctx: &mut Ctx<'_>, key: Key<Client>) {
+    let settled = |lot: &&Lot| lot.unseen && ctx.unix >= lot.since + SETTLED;
+    if let Some(number) = own_address(ctx, key).filter(|&number| ctx.roll.street().lot(number).filter(settled).is_some()) {
+        lots::came_up(ctx, number);
+    }
+}
+
+/// A MAC speaks by ARP under the address that this client holds: its own, once it was acknowledged.
+pub(super) fn heard_by_arp(ctx: &mut Ctx<'_>, key: Key<Client>, mac: Mac) {
+    if let Some(number) = own_address(ctx, key).filter(|_| ctx.roll.get(key).is_some_and(|client| client.mac == mac)) {
+        lots::came_up(ctx, number);
+    }
+}
+
+/// The number of a client that has the lease of its address.
+fn own_address(ctx: &Ctx<'_>, key: Key<Client>) -> Option<Number> {
+    let client = ctx.roll.get(key).filter(|client| client.leased)?;
+    client.number.filter(|&number| client.address.is_some() && ctx.roll.plan.address(number) == client.address)
 }
 
 /// A machine that was replaced and boots again is refused its number by name, whether it shows anything of itself or not.

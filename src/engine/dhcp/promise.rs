@@ -17,7 +17,7 @@ use crate::roll::journal::{Event, Guest};
 use crate::roll::registry::Roll;
 use crate::wire::dhcp::Scratch;
 
-use super::Dhcp;
+use super::{Dhcp, OFFER_HOLD};
 
 /// Clients whose kept message waits for a record, in the order of the records.
 pub struct Awaiting {
@@ -85,8 +85,11 @@ pub fn kept(ctx: &mut Ctx<'_>, key: Key<Client>, address: Ipv4Addr, lease: Durat
 
 impl Dhcp {
     /// Keeps a message until a record is on disk. When the queue is full the client's next message is taken up in its place.
-    pub(super) fn await_disk(&mut self, key: Key<Client>, datagram: Datagram<'_>, seq: u64) {
+    pub(super) fn await_disk(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, datagram: Datagram<'_>, seq: u64) {
         self.keep(key, datagram);
+        // A record that was just made for it must not end before the disk has answered.
+        let until = ctx.roll.get(key).map_or(ctx.now, |client| client.until.max(ctx.now + OFFER_HOLD));
+        ctx.roll.keep_until(key, until);
         let waits = &mut self.awaiting;
         let room = waits.queue.len() < waits.by_slot.len();
         if let Some(place) = waits.by_slot.get_mut(key.slot()).filter(|place| **place != seq && room) {

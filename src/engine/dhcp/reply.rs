@@ -10,7 +10,7 @@ use crate::config::{Config, LinkConfig, Network};
 use crate::engine::boot;
 use crate::roll::client::{Client, Identity, Way};
 use crate::roll::kind::Kind;
-use crate::roll::plan::NamesFile;
+use crate::roll::plan::{NamesFile, Number};
 use crate::wire::dhcp::{Builder, Header, Message, MessageType, code};
 
 /// Ports of RFC 2131.
@@ -21,6 +21,10 @@ pub const CLIENT_PORT: u16 = 68;
 const HEADERS: usize = 14 + 20 + 8;
 /// RFC 2132, 9.10: every client takes this much, IP and UDP headers included.
 const MESSAGE_MIN: u16 = 576;
+
+/// T1 and T2 of a machine whose number is held back, in seconds: T1 is up to twice as long.
+const EARLY_RENEWAL: u32 = 5;
+const EARLY_REBINDING: u32 = 30;
 
 /// A request, and where it came from.
 pub struct Asked<'a> {
@@ -75,6 +79,8 @@ pub struct Reply<'a> {
     pub asked: &'a Asked<'a>,
     /// None where there is no record: INFORM and NAK.
     pub client: Option<&'a Client>,
+    /// Its number, or the one that it is offered.
+    pub number: Option<Number>,
     /// None answers a BOOTP request.
     pub kind: Option<MessageType>,
     /// The address that the client gets.
@@ -175,7 +181,7 @@ impl Reply<'_> {
 
     fn write_options(&self, builder: &mut Builder<'_>, head: Ipv4Addr, file: Option<&str>) {
         let Some(network) = self.network() else { return };
-        let number = self.client.and_then(|client| client.number);
+        let number = self.number;
         if let Some(lease) = self.lease {
             builder.u32(code::LEASE_TIME, lease.as_secs().try_into().unwrap_or(u32::MAX));
         }
@@ -190,6 +196,7 @@ impl Reply<'_> {
             Some(_) => &[code::SUBNET_MASK],
         };
         let mut done = own;
+        self.write_early_renewal(builder, &mut done);
         for &option in always.iter().chain(asked.unwrap_or(&[])) {
             if done.add(option) {
                 self.write_option(builder, option, network, head, file);
@@ -198,6 +205,21 @@ impl Reply<'_> {
         for (option, bytes) in boot::options(self.config, network, number) {
             builder.option(option, bytes);
         }
+    }
+
+    /// A machine whose number is held back asks again soon: each in another second.
+    fn write_early_renewal(&self, builder: &mut Builder<'_>, done: &mut Codes) {
+        let Some(client) = self.client.filter(|client| client.delayed && self.kind == Some(MessageType::Ack) && self.lease.is_some())
+        else {
+            return;
+        };
+        let mut tell = |option, seconds| {
+            if done.add(option) {
+                builder.u32(option, seconds);
+            }
+        };
+        tell(code::RENEWAL_TIME, EARLY_RENEWAL + client.mac.to_u64() as u32 % EARLY_RENEWAL);
+        tell(code::REBINDING_TIME, EARLY_REBINDING);
     }
 
     fn write_option(&self, builder: &mut Builder<'_>, option: u8, network: &Network, head: Ipv4Addr, file: Option<&str>) {
@@ -226,7 +248,7 @@ impl Reply<'_> {
     fn wants_names(&self) -> bool {
         let (message, report) = (self.asked.message, self.config.report_option);
         let asks = message.parameter_request_list().is_some_and(|codes| codes.contains(&(report + 1)));
-        let number = self.client.and_then(|client| client.number);
+        let number = self.number;
         let own = |network| boot::options(self.config, network, number).any(|(code, _)| code == report + 1);
         asks && message.option(report).is_some() && !self.network().is_some_and(own)
     }
@@ -244,7 +266,7 @@ impl Reply<'_> {
     }
 
     fn write_host_name(&self, builder: &mut Builder<'_>) {
-        if let Some(number) = self.client.and_then(|client| client.number) {
+        if let Some(number) = self.number {
             write_text(builder, code::HOST_NAME, format_args!("{}", self.config.plan.names().of(number)));
         }
     }

@@ -2,6 +2,7 @@
 
 mod flood;
 mod forged;
+mod giving;
 mod leases;
 mod moves;
 mod numbers;

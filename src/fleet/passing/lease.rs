@@ -8,6 +8,9 @@ use crate::fleet::Name;
 use crate::roll::plan::NamesFile;
 use crate::wire::dhcp::{Message, code};
 
+/// A T1, in seconds, that no lease of half a minute or more has by itself.
+const SOON: u32 = 15;
+
 /// The first eight of a list of addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
@@ -107,6 +110,11 @@ impl Lease {
     pub fn renewal(&self) -> (Duration, Duration) {
         let all = Duration::from_secs(self.seconds.into());
         self.times.map_or((all / 2, all * 7 / 8), |(t1, t2)| (Duration::from_secs(t1.into()), Duration::from_secs(t2.into())))
+    }
+
+    /// Whether the server itself wants to be asked again within seconds: a machine that passed is given its number soon.
+    pub fn is_for_now(&self) -> bool {
+        self.times.is_some_and(|(t1, _)| t1 <= SOON)
     }
 
     /// Whether `ip` is on the node's own subnet.

@@ -47,6 +47,7 @@ fn events_come_back_as_they_were() {
         Event::Lot(Number(7), Lot::default().reserved(Wait::Mac(mac(4)), NOW)),
         Event::Lot(Number(7), Lot::default().reserved(Wait::Operator, NOW)),
         Event::Lot(Number(1), Lot { by: By::Config(1), ..lot }),
+        Event::Lot(Number(24), Lot { unseen: true, ..lot }),
         Event::Guest(guest),
         Event::Guest(Guest { papers: Papers::default(), verdict: Verdict::Untested, ..guest }),
         Event::Stage(Number(4), Stage::Up),
@@ -68,7 +69,7 @@ fn the_longest_record_fits() {
     let full = |start: u8| (0..16).map(|n| Mac([0xff - 1, 0xff, 0xff, 0xff, start, n])).collect::<Macs>();
     let label = Label::new(&[b';'; 32]);
     let papers = |n| Papers { macs: full(n), uuid: Uuid::new(*b"0123456789abcdef"), serial: label, port: label };
-    let lot = |n| Lot { retired: full(n + 1), ..Lot::default().occupied(papers(n), By::Config(16), NOW) };
+    let lot = |n| Lot { retired: full(n + 1), unseen: true, ..Lot::default().occupied(papers(n), By::Config(16), NOW) };
     line(&[Event::Lot(Number(131_071), lot(1)), Event::Lot(Number(131_070), lot(3))]);
 }
 

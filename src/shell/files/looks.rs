@@ -15,7 +15,7 @@ pub const LOOKS: usize = 1024;
 const WAITERS: usize = 8192;
 const NONE: u16 = u16::MAX;
 
-const _: () = assert!(LOOKS < NONE as usize && WAITERS < NONE as usize);
+const _: () = assert!(LOOKS <= WAITERS && WAITERS < NONE as usize);
 
 /// What a look came to. A file that was found is held in use until all who waited have it.
 pub type Found = Result<FileId, Refusal>;

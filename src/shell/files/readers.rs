@@ -130,7 +130,7 @@ impl Files {
                 SLOW.as_secs()
             );
         }
-        if worker.recovers() {
+        if worker.recovers() && !self.readers.iter().any(|reader| reader.worker.is_told()) {
             log::info!("the disk or server of a boot file answers again");
         }
     }
@@ -290,8 +290,8 @@ impl Files {
             Doing::Nothing | Doing::Bury => {}
             Doing::Look { look, known, epoch } => self.looked(look, known, epoch, answer),
             Doing::Warm { file, from, to } => {
-                if let (Outcome::Failed(error), Some(entry)) = (&answer.outcome, self.entry(file)) {
-                    entry.fails(error);
+                if let (Outcome::Failed(error), Some(entry)) = (&answer.outcome, entry_of(&mut self.places, file)) {
+                    entry.fails(error, self.trouble.admits(self.now));
                 }
                 self.wake(file, from, to);
                 self.free(file);
@@ -307,10 +307,10 @@ impl Files {
     /// Compares a far file with what a reader has seen of it.
     fn compare(&mut self, file: FileId, answer: &Answer) -> bool {
         let now = self.now;
-        let Some(entry) = self.entry(file) else { return false };
+        let Some(entry) = entry_of(&mut self.places, file) else { return false };
         match &answer.outcome {
             Outcome::Done if Stamp::of(&answer.words) == entry.stamp => entry.stamped = now,
-            Outcome::Failed(error) if !entry.stale => drop(entry.fails(error)),
+            Outcome::Failed(error) if !entry.stale => drop(entry.fails(error, self.trouble.admits(now))),
             _ => entry.stale = true,
         }
         !entry.stale
@@ -319,10 +319,10 @@ impl Files {
     fn fetched(&mut self, file: FileId, (place, piece): (usize, u64), answer: Answer) {
         let mut good = self.compare(file, &answer);
         let from = piece * PIECE as u64;
-        if let Some(entry) = self.entry(file).filter(|_| good) {
+        if let Some(entry) = entry_of(&mut self.places, file).filter(|_| good) {
             let len = entry.size().saturating_sub(from).min(PIECE as u64);
             if answer.len as u64 != len {
-                entry.ends_early();
+                entry.ends_early(self.trouble.admits(self.now));
                 good = false;
             }
         }
@@ -369,7 +369,10 @@ impl Files {
                     None => self.jobs.push_back(Job::Look(look)),
                 }
             }
-            (Outcome::Failed(error), _) => self.refuse(look, refusal(&error)),
+            (Outcome::Failed(error), _) => {
+                let refusal = self.refusal(&error);
+                self.refuse(look, refusal);
+            }
             (Outcome::Refused, _) => self.refuse(look, Refusal::Failed),
         }
     }
@@ -448,18 +451,20 @@ impl Files {
             self.release(before);
         }
     }
-}
 
-fn refusal(error: &io::Error) -> Refusal {
-    match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG | libc::ELOOP) => Refusal::NotFound,
-        Some(libc::EACCES | libc::EPERM) => Refusal::Denied,
-        // A socket cannot be opened, a device may have no driver.
-        Some(libc::ENXIO | libc::ENODEV | libc::EISDIR) => Refusal::NotAFile,
-        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN) => Refusal::Busy,
-        _ => {
-            log::error!("cannot open a boot file: {error}: look at the disk");
-            Refusal::Failed
+    fn refusal(&mut self, error: &io::Error) -> Refusal {
+        match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG | libc::ELOOP) => Refusal::NotFound,
+            Some(libc::EACCES | libc::EPERM) => Refusal::Denied,
+            // A socket cannot be opened, a device may have no driver.
+            Some(libc::ENXIO | libc::ENODEV | libc::EISDIR) => Refusal::NotAFile,
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN) => Refusal::Busy,
+            _ => {
+                if let Some(muffled) = self.trouble.admits(self.now) {
+                    log::error!("cannot open a boot file: {error}: look at the disk ({muffled} more troubles untold)");
+                }
+                Refusal::Failed
+            }
         }
     }
 }

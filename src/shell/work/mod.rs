@@ -18,14 +18,18 @@
 //! but to hold its O_PATH descriptor, which says nothing to any server; even closing a file can wait, and is a reader's work.
 //!
 //! # What it costs
-//! A look at a path costs about 40 µs until its answer is there, against 3 µs for a plain openat2; a path that many ask for is looked at twice a
-//! second. A sync costs 20 µs more than the disk takes. Each process has some 300 KiB of its own.
+//! Measured on two busy cores, ext4: asking a process and being answered takes 16 µs, which is what a sync takes longer than its disk. A look at a path takes
+//! 50 µs until a new file is there and 28 µs for one that is known, against 12 µs in the loop itself, which serves others meanwhile; and a path that
+//! many ask for is looked at twice a second. 64 KiB of a far file take 60 µs and what its server takes (120 µs in all of bindfs). Each
+//! process has 0.2 MiB of its own, and a descriptor or two.
 //!
 //! # When one dies, or hangs
 //! None ends by itself. When one is gone `musterd` says so and exits 1, for its supervisor to start it again: it cannot fork another one, since by then
 //! it is large and has everything open. When `musterd` ends they end: their socket closes, and the kernel kills those that are about to wait
 //! (PR_SET_PDEATHSIG). One that waits for a dead disk in the kernel ends when that lets it go; the writer holds the lock of the state folder until then,
-//! so that no second daemon writes beside it. While one hangs it is told of in the log, and only those who need it wait.
+//! so that no second daemon writes beside it. While one hangs it is told of in the log, and only those who need it wait. When all readers hang (a
+//! server is dead, and more different files are asked for than there are readers) every file that is not in memory waits, and a reload that names
+//! another root does not set them free: that takes a restart.
 //!
 //! # Why not io_uring, or AIO
 //! io_uring is switched off on many kernels and in most sandboxes, so that a second way would be needed anyhow; and a request of its that
@@ -151,6 +155,11 @@ impl Worker {
     pub fn hangs(&mut self, now: Instant) -> bool {
         let slow = self.asked.is_some_and(|asked| now.since(asked) >= SLOW);
         slow && !std::mem::replace(&mut self.told, true)
+    }
+
+    /// It was said that it gives no answer.
+    pub fn is_told(&self) -> bool {
+        self.told
     }
 
     /// Whether it is to be said now that it answers again.

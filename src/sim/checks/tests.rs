@@ -146,3 +146,30 @@ fn files_go_only_to_addresses_that_were_given() {
     let texts: Vec<&str> = checks.findings.violations.iter().map(|violation| violation.text.as_str()).collect();
     assert_eq!(texts, ["a TFTP packet to 10.54.240.7, which was never given"]);
 }
+
+/// A frame of a machine's DHCP, as the link carries it.
+fn carried(mac: Mac, kind: MessageType, xid: u32) -> Vec<u8> {
+    let mut bytes = vec![0; 700];
+    let mut body = message(mac, kind, ADDRESS, HEAD, 10);
+    body[4..8].copy_from_slice(&xid.to_be_bytes());
+    let (src, dst) = (SocketAddrV4::new(HEAD, 67), SocketAddrV4::new(ADDRESS, 68));
+    let len = crate::wire::ether::emit_udp(&mut bytes, Mac::BROADCAST, mac, src, dst, 1, &body).unwrap();
+    bytes.truncate(len);
+    bytes
+}
+
+#[test]
+fn what_the_link_loses_of_a_lease_is_counted_by_tries() {
+    let mut checks = checks();
+    let mut lose = |millis, kind, xid| {
+        checks.lost(Instant::from_millis(millis), &carried(A, kind, xid));
+        let Unheard { xid, discovers, requests, .. } = checks.unheard(A);
+        (xid, discovers, requests)
+    };
+    assert_eq!(lose(1000, MessageType::Request, 1), (1, 0, 1));
+    assert_eq!(lose(1000, MessageType::Ack, 1), (1, 0, 1), "the link gave the REQUEST twice, and lost both answers: one try");
+    assert_eq!(lose(4000, MessageType::Ack, 1), (1, 0, 2));
+    assert_eq!(lose(7000, MessageType::Discover, 1), (1, 1, 0), "another round");
+    assert_eq!(lose(8000, MessageType::Offer, 2), (2, 1, 0), "another transaction");
+    assert_eq!(checks.unheard(B), Unheard::default());
+}

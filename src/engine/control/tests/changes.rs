@@ -81,10 +81,8 @@ fn a_replaced_machine_leaves_its_number_to_the_next() {
     changed(&mut world, r#"{"what":"replace","number":0}"#);
     assert_eq!(state_of(&world, 0), LotState::Reserved(crate::roll::lot::Wait::Next));
     world.advance(10_000);
-    // The old one is silent: whether it is there is asked before its address goes on.
-    world.silence(&passed(2, "").discover());
-    world.advance(300);
-    assert_eq!((world.lease(&passed(2, "")), macs_of(&world, 0)), (ip(10, 54, 1, 0), vec![2]));
+    // The old one is silent: whether it is there is asked before its address goes on, and the new one asks twice.
+    assert_eq!((world.muster_in(&passed(2, "")), macs_of(&world, 0)), ((ip(10, 54, 1, 0), 2), vec![2]));
     assert!(refused(&mut world, r#"{"what":"replace","number":9}"#).contains("--reserve"));
     let guest = world.lease(&Ask::os(mac(3)));
     changed(&mut world, &format!(r#"{{"what":"replace","number":0,"by":{{"guest":"{guest}"}}}}"#));
@@ -144,4 +142,54 @@ fn what_is_imported_contradicts_nothing() {
     let more = changed(&mut world, r#"{"what":"import","part":1,"entries":[{"number":9,"macs":["02:00:00:00:00:0a"]}]}"#);
     assert_eq!(more.nodes, "9");
     assert_eq!(changed(&mut world, r#"{"what":"undo"}"#).nodes, "5,7,9", "an import is one change");
+}
+
+/// The order of arrival is that of the first sight, whatever the machines have done since; and a change is taken back after they came up.
+#[test]
+fn who_came_first_is_numbered_first_and_may_be_taken_back() {
+    let mut world = World::settled(&Config { numbering: Numbering::Ordered, ..config() });
+    let guests = [5, 3, 4].map(|n| {
+        world.advance(1000);
+        world.lease(&passed(n, ""))
+    });
+    world.advance(5000);
+    world.lease(&passed(5, ""));
+    let done = changed(&mut world, r#"{"what":"enlist","guest":"@held"}"#);
+    assert_eq!((done.nodes.as_str(), [0, 1, 2].map(|n| macs_of(&world, n))), ("0-2", [vec![5], vec![3], vec![4]]));
+    let never = |world: &mut World| rows(world, r#"{"do":"node-list","nodes":"@never"}"#).iter().map(|row| row.number).collect::<Vec<_>>();
+    assert_eq!(never(&mut world), [0, 1, 2]);
+    assert_eq!(world.reply(&Ask::os(mac(5)).renew(guests[0])).kind, Some(crate::wire::dhcp::MessageType::Nak));
+    assert_eq!(world.lease(&passed(5, "")), ip(10, 54, 1, 0));
+    world.handle(Input::Arp { link: 0, mac: mac(5), sender: ip(10, 54, 1, 0) });
+    assert_eq!(never(&mut world), [1, 2]);
+    assert!(node(&mut world, 1).lot.facts.iter().any(|(name, value)| name == "came up" && value.starts_with("never")));
+    match ask(&mut world, 0, r#"{"do":"status"}"#) {
+        Reply::Status(status) => assert_eq!((status.never, status.delayed, status.new_numbers), (2, 0, 600)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(changed(&mut world, r#"{"what":"undo"}"#).nodes, "0-2", "though one of them came up");
+    assert!(never(&mut world).is_empty());
+}
+
+/// Evidence is a machine's, not a number's: another one in the lot brings its own.
+#[test]
+fn another_machine_brings_its_own_evidence() {
+    let mut world = World::settled(&config());
+    let report = |macs: &[u8], serial: &[u8]| {
+        let serial = crate::wire::report::Name::new(serial);
+        let mut report = Report { serial, verdict: Verdict::Passed, ..Report::EMPTY };
+        assert!(macs.iter().all(|n| report.macs.push(mac(*n))));
+        let mut buf = [0; 255];
+        let len = report.write(&mut buf).unwrap();
+        Ask::os(mac(macs[0])).with(224, &buf[..len])
+    };
+    let serial = |world: &World| world.server.roll().street().lot(Number(0)).unwrap().papers.serial.to_string();
+    assert_eq!(world.muster_in(&report(&[1], b"A")).0, ip(10, 54, 1, 0));
+    changed(&mut world, r#"{"what":"set","number":0,"add":["02:00:00:00:00:02"]}"#);
+    assert_eq!(serial(&world), "A", "it is the same machine");
+    changed(&mut world, r#"{"what":"set","number":0,"macs":["02:00:00:00:00:08"]}"#);
+    assert_eq!(serial(&world), "");
+    world.advance(10_000);
+    assert_eq!(world.muster_in(&report(&[8, 9], b"B")).0, ip(10, 54, 1, 0));
+    assert_eq!((serial(&world), macs_of(&world, 0)), ("B".to_string(), vec![8, 9]));
 }

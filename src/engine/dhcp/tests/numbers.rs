@@ -12,7 +12,7 @@ use crate::wire::report::{Name, Report, Verdict};
 
 const GUESTS: std::ops::RangeInclusive<Ipv4Addr> = guest(1)..=guest(8);
 
-fn report(macs: &[u8], uuid: u8, verdict: Verdict) -> Vec<u8> {
+pub fn report(macs: &[u8], uuid: u8, verdict: Verdict) -> Vec<u8> {
     let macs: Vec<Mac> = macs.iter().map(|&n| mac(n)).collect();
     let mut id = [0xee; 16];
     id[0] = uuid;
@@ -24,19 +24,19 @@ fn report(macs: &[u8], uuid: u8, verdict: Verdict) -> Vec<u8> {
 }
 
 /// `muster-in` on a machine with these NICs, asking through the first.
-fn muster_in(macs: &[u8], verdict: Verdict) -> Ask {
+pub fn muster_in(macs: &[u8], verdict: Verdict) -> Ask {
     Ask::os(mac(macs[0])).with(224, &report(macs, macs[0], verdict))
 }
 
-fn passed(macs: &[u8]) -> Ask {
+pub fn passed(macs: &[u8]) -> Ask {
     muster_in(macs, Verdict::Passed)
 }
 
-fn records(got: &[Got]) -> Vec<&str> {
+pub fn records(got: &[Got]) -> Vec<&str> {
     got.iter().filter_map(|got| if let Got::Record(line) = got { Some(line.as_str()) } else { None }).collect()
 }
 
-fn node(n: u8) -> Ipv4Addr {
+pub fn node(n: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 54, 1, n)
 }
 
@@ -52,13 +52,17 @@ fn a_stranger_that_passes_gets_the_lowest_number_and_its_guest_address_rests() {
     assert!(GUESTS.contains(&old));
     world.advance(10_000);
     let got = world.ask(&passed(&[1, 2]).discover());
+    let offer = only_reply(&got).unwrap();
+    assert_eq!((offer.yiaddr(), records(&got).len(), got.len()), (node(0), 0, 1), "an offer, and nothing else");
+    assert_eq!((offer.option(code::HOST_NAME), offer.seconds(code::LEASE_TIME)), (Some(&b"n0"[..]), Some(3600)));
+    assert_eq!(world.client(mac(1)).unwrap().address, Some(old), "which has not moved yet");
+    let got = world.ask(&passed(&[1, 2]).select(node(0)));
     let [line] = records(&got)[..] else { panic!("{got:?}") };
-    assert!(line.contains(" n0 occupied by=passed macs=02:00:00:00:00:01,02:00:00:00:00:02 uuid="), "{line}");
-    assert_eq!(only_reply(&got).unwrap().yiaddr(), node(0));
-    assert!(got.contains(&Got::Neighbour(old, None)));
+    assert!(line.contains(" n0 occupied by=passed up=never macs=02:00:00:00:00:01,02:00:00:00:00:02 uuid="), "{line}");
+    assert_eq!((only_reply(&got).unwrap().kind, only_reply(&got).unwrap().yiaddr()), (ACK, node(0)));
+    assert!(got.contains(&Got::Neighbour(old, None)) && got.contains(&Got::Neighbour(node(0), Some(mac(1)))));
     let got = world.ask(&passed(&[1, 2]).select(node(0)));
     assert_eq!((only_reply(&got).unwrap().yiaddr(), records(&got).len()), (node(0), 0), "a node needs no further record");
-    assert!(got.contains(&Got::Neighbour(node(0), Some(mac(1)))));
     assert_eq!(world.lease(&Ask::rom(mac(1))), node(0), "its ROM gets it from now on");
     let others: Vec<Ipv4Addr> = (10..17).map(|n| world.lease(&Ask::os(mac(n)))).collect();
     assert!(!others.contains(&old), "somebody may still think that it has {old}");
@@ -117,9 +121,11 @@ fn nothing_is_promised_before_it_is_on_disk() {
     assert_eq!(world.lease(&Ask::rom(mac(17))), NODE_17, "known nodes wait for nothing");
     let reply = only_reply(&world.sync()).expect("the ACK, now that it is true");
     assert_eq!((reply.kind, reply.yiaddr()), (ACK, address));
-    assert!(records(&world.silence(&passed(&[1]).discover()))[0].contains("n0 occupied"));
+    assert_eq!(world.reply(&passed(&[1]).discover()).yiaddr(), node(0));
+    assert!(records(&world.silence(&passed(&[1]).select(node(0))))[0].contains("n0 occupied"));
+    assert_eq!(records(&world.silence(&passed(&[1]).select(node(0)))).len(), 0, "one record is enough");
     assert_eq!(world.client(mac(1)).unwrap().address, Some(address), "nothing has moved yet");
-    assert_eq!(only_reply(&world.sync()).map(|offer| offer.yiaddr()), Some(node(0)));
+    assert_eq!(only_reply(&world.sync()).map(|ack| (ack.kind, ack.yiaddr())), Some((ACK, node(0))));
     assert!(replies(&world.sync()).is_empty());
 }
 
@@ -179,7 +185,12 @@ fn a_replaced_machine_is_refused_by_name_and_its_number_goes_on() {
     set(&mut world, 0, |lot| lot.reserved(Wait::Next, 5));
     assert_eq!(world.reply(&Ask::os(mac(1)).renew(node(0))).kind, NAK);
     assert!(GUESTS.contains(&world.lease(&passed(&[2, 1]))), "the old board does not take its place again");
-    // Who was replaced may run on, unknown to a daemon that was restarted: its address is asked for first.
+    // Who was replaced may run on, unknown to a daemon that was restarted: its address is asked for first. So the new one is a guest when it
+    // gets the number, is denied, and asks anew.
+    let guest = world.reply(&passed(&[3]).discover()).yiaddr();
+    assert!(GUESTS.contains(&guest));
+    let got = world.ask(&passed(&[3]).select(guest));
+    assert_eq!((records(&got).len(), only_reply(&got).unwrap().kind), (1, NAK));
     assert_eq!(world.silence(&passed(&[3]).discover()).last(), Some(&Got::Probe(node(0))));
     let got = world.handle(Input::Arp { link: 0, mac: mac(1), sender: node(0) });
     assert!(GUESTS.contains(&only_reply(&got).expect("a guest for now").yiaddr()));

@@ -1,0 +1,107 @@
+//! Known machines boot beside a hostile one (see [`fleet::hostile`](crate::fleet::hostile)): all of them come up, with the right
+//! bytes, and the last one needs at most a tenth more time than in peace, and a second.
+
+use std::time::Duration;
+
+use super::config::KERNEL;
+use super::disk::Habits;
+use super::flicker::Kind;
+use super::net::Wire;
+use super::swarm::{Weather, storm, wrong_bytes};
+use super::world::World;
+use crate::base::machine::Machine;
+use crate::base::time::Instant;
+use crate::engine::server::Server;
+use crate::fleet::hostile::{Assault, Attack, Company, Hostile};
+use crate::fleet::life::Plan;
+use crate::fleet::{Fleet, Summary, Switch};
+
+/// How many boot.
+const NODES: u32 = 50;
+/// The number of the first one's MAC.
+const FIRST: u32 = 1;
+const END: Duration = Duration::from_secs(600);
+
+#[derive(Clone, Debug)]
+pub struct Siege {
+    pub attacks: Vec<Attack>,
+    /// Hostile frames a second.
+    pub rate: u32,
+    /// Those who boot.
+    pub kind: Kind,
+    /// Bytes of a file.
+    pub size: u64,
+    pub seed: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Hostile frames.
+    pub sent: u64,
+    pub up: usize,
+    /// Of the last one, in seconds, and of the last one without the hostile machine.
+    pub boot: f64,
+    pub quiet: f64,
+    pub faults: Vec<String>,
+}
+
+/// How long a hostile machine is at it before power comes to the others: what it leaves behind piles up, until the head gives up.
+pub fn lead(rate: u32) -> Duration {
+    Duration::from_secs((1000 / u64::from(rate.max(1))).clamp(2, 30))
+}
+
+struct Ended {
+    summary: Summary,
+    faults: Vec<String>,
+}
+
+impl Ended {
+    /// Runs a world to the end of its fleet's storm.
+    fn of<C: Machine>(mut world: World<Server, C>, fleet: fn(&C) -> &Fleet) -> (Ended, World<Server, C>) {
+        let done = world.run(Instant::ZERO + END, |world| fleet(world.clients()).done());
+        let summary = fleet(world.clients()).summary();
+        let mut faults = wrong_bytes(&world, &summary.files);
+        faults.extend(summary.lost_by.iter().map(|lost| format!("{} are lost in {}: {}", lost.machines, lost.stage, lost.cause)));
+        faults.extend((!done).then(|| "it does not end".to_string()));
+        faults.extend((summary.moved > 0).then(|| format!("{} machines came to another address", summary.moved)));
+        (Ended { summary, faults }, world)
+    }
+}
+
+impl Siege {
+    /// Runs it, and once more in peace.
+    pub fn run(&self) -> Outcome {
+        let plan = Plan {
+            count: NODES as usize,
+            first: FIRST,
+            lives: self.kind.lives(0, NODES),
+            names: vec![KERNEL.into()],
+            power: vec![Switch { at: lead(self.rate), who: 0..NODES, on: true }],
+            spread: Duration::from_millis(500),
+            seed: self.seed,
+            ..Plan::default()
+        };
+        let weather = Weather { wire: Wire { rate: 100_000_000, ..Wire::GIGABIT }, habits: Habits::default(), strangers: u32::MAX };
+        let quiet = Ended::of(storm(self.seed, &plan, &weather, self.size), |fleet| fleet);
+        let world = storm(self.seed, &plan, &weather, self.size);
+        let node0 = world.server().config().plan.node0();
+        let Siege { attacks, rate, seed, .. } = self.clone();
+        let assault = Assault { attacks, rate, first: FIRST, node0, nodes: NODES, file: KERNEL.into(), seed };
+        let hostile = Hostile::new(assault, Instant::ZERO).expect("a sound assault");
+        let fleet = Fleet::new(plan, Instant::ZERO).expect("a sound plan");
+        let (ended, world) = Ended::of(world.with_clients(Company { fleet, hostile }), |company| &company.fleet);
+        let sent = world.clients().hostile.sent().unwrap_or_default();
+        let Ended { summary, mut faults } = ended;
+        let (boot, quiet) = (summary.boot.last, quiet.0.summary.boot.last);
+        let slow = boot > quiet * 1.1 + 1.0;
+        faults.extend(slow.then(|| format!("the last one boots for {boot:.3} s, in peace for {quiet:.3} s")));
+        faults.extend((sent == 0).then(|| "the hostile machine has heard of no head".to_string()));
+        Outcome { sent, up: summary.up, boot, quiet, faults }
+    }
+
+    /// In one line, for people.
+    pub fn title(&self) -> String {
+        let attacks: Vec<&str> = self.attacks.iter().map(|attack| attack.name()).collect();
+        format!("{NODES} of {} beside {} at {} a second, seed {}", self.kind.name, attacks.join(","), self.rate, self.seed)
+    }
+}
