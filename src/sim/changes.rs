@@ -171,10 +171,10 @@ impl Play {
         let nodes = u64::from(self.config.plan.nodes());
         let first = self.rng.below(nodes);
         let count = (1 + self.rng.below(256)).min(nodes - first);
-        let part = self.rng.below(2);
+        let more = self.rng.chance(400_000);
         let entry = |n: u64, mac: Mac| format!(r#"{{"number":{n},"macs":["{mac}"]}}"#);
         let entries: Vec<String> = (first..first + count).map(|n| entry(n, self.new_mac())).collect();
-        format!(r#"{{"what":"import","part":{part},"entries":[{}]}}"#, entries.join(","))
+        format!(r#"{{"what":"import","more":{more},"entries":[{}]}}"#, entries.join(","))
     }
 
     fn new_mac(&mut self) -> Mac {
