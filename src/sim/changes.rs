@@ -146,7 +146,13 @@ impl Play {
         let number = self.rng.below(nodes);
         let last = (number + self.rng.below(nodes)).min(nodes - 1);
         let change = match self.rng.below(10) {
-            0..4 => self.import(),
+            0..4 => {
+                for _ in 0..self.rng.below(8) {
+                    let part = self.import(true);
+                    self.ask(&part);
+                }
+                self.import(false)
+            }
             4..6 => format!(r#"{{"what":"out","nodes":"{number}-{last}"}}"#),
             6 => r#"{"what":"enlist","guest":"@held"}"#.into(),
             7 => format!(r#"{{"what":"set","number":{number},"macs":["{}"]}}"#, self.a_mac()),
@@ -167,11 +173,11 @@ impl Play {
         }
     }
 
-    fn import(&mut self) -> String {
+    /// A part of an import, of `more` or the last.
+    fn import(&mut self, more: bool) -> String {
         let nodes = u64::from(self.config.plan.nodes());
         let first = self.rng.below(nodes);
         let count = (1 + self.rng.below(256)).min(nodes - first);
-        let more = self.rng.chance(400_000);
         let entry = |n: u64, mac: Mac| format!(r#"{{"number":{n},"macs":["{mac}"]}}"#);
         let entries: Vec<String> = (first..first + count).map(|n| entry(n, self.new_mac())).collect();
         format!(r#"{{"what":"import","more":{more},"entries":[{}]}}"#, entries.join(","))
