@@ -339,13 +339,13 @@ impl Play {
         self.tell(format_args!("the disk has time"));
         for _ in 0..20_000 {
             self.pass(Duration::from_micros(500));
-            if !self.busy && !self.server.is_changing() {
+            if !self.busy && !self.server.is_changing() && !self.server.rewrites() {
                 break;
             }
             self.sync();
         }
         self.pass(Duration::from_micros(500));
-        if self.busy || self.server.is_changing() {
+        if self.busy || self.server.is_changing() || self.server.rewrites() {
             return self.fault(format_args!("the journal does not come to an end"));
         }
         if self.waits.is_some() {
