@@ -122,6 +122,14 @@ impl Play {
                 self.tell(format_args!("the journal is written anew"));
                 self.server.checkpoint();
                 self.pass(Duration::ZERO);
+                // Somebody changes much in the middle of the walk, and the disk is quick.
+                if self.rng.chance(600_000) {
+                    self.operate();
+                    for _ in 0..self.rng.below(24) {
+                        self.pass(Duration::from_micros(900));
+                        self.sync();
+                    }
+                }
             }
             91..94 => self.rest(),
             94 => {
