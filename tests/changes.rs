@@ -119,8 +119,8 @@ impl Head {
         for first in (0..count).step_by(256) {
             let entry = |n: u32| format!(r#"{{"number":{n},"macs":["{}","{}"]}}"#, mac(2 * n), mac(2 * n + 1));
             let entries: Vec<String> = (first..count.min(first + 256)).map(entry).collect();
-            let part = first / 256;
-            let done = self.change(&format!(r#"{{"what":"import","part":{part},"entries":[{}]}}"#, entries.join(",")));
+            let more = first + 256 < count;
+            let done = self.change(&format!(r#"{{"what":"import","more":{more},"entries":[{}]}}"#, entries.join(",")));
             assert_eq!(done["is"], "changed", "{done}");
         }
     }

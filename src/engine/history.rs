@@ -21,6 +21,9 @@ use crate::roll::registry::{Promise, Roll};
 
 /// A journal is written anew when it has this many events more than four for each lot and lease that it tells of.
 const SURPLUS: u64 = 4096;
+/// Places that the walk comes by in one go, at most, and the time until it goes on: the loop has other things to do.
+const STRIDE: usize = 16_384;
+const PAUSE: Duration = Duration::from_millis(1);
 /// The first line of a journal that was written anew.
 const TITLE: &str = "# muster's journal: who has which number and address. It may be edited while musterd is down; leave out the ~checksum of a line that you change.";
 
@@ -176,6 +179,8 @@ pub struct Rewrite {
     from: u64,
     /// The changes of many lots that had begun by then.
     changes: u64,
+    /// When the walk goes on.
+    next: Instant,
 }
 
 impl Rewrite {
@@ -206,18 +211,24 @@ impl Rewrite {
             Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Guests(..) => true,
             Step::Placing => false,
         };
-        works.then_some(Instant::ZERO)
+        works.then_some(self.next)
     }
 
-    /// Writes as much as there is room for.
+    /// Writes as much as there is room for, when it is time.
     pub fn expire(&mut self, roll: &Roll, now: Now, out: &mut Outbox) {
+        if self.next > now.at {
+            return;
+        }
         if self.step == Step::Idle && self.is_due(roll) {
             self.begin();
         }
         if !matches!(self.step, Step::Idle | Step::Placing) && self.changes != roll.keeper.changes() {
             self.step = Step::Title;
         }
-        while out.has_room() {
+        for _ in 0..STRIDE {
+            if !out.has_room() {
+                break;
+            }
             self.step = match self.step {
                 Step::Idle | Step::Placing => return,
                 Step::Title => {
@@ -234,6 +245,7 @@ impl Rewrite {
                 out.journal_rewrite_end();
             }
         }
+        self.next = now.at + PAUSE;
     }
 }
 

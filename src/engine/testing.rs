@@ -277,6 +277,7 @@ impl World {
             if ended {
                 return lines;
             }
+            self.now.at += Duration::from_millis(1);
         }
     }
 

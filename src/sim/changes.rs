@@ -122,6 +122,14 @@ impl Play {
                 self.tell(format_args!("the journal is written anew"));
                 self.server.checkpoint();
                 self.pass(Duration::ZERO);
+                // Somebody changes much in the middle of the walk, and the disk is quick.
+                if self.rng.chance(600_000) {
+                    self.operate();
+                    for _ in 0..self.rng.below(24) {
+                        self.pass(Duration::from_micros(900));
+                        self.sync();
+                    }
+                }
             }
             91..94 => self.rest(),
             94 => {
@@ -146,7 +154,13 @@ impl Play {
         let number = self.rng.below(nodes);
         let last = (number + self.rng.below(nodes)).min(nodes - 1);
         let change = match self.rng.below(10) {
-            0..4 => self.import(),
+            0..4 => {
+                for _ in 0..self.rng.below(8) {
+                    let part = self.import(true);
+                    self.ask(&part);
+                }
+                self.import(false)
+            }
             4..6 => format!(r#"{{"what":"out","nodes":"{number}-{last}"}}"#),
             6 => r#"{"what":"enlist","guest":"@held"}"#.into(),
             7 => format!(r#"{{"what":"set","number":{number},"macs":["{}"]}}"#, self.a_mac()),
@@ -167,14 +181,14 @@ impl Play {
         }
     }
 
-    fn import(&mut self) -> String {
+    /// A part of an import, of `more` or the last.
+    fn import(&mut self, more: bool) -> String {
         let nodes = u64::from(self.config.plan.nodes());
         let first = self.rng.below(nodes);
         let count = (1 + self.rng.below(256)).min(nodes - first);
-        let part = self.rng.below(2);
         let entry = |n: u64, mac: Mac| format!(r#"{{"number":{n},"macs":["{mac}"]}}"#);
         let entries: Vec<String> = (first..first + count).map(|n| entry(n, self.new_mac())).collect();
-        format!(r#"{{"what":"import","part":{part},"entries":[{}]}}"#, entries.join(","))
+        format!(r#"{{"what":"import","more":{more},"entries":[{}]}}"#, entries.join(","))
     }
 
     fn new_mac(&mut self) -> Mac {
@@ -333,13 +347,13 @@ impl Play {
         self.tell(format_args!("the disk has time"));
         for _ in 0..20_000 {
             self.pass(Duration::from_micros(500));
-            if !self.busy && !self.server.is_changing() {
+            if !self.busy && !self.server.is_changing() && !self.server.rewrites() {
                 break;
             }
             self.sync();
         }
         self.pass(Duration::from_micros(500));
-        if self.busy || self.server.is_changing() {
+        if self.busy || self.server.is_changing() || self.server.rewrites() {
             return self.fault(format_args!("the journal does not come to an end"));
         }
         if self.waits.is_some() {

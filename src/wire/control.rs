@@ -125,9 +125,9 @@ pub enum Change {
     /// Known machines from elsewhere: at most [`IMPORT_MAX`] of them in one request.
     Import {
         entries: Vec<Entry>,
-        /// 0 begins an import; parts that follow belong to it, and are undone with it.
-        #[serde(default)]
-        part: u32,
+        /// More of them come with the next request of this connection: they are one change, which is worked out and done with the last.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        more: bool,
     },
     /// Take the last change back.
     Undo,

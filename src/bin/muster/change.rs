@@ -22,42 +22,32 @@ pub fn change(client: &mut Client, options: &Options, mut wish: Change) -> Resul
     all(client, options, &[wish])
 }
 
-/// The same for a change in several parts. All are tried before any is done.
-pub fn all(client: &mut Client, options: &Options, wishes: &[Change]) -> Result<(), Failure> {
-    let mut shown = Vec::new();
-    for wish in wishes {
-        shown.push(ask(client, wish, true)?);
-    }
-    let count = shown.iter().map(|changed| changed.count).sum::<u32>();
-    if options.json && (options.dry_run || count == 0) {
-        return print_parts(&shown);
+/// The same for a change in several parts, which is done with the last.
+pub fn all(client: &mut Client, options: &Options, parts: &[Change]) -> Result<(), Failure> {
+    let shown = ask(client, parts, true)?;
+    if options.json && (options.dry_run || shown.count == 0) {
+        return print_json(&shown);
     }
     if !options.json {
-        shown.iter().try_for_each(|changed| print(&lines(changed)))?;
+        print(&lines(&shown))?;
     }
-    if options.dry_run || count == 0 {
+    if options.dry_run || shown.count == 0 {
         return Ok(());
     }
     if !options.yes {
-        confirm(&format!("change {}?", counted(count.into(), "lot")))?;
+        confirm(&format!("change {}?", counted(shown.count.into(), "lot")))?;
     }
-    let mut done = Vec::new();
-    for (wish, shown) in wishes.iter().zip(&shown) {
-        let changed = ask(client, wish, false)?;
-        // Somebody else may have been quicker: then what was done is shown.
-        if !options.json && (&changed.lots, changed.count) != (&shown.lots, shown.count) {
-            print(&["meanwhile something had changed; this was done:".into()])?;
-            print(&lines(&changed))?;
-        }
-        done.push(changed);
+    let done = ask(client, parts, false)?;
+    if options.json {
+        return print_json(&done);
     }
-    match options.json {
-        true => print_parts(&done),
-        false => {
-            let back = if wishes.contains(&Change::Undo) { "" } else { "; muster undo takes it back" };
-            print(&[format!("done{back}")])
-        }
+    // Somebody else may have been quicker: then what was done is shown.
+    if (&done.lots, done.count) != (&shown.lots, shown.count) {
+        print(&["meanwhile something had changed; this was done:".into()])?;
+        print(&lines(&done))?;
     }
+    let back = if parts.contains(&Change::Undo) { "" } else { "; muster undo takes it back" };
+    print(&[format!("done{back}")])
 }
 
 /// Lets the daemon read its config again. What moves nodes is shown before.
@@ -81,19 +71,15 @@ pub fn reload(client: &mut Client, options: &Options, renumber: bool) -> Result<
     look::errand(client, options, &Request::Reload { renumber, dry: false })
 }
 
-fn print_parts(parts: &[Changed]) -> Result<(), Failure> {
-    match parts {
-        [one] => print_json(one),
-        all => print_json(&all),
+fn ask(client: &mut Client, parts: &[Change], dry: bool) -> Result<Changed, Failure> {
+    let mut last = Changed::default();
+    for change in parts {
+        match client.ask(&Request::Change { change: change.clone(), dry })? {
+            Reply::Changed(changed) => last = changed,
+            other => return Client::unexpected(&other),
+        }
     }
-}
-
-fn ask(client: &mut Client, wish: &Change, dry: bool) -> Result<Changed, Failure> {
-    let reply = client.ask(&Request::Change { change: wish.clone(), dry })?;
-    match reply {
-        Reply::Changed(changed) => Ok(changed),
-        other => Client::unexpected(&other),
-    }
+    Ok(last)
 }
 
 fn confirm(question: &str) -> Result<(), Failure> {

@@ -287,7 +287,8 @@ impl Daemon {
                 }
                 written = written.filter(|awaited| *awaited != ticket);
             }
-            if self.shell.has_kept() && written.is_none() && !self.server.is_changing() {
+            let puts_out = self.server.is_changing() || self.server.rewrites();
+            if self.shell.has_kept() && written.is_none() && !puts_out {
                 return Ok(());
             }
             if begin.elapsed() > LAST_WAIT {

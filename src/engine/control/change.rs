@@ -5,6 +5,7 @@
 //! the config's: what they say is changed there.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use crate::base::addr::Mac;
@@ -45,14 +46,6 @@ impl Desk {
         self.draft = Draft::new(nodes);
         self.undo.resize(nodes);
     }
-
-    /// Remembers what was done, or (`more`) what was done beside what is remembered.
-    fn remember(&mut self, more: bool) {
-        match more {
-            true => self.undo.follow(&self.draft),
-            false => std::mem::swap(&mut self.draft, &mut self.undo),
-        }
-    }
 }
 
 /// Refuses what the config says.
@@ -87,7 +80,7 @@ pub fn change(ctx: &mut Ctx<'_>, desk: &mut Desk, wish: &Change, dry: bool) -> R
     }
     let changed = shown(draft, dry);
     if !dry && changed.count > 0 {
-        desk.remember(matches!(wish, Change::Import { part: 1.., .. }));
+        std::mem::swap(&mut desk.draft, &mut desk.undo);
     }
     Ok(changed)
 }
@@ -335,14 +328,12 @@ fn digits(text: &str) -> usize {
 
 /// Known machines from elsewhere: those that contradict nothing.
 fn import(ctx: &Ctx<'_>, draft: &mut Draft, entries: &[Entry]) {
+    let mut drafted: BTreeMap<u64, Number> = BTreeMap::new();
     for entry in entries {
         let number = Number(entry.number);
         let lot = draft.lot(ctx, number);
         let macs: Macs = entry.macs.iter().copied().collect();
-        let planned = |mac: &Mac| {
-            let gets = |step: &&Step| step.number != number && step.after.papers.macs.contains(*mac);
-            draft.steps().iter().find(gets).map(|step| step.number)
-        };
+        let planned = |mac: &Mac| drafted.get(&mac.to_u64()).copied().filter(|&other| other != number);
         let taken = |mac: &Mac| ctx.roll.street().number_of(*mac).filter(|&other| other != number).or_else(|| planned(mac));
         let owner = macs.as_slice().iter().find_map(|mac| taken(mac).map(|other| format!("{mac} is {other} already")));
         let stranger = lot.is_occupied() && !macs.as_slice().iter().any(|mac| lot.papers.macs.contains(*mac));
@@ -361,6 +352,7 @@ fn import(ctx: &Ctx<'_>, draft: &mut Draft, entries: &[Entry]) {
         }
         let all = lot.papers.macs.as_slice().iter().chain(macs.as_slice()).copied().collect();
         let by = if lot.is_occupied() { lot.by } else { By::Operator };
+        drafted.extend(macs.as_slice().iter().map(|mac| (mac.to_u64(), number)));
         draft.set(ctx, number, lot.occupied(Papers { macs: all, ..lot.papers }, by, ctx.unix));
     }
 }

@@ -122,18 +122,4 @@ impl Draft {
     pub fn became(&mut self, lot: impl Fn(Number) -> Lot) {
         self.steps.iter_mut().for_each(|step| step.after = lot(step.number));
     }
-
-    /// Adds what was done after it.
-    pub fn follow(&mut self, later: &Draft) {
-        for step in &later.steps {
-            match self.place(step.number).and_then(|at| self.steps.get_mut(at)) {
-                Some(own) => own.after = step.after,
-                None => {
-                    self.steps.push(*step);
-                    let at = self.steps.len() as u32;
-                    self.places.iter_mut().skip(step.number.0 as usize).take(1).for_each(|place| *place = at);
-                }
-            }
-        }
-    }
 }

@@ -18,11 +18,12 @@ use crate::base::limits::CONTROL_CONNECTIONS;
 use crate::base::machine::{Errand, Reload};
 use crate::base::text::Text;
 use crate::base::time::{Instant, Now};
+use crate::roll::lot::MACS_MAX;
 use crate::roll::plan::Number;
 use crate::roll::ranges;
 use crate::roll::recent::Recent;
 use crate::roll::registry::Roll;
-use crate::wire::control::{self, Change, Event, IMPORT_MAX, Reply, Request, Sorry};
+use crate::wire::control::{self, Change, Changed, Entry, Event, IMPORT_MAX, Reply, Request, Sorry};
 
 use super::{Ctx, Loading};
 
@@ -61,6 +62,8 @@ pub struct Control {
     /// Answers that wait for the record that makes them true.
     waiting: Vec<(u64, u8, Reply)>,
     desk: Desk,
+    /// The connection whose import has not come whole, and what has.
+    import: Option<(u8, Vec<Entry>)>,
 }
 
 /// What a watcher is told: these variants of `Reply`, without allocating.
@@ -74,7 +77,13 @@ enum Told<'a> {
 impl Control {
     /// Has room for a change of so many lots.
     pub fn new(nodes: u32) -> Control {
-        Control { watchers: [None; CONTROL_CONNECTIONS], next_push: Instant::ZERO, waiting: Vec::new(), desk: Desk::new(nodes) }
+        Control {
+            watchers: [None; CONTROL_CONNECTIONS],
+            next_push: Instant::ZERO,
+            waiting: Vec::new(),
+            desk: Desk::new(nodes),
+            import: None,
+        }
     }
 
     /// Another number of lots is served from now on. Allocates.
@@ -88,6 +97,7 @@ impl Control {
             ctx.roll.recent.leave();
         }
         self.waiting.retain(|(_, waits, _)| *waits != conn);
+        self.import = self.import.take().filter(|(whose, _)| *whose != conn);
     }
 
     /// Answers whose changes are on disk now.
@@ -137,7 +147,14 @@ impl Control {
             Request::Checkpoint => return errand(ctx, conn, Errand::Checkpoint),
             Request::Change { change: wish, dry } => {
                 check(ctx, wish)?;
-                let changed = change::change(ctx, &mut self.desk, wish, *dry)?;
+                let whole = match wish {
+                    Change::Import { entries, more } => match self.gather(ctx, conn, entries, *more)? {
+                        None => return Ok(Some(Reply::Changed(Changed { dry: *dry, ..Changed::default() }))),
+                        Some(entries) => Some(Change::Import { entries, more: false }),
+                    },
+                    _ => None,
+                };
+                let changed = change::change(ctx, &mut self.desk, whole.as_ref().unwrap_or(wish), *dry)?;
                 if !dry && changed.count > 0 {
                     log::info!("an operator has changed ({}) {} lots: {}", wish.name(), changed.count, changed.nodes);
                     self.waiting.push((ctx.roll.keeper.written(), conn, Reply::Changed(changed)));
@@ -146,6 +163,25 @@ impl Control {
                 Reply::Changed(changed)
             }
         }))
+    }
+
+    /// Puts a part of an import to those before it; gives all of them when it is the last.
+    fn gather(&mut self, ctx: &Ctx<'_>, conn: u8, entries: &[Entry], more: bool) -> Result<Option<Vec<Entry>>, Sorry> {
+        let (whose, mut all) = self.import.take().unwrap_or((conn, Vec::new()));
+        if whose != conn {
+            self.import = Some((whose, all));
+            return Err(Sorry::new("another import is under way", "try again when it is done"));
+        }
+        // More than one for a number are its network cards.
+        if all.len() + entries.len() > ctx.roll.street().len() * MACS_MAX {
+            return Err(Sorry::new("these are more machines than there are numbers", "raise `nodes` in [cluster] of the config"));
+        }
+        all.extend_from_slice(entries);
+        if more {
+            self.import = Some((conn, all));
+            return Ok(None);
+        }
+        Ok(Some(all))
     }
 
     /// When somebody is to be told something.

@@ -132,7 +132,7 @@ fn no_lease_of_a_journal_outlives_one_that_is_given_now() {
 fn a_walk_begins_anew_when_a_change_of_many_lots_does() {
     let config = Config { capacity: 4096, ..config() };
     let mut server = Server::new(&config, 7, now(1_700_000_000));
-    let (mut out, at) = (Outbox::new(), now(1_700_000_000));
+    let (mut out, mut at) = (Outbox::new(), now(1_700_000_000));
     let mut lines: Vec<String> = Vec::new();
     let mut drain = |out: &mut Outbox| {
         let mut ended = false;
@@ -156,17 +156,20 @@ fn a_walk_begins_anew_when_a_change_of_many_lots_does() {
     };
     server.handle(at, Input::Stream { conn: 0, bytes: import(50).as_bytes() }, &mut out);
     drain(&mut out);
+    at.at += Duration::from_millis(1);
     server.expire(at, &mut out);
     drain(&mut out);
     server.checkpoint();
     // There is room for a part of the walk alone.
     (0..limits::OUTPUTS - limits::OUTPUTS_PER_CALL - 4).for_each(|_| assert!(out.frame(0, |_| Some(0))));
+    at.at += Duration::from_millis(1);
     server.expire(at, &mut out);
     let (ended, part) = drain(&mut out);
     assert!(!ended && !server.is_changing() && (2..8).contains(&part.len()), "{part:?}");
     server.handle(at, Input::Stream { conn: 0, bytes: import(30).as_bytes() }, &mut out);
     let (_, begun) = drain(&mut out);
     assert!(server.is_changing() && begun.iter().any(|line| line.contains("change begins")), "{begun:?}");
+    at.at += Duration::from_millis(1);
     server.expire(at, &mut out);
     let (ended, lines) = drain(&mut out);
     assert!(ended && !lines.iter().any(|line| line.contains("change begins")), "{lines:?}");

@@ -1,7 +1,7 @@
 //! `muster import`: known machines from other programs' files, numbered, shown, and taken over.
 //!
 //! A file is read by its format (guessed from what is in it, or named) into machines with the lines they stand on; each gets a number by
-//! [`number`]; the daemon is asked what that would change, and then to do it, in parts that are undone together. What cannot be taken
+//! [`number`]; the daemon is asked what that would change, and then to do it: one change, in as many requests as it takes. What cannot be taken
 //! over is told by its line and left out.
 
 mod beowulf;
@@ -202,7 +202,8 @@ fn parts(entries: &[Entry]) -> Vec<Change> {
         }
         bytes += len;
     }
-    parts.into_iter().enumerate().map(|(part, entries)| Change::Import { entries, part: part as u32 }).collect()
+    let last = parts.len().saturating_sub(1);
+    parts.into_iter().enumerate().map(|(at, entries)| Change::Import { entries, more: at < last }).collect()
 }
 
 /// The place of the last state in `State::ALL` is the vacant one's.
@@ -256,8 +257,8 @@ mod tests {
         for (at, part) in parts.iter().enumerate() {
             let mut line = vec![0; LINE_MAX];
             assert!(muster::wire::control::write(&mut line, &Request::Change { change: part.clone(), dry: true }).is_some());
-            let Change::Import { entries, part } = part else { panic!() };
-            assert!(*part as usize == at && !entries.is_empty() && entries.len() <= IMPORT_MAX);
+            let Change::Import { entries, more } = part else { panic!() };
+            assert!(*more == (at + 1 < parts.len()) && !entries.is_empty() && entries.len() <= IMPORT_MAX);
             all.extend(entries.clone());
         }
         assert!(parts.len() > 4 && all == entries);

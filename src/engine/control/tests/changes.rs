@@ -139,9 +139,33 @@ fn what_is_imported_contradicts_nothing() {
     let done = changed(&mut world, &format!(r#"{{"what":"import","entries":{entries}}}"#));
     assert_eq!((done.nodes.as_str(), done.notes.len()), ("5,7", 3), "{done:?}");
     assert_eq!((macs_of(&world, 5), macs_of(&world, 7)), (vec![1, 9], vec![3]));
-    let more = changed(&mut world, r#"{"what":"import","part":1,"entries":[{"number":9,"macs":["02:00:00:00:00:0a"]}]}"#);
-    assert_eq!(more.nodes, "9");
-    assert_eq!(changed(&mut world, r#"{"what":"undo"}"#).nodes, "5,7,9", "an import is one change");
+    assert_eq!(changed(&mut world, r#"{"what":"undo"}"#).nodes, "5,7");
+}
+
+#[test]
+fn an_import_in_parts_is_one_change() {
+    let mut world = World::settled(&config());
+    let part = |more: bool, n: u8, mac: u8| {
+        format!(r#"{{"what":"import","more":{more},"entries":[{{"number":{n},"macs":["02:00:00:00:00:{mac:02x}"]}}]}}"#)
+    };
+    let dry = |more, n, mac| format!(r#"{{"do":"change","dry":true,"change":{}}}"#, part(more, n, mac));
+    assert!(matches!(ask(&mut world, 0, &dry(true, 4, 1)), Reply::Changed(Changed { dry: true, count: 0, .. })));
+    match ask(&mut world, 0, &dry(false, 5, 1)) {
+        Reply::Changed(changed) => assert_eq!((changed.nodes.as_str(), changed.notes.len()), ("4", 1), "{changed:?}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(changed(&mut world, &part(true, 4, 1)).count, 0);
+    assert_eq!(state_of(&world, 4), LotState::Vacant, "nothing is done before all of it is there");
+    // Another operator, and one who goes.
+    let other = format!(r#"{{"do":"change","change":{}}}"#, part(false, 6, 3));
+    assert!(matches!(ask(&mut world, 1, &other), Reply::Error(sorry) if sorry.why.contains("another import")));
+    world.handle(Input::StreamClosed { conn: 0 });
+    assert!(matches!(ask(&mut world, 1, &other), Reply::Changed(changed) if changed.nodes == "6"));
+    changed(&mut world, &part(true, 4, 1));
+    changed(&mut world, &part(true, 5, 2));
+    assert_eq!(changed(&mut world, &part(false, 4, 4)).nodes, "4-5");
+    assert_eq!((macs_of(&world, 4), macs_of(&world, 5)), (vec![1], vec![2]), "another machine lives in n4 by then");
+    assert_eq!(changed(&mut world, r#"{"what":"undo"}"#).nodes, "4-5");
 }
 
 /// The order of arrival is that of the first sight, whatever the machines have done since; and a change is taken back after they came up.
