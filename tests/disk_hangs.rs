@@ -19,6 +19,7 @@ use common::musterd::Musterd;
 use common::{Host, Lab, Outcome, text, wait, write};
 use disk::{Bound, Disk};
 use muster::base::addr::Mac;
+use muster::wire::dhcp::MessageType;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use strangers::{Stage, Strangers, number};
@@ -35,7 +36,9 @@ fn content(len: usize, seed: u64) -> Vec<u8> {
 }
 
 fn numbers(strangers: &Strangers) -> BTreeMap<Mac, u32> {
-    strangers.told().iter().filter_map(|told| number(told.address).map(|number| (told.mac, number))).collect()
+    // An offer of a number's address promises nothing yet.
+    let given = strangers.told().into_iter().filter(|told| told.kind == MessageType::Ack);
+    given.filter_map(|told| number(told.address).map(|number| (told.mac, number))).collect()
 }
 
 /// Waits until so many machines have a number.
