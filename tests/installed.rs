@@ -171,14 +171,14 @@ fn machines_boot_from_the_unit_as_installed() {
     assert!(reread.is_some() && rack.serves(), "{}", rack.status());
 
     rack.must(STUBBORN);
-    assert_eq!(rack.processes().len(), 2);
+    assert_eq!(rack.processes().len(), 10, "musterd, eight that read and write files for it, and the stubborn one");
     let pid = rack.property("MainPID");
     rack.must(&format!("kill -9 {pid}"));
     let back = rack.served_within(20);
     println!("back {:.1} s after kill -9", back.as_secs_f64());
     assert!(back < Duration::from_secs(BUSY + 3), "{back:?}");
     assert_ne!(rack.property("MainPID"), pid);
-    assert_eq!((rack.property("NRestarts").as_str(), rack.processes().len()), ("1", 1), "{}", rack.status());
+    assert_eq!((rack.property("NRestarts").as_str(), rack.processes().len()), ("1", 9), "{}", rack.status());
 
     // Told by anybody else than systemd to leave, it comes back too.
     rack.must(&format!("kill {}", rack.property("MainPID")));
@@ -296,12 +296,13 @@ fn the_sandbox_lets_the_daemon_do_its_work() {
     write(&drop_in, b"[Service]\nReadWritePaths=/srv/journal\n");
     rack.must("systemctl daemon-reload; systemctl restart muster; test -e /srv/journal/journal");
 
-    // The one line that must not come back.
+    // A site that forbids openat2 is told so, and files are opened without it.
     write(&rack.head.root().join("etc/muster/muster.toml"), CONFIG.as_bytes());
     write(&drop_in, b"[Service]\nRestrictSUIDSGID=yes\n");
-    assert!(!rack.head.script(60, "systemctl daemon-reload; systemctl restart muster").ok(), "no file can be opened");
+    rack.must("systemctl daemon-reload; systemctl restart muster");
+    rack.served_within(5);
     let log = rack.log();
-    assert!(log.contains("openat2") && log.contains("RestrictSUIDSGID") && log.contains("Linux 5.6"), "{log}");
+    assert!(log.contains("forbids openat2") && log.contains("RestrictSUIDSGID"), "{log}");
 }
 
 #[test]
