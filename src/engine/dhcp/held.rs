@@ -15,7 +15,7 @@ use crate::roll::client::{Client, Stage};
 use crate::roll::kind::Kind;
 use crate::wire::dhcp::Scratch;
 
-use super::reply::Asked;
+use super::request::Request;
 use super::{Dhcp, OFFER_HOLD};
 
 /// How often it is looked whether held DISCOVERs can be answered.
@@ -61,8 +61,8 @@ impl Held {
 impl Dhcp {
     /// Until when a DISCOVER is held because the link is full: within the patience of its sender (field notes, "Clients"). None:
     /// it is answered now.
-    pub(super) fn deferral(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>) -> Option<Instant> {
-        let lane = ctx.pace.lane(asked.link);
+    pub(super) fn deferral(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> Option<Instant> {
+        let lane = ctx.pace.lane(asked.link());
         let patience = patience(asked.kind);
         let new = ctx.roll.get(key).is_some_and(|client| client.stage == Stage::Stranger);
         let full = self.deferred.len() >= self.held_by.len();

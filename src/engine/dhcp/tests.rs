@@ -9,9 +9,17 @@ mod numbers;
 mod routes;
 
 use super::*;
+use crate::base::addr::Mac;
 use crate::base::machine::Input;
 use crate::base::outbox::Via;
+use crate::config::Config;
 use crate::engine::testing::*;
+use crate::roll::client::{Stage, Way};
+use crate::roll::guests::PROBE_WAIT;
+use crate::roll::kind::Kind;
+use crate::roll::plan::Number;
+use crate::wire::dhcp::Message;
+use std::net::Ipv4Addr;
 use std::net::SocketAddrV4;
 use wire::Header;
 
