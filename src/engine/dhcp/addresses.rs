@@ -9,10 +9,11 @@ use crate::base::stats::Counter;
 use crate::base::time::Instant;
 use crate::config::{Config, Hardware};
 use crate::engine::{Ctx, boot};
-use crate::roll::client::{Client, Stage, Way};
+use crate::roll::client::{Client, Way};
 use crate::roll::guests::PROBE_WAIT;
 use crate::roll::kind::Kind;
 use crate::roll::plan::Number;
+use crate::roll::stage::Stage;
 
 use super::request::Request;
 use super::rights::{self, Holder, HolderView, OfferView, RightView, Vetting};
@@ -86,7 +87,7 @@ fn offer_view(ctx: &Ctx<'_>, key: Key<Client>, asked: &Request<'_>, address: Ipv
     let (nics, replaced) = lot.map_or((0, false), |lot| (lot.papers.macs.len(), !lot.retired.is_empty()));
     // Declined, and not known yet whether rightly.
     let doubted = Some(client.doubt).filter(|doubt| doubt.declined).map(|doubt| doubt.asked);
-    let probing = (client.stage == Stage::Probing).then_some(client.until);
+    let probing = (client.boot.stage() == Stage::Probing).then_some(client.until);
     Some(OfferView {
         holder: holder(ctx, key, address, asked.kind),
         replaced,

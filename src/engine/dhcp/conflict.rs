@@ -17,8 +17,9 @@ use crate::base::slab::Key;
 use crate::base::stats::Counter;
 use crate::base::time::Instant;
 use crate::engine::Ctx;
-use crate::roll::client::{Client, Doubt, Stage};
+use crate::roll::client::{Client, Doubt};
 use crate::roll::guests::{ANSWER_WAIT, QUARANTINE};
+use crate::roll::stage::Stage;
 use crate::wire::dhcp::Scratch;
 
 use super::addresses::{drop_neighbour, probes};
@@ -117,7 +118,7 @@ impl Dhcp {
             }
         }
         ctx.roll.keep_until(key, ctx.now + QUARANTINE);
-        ctx.roll.enter(ctx.now, key, Stage::Stranger, format_args!(""));
+        ctx.roll.enter(ctx.now, key, Stage::Discover, format_args!(""));
     }
 
     fn tell_declined(&mut self, ctx: &Ctx<'_>, key: Key<Client>, address: Ipv4Addr, asks: bool) {

@@ -7,8 +7,9 @@ use crate::base::slab::Key;
 use crate::base::stats::Counter;
 use crate::base::time::{Instant, Seconds};
 use crate::engine::{Ctx, boot};
-use crate::roll::client::{Client, Stage};
+use crate::roll::client::Client;
 use crate::roll::kind::Kind;
+use crate::roll::stage::Stage;
 use crate::wire::dhcp::MessageType;
 
 use super::addresses::{drop_neighbour, entitled, lease_of, move_to, numbered_address};
@@ -109,7 +110,7 @@ impl Dhcp {
             ctx.out.neighbour(client.link, address, Some(client.mac));
         }
         let told = boot::file(ctx.config, client);
-        let (kind, stage) = (client.kind, client.stage);
+        let (kind, stage) = (client.kind, client.boot.stage());
         let (system, again) = (kind == Kind::Other, stage == Stage::Up || (stage == Stage::Leased && kind != Kind::Other));
         ctx.roll.lease(key, until);
         passing::heard_again(ctx, key);
@@ -165,10 +166,10 @@ impl Dhcp {
 
     pub(super) fn stalled(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>) {
         let Some(client) = ctx.roll.get(key) else { return };
-        let silent = Seconds(ctx.now.since(client.since));
+        let silent = Seconds(ctx.now.since(client.boot.since()));
         let address = client.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
         let file = boot::file(ctx.config, client).unwrap_or("nothing");
-        match client.stage {
+        match client.boot.stage() {
             Stage::Offered => {
                 let known = client.number.is_some();
                 ctx.roll.stick(key, format_args!("no request for the offer"));

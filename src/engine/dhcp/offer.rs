@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::base::slab::Key;
 use crate::base::stats::Counter;
 use crate::engine::Ctx;
-use crate::roll::client::{Client, Stage, Way};
+use crate::roll::client::{Client, Way};
 use crate::roll::kind::Kind;
+use crate::roll::stage::Stage;
 use crate::wire::dhcp::MessageType;
 
 use super::addresses::{lease_of, number_for, unpromised};
@@ -24,7 +25,7 @@ impl Dhcp {
         if let Some(client) = ctx.roll.get_mut(key).filter(|_| !matches!(asked.way, Way::Through(_))) {
             client.asks_anew(ctx.now, asked.message.header.xid);
         }
-        begin_chapter(ctx, key, asked.kind);
+        begin_boot(ctx, key, asked.kind);
         if let Some(seq) = unpromised(ctx, key, asked.network) {
             return self.await_disk(ctx, key, asked.datagram, seq);
         }
@@ -40,7 +41,7 @@ impl Dhcp {
         let lease = lease_of(ctx, address, number_for(ctx, key, Some(address)), asked.network);
         send(ctx, asked, Some(key), Some(MessageType::Offer), Some(address), Some(lease));
         let Some(client) = ctx.roll.get(key) else { return };
-        let (again, until) = (client.stage == Stage::Offered, client.until.max(ctx.now + OFFER_HOLD));
+        let (again, until) = (client.boot.stage() == Stage::Offered, client.until.max(ctx.now + OFFER_HOLD));
         ctx.roll.keep_until(key, until);
         if again {
             log::debug!("offer {address} again to {}", asked.identity);
@@ -54,7 +55,7 @@ impl Dhcp {
         if let Some(client) = ctx.roll.get_mut(key).filter(|_| !matches!(asked.way, Way::Through(_))) {
             client.asks_anew(ctx.now, asked.message.header.xid);
         }
-        begin_chapter(ctx, key, asked.kind);
+        begin_boot(ctx, key, asked.kind);
         let Some((address, ready)) = self.choose(ctx, key, asked) else { return };
         if ready > ctx.now {
             // Its next request finds the address vetted.
@@ -72,9 +73,9 @@ impl Dhcp {
 }
 
 /// A DISCOVER of firmware begins a boot; one of a later program goes on with it.
-fn begin_chapter(ctx: &mut Ctx<'_>, key: Key<Client>, kind: Kind) {
+fn begin_boot(ctx: &mut Ctx<'_>, key: Key<Client>, kind: Kind) {
     let Some(client) = ctx.roll.get(key) else { return };
-    let (arch, stage) = (client.arch, client.stage);
+    let (arch, stage) = (client.arch, client.boot.stage());
     if matches!(stage, Stage::Probing | Stage::Offered) {
         return;
     }
@@ -82,11 +83,10 @@ fn begin_chapter(ctx: &mut Ctx<'_>, key: Key<Client>, kind: Kind) {
     if firmware || stage == Stage::Up {
         ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("started again"));
     }
-    if let Some(client) = ctx.roll.get_mut(key).filter(|client| client.story.is_empty()) {
-        client.began = ctx.now;
+    if ctx.roll.begin_boot(ctx.now, key) {
         passing::refuse_retired(ctx, key);
     }
-    let stage = Stage::Stranger;
+    let stage = Stage::Discover;
     match arch.filter(|_| kind != Kind::Other) {
         Some(arch) if kind == Kind::Ipxe => ctx.roll.enter(ctx.now, key, stage, format_args!("discover (ipxe {arch})")),
         Some(arch) => ctx.roll.enter(ctx.now, key, stage, format_args!("discover ({arch})")),

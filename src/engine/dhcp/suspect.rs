@@ -28,7 +28,8 @@ use crate::base::addr::Mac;
 use crate::base::slab::Key;
 use crate::base::stats::Counter;
 use crate::engine::Ctx;
-use crate::roll::client::{Client, Identity, Stage, Way};
+use crate::roll::client::{Client, Identity, Way};
+use crate::roll::stage::Stage;
 use crate::wire::dhcp::{Message, MessageType};
 
 use super::Dhcp;
@@ -62,7 +63,7 @@ pub fn word(ctx: &Ctx<'_>, record: Option<Key<Client>>, way: Way, network: usize
         return if bridge { Word::Harmless } else { Word::Own };
     }
     let Some(address) = client.address else { return Word::Harmless };
-    let boots = client.stage != Stage::Up && (client.transfers > 0 || ctx.now.since(client.heard) < LIVE);
+    let boots = client.boot.stage() != Stage::Up && (client.transfers > 0 || ctx.now.since(client.heard) < LIVE);
     let elsewhere = ctx.config.networks.get(network).is_some_and(|network| !network.subnet.contains(address));
     match client.way {
         Way::Unknown | Way::Through(_) => Word::Harmless,
@@ -110,7 +111,7 @@ fn offer_again(ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<()> {
     let key = ctx.roll.find(&asked.identity)?;
     let address = entitled(ctx, key, asked).filter(|address| ctx.roll.get(key).is_some_and(|client| client.address == Some(*address)))?;
     let client = ctx.roll.get(key)?;
-    let waits = client.stage == Stage::Probing || client.doubt.declined && ctx.now < client.doubt.asked;
+    let waits = client.boot.stage() == Stage::Probing || client.doubt.declined && ctx.now < client.doubt.asked;
     if waits || unpromised(ctx, key, asked.network).is_some() {
         return None;
     }
