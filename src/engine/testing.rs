@@ -192,7 +192,9 @@ impl World {
     /// One that has run for a while: all guest addresses are vetted.
     pub fn settled(config: &Config) -> World {
         let mut world = World::new(config);
+        let unix = world.now.unix;
         world.advance(2_000);
+        world.now.unix = unix;
         world
     }
 
@@ -245,12 +247,19 @@ impl World {
             got.extend(self.drain());
             match self.server.deadline() {
                 // A deadline in the past means that the outbox was full: no time passes then.
-                Some(at) if at <= end => self.now.at = self.now.at.max(at).max(self.now.at + Duration::from_micros(1)),
+                Some(at) if at <= end => self.pass_to(self.now.at.max(at).max(self.now.at + Duration::from_micros(1))),
                 _ => break,
             }
         }
-        self.now.at = self.now.at.max(end);
+        self.pass_to(self.now.at.max(end));
         got
+    }
+
+    /// Both clocks go on.
+    fn pass_to(&mut self, at: Instant) {
+        let seconds = |at: Instant| at.since(Instant::ZERO).as_secs();
+        self.now.unix += seconds(at) - seconds(self.now.at);
+        self.now.at = at;
     }
 
     pub fn ask(&mut self, ask: &Ask) -> Vec<Got> {
@@ -278,7 +287,7 @@ impl World {
             if ended {
                 return lines;
             }
-            self.now.at += Duration::from_millis(1);
+            self.pass_to(self.now.at + Duration::from_millis(1));
         }
     }
 

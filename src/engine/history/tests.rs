@@ -112,6 +112,17 @@ fn no_lease_of_a_journal_outlives_one_that_is_given_now() {
     assert!(left(&later, 1).is_some_and(|left| (290..=300).contains(&left)), "{:?}", left(&later, 1));
     assert!(restored(world.now.unix + 1201, &lines).client(mac(1)).is_none());
 
+    // The clock is set right while it runs: what was acknowledged is still so after a crash.
+    let mut world = restored(1_000, &[]);
+    world.advance(2_000);
+    let address = world.lease(&ask);
+    world.now.unix = 1_700_000_000;
+    let lines = world.rewritten();
+    let again = restored(1_700_000_100, &lines);
+    assert_eq!(again.client(mac(1)).and_then(|client| client.address), Some(address));
+    let got = world.ask(&ask.renew(address));
+    assert!(world.client(mac(1)).unwrap().on_record.until >= 1_700_000_000 + lease, "{got:?}");
+
     // A pool full of leases that a wrong clock let end in 2099 is free again when a lease has passed, also those that rest.
     let text = |n: u8| format!("2036-01-01T00:00:00Z guest {} {} until=2099-01-01T00:00:00Z", guest_address(n), mac(0x40));
     let lines: Vec<String> = (1..=8).map(text).collect();
