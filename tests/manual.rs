@@ -265,6 +265,23 @@ fn examples_are_understood() {
     assert!(prose(&page("muster-in.8")).contains(&format!("{} bytes", report::LEN_MAX)));
 }
 
+/// Where operators read: no words of the code, and none that this house uses in a sense of its own (doc/words.md).
+#[test]
+fn operators_read_the_words_of_their_field() {
+    const BANNED: [&str; 8] = ["told", "anew", "untold", "lot", "lots", "street", "stranger", "strangers"];
+    let pages = ["musterd.8", "muster.1", "muster-in.8", "muster-storm.8", "libnss_muster.8"];
+    let mut texts: Vec<(String, String)> = pages.iter().map(|name| (name.to_string(), page(name))).collect();
+    texts.push(("README.md".into(), fs::read_to_string(home().join("README.md")).expect("the README")));
+    for (name, text) in texts {
+        // What the programs print is quoted as they print it.
+        for (n, line) in text.lines().enumerate().filter(|(_, line)| !line.starts_with("cluster: ")) {
+            for word in line.split(|c: char| !c.is_ascii_alphabetic()).map(str::to_lowercase) {
+                assert!(!BANNED.contains(&word.as_str()), "{name}:{}: {word:?} in {line:?}", n + 1);
+            }
+        }
+    }
+}
+
 #[test]
 fn laws_and_documents_that_are_cited_exist() {
     let architecture = fs::read_to_string(home().join("doc/architecture.md")).expect("the laws");
