@@ -60,13 +60,15 @@ soak:
 SECONDS ?= 60
 TARGETS ?= dhcp tftp dns report control journal config names server
 FUZZ := $(CARGO) +nightly fuzz
+# Without a sanitizer: what is fuzzed has no `unsafe`, and runs ten times as fast so.
+UNSANITIZED := --sanitizer none
 fuzz:
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \
 		echo "make fuzz needs cargo-fuzz and a nightly compiler: cargo install cargo-fuzz --locked; rustup toolchain install nightly" >&2; exit 1; }
-	$(FUZZ) build
+	$(FUZZ) build $(UNSANITIZED)
 	for target in $(TARGETS); do \
 		mkdir -p fuzz/target/corpus/$$target; \
-		$(FUZZ) run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(SECONDS) -max_len=4096 -timeout=10 || exit 1; \
+		$(FUZZ) run $(UNSANITIZED) $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(SECONDS) -max_len=4096 -timeout=10 || exit 1; \
 	done
 
 # The packaging files say /usr/sbin; they are installed with the prefix in its place. A default file that is there is kept.

@@ -27,10 +27,15 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(!written || *code == code::OVERLOAD || again.option(*code) == Some(value), "option {code}");
         }
     }
+    let mut scratch = Scratch::default();
+    if parse(bytes, &mut scratch).is_err() {
+        return;
+    }
     let mut world = World::default();
     world.pass(Duration::from_secs(2));
     let nobody = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
-    for (src, port) in [(nobody, 67), (nobody, 67), (SocketAddrV4::new(NODE_ADDRESS, 68), 67), (SocketAddrV4::new([10, 54, 0, 9].into(), 67), 68)] {
+    let (node, other) = (SocketAddrV4::new(NODE_ADDRESS, 68), SocketAddrV4::new([10, 54, 0, 9].into(), 67));
+    for (src, port) in [(nobody, 67), (nobody, 67), (node, 67), (other, 68)] {
         world.from_node(src, port, bytes);
         world.pass(Duration::from_millis(300));
     }

@@ -82,7 +82,13 @@ impl World {
         use muster::wire::ether::{Checksum, Frame, parse};
         match parse(bytes, Checksum::Trusted) {
             Ok(Frame::Udp(udp)) => {
-                self.handle(Input::Datagram(Datagram { link: 0, mac: Some(udp.src_mac), src: udp.src, dst: udp.dst, payload: udp.payload }));
+                self.handle(Input::Datagram(Datagram {
+                    link: 0,
+                    mac: Some(udp.src_mac),
+                    src: udp.src,
+                    dst: udp.dst,
+                    payload: udp.payload,
+                }));
             }
             Ok(Frame::Arp(arp)) if !arp.sender_ip.is_unspecified() => {
                 self.handle(Input::Arp { link: 0, mac: arp.sender_mac, sender: arp.sender_ip });
