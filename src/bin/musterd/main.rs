@@ -102,8 +102,8 @@ fn options() -> Result<Option<Options>, String> {
         .optflag("V", "version", "print version and commit");
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
     if matches.opt_present("h") {
-        let brief =
-            "musterd: boots a cluster (DHCP, TFTP and DNS in one process)\nUsage: musterd [-d | -f | -t] [-i IF]... [-r DIR] [-c FILE]";
+        let brief = "musterd: boots a cluster and numbers its nodes (DHCP, TFTP and DNS in one process)\n\
+             Usage: musterd [-d | -f | -t] [-i IF]... [-r DIR] [-c FILE] [--run-dir DIR] [--state-dir DIR]";
         let usage = flags.usage(brief);
         return said(format!("{usage}\nWithout -d or -f it becomes a daemon and logs to syslog. See musterd(8), muster.toml(5).\n"));
     }

@@ -257,7 +257,7 @@ impl Reply<'_> {
         }
     }
 
-    /// What PXE and its descendants need so that they wait for nobody else (RFC 4578; field notes).
+    /// What PXE and its descendants need so that they wait for nobody else (RFC 4578; doc/firmware.md, "What each client needs in DHCP").
     fn write_firmware_options(&self, builder: &mut Builder<'_>, file: Option<&str>, own: Codes) {
         if self.http() {
             if let Some(uri) = file {
