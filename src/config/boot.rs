@@ -1,16 +1,15 @@
 //! What machines boot: from the config, else by what is found in the root. Used by this room only.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::error::{Errors, listed};
-use super::raw::{BootSection, Choice, ForSection, Raw};
-use super::value::{Set, shown_numbers};
-use super::{Boot, Flags, Special, World};
+use super::keys::{BootKeys, Section};
+use super::model::{Boot, Override, World};
+use super::origin::Name;
+use super::parsed::Parsed;
+use super::value::{Set, Slot, shown_numbers};
 use crate::base::limits;
 use crate::roll::kind::Arch;
-
-/// Where TFTP serves from when nobody says.
-const ROOT: &str = "/srv/tftp";
 
 /// Boot programs by their usual names, the best first: a UNDI or SNP iPXE uses the firmware's own driver, which works on every
 /// card the machine boots from.
@@ -101,61 +100,47 @@ const SCRIPTS: &[&str] = &["boot.ipxe", "autoexec.ipxe"];
 const KERNELS: &[&str] = &["vmlinuz", "bzImage", "linux", "kernel"];
 const INITRDS: &[&str] = &["initrd.img", "initrd", "initrd.gz", "initramfs.img", "initramfs", "initramfs.cpio.gz"];
 
-/// The folder that TFTP serves: the flag's, the file's, or the usual one.
-pub(super) fn root(section: &BootSection, flags: &Flags, errors: &mut Errors<'_>, choices: &mut Vec<String>) -> PathBuf {
-    match (&flags.root, &section.root) {
-        (Some(root), _) if root.to_str().is_none_or(|text| text.chars().any(char::is_control)) => {
-            errors.add(None, "-r", format!("{root:?} is not plain text: choose another folder"));
-            root.clone()
-        }
-        (Some(root), _) => root.clone(),
-        (None, Some(root)) => PathBuf::from(&root.value),
-        (None, None) => {
-            choices.push(format!("root {ROOT}"));
-            PathBuf::from(ROOT)
-        }
-    }
-}
-
-/// The [boot] section with what is found in the root where it says nothing.
-pub(super) fn boot(section: &Choice, root: PathBuf, world: &impl World, choices: &mut Vec<String>) -> Boot {
+/// Fills the [boot] section with what is found in the root where it says nothing. Gives what was found.
+pub(super) fn fill(keys: &mut BootKeys, world: &impl World, notes: &mut Vec<String>) -> Vec<Name> {
+    let usual = keys.root.is_none();
+    keys.fill();
+    let root = keys.root.filled();
+    notes.extend(usual.then(|| format!("root {}", root.display())));
     let first = |names: &[&str]| names.iter().find(|name| world.exists(&root, name)).map(ToString::to_string);
     let place = root.display();
-    let mut program: Vec<(Arch, String)> = section.program.iter().map(|set| set.value.clone()).collect();
+    let mut found = Vec::new();
+    let program = &mut keys.program.get_or_insert_with(|| Set::derived(Vec::new())).value;
     for (arch, names) in PROGRAMS {
         let configured = program.iter().any(|(known, _)| known == arch);
         if let Some(name) = first(names).filter(|_| !configured) {
-            choices.push(format!("{arch} boots {name} (found in {place})"));
+            notes.push(format!("{arch} boots {name} (found in {place})"));
             program.push((*arch, name));
+            found.push(Name::Program(*arch));
         }
     }
     program.sort_by_key(|(arch, _)| *arch);
-    let value = |set: &Option<Set<String>>| set.as_ref().map(|set| set.value.clone());
-    let (mut script, mut kernel) = (value(&section.script), value(&section.kernel));
-    let mut initrd = section.initrd.as_ref().map(|set| set.value.clone());
-    if script.is_none() && kernel.is_none() {
-        script = first(SCRIPTS);
-        choices.extend(script.iter().map(|script| format!("iPXE runs {script} (found in {place})")));
-        if script.is_none() {
-            kernel = first(KERNELS);
-            choices.extend(kernel.iter().map(|kernel| format!("kernel {kernel} (found in {place})")));
-            if initrd.is_none() && kernel.is_some() {
-                initrd = first(INITRDS).map(|initrd| vec![initrd]);
-                choices.extend(initrd.iter().flatten().map(|initrd| format!("initrd {initrd} (found in {place})")));
+    if keys.script.is_none() && keys.kernel.is_none() {
+        keys.script = first(SCRIPTS).map(Set::found);
+        notes.extend(keys.script.value().map(|script| format!("iPXE runs {script} (found in {place})")));
+        if keys.script.is_none() {
+            keys.kernel = first(KERNELS).map(Set::found);
+            notes.extend(keys.kernel.value().map(|kernel| format!("kernel {kernel} (found in {place})")));
+            if keys.initrd.is_none() && keys.kernel.is_some() {
+                keys.initrd = first(INITRDS).map(|initrd| Set::found(vec![initrd]));
+                notes.extend(keys.initrd.value().into_iter().flatten().map(|initrd| format!("initrd {initrd} (found in {place})")));
             }
         }
     }
-    let args = value(&section.args).unwrap_or_default();
-    let boot = Boot { program, script, kernel, initrd: initrd.unwrap_or_default(), args, root: root.clone() };
-    missing(&boot, &root, world, choices);
-    boot
+    let _ = keys.initrd.get_or_insert_with(|| Set::derived(Vec::new()));
+    missing(&Boot::from(&*keys), &root, world, notes);
+    found
 }
 
 /// What an operator will miss: nothing to boot, or names of files that are not there (yet).
-fn missing(boot: &Boot, root: &Path, world: &impl World, choices: &mut Vec<String>) {
+fn missing(boot: &Boot, root: &Path, world: &impl World, notes: &mut Vec<String>) {
     if boot.program.is_empty() {
         let place = root.display();
-        choices.push(format!(
+        notes.push(format!(
             "no boot program found in {place}: put undionly.kpxe (BIOS) or snponly.efi (UEFI) there, or set `program` in [boot]"
         ));
     }
@@ -163,54 +148,37 @@ fn missing(boot: &Boot, root: &Path, world: &impl World, choices: &mut Vec<Strin
     let files: Vec<&String> =
         files.chain(&boot.script).chain(&boot.kernel).chain(&boot.initrd).filter(|name| !world.exists(root, name)).collect();
     if !files.is_empty() {
-        choices.push(format!("not in {} yet: {}", root.display(), listed(files)));
+        notes.push(format!("not in {} yet: {}", root.display(), listed(files)));
     }
 }
 
-/// The [[for]] sections; whether their numbers have a lot is for others to check.
-pub(super) fn special(sections: &[Set<ForSection>]) -> Vec<Special> {
-    let value = |set: &Option<Set<String>>| set.as_ref().map(|set| set.value.clone());
-    let special = |ForSection { nodes, choice, lease, options }: &ForSection| Special {
-        nodes: nodes.as_ref().map(|set| set.value.clone()).unwrap_or_default(),
-        program: choice.program.iter().map(|set| set.value.clone()).collect(),
-        script: value(&choice.script),
-        kernel: value(&choice.kernel),
-        initrd: choice.initrd.as_ref().map(|set| set.value.clone()),
-        args: value(&choice.args),
-        lease: lease.as_ref().map(|set| set.value),
-        options: options.iter().map(|set| set.value.clone()).collect(),
-    };
-    sections.iter().map(|section| special(&section.value)).collect()
-}
-
-/// A text that is made must fit [`limits::SCRIPT_MAX`]: [boot]'s own and what each [[for]] makes of it. Tells what has no effect, and what
+/// A text that is made must fit [`limits::SCRIPT_MAX`]: [boot]'s own and what each [[for]] makes of it. Notes what has no effect, and what
 /// pxelinux will not take.
-pub(super) fn check_scripts(boot: &Boot, special: &[Special], raw: &Raw, errors: &mut Errors<'_>, choices: &mut Vec<String>) {
+pub(super) fn check_scripts(boot: &Boot, overrides: &[Override], parsed: &Parsed, errors: &mut Errors<'_>, notes: &mut Vec<String>) {
     const TOO_LONG: &str = "kernel, initrd and args are too long for one script: use a script file";
     let all = Made { kernel: boot.kernel.as_deref(), initrd: &boot.initrd, args: &boot.args };
     if all.script_bytes() > limits::SCRIPT_MAX {
-        let args = raw.boot.choice.args.as_ref();
-        errors.add(args.map(|set| &set.at), "args", TOO_LONG);
+        errors.add(parsed.boot.args.at(), "args", TOO_LONG);
     }
     let line = |made: Made<'_>| (made.pxelinux_bytes() > PXELINUX_MAX).then_some(made.pxelinux_bytes());
     let too_long =
         |bytes: usize| format!("kernel, initrd and args come to {bytes} bytes: pxelinux reads {PXELINUX_MAX}, other loaders more");
-    choices.extend(line(all).map(too_long));
+    notes.extend(line(all).map(too_long));
     let unused = |script: &str, kernel: &str| format!("kernel {kernel} is for other loaders: iPXE runs the script {script}");
-    choices.extend(boot.script.iter().zip(&boot.kernel).map(|(script, kernel)| unused(script, kernel)));
-    for (special, section) in special.iter().zip(&raw.special) {
+    notes.extend(boot.script.iter().zip(&boot.kernel).map(|(script, kernel)| unused(script, kernel)));
+    for (this, keys) in overrides.iter().zip(&parsed.overrides) {
         let made = Made {
-            kernel: special.kernel.as_deref().or(all.kernel),
-            initrd: special.initrd.as_deref().unwrap_or(all.initrd),
-            args: special.args.as_deref().unwrap_or(all.args),
+            kernel: this.kernel.as_deref().or(all.kernel),
+            initrd: this.initrd.as_deref().unwrap_or(all.initrd),
+            args: this.args.as_deref().unwrap_or(all.args),
         };
         if made.script_bytes() > limits::SCRIPT_MAX {
-            errors.add(Some(&section.at), "for", TOO_LONG);
+            errors.add(keys.at(), "for", TOO_LONG);
         }
-        let nodes = shown_numbers(&special.nodes);
-        choices.extend(line(made).filter(|_| line(all).is_none()).map(|bytes| format!("nodes {nodes}: {}", too_long(bytes))));
-        let script = special.script.as_ref().or(boot.script.as_ref());
-        choices.extend(script.iter().zip(&special.kernel).map(|(script, kernel)| unused(script, kernel)));
+        let nodes = shown_numbers(&this.nodes);
+        notes.extend(line(made).filter(|_| line(all).is_none()).map(|bytes| format!("nodes {nodes}: {}", too_long(bytes))));
+        let script = this.script.as_ref().or(boot.script.as_ref());
+        notes.extend(script.iter().zip(&this.kernel).map(|(script, kernel)| unused(script, kernel)));
     }
 }
 

@@ -1,42 +1,46 @@
 //! `[[for]]` sections that change nothing, because later ones set the same keys for all their nodes. Used by this room only.
 
-use super::Text;
-use super::error::line_and_column;
-use super::raw::{ForSection, Raw};
-use super::setting::{Key, keys};
-use super::value::{Set, shown_numbers};
+use super::error::{Source, line_and_column};
+use super::keys::{ForKeys, Section};
+use super::origin::Name;
+use super::value::{Slot, shown_numbers};
 use crate::roll::plan::Number;
 
-/// Tells of each section that cannot win, with its place: it is probably in the wrong order.
-pub(super) fn shadowed(text: Option<Text<'_>>, raw: &Raw, choices: &mut Vec<String>) {
-    let Some(Text { path, text }) = text else { return };
-    for (position, Set { value: section, at }) in raw.special.iter().enumerate() {
-        let later = raw.special.get(position + 1..).unwrap_or_default();
-        let (line, column) = line_and_column(text, at.start);
-        let place = format!("{path}:{line}:{column}: [[for]] nodes {}", shown_numbers(nodes(section)));
-        let set: Vec<Key> = keys(section).collect();
+/// Notes each section that cannot win, with its position: it is probably in the wrong order.
+pub(super) fn shadowed(source: Source<'_>, sections: &[ForKeys], notes: &mut Vec<String>) {
+    let start = |section: &ForKeys| section.at().map_or(0, |at| at.start);
+    for (position, section) in sections.iter().enumerate() {
+        let later = sections.get(position + 1..).unwrap_or_default();
+        let (line, column) = line_and_column(source.text, start(section));
+        let place = format!("{}:{line}:{column}: [[for]] nodes {}", source.path, shown_numbers(&nodes(section)));
+        let set = settings(section);
         if set.is_empty() {
-            choices.push(format!("{place}: sets nothing"));
+            notes.push(format!("{place}: sets nothing"));
             continue;
         }
-        if !set.iter().all(|key| covered(nodes(section), *key, later)) {
+        if !set.iter().all(|name| covered(&nodes(section), *name, later)) {
             continue;
         }
-        let wins = |other: &&Set<ForSection>| keys(&other.value).any(|key| set.contains(&key));
-        let last = later.iter().rev().find(wins).map_or(line, |other| line_and_column(text, other.at.start).0);
-        choices.push(format!("{place}: has no effect, as later sections (line {last}) set the same keys for all its nodes: move it below"));
+        let wins = |other: &&ForKeys| settings(other).iter().any(|name| set.contains(name));
+        let last = later.iter().rev().find(wins).map_or(line, |other| source.line(start(other)));
+        notes.push(format!("{place}: has no effect, as later sections (line {last}) set the same keys for all its nodes: move it below"));
     }
 }
 
-fn nodes(section: &ForSection) -> &[(Number, Number)] {
-    section.nodes.as_ref().map(|set| set.value.as_slice()).unwrap_or_default()
+fn nodes(section: &ForKeys) -> Vec<(Number, Number)> {
+    section.nodes.value().unwrap_or_default()
+}
+
+/// What a section sets for its nodes.
+fn settings(section: &ForKeys) -> Vec<Name> {
+    section.names().into_iter().filter(|name| *name != Name::Key("nodes")).collect()
 }
 
 /// Whether the sections set a key for all these nodes.
-fn covered(ranges: &[(Number, Number)], key: Key, sections: &[Set<ForSection>]) -> bool {
-    let setting = sections.iter().filter(|section| keys(&section.value).any(|other| other == key));
+fn covered(ranges: &[(Number, Number)], name: Name, sections: &[ForKeys]) -> bool {
+    let setting = sections.iter().filter(|section| settings(section).contains(&name));
     let mut left: Vec<(u32, u32)> = ranges.iter().map(|(first, last)| (first.0, last.0)).collect();
-    for (first, last) in setting.flat_map(|section| nodes(&section.value)) {
+    for (first, last) in setting.flat_map(nodes) {
         left = left.into_iter().flat_map(|range| without(range, (first.0, last.0))).flatten().collect();
     }
     left.is_empty()

@@ -1,0 +1,385 @@
+//! The one table of keys. The reader, the defaults, what `musterd -t` prints, the difference that a reload logs, and what needs a restart
+//! all follow from it; a test holds the manual and the example against it.
+//!
+//! A new key is a line here, and a use of it: in `[tftp]`, `[dhcp]`, `[dns]` and `[server]` a line is a field of the [`Config`](super::Config)
+//! at once; in the other sections, whose values depend on others, `resolve` makes one of it.
+
+use std::net::Ipv4Addr;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use super::error::{Errors, listed, nearest};
+use super::kind::*;
+use super::origin::{Name, Origin};
+use super::value::{Set, Slot, Value};
+use crate::base::limits;
+use crate::roll::plan::Names;
+
+/// A key: what is said of it.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub name: &'static str,
+    pub usual: Usual,
+    pub applies: Applies,
+    /// For the manual and the example, which a test holds against this table.
+    #[cfg(test)]
+    pub manual: Manual,
+}
+
+#[cfg(test)]
+#[derive(Debug)]
+pub(super) struct Manual {
+    pub kind: &'static str,
+    pub range: fn() -> String,
+    /// What the key is for.
+    pub says: &'static str,
+}
+
+/// The value of a key that the file does not set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Usual {
+    /// In TOML.
+    Is(&'static str),
+    /// Made from other values, by the interface, or from the files in the root; or none.
+    Derived,
+    /// The section makes no sense without it.
+    Required,
+}
+
+/// When a new value is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Applies {
+    AtReload,
+    AtRestart,
+    /// At a restart if the list was empty or is now; else at a reload.
+    AtRestartFromNone,
+}
+
+/// A key of a section that is set.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub key: &'static Key,
+    pub shown: String,
+    pub origin: Origin,
+}
+
+/// A section of the file: its keys, as far as they are set.
+pub(super) trait Section: Default {
+    /// As it is written: `[cluster]`.
+    const HEADER: &'static str;
+    const KEYS: &'static [Key];
+
+    /// Reads what a table of the file sets; a key that is not known is an error.
+    fn read(table: &DeTable<'_>, at: Range<usize>, errors: &mut Errors<'_>) -> Self;
+
+    /// The position of the section; None for one that is not in the file.
+    fn at(&self) -> Option<&Range<usize>>;
+
+    /// Sets what is not set and has a default.
+    fn fill(&mut self);
+
+    /// The keys that are set, in the order of the table.
+    fn entries(&self) -> Vec<Entry>;
+
+    /// The same by their names, entry by entry.
+    fn names(&self) -> Vec<Name>;
+}
+
+/// The value of a key, if it is set and good; an error is noted if it is set and bad.
+fn get<K: Kind>(table: &DeTable<'_>, key: &'static str, origin: Origin, errors: &mut Errors<'_>) -> Option<Set<K::Value>> {
+    let value: &Value<'_> = table.get(key)?;
+    match K::read(value) {
+        Ok(good) => Some(Set::read(good, value, origin)),
+        Err(wrong) => {
+            wrong.report(key, errors);
+            None
+        }
+    }
+}
+
+/// The default of a key, if it has one. A test reads them all.
+fn usual<K: Kind>(usual: Usual) -> Option<K::Value> {
+    let Usual::Is(text) = usual else { return None };
+    K::read(&DeValue::parse(text).ok()?).ok()
+}
+
+/// A section that sets nothing, filled.
+pub(super) fn filled<S: Section>() -> S {
+    let mut section = S::default();
+    section.fill();
+    section
+}
+
+/// Notes the keys of a table that the section does not have.
+pub(super) fn unknown(header: &str, known: &[&str], table: &DeTable<'_>, errors: &mut Errors<'_>) {
+    for key in table.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
+        let word = key.get_ref().as_ref();
+        let remedy = match nearest(word, known) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("{header} has the keys {}", listed(known)),
+        };
+        errors.add(Some(&key.span()), word, format!("unknown key: {remedy}"));
+    }
+}
+
+/// A section, by lines of the table. One that is marked `settled` is a part of the config as well, with each key at its value or default.
+macro_rules! section {
+    ($(#[$doc:meta])* settled $Settled:ident, $Keys:ident $header:literal {
+        $(#[doc = $says:literal] $field:ident $name:literal: $kind:ty, $type:ty, $usual:expr, $applies:ident;)*
+    }) => {
+        section! { $(#[$doc])* $Keys $header { $(#[doc = $says] $field $name: $kind, $usual, $applies;)* } }
+
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $Settled {
+            $(#[doc = $says] pub $field: $type,)*
+        }
+
+        impl From<&$Keys> for $Settled {
+            fn from(keys: &$Keys) -> $Settled {
+                $Settled { $($field: keys.$field.filled(),)* }
+            }
+        }
+
+        /// As an empty section makes it.
+        impl Default for $Settled {
+            fn default() -> $Settled {
+                $Settled::from(&filled::<$Keys>())
+            }
+        }
+    };
+    ($(#[$doc:meta])* $Keys:ident $header:literal {
+        $(#[doc = $says:literal] $field:ident $name:literal: $kind:ty, $usual:expr, $applies:ident;)*
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Default)]
+        pub(super) struct $Keys {
+            pub at: Option<Range<usize>>,
+            $(#[doc = $says] pub $field: Option<Set<<$kind as Kind>::Value>>,)*
+        }
+
+        impl Section for $Keys {
+            const HEADER: &'static str = $header;
+            const KEYS: &'static [Key] = &[$(Key {
+                name: $name,
+                usual: $usual,
+                applies: Applies::$applies,
+                #[cfg(test)]
+                manual: Manual { kind: <$kind>::NAME, range: <$kind>::range, says: $says },
+            },)*];
+
+            fn read(table: &DeTable<'_>, at: Range<usize>, errors: &mut Errors<'_>) -> $Keys {
+                let line = errors.line(at.start).filter(|_| $header.starts_with("[["));
+                let origin = Origin::Section($header, line);
+                unknown($header, &[$($name),*], table, errors);
+                $Keys { at: Some(at), $($field: get::<$kind>(table, $name, origin, errors),)* }
+            }
+
+            fn at(&self) -> Option<&Range<usize>> {
+                self.at.as_ref()
+            }
+
+            fn fill(&mut self) {
+                $(self.$field = self.$field.take().or_else(|| usual::<$kind>($usual).map(Set::derived));)*
+            }
+
+            fn entries(&self) -> Vec<Entry> {
+                let shown = [$(self.$field.as_ref().map(|set| (<$kind>::show(&set.value), set.origin)),)*];
+                let entry = |(key, shown): (&'static Key, Option<_>)| shown.map(|(shown, origin)| Entry { key, shown, origin });
+                Self::KEYS.iter().zip(shown).filter_map(entry).collect()
+            }
+
+            fn names(&self) -> Vec<Name> {
+                [$(self.$field.as_ref().map(|set| <$kind>::names($name, &set.value)),)*].into_iter().flatten().flatten().collect()
+            }
+        }
+    };
+}
+
+use Usual::{Derived, Is, Required};
+
+/// A lease: a minute to ten years.
+type Lease = Seconds<60, { 3650 * 86_400 }>;
+/// 2 ms are 160 full frames at 1 Gbit/s, less than a small switch's queue.
+type QueueDelay = Millis<1, 50>;
+type Addresses = List<Address, 16>;
+/// A minute: by default, a thousand machines that pass within a minute and a half wait for nothing; the most is one a millisecond.
+type NewNumbers = Count<u32, 1, 60_000>;
+/// The site-specific options (RFC 3942) but for the last: the one behind the report's carries the names.
+type ReportOption = Count<u8, 224, 253>;
+type Initrds = List<LoaderFile, 8>;
+type Nodes = Count<u32, 1, { limits::CAPACITY_MAX as u64 }>;
+type Capacity = Count<usize, { limits::CAPACITY_MIN as u64 }, { limits::CAPACITY_MAX as u64 }>;
+
+section! {
+    /// `[cluster]`: names and numbers.
+    ClusterKeys "[cluster]" {
+        /// The cluster's name, a domain name.
+        name "name": DomainName, Is("\"cluster\""), AtReload;
+        /// What precedes the number in a node's name.
+        prefix "prefix": Prefix, Is("\"n\""), AtReload;
+        /// Digits of a name at least, by leading zeros.
+        digits "digits": Count<u8, 1, { Names::DIGITS_MAX as u64 }>, Is("1"), AtReload;
+        /// The address of node 0; node n has node0 + n.
+        node0 "node0": Address, Derived, AtReload;
+        /// How many numbers there are, from 0 on.
+        nodes "nodes": Nodes, Derived, AtReload;
+        /// Addresses of machines without a number, in the network that holds them.
+        guests "guests": Guests, Derived, AtReload;
+        /// How a machine that passes its test comes to a number.
+        numbering "numbering": How, Is("\"automatic\""), AtReload;
+        /// New numbers a minute, a fifth of them at once.
+        new_numbers "new-numbers": NewNumbers, Is("600"), AtReload;
+        /// MAC addresses that get no number, such as those of BMCs.
+        ignore "ignore": List<Pattern, 64>, Is("[]"), AtReload;
+    }
+}
+
+section! {
+    /// `[[network]]`: a network that is served, an interface's own or one behind a relay.
+    NetworkKeys "[[network]]" {
+        /// A boot interface, whose own network this is.
+        interface "interface": Interface, Derived, AtRestart;
+        /// Which of the interface's addresses is the head's.
+        head "head": Address, Derived, AtRestart;
+        /// A subnet behind a DHCP relay.
+        subnet "subnet": Net, Derived, AtReload;
+        /// Addresses of machines without a number.
+        guests "guests": Guests, Derived, AtReload;
+        /// The lease of machines without a number.
+        guest_lease "guest-lease": Lease, Derived, AtReload;
+        /// The lease of machines with a number.
+        lease "lease": Lease, Derived, AtReload;
+        /// Routers, DHCP option 3.
+        router "router": Addresses, Derived, AtReload;
+        /// Name servers, DHCP option 6.
+        dns "dns": Addresses, Derived, AtReload;
+        /// Time servers, DHCP option 42.
+        ntp "ntp": Addresses, Is("[]"), AtReload;
+        /// The domain, DHCP option 15.
+        domain "domain": DomainName, Derived, AtReload;
+        /// What the path to the nodes carries, when that is less than what the interface says.
+        link_rate "link-rate": Rate, Derived, AtReload;
+        /// How much queue on the path to the nodes is aimed at.
+        queue_delay "queue-delay": QueueDelay, Is("\"2ms\""), AtReload;
+        /// More DHCP options, by number.
+        options "options": Options, Derived, AtReload;
+    }
+}
+
+section! {
+    /// `[[segment]]`: numbers with addresses of their own.
+    SegmentKeys "[[segment]]" {
+        /// The first and the last number.
+        nodes "nodes": Run, Required, AtReload;
+        /// The address of the first one.
+        first "first": Address, Required, AtReload;
+    }
+}
+
+section! {
+    /// `[[node]]`: a machine that is known.
+    NodeKeys "[[node]]" {
+        /// Its number.
+        number "number": Count<u32, 0, { limits::CAPACITY_MAX as u64 - 1 }>, Required, AtReload;
+        /// All MAC addresses it may boot from.
+        macs "macs": List<MacAddress, { crate::roll::lot::MACS_MAX }>, Required, AtReload;
+    }
+}
+
+section! {
+    /// `[boot]`: what machines boot.
+    BootKeys "[boot]" {
+        /// The folder that TFTP serves.
+        root "root": Folder, Is("\"/srv/tftp\""), AtReload;
+        /// Boot programs by architecture.
+        program "program": Programs, Derived, AtReload;
+        /// What iPXE runs instead of a script made from kernel, initrd and args.
+        script "script": Script, Derived, AtReload;
+        /// The kernel.
+        kernel "kernel": LoaderFile, Derived, AtReload;
+        /// Initial RAM disks.
+        initrd "initrd": Initrds, Derived, AtReload;
+        /// The kernel's arguments.
+        args "args": Args, Is("\"\""), AtReload;
+    }
+}
+
+section! {
+    /// `[[for]]`: exceptions by number.
+    ForKeys "[[for]]" {
+        /// Which nodes.
+        nodes "nodes": Numbers, Required, AtReload;
+        /// Their boot programs, by architecture.
+        program "program": Programs, Derived, AtReload;
+        /// Their script.
+        script "script": Script, Derived, AtReload;
+        /// Their kernel.
+        kernel "kernel": LoaderFile, Derived, AtReload;
+        /// Their initial RAM disks.
+        initrd "initrd": Initrds, Derived, AtReload;
+        /// Their kernel's arguments.
+        args "args": Args, Derived, AtReload;
+        /// Their lease.
+        lease "lease": Lease, Derived, AtReload;
+        /// Their DHCP options, by number.
+        options "options": Options, Derived, AtReload;
+    }
+}
+
+section! {
+    /// `[tftp]`: transfers.
+    settled Tftp, TftpKeys "[tftp]" {
+        /// The server's ports, bound on every link.
+        ports "ports": Ports, (u16, u16), Is("\"20069-20084\""), AtRestart;
+        /// The largest window (RFC 7440) that a client is granted.
+        windowsize "windowsize": Count<u16, 1, { limits::WINDOWSIZE_MAX as u64 }>, u16, Is("16"), AtReload;
+        /// A transfer whose client is silent for this long is ended.
+        give_up "give-up": Seconds<2, 3600>, Duration, Is("\"30s\""), AtReload;
+    }
+}
+
+section! {
+    /// `[dhcp]`: addresses.
+    settled Dhcp, DhcpKeys "[dhcp]" {
+        /// Whether a machine that asks for an unknown address of the right network is answered with NAK.
+        authoritative "authoritative": Flag, bool, Is("false"), AtReload;
+        /// The lease of machines with a number, in networks that set none.
+        lease "lease": Lease, Duration, Is("\"12h\""), AtReload;
+        /// The lease of machines without a number, in networks that set none.
+        guest_lease "guest-lease": Lease, Duration, Is("\"10m\""), AtReload;
+        /// The DHCP option by which a machine reports; the next one carries the cluster's names.
+        report_option "report-option": ReportOption, u8, Is("224"), AtReload;
+    }
+}
+
+section! {
+    /// `[dns]`: names.
+    settled Dns, DnsKeys "[dns]" {
+        /// Whether names are served, on port 53 of the head.
+        enabled "enabled": Flag, bool, Is("true"), AtRestart;
+        /// More addresses of the head to listen on.
+        listen "listen": List<Address, { limits::DNS_LISTEN_MAX }>, Vec<Ipv4Addr>, Is("[]"), AtRestart;
+        /// Name servers for all other names.
+        upstream "upstream": List<Address, { limits::DNS_UPSTREAMS_MAX }>, Vec<Ipv4Addr>, Is("[]"), AtRestartFromNone;
+        /// Secondary name servers, which may have whole zones.
+        transfer "transfer": List<Address, { limits::DNS_TRANSFER_MAX }>, Vec<Ipv4Addr>, Is("[]"), AtReload;
+    }
+}
+
+section! {
+    /// `[server]`: the daemon itself.
+    settled Server, ServerKeys "[server]" {
+        /// How many machines are remembered, with and without a number.
+        capacity "capacity": Capacity, usize, Is("4096"), AtRestart;
+        /// The folder of the pid file and of state.json.
+        run_dir "run-dir": Folder, PathBuf, Is("\"/run/muster\""), AtRestart;
+        /// The folder of the journal.
+        state_dir "state-dir": Folder, PathBuf, Is("\"/var/lib/muster\""), AtRestart;
+        /// Whether IPv6 router solicitations are answered with no router here.
+        router_adverts "router-adverts": Flag, bool, Is("true"), AtReload;
+    }
+}
