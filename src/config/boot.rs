@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use super::error::{Errors, listed};
-use super::keys::{BootKeys, Section};
+use super::keys::BootKeys;
 use super::model::{Boot, Override, World};
 use super::origin::Name;
 use super::parsed::Parsed;
+use super::section::Section;
 use super::value::{Set, Slot, shown_numbers};
 use crate::base::limits;
 use crate::roll::kind::Arch;

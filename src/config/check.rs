@@ -6,10 +6,11 @@ use std::ops::Range;
 
 use super::derive::PREFIX_MAX;
 use super::error::Errors;
-use super::keys::{DnsKeys, Section, SegmentKeys};
+use super::keys::{DnsKeys, SegmentKeys};
 use super::links::NetworkDraft;
 use super::model::{KnownNode, LinkConfig};
 use super::parsed::Parsed;
+use super::section::Section;
 use super::value::{self, Slot};
 use crate::base::addr::Mac;
 use crate::base::limits;

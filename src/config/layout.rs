@@ -4,10 +4,11 @@
 use std::net::Ipv4Addr;
 
 use super::error::{Errors, listed};
-use super::keys::{NetworkKeys, Section, SegmentKeys};
+use super::keys::{NetworkKeys, SegmentKeys};
 use super::links::{self, NetworkDraft};
 use super::model::LinkConfig;
 use super::parsed::Parsed;
+use super::section::Section;
 use super::value::{Set, Slot, shown_numbers};
 use super::{check, derive};
 use crate::base::facts::LinkFacts;

@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use super::derive;
 use super::error::{Errors, listed};
-use super::keys::{NetworkKeys, Section};
+use super::keys::NetworkKeys;
 use super::model::{LinkConfig, Network};
 use super::parsed::Parsed;
+use super::section::Section;
 use super::value::{RATES, Set, Slot};
 use crate::base::facts::LinkFacts;
 use crate::base::limits;

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::keys::{Applies, Entry, Key, Section as Keys};
 use super::links::NetworkDraft;
 use super::origin::{Name, Origin};
 use super::parsed::Parsed;
+use super::section::{Applies, Entry, Key, Section as Keys};
 use super::value::{Slot, shown_numbers};
 
 /// The sections of a config, in the order of the manual. It is no part of what the config means: all are equal. Empty for a config that was

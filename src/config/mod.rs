@@ -19,6 +19,7 @@ mod options;
 mod origin;
 mod parsed;
 mod resolve;
+mod section;
 mod setting;
 mod shadow;
 mod value;

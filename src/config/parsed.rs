@@ -4,8 +4,8 @@ use toml::Spanned;
 use toml::de::{DeTable, Error as SyntaxError};
 
 use super::error::{Errors, Source};
-use super::keys::{self, BootKeys, ClusterKeys, DhcpKeys, DnsKeys, ForKeys, NetworkKeys, NodeKeys, Section, SegmentKeys, ServerKeys};
-use super::keys::{TftpKeys, Usual};
+use super::keys::{BootKeys, ClusterKeys, DhcpKeys, DnsKeys, ForKeys, NetworkKeys, NodeKeys, SECTIONS, SegmentKeys, ServerKeys, TftpKeys};
+use super::section::{self, Section, Usual};
 use super::value::{self, Slot};
 
 #[derive(Default)]
@@ -32,26 +32,26 @@ impl Parsed {
         if !syntax.is_empty() {
             return None;
         }
-        let mut file = File { table: document.get_ref(), known: Vec::new() };
+        let file = document.get_ref();
         let before = errors.count();
-        let cluster = file.one("cluster", errors);
-        let networks = file.each("network", "", network, errors);
-        let segments = file.each("segment", SEGMENT, |_, _, _| {}, errors);
+        let cluster = one(file, errors);
+        let networks = each(file, "", network, errors);
+        let segments = each(file, SEGMENT, |_, _, _| {}, errors);
         let addresses_unsure = errors.count() > before;
         let parsed = Parsed {
             cluster,
             networks,
             segments,
             addresses_unsure,
-            nodes: file.each("node", NODE, node, errors),
-            boot: file.one("boot", errors),
-            overrides: file.each("for", FOR, |_, _, _| {}, errors),
-            tftp: file.one("tftp", errors),
-            dhcp: file.one("dhcp", errors),
-            dns: file.one("dns", errors),
-            server: file.one("server", errors),
+            nodes: each(file, NODE, node, errors),
+            boot: one(file, errors),
+            overrides: each(file, FOR, |_, _, _| {}, errors),
+            tftp: one(file, errors),
+            dhcp: one(file, errors),
+            dns: one(file, errors),
+            server: one(file, errors),
         };
-        keys::unknown("the file", &file.known, file.table, errors);
+        section::unknown("the file", &SECTIONS.map(|(header, _)| name(header)), file, errors);
         Some(parsed)
     }
 }
@@ -74,42 +74,32 @@ fn syntax_error(text: &str, error: &SyntaxError, errors: &mut Errors<'_>) {
     errors.add(Some(&at), key, what);
 }
 
-/// The file's own table.
-struct File<'a, 'i> {
-    table: &'a DeTable<'i>,
-    known: Vec<&'static str>,
+/// `network` of `[[network]]`.
+fn name(header: &str) -> &str {
+    header.trim_matches(['[', ']'])
 }
 
-impl File<'_, '_> {
-    /// `[cluster]`: an empty one if there is none.
-    fn one<S: Section>(&mut self, key: &'static str, errors: &mut Errors<'_>) -> S {
-        self.known.push(key);
-        let value = self.table.get(key);
-        let at = value.map(Spanned::span).unwrap_or_default();
-        value::table(errors, key, value).map(|table| S::read(table, at, errors)).unwrap_or_default()
-    }
+/// The one section of a kind: an empty one if there is none.
+fn one<S: Section>(file: &DeTable<'_>, errors: &mut Errors<'_>) -> S {
+    let value = file.get(name(S::HEADER));
+    let at = value.map(Spanned::span).unwrap_or_default();
+    value::table(errors, name(S::HEADER), value).map(|table| S::read(table, at, errors)).unwrap_or_default()
+}
 
-    /// `[[network]]`: any number of them; the sentence is for one that lacks a key. The check gets to know whether the keys are good one by one.
-    fn each<S: Section>(
-        &mut self,
-        key: &'static str,
-        lacking: &str,
-        check: impl Fn(&S, bool, &mut Errors<'_>),
-        errors: &mut Errors<'_>,
-    ) -> Vec<S> {
-        self.known.push(key);
-        let mut sections = Vec::new();
-        for (table, at) in value::tables(errors, key, self.table.get(key)) {
-            let before = errors.count();
-            let section = S::read(table, at.clone(), errors);
-            if S::KEYS.iter().any(|known| known.usual == Usual::Required && !table.contains_key(known.name)) {
-                errors.add(Some(&at), key, lacking);
-            }
-            check(&section, errors.count() == before, errors);
-            sections.push(section);
+/// Any number of sections; the sentence is for one that lacks a key. The check gets to know whether the keys are good one by one.
+fn each<S: Section>(file: &DeTable<'_>, lacking: &str, check: impl Fn(&S, bool, &mut Errors<'_>), errors: &mut Errors<'_>) -> Vec<S> {
+    let key = name(S::HEADER);
+    let mut sections = Vec::new();
+    for (table, at) in value::tables(errors, key, file.get(key)) {
+        let before = errors.count();
+        let section = S::read(table, at.clone(), errors);
+        if S::KEYS.iter().any(|known| known.usual == Usual::Required && !table.contains_key(known.name)) {
+            errors.add(Some(&at), key, lacking);
         }
-        sections
+        check(&section, errors.count() == before, errors);
+        sections.push(section);
     }
+    sections
 }
 
 const SEGMENT: &str = "write both `nodes` and `first`, as in nodes = \"200-399\", first = \"10.55.1.0\"";

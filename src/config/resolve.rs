@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use super::error::{Error, Errors, Source};
-use super::keys::{NodeKeys, Section, SegmentKeys};
+use super::keys::{NodeKeys, SegmentKeys};
 use super::layout::AddressLayout;
 use super::links::NetworkDraft;
 use super::listing::Listing;
 use super::model::{Boot, Config, KnownNode, Override, World};
 use super::parsed::Parsed;
+use super::section::Section;
 use super::value::{Set, Slot};
 use super::{boot, check, shadow};
 use crate::roll::plan::{AddressPlan, Segment};

@@ -1,8 +1,9 @@
 //! `[[for]]` sections that change nothing, because later ones set the same keys for all their nodes. Used by this room only.
 
 use super::error::{Source, line_and_column};
-use super::keys::{ForKeys, Section};
+use super::keys::ForKeys;
 use super::origin::Name;
+use super::section::Section;
 use super::value::{Slot, shown_numbers};
 use crate::roll::plan::Number;
 

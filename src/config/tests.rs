@@ -12,6 +12,8 @@ use crate::base::facts::LinkFacts;
 use crate::roll::kind::Arch;
 use crate::roll::plan::Number;
 
+mod manual;
+
 struct Plain {
     links: Vec<LinkFacts>,
     files: &'static [&'static str],
@@ -390,22 +392,6 @@ fn the_example_is_good() {
         (plain.plan.pieces()[0], plain.plan.names(), plain.networks[0].guests, plain.networks[0].lease)
     );
     assert_eq!((config.tftp, config.server.capacity, config.server.run_dir), (plain.tftp, plain.server.capacity, plain.server.run_dir));
-}
-
-/// What a section's own error lists as its keys is what the manual has under that section.
-#[test]
-fn the_manual_has_every_key() {
-    let manual = include_str!("../../man/muster.toml.5");
-    for header in ["[cluster]", "[[network]]", "[[node]]", "[boot]", "[[for]]", "[tftp]", "[dhcp]", "[dns]", "[server]"] {
-        let refusal = errors(&format!("{header}\nqqqqqqqqqqqqqq = 1")).join("\n");
-        let (_, keys) = refusal.split_once("has the keys ").unwrap();
-        let (_, section) = manual.split_once(&format!(".Ss {header}")).unwrap();
-        let section = section.split("\n.Ss ").next().unwrap().split("\n.Sh ").next().unwrap();
-        for key in keys.lines().next().unwrap().replace(" and ", ", ").split(", ") {
-            let told = section.lines().any(|line| line.starts_with(".It Ic ") && line.split_whitespace().any(|word| word == key));
-            assert!(told, "{header} {key}");
-        }
-    }
 }
 
 #[test]

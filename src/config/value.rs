@@ -48,7 +48,7 @@ pub(super) trait Slot<T> {
     fn value(&self) -> Option<T>;
     fn at(&self) -> Option<&Range<usize>>;
 
-    /// The value of a key that has a default, after [`Section::fill`](super::keys::Section::fill).
+    /// The value of a key that has a default, after [`Section::fill`](super::section::Section::fill).
     fn filled(&self) -> T;
 }
 
