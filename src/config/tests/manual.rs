@@ -8,7 +8,8 @@ const EXAMPLE: &str = include_str!("../../../packaging/muster.toml.example");
 
 /// A line of mdoc as it is read: without macros and quotes.
 fn read(line: &str) -> String {
-    const MACROS: &[&str] = &["No", "=", "Ar", "Qq", "Qo", "Qc", "Ns", ".Ic", ".Ql", ".Li", ".Em", ".Dv", ".Pa", ".Sx", ".Xr", ".Pq", "Ql", "Ic"];
+    const MACROS: &[&str] =
+        &["No", "=", "Ar", "Qq", "Qo", "Qc", "Ns", ".Ic", ".Ql", ".Li", ".Em", ".Dv", ".Pa", ".Sx", ".Xr", ".Pq", "Ql", "Ic"];
     let words = line.split_whitespace().filter(|word| !MACROS.contains(word)).collect::<Vec<_>>();
     let words = words.join(" ").replace("\\(dq", "").replace('"', "");
     words.replace(" .", ".").replace(" ,", ",").replace(" / ", "/")
@@ -46,38 +47,42 @@ fn restart(key: &Key) -> &'static str {
     }
 }
 
-fn check(header: &str, key: &Key, line: &str, text: &str) {
-    let place = format!("{header} {}: {text}", key.name);
-    if let Some((_, kind)) = line.split_once(" No = ") {
-        assert!(read(kind).ends_with(key.manual.kind), "{place}: its kind is {}, not {}", key.manual.kind, read(kind));
+/// What is wrong or missing in an entry.
+fn faults(key: &Key, line: &str, text: &str) -> Vec<String> {
+    let (range, manual) = ((key.manual.range)(), &key.manual);
+    let mut wanted = match restart(key) {
+        "" => Vec::new(),
+        restart => vec![format!("Needs a {restart}.")],
+    };
+    let needs = text.matches("Needs a restart").count() == wanted.len();
+    let kind = line.split_once(" No = ").map(|(_, kind)| read(kind)).filter(|kind| kind != manual.kind);
+    // What is explained elsewhere has its limits there.
+    if !text.contains("As in ") {
+        wanted.extend([range, default(key).to_string()]);
+        if let Usual::Is(value) = key.usual {
+            wanted.extend((!["[]", "\"\""].contains(&value)).then(|| format!("Default {}", value.replace('"', ""))));
+        }
     }
-    let restarts = if restart(key).is_empty() { String::new() } else { format!("Needs a {}.", restart(key)) };
-    assert!(text.contains(&restarts) && text.contains("Needs a restart") != restarts.is_empty(), "{place}: {restarts:?}");
-    // A key that is explained elsewhere has its limits there.
-    if text.contains("As in ") {
-        return;
-    }
-    assert!(text.contains(&(key.manual.range)()), "{place}: {} is possible", (key.manual.range)());
-    assert!(text.contains(default(key)), "{place}: {}", default(key));
-    if let Usual::Is(value) = key.usual {
-        let shown = format!("Default {}", value.replace('"', ""));
-        assert!(["[]", "\"\""].contains(&value) || text.contains(&shown), "{place}: {shown}");
-    }
+    let missing = wanted.into_iter().filter(|part| !text.contains(part)).map(|part| format!("lacks {part:?}"));
+    let kind = kind.map(|kind| format!("is a {}, not a {kind}", manual.kind));
+    missing.chain(kind).chain((!needs).then(|| "is wrong about restarts".to_string())).collect()
 }
 
 #[test]
 fn the_manual_has_every_key() {
+    let mut wrong = Vec::new();
     for (header, keys) in SECTIONS {
         let entries = entries(header);
-        for name in entries.iter().flat_map(|(line, _)| names(line)) {
-            assert!(keys.iter().any(|key| key.name == name), "{header} has no key {name}");
-        }
+        let strangers = entries.iter().flat_map(|(line, _)| names(line)).filter(|name| !keys.iter().any(|key| key.name == *name));
+        wrong.extend(strangers.map(|name| format!("{header} has no key {name}")));
         for key in keys {
-            let told: Vec<_> = entries.iter().filter(|(line, _)| names(line).any(|name| name == key.name)).collect();
-            assert_eq!(told.len(), 1, "{header} {} is in the manual", key.name);
-            told.iter().for_each(|(line, text)| check(header, key, line, text));
+            let mut described = entries.iter().filter(|(line, _)| names(line).any(|name| name == key.name));
+            let faults = described.next().map_or_else(|| vec!["is not there".to_string()], |(line, text)| faults(key, line, text));
+            wrong.extend(faults.iter().map(|fault| format!("{header} {} {fault}", key.name)));
+            wrong.extend(described.map(|_| format!("{header} {} is there twice", key.name)));
         }
     }
+    assert!(wrong.is_empty(), "the manual:\n{}", wrong.join("\n"));
 }
 
 /// Whatever a line of the example sets: the line before it, the key, its value, the remark behind it.
