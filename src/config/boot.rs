@@ -2,104 +2,53 @@
 
 use std::path::Path;
 
-use super::error::{Errors, listed};
-use super::keys::BootKeys;
+use super::error::{Errors, Source, line_and_column, listed};
+use super::keys::{BootKeys, ForKeys, Section};
 use super::model::{Boot, Override, World};
-use super::origin::Name;
 use super::parsed::Parsed;
-use super::section::Section;
-use super::value::{Set, Slot, shown_numbers};
+use super::value::{Name, Set, Slot, shown_numbers};
 use crate::base::limits;
 use crate::roll::kind::Arch;
+use crate::roll::plan::Number;
 
-/// Boot programs by their usual names, the best first: a UNDI or SNP iPXE uses the firmware's own driver, which works on every
-/// card the machine boots from.
-const PROGRAMS: &[(Arch, &[&str])] = &[
+/// Boot programs by their usual names, the best first: a UNDI or SNP iPXE uses the firmware's own driver, which works on every card the
+/// machine boots from.
+const PROGRAMS: &[(Arch, &str)] = &[
     (
         Arch::Bios,
-        &[
-            "undionly.kpxe",
-            "undionly.kkpxe",
-            "ipxe.pxe",
-            "ipxe.kpxe",
-            "lpxelinux.0",
-            "pxelinux.0",
-            "grub/i386-pc/core.0",
-            "boot/grub/i386-pc/core.0",
-        ],
+        "undionly.kpxe undionly.kkpxe ipxe.pxe ipxe.kpxe lpxelinux.0 pxelinux.0 grub/i386-pc/core.0 \
+         boot/grub/i386-pc/core.0",
     ),
     (
         Arch::EfiIa32,
-        &[
-            "snponly-ia32.efi",
-            "ipxe-ia32.efi",
-            "efi32/snponly.efi",
-            "i386-efi/snponly.efi",
-            "i386-efi/ipxe.efi",
-            "bootia32.efi",
-            "efi32/syslinux.efi",
-        ],
+        "snponly-ia32.efi ipxe-ia32.efi efi32/snponly.efi i386-efi/snponly.efi i386-efi/ipxe.efi bootia32.efi \
+         efi32/syslinux.efi",
     ),
     (
         Arch::EfiX64,
-        &[
-            "snponly.efi",
-            "ipxe-snponly.efi",
-            "ipxe.efi",
-            "efi-x64/snponly.efi",
-            "efi-x64/ipxe.efi",
-            "x86_64-efi/snponly.efi",
-            "x86_64-efi/ipxe.efi",
-            "EFI/BOOT/BOOTX64.EFI",
-            "bootx64.efi",
-            "BOOTX64.EFI",
-            "shimx64.efi",
-            "grubx64.efi",
-            "grubnetx64.efi",
-            "grubnetx64.efi.signed",
-            "grub/x86_64-efi/core.efi",
-            "boot/grub/x86_64-efi/core.efi",
-            "efi64/syslinux.efi",
-            "syslinux.efi",
-        ],
+        "snponly.efi ipxe-snponly.efi ipxe.efi efi-x64/snponly.efi efi-x64/ipxe.efi x86_64-efi/snponly.efi \
+         x86_64-efi/ipxe.efi EFI/BOOT/BOOTX64.EFI bootx64.efi BOOTX64.EFI shimx64.efi grubx64.efi \
+         grubnetx64.efi grubnetx64.efi.signed grub/x86_64-efi/core.efi boot/grub/x86_64-efi/core.efi \
+         efi64/syslinux.efi syslinux.efi",
     ),
-    (Arch::EfiArm32, &["snponly-arm32.efi", "ipxe-arm32.efi", "arm32-efi/snponly.efi", "arm32-efi/ipxe.efi", "bootarm.efi", "grubarm.efi"]),
+    (Arch::EfiArm32, "snponly-arm32.efi ipxe-arm32.efi arm32-efi/snponly.efi arm32-efi/ipxe.efi bootarm.efi grubarm.efi"),
     (
         Arch::EfiArm64,
-        &[
-            "snponly-arm64.efi",
-            "ipxe-arm64.efi",
-            "efi-arm64/snponly.efi",
-            "efi-arm64/ipxe.efi",
-            "arm64-efi/snponly.efi",
-            "arm64-efi/ipxe.efi",
-            "EFI/BOOT/BOOTAA64.EFI",
-            "bootaa64.efi",
-            "shimaa64.efi",
-            "grubaa64.efi",
-            "grubnetaa64.efi",
-            "grubnetaa64.efi.signed",
-            "grub/arm64-efi/core.efi",
-            "boot/grub/arm64-efi/core.efi",
-        ],
+        "snponly-arm64.efi ipxe-arm64.efi efi-arm64/snponly.efi efi-arm64/ipxe.efi arm64-efi/snponly.efi \
+         arm64-efi/ipxe.efi EFI/BOOT/BOOTAA64.EFI bootaa64.efi shimaa64.efi grubaa64.efi grubnetaa64.efi \
+         grubnetaa64.efi.signed grub/arm64-efi/core.efi boot/grub/arm64-efi/core.efi",
     ),
     (
         Arch::EfiRiscv64,
-        &[
-            "snponly-riscv64.efi",
-            "ipxe-riscv64.efi",
-            "riscv64-efi/snponly.efi",
-            "EFI/BOOT/BOOTRISCV64.EFI",
-            "bootriscv64.efi",
-            "grubriscv64.efi",
-        ],
+        "snponly-riscv64.efi ipxe-riscv64.efi riscv64-efi/snponly.efi EFI/BOOT/BOOTRISCV64.EFI \
+         bootriscv64.efi grubriscv64.efi",
     ),
-    (Arch::RaspberryPi, &["bootcode.bin"]),
+    (Arch::RaspberryPi, "bootcode.bin"),
 ];
 
-const SCRIPTS: &[&str] = &["boot.ipxe", "autoexec.ipxe"];
-const KERNELS: &[&str] = &["vmlinuz", "bzImage", "linux", "kernel"];
-const INITRDS: &[&str] = &["initrd.img", "initrd", "initrd.gz", "initramfs.img", "initramfs", "initramfs.cpio.gz"];
+const SCRIPTS: &str = "boot.ipxe autoexec.ipxe";
+const KERNELS: &str = "vmlinuz bzImage linux kernel";
+const INITRDS: &str = "initrd.img initrd initrd.gz initramfs.img initramfs initramfs.cpio.gz";
 
 /// Fills the [boot] section with what is found in the root where it says nothing. Gives what was found.
 pub(super) fn fill(keys: &mut BootKeys, world: &impl World, notes: &mut Vec<String>) -> Vec<Name> {
@@ -107,7 +56,7 @@ pub(super) fn fill(keys: &mut BootKeys, world: &impl World, notes: &mut Vec<Stri
     keys.fill();
     let root = keys.root.filled();
     notes.extend(usual.then(|| format!("root {}", root.display())));
-    let first = |names: &[&str]| names.iter().find(|name| world.exists(&root, name)).map(ToString::to_string);
+    let first = |names: &str| names.split_ascii_whitespace().find(|name| world.exists(&root, name)).map(str::to_string);
     let place = root.display();
     let mut found = Vec::new();
     let program = &mut keys.program.get_or_insert_with(|| Set::derived(Vec::new())).value;
@@ -132,7 +81,7 @@ pub(super) fn fill(keys: &mut BootKeys, world: &impl World, notes: &mut Vec<Stri
             }
         }
     }
-    let _ = keys.initrd.get_or_insert_with(|| Set::derived(Vec::new()));
+    keys.initrd.get_or_insert_with(|| Set::derived(Vec::new()));
     missing(&Boot::from(&*keys), &root, world, notes);
     found
 }
@@ -213,5 +162,75 @@ impl Made<'_> {
         let initrds: usize = self.initrd.iter().map(|name| name.len() + 3).sum();
         let args = self.args.len() + self.args.matches('{').count() * PLACEHOLDER;
         self.kernel.map_or(0, |kernel| 2 + kernel.len() + 1 + "initrd=".len() + initrds + args)
+    }
+}
+
+/// Notes each `[[for]]` section that cannot win, because later ones set the same keys for all its nodes, with its position: it is probably
+/// in the wrong order.
+pub(super) fn shadowed(source: Source<'_>, sections: &[ForKeys], notes: &mut Vec<String>) {
+    let sections: Vec<Claim> = sections.iter().map(Claim::new).collect();
+    for (position, section) in sections.iter().enumerate() {
+        let later = sections.get(position + 1..).unwrap_or_default();
+        let (line, column) = line_and_column(source.text, section.start);
+        let place = format!("{}:{line}:{column}: [[for]] nodes {}", source.path, shown_numbers(&section.nodes));
+        if section.names.is_empty() {
+            notes.push(format!("{place}: sets nothing"));
+        } else if section.names.iter().all(|name| section.covered(*name, later)) {
+            let wins = |other: &&Claim| other.names.iter().any(|name| section.names.contains(name));
+            let last = later.iter().rev().find(wins).map_or(line, |other| source.line(other.start));
+            let what = format!("has no effect, as later sections (line {last}) set the same keys for all its nodes: move it below");
+            notes.push(format!("{place}: {what}"));
+        }
+    }
+}
+
+/// What a `[[for]]` section sets, and for which nodes.
+struct Claim {
+    start: usize,
+    nodes: Vec<(Number, Number)>,
+    names: Vec<Name>,
+}
+
+impl Claim {
+    fn new(section: &ForKeys) -> Claim {
+        let names = section.names().into_iter().filter(|name| *name != Name::Key("nodes")).collect();
+        Claim { start: section.at().map_or(0, |at| at.start), nodes: section.nodes.value().unwrap_or_default(), names }
+    }
+
+    /// Whether the other sections set a key for all these nodes.
+    fn covered(&self, name: Name, others: &[Claim]) -> bool {
+        let mut left: Vec<(u32, u32)> = self.nodes.iter().map(|(first, last)| (first.0, last.0)).collect();
+        for (first, last) in others.iter().filter(|other| other.names.contains(&name)).flat_map(|other| &other.nodes) {
+            left = left.into_iter().flat_map(|range| without(range, (first.0, last.0))).flatten().collect();
+        }
+        left.is_empty()
+    }
+}
+
+/// What is left of a range without another: the part below, the part above.
+fn without((first, last): (u32, u32), (from, to): (u32, u32)) -> [Option<(u32, u32)>; 2] {
+    let below = (first < from).then(|| (first, last.min(from.saturating_sub(1))));
+    let above = (last > to).then(|| (first.max(to.saturating_add(1)), last));
+    [below, above]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_range() {
+        for (range, other, left) in [
+            ((0, 9), (3, 5), [Some((0, 2)), Some((6, 9))]),
+            ((0, 9), (0, 9), [None, None]),
+            ((3, 5), (0, 9), [None, None]),
+            ((0, 9), (5, 20), [Some((0, 4)), None]),
+            ((5, 9), (0, 5), [None, Some((6, 9))]),
+            ((0, 4), (5, 9), [Some((0, 4)), None]),
+            ((5, 9), (0, 4), [None, Some((5, 9))]),
+            ((0, u32::MAX), (u32::MAX, u32::MAX), [Some((0, u32::MAX - 1)), None]),
+        ] {
+            assert_eq!(without(range, other), left, "{range:?} without {other:?}");
+        }
     }
 }

@@ -6,12 +6,11 @@ use std::ops::Range;
 
 use super::derive::PREFIX_MAX;
 use super::error::Errors;
-use super::keys::{DnsKeys, SegmentKeys};
+use super::keys::{DnsKeys, Section, SegmentKeys};
 use super::links::NetworkDraft;
 use super::model::{KnownNode, LinkConfig};
 use super::parsed::Parsed;
-use super::section::Section;
-use super::value::{self, Slot};
+use super::value::{self, Set, Slot};
 use crate::base::addr::Mac;
 use crate::base::limits;
 use crate::roll::plan::{AddressPlan, AddressRange, Number, Segment};
@@ -207,33 +206,37 @@ fn has_no_lot(number: u32, nodes: u32) -> String {
     format!("{number} has no lot, as the cluster has {nodes} nodes: choose 0 to {}, or raise `nodes` in [cluster]", nodes - 1)
 }
 
-/// Nobody asks themselves, and no address is listened on twice.
+/// Nobody asks themselves, and no address is listed twice.
 pub(super) fn dns(keys: &DnsKeys, links: &[LinkConfig], errors: &mut Errors<'_>) {
-    let head = |address: Ipv4Addr| links.iter().any(|link| link.head == address);
-    let nobody = |address: Ipv4Addr| address.is_unspecified() || address.is_multicast() || address.is_broadcast();
-    let (mut listened, mut upstreams) = (Vec::new(), Vec::new());
-    for (address, at) in value::elements(&keys.listen) {
+    let heads: Vec<Ipv4Addr> = links.iter().map(|link| link.head).collect();
+    let own = "is a boot interface's own, on which names are served anyhow: leave it out";
+    let listened =
+        addresses_of("listen", &keys.listen, &heads, own, "is no address of this machine's own: name one, as in \"127.0.0.1\"", errors);
+    let this = "is this server itself: name another that knows everybody's names";
+    addresses_of("upstream", &keys.upstream, &[heads, listened].concat(), this, "is no server's address", errors);
+}
+
+/// The good ones of a list. Those of `ours`, and those that are nobody's, are wrong by these sentences.
+fn addresses_of(
+    key: &str,
+    list: &Option<Set<Vec<Ipv4Addr>>>,
+    ours: &[Ipv4Addr],
+    own: &str,
+    nobody: &str,
+    errors: &mut Errors<'_>,
+) -> Vec<Ipv4Addr> {
+    let mut good = Vec::new();
+    for (address, at) in value::elements(list) {
         let what = match () {
-            () if head(address) => "is a boot interface's own, on which names are served anyhow: leave it out",
-            () if listened.contains(&address) => "is listed already: leave it out once",
-            () if nobody(address) => "is no address of this machine's own: name one, as in \"127.0.0.1\"",
+            () if ours.contains(&address) => own,
+            () if good.contains(&address) => "is listed already: leave it out once",
+            () if address.is_unspecified() || address.is_multicast() || address.is_broadcast() => nobody,
             () => {
-                listened.push(address);
+                good.push(address);
                 continue;
             }
         };
-        errors.add(at, "listen", format!("\"{address}\" {what}"));
+        errors.add(at, key, format!("\"{address}\" {what}"));
     }
-    for (address, at) in value::elements(&keys.upstream) {
-        let what = match () {
-            () if head(address) || listened.contains(&address) => "is this server itself: name another that knows everybody's names",
-            () if upstreams.contains(&address) => "is listed already: leave it out once",
-            () if nobody(address) => "is no server's address",
-            () => {
-                upstreams.push(address);
-                continue;
-            }
-        };
-        errors.add(at, "upstream", format!("\"{address}\" {what}"));
-    }
+    good
 }

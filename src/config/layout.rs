@@ -4,16 +4,14 @@
 use std::net::Ipv4Addr;
 
 use super::error::{Errors, listed};
-use super::keys::{NetworkKeys, SegmentKeys};
+use super::keys::{NetworkKeys, Section, SegmentKeys};
 use super::links::{self, NetworkDraft};
 use super::model::LinkConfig;
 use super::parsed::Parsed;
-use super::section::Section;
 use super::value::{Set, Slot, shown_numbers};
 use super::{check, derive};
 use crate::base::facts::LinkFacts;
 use crate::base::limits;
-use crate::base::machine::Link;
 use crate::roll::plan::{AddressPlan, AddressRange, Names, Number, Segment};
 
 /// Links, networks and nodes with all addresses, checked against each other.
@@ -34,12 +32,7 @@ impl AddressLayout {
         notes: &mut Vec<String>,
     ) -> Option<AddressLayout> {
         let before = errors.count();
-        let (mut links, mut networks) = (Vec::new(), Vec::new());
-        for (position, link) in links::links(parsed, interfaces, machine, errors, notes)?.iter().enumerate() {
-            let draft = link.draft(position as Link, parsed, notes);
-            links.push(link.config(&draft.keys));
-            networks.push(draft);
-        }
+        let (links, mut networks) = links::links(parsed, interfaces, machine, errors, notes)?;
         let relayed = parsed.networks.iter().filter(|section| section.interface.is_none());
         networks.extend(relayed.filter_map(|section| Some(links::relayed(section, section.subnet.value()?, parsed))));
         cluster_guests(parsed, &mut networks, errors);

@@ -6,9 +6,9 @@ use std::ops::Range;
 use super::derive;
 use super::error::{Errors, listed};
 use super::keys::NetworkKeys;
+use super::keys::Section;
 use super::model::{LinkConfig, Network};
 use super::parsed::Parsed;
-use super::section::Section;
 use super::value::{RATES, Set, Slot};
 use crate::base::facts::LinkFacts;
 use crate::base::limits;
@@ -50,6 +50,11 @@ impl NetworkDraft {
         addresses.map(AddressRange::one).collect()
     }
 
+    /// What the listing says beside its keys.
+    pub fn note(&self) -> String {
+        self.own.map_or_else(String::new, |_| self.subnet.to_string())
+    }
+
     pub fn network(&self) -> Network {
         Network {
             subnet: self.subnet,
@@ -66,78 +71,67 @@ impl NetworkDraft {
     }
 }
 
-/// A boot interface.
-pub(super) struct LinkDraft<'a> {
-    facts: &'a LinkFacts,
-    pub head: Ipv4Addr,
-    subnet: Subnet,
-    keys: Option<&'a NetworkKeys>,
-}
-
-impl LinkDraft<'_> {
-    /// The link, which has these keys.
-    pub fn config(&self, keys: &NetworkKeys) -> LinkConfig {
-        let LinkFacts { name, index, hardware, mac, mtu, .. } = self.facts.clone();
-        let rate = keys.link_rate.value().or(self.facts.rate);
-        LinkConfig { interface: name, index, hardware, mac, head: self.head, mtu, rate, queue_delay: keys.queue_delay.filled() }
+/// A boot interface with its own network. None after an error.
+fn own(
+    link: Link,
+    (facts, keys): (&LinkFacts, Option<&NetworkKeys>),
+    parsed: &Parsed,
+    errors: &mut Errors<'_>,
+    notes: &mut Vec<String>,
+) -> Option<(LinkConfig, NetworkDraft)> {
+    let (head, prefix) = head_address(facts, keys, errors)?;
+    let (subnet, name) = (Subnet::of(head, prefix), facts.name.clone());
+    notes.push(format!("{name}: network {subnet}, head {head}"));
+    let mut keys = keys.cloned().unwrap_or_default();
+    let rate = keys.link_rate.value().or(facts.rate);
+    keys.interface.get_or_insert_with(|| Set::derived(name.clone()));
+    keys.head.get_or_insert(Set::derived(head));
+    keys.link_rate = keys.link_rate.or_else(|| facts.rate.filter(|rate| RATES.contains(rate)).map(Set::derived));
+    if keys.router.is_none() {
+        let gateway = facts.gateway.filter(|gateway| subnet.is_host(*gateway));
+        notes.extend(gateway.map(|gateway| format!("{name}: router {gateway} (the interface's gateway)")));
+        keys.router = Some(Set::derived(gateway.into_iter().collect()));
     }
-
-    /// Its own network.
-    pub fn draft(&self, link: Link, parsed: &Parsed, notes: &mut Vec<String>) -> NetworkDraft {
-        let LinkDraft { facts, head, subnet, keys } = *self;
-        let name = facts.name.clone();
-        notes.push(format!("{name}: network {subnet}, head {head}"));
-        let mut keys = keys.cloned().unwrap_or_default();
-        let _ = keys.interface.get_or_insert_with(|| Set::derived(name.clone()));
-        let _ = keys.head.get_or_insert(Set::derived(head));
-        keys.link_rate = keys.link_rate.or_else(|| facts.rate.filter(|rate| RATES.contains(rate)).map(Set::derived));
-        if keys.router.is_none() {
-            let gateway = facts.gateway.filter(|gateway| subnet.is_host(*gateway));
-            notes.extend(gateway.map(|gateway| format!("{name}: router {gateway} (the interface's gateway)")));
-            keys.router = Some(Set::derived(gateway.into_iter().collect()));
-        }
-        // Where other servers are known, this one knows every name.
-        if keys.dns.is_none() && parsed.dns.enabled.filled() && !parsed.dns.upstream.filled().is_empty() {
-            notes.push(format!("{name}: name server {head} (this one, as [dns] has an upstream)"));
-            keys.dns = Some(Set::derived(vec![head]));
-        }
-        leases(&mut keys, parsed);
-        NetworkDraft { keys, subnet, own: Some((link, head)), name }
+    // Where other servers are known, this one knows every name.
+    if keys.dns.is_none() && parsed.dns.enabled.filled() && !parsed.dns.upstream.filled().is_empty() {
+        notes.push(format!("{name}: name server {head} (this one, as [dns] has an upstream)"));
+        keys.dns = Some(Set::derived(vec![head]));
     }
+    fill(&mut keys, parsed);
+    let LinkFacts { index, hardware, mac, mtu, .. } = *facts;
+    let queue_delay = keys.queue_delay.filled();
+    let config = LinkConfig { interface: name.clone(), index, hardware, mac, head, mtu, rate, queue_delay };
+    Some((config, NetworkDraft { keys, subnet, own: Some((link, head)), name }))
 }
 
 /// A network behind a relay.
 pub(super) fn relayed(section: &NetworkKeys, subnet: Subnet, parsed: &Parsed) -> NetworkDraft {
     let mut keys = section.clone();
-    leases(&mut keys, parsed);
+    fill(&mut keys, parsed);
     keys.queue_delay = None;
     NetworkDraft { keys, subnet, own: None, name: subnet.to_string() }
 }
 
 /// What is the same in networks of both kinds.
-fn leases(keys: &mut NetworkKeys, parsed: &Parsed) {
+fn fill(keys: &mut NetworkKeys, parsed: &Parsed) {
     keys.lease = keys.lease.take().or_else(|| parsed.dhcp.lease.clone());
     keys.guest_lease = keys.guest_lease.take().or_else(|| parsed.dhcp.guest_lease.clone());
-    let _ = keys.router.get_or_insert_with(|| Set::derived(Vec::new()));
-    let _ = keys.dns.get_or_insert_with(|| Set::derived(Vec::new()));
+    keys.router.get_or_insert_with(|| Set::derived(Vec::new()));
+    keys.dns.get_or_insert_with(|| Set::derived(Vec::new()));
     keys.fill();
 }
 
-/// The boot interfaces that flags and file choose, with their networks. None after an error.
-pub(super) fn links<'a>(
-    parsed: &'a Parsed,
-    interfaces: &'a [String],
-    machine: &'a [LinkFacts],
+/// The boot interfaces that flags and file choose, with their networks. None where there are none to speak of.
+pub(super) fn links(
+    parsed: &Parsed,
+    interfaces: &[String],
+    machine: &[LinkFacts],
     errors: &mut Errors<'_>,
     notes: &mut Vec<String>,
-) -> Option<Vec<LinkDraft<'a>>> {
+) -> Option<(Vec<LinkConfig>, Vec<NetworkDraft>)> {
     let wanted = wanted_links(parsed, interfaces, errors, notes);
     let chosen = chosen_links(wanted, machine, errors)?;
-    let draft = |(facts, keys): (&'a LinkFacts, Option<&'a NetworkKeys>)| {
-        let (head, prefix) = head_address(facts, keys, errors)?;
-        Some(LinkDraft { facts, head, subnet: Subnet::of(head, prefix), keys })
-    };
-    Some(chosen.into_iter().filter_map(draft).collect())
+    Some(chosen.into_iter().enumerate().filter_map(|(link, chosen)| own(link as Link, chosen, parsed, errors, notes)).unzip())
 }
 
 /// A boot interface by its name only, and what the file says of it; it has a position when the file chose it.

@@ -2,13 +2,14 @@
 //! reload changes, and where a setting comes from.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write};
+use std::net::Ipv4Addr;
+use std::time::Duration;
 
-use super::links::NetworkDraft;
-use super::origin::{Name, Origin};
+use super::keys::{Applies, Entry, Key, NetworkKeys, Section as Keys};
+use super::options::Shown;
 use super::parsed::Parsed;
-use super::section::{Applies, Entry, Key, Section as Keys};
-use super::value::{Slot, shown_numbers};
+use super::value::{Name, Origin, Quoted, Slot, shown_duration, shown_numbers};
 
 /// The sections of a config, in the order of the manual. It is no part of what the config means: all are equal. Empty for a config that was
 /// not resolved from flags and text.
@@ -36,13 +37,15 @@ impl PartialEq for Listing {
 }
 
 impl Listing {
-    /// Of a file whose gaps have been filled; the networks are in the order of the config.
-    pub(super) fn new(parsed: &Parsed, networks: &[NetworkDraft], found: Vec<Name>) -> Listing {
+    /// Of a file whose gaps have been filled. The networks, each with its name and a note, are in the order of the config.
+    pub(super) fn new<'d>(
+        parsed: &Parsed,
+        networks: impl Iterator<Item = (&'d NetworkKeys, &'d str, String)>,
+        found: Vec<Name>,
+    ) -> Listing {
         let mut listing = Listing { sections: Vec::new(), found };
         listing.single(&parsed.cluster);
-        for NetworkDraft { keys, subnet, own, name } in networks {
-            listing.push(keys, format!("network {name}"), own.map_or_else(String::new, |_| subnet.to_string()));
-        }
+        networks.for_each(|(keys, name, note)| listing.push(keys, format!("network {name}"), note));
         for segment in &parsed.segments {
             listing.push(segment, format!("segment {}", shown_numbers(segment.nodes.value().as_slice())), String::new());
         }
@@ -190,4 +193,51 @@ impl fmt::Display for Change<'_> {
         let shown = |value: Option<&str>| value.unwrap_or("not set").to_string();
         write!(f, "{} {} -> {}", self.key.name, shown(self.before), shown(self.after))
     }
+}
+
+/// What holds for a number, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting<'a> {
+    pub name: Name,
+    pub value: Value<'a>,
+    pub origin: Origin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    Text(&'a str),
+    Files(&'a [String]),
+    Time(Duration),
+    Addresses(&'a [Ipv4Addr]),
+    /// The bytes of a DHCP option, and its code.
+    Option(u8, &'a [u8]),
+}
+
+/// As the config would have it, in TOML.
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Value::Text(text) => Quoted(text).fmt(f),
+            Value::Files(files) => list(f, files.iter().map(|file| Quoted(file))),
+            Value::Addresses(addresses) => list(f, addresses.iter().map(InQuotes)),
+            Value::Time(time) => InQuotes(shown_duration(time)).fmt(f),
+            Value::Option(code, bytes) => Shown(code, bytes).fmt(f),
+        }
+    }
+}
+
+struct InQuotes<T>(T);
+
+impl<T: fmt::Display> fmt::Display for InQuotes<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0)
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, values: impl Iterator<Item = impl fmt::Display>) -> fmt::Result {
+    f.write_char('[')?;
+    for (at, value) in values.enumerate() {
+        write!(f, "{}{value}", if at == 0 { "" } else { ", " })?;
+    }
+    f.write_char(']')
 }

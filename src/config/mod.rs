@@ -10,18 +10,13 @@ mod check;
 mod derive;
 mod error;
 mod keys;
-mod kind;
 mod layout;
 mod links;
 mod listing;
 mod model;
 mod options;
-mod origin;
 mod parsed;
 mod resolve;
-mod section;
-mod setting;
-mod shadow;
 mod value;
 
 #[cfg(test)]
@@ -29,11 +24,10 @@ mod tests;
 
 pub use error::{Error, Position, Source, nearest};
 pub use keys::{Dhcp, Dns, Server, Tftp};
-pub use listing::Listing;
+pub use listing::{Listing, Setting, Value};
 pub use model::{Boot, Config, KnownNode, LinkConfig, Network, Override, World};
-pub use origin::{Name, Origin};
 pub use resolve::{Flags, Resolved, resolve};
-pub use setting::{Setting, Value};
+pub use value::{Name, Origin};
 
 pub use crate::base::facts::Hardware;
 pub use crate::roll::ruling::Numbering;

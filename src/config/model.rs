@@ -4,9 +4,8 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::keys::{BootKeys, ClusterKeys, Dhcp, Dns, ForKeys, NetworkKeys, Server, Tftp};
+use super::keys::{BootKeys, ClusterKeys, Dhcp, Dns, ForKeys, NetworkKeys, Server, Tftp, filled};
 use super::listing::Listing;
-use super::section::filled;
 use super::value::Slot;
 use crate::base::addr::{Mac, MacPattern};
 use crate::base::facts::{Hardware, LinkFacts};

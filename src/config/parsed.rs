@@ -4,8 +4,10 @@ use toml::Spanned;
 use toml::de::{DeTable, Error as SyntaxError};
 
 use super::error::{Errors, Source};
-use super::keys::{BootKeys, ClusterKeys, DhcpKeys, DnsKeys, ForKeys, NetworkKeys, NodeKeys, SECTIONS, SegmentKeys, ServerKeys, TftpKeys};
-use super::section::{self, Section, Usual};
+use super::keys::{
+    BootKeys, ClusterKeys, DhcpKeys, DnsKeys, ForKeys, NetworkKeys, NodeKeys, SECTIONS, Section, SegmentKeys, ServerKeys, TftpKeys, Usual,
+    unknown,
+};
 use super::value::{self, Slot};
 
 #[derive(Default)]
@@ -51,7 +53,7 @@ impl Parsed {
             dns: one(file, errors),
             server: one(file, errors),
         };
-        section::unknown("the file", &SECTIONS.map(|(header, _)| name(header)), file, errors);
+        unknown("the file", &SECTIONS.map(|(header, _)| name(header)), file, errors);
         Some(parsed)
     }
 }

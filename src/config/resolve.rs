@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 
 use super::error::{Error, Errors, Source};
-use super::keys::{NodeKeys, SegmentKeys};
+use super::keys::{NodeKeys, Section, SegmentKeys};
 use super::layout::AddressLayout;
-use super::links::NetworkDraft;
 use super::listing::Listing;
 use super::model::{Boot, Config, KnownNode, Override, World};
 use super::parsed::Parsed;
-use super::section::Section;
 use super::value::{Set, Slot};
-use super::{boot, check, shadow};
+use super::{boot, check};
 use crate::roll::plan::{AddressPlan, Segment};
 
 /// What the command line says; it wins over the file.
@@ -63,7 +61,7 @@ pub fn resolve(source: Option<Source<'_>>, flags: &Flags, world: &impl World) ->
     let overrides: Vec<Override> = parsed.overrides.iter().map(Override::from).collect();
     boot::check_scripts(&boot, &overrides, &parsed, &mut errors, &mut notes);
     if let Some(source) = source {
-        shadow::shadowed(source, &parsed.overrides, &mut notes);
+        boot::shadowed(source, &parsed.overrides, &mut notes);
     }
     let Some(AddressLayout { plan, links, networks }) = layout.filter(|_| errors.is_empty()) else {
         return Err(errors.into_errors());
@@ -74,7 +72,7 @@ pub fn resolve(source: Option<Source<'_>>, flags: &Flags, world: &impl World) ->
         new_numbers: parsed.cluster.new_numbers.filled(),
         ignore: parsed.cluster.ignore.filled(),
         links,
-        networks: networks.iter().map(NetworkDraft::network).collect(),
+        networks: networks.iter().map(|draft| draft.network()).collect(),
         boot,
         overrides,
         tftp: (&parsed.tftp).into(),
@@ -83,7 +81,7 @@ pub fn resolve(source: Option<Source<'_>>, flags: &Flags, world: &impl World) ->
         server: (&parsed.server).into(),
         listing: {
             parsed.show_plan(&plan, &nodes);
-            Listing::new(&parsed, &networks, found)
+            Listing::new(&parsed, networks.iter().map(|draft| (&draft.keys, draft.name.as_str(), draft.note())), found)
         },
         nodes,
     };

@@ -1,7 +1,6 @@
 //! The manual and the example say what the table of keys says, of every key and of no other.
 
-use super::super::keys::SECTIONS;
-use super::super::section::{Applies, Key, Usual};
+use super::super::keys::{Applies, Key, SECTIONS, Usual};
 
 const MANUAL: &str = include_str!("../../../man/muster.toml.5");
 const EXAMPLE: &str = include_str!("../../../packaging/muster.toml.example");
@@ -49,22 +48,22 @@ fn restart(key: &Key) -> &'static str {
 
 /// What is wrong or missing in an entry.
 fn faults(key: &Key, line: &str, text: &str) -> Vec<String> {
-    let (range, manual) = ((key.manual.range)(), &key.manual);
+    let (known, range, _) = key.manual;
     let mut wanted = match restart(key) {
         "" => Vec::new(),
         restart => vec![format!("Needs a {restart}.")],
     };
     let needs = text.matches("Needs a restart").count() == wanted.len();
-    let kind = line.split_once(" No = ").map(|(_, kind)| read(kind)).filter(|kind| kind != manual.kind);
+    let kind = line.split_once(" No = ").map(|(_, kind)| read(kind)).filter(|kind| kind != known);
     // What is explained elsewhere has its limits there.
     if !text.contains("As in ") {
-        wanted.extend([range, default(key).to_string()]);
+        wanted.extend([range(), default(key).to_string()]);
         if let Usual::Is(value) = key.usual {
             wanted.extend((!["[]", "\"\""].contains(&value)).then(|| format!("Default {}", value.replace('"', ""))));
         }
     }
     let missing = wanted.into_iter().filter(|part| !text.contains(part)).map(|part| format!("lacks {part:?}"));
-    let kind = kind.map(|kind| format!("is a {}, not a {kind}", manual.kind));
+    let kind = kind.map(|kind| format!("is a {known}, not a {kind}"));
     missing.chain(kind).chain((!needs).then(|| "is wrong about restarts".to_string())).collect()
 }
 
@@ -112,8 +111,9 @@ fn the_example_has_every_key() {
             assert!(keys.iter().any(|key| key.name == *name), "{header} has no key {name}");
         }
         for key in keys {
-            let says = format!("# {}", key.manual.says.trim());
-            let remarks = [(key.manual.range)(), restart(key).to_string()].into_iter().filter(|part| !part.is_empty());
+            let (_, range, says) = key.manual;
+            let says = format!("# {says}");
+            let remarks = [range(), restart(key).to_string()].into_iter().filter(|part| !part.is_empty());
             let remark = remarks.collect::<Vec<_>>().join("; ");
             let (_, _, value, _) = settings
                 .iter()

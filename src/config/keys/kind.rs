@@ -4,10 +4,9 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::error::{listed, nearest};
-use super::options;
-use super::origin::Name;
-use super::value::{self, Quoted, Read, Value, in_quotes, wrong};
+use super::super::error::{listed, nearest};
+use super::super::options;
+use super::super::value::{self, Name, Quoted, Read, Value, in_quotes, wrong};
 use crate::base::addr::{Mac, MacPattern};
 use crate::base::limits;
 use crate::roll::kind::Arch;
@@ -15,7 +14,7 @@ use crate::roll::plan::{AddressRange, Names, Number, Subnet};
 use crate::roll::ruling::Numbering;
 
 /// The DHCP `file` field holds 128 bytes and ends with a NUL (RFC 2131, section 2).
-pub(super) const PROGRAM_MAX: usize = 127;
+pub const PROGRAM_MAX: usize = 127;
 /// An HTTP boot program's URI goes into one instance of option 67.
 const URI_MAX: usize = 254;
 /// Linux takes 2,048 bytes of command line on most architectures.
@@ -27,7 +26,7 @@ const PLACEHOLDERS: &[&str] = &["node", "name", "ip", "mac", "head"];
 const NUMBERINGS: [(&str, Numbering); 3] =
     [("automatic", Numbering::Automatic), ("ordered", Numbering::Ordered), ("locked", Numbering::Locked)];
 
-pub(super) trait Kind {
+pub trait Kind {
     type Value: Clone;
     /// As the manual calls it.
     #[cfg(test)]
@@ -51,7 +50,7 @@ pub(super) trait Kind {
 macro_rules! kinds {
     ($($(#[$doc:meta])* $Kind:ident $([$($bound:ident: $type:ty),+])? = $Value:ty, $name:literal, $range:expr, $read:expr, $show:expr $(, $names:expr)?;)*) => {$(
         $(#[$doc])*
-        pub(super) struct $Kind $(<$(const $bound: $type),+>)?;
+        pub struct $Kind $(<$(const $bound: $type),+>)?;
 
         impl $(<$(const $bound: $type),+>)? Kind for $Kind $(<$($bound),+>)? {
             type Value = $Value;
@@ -123,7 +122,7 @@ kinds! {
 }
 
 /// A whole number.
-pub(super) struct Count<T, const LOW: u64, const HIGH: u64>(std::marker::PhantomData<T>);
+pub struct Count<T, const LOW: u64, const HIGH: u64>(std::marker::PhantomData<T>);
 
 impl<T: Clone + ToString + TryFrom<u64>, const LOW: u64, const HIGH: u64> Kind for Count<T, LOW, HIGH> {
     type Value = T;
@@ -145,7 +144,7 @@ impl<T: Clone + ToString + TryFrom<u64>, const LOW: u64, const HIGH: u64> Kind f
 }
 
 /// A list, or one value alone.
-pub(super) struct List<K, const MAX: usize>(std::marker::PhantomData<K>);
+pub struct List<K, const MAX: usize>(std::marker::PhantomData<K>);
 
 impl<K: Kind, const MAX: usize> Kind for List<K, MAX> {
     type Value = Vec<K::Value>;

@@ -4,34 +4,24 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use super::error::{Errors, listed, nearest};
+use super::super::error::{Errors, listed, nearest};
+use super::super::value::{Name, Origin, Set, Value};
 use super::kind::Kind;
-use super::origin::{Name, Origin};
-use super::value::{Set, Value};
 
 /// A key: what is said of it.
 #[derive(Debug)]
-pub(super) struct Key {
+pub struct Key {
     pub name: &'static str,
     pub usual: Usual,
     pub applies: Applies,
-    /// For the manual and the example, which a test holds against this table.
+    /// Its kind and limits, and what it is for: for the manual and the example, which a test holds against this table.
     #[cfg(test)]
-    pub manual: Manual,
-}
-
-#[cfg(test)]
-#[derive(Debug)]
-pub(super) struct Manual {
-    pub kind: &'static str,
-    pub range: fn() -> String,
-    /// What the key is for.
-    pub says: &'static str,
+    pub manual: (&'static str, fn() -> String, &'static str),
 }
 
 /// The value of a key that the file does not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Usual {
+pub enum Usual {
     /// In TOML.
     Is(&'static str),
     /// Made from other values, by the interface, or from the files in the root; or none.
@@ -42,7 +32,7 @@ pub(super) enum Usual {
 
 /// When a new value is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Applies {
+pub enum Applies {
     AtReload,
     AtRestart,
     /// At a restart if the list was empty or is now; else at a reload.
@@ -51,14 +41,14 @@ pub(super) enum Applies {
 
 /// A key of a section that is set.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub struct Entry {
     pub key: &'static Key,
     pub shown: String,
     pub origin: Origin,
 }
 
 /// A section of the file: its keys, as far as they are set.
-pub(super) trait Section: Default {
+pub trait Section: Default {
     /// As it is written: `[cluster]`.
     const HEADER: &'static str;
     const KEYS: &'static [Key];
@@ -80,7 +70,7 @@ pub(super) trait Section: Default {
 }
 
 /// The value of a key, if it is set and good; an error is noted if it is set and bad.
-pub(super) fn get<K: Kind>(table: &DeTable<'_>, key: &'static str, origin: Origin, errors: &mut Errors<'_>) -> Option<Set<K::Value>> {
+pub fn get<K: Kind>(table: &DeTable<'_>, key: &'static str, origin: Origin, errors: &mut Errors<'_>) -> Option<Set<K::Value>> {
     let value: &Value<'_> = table.get(key)?;
     match K::read(value) {
         Ok(good) => Some(Set::read(good, value, origin)),
@@ -92,20 +82,20 @@ pub(super) fn get<K: Kind>(table: &DeTable<'_>, key: &'static str, origin: Origi
 }
 
 /// The default of a key, if it has one. A test reads them all.
-pub(super) fn usual<K: Kind>(usual: Usual) -> Option<K::Value> {
+pub fn usual<K: Kind>(usual: Usual) -> Option<K::Value> {
     let Usual::Is(text) = usual else { return None };
     K::read(&DeValue::parse(text).ok()?).ok()
 }
 
 /// A section that sets nothing, filled.
-pub(super) fn filled<S: Section>() -> S {
+pub fn filled<S: Section>() -> S {
     let mut section = S::default();
     section.fill();
     section
 }
 
 /// Notes the keys of a table that the section does not have.
-pub(super) fn unknown(header: &str, known: &[&str], table: &DeTable<'_>, errors: &mut Errors<'_>) {
+pub fn unknown(header: &str, known: &[&str], table: &DeTable<'_>, errors: &mut Errors<'_>) {
     for key in table.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
         let word = key.get_ref().as_ref();
         let remedy = match nearest(word, known) {
@@ -119,9 +109,9 @@ pub(super) fn unknown(header: &str, known: &[&str], table: &DeTable<'_>, errors:
 /// A section, by lines of the table. One that is marked `settled` is a part of the config as well, with each key at its value or default.
 macro_rules! section {
     ($(#[$doc:meta])* settled $Settled:ident, $Keys:ident $header:literal {
-        $(#[doc = $says:literal] $field:ident $name:literal: $kind:ty, $type:ty, $usual:expr, $applies:ident;)*
+        $($field:ident $name:literal: $kind:ty, $type:ty, $usual:expr, $applies:ident, $says:literal;)*
     }) => {
-        section! { $(#[$doc])* $Keys $header { $(#[doc = $says] $field $name: $kind, $usual, $applies;)* } }
+        section! { $(#[$doc])* $Keys $header { $($field $name: $kind, $usual, $applies, $says;)* } }
 
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq)]
@@ -143,7 +133,7 @@ macro_rules! section {
         }
     };
     ($(#[$doc:meta])* $Keys:ident $header:literal {
-        $(#[doc = $says:literal] $field:ident $name:literal: $kind:ty, $usual:expr, $applies:ident;)*
+        $($field:ident $name:literal: $kind:ty, $usual:expr, $applies:ident, $says:literal;)*
     }) => {
         $(#[$doc])*
         #[derive(Clone, Default)]
@@ -159,7 +149,7 @@ macro_rules! section {
                 usual: $usual,
                 applies: Applies::$applies,
                 #[cfg(test)]
-                manual: Manual { kind: <$kind>::NAME, range: <$kind>::range, says: $says },
+                manual: (<$kind>::NAME, <$kind>::range, $says),
             },)*];
 
             fn read(table: &DeTable<'_>, at: Range<usize>, errors: &mut Errors<'_>) -> $Keys {
