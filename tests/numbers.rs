@@ -347,7 +347,7 @@ fn stages_and_guests_live_on_over_a_restart() {
         assert!(words.iter().all(|word| shown.contains(word)), "{words:?} are not all in {shown}");
     };
     shown("0", &["occupied", "source    passed", "up"]);
-    shown("7", &["bound"]);
+    shown("7", &["leased"]);
     for round in 0..2 {
         if round == 0 {
             drop(musterd);
@@ -359,7 +359,7 @@ fn stages_and_guests_live_on_over_a_restart() {
         }
         musterd = Musterd::configured(&server, lab.dir(), &config);
         shown("0", &["10.54.1.0", "occupied", "source    passed", "before the restart up since 2"]);
-        shown("7", &["10.54.1.7", "before the restart bound since 2"]);
+        shown("7", &["10.54.1.7", "before the restart leased since 2"]);
         let guests = json(&server, &lab, &["guest", "list"]);
         let row = &guests[0];
         assert_eq!((row["id"].as_str(), row["address"].as_str()), (Some(guest.mac("eth0").as_str()), Some(address.as_str())), "{guests}");

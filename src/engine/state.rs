@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::base::time::Now;
-use crate::roll::client::Stage;
+use crate::roll::stage::Stage;
 use crate::wire::control::{Lane, Network};
 
 use super::control;
@@ -66,7 +66,7 @@ impl Server {
             let dns::Report { zone, reverse_zones, serial, waiting, transfers } = report;
             Names { zone, reverse_zones, serial, waiting, transfers }
         };
-        let count = |stage: Stage| self.roll().iter().filter(|(_, client)| client.stage == stage).count();
+        let count = |stage: Stage| self.roll().iter().filter(|(_, client)| client.boot.stage() == stage).count();
         State {
             version: env!("CARGO_PKG_VERSION"),
             time: now.unix,
@@ -88,12 +88,12 @@ impl Server {
                     identity: client.identity.to_string(),
                     node: client.number.map(|number| number.0),
                     address: client.address.map(|address| address.to_string()),
-                    stage: client.stage.name(),
-                    since: now.at.since(client.since).as_secs(),
+                    stage: client.boot.stage().name(),
+                    since: now.at.since(client.boot.since()).as_secs(),
                     firmware: control::firmware(client),
                     lease: client.until.since(now.at).as_secs(),
                     transfers: client.transfers,
-                    story: client.story.to_string(),
+                    story: client.boot.story().to_string(),
                 })
                 .collect(),
         }

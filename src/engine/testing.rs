@@ -13,9 +13,10 @@ use crate::base::stats::Counter;
 use crate::base::time::{Instant, Now};
 use crate::config::{self, Boot, Config, Hardware, KnownNode, LinkConfig, Network, Tftp};
 use crate::engine::server::Server;
-use crate::roll::client::{Client, Identity, Stage};
+use crate::roll::client::{Client, Identity};
 use crate::roll::kind::Arch;
 use crate::roll::plan::{AddressPlan, AddressRange, Number, Subnet};
+use crate::roll::stage::Stage;
 use crate::wire::dhcp::{self, Builder, Header, MessageType, Scratch, code};
 
 pub const HEAD: Ipv4Addr = ip(10, 54, 0, 1);
@@ -312,7 +313,7 @@ impl World {
     }
 
     pub fn stage(&self, mac: Mac) -> Option<Stage> {
-        self.client(mac).map(|client| client.stage)
+        self.client(mac).map(|client| client.boot.stage())
     }
 
     pub fn count(&self, counter: Counter) -> u64 {

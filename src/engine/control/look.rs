@@ -7,7 +7,7 @@ use crate::base::addr::Mac;
 use crate::base::slab::Key;
 use crate::base::time::Instant;
 use crate::config::Config;
-use crate::roll::client::{Client, Identity, Stage};
+use crate::roll::client::{Client, Identity};
 use crate::roll::journal::{Date, Verdict};
 use crate::roll::kind::Kind;
 use crate::roll::lot::{self, By, Wait};
@@ -15,6 +15,7 @@ use crate::roll::plan::Number;
 use crate::roll::ranges::{Group, Selection};
 use crate::roll::registry::Roll;
 use crate::roll::ruling::Ruling;
+use crate::roll::stage::Stage;
 use crate::roll::story::Printable;
 use crate::wire::control::{
     Boot, GuestRow, Guests, Lane, Lot, LotKind, Network, Node, NodeRow, Nodes, Run, Segment, State, States, Status, Step,
@@ -89,7 +90,7 @@ fn record<'a>(ctx: &'a Ctx<'_>, mac: Mac) -> Option<&'a Client> {
 fn speaker<'a>(ctx: &'a Ctx<'_>, number: Number, macs: &[Mac]) -> Option<&'a Client> {
     let own = ctx.roll.plan.address(number);
     let seen = macs.iter().filter_map(|mac| record(ctx, *mac));
-    seen.max_by_key(|client| (client.address.is_some() && client.address == own, client.since))
+    seen.max_by_key(|client| (client.address.is_some() && client.address == own, client.boot.since()))
 }
 
 fn state(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number, kind: LotKind, speaker: Option<&Client>) -> State {
@@ -98,8 +99,8 @@ fn state(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number, kind: LotKind, speake
         (LotKind::Reserved, None) => State::Reserved,
         (LotKind::Occupied, None) if was_up(ctx, sight, number) => State::Up,
         (LotKind::Occupied, None) => State::Down,
-        (_, Some(client)) if !client.stuck.is_empty() => State::Stuck,
-        (_, Some(client)) if client.stage == Stage::Up => State::Up,
+        (_, Some(client)) if client.boot.stuck().is_some() => State::Stuck,
+        (_, Some(client)) if client.boot.stage() == Stage::Up => State::Up,
         (_, Some(_)) => State::Booting,
     }
 }
@@ -112,24 +113,24 @@ fn was_up(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number) -> bool {
     ctx.roll.past_stage(number).is_some_and(|(_, stage)| stage == Stage::Up) && ctx.now.since(sight.born.at) < lease
 }
 
-/// The stage in an operator's words.
+/// The stage, and how far a file has come.
 fn stage(client: &Client, sight: &Sight<'_>) -> String {
-    if !client.stuck.is_empty() {
-        return format!("stuck: {}", client.stuck);
+    if let Some(place) = client.boot.stuck() {
+        return format!("stuck: {place}");
     }
-    let loading = Some(client.transfer).filter(|_| client.stage == Stage::Loading).and_then(|token| (sight.loading)(token));
+    let loading = Some(client.transfer).filter(|_| client.boot.stage() == Stage::Loading).and_then(|token| (sight.loading)(token));
     match loading {
         Some(loading) => {
             let percent = loading.done.saturating_mul(100).checked_div(loading.size).unwrap_or(0);
-            format!("tftp {} {percent} %", Printable(loading.name))
+            format!("loading {} {percent} %", Printable(loading.name))
         }
         None if client.verdict == Verdict::Passed
             && client.kind == Kind::Other
-            && matches!(client.stage, Stage::Stranger | Stage::Probing | Stage::Offered) =>
+            && matches!(client.boot.stage(), Stage::Discover | Stage::Probing | Stage::Offered) =>
         {
             "passed".into()
         }
-        None => client.stage.word().into(),
+        None => client.boot.stage().name().into(),
     }
 }
 
@@ -205,7 +206,7 @@ pub fn nodes(ctx: &Ctx<'_>, sight: &Sight<'_>, selection: Option<&Selection>, fr
             mac: client.map(|client| client.mac).or(place.macs.first().copied()),
             macs: place.macs.len() as u32,
             stage: client.map_or_else(|| past(ctx, Number(number)), |client| stage(client, sight)),
-            since_ms: client.map(|client| millis(ctx.now, client.since)),
+            since_ms: client.map(|client| millis(ctx.now, client.boot.since())),
             firmware: client.map(firmware).unwrap_or_default(),
         });
     }
@@ -214,7 +215,7 @@ pub fn nodes(ctx: &Ctx<'_>, sight: &Sight<'_>, selection: Option<&Selection>, fr
 
 /// Where a node stood that has not been seen since the daemon began.
 fn past(ctx: &Ctx<'_>, number: Number) -> String {
-    ctx.roll.past_stage(number).map(|(_, stage)| format!("{} before the restart", stage.word())).unwrap_or_default()
+    ctx.roll.past_stage(number).map(|(_, stage)| format!("{} before the restart", stage.name())).unwrap_or_default()
 }
 
 pub fn guests(ctx: &Ctx<'_>, sight: &Sight<'_>, from: u32, limit: u32) -> Guests {
@@ -232,7 +233,7 @@ pub fn guests(ctx: &Ctx<'_>, sight: &Sight<'_>, from: u32, limit: u32) -> Guests
             address: client.address,
             interface: interface(ctx, client),
             stage: stage(client, sight),
-            since_ms: millis(ctx.now, client.since),
+            since_ms: millis(ctx.now, client.boot.since()),
             firmware: firmware(client),
             lease: client.until.since(ctx.now).as_secs(),
             verdict: ctx.roll.find(&client.identity).and_then(|key| why(ctx, key)),
@@ -266,7 +267,7 @@ pub fn node(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number) -> Node {
         lot.facts.push(("address".into(), conflict));
     }
     if let Some((unix, stage)) = ctx.roll.past_stage(number) {
-        lot.facts.push(("before the restart".into(), format!("{} since {}", stage.word(), Date(unix))));
+        lot.facts.push(("before the restart".into(), format!("{} since {}", stage.name(), Date(unix))));
     }
     Node {
         number: number.0,
@@ -291,9 +292,9 @@ fn elsewhere(ctx: &Ctx<'_>, client: &Client, number: Number) -> Option<String> {
 }
 
 fn boot(ctx: &Ctx<'_>, sight: &Sight<'_>, client: &Client) -> Boot {
-    let mut steps: Vec<(Instant, Stage)> = Stage::ALL.iter().map(|stage| (client.reached[*stage as usize], *stage)).collect();
+    let mut steps: Vec<(Instant, Stage)> = Stage::ALL.into_iter().filter_map(|stage| Some((client.boot.reached(stage)?, stage))).collect();
     // Being seen and being probed are one thing to an operator.
-    steps.retain(|(at, stage)| *at != Instant::ZERO && *stage != Stage::Probing);
+    steps.retain(|(_, stage)| *stage != Stage::Probing);
     steps.sort_by_key(|(at, _)| *at);
     Boot {
         id: client.identity.to_string(),
@@ -301,10 +302,10 @@ fn boot(ctx: &Ctx<'_>, sight: &Sight<'_>, client: &Client) -> Boot {
         interface: interface(ctx, client),
         firmware: firmware(client),
         stage: stage(client, sight),
-        since_ms: millis(ctx.now, client.since),
+        since_ms: millis(ctx.now, client.boot.since()),
         lease: client.until.since(ctx.now).as_secs(),
-        steps: steps.iter().map(|(at, stage)| Step { stage: stage.word().into(), ago_ms: millis(ctx.now, *at) }).collect(),
-        story: client.story.to_string(),
+        steps: steps.iter().map(|(at, stage)| Step { stage: stage.name().into(), ago_ms: millis(ctx.now, *at) }).collect(),
+        story: client.boot.story().to_string(),
     }
 }
 

@@ -25,17 +25,19 @@
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::Datagram;
 use crate::base::slab::Key;
 use crate::base::stats::Counter;
 use crate::engine::Ctx;
-use crate::roll::client::{Client, Identity, Stage, Way};
+use crate::roll::client::{Client, Identity, Way};
+use crate::roll::stage::Stage;
 use crate::wire::dhcp::{Message, MessageType};
 
+use super::Dhcp;
+use super::addresses::{entitled, lease_of, unpromised};
 use super::decide::{self, State, Word};
 use super::promise::{self, Kept};
-use super::reply::Asked;
-use super::{Dhcp, entitled, lease_of, send, unpromised};
+use super::reply::send;
+use super::request::Request;
 
 /// A machine that boots and was heard within so long is where it was. Firmware is silent for half a minute between two messages, a boot menu longer.
 pub const LIVE: Duration = Duration::from_secs(60);
@@ -61,7 +63,7 @@ pub fn word(ctx: &Ctx<'_>, record: Option<Key<Client>>, way: Way, network: usize
         return if bridge { Word::Harmless } else { Word::Own };
     }
     let Some(address) = client.address else { return Word::Harmless };
-    let boots = client.stage != Stage::Up && (client.transfers > 0 || ctx.now.since(client.heard) < LIVE);
+    let boots = client.boot.stage() != Stage::Up && (client.transfers > 0 || ctx.now.since(client.heard) < LIVE);
     let elsewhere = ctx.config.networks.get(network).is_some_and(|network| !network.subnet.contains(address));
     match client.way {
         Way::Unknown | Way::Through(_) => Word::Harmless,
@@ -71,14 +73,14 @@ pub fn word(ctx: &Ctx<'_>, record: Option<Key<Client>>, way: Way, network: usize
 }
 
 /// Whether a report may be of the machine that it names: it adds to what is known of a node, so that a bridge's word is not enough for one.
-pub fn may_report(ctx: &Ctx<'_>, asked: &Asked<'_>) -> bool {
+pub fn may_report(ctx: &Ctx<'_>, asked: &Request<'_>) -> bool {
     !matches!(asked.way, Way::Through(_)) || ctx.roll.number_of(&asked.identity).is_none()
 }
 
 impl Dhcp {
     /// Answers what was said in a machine's name with what that machine has. Nothing changes but the end of its lease.
-    pub(super) fn repeat(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, datagram: Datagram<'_>) {
-        let kind = asked.message.message_type();
+    pub(super) fn repeat(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
+        let kind = asked.message_type();
         let answered = match kind {
             Some(MessageType::Discover) => offer_again(ctx, asked),
             Some(MessageType::Request) => prolong(ctx, asked),
@@ -86,18 +88,18 @@ impl Dhcp {
             _ => None,
         };
         if answered.is_none() {
-            self.not_itself(ctx, asked, datagram);
+            self.not_itself(ctx, asked);
         }
     }
 
     /// Counts and tells what was said in a machine's name and had no effect.
-    pub(super) fn not_itself(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, datagram: Datagram<'_>) {
+    pub(super) fn not_itself(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
         let record = ctx.roll.find(&asked.identity).and_then(|key| ctx.roll.get(key));
         let Some((client, address)) = record.and_then(|client| Some((client, client.address?))) else { return };
         ctx.stats.count(Counter::DhcpNotItself);
         let Some(muffled) = self.forged.admits(ctx.now) else { return };
-        let what = asked.message.message_type().map_or("BOOTP request", MessageType::name);
-        let (who, frame) = (client.title(), datagram.mac.unwrap_or(Mac::ZERO));
+        let what = asked.message_type().map_or("BOOTP request", MessageType::name);
+        let (who, frame) = (client.title(), asked.datagram.mac.unwrap_or(Mac::ZERO));
         log::warn!(
             "{what} in the name of {who}, which has {address}, came in a frame of {frame} and has no effect ({muffled} more): look for that machine"
         );
@@ -105,11 +107,11 @@ impl Dhcp {
 }
 
 /// OFFER of the address that the machine has on this network.
-fn offer_again(ctx: &mut Ctx<'_>, asked: &Asked<'_>) -> Option<()> {
+fn offer_again(ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<()> {
     let key = ctx.roll.find(&asked.identity)?;
     let address = entitled(ctx, key, asked).filter(|address| ctx.roll.get(key).is_some_and(|client| client.address == Some(*address)))?;
     let client = ctx.roll.get(key)?;
-    let waits = client.stage == Stage::Probing || client.doubt.declined && ctx.now < client.doubt.asked;
+    let waits = client.boot.stage() == Stage::Probing || client.doubt.declined && ctx.now < client.doubt.asked;
     if waits || unpromised(ctx, key, asked.network).is_some() {
         return None;
     }
@@ -120,7 +122,7 @@ fn offer_again(ctx: &mut Ctx<'_>, asked: &Asked<'_>) -> Option<()> {
 }
 
 /// ACK of the lease that the machine has, which goes on from now.
-fn prolong(ctx: &mut Ctx<'_>, asked: &Asked<'_>) -> Option<()> {
+fn prolong(ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<()> {
     let message = asked.message;
     let (state, address) = decide::state(message.server_id(), message.requested_ip(), message.header.ciaddr, asked.unicast)?;
     let key = ctx.roll.find(&asked.identity)?;

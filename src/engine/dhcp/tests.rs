@@ -9,9 +9,14 @@ mod numbers;
 mod routes;
 
 use super::*;
+use crate::base::addr::Mac;
 use crate::base::machine::Input;
 use crate::base::outbox::Via;
+use crate::config::Config;
 use crate::engine::testing::*;
+use crate::roll::plan::Number;
+use crate::roll::stage::Stage;
+use std::net::Ipv4Addr;
 use std::net::SocketAddrV4;
 use wire::Header;
 

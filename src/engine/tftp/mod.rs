@@ -28,7 +28,7 @@ use crate::base::stats::Counter;
 use crate::base::text::Text;
 use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
-use crate::roll::client::Stage;
+use crate::roll::stage::Stage;
 use crate::roll::story::{Bytes, Printable};
 use crate::wire::tftp::{self, ErrorCode, Malformed, Mode, Packet, Request};
 
@@ -450,7 +450,7 @@ impl Tftp {
         }
         self.end(ctx, key);
         // Unless it loads something else meanwhile.
-        let still = |key| ctx.roll.get(key).is_some_and(|client| client.transfers == 0 && client.stage == Stage::Loaded);
+        let still = |key| ctx.roll.get(key).is_some_and(|client| client.transfers == 0 && client.boot.stage() == Stage::Loaded);
         if let Some(client) = stalled.filter(|key| still(*key)) {
             ctx.roll.stick(client, format_args!("{place}"));
         }
@@ -477,7 +477,7 @@ impl Tftp {
         let Some(key) = transfer.client else { return };
         let Some(client) = ctx.roll.get_mut(key) else { return };
         client.transfers = client.transfers.saturating_sub(1);
-        if client.transfers == 0 && client.stage == Stage::Loading {
+        if client.transfers == 0 && client.boot.stage() == Stage::Loading {
             ctx.roll.enter(ctx.now, key, Stage::Loaded, format_args!(""));
         }
     }

@@ -17,7 +17,16 @@ fn claim(mac: Mac, sender: Ipv4Addr) -> Input<'static> {
 /// All that forged frames must leave as it is.
 fn holds(world: &World, owner: Mac) -> impl PartialEq + std::fmt::Debug + use<> {
     let client = world.client(owner).expect("a record");
-    (client.address, client.leased, client.stage, client.kind, client.arch, client.story.to_string(), client.verdict, client.way)
+    (
+        client.address,
+        client.leased,
+        client.boot.stage(),
+        client.kind,
+        client.arch,
+        client.boot.story().to_string(),
+        client.verdict,
+        client.way,
+    )
 }
 
 fn passed(owner: Mac, serial: &str) -> Vec<u8> {
