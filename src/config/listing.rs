@@ -180,9 +180,9 @@ struct Change<'a> {
 impl Change<'_> {
     fn needs_restart(&self) -> bool {
         match self.key.applies {
-            Applies::AtReload => false,
-            Applies::AtRestart => true,
-            Applies::AtRestartFromNone => (self.before == Some("[]")) != (self.after == Some("[]")),
+            Applies::Reload => false,
+            Applies::Restart => true,
+            Applies::FirstOrLast => (self.before == Some("[]")) != (self.after == Some("[]")),
         }
     }
 }

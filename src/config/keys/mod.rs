@@ -54,99 +54,99 @@ type Capacity = Count<usize, { limits::CAPACITY_MIN as u64 }, { limits::CAPACITY
 section! {
     /// `[cluster]`: names and numbers.
     ClusterKeys "[cluster]" {
-        name "name": DomainName, Is("\"cluster\""), AtReload, "The cluster's name, a domain name.";
-        prefix "prefix": Prefix, Is("\"n\""), AtReload, "What precedes the number in a node's name.";
-        digits "digits": Count<u8, 1, { Names::DIGITS_MAX as u64 }>, Is("1"), AtReload, "Digits of a name at least, by leading zeros.";
-        node0 "node0": Address, Derived, AtReload, "The address of node 0; node n has node0 + n.";
-        nodes "nodes": Nodes, Derived, AtReload, "How many numbers there are, from 0 on.";
-        guests "guests": Guests, Derived, AtReload, "Addresses of machines without a number, in the network that holds them.";
-        numbering "numbering": How, Is("\"automatic\""), AtReload, "How a machine that passes its test comes to a number.";
-        new_numbers "new-numbers": NewNumbers, Is("600"), AtReload, "New numbers a minute, a fifth of them at once.";
-        ignore "ignore": List<Pattern, 64>, Is("[]"), AtReload, "MAC addresses that get no number, such as those of BMCs.";
+        name "name": DomainName, Is("\"cluster\""), Reload, "The cluster's name, a domain name.";
+        prefix "prefix": Prefix, Is("\"n\""), Reload, "What precedes the number in a node's name.";
+        digits "digits": Count<u8, 1, { Names::DIGITS_MAX as u64 }>, Is("1"), Reload, "Digits of a name at least, by leading zeros.";
+        node0 "node0": Address, Derived, Reload, "The address of node 0; node n has node0 + n.";
+        nodes "nodes": Nodes, Derived, Reload, "How many numbers there are, from 0 on.";
+        guests "guests": Guests, Derived, Reload, "Addresses of machines without a number, in the network that holds them.";
+        numbering "numbering": How, Is("\"automatic\""), Reload, "How a machine that passes its test comes to a number.";
+        new_numbers "new-numbers": NewNumbers, Is("600"), Reload, "New numbers a minute, a fifth of them at once.";
+        ignore "ignore": List<Pattern, 64>, Is("[]"), Reload, "MAC addresses that get no number, such as those of BMCs.";
     }
 }
 
 section! {
     /// `[[network]]`: a network that is served, an interface's own or one behind a relay.
     NetworkKeys "[[network]]" {
-        interface "interface": Interface, Derived, AtRestart, "A boot interface, whose own network this is.";
-        head "head": Address, Derived, AtRestart, "Which of the interface's addresses is the head's.";
-        subnet "subnet": Net, Derived, AtReload, "A subnet behind a DHCP relay.";
-        guests "guests": Guests, Derived, AtReload, "Addresses of machines without a number.";
-        guest_lease "guest-lease": Lease, Derived, AtReload, "The lease of machines without a number.";
-        lease "lease": Lease, Derived, AtReload, "The lease of machines with a number.";
-        router "router": Addresses, Derived, AtReload, "Routers, DHCP option 3.";
-        dns "dns": Addresses, Derived, AtReload, "Name servers, DHCP option 6.";
-        ntp "ntp": Addresses, Is("[]"), AtReload, "Time servers, DHCP option 42.";
-        domain "domain": DomainName, Derived, AtReload, "The domain, DHCP option 15.";
-        link_rate "link-rate": Rate, Derived, AtReload,
+        interface "interface": Interface, Derived, Restart, "A boot interface, whose own network this is.";
+        head "head": Address, Derived, Restart, "Which of the interface's addresses is the head's.";
+        subnet "subnet": Net, Derived, Reload, "A subnet behind a DHCP relay.";
+        guests "guests": Guests, Derived, Reload, "Addresses of machines without a number.";
+        guest_lease "guest-lease": Lease, Derived, Reload, "The lease of machines without a number.";
+        lease "lease": Lease, Derived, Reload, "The lease of machines with a number.";
+        router "router": Addresses, Derived, Reload, "Routers, DHCP option 3.";
+        dns "dns": Addresses, Derived, Reload, "Name servers, DHCP option 6.";
+        ntp "ntp": Addresses, Is("[]"), Reload, "Time servers, DHCP option 42.";
+        domain "domain": DomainName, Derived, Reload, "The domain, DHCP option 15.";
+        link_rate "link-rate": Rate, Derived, Reload,
             "What the path to the nodes carries, when that is less than what the interface says.";
-        queue_delay "queue-delay": QueueDelay, Is("\"2ms\""), AtReload, "How much queue on the path to the nodes is aimed at.";
-        options "options": Options, Derived, AtReload, "More DHCP options, by number.";
+        queue_delay "queue-delay": QueueDelay, Is("\"2ms\""), Reload, "How much queue on the path to the nodes is aimed at.";
+        options "options": Options, Derived, Reload, "More DHCP options, by number.";
     }
 }
 
 section! {
     /// `[[segment]]`: numbers with addresses of their own.
     SegmentKeys "[[segment]]" {
-        nodes "nodes": Run, Required, AtReload, "The first and the last number.";
-        first "first": Address, Required, AtReload, "The address of the first one.";
+        nodes "nodes": Run, Required, Reload, "The first and the last number.";
+        first "first": Address, Required, Reload, "The address of the first one.";
     }
 }
 
 section! {
     /// `[[node]]`: a machine that is known.
     NodeKeys "[[node]]" {
-        number "number": Count<u32, 0, { limits::CAPACITY_MAX as u64 - 1 }>, Required, AtReload, "Its number.";
-        macs "macs": List<MacAddress, { lot::MACS_MAX }>, Required, AtReload, "All MAC addresses it may boot from.";
+        number "number": Count<u32, 0, { limits::CAPACITY_MAX as u64 - 1 }>, Required, Reload, "Its number.";
+        macs "macs": List<MacAddress, { lot::MACS_MAX }>, Required, Reload, "All MAC addresses it may boot from.";
     }
 }
 
 section! {
     /// `[boot]`: what machines boot.
     BootKeys "[boot]" {
-        root "root": Folder, Is("\"/srv/tftp\""), AtReload, "The folder that TFTP serves.";
-        program "program": Programs, Derived, AtReload, "Boot programs by architecture.";
-        script "script": Script, Derived, AtReload, "What iPXE runs instead of a script made from kernel, initrd and args.";
-        kernel "kernel": LoaderFile, Derived, AtReload, "The kernel.";
-        initrd "initrd": Initrds, Derived, AtReload, "Initial RAM disks.";
-        args "args": Args, Is("\"\""), AtReload, "The kernel's arguments.";
+        root "root": Folder, Is("\"/srv/tftp\""), Reload, "The folder that TFTP serves.";
+        program "program": Programs, Derived, Reload, "Boot programs by architecture.";
+        script "script": Script, Derived, Reload, "What iPXE runs instead of a script made from kernel, initrd and args.";
+        kernel "kernel": LoaderFile, Derived, Reload, "The kernel.";
+        initrd "initrd": Initrds, Derived, Reload, "Initial RAM disks.";
+        args "args": Args, Is("\"\""), Reload, "The kernel's arguments.";
     }
 }
 
 section! {
     /// `[[for]]`: exceptions by number.
     ForKeys "[[for]]" {
-        nodes "nodes": Numbers, Required, AtReload, "Which nodes.";
-        program "program": Programs, Derived, AtReload, "Their boot programs, by architecture.";
-        script "script": Script, Derived, AtReload, "Their script.";
-        kernel "kernel": LoaderFile, Derived, AtReload, "Their kernel.";
-        initrd "initrd": Initrds, Derived, AtReload, "Their initial RAM disks.";
-        args "args": Args, Derived, AtReload, "Their kernel's arguments.";
-        lease "lease": Lease, Derived, AtReload, "Their lease.";
-        options "options": Options, Derived, AtReload, "Their DHCP options, by number.";
+        nodes "nodes": Numbers, Required, Reload, "Which nodes.";
+        program "program": Programs, Derived, Reload, "Their boot programs, by architecture.";
+        script "script": Script, Derived, Reload, "Their script.";
+        kernel "kernel": LoaderFile, Derived, Reload, "Their kernel.";
+        initrd "initrd": Initrds, Derived, Reload, "Their initial RAM disks.";
+        args "args": Args, Derived, Reload, "Their kernel's arguments.";
+        lease "lease": Lease, Derived, Reload, "Their lease.";
+        options "options": Options, Derived, Reload, "Their DHCP options, by number.";
     }
 }
 
 section! {
     /// `[tftp]`: transfers.
     settled Tftp, TftpKeys "[tftp]" {
-        ports "ports": Ports, (u16, u16), Is("\"20069-20084\""), AtRestart, "The server's ports, bound on every link.";
-        windowsize "windowsize": Count<u16, 1, { limits::WINDOWSIZE_MAX as u64 }>, u16, Is("16"), AtReload,
+        ports "ports": Ports, (u16, u16), Is("\"20069-20084\""), Restart, "The server's ports, bound on every link.";
+        windowsize "windowsize": Count<u16, 1, { limits::WINDOWSIZE_MAX as u64 }>, u16, Is("16"), Reload,
             "The largest window (RFC 7440) that a client is granted.";
-        give_up "give-up": Seconds<2, 3600>, Duration, Is("\"30s\""), AtReload, "A transfer whose client is silent for this long is ended.";
+        give_up "give-up": Seconds<2, 3600>, Duration, Is("\"30s\""), Reload, "A transfer whose client is silent for this long is ended.";
     }
 }
 
 section! {
     /// `[dhcp]`: addresses.
     settled Dhcp, DhcpKeys "[dhcp]" {
-        authoritative "authoritative": Flag, bool, Is("false"), AtReload,
+        authoritative "authoritative": Flag, bool, Is("false"), Reload,
             "Whether a machine that asks for an unknown address of the right network is answered with NAK.";
-        lease "lease": Lease, Duration, Is("\"12h\""), AtReload, "The lease of machines with a number, in networks that set none.";
-        guest_lease "guest-lease": Lease, Duration, Is("\"10m\""), AtReload,
+        lease "lease": Lease, Duration, Is("\"12h\""), Reload, "The lease of machines with a number, in networks that set none.";
+        guest_lease "guest-lease": Lease, Duration, Is("\"10m\""), Reload,
             "The lease of machines without a number, in networks that set none.";
-        report_option "report-option": ReportOption, u8, Is("224"), AtReload,
+        report_option "report-option": ReportOption, u8, Is("224"), Reload,
             "The DHCP option by which a machine reports; the next one carries the cluster's names.";
     }
 }
@@ -154,12 +154,12 @@ section! {
 section! {
     /// `[dns]`: names.
     settled Dns, DnsKeys "[dns]" {
-        enabled "enabled": Flag, bool, Is("true"), AtRestart, "Whether names are served, on port 53 of the head.";
-        listen "listen": List<Address, { limits::DNS_LISTEN_MAX }>, Vec<Ipv4Addr>, Is("[]"), AtRestart,
+        enabled "enabled": Flag, bool, Is("true"), Restart, "Whether names are served, on port 53 of the head.";
+        listen "listen": List<Address, { limits::DNS_LISTEN_MAX }>, Vec<Ipv4Addr>, Is("[]"), Restart,
             "More addresses of the head to listen on.";
-        upstream "upstream": List<Address, { limits::DNS_UPSTREAMS_MAX }>, Vec<Ipv4Addr>, Is("[]"), AtRestartFromNone,
+        upstream "upstream": List<Address, { limits::DNS_UPSTREAMS_MAX }>, Vec<Ipv4Addr>, Is("[]"), FirstOrLast,
             "Name servers for all other names.";
-        transfer "transfer": List<Address, { limits::DNS_TRANSFER_MAX }>, Vec<Ipv4Addr>, Is("[]"), AtReload,
+        transfer "transfer": List<Address, { limits::DNS_TRANSFER_MAX }>, Vec<Ipv4Addr>, Is("[]"), Reload,
             "Secondary name servers, which may have whole zones.";
     }
 }
@@ -167,10 +167,10 @@ section! {
 section! {
     /// `[server]`: the daemon itself.
     settled Server, ServerKeys "[server]" {
-        capacity "capacity": Capacity, usize, Is("4096"), AtRestart, "How many machines are remembered, with and without a number.";
-        run_dir "run-dir": Folder, PathBuf, Is("\"/run/muster\""), AtRestart, "The folder of the pid file and of state.json.";
-        state_dir "state-dir": Folder, PathBuf, Is("\"/var/lib/muster\""), AtRestart, "The folder of the journal.";
-        router_adverts "router-adverts": Flag, bool, Is("true"), AtReload,
+        capacity "capacity": Capacity, usize, Is("4096"), Restart, "How many machines are remembered, with and without a number.";
+        run_dir "run-dir": Folder, PathBuf, Is("\"/run/muster\""), Restart, "The folder of the pid file and of state.json.";
+        state_dir "state-dir": Folder, PathBuf, Is("\"/var/lib/muster\""), Restart, "The folder of the journal.";
+        router_adverts "router-adverts": Flag, bool, Is("true"), Reload,
             "Whether IPv6 router solicitations are answered with no router here.";
     }
 }

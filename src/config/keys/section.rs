@@ -33,10 +33,10 @@ pub enum Usual {
 /// When a new value is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applies {
-    AtReload,
-    AtRestart,
+    Reload,
+    Restart,
     /// At a restart if the list was empty or is now; else at a reload.
-    AtRestartFromNone,
+    FirstOrLast,
 }
 
 /// A key of a section that is set.

@@ -40,9 +40,9 @@ fn default(key: &Key) -> &'static str {
 
 fn restart(key: &Key) -> &'static str {
     match key.applies {
-        Applies::AtReload => "",
-        Applies::AtRestart => "restart",
-        Applies::AtRestartFromNone => "restart for the first and after the last",
+        Applies::Reload => "",
+        Applies::Restart => "restart",
+        Applies::FirstOrLast => "restart for the first and after the last",
     }
 }
 
