@@ -59,12 +59,12 @@ impl Server {
     /// error says in one sentence what in the journal, or between it and the config, cannot be.
     pub fn restored<'a>(config: &Config, seed: u64, now: Now, journal: impl Iterator<Item = &'a str>) -> Result<Server, String> {
         let mut server = Server {
-            roll: Roll::new(config.capacity, config.plan, seed, now.at),
+            roll: Roll::new(config.server.capacity, config.plan, seed, now.at),
             config: config.clone(),
             stats: Stats::default(),
-            dhcp: Dhcp::new(config.capacity, seed),
-            tftp: Tftp::new(config.capacity, seed, now.at),
-            pace: Pace::new(config, config.capacity * limits::TRANSFERS_PER_CLIENT, now.at),
+            dhcp: Dhcp::new(config.server.capacity, seed),
+            tftp: Tftp::new(config.server.capacity, seed, now.at),
+            pace: Pace::new(config, config.server.capacity * limits::TRANSFERS_PER_CLIENT, now.at),
             control: Control::new(config.plan.nodes()),
             dns: Dns::new(config, seed, now),
             scratch: Box::default(),
@@ -234,7 +234,7 @@ impl Machine for Server {
             },
             Input::Arp { link, mac, sender } => dhcp.arp(ctx, scratch, link, mac, sender),
             Input::RouterSolicit { link, mac, source } => {
-                if ctx.config.router_adverts {
+                if ctx.config.server.router_adverts {
                     ctx.stats.count(Counter::RouterAdvert);
                     ctx.out.router_advert(link, mac, source);
                 }

@@ -1,6 +1,6 @@
 use crate::base::machine::{Errand, Input, Reload};
 use crate::base::time::{Instant, Now};
-use crate::config::{Config, Special};
+use crate::config::{Config, Override};
 use crate::engine::server::Server;
 use crate::engine::testing::{Ask, Got, World, config, guest, ip, mac};
 use crate::roll::plan::AddressPlan;
@@ -118,7 +118,7 @@ fn long_streets_are_walked_in_steps() {
 #[test]
 fn a_node_is_shown_with_its_boot_and_what_it_is_given() {
     let mut config = config();
-    let special = |first, last, kernel: Option<&str>, args: Option<&str>| Special {
+    let special = |first, last, kernel: Option<&str>, args: Option<&str>| Override {
         nodes: vec![(Number(first), Number(last))],
         program: vec![],
         script: None,
@@ -128,7 +128,7 @@ fn a_node_is_shown_with_its_boot_and_what_it_is_given() {
         lease: None,
         options: vec![(150, vec![10, 0, 0, 1])],
     };
-    config.special = vec![special(0, 31, Some("early"), Some("storage")), special(17, 17, Some("late"), None)];
+    config.overrides = vec![special(0, 31, Some("early"), Some("storage")), special(17, 17, Some("late"), None)];
     let mut world = World::settled(&config);
     world.lease(&Ask::rom(mac(17)));
     world.advance(1500);

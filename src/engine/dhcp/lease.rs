@@ -42,7 +42,7 @@ impl Dhcp {
             bound,
             right_network: network.subnet.is_host(address),
             free_guest: pool.is_some_and(|pool| pool.is_free(address, &asked.identity)),
-            authoritative: ctx.config.authoritative,
+            authoritative: ctx.config.dhcp.authoritative,
         };
         match decide::request(state, address, view) {
             Verdict::Ack => self.grant(ctx, asked, state, address),

@@ -53,7 +53,7 @@ fn pace(per_minute: u32) -> Bucket {
 impl Dhcp {
     /// Takes in the report that a message carries, if it does, and rules on its machine.
     pub(super) fn report(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
-        let Some(bytes) = asked.message.option(ctx.config.report_option) else { return };
+        let Some(bytes) = asked.message.option(ctx.config.dhcp.report_option) else { return };
         let Some(report) = Report::parse(bytes) else { return ctx.stats.count(Counter::ReportMalformed) };
         let Identity::Mac(mac) = asked.identity else { return };
         let Some(key) = self.admit(ctx, asked) else { return };

@@ -141,7 +141,8 @@ fn no_lease_of_a_journal_outlives_one_that_is_given_now() {
 
 #[test]
 fn a_walk_begins_anew_when_a_change_of_many_lots_does() {
-    let config = Config { capacity: 4096, ..config() };
+    let mut config = config();
+    config.server.capacity = 4096;
     let mut server = Server::new(&config, 7, now(1_700_000_000));
     let (mut out, mut at) = (Outbox::new(), now(1_700_000_000));
     let mut lines: Vec<String> = Vec::new();
@@ -202,7 +203,7 @@ fn an_address_that_changes_hands_in_a_walk_is_told_of() {
     let now = Now { at: Instant::from_millis(1000), unix: 1_700_000_000 };
     let until = now.at + Duration::from_secs(300);
     for who in [Identity::Mac(mac(1)), Identity::ClientId(ClientId::new(b"ib-client"))] {
-        for moment in 0..config().capacity + 12 {
+        for moment in 0..config().server.capacity + 12 {
             let mut server = Server::new(&config(), 7, now);
             let roll = server.roll_mut();
             assert!(roll.pools[0].as_mut().unwrap().rest(guest_address(5), Lease { to: who, until }));

@@ -161,7 +161,8 @@ impl Flood {
 }
 
 fn flood(seed: u64, frames: u32, macs: u64, numbering: Numbering) -> Written {
-    let mut own = Config { capacity: CAPACITY, numbering, ..config() };
+    let mut own = Config { numbering, ..config() };
+    own.server.capacity = CAPACITY;
     own.networks[0].guests = AddressRange::new(guest(1), guest(250));
     let before = log_lines();
     let mut flood = Flood { world: World::settled(&own), rng: Rng::new(seed), macs, records: 0, bytes: 0 };
@@ -222,7 +223,8 @@ fn a_flood_takes_no_place_from_a_nodes_cards() {
 /// A thousand new machines that are switched on at once are told everything at once, and the log has a line for each of their boots.
 #[test]
 fn a_crowd_of_new_machines_is_not_slowed() {
-    let mut own = Config { capacity: 2048, numbering: Numbering::Locked, ..config() };
+    let mut own = Config { numbering: Numbering::Locked, ..config() };
+    own.server.capacity = 2048;
     own.networks[0].guests = AddressRange::new(ip(10, 54, 200, 0), ip(10, 54, 204, 255));
     let mut world = World::settled(&own);
     let before = log_lines();

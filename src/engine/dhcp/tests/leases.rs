@@ -39,7 +39,8 @@ fn requests_by_state() {
         (stranger.select(free), false, NAK, "SELECTING what was never offered"),
     ];
     for (ask, authoritative, answer, why) in table {
-        let own = Config { authoritative, ..config() };
+        let mut own = config();
+        own.dhcp.authoritative = authoritative;
         for mut world in [World::new(&own), World::settled(&own)] {
             assert_eq!(kind(&world.ask(&ask)), answer, "{why} {ask:?}");
         }
