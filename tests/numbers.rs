@@ -376,8 +376,7 @@ fn stages_and_guests_live_on_over_a_restart() {
 fn new_numbers_have_a_rate_and_those_of_nobody_are_taken_back() {
     let mut lab = Lab::new();
     let (server, rack, one, two) = (lab.server(SERVER), lab.attach("rack"), lab.attach("one"), lab.attach("two"));
-    let config =
-        "[cluster]\nnode0 = \"10.54.16.0\"\nnodes = 64\nguests = \"10.54.224.0-10.54.227.255\"\nnew-numbers = 5\n[dhcp]\nguest-lease = \"1m\"\n";
+    let config = "[cluster]\nnode0 = \"10.54.16.0\"\nnodes = 64\nguests = \"10.54.224.0-10.54.227.255\"\nnew-numbers = 5\n[dhcp]\nguest-lease = \"1m\"\n";
     let musterd = Musterd::configured(&server, lab.dir(), config);
     assert_eq!(passes(&one), 0);
     let begin = Instant::now();
