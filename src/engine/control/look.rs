@@ -278,7 +278,7 @@ pub fn node(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number) -> Node {
     let speaker = speaker(ctx, number, place.macs);
     let state = state(ctx, sight, number, place.kind, speaker);
     let boots = place.macs.iter().filter_map(|mac| record(ctx, *mac)).take(BOOTS_MAX).map(|client| boot(ctx, sight, client)).collect();
-    let given = given::given(ctx.config, number, ctx.roll.plan.address(number));
+    let given = given::given(ctx.config, number);
     let mut lot = ctx.roll.street().lot(number).map(lot).unwrap_or_default();
     for mac in place.macs {
         if let Some(conflict) = ctx.roll.find(&Identity::Mac(*mac)).and_then(|key| why(ctx, key)) {

@@ -140,6 +140,9 @@ fn a_node_is_shown_with_its_boot_and_what_it_is_given() {
     let steps: Vec<_> = boot.steps.iter().map(|step| (step.stage.as_str(), step.ago_ms)).collect();
     assert_eq!(steps, [("discover", 1500), ("offered", 1500), ("leased", 1500)]);
     assert!(boot.story.starts_with("discover (bios) -> offer 10.54.1.17"));
+    let mut keys: Vec<&str> = shown.given.iter().map(|given| given.key.as_str()).collect();
+    keys.sort_unstable();
+    assert!(keys.windows(2).all(|pair| pair[0] != pair[1]), "each value once: {keys:?}");
     let given = |key: &str| shown.given.iter().find(|given| given.key == key).map(|given| (given.value.as_str(), given.from.as_str()));
     assert_eq!(given("kernel"), Some(("\"late\"", "[[for]]")));
     assert_eq!(given("args"), Some(("\"storage\"", "[[for]]")));
