@@ -146,8 +146,8 @@ const PLACEHOLDER: usize = 17;
 const PXELINUX_MAX: usize = 2047 - 7;
 
 impl Made<'_> {
-    /// An upper bound for iPXE and for GRUB: each file is named with a URI, an initrd once more on the kernel's line; arguments are words in
-    /// quotes, where a quote becomes four bytes.
+    /// An upper bound for iPXE and for GRUB: each file is named with a URI, an initrd once more on the kernel's line; arguments are words
+    /// in quotes, where a quote becomes four bytes.
     fn script_bytes(self) -> usize {
         const LINE: usize = 64;
         let quotes = |text: &str| 3 * text.matches('\'').count();

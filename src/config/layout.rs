@@ -1,5 +1,5 @@
-//! Where machines live: the networks, the addresses of the nodes from [cluster] and [[segment]], and each network's guests. What is not configured
-//! is derived from what is free. Used by this room only.
+//! Where machines live: the networks, the addresses of the nodes from [cluster] and [[segment]], and each network's guests. What is not
+//! configured is derived from what is free. Used by this room only.
 
 use std::net::Ipv4Addr;
 

@@ -124,7 +124,8 @@ pub struct Boot {
     pub script: Option<String>,
     pub kernel: Option<String>,
     pub initrd: Vec<String>,
-    /// Kernel arguments; `{node}` is replaced by the number, `{name}` by the name, `{ip}` by the address, `{mac}` by the MAC, `{head}` by the head's address.
+    /// Kernel arguments; `{node}` is replaced by the number, `{name}` by the name, `{ip}` by the address, `{mac}` by the MAC, `{head}` by
+    /// the head's address.
     pub args: String,
 }
 

@@ -48,7 +48,10 @@ pub trait Kind {
 
 /// One line for each kind: its name, what is possible, how it is read and shown.
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $Kind:ident $([$($bound:ident: $type:ty),+])? = $Value:ty, $name:literal, $range:expr, $read:expr, $show:expr $(, $names:expr)?;)*) => {$(
+    ($(
+        $(#[$doc:meta])* $Kind:ident $([$($bound:ident: $type:ty),+])? = $Value:ty, $name:literal, $range:expr, $read:expr, $show:expr
+        $(, $names:expr)?;
+    )*) => {$(
         $(#[$doc])*
         pub struct $Kind $(<$(const $bound: $type),+>)?;
 

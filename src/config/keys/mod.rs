@@ -1,8 +1,8 @@
 //! The one table of keys. The reader, the defaults, what `musterd -t` prints, the difference that a reload logs, and what needs a restart
 //! all follow from it; a test holds the manual and the example against it.
 //!
-//! A new key is a line here, and a use of it: in `[tftp]`, `[dhcp]`, `[dns]` and `[server]` a line is a field of the [`Config`](super::Config)
-//! at once; in the other sections, whose values depend on others, `resolve` makes one of it.
+//! A new key is a line here, and a use of it. In `[tftp]`, `[dhcp]`, `[dns]` and `[server]` a line is a field of the
+//! [`Config`](super::Config) at once; in the other sections, whose values depend on others, resolution makes one of it.
 
 mod kind;
 mod section;
