@@ -27,7 +27,7 @@ const ROUNDS: usize = 64;
 /// The simulator's cluster, with few machines: its tables fill up soon.
 pub fn config() -> Config {
     let mut config = muster::sim::config::config([(0, NODE)]);
-    config.capacity = 16;
+    config.server.capacity = 16;
     config.plan = AddressPlan::new(NODE_ADDRESS, 8);
     config.nodes.push(KnownNode { number: Number(1), macs: vec![Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2])] });
     for network in &mut config.networks {
