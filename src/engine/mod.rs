@@ -6,13 +6,16 @@ use crate::base::time::Instant;
 use crate::config::Config;
 use crate::roll::journal::{Event, Line};
 use crate::roll::registry::Roll;
+use endpoints::Endpoints;
 use pace::Pace;
 
+mod adverts;
 pub mod boot;
 mod changes;
 pub mod control;
 pub mod dhcp;
 pub mod dns;
+pub mod endpoints;
 mod history;
 pub mod lots;
 mod moves;
@@ -27,6 +30,7 @@ pub struct Ctx<'a> {
     /// Seconds since 1970: for records and reports only.
     pub unix: u64,
     pub config: &'a Config,
+    pub endpoints: &'a Endpoints,
     pub roll: &'a mut Roll,
     pub stats: &'a mut Stats,
     pub pace: &'a mut Pace,
@@ -43,7 +47,7 @@ impl Ctx<'_> {
     /// The same with a line that is written already.
     fn append(&mut self, line: &Line) -> Option<u64> {
         let seq = self.roll.keeper.next()?;
-        if !self.out.journal_append(seq, |buf| line.write(buf)) {
+        if !self.out.append(seq, |buf| line.write(buf)) {
             return None;
         }
         self.stats.count(Counter::JournalRecord);

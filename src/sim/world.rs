@@ -7,15 +7,18 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::addr::Mac;
+use crate::base::endpoint::{Endpoint, EndpointId, Transport};
+use crate::base::facts::{Hardware, LinkFacts};
 use crate::base::machine::{Datagram, FileId, Input, Machine};
-use crate::base::outbox::{Blocks, Outbox, Output, Via};
+use crate::base::outbox::{Outbox, Output, Run, SendFile, Target, Via};
 use crate::base::rng::{Rng, mix};
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
-use crate::wire::ether::{self, Arp, ArpOp, Checksum, Frame, RouterSolicit, UdpFrame};
+use crate::engine::endpoints::Endpoints;
+use crate::wire::ether::{self, Arp, ArpOp, Checksum, Frame, UdpFrame};
 
 use super::checks::{Block, Checks, Findings, Unheard};
-use super::disk::{Disk, Habits, Unread};
+use super::disk::{Disk, Habits, Unread, Version};
 use super::frame::{self, Ends, FRAME_MAX};
 use super::journal::Journal;
 use super::net::{Fate, Net, Way, Wire};
@@ -53,7 +56,8 @@ struct Stage {
     now: Instant,
     head_mac: Mac,
     head: Ipv4Addr,
-    ports: (u16, u16),
+    /// UDP ports of the head, and whose they are; in order.
+    served: Vec<(u16, EndpointId)>,
     queue: Queue,
     net: Net,
     disk: Disk,
@@ -75,6 +79,8 @@ pub struct World<S, C> {
     due: [Option<Instant>; 2],
     /// Where a DATA frame is laid down when it arrives.
     room: Box<[u8; FRAME_MAX]>,
+    /// The server knows its link.
+    linked: bool,
 }
 
 impl<S: Machine, C: Machine> World<S, C> {
@@ -82,11 +88,13 @@ impl<S: Machine, C: Machine> World<S, C> {
     pub fn new(setup: &Setup, server: S, clients: C) -> World<S, C> {
         let mut rng = Rng::new(setup.seed);
         let link = setup.config.links.first().expect("a config has a link");
+        let endpoints = Endpoints::new(&setup.config);
+        let served = served(endpoints.rows());
         let stage = Stage {
             now: Instant::ZERO,
             head_mac: link.mac,
             head: link.head,
-            ports: setup.config.tftp.ports,
+            served,
             queue: Queue::default(),
             net: Net::new(setup.wire, rng.fork()),
             disk: Disk::new(setup.habits, rng.fork()),
@@ -105,6 +113,7 @@ impl<S: Machine, C: Machine> World<S, C> {
             clients_out: Outbox::new(),
             due: [None; 2],
             room: Box::new([0; FRAME_MAX]),
+            linked: false,
         }
     }
 
@@ -132,8 +141,8 @@ impl<S: Machine, C: Machine> World<S, C> {
 
     /// Other machines on the same link and disk: a reboot of everybody. What is under way reaches them.
     pub fn with_clients<D: Machine>(self, clients: D) -> World<S, D> {
-        let World { stage, server, server_out, clients_out, due, room, .. } = self;
-        World { stage, server, clients, server_out, clients_out, due, room }
+        let World { stage, server, server_out, clients_out, due, room, linked, .. } = self;
+        World { stage, server, clients, server_out, clients_out, due, room, linked }
     }
 
     /// A restart of the daemon: what the old one had open is closed, what it waited for is forgotten; the kernel's neighbours stay.
@@ -141,7 +150,7 @@ impl<S: Machine, C: Machine> World<S, C> {
         self.stage.queue.keep_frames();
         self.stage.disk.close_all();
         let World { stage, clients, server_out, clients_out, due, room, .. } = self;
-        World { stage, server, clients, server_out, clients_out, due, room }
+        World { stage, server, clients, server_out, clients_out, due, room, linked: false }
     }
 
     /// The power of the head goes, or its daemon: gives the lines of the journal that the next one finds. [`World::with_server`] follows.
@@ -197,6 +206,11 @@ impl<S: Machine, C: Machine> World<S, C> {
     /// Runs until `done` holds, asked after every step, or until `end`; gives whether it holds.
     pub fn run(&mut self, end: Instant, mut done: impl FnMut(&World<S, C>) -> bool) -> bool {
         let mut spins = 0;
+        if !std::mem::replace(&mut self.linked, true) {
+            let facts = facts(&self.stage);
+            self.server.handle(now(self.stage.now), Input::Link { link: 0, facts: &facts }, &mut self.server_out);
+            self.drain_server();
+        }
         self.due = [self.server.deadline(), self.clients.deadline()];
         while !done(self) {
             let event = self.stage.queue.next();
@@ -291,6 +305,33 @@ impl<S: Machine, C: Machine> World<S, C> {
         self.clients_out.clear();
         self.due[1] = self.clients.deadline();
     }
+}
+
+/// What the head's kernel knows of its link.
+fn facts(stage: &Stage) -> LinkFacts {
+    LinkFacts {
+        name: "eth1".into(),
+        index: 1,
+        hardware: Hardware::Ethernet,
+        mac: stage.head_mac,
+        mtu: 1500,
+        rate: None,
+        addresses: vec![(stage.head, 16)],
+        link_local: Some(HEAD_LINK_LOCAL),
+        gateway: None,
+        default_route: false,
+        loopback: false,
+        up: true,
+    }
+}
+
+/// The UDP ports of the first link, and whose they are; in order.
+fn served(table: &[Endpoint]) -> Vec<(u16, EndpointId)> {
+    let udp = |endpoint: &Endpoint| matches!(endpoint.transport, Transport::Udp | Transport::Broadcast | Transport::Overheard);
+    let rows = (0..).zip(table).filter(|(_, endpoint)| endpoint.link == Some(0) && udp(endpoint));
+    let mut served: Vec<_> = rows.map(|(at, endpoint)| (endpoint.address.port(), at)).collect();
+    served.sort_unstable();
+    served
 }
 
 fn now(at: Instant) -> Now {
@@ -398,8 +439,8 @@ impl Stage {
         match output {
             Output::Datagram { from, to, via, body, .. } => self.datagram(from, to, via, body),
             Output::Frame { bytes, .. } => self.send_copy(Way::ToClients, bytes),
-            Output::Blocks(run) => self.blocks(run),
-            Output::Journal(op) => {
+            Output::SendFile(file) => self.send_file(file),
+            Output::Record(op) => {
                 let more = self.journal.act(op);
                 self.await_journal(more);
             }
@@ -407,7 +448,7 @@ impl Stage {
                 let answer = self.disk.open(path);
                 self.push(self.now + self.disk.habits.latency, What::Opened { token, answer });
             }
-            Output::Close { file } => assert!(self.disk.close(file), "{file:?} was closed more often than opened"),
+            Output::CloseFile { file } => assert!(self.disk.close(file), "{file:?} was closed more often than opened"),
             Output::Read { token, file, offset, len } => {
                 let mut bytes = vec![0; len as usize];
                 let what = match self.read(file, offset, &mut bytes) {
@@ -421,18 +462,12 @@ impl Stage {
                 self.push(self.now, what);
             }
             Output::Neighbour { ip, mac, .. } => self.neighbours.entry(ip.to_bits().into()).permanent = mac,
-            Output::ArpProbe { ip, .. } => {
+            Output::Probe { ip, .. } => {
                 let operation = ArpOp::Request;
                 let probe = Arp { operation, sender_mac: head_mac, sender_ip: Ipv4Addr::UNSPECIFIED, target_mac: Mac::ZERO, target_ip: ip };
                 self.emit(0, |buf| ether::emit_arp(buf, &probe));
             }
-            // Nobody operates a simulated head.
-            Output::Stream { .. } | Output::StreamClose { .. } | Output::Errand { .. } => {}
-            Output::Dns { .. } | Output::DnsClose { .. } => {}
-            Output::RouterAdvert { mac, source, .. } => {
-                let to = RouterSolicit { src_mac: mac, src: source };
-                self.emit(ROOM, |buf| ether::emit_router_advert(buf, head_mac, HEAD_LINK_LOCAL, &to));
-            }
+            Output::Write { .. } | Output::Connect { .. } | Output::Close { .. } | Output::Command { .. } => {}
         }
     }
 
@@ -454,29 +489,34 @@ impl Stage {
         self.disk.read(self.now, file, offset, bytes).expect("the machine reads files that it has open")
     }
 
-    fn blocks(&mut self, run: Blocks) {
-        let Blocks { token, bytes, blksize, count, .. } = run;
-        assert!(u32::from(count) == (bytes / u32::from(blksize.max(1)) + 1) || bytes == u32::from(count) * u32::from(blksize), "{run:?}");
-        let ready = self.disk.ready(self.now, run.file, run.offset, bytes.into()).expect("the machine reads files that it has open");
-        let version = match ready {
-            Ok((version, len)) if len == u64::from(bytes) => version,
-            Ok(_) | Err(Unread::Changed) => return self.push(self.now, What::Changed { token }),
-            Err(Unread::Cold) => return self.cold(token),
-        };
+    fn send_file(&mut self, SendFile { token, file, offset, bytes, to }: SendFile<'_>) {
+        let Target::Datagrams(run) = to else { return };
+        let (count, size) = (u64::from(run.count), u64::from(run.size));
+        assert!(count == bytes / size.max(1) + 1 || bytes == count * size, "{run:?}");
+        let ready = self.disk.ready(self.now, file, offset, bytes).expect("the machine reads files that it has open");
+        match ready {
+            Ok((version, len)) if len == bytes => self.send_run(version, offset, bytes, &run),
+            Ok(_) | Err(Unread::Changed) => self.push(self.now, What::Changed { token }),
+            Err(Unread::Cold) => self.cold(token),
+        }
+    }
+
+    fn send_run(&mut self, version: Version, offset: u64, bytes: u64, run: &Run<'_>) {
         let known = match run.via {
             Via::Mac(mac) => Some(mac),
             Via::Broadcast | Via::Kernel => self.neighbour(*run.to.ip()),
         };
-        let Some(dst_mac) = known else { return self.unroutable += u64::from(count) };
+        let Some(dst_mac) = known else { return self.unroutable += u64::from(run.count) };
         let ends = Ends { src_mac: self.head_mac, dst_mac, src: run.from, dst: run.to };
-        for n in 0..count {
-            let start = u32::from(n) * u32::from(blksize);
-            let len = (bytes - start).min(blksize.into()) as usize;
-            let (offset, block) = (run.offset + u64::from(start), run.block.wrapping_add(n));
+        for (n, header) in run.headers.chunks_exact(run.header_len().max(1)).enumerate() {
+            let start = n as u64 * u64::from(run.size);
+            let (offset, len) = (offset + start, (bytes - start).min(run.size.into()) as usize);
             self.ident = self.ident.wrapping_add(1);
+            let header: [u8; 4] = header.try_into().expect("a DATA packet's header");
+            let block = u16::from_be_bytes([header[2], header[3]]);
             let left = Block { from: run.from, to: run.to, block, version, offset, len };
             self.checks.block_leaves(self.now, &left, |name| self.disk.version(name));
-            let headers = frame::headers(&ends, self.ident, block, len);
+            let headers = frame::headers(&ends, self.ident, header, len);
             self.send(Way::ToClients, Packet::Block { headers, version, offset, len: len as u16 }, frame::bytes(len));
         }
     }
@@ -498,21 +538,19 @@ impl Stage {
                 }
                 Some(Input::Arp { link: 0, mac: arp.sender_mac, sender: arp.sender_ip })
             }
-            Frame::RouterSolicit(RouterSolicit { src_mac, src }) => Some(Input::RouterSolicit { link: 0, mac: src_mac, source: src }),
+            Frame::RouterSolicit(_) => Some(Input::Frame { link: 0, bytes }),
         }
     }
 
     fn receive_udp<'a>(&mut self, frame: UdpFrame<'a>) -> Option<Input<'a>> {
         let ours = frame.dst_mac == self.head_mac || frame.dst_mac == Mac::BROADCAST;
         let to_us = *frame.dst.ip() == self.head || frame.dst.ip().is_broadcast();
-        let served = matches!(frame.dst.port(), 67..=69) || (self.ports.0..=self.ports.1).contains(&frame.dst.port());
-        if !ours || !to_us || !served {
-            return None;
-        }
+        let served = self.served.binary_search_by_key(&frame.dst.port(), |(port, _)| *port).ok();
+        let (_, endpoint) = served.and_then(|at| self.served.get(at)).copied().filter(|_| ours && to_us)?;
         if !frame.src.ip().is_unspecified() {
             self.learn(*frame.src.ip(), frame.src_mac);
         }
         self.checks.arrives(self.now, &frame, |name| self.disk.version(name));
-        Some(Input::Datagram(Datagram { link: 0, mac: Some(frame.src_mac), src: frame.src, dst: frame.dst, payload: frame.payload }))
+        Some(Input::Datagram(Datagram { endpoint, mac: Some(frame.src_mac), src: frame.src, dst: frame.dst, payload: frame.payload }))
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::base::machine::Link;
+use crate::base::outbox::Output;
 use crate::base::slab::Key;
 use crate::base::stats::Counter;
 use crate::base::time::Instant;
@@ -97,7 +98,7 @@ impl Dhcp {
         drop_neighbour(ctx, key);
         if let (Some(link), true) = (link, asks) {
             ctx.stats.count(Counter::ArpProbe);
-            ctx.out.arp_probe(link, address);
+            ctx.out.put(Output::Probe { link, ip: address });
         }
         match (numbered, asks) {
             (true, true) => {

@@ -23,6 +23,7 @@ use std::time::Duration;
 use crate::base::addr::Mac;
 use crate::base::machine::{Datagram, Link};
 use crate::base::muffle::Muffle;
+use crate::base::outbox::Output;
 use crate::base::slab::{Key, Slab};
 use crate::base::stats::Counter;
 use crate::base::time::Instant;
@@ -41,9 +42,9 @@ use foreign::Foreign;
 use held::Held;
 use passing::Passing;
 use promise::{Awaiting, Kept};
-use reply::{Asked, CLIENT_PORT, Reply};
+use reply::{Asked, Reply};
 
-pub use reply::SERVER_PORT;
+pub use reply::{CLIENT_PORT, SERVER_PORT};
 
 /// How long an offered address is kept for a REQUEST: firmware picks an offer after 4 s, and asks again within 32.
 const OFFER_HOLD: Duration = Duration::from_secs(60);
@@ -123,11 +124,12 @@ impl Dhcp {
 
     /// `held`: a DISCOVER that has waited already.
     fn take(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch, datagram: Datagram<'_>, held: bool) {
+        let link = ctx.endpoints.link(datagram.endpoint);
         let Ok(message) = dhcp::parse(datagram.payload, scratch) else {
             return ctx.stats.count(Counter::DhcpMalformed);
         };
         if datagram.dst.port() == CLIENT_PORT {
-            return self.foreign.heard(ctx, datagram.link, datagram.mac, &message);
+            return self.foreign.heard(ctx, link, datagram.mac, &message);
         }
         if message.header.op != 1 {
             return ctx.stats.count(Counter::DhcpNotARequest);
@@ -135,7 +137,7 @@ impl Dhcp {
         let Some(identity) = identify::identity(&message) else {
             return ctx.stats.count(Counter::DhcpNoIdentity);
         };
-        let Some(network) = network_of(ctx.config, datagram.link, &message) else {
+        let Some(network) = network_of(ctx.config, link, &message) else {
             return ctx.stats.count(Counter::DhcpNoNetwork);
         };
         if !held {
@@ -143,7 +145,7 @@ impl Dhcp {
         }
         let (arch, kind) = identify::firmware(&message);
         let way = suspect::way(&message, &identity, datagram.mac, link_of(ctx, network).is_some());
-        let Datagram { link, src, dst, .. } = datagram;
+        let Datagram { src, dst, .. } = datagram;
         // What a relay sends comes to us alone, whatever its client did.
         let unicast = message.header.giaddr.is_unspecified() && ctx.config.links.iter().any(|link| link.head == *dst.ip());
         let asked = Asked { message: &message, link, network, identity, kind, way, unicast, src, held };
@@ -237,7 +239,7 @@ impl Dhcp {
             if (taken_over || (holder.is_none() && nics > 1)) && probes(ctx.config, link_of(ctx, asked.network)) {
                 conflict::asked(ctx, key);
                 ctx.stats.count(Counter::ArpProbe);
-                ctx.out.arp_probe(asked.link, address);
+                ctx.out.put(Output::Probe { link: asked.link, ip: address });
                 return Some((address, if taken_over { ctx.now + PROBE_WAIT } else { ctx.now }));
             }
             // Declined, and not known yet whether rightly.
@@ -272,7 +274,7 @@ impl Dhcp {
         }
         if taken.probe {
             ctx.stats.count(Counter::ArpProbe);
-            ctx.out.arp_probe(asked.link, taken.address);
+            ctx.out.put(Output::Probe { link: asked.link, ip: taken.address });
         }
         Some((taken.address, taken.ready))
     }
@@ -365,7 +367,7 @@ impl Dhcp {
         client.network = asked.network as u16;
         if on_link && client.mac != Mac::ZERO && client.neighbour != Some(client.link) {
             client.neighbour = Some(client.link);
-            ctx.out.neighbour(client.link, address, Some(client.mac));
+            ctx.out.put(Output::Neighbour { link: client.link, ip: address, mac: Some(client.mac) });
         }
         let told = boot::file(ctx.config, client);
         let (kind, stage) = (client.kind, client.stage);
@@ -447,7 +449,7 @@ impl Dhcp {
             let room = ctx.out.has_room();
             if let Some(address) = pool.as_mut().filter(|_| room).and_then(|pool| pool.sweep(ctx.now)) {
                 ctx.stats.count(Counter::ArpProbe);
-                ctx.out.arp_probe(link.unwrap_or(0), address);
+                ctx.out.put(Output::Probe { link: link.unwrap_or(0), ip: address });
             }
         }
         self.release_deferred(ctx, scratch);
@@ -585,7 +587,7 @@ fn unpromised(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Option<u64> {
 fn drop_neighbour(ctx: &mut Ctx<'_>, key: Key<Client>) {
     let Some(client) = ctx.roll.get_mut(key) else { return };
     if let (Some(link), Some(address)) = (client.neighbour.take(), client.address) {
-        ctx.out.neighbour(link, address, None);
+        ctx.out.put(Output::Neighbour { link, ip: address, mac: None });
     }
 }
 
@@ -644,7 +646,7 @@ fn send(
         return ctx.stats.count(Counter::DhcpOutside);
     }
     ctx.pace.lane(asked.link).bottleneck.sent(ctx.now, REPLY_BYTES, 1, false);
-    if !ctx.out.datagram(asked.link, from, to, via, |buf| reply.write(buf)) {
+    if !ctx.out.datagram(ctx.endpoints.udp(asked.link, SERVER_PORT), from, to, via, |buf| reply.write(buf)) {
         ctx.stats.count(Counter::DhcpTooLong);
     }
 }

@@ -43,7 +43,7 @@ pub fn settle_options(transfer: &mut Transfer, config: &Config) {
 /// Sends a packet of a transfer.
 pub fn send(ctx: &mut Ctx<'_>, transfer: &Transfer, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
     let from = SocketAddrV4::new(head_of(ctx, transfer.link), transfer.port);
-    ctx.out.datagram(transfer.link, from, transfer.peer, transfer.via(), write);
+    ctx.out.datagram(ctx.endpoints.udp(transfer.link, transfer.port), from, transfer.peer, transfer.via(), write);
 }
 
 pub fn error_to(ctx: &mut Ctx<'_>, transfer: &Transfer, code: ErrorCode, text: &str) {
@@ -53,5 +53,5 @@ pub fn error_to(ctx: &mut Ctx<'_>, transfer: &Transfer, code: ErrorCode, text: &
 /// Answers a request that begins no transfer, from the port that it came to.
 pub fn error(ctx: &mut Ctx<'_>, request: &Datagram<'_>, code: ErrorCode, text: &str) {
     let via = request.mac.filter(|mac| mac.is_individual()).map_or(Via::Kernel, Via::Mac);
-    ctx.out.datagram(request.link, request.dst, request.src, via, |buf| tftp::emit_error(buf, code, text));
+    ctx.out.datagram(request.endpoint, request.dst, request.src, via, |buf| tftp::emit_error(buf, code, text));
 }

@@ -22,6 +22,7 @@ use crate::base::index::Index;
 use crate::base::limits::{self, CHECK_INTERVAL};
 use crate::base::machine::{Datagram, Link, OpenFile, Refusal};
 use crate::base::muffle::Muffle;
+use crate::base::outbox::Output;
 use crate::base::rng::mix;
 use crate::base::slab::{Key, Slab};
 use crate::base::stats::Counter;
@@ -106,7 +107,7 @@ impl Tftp {
 
     /// A datagram to port 69 or to a port of the pool.
     pub fn datagram(&mut self, ctx: &mut Ctx<'_>, datagram: Datagram<'_>) {
-        if !ctx.config.serves(datagram.link, *datagram.src.ip()) {
+        if !ctx.config.serves(ctx.endpoints.link(datagram.endpoint), *datagram.src.ip()) {
             return ctx.stats.count(Counter::TftpStranger);
         }
         let packet = tftp::parse(datagram.payload);
@@ -232,7 +233,7 @@ impl Tftp {
             }
             (Some(_), Err(refusal)) => self.refuse(ctx, key, refusal),
             // The transfer has ended meanwhile.
-            (None, Ok(open)) => drop(ctx.out.close(open.file)),
+            (None, Ok(open)) => drop(ctx.out.put(Output::CloseFile { file: open.file })),
             (None, Err(_)) => {}
         }
     }
@@ -472,7 +473,7 @@ impl Tftp {
             self.by_peer.remove(Transfer::peer_key(transfer.peer));
         }
         if let Some(file) = transfer.file() {
-            ctx.out.close(file);
+            ctx.out.put(Output::CloseFile { file });
         }
         let Some(key) = transfer.client else { return };
         let Some(client) = ctx.roll.get_mut(key) else { return };

@@ -56,7 +56,7 @@ impl Tftp {
         *turn = turn.wrapping_add(1);
         let (first, last) = ctx.config.tftp.ports;
         let port = first + u16::from(*turn) % (last - first + 1);
-        let mut transfer = Transfer::new(ctx.now, datagram, port, name);
+        let mut transfer = Transfer::new(ctx.now, ctx.endpoints.link(datagram.endpoint), datagram, port, name);
         (transfer.client, transfer.origin) = (client, origin);
         let key = self.transfers.insert(transfer)?;
         let fits = self.by_key.insert(Transfer::key(datagram.src, port), key.slot() as u32)

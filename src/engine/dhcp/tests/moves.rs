@@ -98,7 +98,9 @@ fn what_is_asked_and_answered_is_counted() {
 fn router_solicitations_are_answered_unless_switched_off() {
     for on in [true, false] {
         let mut world = World::new(&Config { router_adverts: on, ..config() });
-        let solicit = Input::RouterSolicit { link: 0, mac: mac(1), source: std::net::Ipv6Addr::UNSPECIFIED };
+        let mut buf = [0; 100];
+        let len = crate::wire::ether::emit_router_solicit(&mut buf, mac(1), std::net::Ipv6Addr::UNSPECIFIED).unwrap();
+        let solicit = Input::Frame { link: 0, bytes: &buf[..len] };
         assert_eq!((world.handle(solicit).len(), world.count(Counter::RouterAdvert)), (usize::from(on), u64::from(on)));
     }
 }
