@@ -175,9 +175,9 @@ fn replies_leave_as_they_are_told_to() {
         let (dhcp, tftp) = (SocketAddrV4::new(HEAD, 67), SocketAddrV4::new(HEAD, 20_071));
         ours.say = Some(Box::new(move |out| {
             let put = |out: &mut Outbox, from, to, via, text: &'static [u8]| {
-                assert!(
-                    out.datagram(row(from), from, to, via, |buf| buf.get_mut(..text.len()).map(|to| to.copy_from_slice(text)).map(|()| text.len()))
-                );
+                assert!(out.datagram(row(from), from, to, via, |buf| {
+                    buf.get_mut(..text.len()).map(|to| to.copy_from_slice(text)).map(|()| text.len())
+                }));
             };
             put(out, dhcp, SocketAddrV4::new(CLIENT, 68), Via::Mac(stranger), b"unicast");
             put(out, dhcp, SocketAddrV4::new(Ipv4Addr::BROADCAST, 68), Via::Broadcast, b"broadcast");

@@ -89,6 +89,20 @@ fn rooms_import_downward_only() {
     complain("imports go downward only", &faults);
 }
 
+/// The ground floor knows transports, and no protocol.
+#[test]
+fn base_names_no_protocol() {
+    const PROTOCOLS: [&str; 7] = ["dhcp", "tftp", "dns", "http", "pxe", "bootp", "ipxe"];
+    let mut faults = Vec::new();
+    for source in sources().iter().filter(|source| source.room == "base") {
+        let text = fs::read_to_string(&source.path).expect("a source").to_lowercase();
+        for (n, line) in text.lines().enumerate().filter(|(_, line)| PROTOCOLS.iter().any(|word| line.contains(word))) {
+            faults.push(format!("{}:{}: {}", source.path.display(), n + 1, line.trim()));
+        }
+    }
+    complain("a protocol's limits, ports and counters live with it", &faults);
+}
+
 #[test]
 fn engines_do_not_import_each_other() {
     let mut faults = Vec::new();

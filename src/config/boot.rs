@@ -6,7 +6,6 @@ use super::error::{Errors, listed};
 use super::raw::{BootSection, Choice, ForSection, Raw};
 use super::value::{Set, shown_numbers};
 use super::{Boot, Flags, Special, World};
-use crate::base::limits;
 use crate::roll::kind::Arch;
 
 /// Where TFTP serves from when nobody says.
@@ -183,12 +182,12 @@ pub(super) fn special(sections: &[Set<ForSection>]) -> Vec<Special> {
     sections.iter().map(|section| special(&section.value)).collect()
 }
 
-/// A text that is made must fit [`limits::SCRIPT_MAX`]: [boot]'s own and what each [[for]] makes of it. Tells what has no effect, and what
+/// A text that is made must fit [`crate::wire::tftp::SCRIPT_MAX`]: [boot]'s own and what each [[for]] makes of it. Tells what has no effect, and what
 /// pxelinux will not take.
 pub(super) fn check_scripts(boot: &Boot, special: &[Special], raw: &Raw, errors: &mut Errors<'_>, choices: &mut Vec<String>) {
     const TOO_LONG: &str = "kernel, initrd and args are too long for one script: use a script file";
     let all = Made { kernel: boot.kernel.as_deref(), initrd: &boot.initrd, args: &boot.args };
-    if all.script_bytes() > limits::SCRIPT_MAX {
+    if all.script_bytes() > crate::wire::tftp::SCRIPT_MAX {
         let args = raw.boot.choice.args.as_ref();
         errors.add(args.map(|set| &set.at), "args", TOO_LONG);
     }
@@ -204,7 +203,7 @@ pub(super) fn check_scripts(boot: &Boot, special: &[Special], raw: &Raw, errors:
             initrd: special.initrd.as_deref().unwrap_or(all.initrd),
             args: special.args.as_deref().unwrap_or(all.args),
         };
-        if made.script_bytes() > limits::SCRIPT_MAX {
+        if made.script_bytes() > crate::wire::tftp::SCRIPT_MAX {
             errors.add(Some(&section.at), "for", TOO_LONG);
         }
         let nodes = shown_numbers(&special.nodes);

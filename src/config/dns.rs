@@ -6,7 +6,6 @@ use super::LinkConfig;
 use super::effective::{in_quotes, listed};
 use super::error::Errors;
 use super::value::{self, Section, Set, Value};
-use crate::base::limits;
 
 /// The DNS gateway.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,9 +33,9 @@ pub(super) fn read(value: Option<&Value<'_>>, errors: &mut Errors<'_>) -> DnsSec
     let addresses = |max: usize| move |value: &Value<'_>| value::list(value, max, with_place);
     let read = DnsSection {
         enabled: section.get(errors, "enabled", value::flag),
-        listen: section.get(errors, "listen", addresses(limits::DNS_LISTEN_MAX)),
-        upstream: section.get(errors, "upstream", addresses(limits::DNS_UPSTREAMS_MAX)),
-        transfer: section.get(errors, "transfer", addresses(limits::DNS_TRANSFER_MAX)),
+        listen: section.get(errors, "listen", addresses(crate::wire::dns::LISTEN_MAX)),
+        upstream: section.get(errors, "upstream", addresses(crate::wire::dns::UPSTREAMS_MAX)),
+        transfer: section.get(errors, "transfer", addresses(crate::wire::dns::TRANSFER_MAX)),
     };
     section.finish(errors);
     read

@@ -158,7 +158,7 @@ pub struct Special {
 pub struct Tftp {
     /// The pool of server ports, `first..=last`, bound on every link.
     pub ports: (u16, u16),
-    /// The largest windowsize (RFC 7440) that is acknowledged, 1 to `limits::WINDOWSIZE_MAX`.
+    /// The largest windowsize (RFC 7440) that is acknowledged, 1 to `crate::wire::tftp::WINDOWSIZE_MAX`.
     pub windowsize: u16,
     /// A transfer of which nothing was heard for this long is ended.
     pub give_up: Duration,

@@ -314,7 +314,7 @@ fn choice(section: &mut Section<'_, '_>, errors: &mut Errors<'_>) -> Choice {
 fn tftp(raw: &mut Raw, value: Option<&Value<'_>>, errors: &mut Errors<'_>) {
     let mut section = Section::new("[tftp]", value::table(errors, "tftp", value));
     raw.ports = section.get(errors, "ports", ports);
-    raw.windowsize = section.get(errors, "windowsize", |value| value::integer(value, 1..=u64::from(limits::WINDOWSIZE_MAX)));
+    raw.windowsize = section.get(errors, "windowsize", |value| value::integer(value, 1..=u64::from(crate::wire::tftp::WINDOWSIZE_MAX)));
     raw.give_up = section.get(errors, "give-up", |value| value::duration(value, GIVE_UP));
     section.finish(errors);
 }
@@ -471,7 +471,9 @@ fn ports(value: &Value<'_>) -> Read<(u16, u16)> {
     let count = usize::from(last - first) + 1;
     match [53, 67, 68, 69].iter().find(|port| (first..=last).contains(port)) {
         Some(port) => wrong(value, format_args!("holds port {port}, which has its own use: choose ports such as \"20069-20084\"")),
-        None if count > limits::PORTS_MAX => wrong(value, format_args!("are {count} ports: at most {} are possible", limits::PORTS_MAX)),
+        None if count > crate::wire::tftp::PORTS_MAX => {
+            wrong(value, format_args!("are {count} ports: at most {} are possible", crate::wire::tftp::PORTS_MAX))
+        }
         None => Ok((first, last)),
     }
 }

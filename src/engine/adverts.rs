@@ -2,11 +2,11 @@
 
 use std::net::Ipv6Addr;
 
+use super::stats::Counter;
 use crate::base::addr::Mac;
 use crate::base::facts::LinkFacts;
 use crate::base::limits;
 use crate::base::machine::Link;
-use crate::base::stats::Counter;
 use crate::wire::ether::{self, Checksum, Frame};
 
 use super::Ctx;

@@ -7,10 +7,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::endpoint::{Endpoint, EndpointId, Framing, Service, Streams, Transport};
-use crate::base::limits;
 use crate::base::machine::Link;
 use crate::config::Config;
 use crate::wire::control::{self, Reply, Sorry};
+use crate::wire::dns as wire;
 
 use super::{dhcp, dns, tftp};
 
@@ -64,7 +64,7 @@ impl Endpoints {
         if config.dns.enabled && !config.dns.upstream.is_empty() {
             let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
             let own = |transport| Endpoint { service: UPSTREAM, transport, link: None, address: any, required: false, remedy: "" };
-            rows.extend((0..limits::DNS_ASKERS).map(|_| own(Transport::Udp)));
+            rows.extend((0..wire::ASKERS).map(|_| own(Transport::Udp)));
         }
         let dial = rows.len() as EndpointId;
         let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
@@ -101,7 +101,7 @@ impl Endpoints {
         EndpointId::from(link) * self.per_link + at
     }
 
-    /// The row from whose socket another server is asked, of [`limits::DNS_ASKERS`].
+    /// The row from whose socket another server is asked, of [`wire::ASKERS`].
     pub fn asker(&self, at: u8) -> EndpointId {
         self.askers + EndpointId::from(at)
     }
@@ -127,10 +127,10 @@ fn of_names(service: Service, transport: Transport, address: Ipv4Addr) -> Endpoi
 fn clients() -> Streams {
     Streams {
         framing: Framing::Length16,
-        conns: limits::DNS_CONNECTIONS,
-        buffers: limits::DNS_CONNECTIONS,
-        in_max: limits::DNS_QUERY_MAX,
-        out_max: limits::DNS_MESSAGE_MAX,
+        conns: wire::CONNECTIONS,
+        buffers: wire::CONNECTIONS,
+        in_max: wire::QUERY_MAX,
+        out_max: wire::MESSAGE_MAX,
         idle: Some(IDLE),
         batch: BATCH,
         too_long: Vec::new(),
@@ -139,19 +139,19 @@ fn clients() -> Streams {
 }
 
 fn calls() -> Streams {
-    let (in_max, out_max) = (limits::DNS_MESSAGE_MAX, limits::DNS_QUERY_MAX);
-    Streams { conns: limits::DNS_CALLS, buffers: limits::DNS_CALLS, in_max, out_max, ..clients() }
+    let (in_max, out_max) = (wire::MESSAGE_MAX, wire::QUERY_MAX);
+    Streams { conns: wire::CALLS, buffers: wire::CALLS, in_max, out_max, ..clients() }
 }
 
 fn operators() -> Streams {
-    let conns = limits::CONTROL_CONNECTIONS;
-    let too_long = Sorry::new(format!("the line is longer than {} bytes", limits::CONTROL_LINE_MAX), "send less at a time");
+    let conns = control::CONNECTIONS;
+    let too_long = Sorry::new(format!("the line is longer than {} bytes", control::LINE_MAX), "send less at a time");
     Streams {
         framing: Framing::Line,
         conns,
         buffers: conns,
-        in_max: limits::CONTROL_LINE_MAX,
-        out_max: limits::CONTROL_OUT,
+        in_max: control::LINE_MAX,
+        out_max: control::OUT_MAX,
         idle: None,
         batch: 1,
         too_long: line(too_long),
@@ -169,6 +169,7 @@ fn line(sorry: Sorry) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits;
     use crate::engine::testing::config;
 
     #[test]
@@ -183,7 +184,7 @@ mod tests {
             }
         }
         let asker = |at| endpoints.get(endpoints.asker(at)).unwrap();
-        assert!((0..limits::DNS_ASKERS as u8).all(|at| (asker(at).service, &asker(at).transport) == (UPSTREAM, &Transport::Udp)));
+        assert!((0..wire::ASKERS as u8).all(|at| (asker(at).service, &asker(at).transport) == (UPSTREAM, &Transport::Udp)));
         assert!(matches!(endpoints.get(endpoints.dial()).unwrap().transport, Transport::Dial(_)));
     }
 

@@ -1,13 +1,13 @@
 //! The Server machine. Its engines never import each other: they meet in the client's record and in [`Ctx`].
 
 use crate::base::outbox::Outbox;
-use crate::base::stats::{Counter, Stats};
 use crate::base::time::Instant;
 use crate::config::Config;
 use crate::roll::journal::{Event, Line};
 use crate::roll::registry::Roll;
 use endpoints::Endpoints;
 use pace::Pace;
+use stats::{Counter, Stats};
 
 mod adverts;
 pub mod boot;
@@ -22,6 +22,7 @@ mod moves;
 pub mod pace;
 pub mod server;
 pub mod state;
+pub mod stats;
 pub mod tftp;
 
 /// What an engine works with during one call.

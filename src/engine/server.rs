@@ -1,9 +1,7 @@
 //! The Server: one machine made of the engines, the roll and the running config.
 
-use crate::base::limits;
 use crate::base::machine::{Datagram, Input, Machine, Stream};
 use crate::base::outbox::Outbox;
-use crate::base::stats::Stats;
 use crate::base::time::{Instant, Now};
 use crate::config::{Config, Network};
 use crate::roll::guests::GuestPool;
@@ -21,6 +19,7 @@ use super::endpoints::{self, Endpoints};
 use super::history::{self, Rewrite};
 use super::moves::{self, Move};
 use super::pace::Pace;
+use super::stats::Stats;
 use super::tftp::Tftp;
 
 pub struct Server {
@@ -71,7 +70,7 @@ impl Server {
             stats: Stats::default(),
             dhcp: Dhcp::new(config.capacity, seed),
             tftp: Tftp::new(config.capacity, seed, now.at),
-            pace: Pace::new(config, config.capacity * limits::TRANSFERS_PER_CLIENT, now.at),
+            pace: Pace::new(config, config.capacity * crate::wire::tftp::TRANSFERS_PER_CLIENT, now.at),
             control: Control::new(config.plan.nodes()),
             dns: Dns::new(config, seed, now),
             adverts: Adverts::default(),

@@ -78,7 +78,7 @@ impl Server {
             networks: control::networks(self.config(), self.roll()),
             lanes: control::lanes(self.pace()),
             dns: self.config().dns.enabled.then(|| names(self.names())),
-            counters: self.stats().iter().map(|(counter, n)| (counter.name(), n)).collect(),
+            counters: self.stats().iter().collect(),
             kernel: Vec::new(),
             open_files: 0,
             machines: self

@@ -10,11 +10,11 @@ use crate::base::addr::Mac;
 use crate::base::endpoint::EndpointId;
 use crate::base::machine::{Command, ConnId, Datagram, Event, FileId, Input, Link, Machine, Stream};
 use crate::base::outbox::{JournalOp, Outbox, Output, Run, SendFile, Target, Via};
-use crate::base::stats::Counter;
 use crate::base::time::{Instant, Now};
 use crate::config::{Boot, Config, Dns, Hardware, KnownNode, LinkConfig, Network, Numbering, Tftp};
 use crate::engine::endpoints::{DNS, UPSTREAM};
 use crate::engine::server::Server;
+use crate::engine::stats::Known;
 use crate::roll::client::{Client, Identity, Stage};
 use crate::roll::kind::Arch;
 use crate::roll::plan::{AddressPlan, AddressRange, Number, Subnet};
@@ -388,7 +388,7 @@ impl World {
         self.client(mac).map(|client| client.stage)
     }
 
-    pub fn count(&self, counter: Counter) -> u64 {
+    pub fn count(&self, counter: impl Known) -> u64 {
         self.server.stats().get(counter)
     }
 }

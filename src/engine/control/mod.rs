@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::base::limits::CONTROL_CONNECTIONS;
 use crate::base::machine::{Command, ConnId, Event as Happening, Reload, Stream};
 use crate::base::outbox::Output;
 use crate::base::text::Text;
@@ -58,7 +57,7 @@ pub struct Sight<'a> {
 
 pub struct Control {
     /// Connections that watch, and where each reads on in the ring of recent steps.
-    watchers: [Option<(ConnId, u64)>; CONTROL_CONNECTIONS],
+    watchers: [Option<(ConnId, u64)>; control::CONNECTIONS],
     next_push: Instant,
     /// Answers that wait for the record that makes them true.
     waiting: Vec<(u64, ConnId, Reply)>,
@@ -79,7 +78,7 @@ impl Control {
     /// Has room for a change of so many lots.
     pub fn new(nodes: u32) -> Control {
         Control {
-            watchers: [None; CONTROL_CONNECTIONS],
+            watchers: [None; control::CONNECTIONS],
             next_push: Instant::ZERO,
             waiting: Vec::new(),
             desk: Desk::new(nodes),

@@ -6,9 +6,9 @@ use crate::base::addr::Mac;
 use crate::base::machine::Link;
 use crate::base::muffle::Muffle;
 use crate::base::outbox::Via;
-use crate::base::stats::Counter;
 use crate::config::Hardware;
 use crate::engine::Ctx;
+use crate::engine::dhcp::Counter;
 use crate::roll::story::Printable;
 use crate::wire::dhcp::{Builder, Header, Message, MessageType, code};
 

@@ -6,6 +6,7 @@
 //! machines give numbers ([`passing`]); what promises something that is not on disk yet is held until it is ([`promise`]).
 
 mod conflict;
+mod counter;
 mod decide;
 mod foreign;
 mod held;
@@ -25,7 +26,6 @@ use crate::base::machine::{Datagram, Link};
 use crate::base::muffle::Muffle;
 use crate::base::outbox::Output;
 use crate::base::slab::{Key, Slab};
-use crate::base::stats::Counter;
 use crate::base::time::Instant;
 use crate::config::{Config, Hardware};
 use crate::roll::client::{Client, Stage, Way};
@@ -44,6 +44,7 @@ use passing::Passing;
 use promise::{Awaiting, Kept};
 use reply::{Asked, Reply};
 
+pub use counter::Counter;
 pub use reply::{CLIENT_PORT, SERVER_PORT};
 
 /// How long an offered address is kept for a REQUEST: firmware picks an offer after 4 s, and asks again within 32.

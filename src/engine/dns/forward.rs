@@ -12,15 +12,14 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::endpoint::EndpointId;
-use crate::base::limits;
 use crate::base::machine::{ConnId, Datagram, Event, Stream};
 use crate::base::muffle::Muffle;
 use crate::base::outbox::Output;
 use crate::base::slab::{Key, Slab};
-use crate::base::stats::Counter;
 use crate::base::time::Instant;
 use crate::base::wheel::Wheel;
 use crate::config::Config;
+use crate::engine::dns::Counter;
 use crate::wire::dns::{self, Builder, Query, Response, Verdict, rcode};
 
 use super::super::Ctx;
@@ -58,7 +57,7 @@ enum Call {
 pub struct Forwarder {
     pending: Slab<Pending>,
     wheel: Wheel,
-    calls: [Call; limits::DNS_CALLS],
+    calls: [Call; dns::CALLS],
     seed: u64,
     drawn: u64,
     silent: Muffle,
@@ -71,8 +70,8 @@ pub fn may(config: &Config, asker: Ipv4Addr) -> bool {
 
 impl Forwarder {
     pub fn new(seed: u64, now: Instant) -> Forwarder {
-        let (pending, wheel) = (Slab::new(limits::DNS_PENDING), Wheel::new(limits::DNS_PENDING, now));
-        Forwarder { pending, wheel, calls: [Call::Free; limits::DNS_CALLS], seed, drawn: 0, silent: Muffle::default() }
+        let (pending, wheel) = (Slab::new(dns::PENDING), Wheel::new(dns::PENDING, now));
+        Forwarder { pending, wheel, calls: [Call::Free; dns::CALLS], seed, drawn: 0, silent: Muffle::default() }
     }
 
     pub fn len(&self) -> usize {
@@ -118,7 +117,7 @@ impl Forwarder {
         // None is left when a re-read config has none.
         let Some(&upstream) = servers.get(usize::from(pending.tries) % servers.len().max(1)) else { return self.fail(ctx, key) };
         let [a, b, c, ..] = drawn.to_be_bytes();
-        let (id, socket) = (u16::from_be_bytes([a, b]), ctx.endpoints.asker(c % limits::DNS_ASKERS as u8));
+        let (id, socket) = (u16::from_be_bytes([a, b]), ctx.endpoints.asker(c % dns::ASKERS as u8));
         (pending.upstream, pending.socket, pending.id) = (upstream, socket, id);
         let query = &pending.query;
         send(ctx, Peer::Datagram(socket), SocketAddrV4::new(upstream, PORT), |buf| dns::write_query(buf, id, query));

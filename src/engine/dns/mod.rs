@@ -4,6 +4,7 @@
 //! ([`forward`]); whole zones go to allowed addresses in pieces ([`transfer`]). Nothing is remembered but what waits for an upstream, for
 //! four and a half seconds, and where a transfer stands. Called by the Server alone.
 
+mod counter;
 mod find;
 mod forward;
 mod transfer;
@@ -15,10 +16,8 @@ mod tests;
 use std::net::SocketAddrV4;
 
 use crate::base::endpoint::EndpointId;
-use crate::base::limits;
 use crate::base::machine::{ConnId, Datagram, Event, Stream};
 use crate::base::outbox::Via;
-use crate::base::stats::Counter;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
 use crate::wire::dns::{self, Builder, CLASS_IN, Data, NoQuery, OPCODE_QUERY, Query, Record, Verdict, rcode, rtype};
@@ -28,6 +27,8 @@ use find::{Found, PLAN_TTL};
 use forward::Forwarder;
 use transfer::Transfer;
 use zone::{NEGATIVE_TTL, Spot, Zone, Zones};
+
+pub use counter::Counter;
 
 /// The well-known port, of UDP and TCP.
 pub const PORT: u16 = 53;
@@ -73,7 +74,7 @@ impl Dns {
         Dns {
             zones: Zones::new(config, now.unix as u32),
             forwarder: Forwarder::new(seed, now.at),
-            transfers: (0..limits::DNS_CONNECTIONS).map(|_| None).collect(),
+            transfers: (0..dns::CONNECTIONS).map(|_| None).collect(),
         }
     }
 

@@ -9,6 +9,7 @@
 //! leave by turns (`turns`).
 
 mod answer;
+mod counter;
 mod netascii;
 mod places;
 mod policy;
@@ -25,7 +26,6 @@ use crate::base::muffle::Muffle;
 use crate::base::outbox::Output;
 use crate::base::rng::mix;
 use crate::base::slab::{Key, Slab};
-use crate::base::stats::Counter;
 use crate::base::text::Text;
 use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
@@ -39,6 +39,7 @@ use super::{Ctx, Loading, boot};
 use places::Claim;
 use transfer::{Ack, Netascii, Origin, Source, State, Transfer};
 
+pub use counter::Counter;
 pub use policy::kind_of;
 
 /// The well-known port.
@@ -71,7 +72,7 @@ const SILENT: usize = 1;
 
 impl Tftp {
     pub fn new(capacity: usize, seed: u64, now: Instant) -> Tftp {
-        let capacity = capacity * limits::TRANSFERS_PER_CLIENT;
+        let capacity = capacity * tftp::TRANSFERS_PER_CLIENT;
         Tftp {
             transfers: Slab::new(capacity),
             by_key: Index::new(capacity, seed),
@@ -80,7 +81,7 @@ impl Tftp {
             chains: Chains::new(capacity),
             opening: 0,
             turn: 0,
-            text: vec![0; limits::SCRIPT_MAX].into(),
+            text: vec![0; tftp::SCRIPT_MAX].into(),
             told_changed: Muffle::default(),
             told_forged: Muffle::default(),
         }

@@ -11,9 +11,9 @@
 
 use crate::base::machine::Datagram;
 use crate::base::slab::Key;
-use crate::base::stats::Counter;
 use crate::engine::Ctx;
 use crate::engine::pace::Place;
+use crate::engine::tftp::Counter;
 use crate::roll::client::{Client, Stage};
 
 use super::transfer::{Origin, Transfer};

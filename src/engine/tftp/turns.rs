@@ -7,9 +7,9 @@ use crate::base::limits;
 use crate::base::machine::{Link, OpenFile};
 use crate::base::outbox::{Output, Run};
 use crate::base::slab::Key;
-use crate::base::stats::Counter;
 use crate::engine::Ctx;
 use crate::engine::pace::{self, Place};
+use crate::engine::tftp::Counter;
 use crate::wire::tftp;
 
 use super::transfer::{Netascii, Source, State, Transfer};

@@ -1,7 +1,7 @@
 //! Frames that lie: each in the name of a machine that has something to lose, from the MAC of one that has not.
 
 use super::*;
-use crate::base::stats::Counter;
+use crate::engine::dhcp::Counter;
 use crate::engine::server::Server;
 use crate::roll::guests::QUARANTINE;
 use crate::wire::report::{Report, Verdict};

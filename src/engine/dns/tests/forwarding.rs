@@ -1,7 +1,6 @@
 //! Others' names.
 
 use super::*;
-use crate::base::limits;
 
 const ONE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const TWO: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -121,13 +120,13 @@ fn only_the_clusters_own_questions_go_on() {
 #[test]
 fn a_full_table_sheds_the_newest() {
     let mut world = forwarding(&[ONE]);
-    for n in 0..limits::DNS_PENDING {
+    for n in 0..crate::wire::dns::PENDING {
         asked(&ask_by_datagram(&mut world, NODE, &query(&format!("a{n}.example"), rtype::A)));
     }
     let shed = ask_by_datagram(&mut world, NODE, &query("more.example", rtype::A));
     assert_eq!((code(&shed[0].2), world.count(Counter::DnsTableFull)), (2, 1));
     world.advance(5000);
-    assert_eq!((world.server.names().waiting, world.count(Counter::DnsFailed)), (0, limits::DNS_PENDING as u64));
+    assert_eq!((world.server.names().waiting, world.count(Counter::DnsFailed)), (0, crate::wire::dns::PENDING as u64));
     asked(&ask_by_datagram(&mut world, NODE, &query("more.example", rtype::A)));
 }
 
