@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::base::addr::Mac;
 use crate::base::endpoint::{Endpoint, EndpointId, Transport};
 use crate::base::facts::{Hardware, LinkFacts};
-use crate::base::machine::{Datagram, FileId, Input, Machine};
+use crate::base::machine::{Command, ConnId, Datagram, FileId, Input, Machine};
 use crate::base::outbox::{Outbox, Output, Run, SendFile, Target, Via};
 use crate::base::rng::{Rng, mix};
 use crate::base::time::{Instant, Now};
@@ -18,6 +18,7 @@ use crate::engine::endpoints::Endpoints;
 use crate::wire::ether::{self, Arp, ArpOp, Checksum, Frame, UdpFrame};
 
 use super::checks::{Block, Checks, Findings, Unheard};
+use super::conns::{Conns, Next, PROGRAM, Sending};
 use super::disk::{Disk, Habits, Unread, Version};
 use super::frame::{self, Ends, FRAME_MAX};
 use super::journal::Journal;
@@ -58,6 +59,7 @@ struct Stage {
     head: Ipv4Addr,
     /// UDP ports of the head, and whose they are; in order.
     served: Vec<(u16, EndpointId)>,
+    conns: Conns,
     queue: Queue,
     net: Net,
     disk: Disk,
@@ -89,12 +91,13 @@ impl<S: Machine, C: Machine> World<S, C> {
         let mut rng = Rng::new(setup.seed);
         let link = setup.config.links.first().expect("a config has a link");
         let endpoints = Endpoints::new(&setup.config);
-        let served = served(endpoints.rows());
+        let served = served(endpoints.rows(), link.head);
         let stage = Stage {
             now: Instant::ZERO,
             head_mac: link.mac,
             head: link.head,
             served,
+            conns: Conns::new(endpoints.rows()),
             queue: Queue::default(),
             net: Net::new(setup.wire, rng.fork()),
             disk: Disk::new(setup.habits, rng.fork()),
@@ -257,6 +260,7 @@ impl<S: Machine, C: Machine> World<S, C> {
             What::Warm { token } => self.tell(Input::Warm { token }),
             What::Changed { token } => self.tell(Input::Changed { token }),
             What::Bytes { token, bytes } => self.tell(Input::Bytes { token, bytes: &bytes }),
+            What::Conn(conn) => self.serve(conn),
             What::JournalDone => {
                 let (seq, placed, more) = self.stage.journal.done();
                 self.stage.await_journal(more);
@@ -282,6 +286,72 @@ impl<S: Machine, C: Machine> World<S, C> {
             }
         }
         self.drain_clients();
+    }
+
+    /// Tells the server what there is of a connection, until there is no more.
+    fn serve(&mut self, conn: ConnId) {
+        self.stage.read_for(conn);
+        while let Some(next) = self.stage.conns.next(conn) {
+            if let Some(stream) = self.stage.conns.stream(conn, &next) {
+                self.server.handle(now(self.stage.now), Input::Stream(stream), &mut self.server_out);
+            }
+            if matches!(next, Next::Closed) {
+                self.stage.conns.forget(conn);
+            }
+            self.drain_server();
+        }
+    }
+
+    /// Another table of endpoints than the Server's.
+    pub fn with_endpoints(mut self, table: &[Endpoint]) -> World<S, C> {
+        (self.stage.served, self.stage.conns) = (served(table, self.stage.head), Conns::new(table));
+        self
+    }
+
+    /// Connects a program to an endpoint. None: there is no place for it.
+    pub fn connect(&mut self, endpoint: EndpointId) -> Option<ConnId> {
+        let conn = self.stage.conns.connect(endpoint, PROGRAM)?;
+        self.stage.stir(conn);
+        Some(conn)
+    }
+
+    /// A program writes to its connection.
+    pub fn write(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.stage.conns.send(conn, bytes);
+        self.stage.stir(conn);
+    }
+
+    /// A program reads all that has come.
+    pub fn read(&mut self, conn: ConnId) -> Vec<u8> {
+        self.stage.stir(conn);
+        self.stage.conns.read(conn)
+    }
+
+    /// A program closes its connection.
+    pub fn hang_up(&mut self, conn: ConnId) {
+        self.stage.conns.close(conn, true);
+        self.stage.stir(conn);
+    }
+
+    /// A program takes calls at an address from now on.
+    pub fn listen(&mut self, address: SocketAddrV4) {
+        self.stage.conns.listen(address);
+    }
+
+    /// The next call of the server's that was taken, and where.
+    pub fn call(&mut self) -> Option<(ConnId, SocketAddrV4)> {
+        self.stage.conns.call()
+    }
+
+    /// What the server wants its owner to do, and who waits for an answer.
+    pub fn command(&mut self) -> Option<(ConnId, Command)> {
+        self.stage.conns.commands.pop_front()
+    }
+
+    /// The owner answers who has asked for something.
+    pub fn answer(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.stage.conns.write(conn, bytes);
+        self.stage.stir(conn);
     }
 
     fn tell(&mut self, input: Input<'_>) {
@@ -325,11 +395,17 @@ fn facts(stage: &Stage) -> LinkFacts {
     }
 }
 
-/// The UDP ports of the first link, and whose they are; in order.
-fn served(table: &[Endpoint]) -> Vec<(u16, EndpointId)> {
+/// The port of an endpoint that has this one, or leaves it to the kernel.
+fn port_of(endpoint: EndpointId, port: u16) -> u16 {
+    if port == 0 { 40_000 + endpoint } else { port }
+}
+
+/// The UDP ports of the head on the first link, and whose they are; in order.
+fn served(table: &[Endpoint], head: Ipv4Addr) -> Vec<(u16, EndpointId)> {
     let udp = |endpoint: &Endpoint| matches!(endpoint.transport, Transport::Udp | Transport::Broadcast | Transport::Overheard);
-    let rows = (0..).zip(table).filter(|(_, endpoint)| endpoint.link == Some(0) && udp(endpoint));
-    let mut served: Vec<_> = rows.map(|(at, endpoint)| (endpoint.address.port(), at)).collect();
+    let here = |row: &Endpoint| row.link == Some(0) || (row.link.is_none() && [head, Ipv4Addr::UNSPECIFIED].contains(row.address.ip()));
+    let rows = (0..).zip(table).filter(|(_, endpoint)| udp(endpoint) && here(endpoint));
+    let mut served: Vec<_> = rows.map(|(at, endpoint)| (port_of(at, endpoint.address.port()), at)).collect();
     served.sort_unstable();
     served
 }
@@ -353,6 +429,7 @@ impl Stage {
             What::Changed { token } => (4 ^ token << 8, &[]),
             What::Bytes { token, bytes } => (5 ^ token << 8, bytes),
             What::JournalDone => (6, &[]),
+            What::Conn(conn) => (8 ^ conn.to_u64() << 8, &[]),
             What::Warm { token } => (7 ^ token << 8, &[]),
         };
         let mut hash = mix(self.hash ^ self.now.nanos()) ^ kind;
@@ -419,7 +496,7 @@ impl Stage {
         }
     }
 
-    fn datagram(&mut self, from: SocketAddrV4, to: SocketAddrV4, via: Via, body: &[u8]) {
+    fn datagram(&mut self, endpoint: EndpointId, from: SocketAddrV4, to: SocketAddrV4, via: Via, body: &[u8]) {
         let mac = match via {
             Via::Mac(mac) => mac,
             Via::Broadcast => Mac::BROADCAST,
@@ -428,6 +505,9 @@ impl Stage {
                 None => return self.unroutable += 1,
             },
         };
+        // The kernel fills in what a socket of no link leaves open.
+        let plain = self.conns.table().get(usize::from(endpoint)).is_none_or(|row| row.link.is_none());
+        let from = if plain { SocketAddrV4::new(self.head, port_of(endpoint, from.port())) } else { from };
         self.ident = self.ident.wrapping_add(1);
         let (head_mac, ident) = (self.head_mac, self.ident);
         self.emit(body.len(), |buf| ether::emit_udp(buf, head_mac, mac, from, to, ident, body));
@@ -437,7 +517,7 @@ impl Stage {
     fn act(&mut self, output: Output<'_>) {
         let head_mac = self.head_mac;
         match output {
-            Output::Datagram { from, to, via, body, .. } => self.datagram(from, to, via, body),
+            Output::Datagram { endpoint, from, to, via, body } => self.datagram(endpoint, from, to, via, body),
             Output::Frame { bytes, .. } => self.send_copy(Way::ToClients, bytes),
             Output::SendFile(file) => self.send_file(file),
             Output::Record(op) => {
@@ -467,7 +547,19 @@ impl Stage {
                 let probe = Arp { operation, sender_mac: head_mac, sender_ip: Ipv4Addr::UNSPECIFIED, target_mac: Mac::ZERO, target_ip: ip };
                 self.emit(0, |buf| ether::emit_arp(buf, &probe));
             }
-            Output::Write { .. } | Output::Connect { .. } | Output::Close { .. } | Output::Command { .. } => {}
+            Output::Write { conn, bytes } => {
+                self.conns.write(conn, bytes);
+                self.stir(conn);
+            }
+            Output::Connect { endpoint, to, token } => {
+                let conn = self.conns.dial(endpoint, to, token).expect("the machine keeps to the connections that there are");
+                self.stir(conn);
+            }
+            Output::Close { conn, at_once } => {
+                self.conns.close(conn, at_once);
+                self.stir(conn);
+            }
+            Output::Command { conn, command } => self.conns.commands.push_back((conn, command)),
         }
     }
 
@@ -490,7 +582,13 @@ impl Stage {
     }
 
     fn send_file(&mut self, SendFile { token, file, offset, bytes, to }: SendFile<'_>) {
-        let Target::Datagrams(run) = to else { return };
+        let run = match to {
+            Target::Datagrams(run) => run,
+            Target::Conn(conn) => {
+                self.conns.send_file(conn, Sending { file, offset, left: bytes });
+                return self.stir(conn);
+            }
+        };
         let (count, size) = (u64::from(run.count), u64::from(run.size));
         assert!(count == bytes / size.max(1) + 1 || bytes == count * size, "{run:?}");
         let ready = self.disk.ready(self.now, file, offset, bytes).expect("the machine reads files that it has open");
@@ -498,6 +596,25 @@ impl Stage {
             Ok((version, len)) if len == bytes => self.send_run(version, offset, bytes, &run),
             Ok(_) | Err(Unread::Changed) => self.push(self.now, What::Changed { token }),
             Err(Unread::Cold) => self.cold(token),
+        }
+    }
+
+    /// Something may be done for a connection.
+    fn stir(&mut self, conn: ConnId) {
+        self.push(self.now, What::Conn(conn));
+    }
+
+    /// Reads what a connection waits for of a file, if it is in memory.
+    fn read_for(&mut self, conn: ConnId) {
+        let Some(Sending { file, offset, left }) = self.conns.sending(conn) else { return };
+        match self.disk.ready(self.now, file, offset, left) {
+            Some(Ok((version, len))) if len == left => {
+                let mut bytes = vec![0; left as usize];
+                self.disk.fill(version, offset, &mut bytes);
+                self.conns.lay(conn, Some(&bytes));
+            }
+            Some(Err(Unread::Cold)) => self.push(self.now + self.disk.habits.latency, What::Conn(conn)),
+            Some(Ok(_) | Err(Unread::Changed)) | None => self.conns.lay(conn, None),
         }
     }
 
