@@ -116,8 +116,8 @@ impl Place {
         storm
     }
 
-    /// Everybody comes up beside each assault; `timely`: and needs a tenth more time than in peace at most, and a second. An assault that keeps the processors
-    /// of this machine busy takes time from all.
+    /// Everybody comes up beside each assault; `timely`: and needs little more time than in peace. What that costs to a tenth is measured in
+    /// virtual time and where this machine does nothing else (`make soak`). An assault that keeps the processors busy takes time from all.
     fn hold(&self, profiles: &[&str], assaults: &[Assault], timely: bool) {
         let mut failed = Vec::new();
         let last = |storm: &serde_json::Value| storm["up_at"]["last"].as_f64().expect("seconds");
@@ -132,7 +132,8 @@ impl Place {
                 let title = format!("{} of {profile} beside {list} at {rate} a second", self.nodes);
                 let told = format!("{title}: {} up, the last after {:.3} s, in peace after {peace:.3} s", storm["up"], last(&storm));
                 println!("{told}");
-                let slow = timely && last(&storm) > peace * 1.1 + 1.0;
+                let most = if all() { peace * 1.1 + 1.0 } else { peace * 2.0 + 3.0 };
+                let slow = timely && last(&storm) > most;
                 if storm["up"].as_u64() != Some(self.nodes.into()) || slow {
                     failed.push(format!("{told}; lost: {}", storm["lost_by"]));
                 }

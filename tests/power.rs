@@ -76,12 +76,18 @@ impl Flicker {
             }
             let (slow, control) = (last(&with, first), last(&before, first).max(last(&after, first)));
             println!("{title}: the last {name} boots for {slow:.3} s, without the dead for {control:.3} s at most");
-            if slow > control * 1.1 + 1.0 {
+            // To a tenth it is measured in virtual time, and where this machine does nothing else (`make soak`).
+            let most = if all() { control * 1.1 + 1.0 } else { control * 2.0 + 3.0 };
+            if slow > most {
                 faults.push(format!("{title}: the last {name} boots for {slow:.3} s, without the dead for {control:.3} s at most"));
             }
         }
         faults
     }
+}
+
+fn all() -> bool {
+    std::env::var_os("MUSTER_FLICKERS").is_some()
 }
 
 fn crowd(storm: &serde_json::Value, first: u32) -> &serde_json::Value {
@@ -117,7 +123,7 @@ fn a_hundred_machines_that_die_keep_nobody_from_booting() {
 #[test]
 fn power_comes_back_to_everybody() {
     let edk2 = Flicker { profile: "edk2", windowsize: Some(16), dead: 100, returning: 100, at: 4.4, back: 1.5 };
-    if std::env::var_os("MUSTER_FLICKERS").is_none() {
+    if !all() {
         return hold(&[edk2]);
     }
     let kinds = [("rom", 0.4), ("edk2", 4.4), ("ipxe", 0.4), ("grub", 4.6), ("pxelinux", 0.5), ("pi", 0.4), ("uboot", 0.4), ("mix", 0.4)];

@@ -24,7 +24,9 @@ impl Adverts {
 
     /// Answers a solicitation with an advertisement of lifetime 0 without prefix, to its sender alone.
     pub fn frame(&self, ctx: &mut Ctx<'_>, link: Link, bytes: &[u8]) {
-        let Some(mac) = ctx.config.links.get(usize::from(link)).map(|link| link.mac).filter(|_| ctx.config.router_adverts) else { return };
+        let Some(mac) = ctx.config.links.get(usize::from(link)).map(|link| link.mac).filter(|_| ctx.config.server.router_adverts) else {
+            return;
+        };
         let Ok(Frame::RouterSolicit(solicit)) = ether::parse(bytes, Checksum::Trusted) else { return };
         let source = self.own.get(usize::from(link)).copied().flatten().unwrap_or(eui64(mac));
         ctx.stats.count(Counter::RouterAdvert);

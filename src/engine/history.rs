@@ -12,12 +12,13 @@ use std::time::Duration;
 use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
-use crate::roll::client::{Client, OnRecord, Stage, Way};
+use crate::roll::client::{Client, OnRecord, Way};
 use crate::roll::guests::{GuestPool, Lease, Tenure};
 use crate::roll::journal::{self, Event, Guest, Mark, Spelling, Verdict};
 use crate::roll::lot::{By, Lot, Papers};
 use crate::roll::plan::Number;
 use crate::roll::registry::{Promise, Roll};
+use crate::roll::stage::Stage;
 
 /// A journal is written anew when it has this many events more than four for each lot and lease that it tells of.
 const SURPLUS: u64 = 4096;
@@ -134,6 +135,7 @@ fn host(roll: &mut Roll, config: &Config, now: Now, guest: &Guest, until: Instan
         roll.remove(key);
         return false;
     };
+    roll.was_up(key);
     if let Some(client) = roll.get_mut(key) {
         settle_in(client, config, (guest, now.unix), network);
     }
@@ -142,7 +144,6 @@ fn host(roll: &mut Roll, config: &Config, now: Now, guest: &Guest, until: Instan
 }
 
 fn settle_in(client: &mut Client, config: &Config, (guest, unix): (&Guest, u64), network: usize) {
-    client.stage = Stage::Up;
     client.network = network as u16;
     let link = config.networks.get(network).and_then(|network| network.link);
     client.link = link.unwrap_or(0);
@@ -278,8 +279,8 @@ fn client(next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
         return Step::Guests(0, 0);
     }
     let Some(client) = roll.at_slot(next) else { return Step::Clients(next + 1) };
-    if let Some(number) = client.number.filter(|_| client.stage != Stage::Stranger) {
-        line(Event::Stage(number, client.stage), now.unix.saturating_sub(now.at.since(client.since).as_secs()), out);
+    if let Some(number) = client.number.filter(|_| client.boot.stage() != Stage::Discover) {
+        line(Event::Stage(number, client.boot.stage()), now.unix.saturating_sub(now.at.since(client.boot.since()).as_secs()), out);
     }
     Step::Clients(next + 1)
 }

@@ -6,9 +6,9 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use crate::roll::client::Stage;
 use crate::roll::plan::{AddressPlan, Number};
 use crate::roll::registry::Roll;
+use crate::roll::stage::Stage;
 
 /// Nodes side by side that move side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub fn moves(roll: &Roll, plan: &AddressPlan) -> Vec<Move> {
     let mut holds = vec![false; roll.plan.nodes() as usize];
     let leases = roll.iter().filter(|(_, client)| client.leased && client.address == client.number.and_then(|n| roll.plan.address(n)));
     let before =
-        (0..roll.plan.nodes()).map(Number).filter(|number| roll.past_stage(*number).is_some_and(|(_, stage)| stage != Stage::Stranger));
+        (0..roll.plan.nodes()).map(Number).filter(|number| roll.past_stage(*number).is_some_and(|(_, stage)| stage != Stage::Discover));
     for number in leases.filter_map(|(_, client)| client.number).chain(before) {
         if let Some(place) = holds.get_mut(number.0 as usize) {
             *place = true;

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::base::time::Now;
-use crate::roll::client::Stage;
+use crate::roll::stage::Stage;
 use crate::wire::control::{Lane, Network};
 
 use super::control;
@@ -66,7 +66,7 @@ impl Server {
             let dns::Report { zone, reverse_zones, serial, waiting, transfers } = report;
             Names { zone, reverse_zones, serial, waiting, transfers }
         };
-        let count = |stage: Stage| self.roll().iter().filter(|(_, client)| client.stage == stage).count();
+        let count = |stage: Stage| self.roll().iter().filter(|(_, client)| client.boot.stage() == stage).count();
         State {
             version: env!("CARGO_PKG_VERSION"),
             time: now.unix,
@@ -88,12 +88,12 @@ impl Server {
                     identity: client.identity.to_string(),
                     node: client.number.map(|number| number.0),
                     address: client.address.map(|address| address.to_string()),
-                    stage: client.stage.name(),
-                    since: now.at.since(client.since).as_secs(),
+                    stage: client.boot.stage().name(),
+                    since: now.at.since(client.boot.since()).as_secs(),
                     firmware: control::firmware(client),
                     lease: client.until.since(now.at).as_secs(),
                     transfers: client.transfers,
-                    story: client.story.to_string(),
+                    story: client.boot.story().to_string(),
                 })
                 .collect(),
         }
@@ -112,8 +112,11 @@ impl State {
             self.clients, self.capacity, self.transfers, self.open_files, self.uptime
         )];
         for network in &self.networks {
-            let Network { subnet, guests_held, guests_free, guests_quarantined } = network;
-            lines.push(format!("state: {subnet}: guests {guests_held} held, {guests_free} free, {guests_quarantined} in quarantine"));
+            let Network { subnet, guests_held, guests_free, guests_left, guests_quarantined } = network;
+            lines.push(format!(
+                "state: {subnet}: guest addresses: {guests_held} held, {guests_free} free, {guests_left} left before their leases end, \
+                 {guests_quarantined} in quarantine"
+            ));
         }
         for lane in &self.lanes {
             let measured = lane.bottleneck.map_or("not measured yet".into(), |rate| format!("measured at {} Mbit/s", rate * 8 / 1_000_000));

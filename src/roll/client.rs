@@ -10,14 +10,13 @@ use std::time::Duration;
 use crate::base::addr::Mac;
 use crate::base::machine::Link;
 use crate::base::rng::mix;
-use crate::base::text::Text;
 use crate::base::time::Instant;
 
+use super::boot::BootProgress;
 use super::journal::Verdict;
 use super::kind::{Arch, Kind};
 use super::lot::Papers;
 use super::plan::Number;
-use super::story::Story;
 
 /// What names a machine towards DHCP: its MAC or, on IPoIB, where there is none, its client identifier (RFC 4390).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,52 +131,6 @@ pub struct Doubt {
     pub user: Option<Mac>,
 }
 
-/// Where a machine stands in its boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Seen, nothing given.
-    Stranger,
-    /// Its DISCOVER is held while the address that it will get is probed by ARP.
-    Probing,
-    Offered,
-    /// Firmware has its address; a boot program was named to it.
-    Leased,
-    /// At least one transfer runs.
-    Loading,
-    /// What it asked for is loaded.
-    Loaded,
-    /// An operating system has the address.
-    Up,
-}
-
-impl Stage {
-    pub const ALL: [Stage; 7] = [Stage::Stranger, Stage::Probing, Stage::Offered, Stage::Leased, Stage::Loading, Stage::Loaded, Stage::Up];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Stage::Stranger => "stranger",
-            Stage::Probing => "probing",
-            Stage::Offered => "offered",
-            Stage::Leased => "leased",
-            Stage::Loading => "loading",
-            Stage::Loaded => "loaded",
-            Stage::Up => "up",
-        }
-    }
-
-    /// The operator's word for it, as `muster` shows it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Stage::Stranger | Stage::Probing => "discover",
-            Stage::Offered => "offered",
-            Stage::Leased => "bound",
-            Stage::Loading => "tftp",
-            Stage::Loaded => "booted",
-            Stage::Up => "up",
-        }
-    }
-}
-
 /// What the journal says of a guest's lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OnRecord {
@@ -215,17 +168,10 @@ pub struct Client {
     pub way: Way,
     /// The link on which the kernel has a permanent neighbour entry for the address.
     pub neighbour: Option<Link>,
-    pub stage: Stage,
-    pub since: Instant,
-    /// When it was seen first, and when this boot began.
+    /// When it was seen first.
     pub arrived: Instant,
-    pub began: Instant,
-    /// When to say that it stalls; None once said.
-    pub stall_at: Option<Instant>,
-    /// When each stage was reached first in this boot, in the order of [`Stage::ALL`]; zero: not yet.
-    pub reached: [Instant; Stage::ALL.len()],
-    /// Where it is stuck; empty while it is not.
-    pub stuck: Text<96>,
+    /// Where it stands in its boot.
+    pub boot: BootProgress,
     /// The transfer that it began last, as the engine's own token.
     pub transfer: u64,
     /// Running transfers.
@@ -249,7 +195,8 @@ pub struct Client {
     /// It took an offer, and its number waits for the rate at which new ones are given.
     pub delayed: bool,
     pub on_record: OnRecord,
-    pub story: Story,
+    /// The guest address that it had last, and that was acknowledged.
+    pub left: Option<Ipv4Addr>,
 }
 
 /// Copies of a DISCOVER that the network makes come no later than this.
@@ -283,13 +230,8 @@ impl Client {
             doubt: Doubt::default(),
             way: Way::Unknown,
             neighbour: None,
-            stage: Stage::Stranger,
-            since: now,
             arrived: now,
-            began: now,
-            stall_at: None,
-            reached: [Instant::ZERO; Stage::ALL.len()],
-            stuck: Text::default(),
+            boot: BootProgress::new(now),
             transfer: u64::MAX,
             transfers: 0,
             discover: (0, Instant::ZERO),
@@ -303,7 +245,7 @@ impl Client {
             offered: None,
             delayed: false,
             on_record: OnRecord::NONE,
-            story: Story::default(),
+            left: None,
         }
     }
 

@@ -31,9 +31,10 @@ use std::net::Ipv4Addr;
 
 use crate::base::limits;
 
-use super::client::{Identity, Recorded, Stage};
+use super::client::{Identity, Recorded};
 use super::lot::{By, Label, Lot, Macs, Papers, Quoted, State, Wait};
 use super::plan::Number;
+use super::stage::Stage;
 
 /// What is known of a line before it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -351,7 +352,7 @@ fn event(text: &str, unix: u64) -> Result<Event, String> {
     }
     let number = number(what).ok_or_else(|| format!("{what:?} is no event: write the name of a node (n23) or guest"))?;
     let state = words.next().unwrap_or("");
-    if let Some(stage) = Stage::ALL.into_iter().find(|stage| stage.name() == state) {
+    if let Some(stage) = Stage::parse(state) {
         return Ok(Event::Stage(number, stage));
     }
     lot(state, words, unix).map(|lot| Event::Lot(number, lot))

@@ -7,8 +7,9 @@ use std::net::Ipv4Addr;
 
 use crate::base::text::Text;
 
-use super::client::{Client, Identity, Stage};
+use super::client::{Client, Identity};
 use super::plan::Number;
+use super::stage::Stage;
 
 /// Steps that the ring holds.
 pub const RECENT: usize = 1024;
@@ -59,7 +60,8 @@ impl Recent {
         if self.watchers == 0 {
             return;
         }
-        let Client { number, identity, address, stage, .. } = *client;
+        let Client { number, identity, address, .. } = *client;
+        let stage = client.boot.stage();
         let step = Step { number, identity, address, stage, text: Text::of(text), trouble };
         let place = (self.next % RECENT as u64) as usize;
         match self.ring.get_mut(place) {

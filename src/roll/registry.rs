@@ -6,16 +6,14 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::base::index::Index;
 use crate::base::slab::{Key, Slab};
-use crate::base::text::Text;
 use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
 
-use super::client::{Client, Identity, OnRecord, Stage};
+use super::client::{Client, Identity, OnRecord};
 use super::guests::{GuestPool, Lease, Tenure};
 use super::keeper::Keeper;
 use super::lot::{Lot, Macs};
@@ -23,13 +21,12 @@ use super::offers::Offers;
 use super::plan::{AddressPlan, Number};
 use super::recent::Recent;
 use super::shares::Shares;
+use super::stage::Stage;
 use super::street::{Clash, Street};
 use super::unwritten::Unwritten;
 
-/// After this long in a stage that should lead on, the log says that the machine stalls.
-const STALL: Duration = Duration::from_secs(15);
-/// After this long of silence behind its last transfer, a boot counts as ended: not every system asks for a lease.
-const QUIET: Duration = Duration::from_secs(60);
+/// Records that are looked at, at most, to find one that can be shed. A flood leaves hardly any other.
+const SHED_LOOKS: usize = 64;
 
 pub struct Roll {
     pub plan: AddressPlan,
@@ -55,6 +52,8 @@ pub struct Roll {
     pub pools: Vec<Option<GuestPool>>,
     wheel: Wheel,
     seed: u64,
+    /// Where [`Roll::sheddable`] has looked last.
+    hand: usize,
     /// What has happened just now, for those who watch.
     pub recent: Recent,
     /// What machines may still cause in the log and the journal.
@@ -109,6 +108,7 @@ impl Roll {
             pools: Vec::new(),
             wheel: Wheel::new(capacity, now),
             seed,
+            hand: 0,
             recent: Recent::new(),
             shares: Shares::new(capacity, seed),
         }
@@ -328,6 +328,19 @@ impl Roll {
         Some(key)
     }
 
+    /// A machine without a number that was given nothing yet: its record makes room for that of a node. Looks at a few records, in turn.
+    pub fn sheddable(&mut self) -> Option<Key<Client>> {
+        let idle = |client: &Client| client.number.is_none() && !client.leased && client.transfers == 0;
+        for _ in 0..SHED_LOOKS {
+            self.hand = (self.hand + 1) % self.clients.capacity().max(1);
+            let key = self.clients.key_at(self.hand).filter(|key| self.clients.get(*key).is_some_and(idle));
+            if key.is_some() {
+                return key;
+            }
+        }
+        None
+    }
+
     /// Forgets a machine that has no address.
     pub fn remove(&mut self, key: Key<Client>) {
         self.unbind(key, true);
@@ -359,7 +372,10 @@ impl Roll {
         let address = client.address.take()?;
         client.leased = false;
         // A journal that is written anew meanwhile says nothing of it: if it gets the address again, that is another promise.
-        client.on_record = OnRecord::NONE;
+        let OnRecord { address: recorded, .. } = std::mem::replace(&mut client.on_record, OnRecord::NONE);
+        if recorded == address {
+            client.left = Some(address);
+        }
         self.by_address.remove(u32::from(address).into());
         self.pools.iter_mut().flatten().for_each(|pool| {
             if pool.owner(address) == Some(key) {
@@ -369,41 +385,42 @@ impl Roll {
         Some(address)
     }
 
-    /// The transition function (law 6): alone writes the stage, arms the timer, adds to the story and logs the step.
+    /// The transition function (law 6): alone writes the stage, arms the timer, adds to the story (an empty note adds nothing) and logs the step.
     pub fn enter(&mut self, now: Instant, key: Key<Client>, stage: Stage, note: fmt::Arguments<'_>) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        log::debug!("{} {} {} after {}", client.title(), stage.name(), note, Seconds(now.since(client.since)));
-        client.stage = stage;
-        client.since = now;
-        client.stuck.clear();
-        if stage == Stage::Stranger && client.story.is_empty() {
-            client.reached = [Instant::ZERO; Stage::ALL.len()];
-        }
-        if let Some(reached) = client.reached.get_mut(stage as usize).filter(|at| **at == Instant::ZERO) {
-            *reached = now;
-        }
-        client.stall_at = match stage {
-            Stage::Offered | Stage::Leased => Some(now + STALL),
-            Stage::Loaded => Some(now + QUIET),
-            Stage::Stranger | Stage::Probing | Stage::Loading | Stage::Up => None,
-        };
+        let since = client.boot.since();
+        let before = client.boot.enter(now, stage);
+        log::debug!("{}: {} -> {} after {} ({note})", client.title(), before.name(), stage.name(), Seconds(now.since(since)));
         if note.as_str() != Some("") {
-            client.story.add(note);
+            client.boot.note(note);
             self.recent.write(client, false, note);
         }
         self.arm(key);
     }
 
+    /// Begins the story of a boot, where none has begun.
+    pub fn begin_boot(&mut self, now: Instant, key: Key<Client>) -> bool {
+        let new = self.clients.get_mut(key).filter(|client| client.boot.story().is_empty());
+        new.map(|client| client.boot.begin(now)).is_some()
+    }
+
+    /// A machine that a journal knows to be up.
+    pub fn was_up(&mut self, key: Key<Client>) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.boot.was_up();
+        }
+    }
+
     /// Tells the story of a boot, in one line, and begins a new one.
     pub fn tell(&mut self, now: Instant, key: Key<Client>, level: log::Level, ending: fmt::Arguments<'_>) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        if !client.story.is_empty() {
-            self.recent.write(client, level <= log::Level::Warn, format_args!("{ending} ({} in all)", Seconds(now.since(client.began))));
-            let line = format_args!("{} {} -> {} ({} in all)", client.title(), client.story, ending, Seconds(now.since(client.began)));
+        let (story, took) = (client.boot.story(), Seconds(now.since(client.boot.began())));
+        if !story.is_empty() {
+            self.recent.write(client, level <= log::Level::Warn, format_args!("{ending} ({took} in all)"));
+            let line = format_args!("{} {story} -> {ending} ({took} in all)", client.title());
             self.shares.say(now, client.number, &client.identity, level, line);
         }
-        client.story.clear();
-        client.began = now;
+        client.boot.begin(now);
     }
 
     /// Logs a line that a machine has caused, within its share.
@@ -428,7 +445,7 @@ impl Roll {
     /// The machine is longer in its stage than that takes, and this is where. It is stuck until it enters another one.
     pub fn stick(&mut self, key: Key<Client>, place: fmt::Arguments<'_>) {
         if let Some(client) = self.clients.get_mut(key) {
-            client.stuck = Text::of(place);
+            client.boot.stick(place);
         }
     }
 
@@ -437,8 +454,8 @@ impl Roll {
         let Some(client) = self.clients.get_mut(key) else { return };
         log::debug!("{} {}", client.title(), note);
         self.recent.write(client, false, note);
-        if client.stage != Stage::Up {
-            client.story.add(note);
+        if client.boot.stage() != Stage::Up {
+            client.boot.note(note);
         }
     }
 
@@ -452,7 +469,7 @@ impl Roll {
 
     fn arm(&mut self, key: Key<Client>) {
         if let Some(client) = self.clients.get(key) {
-            let next = client.stall_at.map_or(client.until, |stall| stall.min(client.until));
+            let next = client.boot.stall_at().map_or(client.until, |stall| stall.min(client.until));
             self.wheel.set(key.slot(), next);
         }
     }
@@ -473,6 +490,24 @@ impl Roll {
     pub fn waive(&mut self, key: Key<Client>) {
         let Some((identity, address)) = self.clients.get(key).and_then(|client| Some((client.identity, client.address?))) else { return };
         self.pools.iter_mut().flatten().for_each(|pool| pool.waive(address, &identity));
+    }
+
+    /// The machine takes up another address, so it has let go of the guest address that it had before.
+    pub fn give_up_guest(&mut self, key: Key<Client>) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let (identity, left) = (client.identity, client.left.take());
+        if let Some(address) = left {
+            self.pools.iter_mut().flatten().for_each(|pool| pool.give_up(address, &identity));
+        }
+    }
+
+    /// The clock was set: what the journal says of leases from now on counts by the new one. `by`: seconds, forwards.
+    pub fn clock_was_set(&mut self, by: i64) {
+        for slot in 0..self.clients.capacity() {
+            if let Some(client) = self.clients.key_at(slot).and_then(|key| self.clients.get_mut(key)) {
+                client.on_record.until = client.on_record.until.saturating_add_signed(by);
+            }
+        }
     }
 
     /// After pools were replaced (reload): guests keep their addresses where the new pools have them, and what `old` ones had promised stays
@@ -510,13 +545,10 @@ impl Roll {
             let Some(key) = self.clients.key_at(slot) else { continue };
             let Some(client) = self.clients.get_mut(key) else { continue };
             if client.until <= now {
-                let vetted = client.stage == Stage::Probing;
+                let vetted = client.boot.stage() == Stage::Probing;
                 return Some(if vetted { Due::Vetted(key) } else { Due::Ended(key) });
             }
-            let stalled = client.stall_at.is_some_and(|at| at <= now);
-            if stalled {
-                client.stall_at = None;
-            }
+            let stalled = client.boot.stalls(now);
             self.arm(key);
             if stalled {
                 return Some(Due::Stalled(key));

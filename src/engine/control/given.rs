@@ -23,10 +23,10 @@ fn given_by(key: String, value: String, from: String) -> Given {
 pub fn given(config: &Config, number: Number, address: Option<Ipv4Addr>) -> Vec<Given> {
     let settings = boot::effective(config, number);
     let mut given: Vec<Given> =
-        settings.map(|setting| given_by(setting.key.to_string(), setting.value.to_string(), setting.origin.to_string())).collect();
+        settings.map(|setting| given_by(setting.name.to_string(), setting.value.to_string(), setting.origin.to_string())).collect();
     let at = address.and_then(|address| config.network_of(address));
     if let Some((at, network)) = at.and_then(|at| config.networks.get(at).map(|network| (at, network))) {
-        let from = config.origins.network(at).to_string();
+        let from = config.listing.section("[[network]]", at).to_string();
         given.extend(told(network).into_iter().map(|(key, value)| given_by(key.into(), value, from.clone())));
     }
     given

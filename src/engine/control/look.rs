@@ -7,7 +7,7 @@ use crate::base::addr::Mac;
 use crate::base::slab::Key;
 use crate::base::time::Instant;
 use crate::config::Config;
-use crate::roll::client::{Client, Identity, Stage};
+use crate::roll::client::{Client, Identity};
 use crate::roll::journal::{Date, Verdict};
 use crate::roll::kind::Kind;
 use crate::roll::lot::{self, By, Wait};
@@ -15,6 +15,7 @@ use crate::roll::plan::Number;
 use crate::roll::ranges::{Group, Selection};
 use crate::roll::registry::Roll;
 use crate::roll::ruling::Ruling;
+use crate::roll::stage::Stage;
 use crate::roll::story::Printable;
 use crate::wire::control::{
     Boot, GuestRow, Guests, Lane, Lot, LotKind, Network, Node, NodeRow, Nodes, Run, Segment, State, States, Status, Step,
@@ -31,14 +32,20 @@ const BOOTS_MAX: usize = 16;
 struct Place<'a> {
     kind: LotKind,
     macs: &'a [Mac],
-    /// Its machine was never heard under its address.
-    unseen: bool,
+    /// Its machine was never heard under its address, though it must have asked for it by now.
+    never: bool,
 }
 
 fn place<'a>(ctx: &'a Ctx<'_>, number: Number) -> Place<'a> {
     let lot = ctx.roll.street().lot(number);
     let macs = lot.map_or(&[][..], |lot| lot.papers.macs.as_slice());
-    Place { kind: lot.map_or(LotKind::Vacant, |lot| kind(lot.state)), macs, unseen: lot.is_some_and(|lot| lot.unseen) }
+    Place { kind: lot.map_or(LotKind::Vacant, |lot| kind(lot.state)), macs, never: lot.is_some_and(|lot| never(ctx, lot)) }
+}
+
+/// A guest that was given a number learns it when it renews its lease, or before that lease has ended.
+fn never(ctx: &Ctx<'_>, lot: &lot::Lot) -> bool {
+    let longest = ctx.config.networks.iter().map(|network| network.guest_lease).max().unwrap_or_default();
+    lot.unseen && ctx.unix >= lot.since + longest.as_secs()
 }
 
 fn kind(state: lot::State) -> LotKind {
@@ -89,7 +96,7 @@ fn record<'a>(ctx: &'a Ctx<'_>, mac: Mac) -> Option<&'a Client> {
 fn speaker<'a>(ctx: &'a Ctx<'_>, number: Number, macs: &[Mac]) -> Option<&'a Client> {
     let own = ctx.roll.plan.address(number);
     let seen = macs.iter().filter_map(|mac| record(ctx, *mac));
-    seen.max_by_key(|client| (client.address.is_some() && client.address == own, client.since))
+    seen.max_by_key(|client| (client.address.is_some() && client.address == own, client.boot.since()))
 }
 
 fn state(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number, kind: LotKind, speaker: Option<&Client>) -> State {
@@ -98,10 +105,17 @@ fn state(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number, kind: LotKind, speake
         (LotKind::Reserved, None) => State::Reserved,
         (LotKind::Occupied, None) if was_up(ctx, sight, number) => State::Up,
         (LotKind::Occupied, None) => State::Down,
-        (_, Some(client)) if !client.stuck.is_empty() => State::Stuck,
-        (_, Some(client)) if client.stage == Stage::Up => State::Up,
+        (_, Some(client)) if client.boot.stuck().is_some() => State::Stuck,
+        // At another address it is not to be reached by its name.
+        (_, Some(client)) if client.boot.stage() == Stage::Up && away(ctx, client).is_none() => State::Up,
         (_, Some(_)) => State::Booting,
     }
+}
+
+/// The address that a node has in place of its number's, until it asks again or that one is free.
+fn away(ctx: &Ctx<'_>, client: &Client) -> Option<Ipv4Addr> {
+    let own = ctx.roll.plan.address(client.number?);
+    client.address.filter(|_| client.leased && client.address != own)
 }
 
 /// A node that was up when the daemon before this one left has a lease for as long as that lasts, and need not ask before.
@@ -112,24 +126,24 @@ fn was_up(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number) -> bool {
     ctx.roll.past_stage(number).is_some_and(|(_, stage)| stage == Stage::Up) && ctx.now.since(sight.born.at) < lease
 }
 
-/// The stage in an operator's words.
+/// The stage, and how far a file has come.
 fn stage(client: &Client, sight: &Sight<'_>) -> String {
-    if !client.stuck.is_empty() {
-        return format!("stuck: {}", client.stuck);
+    if let Some(place) = client.boot.stuck() {
+        return format!("stuck: {place}");
     }
-    let loading = Some(client.transfer).filter(|_| client.stage == Stage::Loading).and_then(|token| (sight.loading)(token));
+    let loading = Some(client.transfer).filter(|_| client.boot.stage() == Stage::Loading).and_then(|token| (sight.loading)(token));
     match loading {
         Some(loading) => {
             let percent = loading.done.saturating_mul(100).checked_div(loading.size).unwrap_or(0);
-            format!("tftp {} {percent} %", Printable(loading.name))
+            format!("loading {} {percent} %", Printable(loading.name))
         }
         None if client.verdict == Verdict::Passed
             && client.kind == Kind::Other
-            && matches!(client.stage, Stage::Stranger | Stage::Probing | Stage::Offered) =>
+            && matches!(client.boot.stage(), Stage::Discover | Stage::Probing | Stage::Offered) =>
         {
             "passed".into()
         }
-        None => client.stage.word().into(),
+        None => client.boot.stage().name().into(),
     }
 }
 
@@ -186,7 +200,7 @@ pub fn nodes(ctx: &Ctx<'_>, sight: &Sight<'_>, selection: Option<&Selection>, fr
                     Group::All => state != State::Vacant,
                     Group::Up => state == State::Up,
                     Group::Stuck => state == State::Stuck,
-                    Group::Never => place.unseen,
+                    Group::Never => place.never,
                 };
                 selection.numbers.contains(number) || selection.groups.iter().any(|group| grouped(*group))
             }
@@ -204,17 +218,25 @@ pub fn nodes(ctx: &Ctx<'_>, sight: &Sight<'_>, selection: Option<&Selection>, fr
             address: ctx.roll.plan.address(Number(number)),
             mac: client.map(|client| client.mac).or(place.macs.first().copied()),
             macs: place.macs.len() as u32,
-            stage: client.map_or_else(|| past(ctx, Number(number)), |client| stage(client, sight)),
-            since_ms: client.map(|client| millis(ctx.now, client.since)),
+            stage: client.map_or_else(|| past(ctx, Number(number)), |client| node_stage(ctx, client, sight)),
+            since_ms: client.map(|client| millis(ctx.now, client.boot.since())),
             firmware: client.map(firmware).unwrap_or_default(),
         });
     }
     Nodes { rows, next }
 }
 
+/// The stage of a node, and the address that it has where that is not its number's.
+fn node_stage(ctx: &Ctx<'_>, client: &Client, sight: &Sight<'_>) -> String {
+    match away(ctx, client) {
+        Some(address) => format!("{} at {address} until it asks again", stage(client, sight)),
+        None => stage(client, sight),
+    }
+}
+
 /// Where a node stood that has not been seen since the daemon began.
 fn past(ctx: &Ctx<'_>, number: Number) -> String {
-    ctx.roll.past_stage(number).map(|(_, stage)| format!("{} before the restart", stage.word())).unwrap_or_default()
+    ctx.roll.past_stage(number).map(|(_, stage)| format!("{} before the restart", stage.name())).unwrap_or_default()
 }
 
 pub fn guests(ctx: &Ctx<'_>, sight: &Sight<'_>, from: u32, limit: u32) -> Guests {
@@ -232,7 +254,7 @@ pub fn guests(ctx: &Ctx<'_>, sight: &Sight<'_>, from: u32, limit: u32) -> Guests
             address: client.address,
             interface: interface(ctx, client),
             stage: stage(client, sight),
-            since_ms: millis(ctx.now, client.since),
+            since_ms: millis(ctx.now, client.boot.since()),
             firmware: firmware(client),
             lease: client.until.since(ctx.now).as_secs(),
             verdict: ctx.roll.find(&client.identity).and_then(|key| why(ctx, key)),
@@ -246,6 +268,7 @@ fn why(ctx: &Ctx<'_>, key: Key<Client>) -> Option<String> {
     let client = ctx.roll.get(key).filter(|client| client.verdict != Verdict::Untested)?;
     match lots::rule(ctx, key, usize::from(client.network), false) {
         Ruling::Guest(reason) => Some(reason.to_string()),
+        Ruling::Enlist(_) => Some("passed: it gets a number when it asks again".into()),
         _ => None,
     }
 }
@@ -266,7 +289,7 @@ pub fn node(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number) -> Node {
         lot.facts.push(("address".into(), conflict));
     }
     if let Some((unix, stage)) = ctx.roll.past_stage(number) {
-        lot.facts.push(("before the restart".into(), format!("{} since {}", stage.word(), Date(unix))));
+        lot.facts.push(("before the restart".into(), format!("{} since {}", stage.name(), Date(unix))));
     }
     Node {
         number: number.0,
@@ -291,9 +314,9 @@ fn elsewhere(ctx: &Ctx<'_>, client: &Client, number: Number) -> Option<String> {
 }
 
 fn boot(ctx: &Ctx<'_>, sight: &Sight<'_>, client: &Client) -> Boot {
-    let mut steps: Vec<(Instant, Stage)> = Stage::ALL.iter().map(|stage| (client.reached[*stage as usize], *stage)).collect();
+    let mut steps: Vec<(Instant, Stage)> = Stage::ALL.into_iter().filter_map(|stage| Some((client.boot.reached(stage)?, stage))).collect();
     // Being seen and being probed are one thing to an operator.
-    steps.retain(|(at, stage)| *at != Instant::ZERO && *stage != Stage::Probing);
+    steps.retain(|(_, stage)| *stage != Stage::Probing);
     steps.sort_by_key(|(at, _)| *at);
     Boot {
         id: client.identity.to_string(),
@@ -301,10 +324,10 @@ fn boot(ctx: &Ctx<'_>, sight: &Sight<'_>, client: &Client) -> Boot {
         interface: interface(ctx, client),
         firmware: firmware(client),
         stage: stage(client, sight),
-        since_ms: millis(ctx.now, client.since),
+        since_ms: millis(ctx.now, client.boot.since()),
         lease: client.until.since(ctx.now).as_secs(),
-        steps: steps.iter().map(|(at, stage)| Step { stage: stage.word().into(), ago_ms: millis(ctx.now, *at) }).collect(),
-        story: client.story.to_string(),
+        steps: steps.iter().map(|(at, stage)| Step { stage: stage.name().into(), ago_ms: millis(ctx.now, *at) }).collect(),
+        story: client.boot.story().to_string(),
     }
 }
 
@@ -353,6 +376,7 @@ pub fn networks(config: &Config, roll: &Roll) -> Vec<Network> {
         subnet: network.subnet.to_string(),
         guests_held: pool.as_ref().map_or(0, |pool| pool.held()),
         guests_free: pool.as_ref().map_or(0, |pool| pool.free()),
+        guests_left: pool.as_ref().map_or(0, |pool| pool.resting()),
         guests_quarantined: pool.as_ref().map_or(0, |pool| pool.quarantined()),
     });
     shown.collect()

@@ -240,7 +240,7 @@ fn events(recent: &Recent, place: &mut u64, unix: u64, buf: &mut [u8]) -> Option
                     number: step.number.map(|Number(n)| n),
                     id: id.as_str(),
                     address: step.address,
-                    stage: step.stage.word(),
+                    stage: step.stage.name(),
                     text: step.text.as_str(),
                     trouble: step.trouble,
                 };

@@ -1,6 +1,6 @@
 use crate::base::machine::{Command, Event as Happening, Reload};
 use crate::base::time::{Instant, Now};
-use crate::config::{Config, Special};
+use crate::config::{Config, Override};
 use crate::engine::server::Server;
 use crate::engine::testing::{Ask, Got, World, config, conn, guest, ip, mac};
 use crate::roll::plan::AddressPlan;
@@ -124,7 +124,7 @@ fn long_streets_are_walked_in_steps() {
 #[test]
 fn a_node_is_shown_with_its_boot_and_what_it_is_given() {
     let mut config = config();
-    let special = |first, last, kernel: Option<&str>, args: Option<&str>| Special {
+    let special = |first, last, kernel: Option<&str>, args: Option<&str>| Override {
         nodes: vec![(Number(first), Number(last))],
         program: vec![],
         script: None,
@@ -134,7 +134,7 @@ fn a_node_is_shown_with_its_boot_and_what_it_is_given() {
         lease: None,
         options: vec![(150, vec![10, 0, 0, 1])],
     };
-    config.special = vec![special(0, 31, Some("early"), Some("storage")), special(17, 17, Some("late"), None)];
+    config.overrides = vec![special(0, 31, Some("early"), Some("storage")), special(17, 17, Some("late"), None)];
     let mut world = World::settled(&config);
     world.lease(&Ask::rom(mac(17)));
     world.advance(1500);
@@ -142,9 +142,9 @@ fn a_node_is_shown_with_its_boot_and_what_it_is_given() {
     assert_eq!((shown.name.as_str(), shown.address, shown.state), ("n17", Some(ip(10, 54, 1, 17)), State::Booting));
     assert_eq!((shown.lot.kind, shown.lot.macs.as_slice()), (LotKind::Occupied, [mac(17), mac(117)].as_slice()));
     let boot = &shown.boots[0];
-    assert_eq!((boot.stage.as_str(), boot.interface.as_str(), boot.since_ms), ("bound", "eth1", 1500));
+    assert_eq!((boot.stage.as_str(), boot.interface.as_str(), boot.since_ms), ("leased", "eth1", 1500));
     let steps: Vec<_> = boot.steps.iter().map(|step| (step.stage.as_str(), step.ago_ms)).collect();
-    assert_eq!(steps, [("discover", 1500), ("offered", 1500), ("bound", 1500)]);
+    assert_eq!(steps, [("discover", 1500), ("offered", 1500), ("leased", 1500)]);
     assert!(boot.story.starts_with("discover (bios) -> offer 10.54.1.17"));
     let given = |key: &str| shown.given.iter().find(|given| given.key == key).map(|given| (given.value.as_str(), given.from.as_str()));
     assert_eq!(given("kernel"), Some(("\"late\"", "[[for]]")));
@@ -259,7 +259,7 @@ fn nodes_stay_up_over_a_restart_of_the_daemon() {
     let mut world = World::of(Server::restored(&config(), 7, now, lines.into_iter()).unwrap(), now);
     assert_eq!(states(&mut world)[1..4], [(State::Up, 17, 17), (State::Vacant, 18, 22), (State::Down, 23, 23)]);
     let stages: Vec<String> = rows(&mut world, r#"{"do":"node-list"}"#).into_iter().map(|row| row.stage).collect();
-    assert_eq!(stages, ["up before the restart", "tftp before the restart"]);
+    assert_eq!(stages, ["up before the restart", "loading before the restart"]);
     world.advance(13 * 3_600_000);
     assert_eq!(states(&mut world)[1], (State::Down, 17, 17), "nobody has renewed that lease");
 }

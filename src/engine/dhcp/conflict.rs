@@ -18,13 +18,15 @@ use crate::base::slab::Key;
 use crate::base::time::Instant;
 use crate::engine::Ctx;
 use crate::engine::dhcp::Counter;
-use crate::roll::client::{Client, Doubt, Stage};
+use crate::roll::client::{Client, Doubt};
 use crate::roll::guests::{ANSWER_WAIT, QUARANTINE};
+use crate::roll::stage::Stage;
 use crate::wire::dhcp::Scratch;
 
+use super::addresses::{drop_neighbour, probes};
 use super::decide::{self, Claim, ClaimView};
-use super::reply::Asked;
-use super::{Dhcp, drop_neighbour, passing, probes};
+use super::request::Request;
+use super::{Dhcp, passing};
 
 /// A machine that declines the address of its number more often than this within [`DECLINES_WINDOW`], with nobody else there, gets another.
 const DECLINES: u8 = 3;
@@ -84,7 +86,7 @@ impl Answerers {
 
 impl Dhcp {
     /// RFC 2131, 4.3.3: the machine says that somebody else uses its address.
-    pub(super) fn decline(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>) {
+    pub(super) fn decline(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
         let Some(key) = ctx.roll.find(&asked.identity) else { return };
         let Some(client) = ctx.roll.get_mut(key) else { return };
         let Some(address) = client.address.filter(|address| asked.message.requested_ip() == Some(*address)) else { return };
@@ -117,7 +119,7 @@ impl Dhcp {
             }
         }
         ctx.roll.keep_until(key, ctx.now + QUARANTINE);
-        ctx.roll.enter(ctx.now, key, Stage::Stranger, format_args!(""));
+        ctx.roll.enter(ctx.now, key, Stage::Discover, format_args!(""));
     }
 
     fn tell_declined(&mut self, ctx: &Ctx<'_>, key: Key<Client>, address: Ipv4Addr, asks: bool) {

@@ -12,11 +12,12 @@ use crate::base::machine::Datagram;
 use crate::base::slab::Key;
 use crate::base::time::Instant;
 use crate::engine::Ctx;
-use crate::roll::client::{Client, Stage};
+use crate::roll::client::Client;
 use crate::roll::kind::Kind;
+use crate::roll::stage::Stage;
 use crate::wire::dhcp::Scratch;
 
-use super::reply::Asked;
+use super::request::Request;
 use super::{Dhcp, OFFER_HOLD};
 
 /// How often it is looked whether held DISCOVERs can be answered.
@@ -60,12 +61,12 @@ impl Held {
 }
 
 impl Dhcp {
-    /// Until when a DISCOVER is held because the link is full: within the patience of its sender (field notes, "Clients"). None:
+    /// Until when a DISCOVER is held because the link is full: within the patience of its sender (doc/firmware.md, "Clients"). None:
     /// it is answered now.
-    pub(super) fn deferral(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>) -> Option<Instant> {
-        let lane = ctx.pace.lane(asked.link);
+    pub(super) fn deferral(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> Option<Instant> {
+        let lane = ctx.pace.lane(asked.link());
         let patience = patience(asked.kind);
-        let new = ctx.roll.get(key).is_some_and(|client| client.stage == Stage::Stranger);
+        let new = ctx.roll.get(key).is_some_and(|client| client.boot.stage() == Stage::Discover);
         let full = self.deferred.len() >= self.held_by.len();
         if asked.held || !new || full || !lane.defers() || patience.is_zero() {
             return None;
@@ -83,7 +84,7 @@ impl Dhcp {
         }
         self.next_release = ctx.now + RELEASE_INTERVAL;
         while let Some(&key) = self.deferred.front().filter(|_| ctx.out.has_room()) {
-            let waiting = ctx.roll.get(key).filter(|client| client.stage == Stage::Probing).map(|client| client.link);
+            let waiting = ctx.roll.get(key).filter(|client| client.boot.stage() == Stage::Probing).map(|client| client.link);
             let full = |link| {
                 let lane = ctx.pace.lane(link);
                 lane.defers() || !lane.bottleneck.open(ctx.now)
@@ -101,7 +102,7 @@ impl Dhcp {
     /// Keeps a DISCOVER until its address is vetted; a newer one takes the place of an older one.
     pub(super) fn hold(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, datagram: Datagram<'_>, ready: Instant, why: fmt::Arguments<'_>) {
         self.keep(key, datagram);
-        let probing = ctx.roll.get(key).is_some_and(|client| client.stage == Stage::Probing);
+        let probing = ctx.roll.get(key).is_some_and(|client| client.boot.stage() == Stage::Probing);
         ctx.roll.keep_until(key, ready);
         if !probing {
             ctx.roll.enter(ctx.now, key, Stage::Probing, why);
@@ -126,7 +127,7 @@ impl Dhcp {
         let held = self.drop_held(key);
         // No address of its own to wait for any more, whatever becomes of the DISCOVER.
         ctx.roll.keep_until(key, ctx.now + OFFER_HOLD);
-        ctx.roll.enter(ctx.now, key, Stage::Stranger, format_args!(""));
+        ctx.roll.enter(ctx.now, key, Stage::Discover, format_args!(""));
         if let Some(held) = held {
             self.take(ctx, scratch, held.datagram(), true);
         }

@@ -27,9 +27,10 @@ use crate::roll::ruling::{Reason, Ruling};
 use crate::wire::dhcp::MessageType;
 use crate::wire::report::{self, Report};
 
+use super::addresses::numbered_address;
 use super::decide::State;
-use super::reply::Asked;
-use super::{Dhcp, Others, numbered_address};
+use super::request::Request;
+use super::{Dhcp, Others};
 use log::Level;
 
 /// A lease that is acknowledged so long after the number was given was asked for by a machine that has come back, in seconds.
@@ -51,8 +52,8 @@ fn pace(per_minute: u32) -> Bucket {
 
 impl Dhcp {
     /// Takes in the report that a message carries, if it does, and rules on its machine.
-    pub(super) fn report(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>) {
-        let Some(bytes) = asked.message.option(ctx.config.report_option) else { return };
+    pub(super) fn report(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
+        let Some(bytes) = asked.message.option(ctx.config.dhcp.report_option) else { return };
         let Some(report) = Report::parse(bytes) else { return ctx.stats.count(Counter::ReportMalformed) };
         let Identity::Mac(mac) = asked.identity else { return };
         let Some(key) = self.admit(ctx, asked) else { return };
@@ -92,8 +93,8 @@ impl Dhcp {
     }
 
     /// The address of the number that a machine gets when it takes this offer; none where it gets no number, or is to be a guest until then.
-    pub(super) fn offer_number(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>) -> Option<Ipv4Addr> {
-        let discover = asked.message.message_type() == Some(MessageType::Discover);
+    pub(super) fn offer_number(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> Option<Ipv4Addr> {
+        let discover = asked.message_type() == Some(MessageType::Discover);
         if !discover || !passed(ctx, key, asked) || ctx.roll.get(key)?.declined_until > ctx.now {
             return None;
         }
@@ -120,7 +121,7 @@ impl Dhcp {
     }
 
     /// Gives a machine that passed its number, if this REQUEST takes what we offered it or renews what we gave it.
-    pub(super) fn give_number(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Asked<'_>, state: State, address: Ipv4Addr) {
+    pub(super) fn give_number(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Request<'_>, state: State, address: Ipv4Addr) {
         if asked.held || !passed(ctx, key, asked) || !took_our_offer(ctx, key, state, address) {
             return;
         }
@@ -159,7 +160,7 @@ impl Dhcp {
 }
 
 /// Whether a machine without a number said in this transaction that it has passed its test.
-fn passed(ctx: &Ctx<'_>, key: Key<Client>, asked: &Asked<'_>) -> bool {
+fn passed(ctx: &Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> bool {
     let says = |client: &Client| client.reported == Some(asked.message.header.xid) && client.verdict == Verdict::Passed;
     ctx.roll.get(key).is_some_and(|client| client.number.is_none() && says(client))
 }
@@ -205,22 +206,16 @@ fn number_of(ctx: &mut Ctx<'_>, key: Key<Client>, network: usize) -> Option<Numb
 /// A node's lease was acknowledged: some time after it was given its number that tells that its machine is there.
 pub(super) fn heard_again(ctx: &mut Ctx<'_>, key: Key<Client>) {
     let settled = |lot: &&Lot| lot.unseen && ctx.unix >= lot.since + SETTLED;
-    if let Some(number) = own_address(ctx, key).filter(|&number| ctx.roll.street().lot(number).filter(settled).is_some()) {
+    if let Some(number) = lots::own_address(ctx.roll, key).filter(|&number| ctx.roll.street().lot(number).filter(settled).is_some()) {
         lots::came_up(ctx, number);
     }
 }
 
 /// A MAC speaks by ARP under the address that this client holds: its own, once it was acknowledged.
 pub(super) fn heard_by_arp(ctx: &mut Ctx<'_>, key: Key<Client>, mac: Mac) {
-    if let Some(number) = own_address(ctx, key).filter(|_| ctx.roll.get(key).is_some_and(|client| client.mac == mac)) {
+    if let Some(number) = lots::own_address(ctx.roll, key).filter(|_| ctx.roll.get(key).is_some_and(|client| client.mac == mac)) {
         lots::came_up(ctx, number);
     }
-}
-
-/// The number of a client that has the lease of its address.
-fn own_address(ctx: &Ctx<'_>, key: Key<Client>) -> Option<Number> {
-    let client = ctx.roll.get(key).filter(|client| client.leased)?;
-    client.number.filter(|&number| client.address.is_some() && ctx.roll.plan.address(number) == client.address)
 }
 
 /// A machine that was replaced and boots again is refused its number by name, whether it shows anything of itself or not.
@@ -233,7 +228,7 @@ pub(super) fn refuse_retired(ctx: &mut Ctx<'_>, key: Key<Client>) {
 }
 
 /// What a machine shows of itself: the MAC that asks first, then the others.
-fn papers(mac: Mac, report: &Report, asked: &Asked<'_>) -> Papers {
+fn papers(mac: Mac, report: &Report, asked: &Request<'_>) -> Papers {
     Papers {
         macs: [mac].into_iter().chain(report.macs.as_slice().iter().copied()).collect(),
         uuid: report.uuid.and_then(Uuid::new),

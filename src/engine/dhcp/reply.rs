@@ -4,14 +4,18 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::limits;
-use crate::base::machine::Link;
 use crate::base::outbox::Via;
+use crate::base::slab::Key;
 use crate::config::{Config, LinkConfig, Network};
-use crate::engine::boot;
-use crate::roll::client::{Client, Identity, Way};
+use crate::engine::dhcp::Counter;
+use crate::engine::{Ctx, boot};
+use crate::roll::client::{Client, Identity};
 use crate::roll::kind::Kind;
 use crate::roll::plan::{NamesFile, Number};
-use crate::wire::dhcp::{Builder, Header, Message, MessageType, code};
+use crate::wire::dhcp::{Builder, Header, MessageType, code};
+
+use super::addresses::number_for;
+use super::request::Request;
 
 /// Ports of RFC 2131.
 pub const SERVER_PORT: u16 = 67;
@@ -25,24 +29,6 @@ const MESSAGE_MIN: u16 = 576;
 /// T1 and T2 of a machine whose number is held back, in seconds: T1 is up to twice as long.
 const EARLY_RENEWAL: u32 = 5;
 const EARLY_REBINDING: u32 = 30;
-
-/// A request, and where it came from.
-pub struct Asked<'a> {
-    pub message: &'a Message<'a>,
-    pub link: Link,
-    /// The place of the client's network in the config.
-    pub network: usize,
-    pub identity: Identity,
-    pub kind: Kind,
-    /// By which way it came.
-    pub way: Way,
-    /// The client itself sent it to this server alone.
-    pub unicast: bool,
-    /// The source of the datagram.
-    pub src: SocketAddrV4,
-    /// It was held before.
-    pub held: bool,
-}
 
 /// A set of option codes.
 #[derive(Clone, Copy, Default)]
@@ -76,7 +62,7 @@ impl FromIterator<u8> for Codes {
 /// Everything a reply is made from.
 pub struct Reply<'a> {
     pub config: &'a Config,
-    pub asked: &'a Asked<'a>,
+    pub asked: &'a Request<'a>,
     /// None where there is no record: INFORM and NAK.
     pub client: Option<&'a Client>,
     /// Its number, or the one that it is offered.
@@ -90,7 +76,7 @@ pub struct Reply<'a> {
 
 impl Reply<'_> {
     fn link(&self) -> Option<&LinkConfig> {
-        self.config.links.get(usize::from(self.asked.link))
+        self.config.links.get(usize::from(self.asked.link()))
     }
 
     /// The address that the client knows this server by: the one that it named, if it is ours, else the link's.
@@ -126,7 +112,7 @@ impl Reply<'_> {
             (true, true, ..) => everybody,
             (true, false, false, _) => unicast(header.ciaddr),
             (true, false, true, Some(yiaddr)) if !header.broadcast() => unicast(yiaddr),
-            (true, false, true, None) if !self.asked.src.ip().is_unspecified() => unicast(*self.asked.src.ip()),
+            (true, false, true, None) if !self.asked.datagram.src.ip().is_unspecified() => unicast(*self.asked.datagram.src.ip()),
             _ => everybody,
         };
         (SocketAddrV4::new(head, SERVER_PORT), to, via)
@@ -246,7 +232,7 @@ impl Reply<'_> {
 
     /// Only who reports is told the plan: others ask for site-specific options that mean something else (252 to a PC is a proxy's URL).
     fn wants_names(&self) -> bool {
-        let (message, report) = (self.asked.message, self.config.report_option);
+        let (message, report) = (self.asked.message, self.config.dhcp.report_option);
         let asks = message.parameter_request_list().is_some_and(|codes| codes.contains(&(report + 1)));
         let number = self.number;
         let own = |network| boot::options(self.config, network, number).any(|(code, _)| code == report + 1);
@@ -261,7 +247,7 @@ impl Reply<'_> {
         let wrote = std::io::Write::write_fmt(&mut rest, format_args!("{file}"));
         let left = rest.len();
         if let (Ok(()), Some(text)) = (wrote, text.get(..NamesFile::TOLD_MAX - left)) {
-            builder.option(self.config.report_option + 1, text);
+            builder.option(self.config.dhcp.report_option + 1, text);
         }
     }
 
@@ -271,7 +257,7 @@ impl Reply<'_> {
         }
     }
 
-    /// What PXE and its descendants need so that they wait for nobody else (RFC 4578; field notes).
+    /// What PXE and its descendants need so that they wait for nobody else (RFC 4578; doc/firmware.md, "What each client needs in DHCP").
     fn write_firmware_options(&self, builder: &mut Builder<'_>, file: Option<&str>, own: Codes) {
         if self.http() {
             if let Some(uri) = file {
@@ -314,5 +300,29 @@ fn write_text(builder: &mut Builder<'_>, option: u8, text: std::fmt::Arguments<'
     if write!(rest, "{text}").is_ok() {
         let len = 255 - rest.len();
         builder.option(option, &buf[..len]);
+    }
+}
+/// What a reply is reckoned at, in bytes on the wire.
+const REPLY_BYTES: u64 = 400;
+
+/// Sends a reply of `kind` (None: BOOTP).
+pub(super) fn send(
+    ctx: &mut Ctx<'_>,
+    asked: &Request<'_>,
+    key: Option<Key<Client>>,
+    kind: Option<MessageType>,
+    yiaddr: Option<Ipv4Addr>,
+    lease: Option<Duration>,
+) {
+    let client = key.and_then(|key| ctx.roll.get(key));
+    let number = key.and_then(|key| number_for(ctx, key, yiaddr));
+    let reply = Reply { config: ctx.config, asked, client, number, kind, yiaddr, lease };
+    let (from, to, via) = reply.route();
+    if !to.ip().is_broadcast() && !ctx.config.networks.iter().any(|network| network.subnet.contains(*to.ip())) {
+        return ctx.stats.count(Counter::DhcpOutside);
+    }
+    ctx.pace.lane(asked.link()).bottleneck.sent(ctx.now, REPLY_BYTES, 1, false);
+    if !ctx.out.datagram(ctx.endpoints.udp(asked.link(), SERVER_PORT), from, to, via, |buf| reply.write(buf)) {
+        ctx.stats.count(Counter::DhcpTooLong);
     }
 }

@@ -15,7 +15,8 @@
 //! MAC, is its own word. What comes another way is no proof of anything, and must cost the machine nothing: it is not released, not declined, not
 //! told NAK, its stage, firmware, evidence and story stay what they are. Nor is an honest client that differs turned away: a DISCOVER is answered
 //! with the address that the machine has, and a REQUEST for that address prolongs its lease. Where the machine has nothing to lose (no
-//! record, no address, no way on record, a way that was a bridge's), everybody is served by `chaddr`. One that has moved, from the
+//! record, no address, no way on record, a way that was a bridge's), everybody is served by `chaddr`; but not in another machine's frames while it
+//! asks for its first address in its own, for a number may come of that. One that has moved, from the
 //! head's own link behind a relay or back, or that has a VLAN there, comes another way and asks for another network: it is believed, unless it
 //! boots at its old place and was heard there within [`LIVE`].
 //!
@@ -25,17 +26,19 @@
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::Datagram;
 use crate::base::slab::Key;
 use crate::engine::Ctx;
 use crate::engine::dhcp::Counter;
-use crate::roll::client::{Client, Identity, Stage, Way};
+use crate::roll::client::{Client, Identity, Way};
+use crate::roll::stage::Stage;
 use crate::wire::dhcp::{Message, MessageType};
 
+use super::Dhcp;
+use super::addresses::{entitled, lease_of, unpromised};
 use super::decide::{self, State, Word};
 use super::promise::{self, Kept};
-use super::reply::Asked;
-use super::{Dhcp, entitled, lease_of, send, unpromised};
+use super::reply::send;
+use super::request::Request;
 
 /// A machine that boots and was heard within so long is where it was. Firmware is silent for half a minute between two messages, a boot menu longer.
 pub const LIVE: Duration = Duration::from_secs(60);
@@ -60,8 +63,15 @@ pub fn word(ctx: &Ctx<'_>, record: Option<Key<Client>>, way: Way, network: usize
         let bridge = matches!(way, Way::Through(_)) && client.number.is_some();
         return if bridge { Word::Harmless } else { Word::Own };
     }
-    let Some(address) = client.address else { return Word::Harmless };
-    let boots = client.stage != Stage::Up && (client.transfers > 0 || ctx.now.since(client.heard) < LIVE);
+    let Some(address) = client.address else {
+        // It asks for its first address in frames of its own, and somebody else's speak for it: a number would be theirs.
+        let asks = client.way == Way::Own
+            && matches!(way, Way::Through(_))
+            && ctx.now.since(client.heard) < LIVE
+            && client.boot.stage() != Stage::Up;
+        return if asks { Word::Strange } else { Word::Harmless };
+    };
+    let boots = client.boot.stage() != Stage::Up && (client.transfers > 0 || ctx.now.since(client.heard) < LIVE);
     let elsewhere = ctx.config.networks.get(network).is_some_and(|network| !network.subnet.contains(address));
     match client.way {
         Way::Unknown | Way::Through(_) => Word::Harmless,
@@ -71,14 +81,14 @@ pub fn word(ctx: &Ctx<'_>, record: Option<Key<Client>>, way: Way, network: usize
 }
 
 /// Whether a report may be of the machine that it names: it adds to what is known of a node, so that a bridge's word is not enough for one.
-pub fn may_report(ctx: &Ctx<'_>, asked: &Asked<'_>) -> bool {
+pub fn may_report(ctx: &Ctx<'_>, asked: &Request<'_>) -> bool {
     !matches!(asked.way, Way::Through(_)) || ctx.roll.number_of(&asked.identity).is_none()
 }
 
 impl Dhcp {
     /// Answers what was said in a machine's name with what that machine has. Nothing changes but the end of its lease.
-    pub(super) fn repeat(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, datagram: Datagram<'_>) {
-        let kind = asked.message.message_type();
+    pub(super) fn repeat(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
+        let kind = asked.message_type();
         let answered = match kind {
             Some(MessageType::Discover) => offer_again(ctx, asked),
             Some(MessageType::Request) => prolong(ctx, asked),
@@ -86,18 +96,18 @@ impl Dhcp {
             _ => None,
         };
         if answered.is_none() {
-            self.not_itself(ctx, asked, datagram);
+            self.not_itself(ctx, asked);
         }
     }
 
     /// Counts and tells what was said in a machine's name and had no effect.
-    pub(super) fn not_itself(&mut self, ctx: &mut Ctx<'_>, asked: &Asked<'_>, datagram: Datagram<'_>) {
+    pub(super) fn not_itself(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
         let record = ctx.roll.find(&asked.identity).and_then(|key| ctx.roll.get(key));
-        let Some((client, address)) = record.and_then(|client| Some((client, client.address?))) else { return };
         ctx.stats.count(Counter::DhcpNotItself);
+        let Some((client, address)) = record.and_then(|client| Some((client, client.address?))) else { return };
         let Some(muffled) = self.forged.admits(ctx.now) else { return };
-        let what = asked.message.message_type().map_or("BOOTP request", MessageType::name);
-        let (who, frame) = (client.title(), datagram.mac.unwrap_or(Mac::ZERO));
+        let what = asked.message_type().map_or("BOOTP request", MessageType::name);
+        let (who, frame) = (client.title(), asked.datagram.mac.unwrap_or(Mac::ZERO));
         log::warn!(
             "{what} in the name of {who}, which has {address}, came in a frame of {frame} and has no effect ({muffled} more): look for that machine"
         );
@@ -105,11 +115,11 @@ impl Dhcp {
 }
 
 /// OFFER of the address that the machine has on this network.
-fn offer_again(ctx: &mut Ctx<'_>, asked: &Asked<'_>) -> Option<()> {
+fn offer_again(ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<()> {
     let key = ctx.roll.find(&asked.identity)?;
     let address = entitled(ctx, key, asked).filter(|address| ctx.roll.get(key).is_some_and(|client| client.address == Some(*address)))?;
     let client = ctx.roll.get(key)?;
-    let waits = client.stage == Stage::Probing || client.doubt.declined && ctx.now < client.doubt.asked;
+    let waits = client.boot.stage() == Stage::Probing || client.doubt.declined && ctx.now < client.doubt.asked;
     if waits || unpromised(ctx, key, asked.network).is_some() {
         return None;
     }
@@ -120,7 +130,7 @@ fn offer_again(ctx: &mut Ctx<'_>, asked: &Asked<'_>) -> Option<()> {
 }
 
 /// ACK of the lease that the machine has, which goes on from now.
-fn prolong(ctx: &mut Ctx<'_>, asked: &Asked<'_>) -> Option<()> {
+fn prolong(ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<()> {
     let message = asked.message;
     let (state, address) = decide::state(message.server_id(), message.requested_ip(), message.header.ciaddr, asked.unicast)?;
     let key = ctx.roll.find(&asked.identity)?;

@@ -9,9 +9,14 @@ mod numbers;
 mod routes;
 
 use super::*;
+use crate::base::addr::Mac;
 use crate::base::machine::Input;
 use crate::base::outbox::Via;
+use crate::config::Config;
 use crate::engine::testing::*;
+use crate::roll::plan::Number;
+use crate::roll::stage::Stage;
+use std::net::Ipv4Addr;
 use std::net::SocketAddrV4;
 use wire::Header;
 
@@ -245,7 +250,7 @@ fn what_is_malformed_is_counted_and_dropped() {
 #[test]
 fn a_full_table_sheds_strangers_and_no_node() {
     let mut small = config();
-    small.capacity = 5;
+    small.server.capacity = 5;
     let mut world = World::settled(&small);
     // Two nodes are known, so three strangers fit.
     let served = (1..=6).filter(|&n| only_reply(&world.ask(&Ask::rom(mac(n)).discover())).is_some()).count();

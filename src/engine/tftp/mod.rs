@@ -29,13 +29,13 @@ use crate::base::slab::{Key, Slab};
 use crate::base::text::Text;
 use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
-use crate::roll::client::Stage;
+use crate::roll::stage::Stage;
 use crate::roll::story::{Bytes, Printable};
 use crate::wire::tftp::{self, ErrorCode, Malformed, Mode, Packet, Request};
 
 use super::boot::Made;
 use super::pace::Place;
-use super::{Ctx, Loading, boot};
+use super::{Ctx, Loading, boot, lots};
 use places::Claim;
 use transfer::{Ack, Netascii, Origin, Source, State, Transfer};
 
@@ -410,7 +410,14 @@ impl Tftp {
         ctx.stats.count(Counter::TftpDone);
         let (name, size, took) = (Printable(transfer.name()), Bytes(transfer.size()), Seconds(ctx.now.since(transfer.began)));
         match transfer.client {
-            Some(client) => ctx.roll.note(client, format_args!("tftp {name} {size} {took}")),
+            Some(client) => {
+                ctx.roll.note(client, format_args!("tftp {name} {size} {took}"));
+                // A whole file was acknowledged from the address of its number, where ARP may not reach.
+                let number = lots::own_address(ctx.roll, client);
+                if let Some(number) = number.filter(|&number| ctx.roll.plan.address(number) == Some(*transfer.peer.ip())) {
+                    lots::came_up(ctx, number);
+                }
+            }
             None => log::debug!("tftp {} {name} {size} {took}", transfer.peer),
         }
         self.end(ctx, key);
@@ -452,7 +459,7 @@ impl Tftp {
         }
         self.end(ctx, key);
         // Unless it loads something else meanwhile.
-        let still = |key| ctx.roll.get(key).is_some_and(|client| client.transfers == 0 && client.stage == Stage::Loaded);
+        let still = |key| ctx.roll.get(key).is_some_and(|client| client.transfers == 0 && client.boot.stage() == Stage::Loaded);
         if let Some(client) = stalled.filter(|key| still(*key)) {
             ctx.roll.stick(client, format_args!("{place}"));
         }
@@ -479,7 +486,7 @@ impl Tftp {
         let Some(key) = transfer.client else { return };
         let Some(client) = ctx.roll.get_mut(key) else { return };
         client.transfers = client.transfers.saturating_sub(1);
-        if client.transfers == 0 && client.stage == Stage::Loading {
+        if client.transfers == 0 && client.boot.stage() == Stage::Loading {
             ctx.roll.enter(ctx.now, key, Stage::Loaded, format_args!(""));
         }
     }

@@ -13,11 +13,12 @@ use crate::base::machine::Datagram;
 use crate::base::slab::Key;
 use crate::engine::Ctx;
 use crate::engine::pace::Place;
-use crate::engine::tftp::Counter;
-use crate::roll::client::{Client, Stage};
+use crate::roll::client::Client;
+use crate::roll::stage::Stage;
 
 use super::transfer::{Origin, Transfer};
 use super::{CHECK_INTERVAL, CLIENT_TRANSFERS, SILENT, STRANGERS, Tftp};
+use crate::engine::tftp::Counter;
 
 /// See [`Tftp::claim`].
 pub(super) enum Claim {
@@ -199,7 +200,7 @@ fn begins(ctx: &mut Ctx<'_>, key: Key<Client>, token: u64) {
     let Some(client) = ctx.roll.get_mut(key) else { return };
     client.transfers += 1;
     client.transfer = token;
-    if client.stage != Stage::Up {
+    if client.boot.stage() != Stage::Up {
         ctx.roll.enter(ctx.now, key, Stage::Loading, format_args!(""));
     }
 }

@@ -98,7 +98,9 @@ fn what_is_asked_and_answered_is_counted() {
 #[test]
 fn router_solicitations_are_answered_unless_switched_off() {
     for on in [true, false] {
-        let mut world = World::new(&Config { router_adverts: on, ..config() });
+        let mut own = config();
+        own.server.router_adverts = on;
+        let mut world = World::new(&own);
         let mut buf = [0; 100];
         let len = crate::wire::ether::emit_router_solicit(&mut buf, mac(1), std::net::Ipv6Addr::UNSPECIFIED).unwrap();
         let solicit = Input::Frame { link: 0, bytes: &buf[..len] };

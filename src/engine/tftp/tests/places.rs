@@ -24,7 +24,7 @@ fn requests_in_a_nodes_name_are_a_strangers() {
         forged(&node, port).ask(&mut world, "vmlinuz", NOTHING);
     }
     let record = world.client(mac(17)).expect("a record");
-    assert_eq!((record.transfers, record.stage), (0, Stage::Leased), "nothing is booked on the node");
+    assert_eq!((record.transfers, record.boot.stage()), (0, Stage::Leased), "nothing is booked on the node");
     assert!(world.count(Counter::TftpForged) >= 40);
     assert_eq!(node.begin(&mut world, 5_000, NOTHING), ["data 1..1 512B"], "and it has all its places");
     // The other card of the same node is the node.

@@ -1,0 +1,184 @@
+//! Addresses of machines as the tables of [`rights`] have it: which one a machine gets, and how it changes hands.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::base::machine::Link;
+use crate::base::outbox::Output;
+use crate::base::slab::Key;
+use crate::base::time::Instant;
+use crate::config::{Config, Hardware};
+use crate::engine::dhcp::Counter;
+use crate::engine::{Ctx, boot};
+use crate::roll::client::{Client, Way};
+use crate::roll::guests::PROBE_WAIT;
+use crate::roll::kind::Kind;
+use crate::roll::plan::Number;
+use crate::roll::stage::Stage;
+
+use super::request::Request;
+use super::rights::{self, Holder, HolderView, OfferView, RightView, Vetting};
+use super::{Dhcp, STRANGER_HOLD, conflict, promise};
+
+/// NICs of one machine ask one after the other; a NIC that was silent for this long leaves the node's address to another one.
+const NIC_SILENCE: Duration = Duration::from_secs(5);
+
+impl Dhcp {
+    /// The address that a client is offered on this network, bound to it, and when: the one of the number that it may get, the one that it has a
+    /// right to, the one it wishes for, any.
+    pub(super) fn choose(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> Option<(Ipv4Addr, Instant)> {
+        if let Some(address) = self.offer_number(ctx, key, asked) {
+            return Some((address, ctx.now));
+        }
+        let Some(address) = entitled(ctx, key, asked) else { return self.choose_guest(ctx, key, asked) };
+        let view = offer_view(ctx, key, asked, address)?;
+        move_to(ctx, key, address);
+        let ready = match rights::vetting(view) {
+            Vetting::Now => ctx.now,
+            Vetting::At(instant) => instant,
+            Vetting::Ask => ctx.now,
+            Vetting::AskAndWait => ctx.now + PROBE_WAIT,
+        };
+        if matches!(rights::vetting(view), Vetting::Ask | Vetting::AskAndWait) {
+            conflict::asked(ctx, key);
+            ctx.stats.count(Counter::ArpProbe);
+            ctx.out.put(Output::Probe { link: asked.link(), ip: address });
+        }
+        Some((address, ready))
+    }
+
+    fn choose_guest(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> Option<(Ipv4Addr, Instant)> {
+        let (shunned, times) = ctx.roll.get(key).map(|client| conflict::shunned(client, ctx.now)).unwrap_or_default();
+        let wish = asked.message.requested_ip().filter(|wish| shunned != Some(*wish));
+        let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);
+        let taken = pool.and_then(|pool| {
+            let wished = wish.and_then(|address| pool.claim(ctx.now, address, key, &asked.identity));
+            wished.or_else(|| pool.take(ctx.now, crate::base::rng::mix(asked.identity.key()) + times, key, &asked.identity))
+        });
+        let Some(taken) = taken else {
+            self.pool_is_empty(ctx, key, asked);
+            return None;
+        };
+        move_to(ctx, key, taken.address);
+        if let Some(client) = ctx.roll.get_mut(key) {
+            client.network = asked.network as u16;
+        }
+        if taken.probe {
+            ctx.stats.count(Counter::ArpProbe);
+            ctx.out.put(Output::Probe { link: asked.link(), ip: taken.address });
+        }
+        Some((taken.address, taken.ready))
+    }
+
+    fn pool_is_empty(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Request<'_>) {
+        ctx.stats.count(Counter::DhcpNoAddress);
+        ctx.roll.keep_until(key, ctx.now + STRANGER_HOLD);
+        if let Some(muffled) = self.empty.admits(ctx.now) {
+            let subnet = ctx.config.networks.get(asked.network).map(|network| network.subnet.to_string()).unwrap_or_default();
+            let who = asked.identity;
+            log::warn!("no guest address is left in {subnet}: {who} is not answered, nor were {muffled} others; widen `guests`");
+        }
+    }
+}
+
+/// What is known of an address that a machine has a right to.
+fn offer_view(ctx: &Ctx<'_>, key: Key<Client>, asked: &Request<'_>, address: Ipv4Addr) -> Option<OfferView> {
+    let client = ctx.roll.get(key)?;
+    let lot = client.number.and_then(|number| ctx.roll.street().lot(number));
+    let (nics, replaced) = lot.map_or((0, false), |lot| (lot.papers.macs.len(), !lot.retired.is_empty()));
+    // Declined, and not known yet whether rightly.
+    let doubted = Some(client.doubt).filter(|doubt| doubt.declined).map(|doubt| doubt.asked);
+    let probing = (client.boot.stage() == Stage::Probing).then_some(client.until);
+    Some(OfferView {
+        holder: holder(ctx, key, address, asked.kind),
+        replaced,
+        several_nics: nics > 1,
+        probes: probes(ctx.config, link_of(ctx, asked.network)),
+        vetted_at: doubted.max(probing),
+    })
+}
+
+/// The address that a number gives on a network, if that is where it belongs.
+pub(super) fn numbered_address(ctx: &Ctx<'_>, number: Option<Number>, network: usize) -> Option<Ipv4Addr> {
+    let subnet = ctx.config.networks.get(network)?.subnet;
+    ctx.roll.plan.address(number?).filter(|&address| subnet.is_host(address))
+}
+
+/// The address that a machine has a right to on a network, by the table in [`rights::right`].
+pub(super) fn entitled(ctx: &Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> Option<Ipv4Addr> {
+    let client = ctx.roll.get(key)?;
+    let pool = ctx.roll.pools.get(asked.network).and_then(Option::as_ref);
+    let own = numbered_address(ctx, client.number, asked.network);
+    rights::right(RightView {
+        own: own.map(|address| (address, holder(ctx, key, address, asked.kind))),
+        put_away: client.declined_until > ctx.now,
+        guest: client.address.filter(|&address| pool.is_some_and(|pool| pool.owner(address) == Some(key))),
+    })
+}
+
+/// Who holds an address that a machine asks for through firmware, or a system, of this kind.
+fn holder(ctx: &Ctx<'_>, key: Key<Client>, address: Ipv4Addr, kind: Kind) -> Holder {
+    let Some(holder) = ctx.roll.at_address(address) else { return Holder::Nobody };
+    if holder == key {
+        return Holder::Itself;
+    }
+    let (Some(holder), Some(other)) = (ctx.roll.get(holder), ctx.roll.get(key)) else { return Holder::GivesWay };
+    let own = holder.number.map(|number| ctx.roll.plan.address(number));
+    let view = HolderView {
+        moved: holder.leased && own.is_some_and(|own| own != holder.address),
+        same_node: holder.number == other.number,
+        forged: matches!(holder.way, Way::Through(_)) && !matches!(other.way, Way::Through(_)),
+        silent: holder.transfers == 0 && ctx.now.since(holder.heard) >= NIC_SILENCE,
+        leased: holder.leased,
+        boots: kind != Kind::Other,
+    };
+    if rights::gives_way(view) { Holder::GivesWay } else { Holder::Keeps }
+}
+
+/// Binds an address to a client, dropping the neighbour entry of the one that it leaves. False when somebody else has it and keeps it.
+pub(super) fn move_to(ctx: &mut Ctx<'_>, key: Key<Client>, address: Ipv4Addr) -> bool {
+    let Some(kind) = ctx.roll.get(key).map(|client| client.kind) else { return false };
+    if ctx.roll.get(key).is_some_and(|client| client.address != Some(address)) {
+        drop_neighbour(ctx, key);
+    }
+    let numbered = ctx.roll.plan.number(address).is_some();
+    if let (true, Holder::GivesWay, Some(holder)) = (numbered, holder(ctx, key, address, kind), ctx.roll.at_address(address)) {
+        drop_neighbour(ctx, holder);
+        ctx.roll.unbind(holder, true);
+    }
+    ctx.roll.bind(key, address)
+}
+
+pub(super) fn link_of(ctx: &Ctx<'_>, network: usize) -> Option<Link> {
+    ctx.config.networks.get(network)?.link
+}
+
+/// Whether a link can be asked by ARP.
+pub fn probes(config: &Config, link: Option<Link>) -> bool {
+    link.and_then(|link| config.links.get(usize::from(link))).is_some_and(|link| link.hardware == Hardware::Ethernet)
+}
+
+/// The record that a client's number waits for, where the number gives it an address here.
+pub(super) fn unpromised(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Option<u64> {
+    let client = ctx.roll.get(key)?;
+    promise::numbered(ctx, numbered_address(ctx, client.number, network)?, client.mac)
+}
+
+pub(super) fn drop_neighbour(ctx: &mut Ctx<'_>, key: Key<Client>) {
+    let Some(client) = ctx.roll.get_mut(key) else { return };
+    if let (Some(link), Some(address)) = (client.neighbour.take(), client.address) {
+        ctx.out.put(Output::Neighbour { link, ip: address, mac: None });
+    }
+}
+
+/// The number of a client, or the one whose address it is offered.
+pub(super) fn number_for(ctx: &Ctx<'_>, key: Key<Client>, offered: Option<Ipv4Addr>) -> Option<Number> {
+    let client = ctx.roll.get(key)?;
+    client.number.or_else(|| client.offered.filter(|&number| offered.is_some() && ctx.roll.plan.address(number) == offered))
+}
+
+pub(super) fn lease_of(ctx: &Ctx<'_>, address: Ipv4Addr, number: Option<Number>, network: usize) -> Duration {
+    let Some(network) = ctx.config.networks.get(network) else { return Duration::from_secs(60) };
+    let numbered = ctx.roll.plan.number(address).is_some();
+    if numbered { boot::lease(ctx.config, network, number) } else { network.guest_lease }
+}

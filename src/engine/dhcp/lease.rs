@@ -1,0 +1,223 @@
+//! REQUEST and RELEASE: how a lease is given, goes on and ends. What a REQUEST gets is the table of [`super::decide`].
+
+use std::net::Ipv4Addr;
+
+use crate::base::addr::Mac;
+use crate::base::outbox::Output;
+use crate::base::slab::Key;
+use crate::base::time::{Instant, Seconds};
+use crate::engine::dhcp::Counter;
+use crate::engine::{Ctx, boot};
+use crate::roll::client::{Client, Way};
+use crate::roll::kind::Kind;
+use crate::roll::stage::Stage;
+use crate::wire::dhcp::MessageType;
+
+use super::addresses::{drop_neighbour, entitled, lease_of, move_to, numbered_address};
+use super::decide::{self, State, Verdict, View};
+use super::promise::{self, Kept};
+use super::reply::send;
+use super::request::Request;
+use super::{Dhcp, OFFER_HOLD, Others, passing};
+
+impl Dhcp {
+    pub(super) fn request(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
+        let message = asked.message;
+        let Some((state, address)) = decide::state(message.server_id(), message.requested_ip(), message.header.ciaddr, asked.unicast)
+        else {
+            return ctx.stats.count(Counter::DhcpMalformed);
+        };
+        let record = ctx.roll.find(&asked.identity);
+        if let Some(key) = record {
+            self.give_number(ctx, key, asked, state, address);
+        }
+        let Some(network) = ctx.config.networks.get(asked.network) else { return };
+        let bound = match record {
+            Some(key) => entitled(ctx, key, asked),
+            None => numbered_address(ctx, ctx.roll.number_of(&asked.identity), asked.network),
+        };
+        let pool = ctx.roll.pools.get(asked.network).and_then(Option::as_ref);
+        let view = View {
+            ours: message.server_id().is_none_or(|server| ctx.config.links.iter().any(|link| link.head == server)),
+            reaches: network.link.is_some() || !message.header.giaddr.is_unspecified(),
+            bound,
+            right_network: network.subnet.is_host(address),
+            free_guest: pool.is_some_and(|pool| pool.is_free(address, &asked.identity)),
+            authoritative: ctx.config.dhcp.authoritative,
+        };
+        match decide::request(state, address, view) {
+            Verdict::Ack => self.grant(ctx, asked, state, address),
+            Verdict::Adopt => self.adopt(ctx, asked, state, address),
+            Verdict::Nak => {
+                ctx.stats.count(Counter::Nak);
+                if let Some(muffled) = self.nak.admits(ctx.now) {
+                    log::info!("{} asked for {address}, not its address here: told to ask anew ({muffled} more were)", asked.identity);
+                }
+                send(ctx, asked, None, Some(MessageType::Nak), None, None);
+                self.leave(ctx, record, address);
+            }
+            Verdict::Withdraw => {
+                ctx.stats.count(Counter::DhcpOtherServer);
+                self.withdraw(ctx, asked);
+            }
+            Verdict::Silence => ctx.stats.count(Counter::DhcpUnknown),
+        }
+    }
+
+    /// A guest address that was given before a restart goes on with its holder.
+    fn adopt(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>, state: State, address: Ipv4Addr) {
+        let Some(key) = self.admit(ctx, asked) else { return };
+        let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);
+        if pool.and_then(|pool| pool.claim(ctx.now, address, key, &asked.identity)).is_some() {
+            move_to(ctx, key, address);
+            self.grant(ctx, asked, state, address);
+        }
+    }
+
+    fn grant(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>, state: State, address: Ipv4Addr) {
+        let Some(key) = self.admit(ctx, asked) else { return };
+        let lease = lease_of(ctx, address, ctx.roll.get(key).and_then(|client| client.number), asked.network);
+        match promise::kept(ctx, key, address, lease) {
+            Kept::OnDisk => {}
+            Kept::By(seq) => return self.await_disk(ctx, key, asked.datagram, seq),
+            Kept::NoRoom => return ctx.stats.count(Counter::DhcpJournal),
+            Kept::NoShare => return ctx.stats.count(Counter::DhcpRecords),
+        }
+        if !move_to(ctx, key, address) {
+            return;
+        }
+        // A client that asks for the address of its number from nothing has no other one in use (RFC 2131, 4.3.2).
+        let from_nothing = matches!(state, State::Selecting { .. } | State::InitReboot) && !matches!(asked.way, Way::Through(_));
+        if from_nothing && ctx.roll.plan.number(address).is_some() {
+            ctx.roll.give_up_guest(key);
+        }
+        self.drop_held(key);
+        ctx.stats.count(Counter::Ack);
+        send(ctx, asked, Some(key), Some(MessageType::Ack), Some(address), Some(lease));
+        let renewal = matches!(state, State::Renewing | State::Rebinding);
+        self.leased(ctx, key, asked, address, ctx.now + lease, renewal);
+    }
+
+    /// Books a lease that was just acknowledged: neighbour entry, stage, story.
+    pub(super) fn leased(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        key: Key<Client>,
+        asked: &Request<'_>,
+        address: Ipv4Addr,
+        until: Instant,
+        renewal: bool,
+    ) {
+        let on_link = ctx.config.networks.get(asked.network).is_some_and(|network| network.link.is_some());
+        let Some(client) = ctx.roll.get_mut(key) else { return };
+        client.network = asked.network as u16;
+        // The kernel drops entries when an interface goes down and up: every boot makes its own anew.
+        if on_link && client.mac != Mac::ZERO && (client.neighbour != Some(client.link) || !renewal) {
+            client.neighbour = Some(client.link);
+            ctx.out.put(Output::Neighbour { link: client.link, ip: address, mac: Some(client.mac) });
+        }
+        let told = boot::file(ctx.config, client);
+        let (kind, stage) = (client.kind, client.boot.stage());
+        let (system, again) = (kind == Kind::Other, stage == Stage::Up || (stage == Stage::Leased && kind != Kind::Other));
+        ctx.roll.lease(key, until);
+        passing::heard_again(ctx, key);
+        if again || (renewal && !system) {
+            return;
+        }
+        if system {
+            match renewal {
+                // It was up before this server was: no boot to tell of.
+                true => ctx.roll.enter(ctx.now, key, Stage::Up, format_args!("")),
+                false => ctx.roll.enter(ctx.now, key, Stage::Up, format_args!("lease {address}")),
+            }
+            return ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("up"));
+        }
+        ctx.roll.enter(ctx.now, key, Stage::Leased, format_args!("lease {address}"));
+        if told.is_none() {
+            if let Some(muffled) = self.no_script.admits(ctx.now) {
+                let what = if kind == Kind::Ipxe { "boot.script or boot.kernel" } else { "boot.program for its architecture" };
+                log::warn!("{} has nothing to boot ({kind}; so had {muffled} others): set {what}", asked.identity);
+            }
+        }
+    }
+
+    /// Takes an address back that a client was told not to use any more.
+    fn leave(&mut self, ctx: &mut Ctx<'_>, record: Option<Key<Client>>, address: Ipv4Addr) {
+        let Some(key) = record.filter(|&key| ctx.roll.get(key).is_some_and(|client| client.address == Some(address))) else { return };
+        if ctx.roll.plan.number(address).is_some() {
+            drop_neighbour(ctx, key);
+            ctx.roll.unbind(key, true);
+        }
+    }
+
+    /// The client picked another server's offer.
+    fn withdraw(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
+        let Some(key) = ctx.roll.find(&asked.identity) else { return };
+        if ctx.roll.get(key).is_some_and(|client| client.leased) {
+            return;
+        }
+        let server = asked.message.server_id().unwrap_or(Ipv4Addr::UNSPECIFIED);
+        ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("took the offer of another server, {server}"));
+        self.forget(ctx, key, true);
+    }
+
+    pub(super) fn release(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
+        let Some(key) = ctx.roll.find(&asked.identity) else { return };
+        let Some(client) = ctx.roll.get(key) else { return };
+        if client.address == Some(asked.message.header.ciaddr) {
+            log::debug!("{} released {}", client.title(), asked.message.header.ciaddr);
+            ctx.roll.waive(key);
+            self.forget(ctx, key, true);
+        }
+    }
+
+    pub(super) fn stalled(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>) {
+        let Some(client) = ctx.roll.get(key) else { return };
+        let silent = Seconds(ctx.now.since(client.boot.since()));
+        let address = client.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let file = boot::file(ctx.config, client).unwrap_or("nothing");
+        match client.boot.stage() {
+            Stage::Offered => {
+                let known = client.number.is_some();
+                ctx.roll.stick(key, format_args!("no request for the offer"));
+                // A flood of invented machines ends here too: strangers are told of once an interval.
+                let told = if known { Some(0) } else { self.unclaimed.admits(ctx.now) };
+                let Some(muffled) = told else { return ctx.roll.note(key, format_args!("no request for the offer")) };
+                let others = Others(muffled);
+                let why = format_args!("stalled: no request for the offer in {silent}{others}");
+                ctx.roll.tell(ctx.now, key, log::Level::Warn, why);
+            }
+            Stage::Leased => {
+                // `file` borrows the config, not the roll.
+                ctx.roll.stick(key, format_args!("asked for nothing, was told {file}"));
+                ctx.roll.tell(
+                    ctx.now,
+                    key,
+                    log::Level::Warn,
+                    format_args!("stalled: has {address} and was told to load {file}, but asked for nothing in {silent}"),
+                );
+            }
+            _ => ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("loaded, then silent for {silent}")),
+        }
+    }
+
+    pub(super) fn ended(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>) {
+        let Some(client) = ctx.roll.get(key) else { return };
+        if client.transfers > 0 {
+            // It is still loading: whatever the clock says, the address is in use.
+            return ctx.roll.keep_until(key, ctx.now + OFFER_HOLD);
+        }
+        if let (true, Some(address)) = (client.leased, client.address) {
+            ctx.roll.say_of(ctx.now, key, log::Level::Info, format_args!("did not renew {address}: its lease has ended"));
+        }
+        self.forget(ctx, key, true);
+    }
+
+    /// Takes back everything that a client has, and its record.
+    pub(super) fn forget(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, vetted: bool) {
+        drop_neighbour(ctx, key);
+        self.drop_held(key);
+        ctx.roll.unbind(key, vetted);
+        ctx.roll.remove(key);
+    }
+}

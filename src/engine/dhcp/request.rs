@@ -1,0 +1,125 @@
+//! What a client asks for: everything that one message says of its sender, worked out once. Pure.
+
+use crate::base::addr::Mac;
+use crate::base::machine::{Datagram, Link};
+use crate::config::Config;
+use crate::engine::dhcp::Counter;
+use crate::roll::client::{ClientId, Identity, Way};
+use crate::roll::kind::{Arch, Kind};
+use crate::wire::dhcp::{Message, MessageType, user_class_is};
+
+use super::suspect;
+
+/// A message of a client, and where it came from.
+pub struct Request<'a> {
+    pub message: &'a Message<'a>,
+    /// As it came: a message that has to wait is kept whole.
+    link: Link,
+    pub datagram: Datagram<'a>,
+    pub identity: Identity,
+    pub arch: Option<Arch>,
+    pub kind: Kind,
+    /// The place of the client's network in the config.
+    pub network: usize,
+    /// By which way it came.
+    pub way: Way,
+    /// The client itself sent it to this server alone.
+    pub unicast: bool,
+    /// It has waited already.
+    pub held: bool,
+}
+
+impl<'a> Request<'a> {
+    /// The error is the reason for which the message is dropped.
+    pub fn read(
+        config: &Config,
+        message: &'a Message<'a>,
+        (link, datagram): (Link, Datagram<'a>),
+        held: bool,
+    ) -> Result<Request<'a>, Counter> {
+        if message.header.op != 1 {
+            return Err(Counter::DhcpNotARequest);
+        }
+        let identity = identity(message).ok_or(Counter::DhcpNoIdentity)?;
+        let network = network_of(config, link, message).ok_or(Counter::DhcpNoNetwork)?;
+        let (arch, kind) = firmware(message);
+        let on_link = config.networks.get(network).is_some_and(|network| network.link.is_some());
+        let way = suspect::way(message, &identity, datagram.mac, on_link);
+        // What a relay sends comes to us alone, whatever its client did.
+        let unicast = message.header.giaddr.is_unspecified() && config.links.iter().any(|link| link.head == *datagram.dst.ip());
+        Ok(Request { message, link, datagram, identity, arch, kind, network, way, unicast, held })
+    }
+
+    pub fn link(&self) -> Link {
+        self.link
+    }
+
+    /// None: BOOTP.
+    pub fn message_type(&self) -> Option<MessageType> {
+        self.message.message_type()
+    }
+}
+
+/// The network that a message speaks of: its relay's, its sender's own after a routed renewal, its link's.
+fn network_of(config: &Config, link: Link, message: &Message<'_>) -> Option<usize> {
+    let header = &message.header;
+    if !header.giaddr.is_unspecified() {
+        return config.network_of(header.giaddr);
+    }
+    let routed = config.networks.iter().position(|n| n.link.is_none() && n.subnet.contains(header.ciaddr));
+    let own = || config.networks.iter().position(|network| network.link == Some(link));
+    routed.filter(|_| !header.ciaddr.is_unspecified()).or_else(own)
+}
+
+/// IP over InfiniBand (RFC 4390): no hardware address in the message.
+const HTYPE_INFINIBAND: u8 = 32;
+const HTYPE_ETHERNET: u8 = 1;
+
+/// The MAC names a machine, whatever client-id its firmware and its systems send; on IPoIB the client-id does.
+fn identity(message: &Message<'_>) -> Option<Identity> {
+    let header = &message.header;
+    if header.hlen == 0 || header.htype == HTYPE_INFINIBAND {
+        return message.client_id().filter(|id| id.len() >= 2).map(|id| Identity::ClientId(ClientId::new(id)));
+    }
+    let &[a, b, c, d, e, f, ..] = &header.chaddr;
+    let mac = Mac([a, b, c, d, e, f]);
+    (header.htype == HTYPE_ETHERNET && header.hlen == 6 && mac.is_individual()).then_some(Identity::Mac(mac))
+}
+
+/// MAC prefixes of Raspberry Pi boards: a Pi 3 says that it is a BIOS.
+const RASPBERRY_PI: [[u8; 3]; 6] =
+    [[0xb8, 0x27, 0xeb], [0xdc, 0xa6, 0x32], [0xe4, 0x5f, 0x01], [0xd8, 0x3a, 0xdd], [0x2c, 0xcf, 0x67], [0x28, 0xcd, 0xc1]];
+
+/// The architecture and the kind of a client.
+fn firmware(message: &Message<'_>) -> (Option<Arch>, Kind) {
+    let class = message.vendor_class().unwrap_or(&[]);
+    let pxe = class.starts_with(b"PXEClient");
+    let http = class.starts_with(b"HTTPClient");
+    let arch = message.architecture().or_else(|| class_architecture(class)).and_then(Arch::from_code);
+    let ipxe = message.user_class().is_some_and(|raw| user_class_is(raw, b"iPXE") || user_class_is(raw, b"gPXE"));
+    if ipxe {
+        return (arch.or(Some(Arch::Bios)), Kind::Ipxe);
+    }
+    if message.message_type().is_none() {
+        return (arch.or(Some(Arch::Bios)), Kind::Rom);
+    }
+    if class.starts_with(b"U-Boot") {
+        return (arch, Kind::UBoot);
+    }
+    if !pxe && !http {
+        return (arch, Kind::Other);
+    }
+    let prefix = [message.header.chaddr[0], message.header.chaddr[1], message.header.chaddr[2]];
+    match arch {
+        Some(Arch::RaspberryPi) => (arch, Kind::RaspberryPi),
+        None | Some(Arch::Bios) if RASPBERRY_PI.contains(&prefix) => (Some(Arch::RaspberryPi), Kind::RaspberryPi),
+        None | Some(Arch::Bios) => (Some(Arch::Bios), Kind::Rom),
+        Some(_) => (arch, Kind::Edk2),
+    }
+}
+
+/// The architecture in `PXEClient:Arch:00007:UNDI:003016`, for firmware that leaves option 93 out.
+fn class_architecture(class: &[u8]) -> Option<u16> {
+    let digits = class.strip_prefix(b"PXEClient:Arch:").or_else(|| class.strip_prefix(b"HTTPClient:Arch:"))?.get(..5)?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
