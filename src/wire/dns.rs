@@ -61,8 +61,6 @@ pub const PIECE_MAX: usize = 4096;
 pub const QUERY_MAX: usize = 2048;
 pub const MESSAGE_MAX: usize = 65_535;
 
-/// Addresses on which names are asked for, besides those of the links.
-pub const LISTEN_MAX: usize = 4;
 /// Connections of those who ask for names at once, and to servers that are asked.
 pub const CONNECTIONS: usize = 32;
 pub const CALLS: usize = 4;
@@ -70,9 +68,6 @@ pub const CALLS: usize = 4;
 pub const ASKERS: usize = 16;
 /// Questions that wait for the answers of other servers.
 pub const PENDING: usize = 256;
-/// Servers that questions may be forwarded to, and addresses that may have whole zones.
-pub const UPSTREAMS_MAX: usize = 4;
-pub const TRANSFER_MAX: usize = 16;
 
 const _: () = {
     assert!(MESSAGE_MAX <= limits::BYTES_PER_CALL && QUERY_MAX <= limits::RECEIVE_MAX);

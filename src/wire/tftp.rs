@@ -11,22 +11,10 @@ pub const BLKSIZE_MIN: u16 = 8;
 pub const BLKSIZE_DEFAULT: u16 = 512;
 pub const BLKSIZE_MAX: u16 = 65_464;
 
-/// The largest windowsize that the config may allow (RFC 7440 has 65,535).
-pub const WINDOWSIZE_MAX: u16 = 64;
-
-/// Server ports of the pool, a descriptor each.
-pub const PORTS_MAX: usize = 64;
-
-/// A text that is made for a boot loader (iPXE, GRUB, pxelinux), in bytes.
-pub const SCRIPT_MAX: usize = 4096;
-
 /// Transfers a client record pays for: one running, and one orphan that the client gave up without a word (iPXE's way).
 pub const TRANSFERS_PER_CLIENT: usize = 2;
 
-const _: () = {
-    assert!(WINDOWSIZE_MAX as usize <= limits::RUN_MAX && limits::RUN_BYTES_MAX > BLKSIZE_MAX as usize);
-    assert!(limits::BYTES_PER_CALL >= SCRIPT_MAX + limits::WRITE_MAX);
-};
+const _: () = assert!(limits::RUN_BYTES_MAX > BLKSIZE_MAX as usize);
 
 /// Why bytes are no TFTP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -81,7 +81,7 @@ impl Tftp {
             chains: Chains::new(capacity),
             opening: 0,
             turn: 0,
-            text: vec![0; tftp::SCRIPT_MAX].into(),
+            text: vec![0; crate::config::limits::SCRIPT_MAX].into(),
             told_changed: Muffle::default(),
             told_forged: Muffle::default(),
         }
