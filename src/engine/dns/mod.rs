@@ -112,7 +112,9 @@ impl Dns {
             Event::Bytes(bytes) => self.query(ctx, Peer::Conn(stream.conn), stream.peer, bytes),
             Event::Drained => self.go_on(ctx, stream.conn),
             Event::Closed => {
-                self.transfers.iter_mut().for_each(|place| drop(place.take_if(|(conn, _)| *conn == stream.conn)));
+                for place in self.transfers.iter_mut() {
+                    place.take_if(|(conn, _)| *conn == stream.conn);
+                }
                 self.forwarder.left(ctx, Peer::Conn(stream.conn));
             }
         }
