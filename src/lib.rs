@@ -11,7 +11,7 @@
 //!
 //! | room | what it is |
 //! |---|---|
-//! | [`base`] | time, chance, fixed tables, timers, counters, the contract of a machine; knows no protocol |
+//! | [`base`] | time, chance, fixed tables, timers, counters, the contract of a machine and its endpoints; knows no protocol |
 //! | [`wire`] | bytes <-> meaning: frames (by `etherparse`), DHCP, TFTP, DNS (by `domain`), the report of a node, the operator's JSON lines; no state |
 //! | [`roll`] | who is who: the plan of numbers and addresses, the street of lots and its journal, client records, the guest pools |
 //! | [`config`] | text, flags and facts -> one checked `Config` |
@@ -25,27 +25,28 @@
 //! [`roll::plan`] and reads the file that [`roll::plan::NamesFile`] writes.
 //!
 //! # One packet, followed
-//! A DISCOVER passes the filter of `shell::packet` into a ring that kernel and daemon share, becomes an `Input::Datagram`, is parsed by `wire::dhcp`, finds or makes its record in
-//! `roll::registry`, gets an address (`engine::dhcp`), and leaves as an `Output::Datagram` that the shell wraps into a frame. An ACK of
-//! TFTP finds its transfer by (client address, client port, server port), which takes a place in its link's lane (`engine::pace`); when
-//! its turn comes it puts out an `Output::Blocks`, and the shell reads the file into the very buffer that it sends from: one block as a
-//! frame of its own making, a window as one message that the kernel cuts up.
+//! A DISCOVER passes the filter of `shell::packet` into a ring that kernel and daemon share, becomes an `Input::Datagram` of one of the
+//! Server's [`engine::endpoints`], is parsed by `wire::dhcp`, finds or makes its record in `roll::registry`, gets an address
+//! (`engine::dhcp`), and leaves as an `Output::Datagram` that the shell wraps into a frame. An ACK of TFTP finds its transfer by (client
+//! address, client port, server port), which takes a place in its link's lane (`engine::pace`); when its turn comes it puts out an
+//! `Output::SendFile`, and the shell reads the file into the very buffer that it sends from: one block as a frame of its own making, a
+//! window as one message that the kernel cuts up.
 //!
 //! # One request, followed
-//! A line of `muster node list @stuck` comes in at the socket of `shell::control`, which knows who wrote it, and becomes an `Input::Stream`
-//! when the answer before was taken: one a turn, so that machines that boot never wait for people. `wire::control` makes a request of it,
-//! `engine::control` a page of rows from the roll, which leaves as an `Output::Stream`. What machines do meanwhile is pushed to those who
-//! watch from a ring in the roll (`roll::recent`), which the transition function fills. What only the world can do (read the config again)
-//! is an `Output::Errand`: `bin` does it and answers.
+//! A line of `muster node list @stuck` comes in at the operators' socket, whose guard (`shell::control`) knows who wrote it. It waits in
+//! `shell::conns`, where all connections live, and becomes an `Input::Stream` when the answer before was taken: one a turn, so that machines
+//! that boot never wait for people. `wire::control` makes a request of it, `engine::control` a page of rows from the roll, which leaves as
+//! an `Output::Write`. What machines do meanwhile is pushed to those who watch from a ring in the roll (`roll::recent`), which the
+//! transition function fills. What only the world can do (read the config again) is an `Output::Command`: `bin` does it and answers.
 //!
 //! # One name, followed
-//! A question for `n23.cluster` waits in a socket of `shell::names` until those who boot were served, becomes an `Input::Dns`, is read by
-//! `wire::dns`, located in a zone (`engine::dns`, module `zone`) and answered by arithmetic (`find`): an `Output::Dns`. A name that is not
-//! ours goes on to an upstream under an id of ours (`forward`), a whole zone to a secondary in pieces, each when the one before was taken
-//! (`transfer`).
+//! A question for `n23.cluster` waits in a socket of the table until those who boot were served, becomes an `Input::Datagram` (or a
+//! `Stream`, by TCP), is read by `wire::dns`, located in a zone (`engine::dns`, module `zone`) and answered by arithmetic (`find`). A name
+//! that is not ours goes on to an upstream under an id of ours (`forward`), a whole zone to a secondary in pieces, each when the one before
+//! was taken (`transfer`).
 //!
 //! # Laws that shape the code
-//! Everything is allocated and opened at start, from `base::limits`; the work for a packet is O(1). Every drop is counted by its reason
+//! Everything is allocated and opened at start, from `base::limits`, those of each protocol, and the table of endpoints; the work for a packet is O(1). Every drop is counted by its reason
 //! (`base::stats`). One transition function writes a client's stage (`Roll::enter`). Every transfer is looked at every half second, and
 //! nothing ever backs off exponentially (`engine::tftp`); what leaves is paced to the measured rate of the way (`engine::pace`).
 //! Decisions of a protocol are pure functions that look like its specification's table (`engine::dhcp`, module `decide`).

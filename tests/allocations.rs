@@ -4,14 +4,16 @@
 #[path = "common/counting.rs"]
 mod counting;
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use counting::{CALLS, COUNTING};
 use muster::base::addr::Mac;
-use muster::base::machine::{DnsPeer, Input, Machine};
+use muster::base::endpoint::EndpointId;
+use muster::base::machine::{ConnId, Datagram, Event, Input, Machine, Stream};
 use muster::base::outbox::Outbox;
 use muster::base::time::{Instant, Now};
+use muster::engine::endpoints::DNS;
 use muster::engine::server::Server;
 use muster::fleet::life::{Life, Plan, Stages};
 use muster::fleet::{Firmware, Fleet};
@@ -76,7 +78,8 @@ fn the_second_boot_allocates_nothing() {
         if boot == 0 {
             // From now on an operator watches: what is told to one costs no allocation either.
             let (at, mut answer) = (world.now(), Outbox::new());
-            world.server_mut().0.handle(at, Input::Stream { conn: 0, bytes: br#"{"do":"watch"}"# }, &mut answer);
+            let operators = world.server().0.endpoints().operators();
+            world.server_mut().0.handle(at, happens(0, operators, Event::Bytes(br#"{"do":"watch"}"#)), &mut answer);
             assert_eq!(answer.len(), 1, "it is answered");
             CALLS.set(0);
             let now = world.now().at;
@@ -91,9 +94,12 @@ fn the_second_boot_allocates_nothing() {
 fn names_allocate_nothing() {
     let mut config = config((0..64).map(|n| (n, Mac([2, 0, 0, 0, 1, n as u8]))));
     let asker = SocketAddrV4::new([10, 54, 1, 7].into(), 4000);
+    config.dns.enabled = true;
     (config.dns.upstream, config.dns.transfer) = (vec![[192, 0, 2, 1].into()], vec![*asker.ip()]);
     let mut server = Counted(Server::new(&config, 1, Now::default()));
     let (mut out, mut now, mut answers, mut pieces) = (Outbox::new(), Now::default(), 0, 0);
+    let by_datagram = server.0.endpoints().rows().iter().position(|row| row.service == DNS).expect("names are served") as EndpointId;
+    let by_conn = by_datagram + 1;
     server.expire(now, &mut out);
     out.clear();
     CALLS.set(0);
@@ -105,12 +111,14 @@ fn names_allocate_nothing() {
             let mut bytes = vec![round as u8, at as u8, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
             name.split('.').for_each(|label| bytes.extend([&[label.len() as u8], label.as_bytes()].concat()));
             bytes.extend([0, 0, *kind, 0, 1]);
-            let peer = if *kind == 252 { DnsPeer::Client(1) } else { DnsPeer::Listener(0) };
-            server.handle(now, Input::Dns { peer, src: asker, bytes: &bytes }, &mut out);
+            let datagram = Datagram { endpoint: by_datagram, mac: None, src: asker, dst: asker, payload: &bytes };
+            let conn = |event| Stream { conn: ConnId::from_u64(1), endpoint: by_conn, peer: asker, event };
+            let input = if *kind == 252 { Input::Stream(conn(Event::Bytes(&bytes))) } else { Input::Datagram(datagram) };
+            server.handle(now, input, &mut out);
             answers += out.len();
             out.clear();
         }
-        server.handle(now, Input::DnsTaken { conn: 1 }, &mut out);
+        server.handle(now, happens(1, by_conn, Event::Drained), &mut out);
         pieces += out.len();
         out.clear();
         server.expire(now, &mut out);
@@ -119,6 +127,12 @@ fn names_allocate_nothing() {
     assert_eq!(answers, 300 * questions.len(), "each question has its answer, or goes on");
     assert!(pieces > 80, "{pieces}");
     assert_eq!(CALLS.get(), 0, "calls of the allocator");
+}
+
+/// Something on a connection.
+fn happens(conn: u64, endpoint: EndpointId, event: Event<'_>) -> Input<'_> {
+    let peer = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+    Input::Stream(Stream { conn: ConnId::from_u64(conn), endpoint, peer, event })
 }
 
 #[test]

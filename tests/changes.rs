@@ -1,11 +1,13 @@
 //! Changes of hundreds of numbers, by seeds: see `muster::sim::changes`. `MUSTER_CHANGES=10000 cargo test --release --test changes` plays more of
 //! them, and `MUSTER_CHANGE=17` one again.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muster::base::addr::Mac;
-use muster::base::machine::{Input, Machine};
+use muster::base::endpoint::EndpointId;
+use muster::base::machine::{ConnId, Event, Input, Machine, Stream};
 use muster::base::outbox::{JournalOp, Outbox, Output};
 use muster::base::time::{Instant, Now};
 use muster::config::Config;
@@ -80,12 +82,12 @@ impl Head {
     fn drain(&mut self) {
         for output in self.out.iter() {
             match output {
-                Output::Journal(JournalOp::Append { seq, line }) => {
+                Output::Record(JournalOp::Append { seq, line }) => {
                     self.seq = seq;
                     self.text += std::str::from_utf8(line).expect("a line is text");
                     self.text += "\n";
                 }
-                Output::Stream { body, .. } => self.answers.push(serde_json::from_slice(body).expect("an answer is JSON")),
+                Output::Write { bytes, .. } => self.answers.push(serde_json::from_slice(bytes).expect("an answer is JSON")),
                 _ => {}
             }
         }
@@ -96,7 +98,7 @@ impl Head {
     fn change(&mut self, change: &str) -> serde_json::Value {
         let request = format!(r#"{{"do":"change","change":{change}}}"#);
         let begin = std::time::Instant::now();
-        self.server.handle(self.now, Input::Stream { conn: 0, bytes: request.as_bytes() }, &mut self.out);
+        self.server.handle(self.now, line(self.server.endpoints().operators(), &request), &mut self.out);
         self.longest = self.longest.max(begin.elapsed());
         self.drain();
         let before = self.answers.len();
@@ -218,4 +220,10 @@ fn ten_thousand_numbers_change_at_once_and_no_call_takes_long() {
     let done = head.change(r#"{"what":"out","nodes":"0-9998"}"#);
     assert_eq!((done["is"].as_str(), done["count"].as_u64()), (Some("changed"), Some(4999)), "{done}");
     assert_eq!(done["notes"][64], "and 4936 more like these", "{done}");
+}
+
+/// A line of an operator's.
+fn line(endpoint: EndpointId, request: &str) -> Input<'_> {
+    let peer = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+    Input::Stream(Stream { conn: ConnId::from_u64(0), endpoint, peer, event: Event::Bytes(request.as_bytes()) })
 }

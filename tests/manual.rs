@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use muster::base::limits;
-use muster::base::stats::Counter;
+use muster::base::stats::Counted;
+use muster::engine::{dhcp, dns, stats, tftp};
 use muster::roll::journal::{self, Check, Spelling};
 use muster::roll::plan::NamesFile;
 use muster::shell::work;
@@ -198,7 +199,10 @@ fn every_verdict_in_the_manual_is_one() {
 fn counters_of_the_manual_are_counted() {
     let page = page("musterd.8");
     let listed: Vec<&str> = section(&page, "COUNTERS").into_iter().filter_map(|line| line.strip_prefix(".It Li ")).collect();
-    let names: Vec<&str> = Counter::ALL.iter().map(|counter| counter.name()).collect();
+    fn all<C: Counted>() -> Vec<&'static str> {
+        C::ALL.iter().map(|counter| counter.name()).collect()
+    }
+    let names = [all::<dhcp::Counter>(), all::<tftp::Counter>(), all::<dns::Counter>(), all::<stats::Counter>()].concat();
     for name in &listed {
         assert!(names.contains(name), "there is no counter {name:?}");
     }
@@ -216,12 +220,12 @@ fn numbers_in_the_manual_are_the_limits() {
     });
     let thousands = |n: usize| format!("{},{:03}", n / 1000, n % 1000);
     let sentences = [
-        (&daemon, format!("At most {} questions wait", limits::DNS_PENDING)),
-        (&daemon, format!("from {} sockets", limits::DNS_ASKERS)),
-        (&daemon, format!("At most {} connections are open", limits::DNS_CONNECTIONS)),
-        (&daemon, format!("At most {} connections at once", limits::CONTROL_CONNECTIONS)),
-        (&operator, format!("At most {} connections are open", limits::CONTROL_CONNECTIONS)),
-        (&operator, format!("at most {} KiB", limits::CONTROL_LINE_MAX / 1024)),
+        (&daemon, format!("At most {} questions wait", muster::wire::dns::PENDING)),
+        (&daemon, format!("from {} sockets", muster::wire::dns::ASKERS)),
+        (&daemon, format!("At most {} connections are open", muster::wire::dns::CONNECTIONS)),
+        (&daemon, format!("At most {} connections at once", muster::wire::control::CONNECTIONS)),
+        (&operator, format!("At most {} connections are open", muster::wire::control::CONNECTIONS)),
+        (&operator, format!("at most {} KiB", muster::wire::control::LINE_MAX / 1024)),
         (&daemon, format!("After {} seconds without an answer", work::SLOW.as_secs())),
         (&daemon, "Six of them".to_string()),
         (&readme, format!("{} machines", thousands(limits::CAPACITY_MAX))),

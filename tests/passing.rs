@@ -201,7 +201,7 @@ impl Machine for Notes {
 #[test]
 fn a_client_hears_replies_and_arp_and_nothing_else() {
     in_a_namespace(|| {
-        let mut client = Shell::client(&facts("v1", PEER)).expect("a packet socket");
+        let mut client = Shell::client(&muster::fleet::passing::Passing::endpoints(), &facts("v1", PEER)).expect("a packet socket");
         let mut peer = Shell::frames(&facts("v0", OURS)).expect("a packet socket");
         let frame = |port: u16, text: &str| {
             let (from, to) = (std::net::SocketAddrV4::new(HEAD, 67), std::net::SocketAddrV4::new(GUEST, port));

@@ -12,11 +12,18 @@ use muster::base::addr::Mac;
 use muster::base::facts::Hardware;
 use muster::base::limits::OUTPUTS_PER_CALL;
 use muster::base::machine::{Input, Machine};
-use muster::base::outbox::{Outbox, Via};
+use muster::base::outbox::{Outbox, Output, Via};
 use muster::base::time::{Instant as Time, Now};
 use muster::shell::{Features, Shell};
-use muster::wire::ether::{self, Arp, ArpOp, Checksum, Frame};
+use muster::wire::ether::{self, Arp, ArpOp, Checksum, Frame, RouterSolicit};
 use veth::{CLIENT, EVERYBODY, HEAD, NOBODY, OURS, PEER, config, facts, in_a_namespace, udp};
+
+const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+/// The row of a port in the table of endpoints.
+fn row(from: SocketAddrV4) -> u16 {
+    muster::engine::endpoints::Endpoints::new(&config(Hardware::Ethernet)).udp(0, from.port())
+}
 
 type Say = Box<dyn FnMut(&mut Outbox)>;
 
@@ -31,14 +38,17 @@ struct Notes {
 impl Machine for Notes {
     fn handle(&mut self, _: Now, input: Input<'_>, _: &mut Outbox) {
         match input {
-            Input::Frame { bytes, .. } => self.frames.push(bytes.to_vec()),
+            Input::Frame { bytes, .. } => match ether::parse(bytes, Checksum::Trusted) {
+                Ok(Frame::RouterSolicit(solicit)) => self.heard.push(format!("{} solicit", solicit.src_mac)),
+                _ => self.frames.push(bytes.to_vec()),
+            },
+            Input::Link { .. } => {}
             Input::Datagram(d) => {
                 let text = String::from_utf8_lossy(d.payload);
                 let mac = d.mac.map_or("-".into(), |mac| mac.to_string());
                 self.heard.push(format!("{mac} {} > {} {text}", d.src, d.dst));
             }
             Input::Arp { mac, sender, .. } => self.heard.push(format!("{mac} arp {sender}")),
-            Input::RouterSolicit { mac, .. } => self.heard.push(format!("{mac} solicit")),
             other => self.heard.push(format!("{other:?}")),
         }
     }
@@ -129,7 +139,7 @@ fn the_filter_lets_in_what_a_boot_server_needs() {
         expected.sort_unstable();
         assert_eq!(heard, expected);
         let stats: Vec<_> = server.stats().collect();
-        assert!(stats.contains(&("frame dropped: UDP checksum", 1)), "{stats:?}");
+        assert!(stats.contains(&("frame dropped: UDP checksum".to_string(), 1)), "{stats:?}");
     });
 }
 
@@ -165,16 +175,17 @@ fn replies_leave_as_they_are_told_to() {
         let (dhcp, tftp) = (SocketAddrV4::new(HEAD, 67), SocketAddrV4::new(HEAD, 20_071));
         ours.say = Some(Box::new(move |out| {
             let put = |out: &mut Outbox, from, to, via, text: &'static [u8]| {
-                assert!(
-                    out.datagram(0, from, to, via, |buf| buf.get_mut(..text.len()).map(|to| to.copy_from_slice(text)).map(|()| text.len()))
-                );
+                assert!(out.datagram(row(from), from, to, via, |buf| {
+                    buf.get_mut(..text.len()).map(|to| to.copy_from_slice(text)).map(|()| text.len())
+                }));
             };
             put(out, dhcp, SocketAddrV4::new(CLIENT, 68), Via::Mac(stranger), b"unicast");
             put(out, dhcp, SocketAddrV4::new(Ipv4Addr::BROADCAST, 68), Via::Broadcast, b"broadcast");
-            out.neighbour(0, CLIENT, Some(stranger));
+            out.put(Output::Neighbour { link: 0, ip: CLIENT, mac: Some(stranger) });
             put(out, tftp, SocketAddrV4::new(CLIENT, 4000), Via::Kernel, b"by the kernel");
-            out.arp_probe(0, CLIENT);
-            out.router_advert(0, PEER, Ipv6Addr::UNSPECIFIED);
+            out.put(Output::Probe { link: 0, ip: CLIENT });
+            let solicit = RouterSolicit { src_mac: PEER, src: Ipv6Addr::UNSPECIFIED };
+            out.frame(0, |buf| ether::emit_router_advert(buf, OURS, LINK_LOCAL, &solicit));
         }));
         let udp = |theirs: &Notes| -> Vec<String> {
             let parsed = theirs.frames.iter().filter_map(|frame| ether::parse(frame, Checksum::Trusted).ok());
@@ -275,7 +286,7 @@ impl Insatiable {
 
 impl Machine for Insatiable {
     fn handle(&mut self, _: Now, input: Input<'_>, out: &mut Outbox) {
-        if matches!(input, Input::RouterSolicit { .. } | Input::Arp { .. }) {
+        if matches!(input, Input::Frame { .. } | Input::Arp { .. } | Input::Link { .. }) {
             return;
         }
         assert!(matches!(input, Input::Opened { answer: Err(_), .. }), "{input:?}");

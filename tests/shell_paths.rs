@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 use muster::base::addr::Mac;
 use muster::base::facts::Hardware;
 use muster::base::machine::{Input, Machine, OpenFile};
-use muster::base::outbox::{Blocks, Outbox, Via};
+use muster::base::outbox::{Outbox, Output, Run, Via};
 use muster::base::time::{Instant as Time, Now};
 use muster::shell::{Features, Shell};
 use muster::wire::ether::{self, Checksum, Frame};
 use veth::{CLIENT, EVERYBODY, HEAD, NOBODY, OURS, PEER, config, facts, in_a_namespace, udp};
 
 const POOL: SocketAddrV4 = SocketAddrV4::new(HEAD, 20_071);
+/// Its row in the table of endpoints.
+const POOL_ROW: u16 = 5;
 const PORT_69: SocketAddrV4 = SocketAddrV4::new(HEAD, 69);
 const TFTP_CLIENT: SocketAddrV4 = SocketAddrV4::new(CLIENT, 4000);
 const WAYS: [Features; 3] = [Features::ALL, Features { ring: false, ..Features::ALL }, Features { ring: true, segment: false }];
@@ -68,9 +70,14 @@ impl Sender {
         let blksize = u64::from(self.blksize);
         let blocks = (open.size / blksize + 1 - acked).min(self.windowsize.into());
         let (offset, via) = (acked * blksize, if self.windowsize == 1 { Via::Mac(mac) } else { Via::Kernel });
-        let bytes = (open.size - offset).min(blocks * blksize) as u32;
-        let (blksize, block, count) = (self.blksize, acked as u16 + 1, blocks as u16);
-        out.blocks(Blocks { token: 7, link: 0, from: POOL, to: TFTP_CLIENT, via, file: open.file, offset, bytes, blksize, block, count });
+        let bytes = (open.size - offset).min(blocks * blksize);
+        let (size, block, count) = (self.blksize, acked as u16 + 1, blocks as u16);
+        let run = Run { endpoint: POOL_ROW, from: POOL, to: TFTP_CLIENT, via, size, count, headers: &[] };
+        out.send_run(7, (open.file, offset, bytes), run, |buf| {
+            let headers = buf.chunks_exact_mut(4).zip(0..count);
+            headers.for_each(|(header, n)| header.copy_from_slice(&muster::wire::tftp::data_header(block.wrapping_add(n))));
+            Some(4 * usize::from(count))
+        });
     }
 }
 
@@ -95,14 +102,14 @@ impl Machine for Sender {
             Input::Missed { refused, overrun, .. } => {
                 self.missed = (self.missed.0 + u64::from(refused), self.missed.1 + u64::from(overrun));
             }
-            Input::Arp { .. } | Input::RouterSolicit { .. } => {}
+            Input::Arp { .. } | Input::Frame { .. } | Input::Link { .. } => {}
             other => self.other.push(format!("{other:?}")),
         }
     }
 
     fn expire(&mut self, _: Now, out: &mut Outbox) {
         self.greeted = true;
-        out.neighbour(0, CLIENT, Some(PEER));
+        out.put(Output::Neighbour { link: 0, ip: CLIENT, mac: Some(PEER) });
     }
 
     fn deadline(&self) -> Option<Time> {

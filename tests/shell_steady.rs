@@ -13,7 +13,7 @@ use counting::{CALLS, COUNTING};
 use muster::base::addr::Mac;
 use muster::base::facts::Hardware;
 use muster::base::machine::{Input, Machine, OpenFile};
-use muster::base::outbox::{Blocks, Outbox, Via};
+use muster::base::outbox::{Outbox, Output, Run, Via};
 use muster::base::time::{Instant as Time, Now};
 use muster::shell::{Features, Shell};
 use muster::wire::ether::{self, Checksum, Frame};
@@ -24,6 +24,8 @@ const BLKSIZE: u16 = 512;
 /// Four blocks, the last of them short.
 const SIZE: u32 = 3 * BLKSIZE as u32 + 100;
 const POOL: SocketAddrV4 = SocketAddrV4::new(HEAD, 20_070);
+/// Its row in the table of endpoints.
+const POOL_ROW: u16 = 4;
 const TFTP_CLIENT: SocketAddrV4 = SocketAddrV4::new(CLIENT, 4000);
 
 /// Sends DHCP back where it came from, opens a file anew for each datagram on port 69, and answers with all of its blocks.
@@ -39,38 +41,30 @@ impl Machine for Echo {
             Input::Datagram(d) if d.dst.port() == 67 => {
                 let Some(mac) = d.mac else { return };
                 let (from, to) = (SocketAddrV4::new(HEAD, 67), SocketAddrV4::new(CLIENT, 68));
-                out.datagram(d.link, from, to, Via::Mac(mac), |buf| {
+                out.datagram(d.endpoint, from, to, Via::Mac(mac), |buf| {
                     buf.get_mut(..d.payload.len())?.copy_from_slice(d.payload);
                     Some(d.payload.len())
                 });
             }
             Input::Datagram(_) => drop(out.open(7, FILE.as_bytes())),
             Input::Opened { token, answer: Ok(OpenFile { file, size }) } => {
-                let (bytes, blksize) = (size as u32, BLKSIZE);
-                let run = Blocks {
-                    token,
-                    link: 0,
-                    from: POOL,
-                    to: TFTP_CLIENT,
-                    via: Via::Kernel,
-                    file,
-                    offset: 0,
-                    bytes,
-                    blksize,
-                    block: 1,
-                    count: 4,
-                };
-                out.blocks(run);
-                out.close(file);
+                let (via, endpoint) = (Via::Kernel, POOL_ROW);
+                let run = Run { endpoint, from: POOL, to: TFTP_CLIENT, via, size: BLKSIZE, count: 4, headers: &[] };
+                out.send_run(token, (file, 0, size), run, |buf| {
+                    let headers = buf.chunks_exact_mut(4).zip(1..=4);
+                    headers.for_each(|(header, block)| header.copy_from_slice(&[0, 3, 0, block]));
+                    Some(16)
+                });
+                out.put(Output::CloseFile { file });
             }
-            Input::Arp { .. } | Input::RouterSolicit { .. } => {}
+            Input::Arp { .. } | Input::Frame { .. } | Input::Link { .. } => {}
             _ => self.unforeseen += 1,
         }
     }
 
     fn expire(&mut self, _: Now, out: &mut Outbox) {
         self.greeted = true;
-        out.neighbour(0, CLIENT, Some(PEER));
+        out.put(Output::Neighbour { link: 0, ip: CLIENT, mac: Some(PEER) });
     }
 
     fn deadline(&self) -> Option<Time> {

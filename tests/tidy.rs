@@ -118,6 +118,20 @@ fn services(sources: &[Source]) -> Vec<String> {
     all
 }
 
+/// The ground floor knows transports, and no protocol.
+#[test]
+fn base_names_no_protocol() {
+    const PROTOCOLS: [&str; 7] = ["dhcp", "tftp", "dns", "http", "pxe", "bootp", "ipxe"];
+    let mut faults = Vec::new();
+    for source in sources().iter().filter(|source| source.room == "base") {
+        let text = fs::read_to_string(&source.path).expect("a source").to_lowercase();
+        for (n, line) in text.lines().enumerate().filter(|(_, line)| PROTOCOLS.iter().any(|word| line.contains(word))) {
+            faults.push(format!("{}:{}: {}", source.path.display(), n + 1, line.trim()));
+        }
+    }
+    complain("a protocol's limits, ports and counters live with it", &faults);
+}
+
 #[test]
 fn engines_do_not_import_each_other() {
     let sources = sources();
@@ -186,7 +200,7 @@ fn unsafe_lives_in_one_module() {
 }
 
 /// Where a program may still panic: a contradiction in itself, never what came from outside. The simulator stops at a contradiction by design.
-const CONTRADICTIONS: [(&str, &str); 9] = [
+const CONTRADICTIONS: [(&str, &str); 11] = [
     ("config/value.rs", "the key has a default, and the section is filled"),
     ("sim/hostile.rs", "a sound assault"),
     ("sim/hostile.rs", "a sound plan"),
@@ -195,6 +209,8 @@ const CONTRADICTIONS: [(&str, &str); 9] = [
     ("sim/journal.rs", "there is a new file"),
     ("sim/world.rs", "a config has a link"),
     ("sim/world.rs", "there is room for a frame"),
+    ("sim/world.rs", "the machine keeps to the connections that there are"),
+    ("sim/world.rs", "a DATA packet's header"),
     ("sim/world.rs", "the machine reads files that it has open"),
 ];
 

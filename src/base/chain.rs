@@ -46,6 +46,11 @@ impl<const N: usize> Chains<N> {
         (first != NONE).then_some(first as usize)
     }
 
+    /// The slot behind this one in its chain.
+    pub fn after(&self, slot: usize) -> Option<usize> {
+        self.links.get(slot).map(|links| links.next).filter(|next| *next != NONE).map(|next| next as usize)
+    }
+
     /// Puts a slot at the end of a chain. One that stands in a chain stays where it is.
     pub fn push(&mut self, chain: usize, slot: usize) {
         if self.links[slot].chain != NONE {

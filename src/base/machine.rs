@@ -1,21 +1,40 @@
 //! The contract between a machine and the world that drives it.
 //!
 //! A machine is a function of (its state, the time, an input). The world, whether the shell or the simulator, hands it one
-//! [`Input`] at a time and drains the [`Outbox`] after each call or batch of calls. The world promises
+//! [`Input`] at a time and drains the [`Outbox`] after each call or batch of calls. Whoever composes the two gives the world the machine's
+//! table of endpoints ([`Endpoint`](super::endpoint::Endpoint)) at start, and then runs this loop:
+//!
+//! ```text
+//! loop {
+//!     wait for an event, but not beyond machine.deadline();
+//!     let now = the time, read once;
+//!     for each input that has come in, in a bounded batch {
+//!         machine.handle(now, input, &mut out);
+//!         if !out.has_room() { act on each output of out.iter(); out.clear(); }
+//!     }
+//!     while machine.deadline() <= now { machine.expire(now, &mut out); act on the outputs; }
+//!     act on the outputs;
+//! }
+//! ```
+//! The world promises
 //! - time that never runs backwards,
 //! - room for [`limits::OUTPUTS_PER_CALL`](crate::base::limits) outputs at every call,
 //! - [`expire`](Machine::expire) at or soon after [`deadline`](Machine::deadline).
 //!
 //! The machine promises O(1) work for an input, no allocation in the steady state, and no panic whatever the input.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::addr::Mac;
+use super::endpoint::EndpointId;
+use super::facts::LinkFacts;
 use super::outbox::Outbox;
+use super::slab::Key;
 use super::time::{Instant, Now};
 
 /// A deterministic party on a network: no sockets, files, clock, threads or hidden randomness.
 pub trait Machine {
+    /// Takes one input. What is to be done about it is put into the outbox.
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outbox);
 
     /// Does what is due. May stop early when the outbox runs full; the deadline then lies in the past and the world calls again.
@@ -25,90 +44,58 @@ pub trait Machine {
     fn deadline(&self) -> Option<Instant>;
 }
 
-/// A boot interface: its place in the config's list of links.
+/// A boot interface: its place in the list of links.
 pub type Link = u8;
+
+/// A connection, from `Opened` to `Closed`. The key of one that has gone names no other one.
+pub type ConnId = Key<Conn>;
+
+/// What a [`ConnId`] names.
+pub enum Conn {}
+
+/// A file that the world holds open. Stays valid until the machine closes it as often as it was opened; then it names no other one.
+pub type FileId = Key<OpenFile>;
 
 /// What a world tells a machine.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// A UDP datagram that came in on a boot interface.
+    /// What the world knows of a link: once at start, before anything else of that link.
+    Link { link: Link, facts: &'a LinkFacts },
+    /// A UDP datagram that came to an endpoint.
     Datagram(Datagram<'a>),
-    /// A whole Ethernet frame: for machines that answer for their own MACs (the fleet).
+    /// A whole Ethernet frame, whose checksums hold: everything, for machines that answer for their own MACs; else what neither a datagram
+    /// nor ARP is.
     Frame { link: Link, bytes: &'a [u8] },
     /// An ARP packet by which somebody claims an address: `sender` is at `mac`.
     Arp { link: Link, mac: Mac, sender: Ipv4Addr },
-    /// An IPv6 router solicitation (RFC 4861, 4.1); `source` may be unspecified.
-    RouterSolicit { link: Link, mac: Mac, source: Ipv6Addr },
-    /// The answer to [`Output::Open`](super::outbox::Output), which may come at once or much later: the world does not wait for its disk.
-    Opened { token: u64, answer: Result<OpenFile, Refusal> },
-    /// The blocks of this token are not in memory; nothing was sent, the disk has been asked.
-    Cold { token: u64 },
-    /// What was cold for this token is in memory now. A world with many who wait may forget to say so: ask again in a while all the same.
-    Warm { token: u64 },
-    /// The file behind this token was changed in place since it was opened, or cannot be read any more; nothing was sent.
-    Changed { token: u64 },
     /// Since the last turn the kernel refused to send `refused` packets for want of room, and dropped `overrun` that came in, because
     /// its queue of this link was full. At most one a turn and link.
     Missed { link: Link, refused: u32, overrun: u32 },
-    /// All records of the journal up to this one are on disk. A world whose disk is slow, full or read-only goes on trying, and just does
-    /// not say so.
-    Synced { seq: u64 },
-    /// The journal that was written anew is in its place, or could not be put there and the old one goes on: the next rewriting may begin.
-    Rewritten,
-    /// Somebody took the journal away: it is to be written anew. No record is on disk before that is done.
-    JournalGone,
+    /// What happened to a connection.
+    Stream(Stream<'a>),
+    /// The answer to [`Output::Open`](super::outbox::Output), which may come at once or much later: the world does not wait for its disk.
+    Opened { token: u64, answer: Result<OpenFile, Refusal> },
     /// The answer to [`Output::Read`](super::outbox::Output): the bytes there are at the offset, fewer than asked at the end.
     Bytes { token: u64, bytes: &'a [u8] },
-    /// An operator has connected; `conn` is below [`limits::CONTROL_CONNECTIONS`](crate::base::limits), and names it until it is closed.
-    StreamOpened { conn: u8 },
-    /// A line of the operator's, without its newline. The next one comes when what was answered to this one has been taken.
-    Stream { conn: u8, bytes: &'a [u8] },
-    /// The connection has gone, whoever closed it. What is put out for it after this is lost.
-    StreamClosed { conn: u8 },
-    /// A DNS message, from whoever sits at the other end of `peer`.
-    Dns { peer: DnsPeer, src: SocketAddrV4, bytes: &'a [u8] },
-    /// All that was put out for a DNS client's connection has been taken: there is room for more.
-    DnsTaken { conn: u8 },
-    /// A connection of `peer` has gone, whoever closed it, or could not be made. What is put out for it after this is lost.
-    DnsClosed { peer: DnsPeer },
+    /// What was to be read or sent for this token is not in memory; nothing was sent, the disk has been asked. Where a file goes to a
+    /// connection the world itself waits.
+    Cold { token: u64 },
+    /// What was cold for this token is in memory now. A world in which many wait may leave this out: ask again in a while all the same.
+    Warm { token: u64 },
+    /// The file behind this token was changed in place since it was opened, or cannot be read any more; nothing was sent.
+    Changed { token: u64 },
+    /// All records of the journal up to this one are on disk. If the disk is slow or fails, the world keeps trying and says nothing.
+    Synced { seq: u64 },
+    /// The rewritten journal is in its place, or could not be put there and the old one goes on: the next rewriting may begin.
+    Rewritten,
+    /// Somebody took the journal away: it is to be rewritten. No record is on disk before that is done.
+    JournalGone,
 }
 
-/// By which way DNS messages come and go; each names a place of the world's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DnsPeer {
-    /// A socket on which clients ask, below [`limits::DNS_LISTENERS`](crate::base::limits).
-    Listener(u8),
-    /// A client's connection, below [`limits::DNS_CONNECTIONS`](crate::base::limits).
-    Client(u8),
-    /// A socket from which other servers are asked, below [`limits::DNS_ASKERS`](crate::base::limits).
-    Asker(u8),
-    /// A connection to another server, below [`limits::DNS_CALLS`](crate::base::limits). It is made when something is put out for it.
-    Call(u8),
-}
-
-/// How far a config that is read again may go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reload {
-    /// No node that has a lease may get another address by it.
-    Stay,
-    /// Nodes may be moved.
-    Renumber,
-    /// It is not taken over: what would change is said.
-    Preview,
-}
-
-/// What an operator wants done that only the world can do. The world itself answers the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Errand {
-    /// Read the config again.
-    Reload(Reload),
-    /// Write the state to disk.
-    Checkpoint,
-}
-
+/// A UDP datagram.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram<'a> {
-    pub link: Link,
+    pub endpoint: EndpointId,
     /// The sender's hardware address, where the way it came in shows it.
     pub mac: Option<Mac>,
     pub src: SocketAddrV4,
@@ -116,10 +103,53 @@ pub struct Datagram<'a> {
     pub payload: &'a [u8],
 }
 
-/// A file that the world holds open. Stays valid until the machine closes it as often as it was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileId(pub u32);
+/// What happened to a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream<'a> {
+    pub conn: ConnId,
+    pub endpoint: EndpointId,
+    /// The other end; unspecified for a Unix socket.
+    pub peer: SocketAddrV4,
+    pub event: Event<'a>,
+}
 
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// Somebody has connected (`token` is 0), or a place was given to what [`Output::Connect`](super::outbox::Output) asked for. Bytes may
+    /// be written from now on: they leave when the connection is made.
+    Opened { token: u64 },
+    /// A message, without what frames it. The next one comes when everything that was written has been taken; of lines, when something was
+    /// written since the last one.
+    Bytes(&'a [u8]),
+    /// All that was written has been taken: there is room for more.
+    Drained,
+    /// The connection has gone, whoever closed it, or could not be made. What is written to it from now on is lost.
+    Closed,
+}
+
+/// What the world is to do for its owner: a signal asks for it, or a connection, which the owner answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Write everything down and end.
+    Leave,
+    /// Read the config again.
+    Reload(Reload),
+    /// Write the state to disk.
+    Checkpoint,
+}
+
+/// How far a config that is read again may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// Nobody who has an address may get another one by it.
+    Stay,
+    /// Addresses may change.
+    Renumber,
+    /// It is not taken over: what would change is said.
+    Preview,
+}
+
+/// A file that was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenFile {
     pub file: FileId,

@@ -3,6 +3,7 @@
 pub mod addr;
 pub mod bucket;
 pub mod chain;
+pub mod endpoint;
 pub mod facts;
 pub mod index;
 pub mod limits;

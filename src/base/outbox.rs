@@ -2,12 +2,13 @@
 //!
 //! Outputs are written in place and are drained by the world, which borrows each. Nothing is allocated after [`Outbox::new`].
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::Range;
 
 use super::addr::Mac;
+use super::endpoint::EndpointId;
 use super::limits;
-use super::machine::{DnsPeer, Errand, FileId, Link};
+use super::machine::{Command, ConnId, FileId, Link};
 
 /// How a datagram finds its way on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,25 +21,45 @@ pub enum Via {
     Kernel,
 }
 
-/// A run of TFTP DATA packets (RFC 1350, 5) of one file to one peer. The world reads the file and lays a header before each block.
+/// Bytes of a file for somebody. The world reads them into the very buffer that it sends from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Blocks {
-    /// The transfer: comes back in `Input::Cold` and `Input::Changed`.
+pub struct SendFile<'a> {
+    /// Comes back in `Input::Cold`, `Warm` and `Changed`.
     pub token: u64,
-    pub link: Link,
+    pub file: FileId,
+    /// Where they begin in the file, and how many they are. May be none.
+    pub offset: u64,
+    pub bytes: u64,
+    pub to: Target<'a>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target<'a> {
+    Datagrams(Run<'a>),
+    /// Behind what was written before. Nothing more may be written before `Drained`; a file that has changed closes the connection.
+    Conn(ConnId),
+}
+
+/// A run of datagrams to one peer, each with a header of its own before its part of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run<'a> {
+    pub endpoint: EndpointId,
     pub from: SocketAddrV4,
     pub to: SocketAddrV4,
-    /// Lock-step blocks may leave as frames of the world's own making; windows leave through the kernel, which cuts them up.
+    /// Single datagrams may leave as frames of the world's own making; runs leave through the kernel, which cuts them up.
     pub via: Via,
-    pub file: FileId,
-    /// Where the first block begins in the file, in bytes.
-    pub offset: u64,
-    /// Payload bytes of the whole run; all blocks but the last are `blksize` long. May be 0: one empty block.
-    pub bytes: u32,
-    pub blksize: u16,
-    /// The block number of the first block; later ones count up and wrap to 0.
-    pub block: u16,
+    /// Bytes of the file in each datagram but the last, which has the rest and may have none.
+    pub size: u16,
     pub count: u16,
+    /// The headers, one behind the other, all of one length.
+    pub headers: &'a [u8],
+}
+
+impl Run<'_> {
+    /// The length of each header.
+    pub fn header_len(&self) -> usize {
+        self.headers.len() / usize::from(self.count.max(1))
+    }
 }
 
 /// What becomes of the journal. Lines are without newline.
@@ -61,10 +82,12 @@ pub enum JournalOp<'a> {
     RewriteEnd,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// What a machine wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output<'a> {
+    /// A datagram from an endpoint. `from` has the endpoint's port; its address is what a frame of the world's own making bears.
     Datagram {
-        link: Link,
+        endpoint: EndpointId,
         from: SocketAddrV4,
         to: SocketAddrV4,
         via: Via,
@@ -75,15 +98,29 @@ pub enum Output<'a> {
         link: Link,
         bytes: &'a [u8],
     },
-    Blocks(Blocks),
-    Journal(JournalOp<'a>),
+    /// A message to a connection, which the world frames; of lines, any number of whole ones. A reader for whom they are too many is dropped,
+    /// and hears `Closed`.
+    Write {
+        conn: ConnId,
+        bytes: &'a [u8],
+    },
+    /// Make a connection from an endpoint that dials; answered by `Opened` with this token. The machine keeps to the number of connections
+    /// that the endpoint has.
+    Connect {
+        endpoint: EndpointId,
+        to: SocketAddrV4,
+        token: u64,
+    },
+    /// End a connection: at once, or when everything was taken. `Closed` follows.
+    Close {
+        conn: ConnId,
+        at_once: bool,
+    },
+    SendFile(SendFile<'a>),
     /// Open a file beneath the root; answered by `Input::Opened`. The path is what the client asked for, as bytes.
     Open {
         token: u64,
         path: &'a [u8],
-    },
-    Close {
-        file: FileId,
     },
     /// Read some bytes; answered by `Input::Bytes`, `Cold` or `Changed`.
     Read {
@@ -92,6 +129,10 @@ pub enum Output<'a> {
         offset: u64,
         len: u32,
     },
+    CloseFile {
+        file: FileId,
+    },
+    Record(JournalOp<'a>),
     /// Make the kernel's neighbour entry of `ip` permanent, or drop it when `mac` is None.
     Neighbour {
         link: Link,
@@ -99,73 +140,36 @@ pub enum Output<'a> {
         mac: Option<Mac>,
     },
     /// Ask who has `ip` (RFC 5227 probe: the sender's address is 0.0.0.0).
-    ArpProbe {
+    Probe {
         link: Link,
         ip: Ipv4Addr,
     },
-    /// A router advertisement of lifetime 0 without prefix, in a frame to `mac` alone.
-    RouterAdvert {
-        link: Link,
-        mac: Mac,
-        source: Ipv6Addr,
-    },
-    /// Whole lines for an operator. A reader for which they are too many is dropped, and `Input::StreamClosed` says so.
-    Stream {
-        conn: u8,
-        body: &'a [u8],
-    },
-    /// Let an operator go, once everything was taken.
-    StreamClose {
-        conn: u8,
-    },
-    /// Do this for an operator, and answer.
-    Errand {
-        conn: u8,
-        errand: Errand,
-    },
-    /// A DNS message. A client that does not take it is dropped, and `Input::DnsClosed` says so.
-    Dns {
-        peer: DnsPeer,
-        to: SocketAddrV4,
-        body: &'a [u8],
-    },
-    /// End a connection, whatever it has not taken yet.
-    DnsClose {
-        peer: DnsPeer,
+    /// Do this, and answer the connection.
+    Command {
+        conn: ConnId,
+        command: Command,
     },
 }
 
-enum Item {
-    Datagram {
-        link: Link,
-        from: SocketAddrV4,
-        to: SocketAddrV4,
-        via: Via,
-        body: Range<u32>,
-    },
-    Frame {
-        link: Link,
-        body: Range<u32>,
-    },
-    Open {
-        token: u64,
-        body: Range<u32>,
-    },
-    Stream {
-        conn: u8,
-        body: Range<u32>,
-    },
-    Dns {
-        peer: DnsPeer,
-        to: SocketAddrV4,
-        body: Range<u32>,
-    },
-    /// None: a line of a rewriting.
-    Journal {
-        seq: Option<u64>,
-        body: Range<u32>,
-    },
-    Plain(Output<'static>),
+impl<'a> Output<'a> {
+    /// Where its bytes are.
+    fn bytes(&mut self) -> Option<&mut &'a [u8]> {
+        match self {
+            Output::Datagram { body: bytes, .. }
+            | Output::Frame { bytes, .. }
+            | Output::Write { bytes, .. }
+            | Output::Open { path: bytes, .. }
+            | Output::SendFile(SendFile { to: Target::Datagrams(Run { headers: bytes, .. }), .. })
+            | Output::Record(JournalOp::Append { line: bytes, .. } | JournalOp::RewriteLine { line: bytes }) => Some(bytes),
+            _ => None,
+        }
+    }
+}
+
+/// An output whose bytes lie in the arena.
+struct Item {
+    output: Output<'static>,
+    bytes: Range<u32>,
 }
 
 pub struct Outbox {
@@ -203,147 +207,110 @@ impl Outbox {
         self.items.len() + limits::OUTPUTS_PER_CALL <= limits::OUTPUTS && self.used + limits::BYTES_PER_CALL <= limits::OUTBOX_BYTES
     }
 
-    /// Lets `write` fill a body in place; None when it declines or the outbox is full, and nothing is put out then.
-    fn body(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<Range<u32>> {
-        if self.items.len() >= self.items.capacity().min(limits::OUTPUTS) {
-            return None;
+    fn is_full(&self) -> bool {
+        self.items.len() >= self.items.capacity().min(limits::OUTPUTS)
+    }
+
+    /// Puts out what needs no bytes. The caller stays within `limits::OUTPUTS_PER_CALL`, so there is room.
+    pub fn put(&mut self, output: Output<'static>) -> bool {
+        let room = !self.is_full();
+        if room {
+            self.items.push(Item { output, bytes: 0..0 });
+        }
+        room
+    }
+
+    /// Puts out what has bytes, which `write` lays in place; nothing when it declines or the outbox is full.
+    fn put_with(&mut self, output: Output<'static>, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        if self.is_full() {
+            return false;
         }
         let free = &mut self.arena[self.used..];
         let room = free.len();
-        let len = write(free).filter(|&len| len <= room)?;
+        let Some(len) = write(free).filter(|&len| len <= room) else { return false };
         let start = self.used;
         self.used += len;
-        Some(start as u32..self.used as u32)
+        self.items.push(Item { output, bytes: start as u32..self.used as u32 });
+        true
     }
 
     /// Puts out a datagram whose payload `write` lays into the buffer that it is given, returning its length. False when it declined.
     pub fn datagram(
         &mut self,
-        link: Link,
+        endpoint: EndpointId,
         from: SocketAddrV4,
         to: SocketAddrV4,
         via: Via,
         write: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) -> bool {
-        let Some(body) = self.body(write) else { return false };
-        self.items.push(Item::Datagram { link, from, to, via, body });
-        true
+        self.put_with(Output::Datagram { endpoint, from, to, via, body: &[] }, write)
     }
 
     /// Puts out a whole frame, likewise.
     pub fn frame(&mut self, link: Link, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
-        let Some(body) = self.body(write) else { return false };
-        self.items.push(Item::Frame { link, body });
-        true
+        self.put_with(Output::Frame { link, bytes: &[] }, write)
+    }
+
+    /// Writes to a connection, likewise.
+    pub fn write(&mut self, conn: ConnId, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        self.put_with(Output::Write { conn, bytes: &[] }, write)
     }
 
     pub fn open(&mut self, token: u64, path: &[u8]) -> bool {
-        let copy = |buf: &mut [u8]| buf.get_mut(..path.len()).map(|to| to.copy_from_slice(path)).map(|()| path.len());
-        let Some(body) = self.body(copy) else { return false };
-        self.items.push(Item::Open { token, body });
-        true
+        self.put_with(Output::Open { token, path: &[] }, |buf| {
+            buf.get_mut(..path.len())?.copy_from_slice(path);
+            Some(path.len())
+        })
     }
 
-    /// Puts out what needs no bytes. The caller stays within `limits::OUTPUTS_PER_CALL`, so there is room.
-    fn plain(&mut self, output: Output<'static>) -> bool {
-        let room = self.items.len() < self.items.capacity().min(limits::OUTPUTS);
-        if room {
-            self.items.push(Item::Plain(output));
-        }
-        room
+    /// Sends a part of a file to a connection.
+    pub fn send_file(&mut self, token: u64, file: FileId, offset: u64, bytes: u64, conn: ConnId) -> bool {
+        self.put(Output::SendFile(SendFile { token, file, offset, bytes, to: Target::Conn(conn) }))
     }
 
-    pub fn blocks(&mut self, blocks: Blocks) -> bool {
-        self.plain(Output::Blocks(blocks))
+    /// Sends a part of a file as a run of datagrams, whose headers `write` lays down.
+    pub fn send_run(
+        &mut self,
+        token: u64,
+        (file, offset, bytes): (FileId, u64, u64),
+        run: Run<'static>,
+        write: impl FnOnce(&mut [u8]) -> Option<usize>,
+    ) -> bool {
+        self.put_with(Output::SendFile(SendFile { token, file, offset, bytes, to: Target::Datagrams(run) }), write)
     }
 
-    /// Puts out a record that `write` lays down, likewise. `seq` is one more than the last.
-    pub fn journal_append(&mut self, seq: u64, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
-        self.journal_line(Some(seq), write)
+    /// Puts out a record that `write` lays down. `seq` is one more than the last.
+    pub fn append(&mut self, seq: u64, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        self.line(JournalOp::Append { seq, line: &[] }, write)
     }
 
-    pub fn journal_rewrite_begin(&mut self) -> bool {
-        self.plain(Output::Journal(JournalOp::RewriteBegin))
+    pub fn rewrite_begin(&mut self) -> bool {
+        self.put(Output::Record(JournalOp::RewriteBegin))
     }
 
-    pub fn journal_rewrite_line(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
-        self.journal_line(None, write)
+    pub fn rewrite_line(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        self.line(JournalOp::RewriteLine { line: &[] }, write)
     }
 
-    pub fn journal_rewrite_end(&mut self) -> bool {
-        self.plain(Output::Journal(JournalOp::RewriteEnd))
+    pub fn rewrite_end(&mut self) -> bool {
+        self.put(Output::Record(JournalOp::RewriteEnd))
     }
 
-    fn journal_line(&mut self, seq: Option<u64>, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
-        let short = |buf: &mut [u8]| {
+    fn line(&mut self, op: JournalOp<'static>, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        self.put_with(Output::Record(op), |buf| {
             let most = buf.len().min(limits::JOURNAL_LINE_MAX);
             write(buf.get_mut(..most)?)
-        };
-        let Some(body) = self.body(short) else { return false };
-        self.items.push(Item::Journal { seq, body });
-        true
-    }
-
-    pub fn close(&mut self, file: FileId) -> bool {
-        self.plain(Output::Close { file })
-    }
-
-    pub fn read(&mut self, token: u64, file: FileId, offset: u64, len: u32) -> bool {
-        self.plain(Output::Read { token, file, offset, len })
-    }
-
-    pub fn neighbour(&mut self, link: Link, ip: Ipv4Addr, mac: Option<Mac>) -> bool {
-        self.plain(Output::Neighbour { link, ip, mac })
-    }
-
-    pub fn arp_probe(&mut self, link: Link, ip: Ipv4Addr) -> bool {
-        self.plain(Output::ArpProbe { link, ip })
-    }
-
-    pub fn router_advert(&mut self, link: Link, mac: Mac, source: Ipv6Addr) -> bool {
-        self.plain(Output::RouterAdvert { link, mac, source })
-    }
-
-    /// Puts out lines for an operator's connection, likewise.
-    pub fn stream(&mut self, conn: u8, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
-        let Some(body) = self.body(write) else { return false };
-        self.items.push(Item::Stream { conn, body });
-        true
-    }
-
-    pub fn stream_close(&mut self, conn: u8) -> bool {
-        self.plain(Output::StreamClose { conn })
-    }
-
-    pub fn errand(&mut self, conn: u8, errand: Errand) -> bool {
-        self.plain(Output::Errand { conn, errand })
-    }
-
-    /// Puts out a DNS message, likewise.
-    pub fn dns(&mut self, peer: DnsPeer, to: SocketAddrV4, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
-        let Some(body) = self.body(write) else { return false };
-        self.items.push(Item::Dns { peer, to, body });
-        true
-    }
-
-    pub fn dns_close(&mut self, peer: DnsPeer) -> bool {
-        self.plain(Output::DnsClose { peer })
+        })
     }
 
     /// All outputs in order. The world acts on each and then calls [`clear`](Outbox::clear).
     pub fn iter(&self) -> impl Iterator<Item = Output<'_>> {
-        let bytes = |range: &Range<u32>| &self.arena[range.start as usize..range.end as usize];
-        self.items.iter().map(move |item| match item {
-            Item::Datagram { link, from, to, via, body } => {
-                Output::Datagram { link: *link, from: *from, to: *to, via: *via, body: bytes(body) }
+        self.items.iter().map(|item| {
+            let mut output: Output<'_> = item.output;
+            if let Some(bytes) = output.bytes() {
+                *bytes = &self.arena[item.bytes.start as usize..item.bytes.end as usize];
             }
-            Item::Frame { link, body } => Output::Frame { link: *link, bytes: bytes(body) },
-            Item::Open { token, body } => Output::Open { token: *token, path: bytes(body) },
-            Item::Journal { seq: Some(seq), body } => Output::Journal(JournalOp::Append { seq: *seq, line: bytes(body) }),
-            Item::Journal { seq: None, body } => Output::Journal(JournalOp::RewriteLine { line: bytes(body) }),
-            Item::Stream { conn, body } => Output::Stream { conn: *conn, body: bytes(body) },
-            Item::Dns { peer, to, body } => Output::Dns { peer: *peer, to: *to, body: bytes(body) },
-            Item::Plain(output) => *output,
+            output
         })
     }
 
@@ -365,10 +332,10 @@ mod tests {
         assert!(out.open(7, b"vmlinuz"));
         assert!(out.datagram(1, HEAD, HEAD, Via::Broadcast, |buf| buf.get_mut(..3).map(|b| b.copy_from_slice(b"abc")).map(|()| 3)));
         assert!(!out.datagram(1, HEAD, HEAD, Via::Broadcast, |_| None), "declined");
-        assert!(out.close(FileId(4)));
+        assert!(out.put(Output::CloseFile { file: FileId::from_u64(4) }));
         let shown: Vec<String> = out.iter().map(|output| format!("{output:?}")).collect();
         assert_eq!(shown.len(), 3);
-        assert!(shown[0].contains("token: 7") && shown[1].contains("body: [97, 98, 99]") && shown[2].contains("FileId(4)"));
+        assert!(shown[0].contains("token: 7") && shown[1].contains("body: [97, 98, 99]") && shown[2].contains("file: #4.0"));
         out.clear();
         assert!(out.is_empty() && out.has_room());
     }
@@ -379,7 +346,7 @@ mod tests {
         while out.has_room() {
             assert!(out.frame(0, |buf| (buf.len() >= 1500).then_some(1500)));
         }
-        while out.close(FileId(0)) {}
+        while out.put(Output::CloseFile { file: FileId::from_u64(0) }) {}
         assert_eq!(out.len(), limits::OUTPUTS);
         assert!(!out.frame(0, |_| Some(0)) && !out.open(0, b"") && out.items.capacity() == limits::OUTPUTS);
     }

@@ -7,7 +7,6 @@ use super::keys::{BootKeys, ForKeys, Section};
 use super::model::{Boot, Override, World};
 use super::parsed::Parsed;
 use super::value::{Name, Set, Slot, shown_numbers};
-use crate::base::limits;
 use crate::roll::kind::Arch;
 use crate::roll::plan::Number;
 
@@ -102,12 +101,12 @@ fn missing(boot: &Boot, root: &Path, world: &impl World, notes: &mut Vec<String>
     }
 }
 
-/// A text that is made must fit [`limits::SCRIPT_MAX`]: [boot]'s own and what each [[for]] makes of it. Notes what has no effect, and what
+/// A text that is made must fit [`crate::config::limits::SCRIPT_MAX`]: [boot]'s own and what each [[for]] makes of it. Notes what has no effect, and what
 /// pxelinux will not take.
 pub(super) fn check_scripts(boot: &Boot, overrides: &[Override], parsed: &Parsed, errors: &mut Errors<'_>, notes: &mut Vec<String>) {
     const TOO_LONG: &str = "kernel, initrd and args are too long for one script: use a script file";
     let all = Made { kernel: boot.kernel.as_deref(), initrd: &boot.initrd, args: &boot.args };
-    if all.script_bytes() > limits::SCRIPT_MAX {
+    if all.script_bytes() > crate::config::limits::SCRIPT_MAX {
         errors.add(parsed.boot.args.at(), "args", TOO_LONG);
     }
     let line = |made: Made<'_>| (made.pxelinux_bytes() > PXELINUX_MAX).then_some(made.pxelinux_bytes());
@@ -122,7 +121,7 @@ pub(super) fn check_scripts(boot: &Boot, overrides: &[Override], parsed: &Parsed
             initrd: this.initrd.as_deref().unwrap_or(all.initrd),
             args: this.args.as_deref().unwrap_or(all.args),
         };
-        if made.script_bytes() > limits::SCRIPT_MAX {
+        if made.script_bytes() > crate::config::limits::SCRIPT_MAX {
             errors.add(keys.at(), "for", TOO_LONG);
         }
         let nodes = shown_numbers(&this.nodes);

@@ -11,6 +11,7 @@ mod derive;
 mod error;
 mod keys;
 mod layout;
+pub mod limits;
 mod links;
 mod listing;
 mod model;

@@ -234,8 +234,8 @@ impl Rewrite {
                 Step::Idle | Step::Placing => return,
                 Step::Title => {
                     (self.from, self.changes) = (roll.keeper.events(), roll.keeper.changes());
-                    out.journal_rewrite_begin();
-                    out.journal_rewrite_line(|buf| text(TITLE, buf));
+                    out.rewrite_begin();
+                    out.rewrite_line(|buf| text(TITLE, buf));
                     Step::Lots(0)
                 }
                 Step::Lots(next) => lot(next, roll, out),
@@ -243,7 +243,7 @@ impl Rewrite {
                 Step::Guests(pool, next) => guest(pool, next, roll, now, out),
             };
             if self.step == Step::Placing {
-                out.journal_rewrite_end();
+                out.rewrite_end();
             }
         }
         self.next = now.at + PAUSE;
@@ -256,7 +256,7 @@ fn text(text: &str, buf: &mut [u8]) -> Option<usize> {
 }
 
 fn line(event: Event, unix: u64, out: &mut Outbox) {
-    out.journal_rewrite_line(|buf| journal::write(&[event], unix, buf));
+    out.rewrite_line(|buf| journal::write(&[event], unix, buf));
 }
 
 /// Writes a lot, if it has anything to tell; gives what comes next. A section of the config needs no line until its machine showed more.

@@ -5,8 +5,8 @@
 
 use std::fmt;
 
+use super::dhcp::Counter;
 use crate::base::slab::Key;
-use crate::base::stats::Counter;
 use crate::roll::client::Client;
 use crate::roll::journal::{Event, Line, Mark};
 use crate::roll::lot::{By, Lot, Papers, Wait};

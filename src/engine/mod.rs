@@ -1,24 +1,28 @@
 //! The Server machine. Its engines never import each other: they meet in the client's record and in [`Ctx`].
 
 use crate::base::outbox::Outbox;
-use crate::base::stats::{Counter, Stats};
 use crate::base::time::Instant;
 use crate::config::Config;
 use crate::roll::journal::{Event, Line};
 use crate::roll::registry::Roll;
+use endpoints::Endpoints;
 use pace::Pace;
+use stats::{Counter, Stats};
 
+mod adverts;
 pub mod boot;
 mod changes;
 pub mod control;
 pub mod dhcp;
 pub mod dns;
+pub mod endpoints;
 mod history;
 pub mod lots;
 mod moves;
 pub mod pace;
 pub mod server;
 pub mod state;
+pub mod stats;
 pub mod tftp;
 
 /// What an engine works with during one call.
@@ -27,6 +31,7 @@ pub struct Ctx<'a> {
     /// Seconds since 1970: for records and reports only.
     pub unix: u64,
     pub config: &'a Config,
+    pub endpoints: &'a Endpoints,
     pub roll: &'a mut Roll,
     pub stats: &'a mut Stats,
     pub pace: &'a mut Pace,
@@ -43,7 +48,7 @@ impl Ctx<'_> {
     /// The same with a line that is written already.
     fn append(&mut self, line: &Line) -> Option<u64> {
         let seq = self.roll.keeper.next()?;
-        if !self.out.journal_append(seq, |buf| line.write(buf)) {
+        if !self.out.append(seq, |buf| line.write(buf)) {
             return None;
         }
         self.stats.count(Counter::JournalRecord);

@@ -1,9 +1,7 @@
 //! The Server: one machine made of the engines, the roll and the running config.
 
-use crate::base::limits;
-use crate::base::machine::{Input, Machine};
+use crate::base::machine::{Datagram, Input, Machine, Stream};
 use crate::base::outbox::Outbox;
-use crate::base::stats::{Counter, Stats};
 use crate::base::time::{Instant, Now};
 use crate::config::{Config, Network};
 use crate::roll::guests::GuestPool;
@@ -12,17 +10,21 @@ use crate::roll::registry::Roll;
 use crate::wire::dhcp::Scratch;
 
 use super::Ctx;
+use super::adverts::Adverts;
 use super::changes::Changes;
 use super::control::{Control, Sight};
-use super::dhcp::{self, Dhcp, SERVER_PORT};
+use super::dhcp::{self, Dhcp};
 use super::dns::{self, Dns};
+use super::endpoints::{self, Endpoints};
 use super::history::{self, Rewrite};
 use super::moves::{self, Move};
 use super::pace::Pace;
+use super::stats::Stats;
 use super::tftp::Tftp;
 
 pub struct Server {
     config: Config,
+    endpoints: Endpoints,
     roll: Roll,
     stats: Stats,
     dhcp: Dhcp,
@@ -30,6 +32,7 @@ pub struct Server {
     pace: Pace,
     control: Control,
     dns: Dns,
+    adverts: Adverts,
     scratch: Box<Scratch>,
     changes: Changes,
     rewrite: Rewrite,
@@ -44,6 +47,17 @@ const CLOCK_STEP: u64 = 30;
 
 fn epoch(now: Now) -> i64 {
     now.unix as i64 - now.at.since(Instant::ZERO).as_secs() as i64
+}
+
+/// The engines, beside the context that they work with.
+struct Engines<'a> {
+    dhcp: &'a mut Dhcp,
+    tftp: &'a mut Tftp,
+    dns: &'a mut Dns,
+    control: &'a mut Control,
+    scratch: &'a mut Scratch,
+    adverts: &'a mut Adverts,
+    changes: &'a mut Changes,
 }
 
 impl Server {
@@ -61,12 +75,14 @@ impl Server {
         let mut server = Server {
             roll: Roll::new(config.server.capacity, config.plan, seed, now.at),
             config: config.clone(),
+            endpoints: Endpoints::new(config),
             stats: Stats::default(),
             dhcp: Dhcp::new(config.server.capacity, seed),
             tftp: Tftp::new(config.server.capacity, seed, now.at),
-            pace: Pace::new(config, config.server.capacity * limits::TRANSFERS_PER_CLIENT, now.at),
+            pace: Pace::new(config, config.server.capacity * crate::wire::tftp::TRANSFERS_PER_CLIENT, now.at),
             control: Control::new(config.plan.nodes()),
             dns: Dns::new(config, seed, now),
+            adverts: Adverts::default(),
             scratch: Box::default(),
             changes: Changes::default(),
             rewrite: Rewrite::default(),
@@ -83,6 +99,11 @@ impl Server {
 
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What its world is to open.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
     }
 
     pub fn roll(&self) -> &Roll {
@@ -179,24 +200,40 @@ impl Server {
         }
     }
 
-    fn ctx<'a>(&'a mut self, now: Now, out: &'a mut Outbox) -> (Ctx<'a>, &'a mut Dhcp, &'a mut Tftp, &'a mut Scratch, &'a mut Control) {
-        let Server { config, roll, stats, pace, .. } = self;
-        let ctx = Ctx { now: now.at, unix: now.unix, config, roll, stats, pace, out };
-        (ctx, &mut self.dhcp, &mut self.tftp, &mut self.scratch, &mut self.control)
+    fn ctx<'a>(&'a mut self, now: Now, out: &'a mut Outbox) -> (Ctx<'a>, Engines<'a>) {
+        let Server { config, endpoints, roll, stats, pace, dhcp, tftp, dns, control, scratch, adverts, changes, .. } = self;
+        let ctx = Ctx { now: now.at, unix: now.unix, config, endpoints, roll, stats, pace, out };
+        (ctx, Engines { dhcp, tftp, dns, control, scratch, adverts, changes })
     }
 
-    /// What concerns names.
-    fn dns(&mut self, now: Now, out: &mut Outbox, act: impl FnOnce(&mut Dns, &mut Ctx<'_>)) {
-        let Server { config, roll, stats, pace, dns, .. } = self;
-        act(dns, &mut Ctx { now: now.at, unix: now.unix, config, roll, stats, pace, out });
+    /// What has come to one of the endpoints, for the service behind it.
+    fn datagram(&mut self, now: Now, datagram: Datagram<'_>, out: &mut Outbox) {
+        let (mut ctx, engines) = self.ctx(now, out);
+        let Some(row) = ctx.endpoints.get(datagram.endpoint) else { return };
+        let ctx = &mut ctx;
+        match row.service {
+            endpoints::DHCP => engines.dhcp.datagram(ctx, engines.scratch, datagram),
+            endpoints::TFTP => engines.tftp.datagram(ctx, datagram),
+            endpoints::DNS => engines.dns.datagram(ctx, &datagram),
+            endpoints::UPSTREAM => engines.dns.answered(ctx, &datagram),
+            _ => {}
+        }
     }
 
-    /// A line of an operator's.
-    fn request(&mut self, now: Now, conn: u8, line: &[u8], out: &mut Outbox) {
+    fn stream(&mut self, now: Now, stream: Stream<'_>, out: &mut Outbox) {
         let born = self.born;
-        let (mut ctx, _, tftp, _, control) = self.ctx(now, out);
-        let sight = Sight { now, born, transfers: tftp.len(), loading: &|token| tftp.loading(token) };
-        control.request(&mut ctx, &sight, conn, line);
+        let (mut ctx, engines) = self.ctx(now, out);
+        let Some(row) = ctx.endpoints.get(stream.endpoint) else { return };
+        let (ctx, tftp) = (&mut ctx, engines.tftp);
+        match row.service {
+            endpoints::DNS => engines.dns.stream(ctx, &stream),
+            endpoints::UPSTREAM => engines.dns.called(ctx, &stream),
+            endpoints::CONTROL => {
+                let sight = Sight { now, born, transfers: tftp.len(), loading: &|token| tftp.loading(token) };
+                engines.control.stream(ctx, &sight, &stream);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -218,44 +255,29 @@ fn pool(config: &Config, network: &Network, now: Instant) -> Option<GuestPool> {
 impl Machine for Server {
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outbox) {
         match input {
-            Input::Stream { conn, bytes } => return self.request(now, conn, bytes, out),
-            Input::Dns { peer, src, bytes } => return self.dns(now, out, |dns, ctx| dns.message(ctx, peer, src, bytes)),
-            Input::DnsTaken { conn } => return self.dns(now, out, |dns, ctx| dns.taken(ctx, conn)),
-            Input::DnsClosed { peer } => return self.dns(now, out, |dns, ctx| dns.closed(ctx, peer)),
+            Input::Datagram(datagram) => return self.datagram(now, datagram, out),
+            Input::Stream(stream) => return self.stream(now, stream, out),
+            Input::Rewritten => return self.rewrite.placed(),
+            Input::JournalGone => return self.rewrite.begin(),
             _ => {}
         }
-        let (mut ctx, dhcp, tftp, scratch, control) = self.ctx(now, out);
+        let (mut ctx, Engines { dhcp, tftp, scratch, adverts, .. }) = self.ctx(now, out);
         let ctx = &mut ctx;
         match input {
-            Input::Datagram(datagram) if usize::from(datagram.link) >= ctx.config.links.len() => {}
-            Input::Datagram(datagram) => match datagram.dst.port() {
-                SERVER_PORT | 68 => dhcp.datagram(ctx, scratch, datagram),
-                _ => tftp.datagram(ctx, datagram),
-            },
+            Input::Link { link, facts } => adverts.link(link, facts),
+            Input::Frame { link, bytes } => adverts.frame(ctx, link, bytes),
             Input::Arp { link, mac, sender } => dhcp.arp(ctx, scratch, link, mac, sender),
-            Input::RouterSolicit { link, mac, source } => {
-                if ctx.config.server.router_adverts {
-                    ctx.stats.count(Counter::RouterAdvert);
-                    ctx.out.router_advert(link, mac, source);
-                }
-            }
             Input::Opened { token, answer } => tftp.opened(ctx, token, answer),
             Input::Cold { token } => tftp.cold(ctx, token),
             Input::Warm { token } => tftp.warm(ctx, token),
             Input::Changed { token } => tftp.changed(ctx, token),
             Input::Bytes { token, bytes } => tftp.bytes(ctx, token, bytes),
-            Input::StreamClosed { conn } => control.closed(ctx, conn),
-            Input::StreamOpened { .. } | Input::Stream { .. } => {}
-            Input::Dns { .. } | Input::DnsTaken { .. } | Input::DnsClosed { .. } => {}
-            // Whole frames are for machines that answer for MACs of their own.
-            Input::Frame { .. } => {}
             Input::Synced { seq } => {
                 ctx.roll.keeper.synced(seq);
                 dhcp.keep_promises(ctx, scratch);
             }
-            Input::Rewritten => self.rewrite.placed(),
-            Input::JournalGone => self.rewrite.begin(),
             Input::Missed { link, refused, overrun } => ctx.pace.lane(link).bottleneck.missed(now.at, refused + overrun),
+            Input::Datagram(_) | Input::Stream(_) | Input::Rewritten | Input::JournalGone => {}
         }
     }
 
@@ -263,17 +285,16 @@ impl Machine for Server {
         let first = self.started.is_none();
         self.started.get_or_insert(now.at);
         self.look_at_clock(now);
-        let (mut ctx, dhcp, tftp, scratch, control) = self.ctx(now, out);
+        let (mut ctx, engines) = self.ctx(now, out);
         if first {
-            dhcp.start(&mut ctx);
+            engines.dhcp.start(&mut ctx);
         }
-        dhcp.expire(&mut ctx, scratch);
-        tftp.expire(&mut ctx);
+        engines.dhcp.expire(&mut ctx, engines.scratch);
+        engines.tftp.expire(&mut ctx);
         ctx.pace.expire(now.at);
-        control.expire(&mut ctx, now);
-        let Server { config, roll, stats, pace, changes, .. } = self;
-        changes.expire(&mut Ctx { now: now.at, unix: now.unix, config, roll, stats, pace, out });
-        self.dns(now, out, |dns, ctx| dns.expire(ctx));
+        engines.control.expire(&mut ctx, now);
+        engines.changes.expire(&mut ctx);
+        engines.dns.expire(&mut ctx);
         self.rewrite.expire(&self.roll, now, out);
     }
 

@@ -30,7 +30,7 @@ pub struct State {
     pub dns: Option<Names>,
     pub counters: Vec<(&'static str, u64)>,
     /// What the kernel lost or refused; filled in by the shell's side.
-    pub kernel: Vec<(&'static str, u64)>,
+    pub kernel: Vec<(String, u64)>,
     pub open_files: usize,
     pub machines: Vec<MachineState>,
 }
@@ -78,7 +78,7 @@ impl Server {
             networks: control::networks(self.config(), self.roll()),
             lanes: control::lanes(self.pace()),
             dns: self.config().dns.enabled.then(|| names(self.names())),
-            counters: self.stats().iter().map(|(counter, n)| (counter.name(), n)).collect(),
+            counters: self.stats().iter().collect(),
             kernel: Vec::new(),
             open_files: 0,
             machines: self
@@ -130,7 +130,13 @@ impl State {
                 "state: dns: zone {zone} and {reverse_zones} reverse ones, serial {serial}, {waiting} questions wait for upstreams, {transfers} zones on their way"
             ));
         }
-        let counters: Vec<String> = self.counters.iter().chain(&self.kernel).map(|(name, n)| format!("{name} {n}")).collect();
+        let counters: Vec<String> = self
+            .counters
+            .iter()
+            .map(|(name, n)| (*name, n))
+            .chain(self.kernel.iter().map(|(name, n)| (name.as_str(), n)))
+            .map(|(name, n)| format!("{name} {n}"))
+            .collect();
         lines.push(format!("state: {}", counters.join(", ")));
         lines
     }

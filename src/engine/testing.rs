@@ -7,12 +7,14 @@ use std::sync::Once;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::{Datagram, DnsPeer, Errand, Input, Link, Machine};
-use crate::base::outbox::{Blocks, JournalOp, Outbox, Output, Via};
-use crate::base::stats::Counter;
+use crate::base::endpoint::EndpointId;
+use crate::base::machine::{Command, ConnId, Datagram, Event, FileId, Input, Link, Machine, Stream};
+use crate::base::outbox::{JournalOp, Outbox, Output, Run, SendFile, Target, Via};
 use crate::base::time::{Instant, Now};
 use crate::config::{self, Boot, Config, Hardware, KnownNode, LinkConfig, Network, Tftp};
+use crate::engine::endpoints::{DNS, UPSTREAM};
 use crate::engine::server::Server;
+use crate::engine::stats::Known;
 use crate::roll::client::{Client, Identity};
 use crate::roll::kind::Arch;
 use crate::roll::plan::{AddressPlan, AddressRange, Number, Subnet};
@@ -82,6 +84,7 @@ pub fn config() -> Config {
             args: "console=ttyS0 muster.node={node}".into(),
         },
         tftp: Tftp { ports: (20_069, 20_072), windowsize: 16, give_up: Duration::from_secs(60) },
+        dns: config::Dns { enabled: true, ..config::Dns::default() },
         server: config::Server { capacity: 16, run_dir: "/nowhere".into(), state_dir: "/nowhere".into(), router_adverts: true },
         ..Config::plain(AddressPlan::new(ip(10, 54, 1, 0), 200), links, networks)
     }
@@ -133,7 +136,7 @@ pub enum Got {
         token: u64,
         path: String,
     },
-    Close(u32),
+    Close(FileId),
     Read {
         token: u64,
         offset: u64,
@@ -143,11 +146,43 @@ pub enum Got {
     Probe(Ipv4Addr),
     /// A record of the journal.
     Record(String),
-    Stream(u8, String),
-    Errand(u8, Errand),
-    Dns(DnsPeer, SocketAddrV4, Vec<u8>),
-    DnsClose(DnsPeer),
+    /// Of a name server: from which endpoint.
+    Dns(EndpointId, SocketAddrV4, Vec<u8>),
+    Write(ConnId, Vec<u8>),
+    Command(ConnId, Command),
+    Connect(SocketAddrV4, u64),
+    Hang(ConnId),
     Other,
+}
+
+/// A run of DATA packets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Blocks {
+    pub token: u64,
+    pub from: SocketAddrV4,
+    pub to: SocketAddrV4,
+    pub file: FileId,
+    pub offset: u64,
+    pub bytes: u32,
+    pub blksize: u16,
+    pub block: u16,
+    pub count: u16,
+}
+
+impl Blocks {
+    fn of(SendFile { token, file, offset, bytes, .. }: SendFile<'_>, run: Run<'_>) -> Blocks {
+        let &[0, 3, high, low, ..] = run.headers else { panic!("{run:?}") };
+        let block = u16::from_be_bytes([high, low]);
+        let all: Vec<u8> = (0..run.count).flat_map(|n| crate::wire::tftp::data_header(block.wrapping_add(n))).collect();
+        assert_eq!(run.headers, all, "blocks count up");
+        let Run { from, to, size: blksize, count, .. } = run;
+        Blocks { token, from, to, file, offset, bytes: bytes.try_into().unwrap(), blksize, block, count }
+    }
+}
+
+/// A connection of a test's.
+pub fn conn(n: u64) -> ConnId {
+    ConnId::from_u64(n)
 }
 
 pub struct World {
@@ -183,23 +218,30 @@ impl World {
 
     fn drain(&mut self) -> Vec<Got> {
         let mut put_out = self.put_out;
+        let endpoints = self.server.endpoints();
         let got = self.out.iter().map(|output| match output {
-            Output::Datagram { link, from, to, via, body } => Got::Datagram { link, from, to, via, body: body.to_vec() },
-            Output::Blocks(blocks) => Got::Blocks(blocks),
+            Output::Datagram { endpoint, from, to, via, body } => match endpoints.get(endpoint).unwrap() {
+                row if row.service == DNS || row.service == UPSTREAM => Got::Dns(endpoint, to, body.to_vec()),
+                row => Got::Datagram { link: row.link.unwrap(), from, to, via, body: body.to_vec() },
+            },
+            Output::SendFile(sent) => match sent.to {
+                Target::Datagrams(run) => Got::Blocks(Blocks::of(sent, run)),
+                Target::Conn(_) => Got::Other,
+            },
             Output::Open { token, path } => Got::Open { token, path: String::from_utf8_lossy(path).into_owned() },
-            Output::Close { file } => Got::Close(file.0),
+            Output::CloseFile { file } => Got::Close(file),
             Output::Read { token, offset, len, .. } => Got::Read { token, offset, len },
             Output::Neighbour { ip, mac, .. } => Got::Neighbour(ip, mac),
-            Output::ArpProbe { ip, .. } => Got::Probe(ip),
-            Output::Journal(JournalOp::Append { seq, line }) => {
+            Output::Probe { ip, .. } => Got::Probe(ip),
+            Output::Record(JournalOp::Append { seq, line }) => {
                 assert_eq!(std::mem::replace(&mut put_out, seq) + 1, seq, "records are numbered without a gap");
                 Got::Record(String::from_utf8_lossy(line).into_owned())
             }
-            Output::Stream { conn, body } => Got::Stream(conn, String::from_utf8_lossy(body).into_owned()),
-            Output::Errand { conn, errand } => Got::Errand(conn, errand),
-            Output::Dns { peer, to, body } => Got::Dns(peer, to, body.to_vec()),
-            Output::DnsClose { peer } => Got::DnsClose(peer),
-            Output::Journal(_) | Output::Frame { .. } | Output::RouterAdvert { .. } | Output::StreamClose { .. } => Got::Other,
+            Output::Write { conn, bytes } => Got::Write(conn, bytes.to_vec()),
+            Output::Command { conn, command } => Got::Command(conn, command),
+            Output::Connect { to, token, .. } => Got::Connect(to, token),
+            Output::Close { conn, .. } => Got::Hang(conn),
+            Output::Record(_) | Output::Frame { .. } => Got::Other,
         });
         let mut got: Vec<Got> = got.collect();
         self.out.clear();
@@ -214,6 +256,22 @@ impl World {
     pub fn sync(&mut self) -> Vec<Got> {
         self.synced = self.put_out;
         self.handle(Input::Synced { seq: self.put_out })
+    }
+
+    /// A datagram to a port of a link.
+    pub fn datagram(&mut self, link: Link, mac: Option<Mac>, (src, dst): (SocketAddrV4, SocketAddrV4), payload: &[u8]) -> Vec<Got> {
+        let endpoint = self.server.endpoints().udp(link, dst.port());
+        self.handle(Input::Datagram(Datagram { endpoint, mac, src, dst, payload }))
+    }
+
+    /// Something that happens on a connection of an endpoint.
+    pub fn stream(&mut self, endpoint: EndpointId, conn: ConnId, peer: SocketAddrV4, event: Event<'_>) -> Vec<Got> {
+        self.handle(Input::Stream(Stream { conn, endpoint, peer, event }))
+    }
+
+    /// The same on an operator's connection.
+    pub fn operator(&mut self, conn: ConnId, event: Event<'_>) -> Vec<Got> {
+        self.stream(self.server.endpoints().operators(), conn, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), event)
     }
 
     pub fn handle(&mut self, input: Input<'_>) -> Vec<Got> {
@@ -248,8 +306,7 @@ impl World {
     pub fn ask(&mut self, ask: &Ask) -> Vec<Got> {
         let mut buf = [0; 1500];
         let len = ask.write(&mut buf);
-        let datagram = Datagram { link: ask.link, mac: Some(ask.mac), src: ask.src, dst: ask.dst, payload: &buf[..len] };
-        self.handle(Input::Datagram(datagram))
+        self.datagram(ask.link, Some(ask.mac), (ask.src, ask.dst), &buf[..len])
     }
 
     /// Lets a rewriting of the journal run to its end; gives its lines.
@@ -260,9 +317,9 @@ impl World {
             let mut ended = false;
             for output in self.out.iter() {
                 match output {
-                    Output::Journal(JournalOp::RewriteBegin) => lines.clear(),
-                    Output::Journal(JournalOp::RewriteLine { line }) => lines.push(String::from_utf8_lossy(line).into_owned()),
-                    Output::Journal(JournalOp::RewriteEnd) => ended = true,
+                    Output::Record(JournalOp::RewriteBegin) => lines.clear(),
+                    Output::Record(JournalOp::RewriteLine { line }) => lines.push(String::from_utf8_lossy(line).into_owned()),
+                    Output::Record(JournalOp::RewriteEnd) => ended = true,
                     _ => {}
                 }
             }
@@ -325,7 +382,7 @@ impl World {
         self.client(mac).map(|client| client.boot.stage())
     }
 
-    pub fn count(&self, counter: Counter) -> u64 {
+    pub fn count(&self, counter: impl Known) -> u64 {
         self.server.stats().get(counter)
     }
 }

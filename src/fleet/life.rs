@@ -8,12 +8,11 @@ use super::Name;
 use super::firmware::Firmware;
 use super::power::Switch;
 use super::tftp::Asks;
-use crate::base::limits;
 
 /// The machine's place is in its MAC (32 bits) and in 20 bits of its xids.
 pub const COUNT_MAX: usize = 1 << 20;
 /// Blocks that fit into a frame: fragments are not put together.
-const BLKSIZES: RangeInclusive<u16> = limits::BLKSIZE_MIN..=1468;
+const BLKSIZES: RangeInclusive<u16> = crate::wire::tftp::BLKSIZE_MIN..=1468;
 /// Steps of one life.
 pub const STEPS_MAX: usize = 64;
 

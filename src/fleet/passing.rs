@@ -23,8 +23,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::addr::Mac;
+use crate::base::endpoint::{Endpoint, Service, Transport};
 use crate::base::machine::{Input, Machine};
-use crate::base::outbox::{Outbox, Via};
+use crate::base::outbox::{Outbox, Output, Via};
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
 use crate::wire::dhcp::{Builder, Header, Message, MessageType, Scratch, code, parse};
@@ -426,6 +427,12 @@ impl Passing {
         Passing { client: Client::new(setup, seed), scratch: Scratch::default(), event: None }
     }
 
+    /// What its world is to open.
+    pub fn endpoints() -> [Endpoint; 1] {
+        let (service, address) = (Service { id: 0, name: "dhcp client" }, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT));
+        [Endpoint { service, transport: Transport::Broadcast, link: Some(0), address, required: false, remedy: "" }]
+    }
+
     pub fn client(&self) -> &Client {
         &self.client
     }
@@ -441,7 +448,7 @@ impl Passing {
                 let (client, (from, to, via)) = (&self.client, self.client.route());
                 out.datagram(0, from, to, via, |buf| client.write(buf, kind, now.at));
             }
-            Some(Send::Probe(ip)) => drop(out.arp_probe(0, ip)),
+            Some(Send::Probe(ip)) => drop(out.put(Output::Probe { link: 0, ip })),
             Some(Send::Announce(ip)) => {
                 let mac = self.client.setup.mac;
                 let arp = Arp { operation: ArpOp::Request, sender_mac: mac, sender_ip: ip, target_mac: Mac::ZERO, target_ip: ip };

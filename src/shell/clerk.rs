@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Error;
-use super::control::Control;
+use super::control::Guard;
 use super::sys::file::in_memory;
 use super::work::beneath::{How, Root};
 use super::work::clerk::Door;
@@ -140,8 +140,8 @@ impl Clerk {
 
 impl Task {
     /// The socket of an operator's connections, made anew.
-    pub fn bind(control: &Control) -> Task {
-        let (folder, ours) = control.place();
+    pub fn bind(guard: &Guard) -> Task {
+        let (folder, ours) = guard.place();
         Task::Bind(folder.to_path_buf(), ours)
     }
 

@@ -92,7 +92,7 @@ impl Entry {
 
 #[derive(Default)]
 struct Place {
-    generation: u16,
+    generation: u32,
     entry: Option<Entry>,
 }
 
@@ -227,7 +227,7 @@ impl Files {
     }
 
     fn id(&self, at: usize) -> FileId {
-        FileId(u32::from(self.places[at].generation) << 16 | at as u32)
+        FileId::from_u64(u64::from(self.places[at].generation) << 32 | at as u64)
     }
 
     fn share(&mut self, now: Instant, at: usize) -> Result<OpenFile, Refusal> {
@@ -423,12 +423,12 @@ impl Entry {
 }
 
 fn place_of(file: FileId) -> usize {
-    (file.0 & 0xffff) as usize
+    file.slot()
 }
 
 fn entry_of(places: &mut [Place], file: FileId) -> Option<&mut Entry> {
     let place = places.get_mut(place_of(file))?;
-    let current = u32::from(place.generation) == file.0 >> 16;
+    let current = u64::from(place.generation) == file.to_u64() >> 32;
     place.entry.as_mut().filter(|_| current)
 }
 

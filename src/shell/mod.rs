@@ -1,6 +1,7 @@
 //! The only room that meets the kernel: sockets, files, clock, signals, logs. It drives any machine and names no engine.
 
 pub mod clerk;
+mod conns;
 pub mod control;
 pub mod daemon;
 pub mod error;
@@ -11,12 +12,12 @@ pub mod interface;
 pub mod journal;
 pub mod lines;
 pub mod manager;
-pub mod names;
 pub mod neigh;
 pub mod packet;
 pub mod poll;
 pub mod queue;
 pub mod signals;
+mod source;
 pub mod stdio;
 mod sys;
 pub mod syslog;
@@ -24,7 +25,6 @@ pub mod udp;
 pub mod work;
 
 pub use error::Error;
-pub use poll::{Features, Shell};
-pub use signals::Signal;
+pub use poll::{Asked, Features, Refused, Shell};
 pub use sys::local_time;
 pub use work::Crew;

@@ -1,14 +1,14 @@
-//! Packet sockets: one for each boot interface. A filter in the kernel lets in what DHCP, ARP, router solicitations and, with Ethernet
-//! headers, TFTP need; frames leave with headers of our own, so that neither route nor ARP is asked for a machine that has no address yet
+//! Packet sockets: one for each boot interface. A filter in the kernel lets in what the endpoints of the link, ARP and router solicitations
+//! need; frames leave with headers of our own, so that neither route nor ARP is asked for a machine that has no address yet
 //! or does not answer while it loads. Frames come in through a ring where the kernel has one to give. The host's packet filter sees
 //! nothing of what goes this way.
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 
+use crate::base::endpoint::{Endpoint, EndpointId, Transport};
 use crate::base::facts::{Hardware, LinkFacts};
 use crate::base::machine::{Datagram, Input, Link};
-use crate::config::LinkConfig;
 use crate::wire::ether::{self, Checksum, Frame, Malformed};
 
 use super::Error;
@@ -40,6 +40,8 @@ pub struct PacketSocket {
     whole: bool,
     /// Where frames are received; without it they are by `recvmmsg`.
     pub ring: Option<Ring>,
+    /// The UDP ports that are heard, and whose they are; in order.
+    ports: Vec<(u16, EndpointId)>,
 }
 
 /// What a socket is to become.
@@ -77,7 +79,7 @@ impl Opening<'_> {
             None => {}
             some => sys::packet_membership(fd.as_fd(), self.index, some).map_err(failed)?,
         }
-        Ok(PacketSocket { fd, framing: self.framing, whole: filter.is_none(), ring })
+        Ok(PacketSocket { fd, framing: self.framing, whole: filter.is_none(), ring, ports: Vec::new() })
     }
 
     fn ring(&self, fd: &OwnedFd) -> Option<Ring> {
@@ -132,6 +134,107 @@ const fn load_half_behind(at: u32) -> Filter {
 const ACCEPT: Filter = step(0x06, u32::MAX, 0, 0);
 const DROP: Filter = step(0x06, 0, 0, 0);
 
+const fn load_word(at: u32) -> Filter {
+    step(0x20, at, 0, 0)
+}
+
+/// What one link's filter lets in.
+#[derive(Default)]
+struct Ports {
+    /// UDP ports whoever the frame is for.
+    any: Vec<u16>,
+    /// Ranges of UDP ports of `head`, in frames to this machine alone.
+    own: Vec<(u16, u16)>,
+    head: Option<Ipv4Addr>,
+}
+
+impl Ports {
+    fn of(table: &[Endpoint], link: Link) -> Ports {
+        let mut ports = Ports::default();
+        for row in table.iter().filter(|row| row.link == Some(link)) {
+            let port = row.address.port();
+            match row.transport {
+                Transport::Udp => {
+                    ports.head = Some(*row.address.ip());
+                    match ports.own.last_mut().filter(|(_, last)| last.checked_add(1) == Some(port)) {
+                        Some((_, last)) => *last = port,
+                        None => ports.own.push((port, port)),
+                    }
+                }
+                Transport::Broadcast | Transport::Overheard => ports.any.push(port),
+                _ => {}
+            }
+        }
+        ports
+    }
+
+    /// ARP; unfragmented IPv4 UDP to these ports; and where there are own ones, which means a server, ICMPv6 type 133. Jumps forward skip
+    /// as many steps as they say. None: more than one filter may hold.
+    fn ethernet(&self) -> Option<Vec<Filter>> {
+        // The ports; then to drop, the check of the head, that of IPv6, and the ends.
+        let (ports, behind) = (self.any.len() + 2 * self.own.len(), 10);
+        let (drop, host, ipv6) = (behind + ports, behind + ports + 1, behind + ports + 5);
+        let (accept, last) = (ipv6 + 4, ipv6 + 5);
+        let to = |from: usize, to: usize| u8::try_from(to - from - 1).ok();
+        let server = self.head.is_some();
+        let mut program = vec![
+            load_half(12),
+            equal(0x0806, to(1, accept)?, 0),
+            equal(0x86dd, to(2, if server { ipv6 } else { last })?, 0),
+            equal(0x0800, 0, to(3, last)?),
+            load_byte(23),
+            equal(17, 0, to(5, last)?), // not UDP
+            load_half(20),
+            any_bit(0x3fff, to(7, last)?, 0), // a fragment
+            header_length(14),
+            load_half_behind(16),
+        ];
+        for port in &self.any {
+            program.push(equal((*port).into(), to(program.len(), accept)?, 0));
+        }
+        for (first, last) in &self.own {
+            program.push(at_least((*first).into(), 0, 1));
+            program.push(greater((*last).into(), 0, to(program.len(), host)?));
+        }
+        debug_assert_eq!(program.len(), drop);
+        program.extend([
+            DROP,
+            load_word(30),
+            equal(self.head.map_or(0, Ipv4Addr::to_bits), 0, to(host + 1, last)?),
+            load_word(SKF_PACKET_TYPE),
+            equal(PACKET_HOST, to(host + 3, accept)?, to(host + 3, last)?), // for others
+            load_byte(20),                                                  // next header
+            equal(58, 0, 3),                                                // not ICMPv6
+            load_byte(54),
+            equal(133, 0, 1), // router solicitation
+            ACCEPT,
+            DROP,
+        ]);
+        Some(program)
+    }
+
+    /// The same for a cooked socket, IPv4 only and of what is broadcast: the frame begins with the IP header, the protocol comes from the
+    /// kernel's notes.
+    fn cooked(table: &[Endpoint], link: Link) -> Option<Vec<Filter>> {
+        let own = |row: &&Endpoint| row.link == Some(link) && row.transport == Transport::Broadcast;
+        let ports: Vec<u16> = table.iter().filter(own).map(|row| row.address.port()).collect();
+        let drop = u8::try_from(8 + ports.len()).ok()?;
+        let mut program = vec![
+            load_half(SKF_PROTOCOL),
+            equal(0x0800, 0, drop - 2),
+            load_byte(9),
+            equal(17, 0, drop - 4),
+            load_half(6),
+            any_bit(0x3fff, drop - 6, 0),
+            header_length(0),
+            load_half_behind(2),
+        ];
+        program.extend((0..).zip(&ports).map(|(at, port)| equal((*port).into(), drop - 8 - at, 0)));
+        program.extend([DROP, ACCEPT]);
+        Some(program)
+    }
+}
+
 /// Jumps by `jt` when the value is at least `k`.
 const fn at_least(k: u32, jt: u8, jf: u8) -> Filter {
     step(0x35, k, jt, jf)
@@ -140,72 +243,6 @@ const fn at_least(k: u32, jt: u8, jf: u8) -> Filter {
 const fn greater(k: u32, jt: u8, jf: u8) -> Filter {
     step(0x25, k, jt, jf)
 }
-const fn load_word(at: u32) -> Filter {
-    step(0x20, at, 0, 0)
-}
-
-/// ARP; unfragmented IPv4 UDP to ports 67 and 68, or to a TFTP port of the head in a frame to the head; ICMPv6 type 133. A jump skips
-/// as many steps as it says.
-fn ethernet_filter(head: Ipv4Addr, (first, last): (u16, u16)) -> [Filter; 25] {
-    [
-        load_half(12),
-        equal(0x0806, 21, 0), // ARP: accept
-        equal(0x86dd, 16, 0), // IPv6
-        equal(0x0800, 0, 20), // neither: drop
-        load_byte(23),
-        equal(17, 0, 18), // not UDP: drop
-        load_half(20),
-        any_bit(0x3fff, 16, 0), // a fragment: drop
-        header_length(14),
-        load_half_behind(16),
-        equal(67, 12, 0), // to a server
-        equal(68, 11, 0), // to a client: other servers
-        equal(TFTP.into(), 2, 0),
-        at_least(first.into(), 0, 10),
-        greater(last.into(), 9, 0),
-        load_word(30),
-        equal(head.to_bits(), 0, 7),
-        load_word(SKF_PACKET_TYPE),
-        equal(PACKET_HOST, 4, 5), // for others: drop
-        load_byte(20),            // next header
-        equal(58, 0, 3),          // not ICMPv6: drop
-        load_byte(54),
-        equal(133, 0, 1), // router solicitation
-        ACCEPT,
-        DROP,
-    ]
-}
-
-/// The same for a cooked socket, IPv4 only: the frame begins with the IP header, the protocol comes from the kernel's notes.
-const COOKED_FILTER: [Filter; 11] = [
-    load_half(SKF_PROTOCOL),
-    equal(0x0800, 0, 8),
-    load_byte(9),
-    equal(17, 0, 6),
-    load_half(6),
-    any_bit(0x3fff, 4, 0),
-    header_length(0),
-    load_half_behind(2),
-    equal(67, 0, 1),
-    ACCEPT,
-    DROP,
-];
-
-/// ARP, and unfragmented IPv4 UDP to port 68.
-const CLIENT_FILTER: [Filter; 12] = [
-    load_half(12),
-    equal(0x0806, 8, 0), // ARP: accept
-    equal(0x0800, 0, 8), // no IPv4: drop
-    load_byte(23),
-    equal(17, 0, 6), // not UDP: drop
-    load_half(20),
-    any_bit(0x3fff, 4, 0), // a fragment: drop
-    header_length(14),
-    load_half_behind(16),
-    equal(68, 0, 1),
-    ACCEPT,
-    DROP,
-];
 
 /// SKF_AD_OFF + SKF_AD_PROTOCOL of `linux/filter.h`.
 const SKF_PROTOCOL: u32 = (-0x1000i32) as u32;
@@ -214,37 +251,39 @@ const SKF_PROTOCOL: u32 = (-0x1000i32) as u32;
 const SKF_PACKET_TYPE: u32 = (-0x1000i32 + 4) as u32;
 /// The frame is for this machine alone (`linux/if_packet.h`).
 const PACKET_HOST: u32 = 0;
-const TFTP: u16 = 69;
 
 /// Nothing passes: for sockets that only hold a port.
 pub const DROP_ALL: [Filter; 1] = [DROP];
 
+/// The UDP ports of a link, and whose they are; in order.
+fn table_of(table: &[Endpoint], link: Link) -> Vec<(u16, EndpointId)> {
+    let own = (0..).zip(table).filter(|(_, row)| row.link == Some(link) && row.transport.streams().is_none());
+    let mut ports: Vec<_> = own.map(|(at, row)| (row.address.port(), at)).collect();
+    ports.sort_unstable();
+    ports
+}
+
 impl PacketSocket {
-    /// The server's socket on a link: one of `links`, which share the room for rings.
-    pub fn server(link: &LinkConfig, tftp_ports: (u16, u16), links: usize, ring: bool) -> Result<PacketSocket, Error> {
-        let (framing, frames) = match link.hardware {
+    /// The socket by which a link's endpoints are heard: one of `links`, which share the room for rings.
+    pub fn server(link: (Link, &LinkFacts), table: &[Endpoint], links: usize, ring: bool) -> Result<PacketSocket, Error> {
+        let (at, facts) = link;
+        let (framing, frames) = match facts.hardware {
             Hardware::Ethernet => (Framing::Raw, if ring { (RING_FRAMES / links.max(1)).max(RING_FRAMES_MIN) } else { 0 }),
             Hardware::Infiniband => (Framing::Cooked, 0),
         };
-        let socket = Opening { interface: &link.interface, index: link.index, framing, frames };
-        match framing {
-            Framing::Raw => socket.open(Some(&ethernet_filter(link.head, tftp_ports)), Some(ALL_ROUTERS)),
-            Framing::Cooked => socket.open(Some(&COOKED_FILTER), None),
-        }
+        let ports = Ports::of(table, at);
+        let filter = if framing == Framing::Raw { ports.ethernet() } else { Ports::cooked(table, at) };
+        let filter = filter.ok_or_else(|| Error::new(format!("{}: more ports are served than a filter holds", facts.name)))?;
+        let solicits = framing == Framing::Raw && ports.head.is_some();
+        let socket = Opening { interface: &facts.name, index: facts.index, framing, frames };
+        let mut socket = socket.open(Some(&filter), solicits.then_some(ALL_ROUTERS))?;
+        socket.ports = table_of(table, at);
+        Ok(socket)
     }
 
     /// A socket that sees and sends whole frames, whoever they are for.
     pub fn frames(link: &LinkFacts) -> Result<PacketSocket, Error> {
         Opening { interface: &link.name, index: link.index, framing: Framing::Raw, frames: RING_FRAMES }.open(None, None)
-    }
-
-    /// The socket of a DHCP client: replies and ARP come in, and nothing of what the machine does otherwise.
-    pub fn client(link: &LinkFacts) -> Result<PacketSocket, Error> {
-        if link.hardware != Hardware::Ethernet {
-            return Err(Error::new(format!("{} is no Ethernet interface: name another one with -i", link.name)));
-        }
-        let socket = Opening { interface: &link.name, index: link.index, framing: Framing::Raw, frames: 0 };
-        socket.open(Some(&CLIENT_FILTER), None)
     }
 
     /// Whether frames of our own making can leave here.
@@ -269,12 +308,14 @@ impl PacketSocket {
         match frame {
             Frame::Udp(udp) => {
                 let mac = (self.framing == Framing::Raw).then_some(udp.src_mac);
-                Ok(Input::Datagram(Datagram { link, mac, src: udp.src, dst: udp.dst, payload: udp.payload }))
+                let at = self.ports.binary_search_by_key(&udp.dst.port(), |(port, _)| *port).map_err(|_| Malformed::Other)?;
+                let (_, endpoint) = *self.ports.get(at).ok_or(Malformed::Other)?;
+                Ok(Input::Datagram(Datagram { endpoint, mac, src: udp.src, dst: udp.dst, payload: udp.payload }))
             }
             // A probe claims nothing.
             Frame::Arp(arp) if arp.sender_ip.is_unspecified() => Err(Malformed::Other),
             Frame::Arp(arp) => Ok(Input::Arp { link, mac: arp.sender_mac, sender: arp.sender_ip }),
-            Frame::RouterSolicit(solicit) => Ok(Input::RouterSolicit { link, mac: solicit.src_mac, source: solicit.src }),
+            Frame::RouterSolicit(_) => Ok(Input::Frame { link, bytes: received.bytes }),
         }
     }
 }

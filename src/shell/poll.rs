@@ -5,62 +5,51 @@
 //! done by processes of their own ([`super::work`]), whose answers are sources like any other.
 
 mod act;
+mod conns;
 mod files;
-mod names;
 mod port;
-mod stream;
+mod sockets;
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::{ClockId as Clock, clock_gettime};
 
-use crate::base::facts::LinkFacts;
+use crate::base::endpoint::Endpoint;
+use crate::base::facts::{Hardware, LinkFacts};
 use crate::base::limits;
-use crate::base::machine::{FileId, Input, Link, Machine, OpenFile, Refusal};
+use crate::base::machine::{Command, ConnId, FileId, Input, Link, Machine, OpenFile, Refusal};
 use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
-use crate::config::Config;
 use crate::wire::ether::Malformed;
 
 use super::Error;
 use super::clerk::Clerk;
-use super::control::Control;
+use super::conns::Conns;
 use super::files::{self as boot, Files, Read};
 use super::journal::{self, Journal};
 use super::lines;
-use super::names::{self as dns, Names};
 use super::neigh::Neighbours;
 use super::packet::PacketSocket;
 use super::queue::{MESSAGES, Queue};
-use super::signals::{Signal, Signals};
-use super::sys::ring::{self, Ring};
-use super::sys::{self, BATCH, Receiver};
+use super::signals::Signals;
+use super::source::Source;
+use super::sys::{self, Receiver};
 use super::udp::{self, UdpSocket};
-use super::work::{READERS, Worker};
-use port::{LinkPort, judge, tell_path};
+use super::work::Worker;
+use port::{LinkPort, tell_path};
 
-const DHCP_CLIENT: u16 = 68;
-const TIMER: Token = Token(usize::MAX - 1);
-const SIGNALS: Token = Token(usize::MAX);
-const JOURNAL: Token = Token(usize::MAX - 2);
-/// The operators' socket and its connections.
-const CONTROL: usize = usize::MAX - 2 - Control::TOKENS;
-/// The sockets and connections of DNS.
-const NAMES: usize = CONTROL - Names::TOKENS;
-/// The file processes: the readers, and the clerk.
-const FILES: usize = NAMES - READERS - 1;
-const CLERK: usize = NAMES - 1;
+pub use sockets::Refused;
+
 /// How soon it is tried again when somebody who reads the log takes no more.
 const SLOW_READER: Duration = Duration::from_millis(100);
-/// Batches that one source may have in one turn.
-const BATCHES: usize = 2;
 /// While there is work, the kernel is asked for events every so many turns.
 const UNPOLLED_MAX: u32 = 8;
 /// Answers about files that the machine may be owed at a time. More are dropped: the half-second look asks again.
@@ -68,8 +57,8 @@ const OWED: usize = 4 * limits::OUTPUTS;
 /// How often answers of one drain may lead to further outputs; what is owed then waits for the next turn.
 const ROUNDS: usize = 16;
 
-/// Frames that one ring may have in one turn.
-const RING_BATCH: usize = BATCHES * BATCH;
+/// Datagrams that one output may put out.
+const RUN_MAX: usize = 64;
 
 /// What is used of the kernel's optional features, where it has them. Behaviour is the same without; the tests look at both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +88,24 @@ struct Laid {
     messages: Range<usize>,
 }
 
+/// Commands that wait until the one that is under way has been done.
+const COMMANDS: usize = 64;
+
+/// What the loop's owner is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub command: Command,
+    /// Who waits for an answer; None: it was a signal.
+    pub by: Option<ConnId>,
+}
+
+impl Asked {
+    /// Whether that is to end.
+    pub fn leaves(self) -> bool {
+        self.command == Command::Leave
+    }
+}
+
 /// What the kernel side lost or refused.
 #[derive(Clone, Copy, Debug, Default)]
 struct Losses {
@@ -122,12 +129,22 @@ pub struct Shell {
     signals: Signals,
     links: Vec<LinkPort>,
     sockets: Vec<UdpSocket>,
-    per_link: usize,
+    table: Vec<Endpoint>,
+    /// Endpoints that are not served.
+    refused: Vec<Refused>,
+    /// By endpoint: the source that datagrams leave by, where it has one.
+    ways: Vec<Option<u16>>,
+    /// The first source that is of no link.
+    plain: usize,
+    facts: Vec<LinkFacts>,
+    /// The machine knows its links.
+    linked: bool,
     neighbours: Option<Neighbours>,
     files: Option<Files>,
     clerk: Option<Clerk>,
-    /// Whether operators' errands wait, since one is under way.
+    /// Whether commands wait, since one is under way.
     occupied: bool,
+    commands: VecDeque<Asked>,
     journal: Option<Journal>,
     /// Sources by number: the packet sockets of the links, then the UDP sockets.
     ready: Vec<bool>,
@@ -139,64 +156,71 @@ pub struct Shell {
     owed: VecDeque<Owed>,
     bytes: Box<[u8]>,
     losses: Losses,
-    lost_by: Vec<u32>,
     ident: u16,
-    control: Option<Control>,
-    names: Option<Names>,
+    conns: Conns,
 }
 
 impl Shell {
-    /// Opens everything that a server needs. Its boot files are the readers' to open and the clerk does what operators ask for.
-    pub fn server(config: &Config, facts: &[LinkFacts], clerk: Clerk, readers: Vec<Worker>) -> Result<Shell, Error> {
-        Shell::server_with(config, facts, Features::ALL, clerk, readers)
+    /// Opens everything that a machine with this table of endpoints needs on these links, in the table's order of them. Its files are beneath
+    /// the root, and the readers' to open; the clerk does what its owner asks for.
+    pub fn server(table: &[Endpoint], links: &[LinkFacts], root: &Path, clerk: Clerk, readers: Vec<Worker>) -> Result<Shell, Error> {
+        Shell::server_with(table, links, root, Features::ALL, clerk, readers)
     }
 
     /// The same, with some of the kernel's features left unused.
     pub fn server_with(
-        config: &Config,
-        facts: &[LinkFacts],
+        table: &[Endpoint],
+        links: &[LinkFacts],
+        root: &Path,
         features: Features,
         mut clerk: Clerk,
         readers: Vec<Worker>,
     ) -> Result<Shell, Error> {
-        let files = files::open(&mut clerk, &config.boot.root, readers)?;
-        let sockets = udp::open_all(config)?;
-        let per_link = udp::per_link(config);
-        let mut links = Vec::new();
-        for (link, sockets) in config.links.iter().zip(sockets.chunks(per_link)) {
-            let packet = PacketSocket::server(link, config.tftp.ports, config.links.len(), features.ring)?;
-            let link_local = facts.iter().find(|facts| facts.index == link.index).and_then(|facts| facts.link_local);
-            let mut port = LinkPort::new(packet, link_local, (link.index, link.mac, link.mtu));
-            port.segment = features.segment && sockets.last().is_some_and(|socket| sys::can_segment(socket.fd.as_fd()));
-            tell_path(&link.interface, &port);
-            links.push(port);
+        let files = files::open(&mut clerk, root, readers)?;
+        let (sockets, refused) = udp::open_all(table, links);
+        let mut refused = sockets::judge(table, links, refused)?;
+        let mut ports = Vec::new();
+        for (at, facts) in (0..).zip(links) {
+            let packet = PacketSocket::server((at, facts), table, links.len(), features.ring)?;
+            let mut port = LinkPort::new(packet, facts);
+            let own = |socket: &UdpSocket| socket.link == Some(at) && sys::can_segment(socket.fd.as_fd());
+            port.segment = features.segment && sockets.iter().rev().any(own);
+            tell_path(&facts.name, &port);
+            ports.push(port);
         }
-        let indices: Vec<u32> = config.links.iter().map(|link| link.index).collect();
-        let neighbours = Neighbours::open(&indices)?;
-        let mut shell = Shell::new(links, sockets, per_link, Some(neighbours), Some(files))?;
-        shell.names = Names::open(config, shell.poll.registry(), NAMES)?;
+        let indices: Vec<u32> = links.iter().map(|link| link.index).collect();
+        let neighbours = if indices.is_empty() { None } else { Some(Neighbours::open(&indices)?) };
+        let mut shell = Shell::new(table, (ports, links), sockets, neighbours, Some(files))?;
         shell.watch_files(clerk)?;
+        refused.append(&mut shell.refused);
+        shell.refused = refused;
         Ok(shell)
     }
 
     /// A loop for machines that answer for MACs of their own on one interface: no sockets, no files.
     pub fn frames(link: &LinkFacts) -> Result<Shell, Error> {
-        let port = LinkPort::new(PacketSocket::frames(link)?, None, (link.index, link.mac, link.mtu));
-        Shell::new(vec![port], Vec::new(), 1, None, None)
+        let port = LinkPort::new(PacketSocket::frames(link)?, link);
+        Shell::new(&[], (vec![port], std::slice::from_ref(link)), Vec::new(), None, None)
     }
 
-    /// A loop for a DHCP client on one Ethernet interface, whether that has an address or not. Port 68 is held, so that the kernel tells no
-    /// server that nobody listens; another client that holds it already serves as well.
-    pub fn client(link: &LinkFacts) -> Result<Shell, Error> {
-        let port = LinkPort::new(PacketSocket::client(link)?, None, (link.index, link.mac, link.mtu));
-        let held = udp::hold(&link.name, DHCP_CLIENT).map_err(|error| log::debug!("UDP port {DHCP_CLIENT} is not held: {error}"));
-        Shell::new(vec![port], held.into_iter().collect(), 1, None, None)
+    /// A loop for a client on one Ethernet interface, whether that has an address or not. The ports of its endpoints are held, so that the
+    /// kernel tells nobody that no program listens; another client that holds one already serves as well.
+    pub fn client(table: &[Endpoint], link: &LinkFacts) -> Result<Shell, Error> {
+        if link.hardware != Hardware::Ethernet {
+            return Err(Error::new(format!("{} is no Ethernet interface: name another one with -i", link.name)));
+        }
+        let port = LinkPort::new(PacketSocket::server((0, link), table, 1, false)?, link);
+        let (sockets, refused) = udp::open_all(table, std::slice::from_ref(link));
+        for (at, error) in refused {
+            log::debug!("endpoint {at} is not held: {error}");
+        }
+        Shell::new(table, (vec![port], std::slice::from_ref(link)), sockets, None, None)
     }
 
     fn new(
-        links: Vec<LinkPort>,
+        table: &[Endpoint],
+        (links, facts): (Vec<LinkPort>, &[LinkFacts]),
         sockets: Vec<UdpSocket>,
-        per_link: usize,
         neighbours: Option<Neighbours>,
         files: Option<Files>,
     ) -> Result<Shell, Error> {
@@ -205,17 +229,23 @@ impl Shell {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC);
         let timer = timer.map_err(|errno| failed(errno.into()))?;
         let signals = Signals::open()?;
-        let watch =
-            |fd: BorrowedFd<'_>, token| poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE).map_err(failed);
-        watch(timer.as_fd(), TIMER)?;
-        watch(signals.0.as_fd(), SIGNALS)?;
+        let watch = |fd: BorrowedFd<'_>, source: Source| {
+            poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), source.into(), Interest::READABLE).map_err(failed)
+        };
+        watch(timer.as_fd(), Source::Timer)?;
+        watch(signals.0.as_fd(), Source::Signals)?;
         for (at, link) in links.iter().enumerate() {
-            watch(link.packet.fd.as_fd(), Token(at))?;
+            watch(link.packet.fd.as_fd(), Source::Socket(at))?;
         }
         for (at, socket) in sockets.iter().enumerate().filter(|(_, socket)| !socket.mute) {
-            watch(socket.fd.as_fd(), Token(links.len() + at))?;
+            watch(socket.fd.as_fd(), Source::Socket(links.len() + at))?;
         }
+        let (conns, refused) = Conns::open(table, poll.registry()).map_err(failed)?;
+        let refused = sockets::judge(table, facts, refused)?;
         let sources = links.len() + sockets.len();
+        let way = |(at, _): (u16, _)| sockets.iter().position(|socket| socket.endpoint == at).map(|socket| (links.len() + socket) as u16);
+        let ways = (0..).zip(table).map(way).collect();
+        let plain = links.len() + sockets.iter().take_while(|socket| socket.link.is_some()).count();
         Ok(Shell {
             poll,
             events: Events::with_capacity(256),
@@ -224,13 +254,19 @@ impl Shell {
             unpolled: 0,
             signalled: true,
             signals,
+            facts: facts.to_vec(),
+            linked: false,
+            table: table.to_vec(),
+            refused,
+            ways,
+            plain,
             links,
             sockets,
-            per_link,
             neighbours,
             files,
             clerk: None,
             occupied: false,
+            commands: VecDeque::with_capacity(COMMANDS),
             journal: None,
             ready: vec![false; sources],
             first: 0,
@@ -239,47 +275,37 @@ impl Shell {
             laid: Vec::with_capacity(MESSAGES),
             outbox: Outbox::new(),
             owed: VecDeque::with_capacity(OWED),
-            bytes: vec![0; usize::from(limits::BLKSIZE_MAX)].into(),
+            bytes: vec![0; usize::from(u16::MAX)].into(),
             losses: Losses::default(),
-            lost_by: vec![0; sources],
             ident: 0,
-            control: None,
-            names: None,
+            conns,
         })
+    }
+
+    /// Endpoints that could not be opened, and that the table does not require.
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
     }
 
     pub fn now(&self) -> Now {
         Now { at: monotonic(), unix: read(Clock::CLOCK_REALTIME).as_secs() }
     }
 
-    /// One turn of the loop, of at most `longest`; gives a signal that came in, or an errand of an operator's that is none: what
-    /// there is to say about it goes to [`answer_errand`](Shell::answer_errand).
-    pub fn turn<M: Machine>(&mut self, machine: &mut M, longest: Duration) -> Result<Option<Signal>, Error> {
+    /// One turn of the loop, of at most `longest`; gives what its owner is asked to do, by a signal or by a connection, which it answers by
+    /// [`write`](Shell::write).
+    pub fn turn<M: Machine>(&mut self, machine: &mut M, longest: Duration) -> Result<Option<Asked>, Error> {
         self.wait(machine.deadline(), longest)?;
         let now = self.now();
-        for event in &self.events {
-            match event.token() {
-                // It ends the wait, and is armed anew before it is waited for again.
-                TIMER => {}
-                SIGNALS => self.signalled = true,
-                JOURNAL => self.journal.iter_mut().for_each(Journal::event),
-                Token(at) if at >= CONTROL => self.control.iter_mut().for_each(|control| control.event(at - CONTROL)),
-                Token(at) if at >= NAMES => self.names.iter_mut().for_each(|names| names.event(at - NAMES)),
-                Token(CLERK) => self.clerk.iter_mut().for_each(Clerk::event),
-                Token(at) if at >= FILES => self.files.iter_mut().for_each(|files| files.event(at - FILES)),
-                Token(at) => self.ready.iter_mut().skip(at).take(1).for_each(|ready| *ready = true),
-            }
-        }
+        self.introduce(machine, now);
+        self.note_events();
         self.turn_files(now)?;
-        let sources = self.ready.len();
+        let sources = self.plain;
         for step in 0..sources {
             let at = (self.first + step) % sources;
             if self.ready[at] {
                 self.serve(machine, now, at);
             }
         }
-        self.first = (self.first + 1) % sources.max(1);
-        self.serve_control(machine, now);
         self.tell_missed(machine, now);
         while machine.deadline().is_some_and(|deadline| deadline <= now.at) {
             machine.expire(now, &mut self.outbox);
@@ -291,14 +317,44 @@ impl Shell {
         self.drain(machine, now);
         self.serve_files(machine, now);
         self.serve_journal(machine, now);
-        self.serve_names(machine, now);
+        // Those who boot come first: others have a share of what is left of the turn.
+        let busy = self.ready.iter().take(self.plain).any(|&ready| ready) || machine.deadline().is_some_and(|due| due <= monotonic());
+        self.serve_plain(machine, now, busy);
+        self.serve_conns(machine, now, busy);
+        self.first = self.first.wrapping_add(1);
         // A signal that came with another one is still in its descriptor, and its edge has passed.
         let signal = if self.signalled { self.signals.take() } else { None };
         self.signalled = signal.is_some();
         if self.occupied {
-            return Ok(signal);
+            return Ok(signal.map(|command| Asked { command, by: None }));
         }
-        Ok(signal.or_else(|| self.control.as_mut().and_then(Control::errand)))
+        Ok(signal.map(|command| Asked { command, by: None }).or_else(|| self.commands.pop_front()))
+    }
+
+    /// Tells the machine of its links, once.
+    fn introduce<M: Machine>(&mut self, machine: &mut M, now: Now) {
+        if !std::mem::replace(&mut self.linked, true) {
+            for (link, facts) in (0..).zip(&self.facts) {
+                machine.handle(now, Input::Link { link, facts }, &mut self.outbox);
+            }
+            self.drain(machine, now);
+        }
+    }
+
+    fn note_events(&mut self) {
+        for event in &self.events {
+            match Source::from(event.token()) {
+                // It ends the wait, and is armed anew before it is waited for again.
+                Source::Timer => {}
+                Source::Signals => self.signalled = true,
+                Source::Journal => self.journal.iter_mut().for_each(Journal::event),
+                Source::Clerk => self.clerk.iter_mut().for_each(Clerk::event),
+                Source::Reader(at) => self.files.iter_mut().for_each(|files| files.event(at)),
+                Source::Door(at) => self.conns.knock(at),
+                Source::Conn(at) => self.conns.event(at),
+                Source::Socket(at) => self.ready.iter_mut().skip(at).take(1).for_each(|ready| *ready = true),
+            }
+        }
     }
 
     /// Puts out what a machine was told outside of a turn.
@@ -313,12 +369,13 @@ impl Shell {
             *ready |= link.packet.ring.as_ref().is_some_and(|ring| ring.peek().is_some());
         }
         let now = monotonic();
+        let deadline = [deadline, self.conns.deadline()].into_iter().flatten().min();
         let due = deadline.map(|deadline| deadline.since(now));
         let busy = due == Some(Duration::ZERO)
             || !self.owed.is_empty()
             || self.files.as_ref().is_some_and(Files::has_news)
-            || self.control.as_ref().is_some_and(Control::has_work)
-            || self.names.as_ref().is_some_and(Names::has_work)
+            || self.conns.has_work()
+            || (!self.occupied && !self.commands.is_empty())
             || self.ready.iter().any(|&ready| ready);
         self.unpolled = if busy { self.unpolled + 1 } else { UNPOLLED_MAX };
         if self.unpolled < UNPOLLED_MAX && !self.is_waiting() {
@@ -329,7 +386,6 @@ impl Shell {
         let longest = if lines::flush() { longest.min(SLOW_READER) } else { longest };
         let longest = if self.journal.is_some() { longest.min(journal::RETRY) } else { longest };
         let longest = if self.is_waiting() { longest.min(boot::LOOK) } else { longest };
-        let longest = if self.names.as_ref().is_some_and(Names::is_timed) { longest.min(dns::LOOK) } else { longest };
         let nap = if busy { Duration::ZERO } else { longest };
         if let Some(deadline) = deadline.filter(|_| !busy && due < Some(longest)) {
             self.arm(now, deadline)?;
@@ -367,90 +423,6 @@ impl Shell {
         }
     }
 
-    /// Gives the machine what a ring has, up to a bound.
-    fn serve_ring<M: Machine>(&mut self, machine: &mut M, now: Now, at: usize) {
-        for _ in 0..RING_BATCH {
-            let link = &self.links[at];
-            let Some(received) = link.packet.ring.as_ref().and_then(Ring::peek) else {
-                self.ready[at] = false;
-                if std::mem::take(&mut self.links[at].behind) {
-                    self.count_overrun(at);
-                }
-                return;
-            };
-            let losing = received.losing;
-            if let Some(input) = judge(&self.links, at as Link, None, &received, &mut self.losses) {
-                machine.handle(now, input, &mut self.outbox);
-            }
-            self.links[at].packet.ring.iter_mut().for_each(Ring::release);
-            if losing {
-                self.count_overrun(at);
-            }
-            if !self.outbox.has_room() {
-                self.drain(machine, now);
-            }
-        }
-        self.links[at].behind = true;
-    }
-
-    /// Asks the kernel how many frames found the ring full.
-    fn count_overrun(&mut self, at: usize) {
-        let link = &mut self.links[at];
-        let lost = ring::dropped(link.packet.fd.as_fd());
-        link.overrun = link.overrun.saturating_add(lost);
-        self.losses.lost += u64::from(lost);
-    }
-
-    /// Gives the machine what a source has, a few batches at most.
-    fn serve<M: Machine>(&mut self, machine: &mut M, now: Now, at: usize) {
-        if self.links.get(at).is_some_and(|link| link.packet.ring.is_some()) {
-            return self.serve_ring(machine, now, at);
-        }
-        for _ in 0..BATCHES {
-            let fd = match self.links.get(at) {
-                Some(link) => link.packet.fd.as_fd(),
-                None => self.sockets[at - self.links.len()].fd.as_fd(),
-            };
-            let got = match self.receiver.receive(fd) {
-                Ok(got) => got,
-                Err(error) => {
-                    // An interface that goes down says so once; nothing is lost by it that was not lost already.
-                    if error.kind() != std::io::ErrorKind::WouldBlock {
-                        log::debug!("receive: {error}");
-                    }
-                    self.ready[at] = error.raw_os_error() == Some(libc::ENETDOWN);
-                    return;
-                }
-            };
-            for message in 0..got {
-                self.deliver(machine, now, at, message);
-                if !self.outbox.has_room() {
-                    self.drain(machine, now);
-                }
-            }
-            if got < BATCH {
-                self.ready[at] = false;
-                return;
-            }
-        }
-    }
-
-    fn deliver<M: Machine>(&mut self, machine: &mut M, now: Now, at: usize, message: usize) {
-        let received = self.receiver.get(message);
-        let socket = at.checked_sub(self.links.len()).and_then(|at| self.sockets.get(at));
-        let link = socket.map_or(at as Link, |socket| socket.link);
-        if let Some(all) = received.lost {
-            let lost = all.wrapping_sub(std::mem::replace(&mut self.lost_by[at], all));
-            self.losses.lost += u64::from(lost);
-            if let Some(link) = self.links.get_mut(usize::from(link)) {
-                link.overrun = link.overrun.saturating_add(lost);
-            }
-        }
-        if let Some(input) = judge(&self.links, link, socket, &received, &mut self.losses) {
-            machine.handle(now, input, &mut self.outbox);
-        }
-    }
-
     /// Acts on everything that was put out, and on what that leads to. A machine that never has enough waits for the next turn.
     fn drain<M: Machine>(&mut self, machine: &mut M, now: Now) {
         for _ in 0..ROUNDS {
@@ -473,7 +445,7 @@ impl Shell {
         }
         let mut outbox = std::mem::replace(&mut self.outbox, Outbox::none());
         for output in outbox.iter() {
-            if !self.queue.has_room(usize::from(limits::WINDOWSIZE_MAX)) {
+            if !self.queue.has_room(RUN_MAX) {
                 self.flush();
             }
             self.act(now, output);
@@ -525,7 +497,7 @@ impl Shell {
     }
 
     /// What the kernel side lost or refused, by name; zeros left out.
-    pub fn stats(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+    pub fn stats(&self) -> impl Iterator<Item = (String, u64)> + '_ {
         let neighbours = self.neighbours.as_ref().map_or(0, |neighbours| neighbours.failed);
         let own = [
             ("received, truncated", self.losses.truncated),
@@ -537,8 +509,8 @@ impl Shell {
             ("neighbour entries refused", neighbours),
         ];
         let malformed = Malformed::ALL.iter().map(|&why| (why.name(), self.losses.malformed[why as usize]));
-        let dns = self.names.iter().flat_map(Names::stats);
-        own.into_iter().chain(dns).chain(malformed).filter(|(_, n)| *n > 0)
+        let conns = self.conns.stats().chain(self.lost_by_service());
+        own.into_iter().chain(malformed).map(|(name, n)| (name.to_string(), n)).chain(conns).filter(|(_, n)| *n > 0)
     }
 }
 

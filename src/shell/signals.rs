@@ -4,24 +4,14 @@ use nix::sys::signal::{SigSet, Signal as Unix};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::Error;
-use crate::base::machine::Reload;
+use crate::base::machine::{Command, Reload};
 
-/// What the operator asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// SIGTERM, SIGINT: checkpoint and leave.
-    Leave,
-    /// SIGHUP: read the config again, open the log again.
-    Reload(Reload),
-    /// SIGUSR1: show and write the state.
-    State,
-}
-
-const WATCHED: [(Unix, Signal); 4] = [
-    (Unix::SIGTERM, Signal::Leave),
-    (Unix::SIGINT, Signal::Leave),
-    (Unix::SIGHUP, Signal::Reload(Reload::Stay)),
-    (Unix::SIGUSR1, Signal::State),
+/// SIGHUP opens the log again as well.
+const WATCHED: [(Unix, Command); 4] = [
+    (Unix::SIGTERM, Command::Leave),
+    (Unix::SIGINT, Command::Leave),
+    (Unix::SIGHUP, Command::Reload(Reload::Stay)),
+    (Unix::SIGUSR1, Command::Checkpoint),
 ];
 
 pub struct Signals(pub SignalFd);
@@ -41,7 +31,7 @@ impl Signals {
     }
 
     /// The next signal that has arrived.
-    pub fn take(&mut self) -> Option<Signal> {
+    pub fn take(&mut self) -> Option<Command> {
         let info = self.0.read_signal().ok()??;
         WATCHED.iter().find(|(unix, _)| *unix as u32 == info.ssi_signo).map(|(_, signal)| *signal)
     }

@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::{Datagram, Input, Machine};
+use crate::base::machine::{ConnId, Datagram, Event, Input, Machine, Stream};
 use crate::base::outbox::{Outbox, Output};
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
@@ -27,7 +27,9 @@ use super::journal::Journal;
 
 const STEPS: u32 = 300;
 const EPOCH: u64 = 1_750_000_000;
-const CONN: u8 = 3;
+fn operator() -> ConnId {
+    ConnId::from_u64(3)
+}
 
 /// What somebody saw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -175,7 +177,8 @@ impl Play {
         self.tell(format_args!("an operator says {begin}"));
         let request = format!(r#"{{"do":"change","change":{change}}}"#);
         self.waits = Some(usize::MAX);
-        self.input(Input::Stream { conn: CONN, bytes: request.as_bytes() });
+        let (endpoint, peer) = (self.server.endpoints().operators(), SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+        self.input(Input::Stream(Stream { conn: operator(), endpoint, peer, event: Event::Bytes(request.as_bytes()) }));
         if self.waits.is_some() {
             self.waits = Some(self.gone + self.rolls.len() - 1);
         }
@@ -229,7 +232,8 @@ impl Play {
         assert!(told, "there is room for what a machine says");
         let len = builder.finish(None);
         let (src, dst) = (SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), SocketAddrV4::new(Ipv4Addr::BROADCAST, 67));
-        self.input(Input::Datagram(Datagram { link: 0, mac: Some(mac), src, dst, payload: &buf[..len] }));
+        let endpoint = self.server.endpoints().udp(0, 67);
+        self.input(Input::Datagram(Datagram { endpoint, mac: Some(mac), src, dst, payload: &buf[..len] }));
     }
 
     fn input(&mut self, input: Input<'_>) {
@@ -239,14 +243,14 @@ impl Play {
 
     /// Takes what was put out, to the disk, to the operator and to the machines.
     fn drain(&mut self) {
-        if self.out.iter().any(|output| matches!(output, Output::Journal(_))) {
+        if self.out.iter().any(|output| matches!(output, Output::Record(_))) {
             self.see();
         }
         let (mut lines, mut replies) = (Vec::new(), Vec::new());
         for output in self.out.iter() {
             match output {
-                Output::Journal(op) => self.busy |= self.journal.act(op),
-                Output::Stream { conn: CONN, body } => lines.push(String::from_utf8_lossy(body).into_owned()),
+                Output::Record(op) => self.busy |= self.journal.act(op),
+                Output::Write { conn, bytes } if conn == operator() => lines.push(String::from_utf8_lossy(bytes).into_owned()),
                 Output::Datagram { body, to, .. } if to.port() == 68 => replies.push(body.to_vec()),
                 _ => {}
             }

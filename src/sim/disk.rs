@@ -139,10 +139,10 @@ pub struct Disk {
     pub habits: Habits,
     rng: Rng,
     files: BTreeMap<Vec<u8>, Named>,
-    open: BTreeMap<u32, Open>,
-    next: u32,
+    open: BTreeMap<u64, Open>,
+    next: u64,
     /// When a page of an open file is in memory.
-    pages: BTreeMap<(u32, u64), Instant>,
+    pages: BTreeMap<(u64, u64), Instant>,
     contents: Contents,
 }
 
@@ -183,7 +183,7 @@ impl Disk {
 
     /// What stands behind an open file.
     pub fn behind(&self, file: FileId) -> Option<Version> {
-        self.open.get(&file.0).map(|open| open.version)
+        self.open.get(&file.to_u64()).map(|open| open.version)
     }
 
     /// How often the machine holds files open, in all.
@@ -200,21 +200,21 @@ impl Disk {
         let shared = self.open.iter_mut().find(|(_, open)| open.name == name && open.version == version && !open.changed);
         if let Some((&id, open)) = shared {
             open.holders += 1;
-            return Ok(OpenFile { file: FileId(id), size: version.size });
+            return Ok(OpenFile { file: FileId::from_u64(id), size: version.size });
         }
         let id = self.next;
         self.next += 1;
         self.open.insert(id, Open { name: name.into(), version, holders: 1, changed: false });
-        Ok(OpenFile { file: FileId(id), size: version.size })
+        Ok(OpenFile { file: FileId::from_u64(id), size: version.size })
     }
 
     /// Lets go of a file once. False: nobody held it.
     pub fn close(&mut self, file: FileId) -> bool {
-        let Some(open) = self.open.get_mut(&file.0) else { return false };
+        let Some(open) = self.open.get_mut(&file.to_u64()) else { return false };
         open.holders -= 1;
         if open.holders == 0 {
-            self.open.remove(&file.0);
-            self.pages = std::mem::take(&mut self.pages).into_iter().filter(|((id, _), _)| *id != file.0).collect();
+            self.open.remove(&file.to_u64());
+            self.pages = std::mem::take(&mut self.pages).into_iter().filter(|((id, _), _)| *id != file.to_u64()).collect();
         }
         true
     }
@@ -228,7 +228,7 @@ impl Disk {
     /// Whether `want` bytes from `offset` on are in memory; gives the version, and how many of them the file has. None: the file is
     /// not open.
     pub fn ready(&mut self, now: Instant, file: FileId, offset: u64, want: u64) -> Option<Result<(Version, u64), Unread>> {
-        let open = self.open.get(&file.0)?;
+        let open = self.open.get(&file.to_u64())?;
         if open.changed {
             return Some(Err(Unread::Changed));
         }
@@ -239,7 +239,7 @@ impl Disk {
         let pages = if cold > 0 || !self.pages.is_empty() { offset / PAGE..(offset + len).div_ceil(PAGE) } else { 0..0 };
         for page in pages {
             let rng = &mut self.rng;
-            let warm = *self.pages.entry((file.0, page)).or_insert_with(|| if rng.chance(cold) { now + latency } else { now });
+            let warm = *self.pages.entry((file.to_u64(), page)).or_insert_with(|| if rng.chance(cold) { now + latency } else { now });
             if warm > now {
                 return Some(Err(Unread::Cold));
             }

@@ -4,7 +4,6 @@
 use std::net::SocketAddrV4;
 
 use crate::base::addr::Mac;
-use crate::wire::tftp;
 
 /// Ethernet, IPv4 and UDP headers, and TFTP's own.
 pub const HEADERS: usize = 14 + 20 + 8 + 4;
@@ -22,8 +21,8 @@ pub struct Ends {
     pub dst: SocketAddrV4,
 }
 
-/// The headers of a DATA frame with a block of `len` bytes, which fits into a datagram.
-pub fn headers(ends: &Ends, ident: u16, block: u16, len: usize) -> [u8; HEADERS] {
+/// The headers of a DATA frame with a block of `len` bytes, which fits into a datagram; `own` is TFTP's.
+pub fn headers(ends: &Ends, ident: u16, own: [u8; 4], len: usize) -> [u8; HEADERS] {
     let udp = (8 + 4 + len) as u16;
     let ip = 20 + udp;
     let mut head = [0; HEADERS];
@@ -42,7 +41,7 @@ pub fn headers(ends: &Ends, ident: u16, block: u16, len: usize) -> [u8; HEADERS]
     head[34..36].copy_from_slice(&ends.src.port().to_be_bytes());
     head[36..38].copy_from_slice(&ends.dst.port().to_be_bytes());
     head[38..40].copy_from_slice(&udp.to_be_bytes());
-    head[42..46].copy_from_slice(&tftp::data_header(block));
+    head[42..46].copy_from_slice(&own);
     head
 }
 
@@ -74,7 +73,7 @@ mod tests {
         };
         for (len, ident) in [(0, 0), (1, 65_535), (1468, 0x1234), (512, 7)] {
             let mut room = [9; FRAME_MAX];
-            let buf = lay(&mut room, &headers(&ends, ident, 0xabcd, len), len, |payload| payload.fill(5));
+            let buf = lay(&mut room, &headers(&ends, ident, [0, 3, 0xab, 0xcd], len), len, |payload| payload.fill(5));
             let Ok(Frame::Udp(frame)) = parse(buf, Checksum::Verify) else { panic!("{len}: {buf:?}") };
             assert_eq!((frame.src_mac, frame.dst_mac, frame.src, frame.dst), (ends.src_mac, ends.dst_mac, ends.src, ends.dst));
             assert_eq!((&frame.payload[..4], frame.payload.len()), (&[0, 3, 0xab, 0xcd][..], 4 + len));

@@ -7,6 +7,7 @@
 pub mod changes;
 pub mod checks;
 pub mod config;
+pub mod conns;
 pub mod disk;
 pub mod flicker;
 mod frame;

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use crate::base::machine::{OpenFile, Refusal};
+use crate::base::machine::{ConnId, OpenFile, Refusal};
 use crate::base::time::Instant;
 
 use super::disk::Version;
@@ -47,6 +47,8 @@ pub enum What {
         token: u64,
         bytes: Vec<u8>,
     },
+    /// Something may be done for a connection.
+    Conn(ConnId),
     /// The journal's disk has done what it was asked.
     JournalDone,
 }

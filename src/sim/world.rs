@@ -7,15 +7,19 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::{Datagram, FileId, Input, Machine};
-use crate::base::outbox::{Blocks, Outbox, Output, Via};
+use crate::base::endpoint::{Endpoint, EndpointId, Transport};
+use crate::base::facts::{Hardware, LinkFacts};
+use crate::base::machine::{Command, ConnId, Datagram, FileId, Input, Machine};
+use crate::base::outbox::{Outbox, Output, Run, SendFile, Target, Via};
 use crate::base::rng::{Rng, mix};
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
-use crate::wire::ether::{self, Arp, ArpOp, Checksum, Frame, RouterSolicit, UdpFrame};
+use crate::engine::endpoints::Endpoints;
+use crate::wire::ether::{self, Arp, ArpOp, Checksum, Frame, UdpFrame};
 
 use super::checks::{Block, Checks, Findings, Unheard};
-use super::disk::{Disk, Habits, Unread};
+use super::conns::{Conns, Next, PROGRAM, Sending};
+use super::disk::{Disk, Habits, Unread, Version};
 use super::frame::{self, Ends, FRAME_MAX};
 use super::journal::Journal;
 use super::net::{Fate, Net, Way, Wire};
@@ -53,7 +57,9 @@ struct Stage {
     now: Instant,
     head_mac: Mac,
     head: Ipv4Addr,
-    ports: (u16, u16),
+    /// UDP ports of the head, and whose they are; in order.
+    served: Vec<(u16, EndpointId)>,
+    conns: Conns,
     queue: Queue,
     net: Net,
     disk: Disk,
@@ -75,6 +81,8 @@ pub struct World<S, C> {
     due: [Option<Instant>; 2],
     /// Where a DATA frame is laid down when it arrives.
     room: Box<[u8; FRAME_MAX]>,
+    /// The server knows its link.
+    linked: bool,
 }
 
 impl<S: Machine, C: Machine> World<S, C> {
@@ -82,11 +90,14 @@ impl<S: Machine, C: Machine> World<S, C> {
     pub fn new(setup: &Setup, server: S, clients: C) -> World<S, C> {
         let mut rng = Rng::new(setup.seed);
         let link = setup.config.links.first().expect("a config has a link");
+        let endpoints = Endpoints::new(&setup.config);
+        let served = served(endpoints.rows(), link.head);
         let stage = Stage {
             now: Instant::ZERO,
             head_mac: link.mac,
             head: link.head,
-            ports: setup.config.tftp.ports,
+            served,
+            conns: Conns::new(endpoints.rows()),
             queue: Queue::default(),
             net: Net::new(setup.wire, rng.fork()),
             disk: Disk::new(setup.habits, rng.fork()),
@@ -105,6 +116,7 @@ impl<S: Machine, C: Machine> World<S, C> {
             clients_out: Outbox::new(),
             due: [None; 2],
             room: Box::new([0; FRAME_MAX]),
+            linked: false,
         }
     }
 
@@ -132,8 +144,8 @@ impl<S: Machine, C: Machine> World<S, C> {
 
     /// Other machines on the same link and disk: a reboot of everybody. What is under way reaches them.
     pub fn with_clients<D: Machine>(self, clients: D) -> World<S, D> {
-        let World { stage, server, server_out, clients_out, due, room, .. } = self;
-        World { stage, server, clients, server_out, clients_out, due, room }
+        let World { stage, server, server_out, clients_out, due, room, linked, .. } = self;
+        World { stage, server, clients, server_out, clients_out, due, room, linked }
     }
 
     /// A restart of the daemon: what the old one had open is closed, what it waited for is forgotten; the kernel's neighbours stay.
@@ -141,7 +153,7 @@ impl<S: Machine, C: Machine> World<S, C> {
         self.stage.queue.keep_frames();
         self.stage.disk.close_all();
         let World { stage, clients, server_out, clients_out, due, room, .. } = self;
-        World { stage, server, clients, server_out, clients_out, due, room }
+        World { stage, server, clients, server_out, clients_out, due, room, linked: false }
     }
 
     /// The power of the head goes, or its daemon: gives the lines of the journal that the next one finds. [`World::with_server`] follows.
@@ -197,6 +209,11 @@ impl<S: Machine, C: Machine> World<S, C> {
     /// Runs until `done` holds, asked after every step, or until `end`; gives whether it holds.
     pub fn run(&mut self, end: Instant, mut done: impl FnMut(&World<S, C>) -> bool) -> bool {
         let mut spins = 0;
+        if !std::mem::replace(&mut self.linked, true) {
+            let facts = facts(&self.stage);
+            self.server.handle(now(self.stage.now), Input::Link { link: 0, facts: &facts }, &mut self.server_out);
+            self.drain_server();
+        }
         self.due = [self.server.deadline(), self.clients.deadline()];
         while !done(self) {
             let event = self.stage.queue.next();
@@ -243,6 +260,7 @@ impl<S: Machine, C: Machine> World<S, C> {
             What::Warm { token } => self.tell(Input::Warm { token }),
             What::Changed { token } => self.tell(Input::Changed { token }),
             What::Bytes { token, bytes } => self.tell(Input::Bytes { token, bytes: &bytes }),
+            What::Conn(conn) => self.serve(conn),
             What::JournalDone => {
                 let (seq, placed, more) = self.stage.journal.done();
                 self.stage.await_journal(more);
@@ -270,6 +288,72 @@ impl<S: Machine, C: Machine> World<S, C> {
         self.drain_clients();
     }
 
+    /// Tells the server what there is of a connection, until there is no more.
+    fn serve(&mut self, conn: ConnId) {
+        self.stage.read_for(conn);
+        while let Some(next) = self.stage.conns.next(conn) {
+            if let Some(stream) = self.stage.conns.stream(conn, &next) {
+                self.server.handle(now(self.stage.now), Input::Stream(stream), &mut self.server_out);
+            }
+            if matches!(next, Next::Closed) {
+                self.stage.conns.forget(conn);
+            }
+            self.drain_server();
+        }
+    }
+
+    /// Another table of endpoints than the Server's.
+    pub fn with_endpoints(mut self, table: &[Endpoint]) -> World<S, C> {
+        (self.stage.served, self.stage.conns) = (served(table, self.stage.head), Conns::new(table));
+        self
+    }
+
+    /// Connects a program to an endpoint. None: there is no place for it.
+    pub fn connect(&mut self, endpoint: EndpointId) -> Option<ConnId> {
+        let conn = self.stage.conns.connect(endpoint, PROGRAM)?;
+        self.stage.stir(conn);
+        Some(conn)
+    }
+
+    /// A program writes to its connection.
+    pub fn write(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.stage.conns.send(conn, bytes);
+        self.stage.stir(conn);
+    }
+
+    /// A program reads all that has come.
+    pub fn read(&mut self, conn: ConnId) -> Vec<u8> {
+        self.stage.stir(conn);
+        self.stage.conns.read(conn)
+    }
+
+    /// A program closes its connection.
+    pub fn hang_up(&mut self, conn: ConnId) {
+        self.stage.conns.close(conn, true);
+        self.stage.stir(conn);
+    }
+
+    /// A program takes calls at an address from now on.
+    pub fn listen(&mut self, address: SocketAddrV4) {
+        self.stage.conns.listen(address);
+    }
+
+    /// The next call of the server's that was taken, and where.
+    pub fn call(&mut self) -> Option<(ConnId, SocketAddrV4)> {
+        self.stage.conns.call()
+    }
+
+    /// What the server wants its owner to do, and who waits for an answer.
+    pub fn command(&mut self) -> Option<(ConnId, Command)> {
+        self.stage.conns.commands.pop_front()
+    }
+
+    /// The owner answers who has asked for something.
+    pub fn answer(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.stage.conns.write(conn, bytes);
+        self.stage.stir(conn);
+    }
+
     fn tell(&mut self, input: Input<'_>) {
         self.server.handle(now(self.stage.now), input, &mut self.server_out);
         self.drain_server();
@@ -293,6 +377,39 @@ impl<S: Machine, C: Machine> World<S, C> {
     }
 }
 
+/// What the head's kernel knows of its link.
+fn facts(stage: &Stage) -> LinkFacts {
+    LinkFacts {
+        name: "eth1".into(),
+        index: 1,
+        hardware: Hardware::Ethernet,
+        mac: stage.head_mac,
+        mtu: 1500,
+        rate: None,
+        addresses: vec![(stage.head, 16)],
+        link_local: Some(HEAD_LINK_LOCAL),
+        gateway: None,
+        default_route: false,
+        loopback: false,
+        up: true,
+    }
+}
+
+/// The port of an endpoint that has this one, or leaves it to the kernel.
+fn port_of(endpoint: EndpointId, port: u16) -> u16 {
+    if port == 0 { 40_000 + endpoint } else { port }
+}
+
+/// The UDP ports of the head on the first link, and whose they are; in order.
+fn served(table: &[Endpoint], head: Ipv4Addr) -> Vec<(u16, EndpointId)> {
+    let udp = |endpoint: &Endpoint| matches!(endpoint.transport, Transport::Udp | Transport::Broadcast | Transport::Overheard);
+    let here = |row: &Endpoint| row.link == Some(0) || (row.link.is_none() && [head, Ipv4Addr::UNSPECIFIED].contains(row.address.ip()));
+    let rows = (0..).zip(table).filter(|(_, endpoint)| udp(endpoint) && here(endpoint));
+    let mut served: Vec<_> = rows.map(|(at, endpoint)| (port_of(at, endpoint.address.port()), at)).collect();
+    served.sort_unstable();
+    served
+}
+
 fn now(at: Instant) -> Now {
     Now { at, unix: EPOCH + at.nanos() / 1_000_000_000 }
 }
@@ -312,6 +429,7 @@ impl Stage {
             What::Changed { token } => (4 ^ token << 8, &[]),
             What::Bytes { token, bytes } => (5 ^ token << 8, bytes),
             What::JournalDone => (6, &[]),
+            What::Conn(conn) => (8 ^ conn.to_u64() << 8, &[]),
             What::Warm { token } => (7 ^ token << 8, &[]),
         };
         let mut hash = mix(self.hash ^ self.now.nanos()) ^ kind;
@@ -378,7 +496,7 @@ impl Stage {
         }
     }
 
-    fn datagram(&mut self, from: SocketAddrV4, to: SocketAddrV4, via: Via, body: &[u8]) {
+    fn datagram(&mut self, endpoint: EndpointId, from: SocketAddrV4, to: SocketAddrV4, via: Via, body: &[u8]) {
         let mac = match via {
             Via::Mac(mac) => mac,
             Via::Broadcast => Mac::BROADCAST,
@@ -387,6 +505,9 @@ impl Stage {
                 None => return self.unroutable += 1,
             },
         };
+        // The kernel fills in what a socket of no link leaves open.
+        let plain = self.conns.table().get(usize::from(endpoint)).is_none_or(|row| row.link.is_none());
+        let from = if plain { SocketAddrV4::new(self.head, port_of(endpoint, from.port())) } else { from };
         self.ident = self.ident.wrapping_add(1);
         let (head_mac, ident) = (self.head_mac, self.ident);
         self.emit(body.len(), |buf| ether::emit_udp(buf, head_mac, mac, from, to, ident, body));
@@ -396,10 +517,10 @@ impl Stage {
     fn act(&mut self, output: Output<'_>) {
         let head_mac = self.head_mac;
         match output {
-            Output::Datagram { from, to, via, body, .. } => self.datagram(from, to, via, body),
+            Output::Datagram { endpoint, from, to, via, body } => self.datagram(endpoint, from, to, via, body),
             Output::Frame { bytes, .. } => self.send_copy(Way::ToClients, bytes),
-            Output::Blocks(run) => self.blocks(run),
-            Output::Journal(op) => {
+            Output::SendFile(file) => self.send_file(file),
+            Output::Record(op) => {
                 let more = self.journal.act(op);
                 self.await_journal(more);
             }
@@ -407,7 +528,7 @@ impl Stage {
                 let answer = self.disk.open(path);
                 self.push(self.now + self.disk.habits.latency, What::Opened { token, answer });
             }
-            Output::Close { file } => assert!(self.disk.close(file), "{file:?} was closed more often than opened"),
+            Output::CloseFile { file } => assert!(self.disk.close(file), "{file:?} was closed more often than opened"),
             Output::Read { token, file, offset, len } => {
                 let mut bytes = vec![0; len as usize];
                 let what = match self.read(file, offset, &mut bytes) {
@@ -421,18 +542,24 @@ impl Stage {
                 self.push(self.now, what);
             }
             Output::Neighbour { ip, mac, .. } => self.neighbours.entry(ip.to_bits().into()).permanent = mac,
-            Output::ArpProbe { ip, .. } => {
+            Output::Probe { ip, .. } => {
                 let operation = ArpOp::Request;
                 let probe = Arp { operation, sender_mac: head_mac, sender_ip: Ipv4Addr::UNSPECIFIED, target_mac: Mac::ZERO, target_ip: ip };
                 self.emit(0, |buf| ether::emit_arp(buf, &probe));
             }
-            // Nobody operates a simulated head.
-            Output::Stream { .. } | Output::StreamClose { .. } | Output::Errand { .. } => {}
-            Output::Dns { .. } | Output::DnsClose { .. } => {}
-            Output::RouterAdvert { mac, source, .. } => {
-                let to = RouterSolicit { src_mac: mac, src: source };
-                self.emit(ROOM, |buf| ether::emit_router_advert(buf, head_mac, HEAD_LINK_LOCAL, &to));
+            Output::Write { conn, bytes } => {
+                self.conns.write(conn, bytes);
+                self.stir(conn);
             }
+            Output::Connect { endpoint, to, token } => {
+                let conn = self.conns.dial(endpoint, to, token).expect("the machine keeps to the connections that there are");
+                self.stir(conn);
+            }
+            Output::Close { conn, at_once } => {
+                self.conns.close(conn, at_once);
+                self.stir(conn);
+            }
+            Output::Command { conn, command } => self.conns.commands.push_back((conn, command)),
         }
     }
 
@@ -454,29 +581,59 @@ impl Stage {
         self.disk.read(self.now, file, offset, bytes).expect("the machine reads files that it has open")
     }
 
-    fn blocks(&mut self, run: Blocks) {
-        let Blocks { token, bytes, blksize, count, .. } = run;
-        assert!(u32::from(count) == (bytes / u32::from(blksize.max(1)) + 1) || bytes == u32::from(count) * u32::from(blksize), "{run:?}");
-        let ready = self.disk.ready(self.now, run.file, run.offset, bytes.into()).expect("the machine reads files that it has open");
-        let version = match ready {
-            Ok((version, len)) if len == u64::from(bytes) => version,
-            Ok(_) | Err(Unread::Changed) => return self.push(self.now, What::Changed { token }),
-            Err(Unread::Cold) => return self.cold(token),
+    fn send_file(&mut self, SendFile { token, file, offset, bytes, to }: SendFile<'_>) {
+        let run = match to {
+            Target::Datagrams(run) => run,
+            Target::Conn(conn) => {
+                self.conns.send_file(conn, Sending { file, offset, left: bytes });
+                return self.stir(conn);
+            }
         };
+        let (count, size) = (u64::from(run.count), u64::from(run.size));
+        assert!(count == bytes / size.max(1) + 1 || bytes == count * size, "{run:?}");
+        let ready = self.disk.ready(self.now, file, offset, bytes).expect("the machine reads files that it has open");
+        match ready {
+            Ok((version, len)) if len == bytes => self.send_run(version, offset, bytes, &run),
+            Ok(_) | Err(Unread::Changed) => self.push(self.now, What::Changed { token }),
+            Err(Unread::Cold) => self.cold(token),
+        }
+    }
+
+    /// Something may be done for a connection.
+    fn stir(&mut self, conn: ConnId) {
+        self.push(self.now, What::Conn(conn));
+    }
+
+    /// Reads what a connection waits for of a file, if it is in memory.
+    fn read_for(&mut self, conn: ConnId) {
+        let Some(Sending { file, offset, left }) = self.conns.sending(conn) else { return };
+        match self.disk.ready(self.now, file, offset, left) {
+            Some(Ok((version, len))) if len == left => {
+                let mut bytes = vec![0; left as usize];
+                self.disk.fill(version, offset, &mut bytes);
+                self.conns.lay(conn, Some(&bytes));
+            }
+            Some(Err(Unread::Cold)) => self.push(self.now + self.disk.habits.latency, What::Conn(conn)),
+            Some(Ok(_) | Err(Unread::Changed)) | None => self.conns.lay(conn, None),
+        }
+    }
+
+    fn send_run(&mut self, version: Version, offset: u64, bytes: u64, run: &Run<'_>) {
         let known = match run.via {
             Via::Mac(mac) => Some(mac),
             Via::Broadcast | Via::Kernel => self.neighbour(*run.to.ip()),
         };
-        let Some(dst_mac) = known else { return self.unroutable += u64::from(count) };
+        let Some(dst_mac) = known else { return self.unroutable += u64::from(run.count) };
         let ends = Ends { src_mac: self.head_mac, dst_mac, src: run.from, dst: run.to };
-        for n in 0..count {
-            let start = u32::from(n) * u32::from(blksize);
-            let len = (bytes - start).min(blksize.into()) as usize;
-            let (offset, block) = (run.offset + u64::from(start), run.block.wrapping_add(n));
+        for (n, header) in run.headers.chunks_exact(run.header_len().max(1)).enumerate() {
+            let start = n as u64 * u64::from(run.size);
+            let (offset, len) = (offset + start, (bytes - start).min(run.size.into()) as usize);
             self.ident = self.ident.wrapping_add(1);
+            let header: [u8; 4] = header.try_into().expect("a DATA packet's header");
+            let block = u16::from_be_bytes([header[2], header[3]]);
             let left = Block { from: run.from, to: run.to, block, version, offset, len };
             self.checks.block_leaves(self.now, &left, |name| self.disk.version(name));
-            let headers = frame::headers(&ends, self.ident, block, len);
+            let headers = frame::headers(&ends, self.ident, header, len);
             self.send(Way::ToClients, Packet::Block { headers, version, offset, len: len as u16 }, frame::bytes(len));
         }
     }
@@ -498,21 +655,19 @@ impl Stage {
                 }
                 Some(Input::Arp { link: 0, mac: arp.sender_mac, sender: arp.sender_ip })
             }
-            Frame::RouterSolicit(RouterSolicit { src_mac, src }) => Some(Input::RouterSolicit { link: 0, mac: src_mac, source: src }),
+            Frame::RouterSolicit(_) => Some(Input::Frame { link: 0, bytes }),
         }
     }
 
     fn receive_udp<'a>(&mut self, frame: UdpFrame<'a>) -> Option<Input<'a>> {
         let ours = frame.dst_mac == self.head_mac || frame.dst_mac == Mac::BROADCAST;
         let to_us = *frame.dst.ip() == self.head || frame.dst.ip().is_broadcast();
-        let served = matches!(frame.dst.port(), 67..=69) || (self.ports.0..=self.ports.1).contains(&frame.dst.port());
-        if !ours || !to_us || !served {
-            return None;
-        }
+        let served = self.served.binary_search_by_key(&frame.dst.port(), |(port, _)| *port).ok();
+        let (_, endpoint) = served.and_then(|at| self.served.get(at)).copied().filter(|_| ours && to_us)?;
         if !frame.src.ip().is_unspecified() {
             self.learn(*frame.src.ip(), frame.src_mac);
         }
         self.checks.arrives(self.now, &frame, |name| self.disk.version(name));
-        Some(Input::Datagram(Datagram { link: 0, mac: Some(frame.src_mac), src: frame.src, dst: frame.dst, payload: frame.payload }))
+        Some(Input::Datagram(Datagram { endpoint, mac: Some(frame.src_mac), src: frame.src, dst: frame.dst, payload: frame.payload }))
     }
 }

@@ -459,7 +459,8 @@ impl Year {
         }
         let len = builder.finish(None);
         let mac = Some(Mac([a, b, c, d, e, f]));
-        let datagram = Datagram { link: 0, mac, src, dst: SocketAddrV4::new(to, 67), payload: &buf[..len] };
+        let endpoint = self.server.endpoints().udp(0, 67);
+        let datagram = Datagram { endpoint, mac, src, dst: SocketAddrV4::new(to, 67), payload: &buf[..len] };
         self.server.handle(now(self.now), Input::Datagram(datagram), &mut self.out);
         self.drain();
     }
@@ -469,8 +470,8 @@ impl Year {
         let (mut replies, mut probed) = (Vec::new(), Vec::new());
         for output in self.out.iter() {
             match output {
-                Output::Journal(op) => self.busy |= self.journal.act(op),
-                Output::ArpProbe { ip, .. } => probed.push(ip),
+                Output::Record(op) => self.busy |= self.journal.act(op),
+                Output::Probe { ip, .. } => probed.push(ip),
                 Output::Datagram { body, to, .. } if to.port() == 68 => replies.push(body.to_vec()),
                 _ => {}
             }

@@ -30,7 +30,15 @@ use crate::base::addr::Mac;
 use crate::base::limits;
 
 /// Bytes of a line, its newline included, each way.
-pub const LINE_MAX: usize = limits::CONTROL_LINE_MAX;
+pub const LINE_MAX: usize = 64 * 1024;
+
+/// Connections of operators at once.
+pub const CONNECTIONS: usize = 16;
+
+/// What may wait for the reader of a connection: an answer, and the events of a storm's second or two.
+pub const OUT_MAX: usize = 128 * 1024;
+
+const _: () = assert!(LINE_MAX <= limits::BYTES_PER_CALL && LINE_MAX <= OUT_MAX);
 
 /// Entries of one [`Change::Import`].
 pub const IMPORT_MAX: usize = 256;

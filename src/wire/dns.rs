@@ -18,6 +18,8 @@ use domain::dep::octseq::array::Array;
 use domain::dep::octseq::builder::{OctetsBuilder, ShortBuf, Truncate};
 use domain::rdata::{A, Ns, Ptr, Soa};
 
+use crate::base::limits;
+
 /// Codes of the header's rcode (RFC 1035, 4.1.1; RFC 2136, 2.2; RFC 6891, 9).
 pub mod rcode {
     pub const NOERROR: u16 = 0;
@@ -54,6 +56,23 @@ pub const UDP_MIN: usize = 512;
 pub const UDP_MAX: usize = 1232;
 /// The longest message that is written piece by piece.
 pub const PIECE_MAX: usize = 4096;
+
+/// A message: of a client's, and the longest there is (RFC 1035, 4.2.2: its length has 16 bits).
+pub const QUERY_MAX: usize = 2048;
+pub const MESSAGE_MAX: usize = 65_535;
+
+/// Connections of those who ask for names at once, and to servers that are asked.
+pub const CONNECTIONS: usize = 32;
+pub const CALLS: usize = 4;
+/// Sockets from which other servers are asked, each with a port of the kernel's choice.
+pub const ASKERS: usize = 16;
+/// Questions that wait for the answers of other servers.
+pub const PENDING: usize = 256;
+
+const _: () = {
+    assert!(MESSAGE_MAX <= limits::BYTES_PER_CALL && QUERY_MAX <= limits::RECEIVE_MAX);
+    assert!(PENDING.is_power_of_two() && ASKERS <= u8::MAX as usize && CALLS <= u8::MAX as usize);
+};
 /// An OPT record without options.
 const OPT_LEN: usize = 11;
 

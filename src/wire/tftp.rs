@@ -4,6 +4,18 @@
 //! Parsing law: a request uses its bytes up to the last NUL (what follows is ignored); every other packet uses all its bytes. An option whose
 //! value the RFC does not allow makes the packet malformed: it is refused, never truncated. Unknown options are ignored.
 
+use crate::base::limits;
+
+/// The blksize option (RFC 2348).
+pub const BLKSIZE_MIN: u16 = 8;
+pub const BLKSIZE_DEFAULT: u16 = 512;
+pub const BLKSIZE_MAX: u16 = 65_464;
+
+/// Transfers a client record pays for: one running, and one orphan that the client gave up without a word (iPXE's way).
+pub const TRANSFERS_PER_CLIENT: usize = 2;
+
+const _: () = assert!(limits::RUN_BYTES_MAX > BLKSIZE_MAX as usize);
+
 /// Why bytes are no TFTP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {

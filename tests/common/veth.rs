@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use muster::base::addr::Mac;
 use muster::base::facts::{Hardware, LinkFacts};
 use muster::config::{Boot, Config, LinkConfig, Network, Server, Tftp};
+use muster::engine::endpoints::Endpoints;
 use muster::roll::plan::{AddressPlan, AddressRange, Subnet};
 use muster::shell::clerk::Clerk;
 use muster::shell::{Crew, Features, Shell};
@@ -90,7 +91,9 @@ pub fn config(hardware: Hardware) -> Config {
 /// A server's shell on `v0`, with file processes of its own.
 pub fn try_server(config: &Config, features: Features) -> Result<Shell, muster::shell::Error> {
     let crew = Crew::start()?;
-    Shell::server_with(config, &[facts("v0", OURS)], features, Clerk::new(crew.clerk), crew.readers)
+    let (table, mut facts) = (Endpoints::new(config), facts("v0", OURS));
+    facts.hardware = config.links[0].hardware;
+    Shell::server_with(table.rows(), &[facts], &config.boot.root, features, Clerk::new(crew.clerk), crew.readers)
 }
 
 /// The same. A child that another test is starting holds the sockets of one that is gone until it runs its program.

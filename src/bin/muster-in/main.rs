@@ -21,12 +21,12 @@ use log::LevelFilter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use muster::base::facts::{Hardware, LinkFacts};
-use muster::base::machine::Machine;
+use muster::base::machine::{Command, Machine};
 use muster::base::time::Instant;
 use muster::fleet::passing::{Counts, Event, Passing, Setup, State};
 use muster::shell::interface::{Interface, Interfaces};
 use muster::shell::signals::Signals;
-use muster::shell::{Error, Shell, Signal, stdio};
+use muster::shell::{Asked, Error, Shell, stdio};
 use muster::wire::report::Verdict;
 
 use apply::Applied;
@@ -104,13 +104,13 @@ impl Node {
 
     fn run(mut self) -> Result<u8, Error> {
         let facts = facts(&self.interface);
-        let mut shell = Shell::client(&facts)?;
+        let mut shell = Shell::client(&Passing::endpoints(), &facts)?;
         let mut begin = shell.now().at;
         let mut code = None;
         loop {
             let patience = self.options.patience.filter(|_| code.is_none()).map(|patience| begin + patience);
             let longest = patience.map_or(LONGEST_TURN, |end| end.since(shell.now().at).min(LONGEST_TURN));
-            if leaves(shell.turn(&mut self.client, longest)?) {
+            if shell.turn(&mut self.client, longest)?.is_some_and(Asked::leaves) {
                 return self.left(code);
             }
             let now = shell.now().at;
@@ -138,7 +138,7 @@ impl Node {
                 if self.sleep(nap) {
                     return self.left(code);
                 }
-                shell = Shell::client(&facts)?;
+                shell = Shell::client(&Passing::endpoints(), &facts)?;
             }
         }
     }
@@ -168,7 +168,7 @@ impl Node {
     fn sleep(&mut self, nap: Duration) -> bool {
         let longest = PollTimeout::try_from(nap).unwrap_or(PollTimeout::MAX);
         let _ = poll(&mut [PollFd::new(self.signals.0.as_fd(), PollFlags::POLLIN)], longest);
-        leaves(self.signals.take())
+        self.signals.take() == Some(Command::Leave)
     }
 
     /// Does what an event asks for; gives the exit code once there is a lease.
@@ -229,10 +229,6 @@ impl Node {
             self.told = told;
         }
     }
-}
-
-fn leaves(signal: Option<Signal>) -> bool {
-    signal == Some(Signal::Leave)
 }
 
 /// Why there is no lease, as far as the client can tell, and what to look at.

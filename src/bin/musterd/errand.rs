@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use muster::base::machine::Reload;
+use muster::base::machine::{Command, ConnId, Reload};
 use muster::base::time::Instant;
 use muster::config::{Config, Resolved};
 use muster::shell::clerk::{Report, Task};
-use muster::shell::{Signal, facts, syslog};
+use muster::shell::{Asked, facts, syslog};
 use muster::wire::control::{self, LINE_MAX, Reply, Sorry};
 
 use super::machine::{Machine, Unresolved, resolve};
@@ -35,6 +35,8 @@ enum Step {
 #[derive(Default)]
 pub struct Errands {
     doing: Option<(Step, Option<u64>, Instant)>,
+    /// Who waits for the one that is under way.
+    asker: Option<ConnId>,
     /// Signals that wait.
     reload: bool,
     state: bool,
@@ -44,13 +46,16 @@ pub struct Errands {
 
 impl Daemon {
     /// Once a turn: goes on with what is under way, and begins what is asked for.
-    pub fn work(&mut self, signal: Option<Signal>) {
-        match signal {
-            // An operator's errand comes only when nothing is under way.
-            Some(signal) if self.shell.is_asked() && self.errands.doing.is_none() => self.begin(signal),
-            Some(Signal::Reload(_)) => self.errands.reload = true,
-            Some(Signal::State) => self.errands.state = true,
-            Some(Signal::Leave) | None => {}
+    pub fn work(&mut self, asked: Option<Asked>) {
+        match asked {
+            // A connection's comes only when nothing is under way.
+            Some(Asked { command, by: Some(conn) }) => {
+                self.errands.asker = Some(conn);
+                self.begin(command);
+            }
+            Some(Asked { command: Command::Reload(_), .. }) => self.errands.reload = true,
+            Some(Asked { command: Command::Checkpoint, .. }) => self.errands.state = true,
+            Some(Asked { command: Command::Leave, .. }) | None => {}
         }
         while let Some((ticket, report)) = self.shell.report() {
             self.reported(ticket, report);
@@ -59,20 +64,20 @@ impl Daemon {
         if self.errands.doing.is_none() && std::mem::take(&mut self.errands.reload) {
             syslog::reopen();
             self.errands.bound = self.shell.reopen_control();
-            self.begin(Signal::Reload(Reload::Stay));
+            self.begin(Command::Reload(Reload::Stay));
         }
         if self.errands.doing.is_none() && std::mem::take(&mut self.errands.state) {
-            self.begin(Signal::State);
+            self.begin(Command::Checkpoint);
         }
     }
 
-    fn begin(&mut self, signal: Signal) {
-        match signal {
-            Signal::Reload(how) => {
+    fn begin(&mut self, command: Command) {
+        match command {
+            Command::Reload(how) => {
                 let ticket = self.shell.ask(Task::Config(self.options.config_path().into()));
                 self.go_on(Step::Reading(how), ticket);
             }
-            Signal::State | Signal::Leave => {
+            Command::Checkpoint | Command::Leave => {
                 let ticket = self.write_state(true);
                 // What was written before this says nothing of now.
                 let _ = self.shell.journal().and_then(|journal| journal.outcome());
@@ -92,13 +97,14 @@ impl Daemon {
     fn end(&mut self, outcome: Outcome) {
         self.errands.doing = None;
         self.shell.occupy(false);
+        let Some(asker) = self.errands.asker.take() else { return };
         let reply = match outcome {
             Ok(said) => Reply::Done { said },
             Err(sorry) => Reply::Error(sorry),
         };
         let mut line = vec![0; LINE_MAX];
         let written = control::write(&mut line, &reply).or_else(|| control::write(&mut line, &Reply::Done { said: vec![] }));
-        self.shell.answer_errand(line.get(..written.unwrap_or(0)).unwrap_or_default());
+        self.shell.write(asker, line.get(..written.unwrap_or(0)).unwrap_or_default());
     }
 
     fn refuse(&mut self, lines: Vec<String>, why: &str) {

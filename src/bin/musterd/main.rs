@@ -14,15 +14,20 @@ use env_logger::fmt::style::Style;
 use env_logger::{Target, WriteStyle};
 use log::LevelFilter;
 
+use muster::base::endpoint::{self, Transport};
 use muster::base::facts::LinkFacts;
 use muster::base::limits;
+use muster::base::machine::Command;
 use muster::config::{Config, Flags, Resolved};
+use muster::engine::dns;
+use muster::engine::endpoints::{self, Endpoints};
 use muster::engine::server::Server;
 use muster::roll::plan::{NamesFile, This};
+use muster::shell;
 use muster::shell::clerk::{Clerk, Report, Task};
 use muster::shell::daemon::{self, Birth, PidFile};
 use muster::shell::work::{self, beneath, clerk::read_config};
-use muster::shell::{Crew, Error, Shell, Signal, facts, journal, lines, manager, stdio, syslog};
+use muster::shell::{Asked, Crew, Error, Shell, facts, journal, lines, manager, stdio, syslog};
 
 use errand::Errands;
 use machine::{Machine, Unresolved, resolve};
@@ -33,6 +38,8 @@ const LONGEST_TURN: Duration = Duration::from_secs(60);
 /// At the end: how long the journal's disk is waited for, and how long at a time.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 const LAST_TURN: Duration = Duration::from_millis(50);
+/// Descriptors besides those of endpoints, files and links.
+const OTHER_DESCRIPTORS: usize = 64;
 /// At start: how long the disks of config and root are waited for.
 const FIRST_WAIT: Duration = Duration::from_secs(10);
 
@@ -239,10 +246,13 @@ impl Daemon {
         }
         let links = machine.facts();
         let open = || -> Result<(PidFile, Shell, Vec<String>), Error> {
-            check_limits(&config, links)?;
+            let table = Endpoints::new(&config);
+            check_limits(&config, links, &table)?;
             let pid = PidFile::create(&config.server.run_dir)?;
             let (journal, lines) = journal::open(&config.server.state_dir, &config.server.run_dir, crew.writer)?;
-            let mut shell = Shell::server(&config, links, clerk, crew.readers)?;
+            let served: Vec<LinkFacts> = config.links.iter().filter_map(|link| facts_of(links, link.index)).cloned().collect();
+            let mut shell = Shell::server(table.rows(), &served, &config.boot.root, clerk, crew.readers)?;
+            tell_names(&shell, &table);
             shell.keep(journal)?;
             Ok((pid, shell, lines))
         };
@@ -262,14 +272,14 @@ impl Daemon {
     fn run(&mut self) -> Result<(), Error> {
         loop {
             match self.shell.turn(&mut self.server, LONGEST_TURN)? {
-                Some(Signal::Leave) => {
+                Some(Asked { command: Command::Leave, .. }) => {
                     manager::tell(manager::STOPPING);
                     self.keep_all()?;
                     self.shell.leave();
                     log::info!("muster has left");
                     return Ok(());
                 }
-                signal => self.work(signal),
+                asked => self.work(asked),
             }
         }
     }
@@ -314,19 +324,16 @@ fn write_names(config: &Config, shell: &mut Shell) {
 }
 
 /// Looks at what the kernel grants, and says so.
-fn check_limits(config: &Config, links: &[LinkFacts]) -> Result<(), Error> {
-    let ports = usize::from(config.tftp.ports.1 - config.tftp.ports.0) + 4;
-    let names = 2 * limits::DNS_LISTENERS + limits::DNS_ASKERS + limits::DNS_CONNECTIONS + limits::DNS_CALLS;
-    facts::ensure_descriptors(
-        (config.links.len() * ports + limits::FILES + limits::CONTROL_CONNECTIONS + names + work::READERS + 64) as u64,
-    )?;
+fn check_limits(config: &Config, links: &[LinkFacts], table: &Endpoints) -> Result<(), Error> {
+    let descriptors = endpoint::descriptors(table.rows()) + config.links.len() + limits::FILES + work::READERS;
+    facts::ensure_descriptors((descriptors + OTHER_DESCRIPTORS) as u64)?;
     for link in &config.links {
         let rate = link.rate.map_or("a rate that it does not tell".into(), |rate| format!("{} Mbit/s", rate / 1_000_000));
         log::info!("{}: {rate}, MTU {}, {}", link.interface, link.mtu, link.mac);
         if link.rate.is_some_and(|rate| rate < 1_000_000_000) {
             log::warn!("{} is slower than 1 Gbit/s: large images will take their time", link.interface);
         }
-        if links.iter().any(|facts| facts.index == link.index && !facts.up) {
+        if facts_of(links, link.index).is_some_and(|facts| !facts.up) {
             log::warn!("{} is down: nothing is heard until it is up (ip link set {} up)", link.interface, link.interface);
         }
     }
@@ -334,6 +341,32 @@ fn check_limits(config: &Config, links: &[LinkFacts]) -> Result<(), Error> {
         log::info!("neighbour table: at most {limit} entries besides the permanent ones of machines with a lease");
     }
     Ok(())
+}
+
+fn facts_of(links: &[LinkFacts], index: u32) -> Option<&LinkFacts> {
+    links.iter().find(|facts| facts.index == index)
+}
+
+/// Says where names are served, and where not.
+fn tell_names(shell: &Shell, table: &Endpoints) {
+    let mut on: Vec<String> = Vec::new();
+    let rows = (0..).zip(table.rows()).filter(|(_, row)| row.service == endpoints::DNS);
+    for (at, row) in rows {
+        let (address, port) = (row.address.ip(), row.address.port());
+        match shell.refused().iter().find(|refused| refused.endpoint == at) {
+            Some(refused) => log::error!("names are not served on {address} port {port}: {}: {}", refused.error, refused.remedy),
+            None if row.transport == Transport::Udp => on.push(address.to_string()),
+            None => {}
+        }
+    }
+    if !on.is_empty() {
+        log::info!("names are served on {}, port {}", on.join(", "), dns::PORT);
+    }
+    let asker = |refused: &&shell::Refused| table.get(refused.endpoint).is_some_and(|row| row.service == endpoints::UPSTREAM);
+    if let Some(refused) = shell.refused().iter().find(asker) {
+        let error = &refused.error;
+        log::error!("cannot open a socket from which other name servers are asked: {error}: those questions stay unanswered");
+    }
 }
 
 fn guests(config: &Config) -> u64 {

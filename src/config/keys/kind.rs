@@ -112,7 +112,7 @@ kinds! {
     /// First and last.
     Run = (Number, Number), "numbers", "", run, |run: &(Number, Number)| in_quotes(value::shown_numbers(&[*run]));
     /// First and last.
-    Ports = (u16, u16), "ports", format_args!("at most {}", limits::PORTS_MAX), ports,
+    Ports = (u16, u16), "ports", format_args!("at most {}", crate::config::limits::TFTP_PORTS_MAX), ports,
         |(first, last): &(u16, u16)| format!("\"{first}-{last}\"");
     /// Boot programs by architecture.
     Programs = Vec<(Arch, String)>, "table", "", programs,
@@ -318,7 +318,9 @@ fn ports(value: &Value<'_>) -> Read<(u16, u16)> {
     let count = usize::from(last - first) + 1;
     match [53, 67, 68, 69].iter().find(|port| (first..=last).contains(port)) {
         Some(port) => wrong(value, format_args!("holds port {port}, which has its own use: choose ports such as \"20069-20084\"")),
-        None if count > limits::PORTS_MAX => wrong(value, format_args!("are {count} ports: at most {} are possible", limits::PORTS_MAX)),
+        None if count > crate::config::limits::TFTP_PORTS_MAX => {
+            wrong(value, format_args!("are {count} ports: at most {} are possible", crate::config::limits::TFTP_PORTS_MAX))
+        }
         None => Ok((first, last)),
     }
 }

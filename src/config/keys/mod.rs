@@ -132,7 +132,7 @@ section! {
     /// `[tftp]`: transfers.
     settled Tftp, TftpKeys "[tftp]" {
         ports "ports": Ports, (u16, u16), Is("\"20069-20084\""), Restart, "The server's ports, bound on every link.";
-        windowsize "windowsize": Count<u16, 1, { limits::WINDOWSIZE_MAX as u64 }>, u16, Is("16"), Reload,
+        windowsize "windowsize": Count<u16, 1, { crate::config::limits::WINDOWSIZE_MAX as u64 }>, u16, Is("16"), Reload,
             "The largest window (RFC 7440) that a client is granted.";
         give_up "give-up": Seconds<2, 3600>, Duration, Is("\"30s\""), Reload, "A transfer whose client is silent for this long is ended.";
     }
@@ -155,11 +155,11 @@ section! {
     /// `[dns]`: names.
     settled Dns, DnsKeys "[dns]" {
         enabled "enabled": Flag, bool, Is("true"), Restart, "Whether names are served, on port 53 of the head.";
-        listen "listen": List<Address, { limits::DNS_LISTEN_MAX }>, Vec<Ipv4Addr>, Is("[]"), Restart,
+        listen "listen": List<Address, { crate::config::limits::DNS_LISTEN_MAX }>, Vec<Ipv4Addr>, Is("[]"), Restart,
             "More addresses of the head to listen on.";
-        upstream "upstream": List<Address, { limits::DNS_UPSTREAMS_MAX }>, Vec<Ipv4Addr>, Is("[]"), FirstOrLast,
+        upstream "upstream": List<Address, { crate::config::limits::DNS_UPSTREAMS_MAX }>, Vec<Ipv4Addr>, Is("[]"), FirstOrLast,
             "Name servers for all other names.";
-        transfer "transfer": List<Address, { limits::DNS_TRANSFER_MAX }>, Vec<Ipv4Addr>, Is("[]"), Reload,
+        transfer "transfer": List<Address, { crate::config::limits::DNS_TRANSFER_MAX }>, Vec<Ipv4Addr>, Is("[]"), Reload,
             "Secondary name servers, which may have whole zones.";
     }
 }

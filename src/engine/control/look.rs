@@ -365,7 +365,7 @@ pub fn status(ctx: &Ctx<'_>, sight: &Sight<'_>) -> Status {
         guests: ctx.roll.strangers() as u32,
         networks: networks(ctx.config, ctx.roll),
         lanes: lanes(ctx.pace),
-        counters: ctx.stats.iter().map(|(counter, n)| (counter.name().into(), n)).collect(),
+        counters: ctx.stats.iter().map(|(name, n)| (name.into(), n)).collect(),
     }
 }
 

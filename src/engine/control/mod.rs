@@ -1,6 +1,6 @@
 //! The operator's engine: executes the requests of `wire::control`, and tells watchers what happens.
 //!
-//! A connection is nothing but a number here; one that watches has a place in the ring of recent steps (`roll::recent`). A request is
+//! A connection is nothing but a key here; one that watches has a place in the ring of recent steps (`roll::recent`). A request is
 //! answered by one line, which costs a bounded walk: lists come in pages of at most [`PAGE_ROWS`] rows, found among at most
 //! [`PAGE_LOTS`] lots. What watchers hear is gathered for [`PUSH_INTERVAL`] and written without allocating; everything else here
 //! allocates, since no packet waits for it. What an operator changes ([`change`]) is answered when it is on disk.
@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::base::limits::CONTROL_CONNECTIONS;
-use crate::base::machine::{Errand, Reload};
+use crate::base::machine::{Command, ConnId, Event as Happening, Reload, Stream};
+use crate::base::outbox::Output;
 use crate::base::text::Text;
 use crate::base::time::{Instant, Now};
 use crate::roll::lot::MACS_MAX;
@@ -56,14 +56,14 @@ pub struct Sight<'a> {
 }
 
 pub struct Control {
-    /// By connection: where it reads on in the ring of recent steps.
-    watchers: [Option<u64>; CONTROL_CONNECTIONS],
+    /// Connections that watch, and where each reads on in the ring of recent steps.
+    watchers: [Option<(ConnId, u64)>; control::CONNECTIONS],
     next_push: Instant,
     /// Answers that wait for the record that makes them true.
-    waiting: Vec<(u64, u8, Reply)>,
+    waiting: Vec<(u64, ConnId, Reply)>,
     desk: Desk,
     /// The connection whose import has not come whole, and what has.
-    import: Option<(u8, Vec<Entry>)>,
+    import: Option<(ConnId, Vec<Entry>)>,
 }
 
 /// What a watcher is told: these variants of `Reply`, without allocating.
@@ -78,7 +78,7 @@ impl Control {
     /// Has room for a change of so many lots.
     pub fn new(nodes: u32) -> Control {
         Control {
-            watchers: [None; CONTROL_CONNECTIONS],
+            watchers: [None; control::CONNECTIONS],
             next_push: Instant::ZERO,
             waiting: Vec::new(),
             desk: Desk::new(nodes),
@@ -91,9 +91,18 @@ impl Control {
         self.desk.resize(nodes);
     }
 
+    /// What an operator does on a connection.
+    pub fn stream(&mut self, ctx: &mut Ctx<'_>, sight: &Sight<'_>, stream: &Stream<'_>) {
+        match stream.event {
+            Happening::Bytes(line) => self.request(ctx, sight, stream.conn, line),
+            Happening::Closed => self.closed(ctx, stream.conn),
+            Happening::Opened { .. } | Happening::Drained => {}
+        }
+    }
+
     /// The connection has gone.
-    pub fn closed(&mut self, ctx: &mut Ctx<'_>, conn: u8) {
-        if self.watchers.get_mut(usize::from(conn)).and_then(Option::take).is_some() {
+    fn closed(&mut self, ctx: &mut Ctx<'_>, conn: ConnId) {
+        if self.watchers.iter_mut().any(|watcher| watcher.take_if(|(whose, _)| *whose == conn).is_some()) {
             ctx.roll.recent.leave();
         }
         self.waiting.retain(|(_, waits, _)| *waits != conn);
@@ -109,7 +118,7 @@ impl Control {
     }
 
     /// A line of an operator's.
-    pub fn request(&mut self, ctx: &mut Ctx<'_>, sight: &Sight<'_>, conn: u8, line: &[u8]) {
+    fn request(&mut self, ctx: &mut Ctx<'_>, sight: &Sight<'_>, conn: ConnId, line: &[u8]) {
         let answer = control::read(line).and_then(|request| self.execute(ctx, sight, conn, &request));
         let reply = match answer {
             Ok(Some(reply)) => reply,
@@ -120,7 +129,7 @@ impl Control {
     }
 
     /// None: the answer comes from elsewhere.
-    fn execute(&mut self, ctx: &mut Ctx<'_>, sight: &Sight<'_>, conn: u8, request: &Request) -> Result<Option<Reply>, Sorry> {
+    fn execute(&mut self, ctx: &mut Ctx<'_>, sight: &Sight<'_>, conn: ConnId, request: &Request) -> Result<Option<Reply>, Sorry> {
         Ok(Some(match request {
             Request::Status => Reply::Status(Box::new(look::status(ctx, sight))),
             Request::States { from } => Reply::States(look::states(ctx, sight, *from)),
@@ -131,8 +140,9 @@ impl Control {
             Request::NodeShow { number } => Reply::Node(Box::new(look::node(ctx, sight, lot(ctx, *number)?))),
             Request::GuestList { from, limit } => Reply::Guests(look::guests(ctx, sight, *from, limit.unwrap_or(PAGE_ROWS))),
             Request::Watch => {
-                if let Some(watcher) = self.watchers.get_mut(usize::from(conn)).filter(|watcher| watcher.is_none()) {
-                    *watcher = Some(ctx.roll.recent.join());
+                let watches = self.watchers.iter().flatten().any(|(whose, _)| *whose == conn);
+                if let Some(watcher) = self.watchers.iter_mut().find(|watcher| watcher.is_none()).filter(|_| !watches) {
+                    *watcher = Some((conn, ctx.roll.recent.join()));
                 }
                 Reply::Watching
             }
@@ -142,9 +152,9 @@ impl Control {
                     (false, true) => Reload::Renumber,
                     (false, false) => Reload::Stay,
                 };
-                return errand(ctx, conn, Errand::Reload(how));
+                return command(ctx, conn, Command::Reload(how));
             }
-            Request::Checkpoint => return errand(ctx, conn, Errand::Checkpoint),
+            Request::Checkpoint => return command(ctx, conn, Command::Checkpoint),
             Request::Change { change: wish, dry } => {
                 check(ctx, wish)?;
                 let whole = match wish {
@@ -166,7 +176,7 @@ impl Control {
     }
 
     /// Puts a part of an import to those before it; gives all of them when it is the last.
-    fn gather(&mut self, ctx: &Ctx<'_>, conn: u8, entries: &[Entry], more: bool) -> Result<Option<Vec<Entry>>, Sorry> {
+    fn gather(&mut self, ctx: &Ctx<'_>, conn: ConnId, entries: &[Entry], more: bool) -> Result<Option<Vec<Entry>>, Sorry> {
         let (whose, mut all) = self.import.take().unwrap_or((conn, Vec::new()));
         if whose != conn {
             self.import = Some((whose, all));
@@ -191,7 +201,7 @@ impl Control {
     }
 
     fn push_at(&self, recent: &Recent) -> Option<Instant> {
-        self.watchers.iter().flatten().any(|place| *place != recent.next()).then_some(self.next_push)
+        self.watchers.iter().flatten().any(|(_, place)| *place != recent.next()).then_some(self.next_push)
     }
 
     /// Tells watchers what has happened. One that is far behind hears more in the next turn.
@@ -201,12 +211,11 @@ impl Control {
             return;
         }
         let Ctx { roll, out, .. } = ctx;
-        for (conn, watcher) in self.watchers.iter_mut().enumerate() {
-            let Some(place) = watcher.as_mut().filter(|place| **place != roll.recent.next()) else { continue };
+        for (conn, place) in self.watchers.iter_mut().flatten().filter(|(_, place)| *place != roll.recent.next()) {
             if !out.has_room() {
                 return;
             }
-            out.stream(conn as u8, |buf| events(&roll.recent, place, now.unix, buf));
+            out.write(*conn, |buf| events(&roll.recent, place, now.unix, buf));
         }
         self.next_push = now.at + PUSH_INTERVAL;
     }
@@ -244,15 +253,15 @@ fn events(recent: &Recent, place: &mut u64, unix: u64, buf: &mut [u8]) -> Option
     (used > 0).then_some(used)
 }
 
-fn tell(ctx: &mut Ctx<'_>, conn: u8, reply: &Reply) {
-    if !ctx.out.stream(conn, |buf| control::write(buf, reply)) {
+fn tell(ctx: &mut Ctx<'_>, conn: ConnId, reply: &Reply) {
+    if !ctx.out.write(conn, |buf| control::write(buf, reply)) {
         let sorry = Sorry::new("the answer is longer than one line may be", "ask for less of it");
-        ctx.out.stream(conn, |buf| control::write(buf, &Reply::Error(sorry)));
+        ctx.out.write(conn, |buf| control::write(buf, &Reply::Error(sorry)));
     }
 }
 
-fn errand(ctx: &mut Ctx<'_>, conn: u8, errand: Errand) -> Result<Option<Reply>, Sorry> {
-    match ctx.out.errand(conn, errand) {
+fn command(ctx: &mut Ctx<'_>, conn: ConnId, command: Command) -> Result<Option<Reply>, Sorry> {
+    match ctx.out.put(Output::Command { conn, command }) {
         true => Ok(None),
         false => Err(Sorry::new("the daemon is too busy", "try again")),
     }

@@ -1,8 +1,8 @@
-use crate::base::machine::{Errand, Input, Reload};
+use crate::base::machine::{Command, Event as Happening, Reload};
 use crate::base::time::{Instant, Now};
 use crate::config::{Config, Override};
 use crate::engine::server::Server;
-use crate::engine::testing::{Ask, Got, World, config, guest, ip, mac};
+use crate::engine::testing::{Ask, Got, World, config, conn, guest, ip, mac};
 use crate::roll::plan::AddressPlan;
 use crate::roll::recent::RECENT;
 use crate::wire::control::{GuestRow, LotKind, Node, NodeRow, State};
@@ -12,16 +12,15 @@ use super::*;
 mod changes;
 
 /// Asks on a connection; the reply, and whatever else came out.
-fn ask(world: &mut World, conn: u8, request: &str) -> Reply {
-    let mut got = world.handle(Input::Stream { conn, bytes: request.as_bytes() });
-    if !got.iter().any(|got| matches!(got, Got::Stream(to, _) if *to == conn)) {
+fn ask(world: &mut World, by: u64, request: &str) -> Reply {
+    let mut got = world.operator(conn(by), Happening::Bytes(request.as_bytes()));
+    if !got.iter().any(|got| matches!(got, Got::Write(to, _) if *to == conn(by))) {
         // A change is answered when its record is on disk.
         got.extend(world.advance(1));
     }
-    let lines: Vec<&String> =
-        got.iter().filter_map(|got| if let Got::Stream(to, line) = got { (*to == conn).then_some(line) } else { None }).collect();
+    let lines = written(&got, by);
     assert!(lines.len() == 1 && lines[0].ends_with('\n') && lines[0].len() <= control::LINE_MAX, "{got:?}");
-    serde_json::from_str(lines[0]).unwrap()
+    serde_json::from_str(&lines[0]).unwrap()
 }
 
 fn rows(world: &mut World, request: &str) -> Vec<NodeRow> {
@@ -55,9 +54,16 @@ fn states(world: &mut World) -> Vec<(State, u32, u32)> {
     }
 }
 
-fn events(got: &[Got], conn: u8) -> Vec<Reply> {
-    let lines = got.iter().filter_map(|got| if let Got::Stream(to, lines) = got { (*to == conn).then_some(lines) } else { None });
-    lines.flat_map(|lines| lines.lines()).map(|line| serde_json::from_str(line).unwrap()).collect()
+/// What was written to a connection.
+fn written(got: &[Got], to: u64) -> Vec<String> {
+    let own = got
+        .iter()
+        .filter_map(|got| if let Got::Write(conn, line) = got { (*conn == super::super::testing::conn(to)).then_some(line) } else { None });
+    own.map(|line| String::from_utf8_lossy(line).into_owned()).collect()
+}
+
+fn events(got: &[Got], to: u64) -> Vec<Reply> {
+    written(got, to).iter().flat_map(|lines| lines.lines()).map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
@@ -184,8 +190,8 @@ fn watchers_hear_every_step_and_others_hear_nothing() {
         [(Some(23), "discover", "discover (os)"), (Some(23), "offered", "offer 10.54.1.23"), (Some(23), "up", "lease 10.54.1.23")]
     );
     assert!(texts[3].2.starts_with("up (") && heard.iter().all(|event| event.time == 1_700_000_000 && !event.trouble));
-    assert_eq!(got.iter().filter(|got| matches!(got, Got::Stream(..))).count(), 1, "gathered, and for one connection only");
-    world.handle(Input::StreamClosed { conn: 3 });
+    assert_eq!(got.iter().filter(|got| matches!(got, Got::Write(..))).count(), 1, "gathered, and for one connection only");
+    world.operator(conn(3), Happening::Closed);
     world.lease(&Ask::os(mac(17)));
     assert_eq!(events(&world.advance(100), 3), []);
 }
@@ -208,10 +214,10 @@ fn a_watcher_that_is_far_behind_hears_how_much_it_has_lost() {
 #[test]
 fn errands_go_to_the_world() {
     let mut world = World::settled(&config());
-    assert_eq!(world.handle(Input::Stream { conn: 5, bytes: br#"{"do":"reload"}"# }), [Got::Errand(5, Errand::Reload(Reload::Stay))]);
+    assert_eq!(world.operator(conn(5), Happening::Bytes(br#"{"do":"reload"}"#)), [Got::Command(conn(5), Command::Reload(Reload::Stay))]);
     let preview = br#"{"do":"reload","renumber":true,"dry":true}"#;
-    assert_eq!(world.handle(Input::Stream { conn: 5, bytes: preview }), [Got::Errand(5, Errand::Reload(Reload::Preview))]);
-    assert_eq!(world.handle(Input::Stream { conn: 5, bytes: br#"{"do":"checkpoint"}"# }), [Got::Errand(5, Errand::Checkpoint)]);
+    assert_eq!(world.operator(conn(5), Happening::Bytes(preview)), [Got::Command(conn(5), Command::Reload(Reload::Preview))]);
+    assert_eq!(world.operator(conn(5), Happening::Bytes(br#"{"do":"checkpoint"}"#)), [Got::Command(conn(5), Command::Checkpoint)]);
 }
 
 #[test]
@@ -238,11 +244,14 @@ fn changes_are_looked_at_before_the_roll_is() {
 fn nothing_that_is_sent_panics() {
     let mut world = World::settled(&config());
     for line in [b"".as_slice(), b"\xff\xfe", b"{}", b"[]", b"{\"do\":7}", &[b'['; 5000], b"{\"do\":\"node-show\",\"number\":-1}"] {
-        let got = world.handle(Input::Stream { conn: 15, bytes: line });
-        assert!(matches!(got.as_slice(), [Got::Stream(15, line)] if line.contains("\"is\":\"error\"")), "{got:?}");
+        let got = world.operator(conn(15), Happening::Bytes(line));
+        assert!(
+            matches!(got.as_slice(), [Got::Write(to, line)] if *to == conn(15) && String::from_utf8_lossy(line).contains("\"is\":\"error\"")),
+            "{got:?}"
+        );
     }
-    world.handle(Input::Stream { conn: 200, bytes: br#"{"do":"watch"}"# });
-    world.handle(Input::StreamClosed { conn: 200 });
+    world.operator(conn(200), Happening::Bytes(br#"{"do":"watch"}"#));
+    world.operator(conn(200), Happening::Closed);
 }
 
 /// What was up before a restart is so for as long as its lease may last; a machine that has passed and waits is told so.

@@ -4,10 +4,11 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::base::machine::Link;
+use crate::base::outbox::Output;
 use crate::base::slab::Key;
-use crate::base::stats::Counter;
 use crate::base::time::Instant;
 use crate::config::{Config, Hardware};
+use crate::engine::dhcp::Counter;
 use crate::engine::{Ctx, boot};
 use crate::roll::client::{Client, Way};
 use crate::roll::guests::PROBE_WAIT;
@@ -41,7 +42,7 @@ impl Dhcp {
         if matches!(rights::vetting(view), Vetting::Ask | Vetting::AskAndWait) {
             conflict::asked(ctx, key);
             ctx.stats.count(Counter::ArpProbe);
-            ctx.out.arp_probe(asked.link(), address);
+            ctx.out.put(Output::Probe { link: asked.link(), ip: address });
         }
         Some((address, ready))
     }
@@ -64,7 +65,7 @@ impl Dhcp {
         }
         if taken.probe {
             ctx.stats.count(Counter::ArpProbe);
-            ctx.out.arp_probe(asked.link(), taken.address);
+            ctx.out.put(Output::Probe { link: asked.link(), ip: taken.address });
         }
         Some((taken.address, taken.ready))
     }
@@ -166,7 +167,7 @@ pub(super) fn unpromised(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Opt
 pub(super) fn drop_neighbour(ctx: &mut Ctx<'_>, key: Key<Client>) {
     let Some(client) = ctx.roll.get_mut(key) else { return };
     if let (Some(link), Some(address)) = (client.neighbour.take(), client.address) {
-        ctx.out.neighbour(link, address, None);
+        ctx.out.put(Output::Neighbour { link, ip: address, mac: None });
     }
 }
 

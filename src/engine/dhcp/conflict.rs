@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::base::machine::Link;
+use crate::base::outbox::Output;
 use crate::base::slab::Key;
-use crate::base::stats::Counter;
 use crate::base::time::Instant;
 use crate::engine::Ctx;
+use crate::engine::dhcp::Counter;
 use crate::roll::client::{Client, Doubt};
 use crate::roll::guests::{ANSWER_WAIT, QUARANTINE};
 use crate::roll::stage::Stage;
@@ -99,7 +100,7 @@ impl Dhcp {
         drop_neighbour(ctx, key);
         if let (Some(link), true) = (link, asks) {
             ctx.stats.count(Counter::ArpProbe);
-            ctx.out.arp_probe(link, address);
+            ctx.out.put(Output::Probe { link, ip: address });
         }
         match (numbered, asks) {
             (true, true) => {

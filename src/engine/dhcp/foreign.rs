@@ -6,9 +6,9 @@ use crate::base::addr::Mac;
 use crate::base::machine::Link;
 use crate::base::muffle::Muffle;
 use crate::base::outbox::Via;
-use crate::base::stats::Counter;
 use crate::config::Hardware;
 use crate::engine::Ctx;
+use crate::engine::dhcp::Counter;
 use crate::roll::story::Printable;
 use crate::wire::dhcp::{Builder, Header, Message, MessageType, code};
 
@@ -35,7 +35,7 @@ impl Foreign {
             let mut chaddr = [0; 16];
             chaddr[..6].copy_from_slice(&link.mac.0);
             let header = Header { op: 1, htype: 1, hlen: 6, xid: self.xid, flags: Header::BROADCAST, chaddr, ..Header::default() };
-            ctx.out.datagram(at as Link, from, to, Via::Broadcast, |buf| {
+            ctx.out.datagram(ctx.endpoints.udp(at as Link, CLIENT_PORT), from, to, Via::Broadcast, |buf| {
                 let mut builder = Builder::new(buf, &header, 548)?;
                 builder.message_type(MessageType::Discover);
                 builder.option(code::PARAMETER_LIST, &[code::SUBNET_MASK, code::ROUTER]);

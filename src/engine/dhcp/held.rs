@@ -7,7 +7,8 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::{Datagram, Link};
+use crate::base::endpoint::EndpointId;
+use crate::base::machine::Datagram;
 use crate::base::slab::Key;
 use crate::base::time::Instant;
 use crate::engine::Ctx;
@@ -37,7 +38,7 @@ fn patience(kind: Kind) -> Duration {
 
 /// A message that waits for an answer.
 pub struct Held {
-    link: Link,
+    endpoint: EndpointId,
     mac: Option<Mac>,
     src: SocketAddrV4,
     dst: SocketAddrV4,
@@ -47,15 +48,15 @@ pub struct Held {
 
 impl Held {
     fn of(datagram: Datagram<'_>) -> Option<Held> {
-        let Datagram { link, mac, src, dst, payload } = datagram;
-        let mut held = Held { link, mac, src, dst, len: payload.len(), bytes: [0; HELD_MAX] };
+        let Datagram { endpoint, mac, src, dst, payload } = datagram;
+        let mut held = Held { endpoint, mac, src, dst, len: payload.len(), bytes: [0; HELD_MAX] };
         held.bytes.get_mut(..payload.len())?.copy_from_slice(payload);
         Some(held)
     }
 
     pub fn datagram(&self) -> Datagram<'_> {
         let payload = self.bytes.get(..self.len).unwrap_or(&[]);
-        Datagram { link: self.link, mac: self.mac, src: self.src, dst: self.dst, payload }
+        Datagram { endpoint: self.endpoint, mac: self.mac, src: self.src, dst: self.dst, payload }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::net::Ipv4Addr;
 
 use crate::base::addr::Mac;
+use crate::base::outbox::Output;
 use crate::base::slab::Key;
-use crate::base::stats::Counter;
 use crate::base::time::{Instant, Seconds};
+use crate::engine::dhcp::Counter;
 use crate::engine::{Ctx, boot};
 use crate::roll::client::{Client, Way};
 use crate::roll::kind::Kind;
@@ -113,7 +114,7 @@ impl Dhcp {
         // The kernel drops entries when an interface goes down and up: every boot makes its own anew.
         if on_link && client.mac != Mac::ZERO && (client.neighbour != Some(client.link) || !renewal) {
             client.neighbour = Some(client.link);
-            ctx.out.neighbour(client.link, address, Some(client.mac));
+            ctx.out.put(Output::Neighbour { link: client.link, ip: address, mac: Some(client.mac) });
         }
         let told = boot::file(ctx.config, client);
         let (kind, stage) = (client.kind, client.boot.stage());

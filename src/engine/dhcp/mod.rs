@@ -18,6 +18,7 @@
 
 mod addresses;
 mod conflict;
+mod counter;
 mod decide;
 mod foreign;
 mod held;
@@ -36,8 +37,8 @@ use std::time::Duration;
 
 use crate::base::machine::Datagram;
 use crate::base::muffle::Muffle;
+use crate::base::outbox::Output;
 use crate::base::slab::{Key, Slab};
-use crate::base::stats::Counter;
 use crate::base::time::Instant;
 use crate::roll::client::Client;
 use crate::roll::registry::{Due, Roll};
@@ -50,11 +51,12 @@ use foreign::Foreign;
 use held::Held;
 use passing::Passing;
 use promise::Awaiting;
-use reply::{CLIENT_PORT, send};
+use reply::send;
 use request::Request;
 
 pub use addresses::probes;
-pub use reply::SERVER_PORT;
+pub use counter::Counter;
+pub use reply::{CLIENT_PORT, SERVER_PORT};
 
 /// How long an offered address is kept for a REQUEST: firmware picks an offer after 4 s, and asks again within 32.
 const OFFER_HOLD: Duration = Duration::from_secs(60);
@@ -130,13 +132,14 @@ impl Dhcp {
 
     /// `held`: a message that has waited already.
     fn take(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch, datagram: Datagram<'_>, held: bool) {
+        let link = ctx.endpoints.link(datagram.endpoint);
         let Ok(message) = dhcp::parse(datagram.payload, scratch) else {
             return ctx.stats.count(Counter::DhcpMalformed);
         };
         if datagram.dst.port() == CLIENT_PORT {
-            return self.foreign.heard(ctx, datagram.link, datagram.mac, &message);
+            return self.foreign.heard(ctx, link, datagram.mac, &message);
         }
-        let asked = match Request::read(ctx.config, &message, datagram, held) {
+        let asked = match Request::read(ctx.config, &message, (link, datagram), held) {
             Ok(asked) => asked,
             Err(reason) => return ctx.stats.count(reason),
         };
@@ -211,7 +214,7 @@ impl Dhcp {
             let room = ctx.out.has_room();
             if let Some(address) = pool.as_mut().filter(|_| room).and_then(|pool| pool.sweep(ctx.now)) {
                 ctx.stats.count(Counter::ArpProbe);
-                ctx.out.arp_probe(link.unwrap_or(0), address);
+                ctx.out.put(Output::Probe { link: link.unwrap_or(0), ip: address });
             }
         }
         self.release_deferred(ctx, scratch);

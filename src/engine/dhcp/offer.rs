@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::base::slab::Key;
-use crate::base::stats::Counter;
 use crate::engine::Ctx;
+use crate::engine::dhcp::Counter;
 use crate::roll::client::{Client, Way};
 use crate::roll::kind::Kind;
 use crate::roll::stage::Stage;

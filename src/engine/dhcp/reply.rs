@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::base::limits;
 use crate::base::outbox::Via;
 use crate::base::slab::Key;
-use crate::base::stats::Counter;
 use crate::config::{Config, LinkConfig, Network};
+use crate::engine::dhcp::Counter;
 use crate::engine::{Ctx, boot};
 use crate::roll::client::{Client, Identity};
 use crate::roll::kind::Kind;
@@ -322,7 +322,7 @@ pub(super) fn send(
         return ctx.stats.count(Counter::DhcpOutside);
     }
     ctx.pace.lane(asked.link()).bottleneck.sent(ctx.now, REPLY_BYTES, 1, false);
-    if !ctx.out.datagram(asked.link(), from, to, via, |buf| reply.write(buf)) {
+    if !ctx.out.datagram(ctx.endpoints.udp(asked.link(), SERVER_PORT), from, to, via, |buf| reply.write(buf)) {
         ctx.stats.count(Counter::DhcpTooLong);
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::base::addr::Mac;
 use crate::base::machine::{Datagram, Link};
-use crate::base::stats::Counter;
 use crate::config::Config;
+use crate::engine::dhcp::Counter;
 use crate::roll::client::{ClientId, Identity, Way};
 use crate::roll::kind::{Arch, Kind};
 use crate::wire::dhcp::{Message, MessageType, user_class_is};
@@ -14,6 +14,7 @@ use super::suspect;
 pub struct Request<'a> {
     pub message: &'a Message<'a>,
     /// As it came: a message that has to wait is kept whole.
+    link: Link,
     pub datagram: Datagram<'a>,
     pub identity: Identity,
     pub arch: Option<Arch>,
@@ -30,22 +31,27 @@ pub struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// The error is the reason for which the message is dropped.
-    pub fn read(config: &Config, message: &'a Message<'a>, datagram: Datagram<'a>, held: bool) -> Result<Request<'a>, Counter> {
+    pub fn read(
+        config: &Config,
+        message: &'a Message<'a>,
+        (link, datagram): (Link, Datagram<'a>),
+        held: bool,
+    ) -> Result<Request<'a>, Counter> {
         if message.header.op != 1 {
             return Err(Counter::DhcpNotARequest);
         }
         let identity = identity(message).ok_or(Counter::DhcpNoIdentity)?;
-        let network = network_of(config, datagram.link, message).ok_or(Counter::DhcpNoNetwork)?;
+        let network = network_of(config, link, message).ok_or(Counter::DhcpNoNetwork)?;
         let (arch, kind) = firmware(message);
         let on_link = config.networks.get(network).is_some_and(|network| network.link.is_some());
         let way = suspect::way(message, &identity, datagram.mac, on_link);
         // What a relay sends comes to us alone, whatever its client did.
         let unicast = message.header.giaddr.is_unspecified() && config.links.iter().any(|link| link.head == *datagram.dst.ip());
-        Ok(Request { message, datagram, identity, arch, kind, network, way, unicast, held })
+        Ok(Request { message, link, datagram, identity, arch, kind, network, way, unicast, held })
     }
 
     pub fn link(&self) -> Link {
-        self.datagram.link
+        self.link
     }
 
     /// None: BOOTP.

@@ -27,8 +27,8 @@ use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::base::slab::Key;
-use crate::base::stats::Counter;
 use crate::engine::Ctx;
+use crate::engine::dhcp::Counter;
 use crate::roll::client::{Client, Identity, Way};
 use crate::roll::stage::Stage;
 use crate::wire::dhcp::{Message, MessageType};

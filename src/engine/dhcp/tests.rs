@@ -226,7 +226,7 @@ fn what_is_malformed_is_counted_and_dropped() {
     let mut world = World::new(&config());
     let mut send = |payload: &[u8]| {
         let (src, dst) = (SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), SocketAddrV4::new(Ipv4Addr::BROADCAST, 67));
-        let got = world.handle(Input::Datagram(Datagram { link: 0, mac: Some(mac(1)), src, dst, payload }));
+        let got = world.datagram(0, Some(mac(1)), (src, dst), payload);
         assert_eq!(got, [], "{payload:?}");
     };
     let mut buf = [0; 1500];

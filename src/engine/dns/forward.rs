@@ -10,34 +10,34 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use crate::base::limits;
-use crate::base::machine::DnsPeer;
+use crate::base::endpoint::EndpointId;
+use crate::base::machine::{ConnId, Datagram, Event, Stream};
 use crate::base::muffle::Muffle;
+use crate::base::outbox::Output;
 use crate::base::rng::mix;
 use crate::base::slab::{Key, Slab};
-use crate::base::stats::Counter;
 use crate::base::time::Instant;
 use crate::base::wheel::Wheel;
 use crate::config::Config;
+use crate::engine::dns::Counter;
 use crate::wire::dns::{self, Builder, Query, Response, Verdict, rcode};
 
 use super::super::Ctx;
 use super::find::is_head;
-use super::{limit, say};
+use super::{PORT, Peer, limit, say, send};
 
 /// How long a server has for an answer; three tries are over before the five seconds of the C library.
 const TIMEOUT: Duration = Duration::from_millis(1500);
 const TRIES: u8 = 3;
-const PORT: u16 = 53;
 
 /// A question that waits, and who asked it.
 struct Pending {
-    peer: DnsPeer,
+    peer: Peer,
     src: SocketAddrV4,
     query: Query,
     /// Where it was asked, from which socket, by which id.
     upstream: Ipv4Addr,
-    socket: u8,
+    socket: EndpointId,
     id: u16,
     tries: u8,
     call: Option<u8>,
@@ -47,15 +47,17 @@ struct Pending {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Call {
     Free,
-    Open(Key<Pending>),
+    /// The world was asked for one; None: nobody wants it any more.
+    Asked(Option<Key<Pending>>),
+    Open(Key<Pending>, ConnId),
     /// Until the world says that it has gone.
-    Ending,
+    Ending(ConnId),
 }
 
 pub struct Forwarder {
     pending: Slab<Pending>,
     wheel: Wheel,
-    calls: [Call; limits::DNS_CALLS],
+    calls: [Call; dns::CALLS],
     seed: u64,
     drawn: u64,
     silent: Muffle,
@@ -68,8 +70,8 @@ pub fn may(config: &Config, asker: Ipv4Addr) -> bool {
 
 impl Forwarder {
     pub fn new(seed: u64, now: Instant) -> Forwarder {
-        let (pending, wheel) = (Slab::new(limits::DNS_PENDING), Wheel::new(limits::DNS_PENDING, now));
-        Forwarder { pending, wheel, calls: [Call::Free; limits::DNS_CALLS], seed, drawn: 0, silent: Muffle::default() }
+        let (pending, wheel) = (Slab::new(dns::PENDING), Wheel::new(dns::PENDING, now));
+        Forwarder { pending, wheel, calls: [Call::Free; dns::CALLS], seed, drawn: 0, silent: Muffle::default() }
     }
 
     pub fn len(&self) -> usize {
@@ -87,7 +89,7 @@ impl Forwarder {
     }
 
     /// Hands a question on.
-    pub fn forward(&mut self, ctx: &mut Ctx<'_>, peer: DnsPeer, src: SocketAddrV4, query: Query) {
+    pub fn forward(&mut self, ctx: &mut Ctx<'_>, peer: Peer, src: SocketAddrV4, query: Query) {
         let again = |other: &Pending| (other.peer, other.src, other.query.id) == (peer, src, query.id) && same(&other.query, &query);
         if self.pending.iter().any(|(_, other)| again(other)) {
             return ctx.stats.count(Counter::DnsRepeated);
@@ -112,10 +114,10 @@ impl Forwarder {
         // None is left when a re-read config has none.
         let Some(&upstream) = servers.get(usize::from(pending.tries) % servers.len().max(1)) else { return self.fail(ctx, key) };
         let [a, b, c, ..] = drawn.to_be_bytes();
-        let (id, socket) = (u16::from_be_bytes([a, b]), c % limits::DNS_ASKERS as u8);
+        let (id, socket) = (u16::from_be_bytes([a, b]), ctx.endpoints.asker(c % dns::ASKERS as u8));
         (pending.upstream, pending.socket, pending.id) = (upstream, socket, id);
         let query = &pending.query;
-        ctx.out.dns(DnsPeer::Asker(socket), SocketAddrV4::new(upstream, PORT), |buf| dns::write_query(buf, id, query));
+        send(ctx, Peer::Datagram(socket), SocketAddrV4::new(upstream, PORT), |buf| dns::write_query(buf, id, query));
         self.wheel.set(key.slot(), ctx.now + TIMEOUT);
     }
 
@@ -140,15 +142,19 @@ impl Forwarder {
     }
 
     fn hang_up(&mut self, ctx: &mut Ctx<'_>, call: Option<u8>) {
-        let Some((call, place)) = call.and_then(|call| Some((call, self.calls.get_mut(usize::from(call))?))) else { return };
-        if matches!(place, Call::Open(_)) {
-            *place = Call::Ending;
-            ctx.out.dns_close(DnsPeer::Call(call));
+        let Some(place) = call.and_then(|call| self.calls.get_mut(usize::from(call))) else { return };
+        match *place {
+            Call::Asked(_) => *place = Call::Asked(None),
+            Call::Open(_, conn) => {
+                *place = Call::Ending(conn);
+                ctx.out.put(Output::Close { conn, at_once: true });
+            }
+            Call::Free | Call::Ending(_) => {}
         }
     }
 
     /// A datagram has come to a socket.
-    pub fn answered(&mut self, ctx: &mut Ctx<'_>, socket: u8, src: SocketAddrV4, bytes: &[u8]) {
+    pub fn answered(&mut self, ctx: &mut Ctx<'_>, &Datagram { endpoint: socket, src, payload: bytes, .. }: &Datagram<'_>) {
         let response = dns::parse_response(bytes).filter(|_| src.port() == PORT);
         let found = response.as_ref().and_then(|response| {
             let to = |pending: &Pending| {
@@ -159,7 +165,7 @@ impl Forwarder {
         });
         match found {
             None => ctx.stats.count(Counter::DnsStray),
-            Some((key, DnsPeer::Client(_), true)) => self.call(ctx, key),
+            Some((key, Peer::Conn(_), true)) => self.call(ctx, key),
             Some((key, ..)) => self.hand_on(ctx, key, bytes),
         }
     }
@@ -168,21 +174,47 @@ impl Forwarder {
     fn call(&mut self, ctx: &mut Ctx<'_>, key: Key<Pending>) {
         let free = self.calls.iter().position(|call| *call == Call::Free);
         let (Some(call), Some(pending)) = (free, self.pending.get_mut(key)) else { return };
-        let (id, query) = (pending.id, &pending.query);
-        let server = SocketAddrV4::new(pending.upstream, PORT);
-        if ctx.out.dns(DnsPeer::Call(call as u8), server, |buf| dns::write_query(buf, id, query)) {
+        let to = SocketAddrV4::new(pending.upstream, PORT);
+        if ctx.out.put(Output::Connect { endpoint: ctx.endpoints.dial(), to, token: call as u64 }) {
             pending.call = Some(call as u8);
-            self.calls[call] = Call::Open(key);
+            self.calls[call] = Call::Asked(Some(key));
             self.wheel.set(key.slot(), ctx.now + TIMEOUT);
         }
     }
 
+    /// What happens on a connection to a server.
+    pub fn called(&mut self, ctx: &mut Ctx<'_>, stream: &Stream<'_>) {
+        match stream.event {
+            Event::Opened { token } => self.connected(ctx, stream.conn, token),
+            Event::Bytes(bytes) => self.told(ctx, stream.conn, bytes),
+            Event::Drained => {}
+            Event::Closed => self.hung_up(stream.conn),
+        }
+    }
+
+    /// A connection was given: the question goes out by it.
+    fn connected(&mut self, ctx: &mut Ctx<'_>, conn: ConnId, token: u64) {
+        let Some(place) = usize::try_from(token).ok().and_then(|call| self.calls.get_mut(call)) else { return };
+        let Call::Asked(key) = *place else { return };
+        match key.and_then(|key| Some((key, self.pending.get(key)?))) {
+            Some((key, pending)) => {
+                *place = Call::Open(key, conn);
+                let (id, query) = (pending.id, &pending.query);
+                ctx.out.write(conn, |buf| dns::write_query(buf, id, query));
+            }
+            None => {
+                *place = Call::Ending(conn);
+                ctx.out.put(Output::Close { conn, at_once: true });
+            }
+        }
+    }
+
     /// A message has come from a server that was called.
-    pub fn called(&mut self, ctx: &mut Ctx<'_>, call: u8, bytes: &[u8]) {
-        let open = match self.calls.get(usize::from(call)) {
-            Some(Call::Open(key)) => self.pending.get(*key).map(|pending| (*key, pending)),
+    fn told(&mut self, ctx: &mut Ctx<'_>, conn: ConnId, bytes: &[u8]) {
+        let open = self.calls.iter().find_map(|call| match call {
+            Call::Open(key, own) if *own == conn => self.pending.get(*key).map(|pending| (*key, pending)),
             _ => None,
-        };
+        });
         let response = dns::parse_response(bytes);
         let fits =
             |pending: &Pending| response.as_ref().is_some_and(|response| response.id == pending.id && is_of(response, &pending.query));
@@ -193,9 +225,10 @@ impl Forwarder {
     }
 
     /// A connection to a server has gone. What it was for waits for its next try.
-    pub fn hung_up(&mut self, call: u8) {
-        let Some(place) = self.calls.get_mut(usize::from(call)) else { return };
-        if let Call::Open(key) = std::mem::replace(place, Call::Free) {
+    fn hung_up(&mut self, conn: ConnId) {
+        let own = |call: &&mut Call| matches!(**call, Call::Open(_, own) | Call::Ending(own) if own == conn);
+        let Some(place) = self.calls.iter_mut().find(own) else { return };
+        if let Call::Open(key, _) = std::mem::replace(place, Call::Free) {
             self.pending.get_mut(key).into_iter().for_each(|pending| pending.call = None);
         }
     }
@@ -205,17 +238,17 @@ impl Forwarder {
         let Some(pending) = self.take(ctx, key) else { return };
         let Pending { peer, src, query, .. } = pending;
         ctx.stats.count(Counter::DnsForwardedAnswer);
-        let datagram = matches!(peer, DnsPeer::Listener(_));
+        let datagram = matches!(peer, Peer::Datagram(_));
         if datagram && bytes.len() > query.udp_limit() {
             let verdict = Verdict { rcode: rcode::NOERROR, authoritative: false, recursive: true };
-            ctx.out.dns(peer, src, |buf| {
+            send(ctx, peer, src, |buf| {
                 let mut reply = Builder::new(buf, limit(peer, &query), &query, verdict)?;
                 reply.truncate();
                 Some(reply.finish(None))
             });
             return;
         }
-        ctx.out.dns(peer, src, |buf| {
+        send(ctx, peer, src, |buf| {
             let message = buf.get_mut(..bytes.len())?;
             message.copy_from_slice(bytes);
             dns::set_id(message, query.id);
@@ -224,7 +257,7 @@ impl Forwarder {
     }
 
     /// A client's connection has gone: its questions wait for nobody.
-    pub fn left(&mut self, ctx: &mut Ctx<'_>, peer: DnsPeer) {
+    pub fn left(&mut self, ctx: &mut Ctx<'_>, peer: Peer) {
         for slot in 0..self.pending.capacity() {
             let key = self.pending.key_at(slot).filter(|key| self.pending.get(*key).is_some_and(|pending| pending.peer == peer));
             if let Some(key) = key {

@@ -4,6 +4,7 @@
 //! ([`forward`]); whole zones go to allowed addresses in pieces ([`transfer`]). Nothing is remembered but what waits for an upstream, for
 //! four and a half seconds, and where a transfer stands. Called by the Server alone.
 
+mod counter;
 mod find;
 mod forward;
 mod transfer;
@@ -14,9 +15,9 @@ mod tests;
 
 use std::net::SocketAddrV4;
 
-use crate::base::limits;
-use crate::base::machine::DnsPeer;
-use crate::base::stats::Counter;
+use crate::base::endpoint::EndpointId;
+use crate::base::machine::{ConnId, Datagram, Event, Stream};
+use crate::base::outbox::Via;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
 use crate::wire::dns::{self, Builder, CLASS_IN, Data, NoQuery, OPCODE_QUERY, Query, Record, Verdict, rcode, rtype};
@@ -27,11 +28,23 @@ use forward::Forwarder;
 use transfer::Transfer;
 use zone::{NEGATIVE_TTL, Spot, Zone, Zones};
 
+pub use counter::Counter;
+
+/// The well-known port, of UDP and TCP.
+pub const PORT: u16 = 53;
+
+/// How somebody asks, and is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    Datagram(EndpointId),
+    Conn(ConnId),
+}
+
 pub struct Dns {
     zones: Zones,
     forwarder: Forwarder,
     /// One a connection.
-    transfers: Box<[Option<Transfer>]>,
+    transfers: Box<[Option<(ConnId, Transfer)>]>,
 }
 
 /// What is to be done with a query.
@@ -61,7 +74,7 @@ impl Dns {
         Dns {
             zones: Zones::new(config, now.unix as u32),
             forwarder: Forwarder::new(seed, now.at),
-            transfers: (0..limits::DNS_CONNECTIONS).map(|_| None).collect(),
+            transfers: (0..dns::CONNECTIONS).map(|_| None).collect(),
         }
     }
 
@@ -87,30 +100,41 @@ impl Dns {
         }
     }
 
-    pub fn message(&mut self, ctx: &mut Ctx<'_>, peer: DnsPeer, src: SocketAddrV4, bytes: &[u8]) {
-        match peer {
-            DnsPeer::Listener(_) | DnsPeer::Client(_) => self.query(ctx, peer, src, bytes),
-            DnsPeer::Asker(socket) => self.forwarder.answered(ctx, socket, src, bytes),
-            DnsPeer::Call(call) => self.forwarder.called(ctx, call, bytes),
-        }
+    /// A question by a datagram.
+    pub fn datagram(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram<'_>) {
+        self.query(ctx, Peer::Datagram(datagram.endpoint), datagram.src, datagram.payload);
     }
 
-    /// A connection has taken everything.
-    pub fn taken(&mut self, ctx: &mut Ctx<'_>, conn: u8) {
-        let Some(place) = self.transfers.get_mut(usize::from(conn)) else { return };
-        if place.as_mut().is_some_and(|transfer| transfer.go_on(ctx, &self.zones, conn).is_over()) {
-            *place = None;
-        }
-    }
-
-    pub fn closed(&mut self, ctx: &mut Ctx<'_>, peer: DnsPeer) {
-        match peer {
-            DnsPeer::Client(conn) => {
-                self.transfers.iter_mut().skip(usize::from(conn)).take(1).for_each(|place| *place = None);
-                self.forwarder.left(ctx, peer);
+    /// What a client does on its connection.
+    pub fn stream(&mut self, ctx: &mut Ctx<'_>, stream: &Stream<'_>) {
+        match stream.event {
+            Event::Opened { .. } => {}
+            Event::Bytes(bytes) => self.query(ctx, Peer::Conn(stream.conn), stream.peer, bytes),
+            Event::Drained => self.go_on(ctx, stream.conn),
+            Event::Closed => {
+                for place in self.transfers.iter_mut() {
+                    place.take_if(|(conn, _)| *conn == stream.conn);
+                }
+                self.forwarder.left(ctx, Peer::Conn(stream.conn));
             }
-            DnsPeer::Call(call) => self.forwarder.hung_up(call),
-            DnsPeer::Listener(_) | DnsPeer::Asker(_) => {}
+        }
+    }
+
+    /// An answer of another server's.
+    pub fn answered(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram<'_>) {
+        self.forwarder.answered(ctx, datagram);
+    }
+
+    /// What another server does on a connection to it.
+    pub fn called(&mut self, ctx: &mut Ctx<'_>, stream: &Stream<'_>) {
+        self.forwarder.called(ctx, stream);
+    }
+
+    /// A connection has taken everything: a transfer goes on.
+    fn go_on(&mut self, ctx: &mut Ctx<'_>, conn: ConnId) {
+        let Some(place) = self.transfers.iter_mut().find(|place| matches!(place, Some((whose, _)) if *whose == conn)) else { return };
+        if place.as_mut().is_some_and(|(_, transfer)| transfer.go_on(ctx, &self.zones, conn).is_over()) {
+            *place = None;
         }
     }
 
@@ -122,7 +146,7 @@ impl Dns {
         self.forwarder.deadline()
     }
 
-    fn query(&mut self, ctx: &mut Ctx<'_>, peer: DnsPeer, src: SocketAddrV4, bytes: &[u8]) {
+    fn query(&mut self, ctx: &mut Ctx<'_>, peer: Peer, src: SocketAddrV4, bytes: &[u8]) {
         let query = match dns::parse(bytes) {
             Ok(query) => query,
             Err(NoQuery) => return ctx.stats.count(Counter::DnsNoQuery),
@@ -139,8 +163,8 @@ impl Dns {
         }
     }
 
-    fn judge<'q>(&self, ctx: &Ctx<'_>, peer: DnsPeer, src: SocketAddrV4, query: &'q Query) -> Judgement<'q> {
-        let over_udp = matches!(peer, DnsPeer::Listener(_));
+    fn judge<'q>(&self, ctx: &Ctx<'_>, peer: Peer, src: SocketAddrV4, query: &'q Query) -> Judgement<'q> {
+        let over_udp = matches!(peer, Peer::Datagram(_));
         let not_implemented = Judgement::Say(rcode::NOTIMP, Counter::DnsNotImplemented);
         if query.opcode != OPCODE_QUERY {
             return not_implemented;
@@ -172,7 +196,7 @@ impl Dns {
     }
 
     /// Answers from the plan: the records, or that there are none, with the SOA record that says for how long (RFC 2308, 2).
-    fn answer(&self, ctx: &mut Ctx<'_>, peer: DnsPeer, src: SocketAddrV4, query: &Query, zone: Zone, spot: Spot<'_>) {
+    fn answer(&self, ctx: &mut Ctx<'_>, peer: Peer, src: SocketAddrV4, query: &Query, zone: Zone, spot: Spot<'_>) {
         let (Some(apex), Some(authority), Some(question)) = (self.zones.name(zone), &self.zones.authority, &query.question) else {
             return;
         };
@@ -184,7 +208,7 @@ impl Dns {
         let verdict = Verdict { rcode, authoritative: true, recursive: forward::may(ctx.config, *src.ip()) };
         let limit = limit(peer, query);
         ctx.stats.count(Counter::DnsAnswer);
-        ctx.out.dns(peer, src, |buf| {
+        send(ctx, peer, src, |buf| {
             let mut reply = Builder::new(buf, limit, query, verdict)?;
             let (mut count, mut fits) = (0, true);
             let mut put = |record: Record<'_>| {
@@ -209,28 +233,28 @@ impl Dns {
         });
     }
 
-    fn transfer(&mut self, ctx: &mut Ctx<'_>, peer: DnsPeer, src: SocketAddrV4, query: Query, zone: Zone) {
-        let DnsPeer::Client(conn) = peer else {
+    fn transfer(&mut self, ctx: &mut Ctx<'_>, peer: Peer, src: SocketAddrV4, query: Query, zone: Zone) {
+        let Peer::Conn(conn) = peer else {
             // Incremental by a datagram: the latest SOA record says that a connection is needed (RFC 1995, 2).
             return self.answer_soa(ctx, peer, src, &query, zone);
         };
-        let Some(place) = self.transfers.get_mut(usize::from(conn)) else { return };
-        if place.is_some() {
+        let under_way = self.transfers.iter().flatten().any(|(whose, _)| *whose == conn);
+        let Some(place) = self.transfers.iter_mut().find(|place| place.is_none()).filter(|_| !under_way) else {
             ctx.stats.count(Counter::DnsTransferRefused);
             return say(ctx, peer, src, &query, rcode::REFUSED);
-        }
+        };
         ctx.stats.count(Counter::DnsTransfer);
         let mut transfer = Transfer::new(query, src, zone, self.zones.serial());
         if !transfer.go_on(ctx, &self.zones, conn).is_over() {
-            *place = Some(transfer);
+            *place = Some((conn, transfer));
         }
     }
 
-    fn answer_soa(&self, ctx: &mut Ctx<'_>, peer: DnsPeer, src: SocketAddrV4, query: &Query, zone: Zone) {
+    fn answer_soa(&self, ctx: &mut Ctx<'_>, peer: Peer, src: SocketAddrV4, query: &Query, zone: Zone) {
         let (Some(apex), Some(authority)) = (self.zones.name(zone), &self.zones.authority) else { return };
         let verdict = Verdict { rcode: rcode::NOERROR, authoritative: true, recursive: false };
         ctx.stats.count(Counter::DnsAnswer);
-        ctx.out.dns(peer, src, |buf| {
+        send(ctx, peer, src, |buf| {
             let mut reply = Builder::new(buf, limit(peer, query), query, verdict)?;
             if !reply.answer(&Record { owner: &apex, ttl: PLAN_TTL, data: Data::Soa(authority) }) {
                 reply.truncate();
@@ -240,16 +264,27 @@ impl Dns {
     }
 }
 
-/// How long a response to a client may be, in bytes.
-fn limit(peer: DnsPeer, query: &Query) -> usize {
+/// Puts out a message that `write` lays down. False when it declines.
+fn send(ctx: &mut Ctx<'_>, peer: Peer, to: SocketAddrV4, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
     match peer {
-        DnsPeer::Listener(_) => query.udp_limit(),
+        Peer::Conn(conn) => ctx.out.write(conn, write),
+        Peer::Datagram(endpoint) => {
+            let Some(row) = ctx.endpoints.get(endpoint) else { return false };
+            ctx.out.datagram(endpoint, row.address, to, Via::Kernel, write)
+        }
+    }
+}
+
+/// How long a response to a client may be, in bytes.
+fn limit(peer: Peer, query: &Query) -> usize {
+    match peer {
+        Peer::Datagram(_) => query.udp_limit(),
         _ => dns::PIECE_MAX,
     }
 }
 
 /// Answers with a code alone.
-fn say(ctx: &mut Ctx<'_>, peer: DnsPeer, src: SocketAddrV4, query: &Query, rcode: u16) {
+fn say(ctx: &mut Ctx<'_>, peer: Peer, src: SocketAddrV4, query: &Query, rcode: u16) {
     let verdict = Verdict { rcode, authoritative: false, recursive: forward::may(ctx.config, *src.ip()) };
-    ctx.out.dns(peer, src, |buf| Builder::new(buf, limit(peer, query), query, verdict).map(|reply| reply.finish(None)));
+    send(ctx, peer, src, |buf| Builder::new(buf, limit(peer, query), query, verdict).map(|reply| reply.finish(None)));
 }

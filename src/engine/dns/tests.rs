@@ -10,14 +10,34 @@ use domain::rdata::AllRecordData;
 use proptest::prelude::*;
 
 use super::super::testing::{Ask, Got, HEAD, World, config, guest, mac};
-use crate::base::machine::{DnsPeer, Input};
-use crate::base::stats::Counter;
+use crate::base::endpoint::{EndpointId, Service, Transport};
+use crate::base::machine::{ConnId, Datagram, Event, Input};
 use crate::base::time::Now;
 use crate::config::Config;
+use crate::engine::dns::Counter;
+use crate::engine::dns::Peer;
+use crate::engine::endpoints::{DNS, UPSTREAM};
+use crate::engine::testing::conn;
 use crate::wire::dns::{self, Edns, Name, Query, Question, rtype};
 
 const NODE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 54, 1, 23), 4000);
-const UDP: DnsPeer = DnsPeer::Listener(0);
+/// The other end of a connection, which needs none.
+const BY_CONN: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+
+/// The first row of a service with this transport.
+fn row(world: &World, service: Service, transport: fn(&Transport) -> bool) -> EndpointId {
+    let rows = world.server.endpoints().rows();
+    rows.iter().position(|row| row.service == service && transport(&row.transport)).unwrap() as EndpointId
+}
+
+fn udp(world: &World) -> Peer {
+    Peer::Datagram(row(world, DNS, |transport| *transport == Transport::Udp))
+}
+
+fn client(n: u64) -> Peer {
+    Peer::Conn(conn(n))
+}
+
 const AAAA: u16 = 28;
 const TXT: u16 = 16;
 
@@ -38,16 +58,39 @@ fn bytes(query: &Query) -> Vec<u8> {
 }
 
 /// The messages that were put out.
-fn sent(got: &[Got]) -> Vec<(DnsPeer, SocketAddrV4, Vec<u8>)> {
+fn sent(got: &[Got]) -> Vec<(Peer, SocketAddrV4, Vec<u8>)> {
     let sent = got.iter().filter_map(|got| match got {
-        Got::Dns(peer, to, body) => Some((*peer, *to, body.clone())),
+        Got::Dns(endpoint, to, body) => Some((Peer::Datagram(*endpoint), *to, body.clone())),
+        Got::Write(conn, body) => Some((Peer::Conn(*conn), BY_CONN, body.clone())),
         _ => None,
     });
     sent.collect()
 }
 
-fn ask_from(world: &mut World, peer: DnsPeer, src: SocketAddrV4, query: &Query) -> Vec<(DnsPeer, SocketAddrV4, Vec<u8>)> {
-    sent(&world.handle(Input::Dns { peer, src, bytes: &bytes(query) }))
+/// A message of a client's, or of another server's by a datagram.
+fn heard(world: &mut World, peer: Peer, src: SocketAddrV4, payload: &[u8]) -> Vec<Got> {
+    match peer {
+        Peer::Datagram(endpoint) => {
+            let dst = world.server.endpoints().get(endpoint).unwrap().address;
+            world.handle(Input::Datagram(Datagram { endpoint, mac: None, src, dst, payload }))
+        }
+        Peer::Conn(conn) => happens(world, conn, src, Event::Bytes(payload)),
+    }
+}
+
+/// Something on a client's connection.
+fn happens(world: &mut World, conn: ConnId, src: SocketAddrV4, event: Event<'_>) -> Vec<Got> {
+    let endpoint = row(world, DNS, |transport| matches!(transport, Transport::Listen(_)));
+    world.stream(endpoint, conn, src, event)
+}
+
+fn ask_from(world: &mut World, peer: Peer, src: SocketAddrV4, query: &Query) -> Vec<(Peer, SocketAddrV4, Vec<u8>)> {
+    sent(&heard(world, peer, src, &bytes(query)))
+}
+
+fn ask_by_datagram(world: &mut World, src: SocketAddrV4, query: &Query) -> Vec<(Peer, SocketAddrV4, Vec<u8>)> {
+    let peer = udp(world);
+    ask_from(world, peer, src, query)
 }
 
 /// A response in words: code, flags, and the records of each section.
@@ -73,8 +116,9 @@ fn told(body: &[u8]) -> String {
 }
 
 fn answer(world: &mut World, src: SocketAddrV4, query: &Query) -> String {
-    let sent = ask_from(world, UDP, src, query);
-    let [(UDP, to, body)] = sent.as_slice() else { panic!("{sent:?}") };
+    let sent = ask_by_datagram(world, src, query);
+    let [(peer, to, body)] = sent.as_slice() else { panic!("{sent:?}") };
+    assert_eq!(*peer, udp(world));
     assert_eq!((*to, dns::parse_response(body).map(|response| response.id)), (src, Some(query.id)));
     told(body)
 }
@@ -140,7 +184,8 @@ fn what_cannot_be_asked_is_told_or_dropped() {
         assert_eq!(answer(&mut world, NODE, &asked), expected);
     }
     let good = bytes(&query("n23.cluster", rtype::A));
-    let mut raw = |bytes: &[u8]| sent(&world.handle(Input::Dns { peer: UDP, src: NODE, bytes }));
+    let by_datagram = udp(&world);
+    let mut raw = |bytes: &[u8]| sent(&heard(&mut world, by_datagram, NODE, bytes));
     for (at, byte) in [(2, 5 << 3), (5, 0), (5, 2), (11, 1)] {
         let mut changed = good.clone();
         changed[at] = byte;
@@ -227,19 +272,27 @@ proptest! {
         config.dns.transfer = vec![*NODE.ip()];
         let mut world = World::new(&config);
         for (way, place, noise, at, byte) in inputs {
-            let peer = [DnsPeer::Listener(place), DnsPeer::Client(place), DnsPeer::Asker(place), DnsPeer::Call(place)][usize::from(way)];
+            let (ours, theirs) = (udp(&world), Peer::Datagram(world.server.endpoints().asker(place % 16)));
+            let call = row(&world, UPSTREAM, |transport| matches!(transport, Transport::Dial(_)));
             let name = ["n23.cluster", "23.1.54.10.in-addr.arpa", "example.org", "cluster"][noise.len() % 4];
             let mut message = bytes(&query(name, u16::from(byte)));
             match noise.len() {
                 0..40 => message = noise,
                 _ => message[at.index(24)] = byte,
             }
-            for (peer, _, body) in sent(&world.handle(Input::Dns { peer, src: NODE, bytes: &message })) {
-                prop_assert!(!matches!(peer, DnsPeer::Listener(_)) || body.len() <= dns::UDP_MAX);
+            let got = match way {
+                0 => heard(&mut world, ours, NODE, &message),
+                1 => heard(&mut world, client(place.into()), NODE, &message),
+                2 => heard(&mut world, theirs, NODE, &message),
+                _ => world.stream(call, conn(place.into()), NODE, Event::Bytes(&message)),
+            };
+            for (peer, _, body) in sent(&got) {
+                prop_assert!(peer != ours || body.len() <= dns::UDP_MAX);
             }
-            world.handle(Input::DnsTaken { conn: place });
+            happens(&mut world, conn(place.into()), NODE, Event::Drained);
             if byte > 200 {
-                world.handle(Input::DnsClosed { peer });
+                happens(&mut world, conn(place.into()), NODE, Event::Closed);
+                world.stream(call, conn(place.into()), NODE, Event::Opened { token: u64::from(place) % 4 });
             }
             world.advance(u64::from(byte) * 20);
         }

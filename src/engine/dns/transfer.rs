@@ -5,7 +5,8 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::base::machine::DnsPeer;
+use crate::base::machine::ConnId;
+use crate::base::outbox::Output;
 use crate::config::Config;
 use crate::roll::plan::{AddressRange, Number};
 use crate::wire::dns::{Builder, Data, Name, PIECE_MAX, Query, Record, Verdict, rcode};
@@ -60,14 +61,14 @@ impl Transfer {
     }
 
     /// Puts out the next message. When the zones have changed meanwhile the connection is closed: half of one and half of another is none.
-    pub fn go_on(&mut self, ctx: &mut Ctx<'_>, zones: &Zones, conn: u8) -> Progress {
+    pub fn go_on(&mut self, ctx: &mut Ctx<'_>, zones: &Zones, conn: ConnId) -> Progress {
         let Some(authority) = zones.authority.as_ref().filter(|authority| authority.serial == self.serial) else {
-            ctx.out.dns_close(DnsPeer::Client(conn));
+            ctx.out.put(Output::Close { conn, at_once: true });
             return Progress::Over;
         };
         let (mut step, mut over) = (self.step, false);
         let verdict = Verdict { rcode: rcode::NOERROR, authoritative: true, recursive: false };
-        let put_out = ctx.out.dns(DnsPeer::Client(conn), self.src, |buf| {
+        let put_out = ctx.out.write(conn, |buf| {
             let mut reply = Builder::new(buf, PIECE_MAX, &self.query, verdict)?;
             loop {
                 let Some(next) = record(zones, ctx.config, self.zone, step) else {
@@ -90,7 +91,7 @@ impl Transfer {
             (step > self.step).then(|| reply.finish(None))
         });
         if !put_out {
-            ctx.out.dns_close(DnsPeer::Client(conn));
+            ctx.out.put(Output::Close { conn, at_once: true });
             return Progress::Over;
         }
         self.step = step;

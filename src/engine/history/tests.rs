@@ -1,6 +1,8 @@
 use crate::base::addr::Mac;
 use crate::base::limits;
-use crate::base::machine::{Input, Machine};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use crate::base::machine::{ConnId, Event as Happening, Input, Machine, Stream};
 use crate::base::outbox::{JournalOp, Output};
 use crate::base::time::Instant;
 use crate::engine::server::Server;
@@ -150,11 +152,11 @@ fn a_walk_begins_anew_when_a_change_of_many_lots_does() {
         let mut ended = false;
         for output in out.iter() {
             match output {
-                Output::Journal(JournalOp::RewriteBegin) => lines.clear(),
-                Output::Journal(JournalOp::RewriteLine { line } | JournalOp::Append { line, .. }) => {
+                Output::Record(JournalOp::RewriteBegin) => lines.clear(),
+                Output::Record(JournalOp::RewriteLine { line } | JournalOp::Append { line, .. }) => {
                     lines.push(String::from_utf8_lossy(line).into_owned());
                 }
-                Output::Journal(JournalOp::RewriteEnd) => ended = true,
+                Output::Record(JournalOp::RewriteEnd) => ended = true,
                 _ => {}
             }
         }
@@ -166,7 +168,7 @@ fn a_walk_begins_anew_when_a_change_of_many_lots_does() {
         let entries: Vec<String> = (from..from + 12).map(entry).collect();
         format!(r#"{{"do":"change","change":{{"what":"import","entries":[{}]}}}}"#, entries.join(","))
     };
-    server.handle(at, Input::Stream { conn: 0, bytes: import(50).as_bytes() }, &mut out);
+    operate(&mut server, at, &import(50), &mut out);
     drain(&mut out);
     at.at += Duration::from_millis(1);
     server.expire(at, &mut out);
@@ -178,7 +180,7 @@ fn a_walk_begins_anew_when_a_change_of_many_lots_does() {
     server.expire(at, &mut out);
     let (ended, part) = drain(&mut out);
     assert!(!ended && !server.is_changing() && (2..8).contains(&part.len()), "{part:?}");
-    server.handle(at, Input::Stream { conn: 0, bytes: import(30).as_bytes() }, &mut out);
+    operate(&mut server, at, &import(30), &mut out);
     let (_, begun) = drain(&mut out);
     assert!(server.is_changing() && begun.iter().any(|line| line.contains("change begins")), "{begun:?}");
     at.at += Duration::from_millis(1);
@@ -191,7 +193,7 @@ fn a_walk_begins_anew_when_a_change_of_many_lots_does() {
 
 fn lines_of(out: &Outbox) -> Vec<String> {
     let line = |output| match output {
-        Output::Journal(JournalOp::RewriteLine { line }) => Some(String::from_utf8_lossy(line).into_owned()),
+        Output::Record(JournalOp::RewriteLine { line }) => Some(String::from_utf8_lossy(line).into_owned()),
         _ => None,
     };
     out.iter().filter_map(line).collect()
@@ -229,4 +231,11 @@ fn an_address_that_changes_hands_in_a_walk_is_told_of() {
             assert!(!pool.is_free(guest_address(5), &Identity::Mac(Mac([2, 0, 0, 0, 0, 99]))));
         }
     }
+}
+
+/// A line of an operator's.
+fn operate(server: &mut Server, now: Now, line: &str, out: &mut Outbox) {
+    let (endpoint, peer) = (server.endpoints().operators(), SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+    let stream = Stream { conn: ConnId::from_u64(0), endpoint, peer, event: Happening::Bytes(line.as_bytes()) };
+    server.handle(now, Input::Stream(stream), out);
 }

@@ -21,10 +21,10 @@ pub fn settle_options(transfer: &mut Transfer, config: &Config) {
     let lock_step = transfer.netascii.is_some() || matches!(transfer.source, Source::Made { .. });
     let mtu = config.links.get(usize::from(transfer.link)).map_or(1500, |link| link.mtu);
     let fits = if lock_step { limits::WRITE_MAX as u32 } else { mtu }.min(mtu).saturating_sub(HEADERS);
-    let blksize_max = fits.clamp(limits::BLKSIZE_MIN.into(), limits::BLKSIZE_MAX.into()) as u16;
+    let blksize_max = fits.clamp(tftp::BLKSIZE_MIN.into(), tftp::BLKSIZE_MAX.into()) as u16;
     let options = &mut transfer.options;
     options.blksize = options.blksize.map(|asked| asked.min(blksize_max));
-    transfer.blksize = options.blksize.unwrap_or(limits::BLKSIZE_DEFAULT);
+    transfer.blksize = options.blksize.unwrap_or(tftp::BLKSIZE_DEFAULT);
     let window_max = (WINDOW_BYTES_MAX / usize::from(transfer.blksize)).clamp(1, config.tftp.windowsize.into()) as u16;
     options.windowsize = options.windowsize.filter(|_| !lock_step).map(|asked| asked.min(window_max));
     transfer.windowsize = options.windowsize.unwrap_or(1);
@@ -43,7 +43,7 @@ pub fn settle_options(transfer: &mut Transfer, config: &Config) {
 /// Sends a packet of a transfer.
 pub fn send(ctx: &mut Ctx<'_>, transfer: &Transfer, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
     let from = SocketAddrV4::new(head_of(ctx, transfer.link), transfer.port);
-    ctx.out.datagram(transfer.link, from, transfer.peer, transfer.via(), write);
+    ctx.out.datagram(ctx.endpoints.udp(transfer.link, transfer.port), from, transfer.peer, transfer.via(), write);
 }
 
 pub fn error_to(ctx: &mut Ctx<'_>, transfer: &Transfer, code: ErrorCode, text: &str) {
@@ -53,5 +53,5 @@ pub fn error_to(ctx: &mut Ctx<'_>, transfer: &Transfer, code: ErrorCode, text: &
 /// Answers a request that begins no transfer, from the port that it came to.
 pub fn error(ctx: &mut Ctx<'_>, request: &Datagram<'_>, code: ErrorCode, text: &str) {
     let via = request.mac.filter(|mac| mac.is_individual()).map_or(Via::Kernel, Via::Mac);
-    ctx.out.datagram(request.link, request.dst, request.src, via, |buf| tftp::emit_error(buf, code, text));
+    ctx.out.datagram(request.endpoint, request.dst, request.src, via, |buf| tftp::emit_error(buf, code, text));
 }

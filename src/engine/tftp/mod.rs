@@ -9,6 +9,7 @@
 //! leave by turns (`turns`).
 
 mod answer;
+mod counter;
 mod netascii;
 mod places;
 mod policy;
@@ -22,9 +23,9 @@ use crate::base::index::Index;
 use crate::base::limits::{self, CHECK_INTERVAL};
 use crate::base::machine::{Datagram, Link, OpenFile, Refusal};
 use crate::base::muffle::Muffle;
+use crate::base::outbox::Output;
 use crate::base::rng::mix;
 use crate::base::slab::{Key, Slab};
-use crate::base::stats::Counter;
 use crate::base::text::Text;
 use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
@@ -38,6 +39,7 @@ use super::{Ctx, Loading, boot, lots};
 use places::Claim;
 use transfer::{Ack, Netascii, Origin, Source, State, Transfer};
 
+pub use counter::Counter;
 pub use policy::kind_of;
 
 /// The well-known port.
@@ -70,7 +72,7 @@ const SILENT: usize = 1;
 
 impl Tftp {
     pub fn new(capacity: usize, seed: u64, now: Instant) -> Tftp {
-        let capacity = capacity * limits::TRANSFERS_PER_CLIENT;
+        let capacity = capacity * tftp::TRANSFERS_PER_CLIENT;
         Tftp {
             transfers: Slab::new(capacity),
             by_key: Index::new(capacity, seed),
@@ -79,7 +81,7 @@ impl Tftp {
             chains: Chains::new(capacity),
             opening: 0,
             turn: 0,
-            text: vec![0; limits::SCRIPT_MAX].into(),
+            text: vec![0; crate::config::limits::SCRIPT_MAX].into(),
             told_changed: Muffle::default(),
             told_forged: Muffle::default(),
         }
@@ -106,7 +108,7 @@ impl Tftp {
 
     /// A datagram to port 69 or to a port of the pool.
     pub fn datagram(&mut self, ctx: &mut Ctx<'_>, datagram: Datagram<'_>) {
-        if !ctx.config.serves(datagram.link, *datagram.src.ip()) {
+        if !ctx.config.serves(ctx.endpoints.link(datagram.endpoint), *datagram.src.ip()) {
             return ctx.stats.count(Counter::TftpStranger);
         }
         let packet = tftp::parse(datagram.payload);
@@ -232,7 +234,7 @@ impl Tftp {
             }
             (Some(_), Err(refusal)) => self.refuse(ctx, key, refusal),
             // The transfer has ended meanwhile.
-            (None, Ok(open)) => drop(ctx.out.close(open.file)),
+            (None, Ok(open)) => drop(ctx.out.put(Output::CloseFile { file: open.file })),
             (None, Err(_)) => {}
         }
     }
@@ -479,7 +481,7 @@ impl Tftp {
             self.by_peer.remove(Transfer::peer_key(transfer.peer));
         }
         if let Some(file) = transfer.file() {
-            ctx.out.close(file);
+            ctx.out.put(Output::CloseFile { file });
         }
         let Some(key) = transfer.client else { return };
         let Some(client) = ctx.roll.get_mut(key) else { return };

@@ -11,7 +11,6 @@
 
 use crate::base::machine::Datagram;
 use crate::base::slab::Key;
-use crate::base::stats::Counter;
 use crate::engine::Ctx;
 use crate::engine::pace::Place;
 use crate::roll::client::Client;
@@ -19,6 +18,7 @@ use crate::roll::stage::Stage;
 
 use super::transfer::{Origin, Transfer};
 use super::{CHECK_INTERVAL, CLIENT_TRANSFERS, SILENT, STRANGERS, Tftp};
+use crate::engine::tftp::Counter;
 
 /// See [`Tftp::claim`].
 pub(super) enum Claim {
@@ -57,7 +57,7 @@ impl Tftp {
         *turn = turn.wrapping_add(1);
         let (first, last) = ctx.config.tftp.ports;
         let port = first + u16::from(*turn) % (last - first + 1);
-        let mut transfer = Transfer::new(ctx.now, datagram, port, name);
+        let mut transfer = Transfer::new(ctx.now, ctx.endpoints.link(datagram.endpoint), datagram, port, name);
         (transfer.client, transfer.origin) = (client, origin);
         let key = self.transfers.insert(transfer)?;
         let fits = self.by_key.insert(Transfer::key(datagram.src, port), key.slot() as u32)

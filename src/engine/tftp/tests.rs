@@ -44,7 +44,7 @@ impl Peer {
 
     fn send(&mut self, world: &mut World, port: u16, payload: &[u8]) -> Vec<String> {
         let dst = SocketAddrV4::new(HEAD, port);
-        let got = world.handle(Input::Datagram(Datagram { link: 0, mac: self.mac, src: self.src, dst, payload }));
+        let got = world.datagram(0, self.mac, (self.src, dst), payload);
         self.hear(&got)
     }
 
@@ -72,7 +72,7 @@ impl Peer {
                 }
                 Some(words_of(body))
             }
-            Got::Close(file) => Some(format!("close {file}")),
+            Got::Close(file) => Some(format!("close {}", file.to_u64())),
             Got::Read { offset, len, .. } => Some(format!("read {offset}+{len}")),
             _ => None,
         }
@@ -89,7 +89,7 @@ impl Peer {
     }
 
     fn opened(&mut self, world: &mut World, size: u64) -> Vec<String> {
-        let answer = Ok(OpenFile { file: FileId(FILE), size });
+        let answer = Ok(OpenFile { file: FileId::from_u64(FILE.into()), size });
         let got = world.handle(Input::Opened { token: self.token, answer });
         self.hear(&got)
     }
@@ -136,7 +136,7 @@ impl Peer {
 }
 
 /// Whether a run has full blocks only.
-fn full(run: &crate::base::outbox::Blocks) -> bool {
+fn full(run: &crate::engine::testing::Blocks) -> bool {
     run.bytes > 0 && run.bytes % u32::from(run.blksize) == 0 && u32::from(run.count) == run.bytes / u32::from(run.blksize)
 }
 

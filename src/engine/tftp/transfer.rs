@@ -151,9 +151,9 @@ pub enum Ack {
 }
 
 impl Transfer {
-    pub fn new(now: Instant, request: &Datagram<'_>, port: u16, name: &[u8]) -> Transfer {
+    pub fn new(now: Instant, link: Link, request: &Datagram<'_>, port: u16, name: &[u8]) -> Transfer {
         let mut transfer = Transfer {
-            link: request.link,
+            link,
             peer: request.src,
             mac: request.mac,
             port,
@@ -307,8 +307,8 @@ mod tests {
 
     fn transfer(acked: u64, sent: u64, blocks: u64, windowsize: u16) -> Transfer {
         let src = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 2070);
-        let request = Datagram { link: 0, mac: Some(Mac([2, 0, 0, 0, 0, 9])), src, dst: src, payload: b"" };
-        Transfer { acked, sent, highest: sent, blocks, windowsize, ..Transfer::new(Instant::ZERO, &request, 20069, b"vmlinuz") }
+        let request = Datagram { endpoint: 0, mac: Some(Mac([2, 0, 0, 0, 0, 9])), src, dst: src, payload: b"" };
+        Transfer { acked, sent, highest: sent, blocks, windowsize, ..Transfer::new(Instant::ZERO, 0, &request, 20069, b"vmlinuz") }
     }
 
     #[test]
@@ -351,7 +351,7 @@ mod tests {
     #[test]
     fn extents_end_with_a_short_block() {
         let mut it = transfer(0, 0, 3, 1);
-        it.source = Source::File(OpenFile { file: FileId(0), size: 1024 });
+        it.source = Source::File(OpenFile { file: FileId::from_u64(0), size: 1024 });
         assert_eq!([1, 2, 3].map(|block| it.extent(block)), [(0, 512), (512, 512), (1024, 0)]);
         assert_eq!(it.name(), b"vmlinuz");
     }

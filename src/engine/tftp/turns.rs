@@ -5,11 +5,11 @@
 
 use crate::base::limits;
 use crate::base::machine::{Link, OpenFile};
-use crate::base::outbox::Blocks;
+use crate::base::outbox::{Output, Run};
 use crate::base::slab::Key;
-use crate::base::stats::Counter;
 use crate::engine::Ctx;
 use crate::engine::pace::{self, Place};
+use crate::engine::tftp::Counter;
 use crate::wire::tftp;
 
 use super::transfer::{Netascii, Source, State, Transfer};
@@ -186,7 +186,8 @@ impl Tftp {
         match (transfer.source, transfer.netascii.as_mut()) {
             (Source::File(open), Some(netascii)) => {
                 let len = u32::from(transfer.blksize);
-                let asked = netascii.reads < u8::MAX && ctx.out.read(key.to_u64(), open.file, netascii.place.offset, len);
+                let asked = netascii.reads < u8::MAX
+                    && ctx.out.put(Output::Read { token: key.to_u64(), file: open.file, offset: netascii.place.offset, len });
                 netascii.reads += u8::from(asked);
             }
             (Source::File(open), None) => send_runs(ctx, key, transfer, open, first, last),
@@ -255,23 +256,23 @@ fn send_runs(ctx: &mut Ctx<'_>, key: Key<Transfer>, transfer: &Transfer, open: O
         let end = last.min(block + per_run - 1);
         let (offset, _) = transfer.extent(block);
         let (last_offset, last_len) = transfer.extent(end);
-        let bytes = (last_offset - offset + last_len) as u32;
-        let run = Blocks {
-            token: key.to_u64(),
-            link: transfer.link,
+        let bytes = last_offset - offset + last_len;
+        let run = Run {
+            endpoint: ctx.endpoints.udp(transfer.link, transfer.port),
             from,
             to: transfer.peer,
             via: transfer.via(),
-            file: open.file,
-            offset,
-            bytes,
-            blksize: transfer.blksize,
-            block: block as u16,
+            size: transfer.blksize,
             count: (end - block + 1) as u16,
+            headers: &[],
         };
-        ctx.out.blocks(run);
+        ctx.out.send_run(key.to_u64(), (open.file, offset, bytes), run, |buf| {
+            let headers = buf.chunks_exact_mut(4).zip(block..=end);
+            headers.for_each(|(header, block)| header.copy_from_slice(&tftp::data_header(block as u16)));
+            Some(4 * usize::from(run.count))
+        });
         ctx.stats.add(Counter::DataPackets, end - block + 1);
-        ctx.stats.add(Counter::DataBytes, bytes.into());
+        ctx.stats.add(Counter::DataBytes, bytes);
         block = end + 1;
     }
 }

@@ -48,7 +48,7 @@ impl Lab {
         let millis = self.now.since(Instant::from_millis(5000)).as_millis() as u64;
         for output in self.out.iter() {
             self.sent.push(match output {
-                Output::Datagram { link: 0, from, to, via, body } => {
+                Output::Datagram { endpoint: 0, from, to, via, body } => {
                     let mut scratch = Scratch::default();
                     let message = parse(body, &mut scratch).unwrap();
                     let kind = message.message_type().unwrap();
@@ -59,7 +59,7 @@ impl Lab {
                     };
                     (millis, label, body.to_vec())
                 }
-                Output::ArpProbe { link: 0, ip } => (millis, format!("probe {ip}"), Vec::new()),
+                Output::Probe { link: 0, ip } => (millis, format!("probe {ip}"), Vec::new()),
                 Output::Frame { link: 0, bytes } => match crate::wire::ether::parse(bytes, crate::wire::ether::Checksum::Verify) {
                     Ok(crate::wire::ether::Frame::Arp(arp)) if arp.sender_ip == arp.target_ip && arp.sender_mac == MAC => {
                         (millis, format!("announce {}", arp.sender_ip), Vec::new())
@@ -88,7 +88,7 @@ impl Lab {
     fn hear(&mut self, payload: &[u8]) {
         let dst = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
         let src = SocketAddrV4::new(SERVER, SERVER_PORT);
-        let datagram = crate::base::machine::Datagram { link: 0, mac: Some(HEAD), src, dst, payload };
+        let datagram = crate::base::machine::Datagram { endpoint: 0, mac: Some(HEAD), src, dst, payload };
         let now = self.now();
         self.node.handle(now, Input::Datagram(datagram), &mut self.out);
         self.drain();

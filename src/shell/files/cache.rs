@@ -48,7 +48,7 @@ impl Cache {
             let start = piece * PIECE as u64;
             let len = size.saturating_sub(start).min(PIECE as u64) as usize;
             let wanted = Held { file, piece, len };
-            let place = (piece as usize).wrapping_add(file.0 as usize * 61) % PIECES;
+            let place = (piece as usize).wrapping_add((file.to_u64() as usize).wrapping_mul(61)) % PIECES;
             let Some(room) = self.bytes.get_mut(place * PIECE..place * PIECE + len) else { return false };
             if self.held[place] != Some(wanted) {
                 if skip >= block {
@@ -83,7 +83,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn byte(file: FileId, at: u64) -> u8 {
-        (at % 251) as u8 ^ (at / 4096) as u8 ^ file.0 as u8
+        (at % 251) as u8 ^ (at / 4096) as u8 ^ file.to_u64() as u8
     }
 
     proptest! {
@@ -93,7 +93,7 @@ mod tests {
         fn blocks_are_right(size in 1u64..9_000_000, asks in proptest::collection::vec((0u32..3, any::<u64>(), 1usize..20_000), 1..30)) {
             let mut cache = Cache::default();
             for (file, at, len) in asks {
-                let (file, at) = (FileId(file), at % size);
+                let (file, at) = (FileId::from_u64(file.into()), at % size);
                 let len = len.min((size - at) as usize);
                 let mut to = vec![0; len];
                 let copied = cache.copy((file, size), &mut to, at, |room, at| {
@@ -111,16 +111,16 @@ mod tests {
         let (mut reads, size) = (0, 200_000);
         for block in 0..size / 1456 {
             let mut to = [0; 1456];
-            assert!(cache.copy((FileId(1), size), &mut to, block * 1456, |room, _| {
+            assert!(cache.copy((FileId::from_u64(1), size), &mut to, block * 1456, |room, _| {
                 reads += 1;
                 Ok(room.len())
             }));
         }
         assert_eq!(reads, size.div_ceil(PIECE as u64));
         let mut to = [0; 100];
-        assert!(!cache.copy((FileId(2), size), &mut to, 200, |_, _| unreachable!()), "in the middle of a piece that is not here");
-        assert!(!cache.copy((FileId(2), size), &mut to, 0, |_, _| Ok(1)), "the disk has not all of it yet");
-        cache.forget(|file| file == FileId(1));
-        assert!(!cache.copy((FileId(1), size), &mut to, 200, |_, _| unreachable!()));
+        assert!(!cache.copy((FileId::from_u64(2), size), &mut to, 200, |_, _| unreachable!()), "in the middle of a piece that is not here");
+        assert!(!cache.copy((FileId::from_u64(2), size), &mut to, 0, |_, _| Ok(1)), "the disk has not all of it yet");
+        cache.forget(|file| file == FileId::from_u64(1));
+        assert!(!cache.copy((FileId::from_u64(1), size), &mut to, 200, |_, _| unreachable!()));
     }
 }

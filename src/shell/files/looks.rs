@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn one_look_for_all_who_ask_and_each_hears_of_it() {
-        let (mut looks, now, file) = (Looks::default(), Instant::ZERO, FileId(3));
+        let (mut looks, now, file) = (Looks::default(), Instant::ZERO, FileId::from_u64(3));
         let first = looks.wait(now, 1, b"a").unwrap().unwrap();
         assert_eq!(looks.wait(now, 2, b"a"), Ok(None));
         let other = looks.wait(now, 3, b"b").unwrap().unwrap();
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn who_waits_too_long_is_told_what_was_known() {
-        let (mut looks, file) = (Looks::default(), FileId(3));
+        let (mut looks, file) = (Looks::default(), FileId::from_u64(3));
         let at = looks.wait(Instant::ZERO, 1, b"a").unwrap().unwrap();
         assert_eq!(looks.overdue(Instant::from_millis(499)).count(), 0);
         assert_eq!(looks.overdue(Instant::from_millis(500)).collect::<Vec<_>>(), [at]);

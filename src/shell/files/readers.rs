@@ -274,7 +274,7 @@ impl Files {
         let idle = |reader: &Reader| reader.worker.is_idle() && reader.last == Some(file);
         let at = self.readers.iter().position(idle).unwrap_or(at);
         let reader = &mut self.readers[at];
-        reader.worker.ask(now, Op::Fetch, words(&[file.0.into(), offset, len]), &[], &[entry.fd.as_fd()]);
+        reader.worker.ask(now, Op::Fetch, words(&[file.to_u64(), offset, len]), &[], &[entry.fd.as_fd()]);
         (reader.doing, reader.last) = (Doing::Fetch { file, place, piece }, Some(file));
     }
 

@@ -48,7 +48,7 @@ impl Store {
 
     fn set(file: FileId, piece: u64) -> std::ops::Range<usize> {
         // Neighbours of one file are in neighbouring sets.
-        let first = (mix(file.0.into()).wrapping_add(piece) % SETS as u64) as usize * WAYS;
+        let first = (mix(file.to_u64()).wrapping_add(piece) % SETS as u64) as usize * WAYS;
         first..first + WAYS
     }
 
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn what_was_filled_is_copied_across_pieces() {
         let mut store = Store::new();
-        let file = FileId(7);
+        let file = FileId::from_u64(7);
         assert_eq!(store.missing(file, 10, 100), Some(0));
         fill(&mut store, file, 0);
         assert_eq!(store.missing(file, PIECE as u64 - 1, 2), Some(1));
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn places_that_are_being_filled_are_nobody_elses() {
         let mut store = Store::new();
-        let file = FileId(1);
+        let file = FileId::from_u64(1);
         // All of one set.
         let hanging: Vec<_> = (0..READERS as u64).map(|n| store.reserve(file, n * SETS as u64).unwrap()).collect();
         assert_eq!(store.reserve(file, 0), None, "a reader is at it");

@@ -4,64 +4,71 @@ use std::net::SocketAddrV4;
 use std::os::fd::AsFd;
 
 use crate::base::addr::Mac;
+use crate::base::endpoint::EndpointId;
 use crate::base::limits;
-use crate::base::machine::{Errand, Link, Refusal};
-use crate::base::outbox::{Blocks, Output, Via};
+use crate::base::machine::{FileId, Link, Refusal};
+use crate::base::outbox::{Output, Run, SendFile, Target, Via};
 use crate::base::time::Now;
-use crate::wire::ether::{self, Arp, ArpOp, RouterSolicit};
-use crate::wire::tftp;
+use crate::wire::ether::{self, Arp, ArpOp};
 
 use super::super::files::{Files, Read};
 use super::super::frame::{self, Way};
 use super::super::queue::{PUT_MAX, Trouble};
-use super::super::signals::Signal;
-use super::{Laid, Owed, Shell};
-
-const DHCP_SERVER: u16 = 67;
+use super::{Asked, COMMANDS, Laid, Owed, RUN_MAX, Shell};
 
 /// The most that one UDP datagram holds, and how many packets the kernel makes of it.
 const SEGMENTED_MAX: usize = 65_535 - 20 - 8;
 const SEGMENTS_MAX: usize = 64;
 
+/// The part of a file that a run of datagrams carries.
+struct Part {
+    token: u64,
+    file: FileId,
+    offset: u64,
+    bytes: usize,
+}
+
 impl Shell {
     pub(super) fn act(&mut self, now: Now, output: Output<'_>) {
         match output {
-            Output::Datagram { link, from, to, via, body } => self.datagram(link, from, to, via, body),
+            Output::Datagram { endpoint, from, to, via, body } => self.datagram(endpoint, from, to, via, body),
             Output::Frame { link, bytes } => self.put(usize::from(link), None, |buf| copy(buf, bytes)),
-            Output::Blocks(blocks) => self.blocks(&blocks),
-            Output::Journal(op) => self.journal.iter_mut().for_each(|journal| journal.act(op)),
+            Output::Write { conn, bytes } => self.conns.write(now.at, conn, bytes),
+            Output::Connect { endpoint, to, token } => {
+                let Shell { conns, poll, table, .. } = self;
+                if let Some(row) = table.get(usize::from(endpoint)) {
+                    conns.connect(poll.registry(), now.at, endpoint, (row, to), token);
+                }
+            }
+            Output::Close { conn, at_once } => self.conns.close(conn, at_once),
+            Output::SendFile(SendFile { file, offset, bytes, to: Target::Conn(conn), .. }) => {
+                self.conns.send_file(conn, file, offset, bytes)
+            }
+            Output::SendFile(SendFile { token, file, offset, bytes, to: Target::Datagrams(run) }) => {
+                self.run(&Part { token, file, offset, bytes: usize::try_from(bytes).unwrap_or(usize::MAX) }, &run);
+            }
+            Output::Record(op) => self.journal.iter_mut().for_each(|journal| journal.act(op)),
             Output::Open { token, path } => {
                 let answer = self.files.as_mut().map_or(Some(Err(Refusal::NotFound)), |files| files.open(now.at, token, path));
                 answer.into_iter().for_each(|answer| self.owe(Owed::Opened { token, answer }));
             }
-            Output::Close { file } => self.files.iter_mut().for_each(|files| files.close(file)),
+            Output::CloseFile { file } => self.files.iter_mut().for_each(|files| files.close(file)),
             Output::Read { token, file, offset, len } => self.owe(Owed::Bytes { token, file, offset, len }),
             Output::Neighbour { link, ip, mac } => {
                 if let (Some(neighbours), Some(link)) = (self.neighbours.as_mut(), self.links.get(usize::from(link))) {
                     neighbours.set(link.index, ip, mac);
                 }
             }
-            Output::ArpProbe { link, ip } => {
+            Output::Probe { link, ip } => {
                 let Some(mac) = self.links.get(usize::from(link)).map(|link| link.mac) else { return };
                 let nobody = std::net::Ipv4Addr::UNSPECIFIED;
                 let probe = Arp { operation: ArpOp::Request, sender_mac: mac, sender_ip: nobody, target_mac: Mac::ZERO, target_ip: ip };
                 self.put(usize::from(link), None, |buf| ether::emit_arp(buf, &probe));
             }
-            Output::Stream { conn, body } => self.control.iter_mut().for_each(|control| control.put(now.at, conn, body)),
-            Output::StreamClose { conn } => self.control.iter_mut().for_each(|control| control.close(conn)),
-            Output::Errand { conn, errand } => {
-                let signal = match errand {
-                    Errand::Reload(how) => Signal::Reload(how),
-                    Errand::Checkpoint => Signal::State,
-                };
-                self.control.iter_mut().for_each(|control| control.ask(conn, signal));
-            }
-            Output::Dns { peer, to, body } => self.put_dns(now, peer, to, body),
-            Output::DnsClose { peer } => self.names.iter_mut().for_each(|names| names.close(peer)),
-            Output::RouterAdvert { link, mac, source } => {
-                let Some(port) = self.links.get(usize::from(link)) else { return };
-                let (src_mac, src, to) = (port.mac, port.link_local, RouterSolicit { src_mac: mac, src: source });
-                self.put(usize::from(link), None, |buf| ether::emit_router_advert(buf, src_mac, src, &to));
+            Output::Command { conn, command } => {
+                if self.commands.len() < COMMANDS {
+                    self.commands.push_back(Asked { command, by: Some(conn) });
+                }
             }
         }
     }
@@ -70,92 +77,87 @@ impl Shell {
         self.queue.put(socket, to, write);
     }
 
-    fn datagram(&mut self, link: Link, from: SocketAddrV4, to: SocketAddrV4, via: Via, body: &[u8]) {
-        let Some(port) = self.links.get(usize::from(link)) else { return };
-        match port.destination(via, body.len()) {
-            Some(mac) => {
-                let src_mac = port.mac;
+    /// The link of an endpoint that belongs to one.
+    fn link_of(&self, endpoint: EndpointId) -> Option<Link> {
+        self.table.get(usize::from(endpoint)).and_then(|row| row.link)
+    }
+
+    /// The source number of an endpoint's socket.
+    fn socket(&self, endpoint: EndpointId) -> Option<usize> {
+        self.ways.get(usize::from(endpoint)).copied().flatten().map(usize::from)
+    }
+
+    fn datagram(&mut self, endpoint: EndpointId, from: SocketAddrV4, to: SocketAddrV4, via: Via, body: &[u8]) {
+        let link = self.link_of(endpoint);
+        let port = link.and_then(|link| self.links.get(usize::from(link)));
+        match (link, port.and_then(|port| Some((port.mac, port.destination(via, body.len())?)))) {
+            (Some(link), Some((src_mac, mac))) => {
                 self.ident = self.ident.wrapping_add(1);
                 let ident = self.ident;
                 self.put(usize::from(link), None, |buf| ether::emit_udp(buf, src_mac, mac, from, to, ident, body));
             }
-            None => {
-                let Some(socket) = self.socket(link, from.port()) else { return };
+            _ => {
+                let Some(socket) = self.socket(endpoint) else { return };
                 self.put(socket, Some(to), |buf| copy(buf, body));
             }
         }
     }
 
-    /// The source number of a link's UDP socket on a port.
-    fn socket(&self, link: Link, port: u16) -> Option<usize> {
-        let start = usize::from(link) * self.per_link;
-        let own = self.sockets.get(start..start + self.per_link)?;
-        // 67, 69, and then the pool in order.
-        let pool = own.get(2).map_or(0, |first| first.local.port());
-        let at = match port {
-            DHCP_SERVER => 0,
-            69 => 1,
-            port => 2 + usize::from(port.checked_sub(pool)?),
-        };
-        own.get(at).filter(|socket| socket.local.port() == port)?;
-        Some(self.links.len() + start + at)
-    }
-
-    /// Reads a run of blocks into the queue, the headers before each, and makes messages of them.
-    fn blocks(&mut self, run: &Blocks) {
-        let Some(port) = self.links.get(usize::from(run.link)) else { return };
-        let (blksize, bytes) = (usize::from(run.blksize), run.bytes as usize);
-        let destination = port.destination(run.via, 4 + blksize.min(bytes));
-        let way = destination.map(|dst_mac| Way { src_mac: port.mac, dst_mac, from: run.from, to: run.to });
-        let gap = if way.is_some() { frame::HEADERS } else { 4 };
-        if bytes + gap * usize::from(run.count) > PUT_MAX || run.count > limits::WINDOWSIZE_MAX {
+    /// Reads parts of a file into the queue, room for the headers before each, and makes messages of them.
+    fn run(&mut self, part: &Part, run: &Run<'_>) {
+        let (own, size, bytes) = (run.header_len(), usize::from(run.size), part.bytes);
+        let link = self.link_of(run.endpoint);
+        let port = link.and_then(|link| self.links.get(usize::from(link)));
+        let destination = port.and_then(|port| Some((port.mac, port.destination(run.via, own + size.min(bytes))?)));
+        let way = destination.map(|(src_mac, dst_mac)| Way { src_mac, dst_mac, from: run.from, to: run.to });
+        let gap = if way.is_some() { frame::HEADERS + own } else { own };
+        let room = bytes.saturating_add(gap * usize::from(run.count));
+        if room > PUT_MAX || usize::from(run.count) > RUN_MAX {
             self.losses.too_long += 1;
             return;
         }
         let Some(files) = self.files.as_mut() else { return };
         let first = self.queue.len();
-        match files.lay(run.file, self.queue.room(), gap, blksize, bytes, run.offset) {
+        match files.lay(part.file, self.queue.room(), gap, size, bytes, part.offset) {
             Read::Cold => {
-                files.wait(run.token, run.file, run.offset, bytes);
-                self.owe(Owed::Cold { token: run.token });
+                files.wait(part.token, part.file, part.offset, bytes);
+                self.owe(Owed::Cold { token: part.token });
             }
-            Read::Changed => self.owe(Owed::Changed { token: run.token }),
+            Read::Changed => self.owe(Owed::Changed { token: part.token }),
             Read::Done => {
-                match way {
-                    Some(way) => self.frames_of(run, &way),
-                    None => self.window_of(run),
+                match (way, link) {
+                    (Some(way), Some(link)) => self.frames_of(run, bytes, &way, link),
+                    _ => self.window_of(run, bytes, link),
                 }
-                self.laid.push(Laid { token: run.token, file: run.file, messages: first..self.queue.len() });
+                self.laid.push(Laid { token: part.token, file: part.file, messages: first..self.queue.len() });
             }
         }
     }
 
-    /// Makes a frame of each block that lies in the queue.
-    fn frames_of(&mut self, run: &Blocks, way: &Way) {
-        let (socket, mut left) = (usize::from(run.link), run.bytes as usize);
-        for n in 0..run.count {
-            let len = left.min(run.blksize.into());
+    /// Makes a frame of each part that lies in the queue.
+    fn frames_of(&mut self, run: &Run<'_>, mut left: usize, way: &Way, link: Link) {
+        for own in run.headers.chunks_exact(run.header_len().max(1)) {
+            let len = left.min(run.size.into());
             left -= len;
             self.ident = self.ident.wrapping_add(1);
-            let (ident, block) = (self.ident, run.block.wrapping_add(n));
-            self.put(socket, None, |buf| frame::data(buf, way, ident, block, len));
+            let ident = self.ident;
+            self.put(usize::from(link), None, |buf| frame::data(buf, way, ident, own, len));
         }
     }
 
-    /// Makes datagrams of the blocks that lie in the queue: as few as the kernel can cut into packets.
-    fn window_of(&mut self, run: &Blocks) {
-        let Some(socket) = self.socket(run.link, run.from.port()) else { return };
-        let segment = 4 + usize::from(run.blksize);
-        let whole = self.links.get(usize::from(run.link)).is_some_and(|link| link.segment);
-        let at_once = if whole { (SEGMENTED_MAX / segment).clamp(1, SEGMENTS_MAX) } else { 1 };
-        let (mut block, mut left) = (run.block, run.bytes as usize + 4 * usize::from(run.count));
-        let mut packets = usize::from(run.count);
+    /// Makes datagrams of the parts that lie in the queue: as few as the kernel can cut into packets.
+    fn window_of(&mut self, run: &Run<'_>, bytes: usize, link: Option<Link>) {
+        let (Some(socket), own) = (self.socket(run.endpoint), run.header_len()) else { return };
+        let segment = own + usize::from(run.size);
+        let whole = link.and_then(|link| self.links.get(usize::from(link))).is_some_and(|link| link.segment);
+        let at_once = if whole { (SEGMENTED_MAX / segment.max(1)).clamp(1, SEGMENTS_MAX) } else { 1 };
+        let (mut packets, mut left) = (usize::from(run.count), bytes + own * usize::from(run.count));
+        let mut headers = run.headers.chunks_exact(own.max(1));
         while packets > 0 {
             let count = packets.min(at_once);
             let len = left.min(count * segment);
-            for packet in self.queue.room().chunks_mut(segment).take(count) {
-                packet.iter_mut().zip(tftp::data_header(block)).for_each(|(to, from)| *to = from);
-                block = block.wrapping_add(1);
+            for (packet, header) in self.queue.room().chunks_mut(segment.max(1)).take(count).zip(headers.by_ref()) {
+                packet.iter_mut().zip(header).for_each(|(to, from)| *to = *from);
             }
             self.queue.take(socket, len, Some(run.to), if count > 1 { segment as u16 } else { 0 });
             (packets, left) = (packets - count, left - len);
@@ -179,21 +181,21 @@ impl Shell {
 
     pub(super) fn flush(&mut self) {
         self.retract();
-        let Shell { links, sockets, queue, names, .. } = self;
-        let (packet_sockets, names_first) = (links.len(), links.len() + sockets.len());
+        let Shell { links, sockets, queue, .. } = self;
+        let packet_sockets = links.len();
         let mut refused = [0u32; limits::LINKS_MAX];
         let mut whole = None;
         let fd_of = |at: usize| match links.get(at) {
             Some(link) => Some(link.packet.fd.as_fd()),
-            None if at < names_first => sockets.get(at - packet_sockets).map(|socket| socket.fd.as_fd()),
-            None => names.as_ref().and_then(|names| names.fd(at - names_first)),
+            None => sockets.get(at - packet_sockets).map(|socket| socket.fd.as_fd()),
         };
         queue.flush(fd_of, |at, trouble| {
-            if at >= names_first {
-                // Who asks for a name asks again; the links have nothing to do with it.
-                return;
-            }
-            let link = at.checked_sub(packet_sockets).and_then(|at| sockets.get(at)).map_or(at, |socket| socket.link.into());
+            let link = match at.checked_sub(packet_sockets).and_then(|at| sockets.get(at)) {
+                Some(socket) => socket.link.map(usize::from),
+                None => Some(at),
+            };
+            // Who uses a socket of no link asks again; the links have nothing to do with it.
+            let Some(link) = link else { return };
             match (trouble, refused.get_mut(link)) {
                 (Trouble::Full(packets), Some(refused)) => *refused = refused.saturating_add(packets.min(u32::MAX.into()) as u32),
                 (Trouble::Whole(error), _) => whole = Some((link, error)),

@@ -4,19 +4,21 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
+use mio::Interest;
 use mio::unix::SourceFd;
-use mio::{Interest, Token};
 
 use crate::base::machine::{Input, Machine};
 use crate::base::time::Now;
 
 use super::super::Error;
 use super::super::clerk::{Clerk, Report, Task};
+use super::super::conns::OWN_TOKEN;
 use super::super::files::{Files, News};
 use super::super::journal::{Journal, Told};
+use super::super::source::Source;
 use super::super::work::Worker;
 use super::super::work::beneath::Root;
-use super::{CLERK, FILES, JOURNAL, ROUNDS, Shell};
+use super::{ROUNDS, Shell};
 
 /// How long the root is waited for at start.
 const START: Duration = Duration::from_secs(10);
@@ -33,24 +35,24 @@ pub(super) fn open(clerk: &mut Clerk, root: &Path, readers: Vec<Worker>) -> Resu
 }
 
 impl Shell {
-    fn watch(&self, fd: RawFd, token: usize) -> Result<(), Error> {
-        let watched = self.poll.registry().register(&mut SourceFd(&fd), Token(token), Interest::READABLE);
+    fn watch(&self, fd: RawFd, source: Source) -> Result<(), Error> {
+        let watched = self.poll.registry().register(&mut SourceFd(&fd), source.into(), Interest::READABLE);
         watched.map_err(|error| Error::system("cannot watch a file process", error, ""))
     }
 
     pub(super) fn watch_files(&mut self, mut clerk: Clerk) -> Result<(), Error> {
         for (at, fd) in self.files.iter().flat_map(Files::fds).enumerate() {
-            self.watch(fd, FILES + at)?;
+            self.watch(fd, Source::Reader(at))?;
         }
         let fd = clerk.join_loop().map_err(|error| Error::system("cannot use a file process", error, ""))?;
-        self.watch(fd, CLERK)?;
+        self.watch(fd, Source::Clerk)?;
         self.clerk = Some(clerk);
         Ok(())
     }
 
     /// From now on what the machine promises is kept in this journal.
     pub fn keep(&mut self, journal: Journal) -> Result<(), Error> {
-        self.watch(journal.fd().as_fd().as_raw_fd(), JOURNAL.0)?;
+        self.watch(journal.fd().as_fd().as_raw_fd(), Source::Journal)?;
         self.journal = Some(journal);
         Ok(())
     }
@@ -118,6 +120,10 @@ impl Shell {
                 let Some(news) = self.files.as_mut().and_then(Files::news) else { break };
                 let input = match news {
                     News::Opened { token, answer } => Input::Opened { token, answer },
+                    News::Warm { token: OWN_TOKEN } => {
+                        self.conns.warm(now.at);
+                        continue;
+                    }
                     News::Warm { token } => Input::Warm { token },
                 };
                 machine.handle(now, input, &mut self.outbox);

@@ -1,8 +1,7 @@
 //! A link as the loop sees it.
 
-use std::net::Ipv6Addr;
-
 use crate::base::addr::Mac;
+use crate::base::facts::LinkFacts;
 use crate::base::machine::{Datagram, Input, Link};
 use crate::base::outbox::Via;
 use crate::wire::ether::Malformed;
@@ -17,7 +16,6 @@ pub struct LinkPort {
     pub packet: PacketSocket,
     pub index: u32,
     pub mac: Mac,
-    pub link_local: Ipv6Addr,
     /// Bytes of an IP packet.
     pub mtu: u32,
     pub segment: bool,
@@ -26,6 +24,8 @@ pub struct LinkPort {
     /// What the machine has not been told yet.
     pub refused: u32,
     pub overrun: u32,
+    /// How many frames the kernel has dropped of a socket without a ring, in all.
+    pub lost: u32,
 }
 
 impl LinkPort {
@@ -39,9 +39,9 @@ impl LinkPort {
         destination.filter(|_| self.packet.is_raw() && len + 20 + 8 <= self.mtu as usize)
     }
 
-    pub fn new(packet: PacketSocket, link_local: Option<Ipv6Addr>, (index, mac, mtu): (u32, Mac, u32)) -> LinkPort {
-        let link_local = link_local.unwrap_or(eui64(mac));
-        LinkPort { packet, index, mac, link_local, mtu, segment: false, behind: false, refused: 0, overrun: 0 }
+    pub fn new(packet: PacketSocket, facts: &LinkFacts) -> LinkPort {
+        let &LinkFacts { index, mac, mtu, .. } = facts;
+        LinkPort { packet, index, mac, mtu, segment: false, behind: false, refused: 0, overrun: 0, lost: 0 }
     }
 }
 
@@ -59,7 +59,7 @@ pub fn judge<'a>(
     }
     let input = match (socket, links.get(usize::from(link))) {
         (Some(socket), _) => {
-            let datagram = |src| Datagram { link, mac: None, src, dst: socket.local, payload: received.bytes };
+            let datagram = |src| Datagram { endpoint: socket.endpoint, mac: None, src, dst: socket.local, payload: received.bytes };
             received.from.map(datagram).map(Input::Datagram).ok_or(Malformed::Other)
         }
         (None, Some(port)) => port.packet.input(link, received),
@@ -83,10 +83,4 @@ pub fn tell_path(interface: &str, port: &LinkPort) {
     };
     let windows = if port.segment { "cut up by the kernel (UDP_SEGMENT)" } else { "sent packet by packet" };
     log::info!("{interface}: {received}; windows are {windows}");
-}
-
-/// The link-local address that a MAC makes (RFC 4291, appendix A).
-fn eui64(mac: Mac) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = mac.0;
-    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }

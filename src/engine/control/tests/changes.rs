@@ -67,11 +67,15 @@ fn a_dry_change_changes_nothing_and_one_that_is_not_on_disk_is_not_told() {
     assert_eq!(state_of(&world, 5), LotState::Vacant);
     world.syncs = false;
     let request = format!(r#"{{"do":"change","change":{wish}}}"#);
-    let got = world.handle(Input::Stream { conn: 3, bytes: request.as_bytes() });
+    let got = world.operator(conn(3), Happening::Bytes(request.as_bytes()));
     assert!(matches!(&got[..], [Got::Record(line)] if line.contains("n5 reserved for=operator")), "{got:?}");
     let mut got = world.sync();
     got.extend(world.advance(10));
-    assert!(got.iter().any(|got| matches!(got, Got::Stream(3, line) if line.contains("\"count\":1"))), "{got:?}");
+    assert!(
+        got.iter()
+            .any(|got| matches!(got, Got::Write(to, line) if *to == conn(3) && String::from_utf8_lossy(line).contains("\"count\":1"))),
+        "{got:?}"
+    );
 }
 
 #[test]
@@ -159,7 +163,7 @@ fn an_import_in_parts_is_one_change() {
     // Another operator, and one who goes.
     let other = format!(r#"{{"do":"change","change":{}}}"#, part(false, 6, 3));
     assert!(matches!(ask(&mut world, 1, &other), Reply::Error(sorry) if sorry.why.contains("another import")));
-    world.handle(Input::StreamClosed { conn: 0 });
+    world.operator(conn(0), Happening::Closed);
     assert!(matches!(ask(&mut world, 1, &other), Reply::Changed(changed) if changed.nodes == "6"));
     changed(&mut world, &part(true, 4, 1));
     changed(&mut world, &part(true, 5, 2));
@@ -185,7 +189,7 @@ fn who_came_first_is_numbered_first_and_may_be_taken_back() {
     world.advance(300_000);
     assert_eq!(world.reply(&Ask::os(mac(5)).renew(guests[0])).kind, Some(crate::wire::dhcp::MessageType::Nak));
     assert_eq!(world.lease(&passed(5, "")), ip(10, 54, 1, 0));
-    world.handle(Input::Arp { link: 0, mac: mac(5), sender: ip(10, 54, 1, 0) });
+    world.handle(crate::base::machine::Input::Arp { link: 0, mac: mac(5), sender: ip(10, 54, 1, 0) });
     assert!(never(&mut world).is_empty(), "their leases last");
     world.advance(300_000);
     assert_eq!(never(&mut world), [1, 2]);

@@ -147,7 +147,7 @@ impl Flood {
                 let (src, port) = (self.address(), 1024 + self.rng.below(60_000) as u16);
                 let payload = [b"\0\x01file-".as_slice(), &self.rng.u64().to_be_bytes(), b"\0octet\0"].concat();
                 let (src, dst, mac) = (SocketAddrV4::new(src, port), SocketAddrV4::new(HEAD, 69), Some(self.victim()));
-                let got = self.world.handle(Input::Datagram(Datagram { link: 0, mac, src, dst, payload: &payload }));
+                let got = self.world.datagram(0, mac, (src, dst), &payload);
                 let opens: Vec<u64> =
                     got.iter().filter_map(|got| if let Got::Open { token, .. } = got { Some(*token) } else { None }).collect();
                 self.take(got);

@@ -1,7 +1,7 @@
 //! Frames that lie: each in the name of a machine that has something to lose, from the MAC of one that has not.
 
 use super::*;
-use crate::base::stats::Counter;
+use crate::engine::dhcp::Counter;
 use crate::engine::server::Server;
 use crate::roll::guests::QUARANTINE;
 use crate::wire::report::{Report, Verdict};
@@ -104,7 +104,7 @@ fn a_release_in_anothers_name_ends_no_boot() {
     assert_eq!(world.silence(&ipxe.release(NODE_17).in_frame_of(LIAR)), []);
     let (src, dst) = (SocketAddrV4::new(NODE_17, 1024), SocketAddrV4::new(HEAD, 69));
     let payload = b"\0\x01muster.ipxe\0octet\0";
-    let got = world.handle(Input::Datagram(Datagram { link: 0, mac: Some(mac(17)), src, dst, payload }));
+    let got = world.datagram(0, Some(mac(17)), (src, dst), payload);
     let [Got::Open { token, .. }] = got[..] else { panic!("{got:?}") };
     let got = world.handle(Input::Opened { token, answer: Err(crate::base::machine::Refusal::NotFound) });
     assert!(matches!(&got[..], [Got::Datagram { body, .. }] if body.starts_with(&[0, 3, 0, 1])), "its script: {got:?}");

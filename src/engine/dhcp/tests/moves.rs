@@ -1,7 +1,8 @@
 //! Machines that move between networks, messages that are unusual in size or way, and what is counted.
 
 use super::*;
-use crate::base::stats::Counter;
+use crate::base::stats::Counted;
+use crate::engine::dhcp::Counter;
 use crate::roll::client::Identity;
 use crate::roll::lot::{By, Lot, Papers};
 use crate::roll::plan::{AddressPlan, AddressRange};
@@ -100,8 +101,13 @@ fn router_solicitations_are_answered_unless_switched_off() {
         let mut own = config();
         own.server.router_adverts = on;
         let mut world = World::new(&own);
-        let solicit = Input::RouterSolicit { link: 0, mac: mac(1), source: std::net::Ipv6Addr::UNSPECIFIED };
-        assert_eq!((world.handle(solicit).len(), world.count(Counter::RouterAdvert)), (usize::from(on), u64::from(on)));
+        let mut buf = [0; 100];
+        let len = crate::wire::ether::emit_router_solicit(&mut buf, mac(1), std::net::Ipv6Addr::UNSPECIFIED).unwrap();
+        let solicit = Input::Frame { link: 0, bytes: &buf[..len] };
+        assert_eq!(
+            (world.handle(solicit).len(), world.count(crate::engine::stats::Counter::RouterAdvert)),
+            (usize::from(on), u64::from(on))
+        );
     }
 }
 

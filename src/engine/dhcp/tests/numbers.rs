@@ -1,8 +1,8 @@
 //! Machines that pass muster, promises and the disk, many NICs, replaced machines, restarts.
 
 use super::*;
-use crate::base::stats::Counter;
 use crate::base::time::Now;
+use crate::engine::dhcp::Counter;
 use crate::engine::server::Server;
 use crate::roll::lot::{By, Lot, Wait};
 use crate::roll::plan::{AddressPlan, NamesFile, Number, Segment};

@@ -1,7 +1,6 @@
 //! Others' names.
 
 use super::*;
-use crate::base::limits;
 
 const ONE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const TWO: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -25,9 +24,9 @@ fn code(body: &[u8]) -> u8 {
 }
 
 /// The one question to an upstream.
-fn asked(got: &[(DnsPeer, SocketAddrV4, Vec<u8>)]) -> (u8, Ipv4Addr, Vec<u8>) {
+fn asked(got: &[(Peer, SocketAddrV4, Vec<u8>)]) -> (EndpointId, Ipv4Addr, Vec<u8>) {
     match got {
-        [(DnsPeer::Asker(socket), to, body)] if to.port() == 53 => (*socket, *to.ip(), body.clone()),
+        [(Peer::Datagram(socket), to, body)] if to.port() == 53 => (*socket, *to.ip(), body.clone()),
         other => panic!("{other:?}"),
     }
 }
@@ -39,13 +38,14 @@ fn server(ip: Ipv4Addr) -> SocketAddrV4 {
 #[test]
 fn a_question_goes_on_and_its_answer_comes_back() {
     let mut world = forwarding(&[ONE]);
+    let by_datagram = udp(&world);
     let edns = Some(Edns { size: 4096, version: 0, dnssec: true });
-    let (socket, to, question) = asked(&ask_from(&mut world, UDP, NODE, &Query { edns, ..query("WWW.example.org", rtype::A) }));
+    let (socket, to, question) = asked(&ask_by_datagram(&mut world, NODE, &Query { edns, ..query("WWW.example.org", rtype::A) }));
     let read = dns::parse(&question).unwrap();
     assert_eq!((to, read.recursion, read.edns), (ONE, true, Some(Edns { size: 1232, version: 0, dnssec: true })));
     assert_eq!(read.question.unwrap().name.to_string(), "WWW.example.org");
-    assert!(ask_from(&mut world, UDP, NODE, &query("www.example.org", rtype::A)).is_empty(), "it waits already");
-    let mut answer = |socket, src, bytes: &[u8]| sent(&world.handle(Input::Dns { peer: DnsPeer::Asker(socket), src, bytes }));
+    assert!(ask_by_datagram(&mut world, NODE, &query("www.example.org", rtype::A)).is_empty(), "it waits already");
+    let mut answer = |socket, src, bytes: &[u8]| sent(&heard(&mut world, Peer::Datagram(socket), src, bytes));
     let good = yes(&question, 300);
     let mut wrong_id = good.clone();
     wrong_id[1] ^= 1;
@@ -64,7 +64,7 @@ fn a_question_goes_on_and_its_answer_comes_back() {
     let back = answer(socket, server(ONE), &good);
     let mut expected = good.clone();
     dns::set_id(&mut expected, 4711);
-    assert_eq!(back, [(UDP, NODE, expected)]);
+    assert_eq!(back, [(by_datagram, NODE, expected)]);
     assert!(answer(socket, server(ONE), &good).is_empty(), "once");
     assert_eq!((world.count(Counter::DnsStray), world.count(Counter::DnsRepeated)), (7, 1));
     assert_eq!(world.server.names().waiting, 0);
@@ -73,15 +73,15 @@ fn a_question_goes_on_and_its_answer_comes_back() {
 #[test]
 fn silence_goes_to_the_next_server_and_ends() {
     let mut world = forwarding(&[ONE, TWO]);
-    let begin = world.now.at;
-    let first = asked(&ask_from(&mut world, UDP, NODE, &query("a.example", rtype::A)));
+    let (begin, by_datagram) = (world.now.at, udp(&world));
+    let first = asked(&ask_by_datagram(&mut world, NODE, &query("a.example", rtype::A)));
     let mut tries = vec![first.1];
     let mut ids = vec![(first.0, first.2[..2].to_vec())];
     loop {
         let got = sent(&world.advance(10));
         match got.as_slice() {
             [] => {}
-            [(UDP, NODE, body)] => {
+            [(peer, NODE, body)] if *peer == by_datagram => {
                 assert_eq!((code(body), dns::parse_response(body).unwrap().id), (2, 4711));
                 break;
             }
@@ -104,12 +104,15 @@ fn silence_goes_to_the_next_server_and_ends() {
 fn only_the_clusters_own_questions_go_on() {
     let mut world = forwarding(&[ONE]);
     for (src, goes) in [([10, 54, 1, 1], true), ([10, 55, 9, 9], true), ([127, 0, 0, 1], true), ([192, 0, 2, 7], false)] {
-        let got = ask_from(&mut world, UDP, SocketAddrV4::new(src.into(), 9), &query("a.example", rtype::A));
-        assert_eq!(matches!(got[0].0, DnsPeer::Asker(_)), goes, "{src:?}");
+        let got = ask_by_datagram(&mut world, SocketAddrV4::new(src.into(), 9), &query("a.example", rtype::A));
+        assert_eq!(got[0].0 != udp(&world), goes, "{src:?}");
     }
     let mut not_recursive = bytes(&query("a.example", rtype::A));
     not_recursive[2] &= !1;
-    let got = sent(&world.handle(Input::Dns { peer: UDP, src: NODE, bytes: &not_recursive }));
+    let got = {
+        let peer = udp(&world);
+        sent(&heard(&mut world, peer, NODE, &not_recursive))
+    };
     assert_eq!(code(&got[0].2), 5);
     assert_eq!(answer(&mut world, NODE, &query("n1.cluster", rtype::A)), "NOERROR; aa; ra; answer: n1.cluster 3600 A 10.54.1.1");
 }
@@ -117,57 +120,79 @@ fn only_the_clusters_own_questions_go_on() {
 #[test]
 fn a_full_table_sheds_the_newest() {
     let mut world = forwarding(&[ONE]);
-    for n in 0..limits::DNS_PENDING {
-        asked(&ask_from(&mut world, UDP, NODE, &query(&format!("a{n}.example"), rtype::A)));
+    for n in 0..crate::wire::dns::PENDING {
+        asked(&ask_by_datagram(&mut world, NODE, &query(&format!("a{n}.example"), rtype::A)));
     }
-    let shed = ask_from(&mut world, UDP, NODE, &query("more.example", rtype::A));
+    let shed = ask_by_datagram(&mut world, NODE, &query("more.example", rtype::A));
     assert_eq!((code(&shed[0].2), world.count(Counter::DnsTableFull)), (2, 1));
     world.advance(5000);
-    assert_eq!((world.server.names().waiting, world.count(Counter::DnsFailed)), (0, limits::DNS_PENDING as u64));
-    asked(&ask_from(&mut world, UDP, NODE, &query("more.example", rtype::A)));
+    assert_eq!((world.server.names().waiting, world.count(Counter::DnsFailed)), (0, crate::wire::dns::PENDING as u64));
+    asked(&ask_by_datagram(&mut world, NODE, &query("more.example", rtype::A)));
 }
 
 #[test]
 fn an_answer_that_is_too_long_is_told_to_be() {
     let mut world = forwarding(&[ONE]);
-    let (socket, _, question) = asked(&ask_from(&mut world, UDP, NODE, &query("big.example", TXT)));
+    let (socket, _, question) = asked(&ask_by_datagram(&mut world, NODE, &query("big.example", TXT)));
     let long = yes(&question, 600);
-    let back = sent(&world.handle(Input::Dns { peer: DnsPeer::Asker(socket), src: server(ONE), bytes: &long }));
+    let back = sent(&heard(&mut world, Peer::Datagram(socket), server(ONE), &long));
     assert!(back[0].2.len() <= 512 && told(&back[0].2) == "NOERROR; tc; ra");
 }
 
 #[test]
 fn a_client_with_a_connection_has_long_answers_by_one() {
     let mut world = forwarding(&[ONE]);
-    let client = DnsPeer::Client(5);
+    let client = client(5);
     let (socket, _, question) = asked(&ask_from(&mut world, client, NODE, &query("big.example", TXT)));
     let mut cut = yes(&question, 0);
     cut[2] |= 2;
-    let called = sent(&world.handle(Input::Dns { peer: DnsPeer::Asker(socket), src: server(ONE), bytes: &cut }));
-    assert_eq!(called, [(DnsPeer::Call(0), server(ONE), question.clone())]);
+    assert_eq!(heard(&mut world, Peer::Datagram(socket), server(ONE), &cut), [Got::Connect(server(ONE), 0)]);
+    let call = conn(9);
+    let called = on_call(&mut world, call, Event::Opened { token: 0 });
+    assert_eq!(called, [Got::Write(call, question.clone())]);
     let long = yes(&question, 60_000);
-    let got = world.handle(Input::Dns { peer: DnsPeer::Call(0), src: server(ONE), bytes: &long });
-    assert_eq!(got[0], Got::DnsClose(DnsPeer::Call(0)));
+    let got = on_call(&mut world, call, Event::Bytes(&long));
+    assert_eq!(got[0], Got::Hang(call));
     assert_eq!((sent(&got)[0].0, sent(&got)[0].2.len()), (client, long.len()));
     // The place is given away again when the world says that it is free.
-    world.handle(Input::DnsClosed { peer: DnsPeer::Call(0) });
+    on_call(&mut world, call, Event::Closed);
     let (socket, _, question) = asked(&ask_from(&mut world, client, NODE, &query("big.example", TXT)));
     let mut cut = yes(&question, 0);
     cut[2] |= 2;
-    world.handle(Input::Dns { peer: DnsPeer::Asker(socket), src: server(ONE), bytes: &cut });
-    assert_eq!(world.handle(Input::DnsClosed { peer: client }), [Got::DnsClose(DnsPeer::Call(0))]);
+    assert_eq!(heard(&mut world, Peer::Datagram(socket), server(ONE), &cut), [Got::Connect(server(ONE), 0)]);
+    let call = conn(10);
+    on_call(&mut world, call, Event::Opened { token: 0 });
+    assert_eq!(happens(&mut world, conn(5), NODE, Event::Closed), [Got::Hang(call)]);
     assert_eq!(world.server.names().waiting, 0, "nobody waits for it");
+}
+
+#[test]
+fn a_call_that_nobody_waits_for_is_ended_when_it_is_made() {
+    let mut world = forwarding(&[ONE]);
+    let (socket, _, question) = asked(&ask_from(&mut world, client(5), NODE, &query("big.example", TXT)));
+    let mut cut = yes(&question, 0);
+    cut[2] |= 2;
+    heard(&mut world, Peer::Datagram(socket), server(ONE), &cut);
+    assert!(happens(&mut world, conn(5), NODE, Event::Closed).is_empty());
+    assert_eq!(on_call(&mut world, conn(9), Event::Opened { token: 0 }), [Got::Hang(conn(9))]);
 }
 
 #[test]
 fn a_server_that_hangs_up_is_asked_again() {
     let mut world = forwarding(&[ONE]);
-    let (socket, _, question) = asked(&ask_from(&mut world, DnsPeer::Client(0), NODE, &query("big.example", TXT)));
+    let (socket, _, question) = asked(&ask_from(&mut world, client(0), NODE, &query("big.example", TXT)));
     let mut cut = yes(&question, 0);
     cut[2] |= 2;
-    world.handle(Input::Dns { peer: DnsPeer::Asker(socket), src: server(ONE), bytes: &cut });
-    world.handle(Input::DnsClosed { peer: DnsPeer::Call(0) });
+    heard(&mut world, Peer::Datagram(socket), server(ONE), &cut);
+    on_call(&mut world, conn(9), Event::Opened { token: 0 });
+    on_call(&mut world, conn(9), Event::Closed);
     asked(&sent(&world.advance(1600)));
     let end = sent(&world.advance(4000));
-    assert_eq!((end.last().unwrap().0, code(&end.last().unwrap().2)), (DnsPeer::Client(0), 2));
+    assert_eq!((end.last().unwrap().0, code(&end.last().unwrap().2)), (client(0), 2));
+}
+
+/// Something on a connection to another server.
+fn on_call(world: &mut World, call: ConnId, event: Event<'_>) -> Vec<Got> {
+    let endpoint = row(world, UPSTREAM, |transport| matches!(transport, Transport::Dial(_)));
+    world.stream(endpoint, call, server(ONE), event)
 }

@@ -7,15 +7,15 @@ const SECONDARY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 54, 0, 2), 5
 
 /// The records of a zone, message by message, as its secondary gets them.
 fn transfer(world: &mut World, name: &str) -> Vec<String> {
-    let mut sent = ask_from(world, DnsPeer::Client(3), SECONDARY, &query(name, rtype::AXFR));
+    let mut sent = ask_from(world, client(3), SECONDARY, &query(name, rtype::AXFR));
     let mut records = Vec::new();
     while let Some((peer, to, body)) = sent.pop() {
-        assert!((peer, to) == (DnsPeer::Client(3), SECONDARY) && body.len() <= dns::PIECE_MAX && sent.is_empty());
+        assert!((peer, to) == (client(3), BY_CONN) && body.len() <= dns::PIECE_MAX && sent.is_empty());
         let told = told(&body);
         let mut words = told.split("; ");
         assert_eq!((words.next(), words.next()), (Some("NOERROR"), Some("aa")), "{told}");
         records.extend(words.map(|record| record.strip_prefix("answer: ").unwrap().to_string()));
-        sent = super::sent(&world.handle(Input::DnsTaken { conn: 3 }));
+        sent = super::sent(&happens(world, conn(3), SECONDARY, Event::Drained));
     }
     records
 }
@@ -66,7 +66,7 @@ fn zones_go_to_those_who_may_have_them() {
     let mut world = World::new(&served());
     let stranger = SocketAddrV4::new([10, 54, 0, 3].into(), 5000);
     let code = |world: &mut World, src, name: &str, rtype| {
-        let sent = ask_from(world, DnsPeer::Client(0), src, &query(name, rtype));
+        let sent = ask_from(world, client(0), src, &query(name, rtype));
         told(&sent[0].2).split("; ").next().unwrap().to_string()
     };
     assert_eq!(code(&mut world, stranger, "cluster", rtype::AXFR), "REFUSED");
@@ -83,19 +83,19 @@ fn a_transfer_ends_with_its_connection_or_its_zone() {
     config.plan = AddressPlan::new([10, 54, 1, 0].into(), 2_000);
     config.server.capacity = 2_000;
     let mut world = World::new(&config);
-    let client = DnsPeer::Client(3);
-    let begin = |world: &mut World| assert_eq!(ask_from(world, client, SECONDARY, &query("cluster", rtype::AXFR)).len(), 1);
+    let own = client(3);
+    let begin = |world: &mut World| assert_eq!(ask_from(world, own, SECONDARY, &query("cluster", rtype::AXFR)).len(), 1);
     begin(&mut world);
-    let second = ask_from(&mut world, client, SECONDARY, &query("cluster", rtype::AXFR));
+    let second = ask_from(&mut world, own, SECONDARY, &query("cluster", rtype::AXFR));
     assert!(told(&second[0].2).starts_with("REFUSED"), "one at a time");
-    let other = ask_from(&mut world, client, SECONDARY, &query("n1.cluster", rtype::A));
+    let other = ask_from(&mut world, own, SECONDARY, &query("n1.cluster", rtype::A));
     assert!(told(&other[0].2).ends_with("A 10.54.1.1"), "other questions are answered meanwhile");
-    world.handle(Input::DnsClosed { peer: client });
-    assert!(world.handle(Input::DnsTaken { conn: 3 }).is_empty());
+    happens(&mut world, conn(3), SECONDARY, Event::Closed);
+    assert!(happens(&mut world, conn(3), SECONDARY, Event::Drained).is_empty());
     begin(&mut world);
     config.networks[0].guests = None;
     let now = Now { unix: 1_800_000_000, ..world.now };
     world.server.reconfigure(now, &config).unwrap();
-    assert_eq!(world.handle(Input::DnsTaken { conn: 3 }), [Got::DnsClose(client)]);
+    assert_eq!(happens(&mut world, conn(3), SECONDARY, Event::Drained), [Got::Hang(conn(3))]);
     assert_eq!(world.server.names().transfers, 0);
 }

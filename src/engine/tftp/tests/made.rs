@@ -30,7 +30,7 @@ fn ack(world: &mut World, peer: &Peer, block: u16) -> Vec<Got> {
     let mut buf = [0; 4];
     tftp::emit_ack(&mut buf, block).unwrap();
     let dst = SocketAddrV4::new(HEAD, peer.port);
-    world.handle(Input::Datagram(Datagram { link: 0, mac: None, src: peer.src, dst, payload: &buf }))
+    world.datagram(0, None, (peer.src, dst), &buf)
 }
 
 const SIZES: Options = Options { blksize: Some(1024), tsize: Some(0), timeout: None, windowsize: None };

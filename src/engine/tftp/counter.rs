@@ -1,0 +1,31 @@
+//! What is counted of TFTP.
+
+crate::counters! {
+    Rrq = "tftp read request",
+    RrqRepeated = "tftp read request repeated",
+    TftpMalformed = "tftp dropped: malformed",
+    TftpStranger = "tftp dropped: address is not of our networks",
+    TftpWrite = "tftp refused: write request",
+    TftpOption = "tftp refused: absurd option",
+    TftpTableFull = "tftp dropped: transfer table is full",
+    TftpForgotten = "tftp ended: its machine asks for an address anew",
+    TftpEvicted = "tftp ended: silent or never acknowledged, another needed its place",
+    /// From another card than the one on record.
+    TftpForged = "tftp from a MAC that is not the machine's",
+    TftpFilesBusy = "tftp dropped: file table is full",
+    TftpNoTransfer = "tftp dropped: no such transfer",
+    TftpEarlyAck = "tftp dropped: early duplicate ACK",
+    TftpStaleAck = "tftp dropped: ACK outside the window",
+    TftpNotFound = "tftp not found",
+    TftpRefused = "tftp refused: not served",
+    TftpDone = "tftp transfer done",
+    TftpProbe = "tftp size probe",
+    TftpAborted = "tftp ended by the client",
+    TftpGaveUp = "tftp gave up",
+    TftpChanged = "tftp ended: file changed",
+    TftpResent = "tftp packet sent again",
+    TftpRetry = "tftp retry of a client",
+    TftpCold = "tftp waited for the disk",
+    DataPackets = "tftp data packets sent",
+    DataBytes = "tftp data bytes sent",
+}
