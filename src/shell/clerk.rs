@@ -97,6 +97,11 @@ impl Clerk {
     /// Has something done; gives the number that its report will bear.
     pub fn ask(&mut self, task: Task) -> u64 {
         self.ticket += 1;
+    /// There is something to hand over or to report, which waits for no event.
+    pub fn has_work(&self) -> bool {
+        !self.reports.is_empty() || (self.doing.is_none() && !self.queue.is_empty())
+    }
+
         self.queue.push_back((self.ticket, task));
         self.ticket
     }

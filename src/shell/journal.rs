@@ -342,6 +342,11 @@ impl Journal {
         }
     }
 
+    /// Names wait to be handed over, and the writer has nothing to do.
+    pub fn has_work(&self) -> bool {
+        self.busy == Busy::No && self.names.is_some() && self.retry_at.is_none() && !self.taken_away
+    }
+
     /// Writes what was gathered of the new file into memory; false: there is none left.
     fn write_piece(&mut self) -> bool {
         let Some(next) = &mut self.next else { return false };

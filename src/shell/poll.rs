@@ -328,6 +328,9 @@ impl Shell {
         self.unpolled = 0;
         let longest = if lines::flush() { longest.min(SLOW_READER) } else { longest };
         let longest = if self.journal.is_some() { longest.min(journal::RETRY) } else { longest };
+            || self.clerk.as_ref().is_some_and(Clerk::has_work)
+            || self.journal.as_ref().is_some_and(Journal::has_work)
+            || self.signalled
         let longest = if self.is_waiting() { longest.min(boot::LOOK) } else { longest };
         let longest = if self.names.as_ref().is_some_and(Names::is_timed) { longest.min(dns::LOOK) } else { longest };
         let nap = if busy { Duration::ZERO } else { longest };
