@@ -24,6 +24,14 @@ const WATCHED: [(Unix, Signal); 4] = [
     (Unix::SIGUSR1, Signal::State),
 ];
 
+/// Holds what asks a daemon for something, which would end it, until [`Signals::take`] takes it: for the first line of a program.
+pub fn hold() -> Result<(), Error> {
+    let mut set = SigSet::empty();
+    set.add(Unix::SIGHUP);
+    set.add(Unix::SIGUSR1);
+    set.thread_block().map_err(|error| Error::system("cannot hold signals", error, ""))
+}
+
 pub struct Signals(pub SignalFd);
 
 impl Signals {

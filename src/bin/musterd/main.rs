@@ -22,7 +22,7 @@ use muster::roll::plan::{NamesFile, This};
 use muster::shell::clerk::{Clerk, Report, Task};
 use muster::shell::daemon::{self, Birth, PidFile};
 use muster::shell::work::{self, beneath, clerk::read_config};
-use muster::shell::{Crew, Error, Shell, Signal, facts, journal, lines, manager, stdio, syslog};
+use muster::shell::{Crew, Error, Shell, Signal, facts, journal, lines, manager, signals, stdio, syslog};
 
 use errand::Errands;
 use machine::{Machine, Unresolved, resolve};
@@ -46,6 +46,10 @@ struct Options {
 }
 
 fn main() -> ExitCode {
+    // Whoever sends one before the daemon is ready is served when it is.
+    if let Err(why) = signals::hold() {
+        return fail(&why.to_string());
+    }
     let options = match options() {
         Ok(Some(options)) => options,
         Ok(None) => return ExitCode::SUCCESS,
