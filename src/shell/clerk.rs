@@ -30,6 +30,8 @@ pub enum Task {
     Write(PathBuf, String),
     /// Make the control socket anew.
     Bind(PathBuf, Option<(u64, u64)>),
+    /// See whether the disk of the journal's folder answers.
+    Try(PathBuf),
 }
 
 /// What came of it. Errors are whole sentences.
@@ -41,6 +43,7 @@ pub enum Report {
     Root(Root),
     Written,
     Bound(Box<Door>),
+    Tried,
     Failed(String),
 }
 
@@ -94,14 +97,14 @@ impl Clerk {
         self.doing.is_some()
     }
 
-    /// Has something done; gives the number that its report will bear.
-    pub fn ask(&mut self, task: Task) -> u64 {
-        self.ticket += 1;
     /// There is something to hand over or to report, which waits for no event.
     pub fn has_work(&self) -> bool {
         !self.reports.is_empty() || (self.doing.is_none() && !self.queue.is_empty())
     }
 
+    /// Has something done; gives the number that its report will bear.
+    pub fn ask(&mut self, task: Task) -> u64 {
+        self.ticket += 1;
         self.queue.push_back((self.ticket, task));
         self.ticket
     }
@@ -156,6 +159,7 @@ impl Task {
             Task::Exists(root, _) | Task::Root(root) => format!("cannot serve files from {}", root.display()),
             Task::Write(path, _) => format!("cannot write {}", path.display()),
             Task::Bind(folder, _) => format!("cannot open the control socket in {}", folder.display()),
+            Task::Try(folder) => format!("cannot keep the journal in {}", folder.display()),
         }
     }
 
@@ -164,6 +168,7 @@ impl Task {
         let (op, body) = match self {
             Task::Config(path) => (Op::Config, path.as_os_str().as_bytes().to_vec()),
             Task::Root(path) => (Op::Root, path.as_os_str().as_bytes().to_vec()),
+            Task::Try(path) => (Op::Try, path.as_os_str().as_bytes().to_vec()),
             Task::Exists(root, names) => {
                 let names = names.iter().flat_map(|name| [&b"\0"[..], name.as_bytes()].concat());
                 (Op::Exists, root.as_os_str().as_bytes().iter().copied().chain(names).collect())
@@ -211,6 +216,7 @@ fn report(task: &Task, mut answer: Answer, room: &[u8]) -> Report {
             Report::Root(Root { fd, how, near: words[1] != 0 })
         }
         (Task::Write(..), _) => Report::Written,
+        (Task::Try(_), _) => Report::Tried,
         (Task::Bind(..), Some(listener)) => Report::Bound(Box::new(Door {
             listener: listener.into(),
             identity: Some((words[0], words[1])),

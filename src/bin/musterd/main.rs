@@ -33,7 +33,7 @@ const LONGEST_TURN: Duration = Duration::from_secs(60);
 /// At the end: how long the journal's disk is waited for, and how long at a time.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 const LAST_TURN: Duration = Duration::from_millis(50);
-/// At start: how long the disks of config and root are waited for.
+/// At start: how long the disks of config, root and journal are waited for.
 const FIRST_WAIT: Duration = Duration::from_secs(10);
 
 struct Options {
@@ -245,6 +245,10 @@ impl Daemon {
         let open = || -> Result<(PidFile, Shell, Vec<String>), Error> {
             check_limits(&config, links)?;
             let pid = PidFile::create(&config.run_dir)?;
+            log::info!("opening the journal in {}", config.state_dir.display());
+            if let Report::Failed(why) = clerk.wait(Task::Try(config.state_dir.clone()), FIRST_WAIT) {
+                return Err(Error::new(why));
+            }
             let (journal, lines) = journal::open(&config.state_dir, &config.run_dir, crew.writer)?;
             let mut shell = Shell::server(&config, links, clerk, crew.readers)?;
             shell.keep(journal)?;

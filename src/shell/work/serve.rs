@@ -86,7 +86,7 @@ impl Hands {
             }
             Op::Adopt | Op::Append | Op::Place | Op::Settle | Op::Watch | Op::Names => self.write(request, body),
             Op::Look | Op::Warm | Op::Fetch | Op::State => self.read(request, body, output),
-            Op::Config | Op::Exists | Op::Root | Op::Bind | Op::Write => assist(request, body, output),
+            Op::Config | Op::Exists | Op::Root | Op::Bind | Op::Write | Op::Try => assist(request, body, output),
         };
         Some(done.unwrap_or_else(Done::from))
     }
@@ -185,6 +185,10 @@ fn assist(request: &mut Request, body: &[u8], output: &mut [u8]) -> io::Result<D
                 Done::with(&[dev, ino, group, ungiven]).file(door.listener)
             }
         },
+        Op::Try => {
+            clerk::try_folder(&path(body));
+            Done::with(&[])
+        }
         _ => {
             clerk::write_atomically(&path(body), &File::from(request.file()?.try_clone()?))?;
             Done::with(&[])
