@@ -29,7 +29,7 @@ use crate::base::limits::{JOURNAL_LINE_MAX, JOURNAL_PENDING};
 use crate::base::muffle::Muffle;
 use crate::base::outbox::JournalOp;
 use crate::base::time::Instant;
-use crate::roll::journal::{self, Check, check};
+use crate::roll::journal::{self, Check, Shown, check};
 
 use super::Error;
 use super::sys::child::try_lock;
@@ -131,7 +131,7 @@ pub fn open(folder: &Path, run: &Path, mut writer: Worker) -> Result<(Journal, V
     let path = folder.join(NAME);
     let failed = |what: &str, error| cannot(what, &path, error);
     let locked = lock(folder)?;
-    let (mut file, sealed) = open_file(&path).map_err(|error| failed("open", error))?;
+    let (mut file, sealed) = open_file(&path)?;
     let _ = std::fs::remove_file(folder.join(NEW));
     let unsure = Unsure::new(run);
     let (lines, whole) = load(&mut file, &path, &unsure)?;
@@ -262,6 +262,30 @@ fn damage(tail: &[u8]) -> String {
     }
 }
 
+/// The file, and whether it is on a disk that cannot be written. Only a regular file is touched: a FIFO would be waited for.
+fn open_file(path: &Path) -> Result<(File, bool), Error> {
+    let regular = |found: std::fs::Metadata| match found.is_file() {
+        true => Ok(()),
+        false => Err(Error::new(format!(
+            "{} is no regular file, which a journal is: move it away, or choose another folder with --state-dir",
+            path.display()
+        ))),
+    };
+    std::fs::metadata(path).map_or(Ok(()), regular)?;
+    let open = |writes| {
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(writes).create(writes).truncate(false).mode(0o644);
+        options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+    };
+    let opened = match open(true) {
+        Err(error) if is_read_only(&error) => open(false).map(|file| (file, true)).map_err(|_| error),
+        opened => opened.map(|file| (file, false)),
+    };
+    let (file, sealed) = opened.map_err(|error| cannot("open", path, error))?;
+    regular(file.metadata().map_err(|error| cannot("open", path, error))?)?;
+    Ok((file, sealed))
+}
+
 fn is_read_only(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::EROFS as i32)
 }
@@ -318,6 +342,11 @@ impl Journal {
         matches!(self.busy, Busy::No | Busy::Watching) && self.buffer.is_empty() && self.next.is_none() && self.names.is_none()
     }
 
+    /// Names wait to be handed over, and the writer has nothing to do.
+    pub fn has_work(&self) -> bool {
+        self.busy == Busy::No && self.names.is_some() && self.retry_at.is_none() && !self.taken_away
+    }
+
     pub fn act(&mut self, op: JournalOp<'_>) {
         match op {
             JournalOp::Append { seq, line } => {
@@ -342,11 +371,6 @@ impl Journal {
     }
 
     fn put_next(&mut self, line: &[u8]) {
-    /// Names wait to be handed over, and the writer has nothing to do.
-    pub fn has_work(&self) -> bool {
-        self.busy == Busy::No && self.names.is_some() && self.retry_at.is_none() && !self.taken_away
-    }
-
         let Some(next) = &mut self.next else { return };
         put(&mut next.piece, line);
         if next.piece.len() >= PIECE {
