@@ -59,6 +59,8 @@ const FILES: usize = NAMES - READERS - 1;
 const CLERK: usize = NAMES - 1;
 /// How soon it is tried again when somebody who reads the log takes no more.
 const SLOW_READER: Duration = Duration::from_millis(100);
+/// How often it is looked whether the links are there.
+const LINK_LOOK: Duration = Duration::from_secs(1);
 /// Batches that one source may have in one turn.
 const BATCHES: usize = 2;
 /// While there is work, the kernel is asked for events every so many turns.
@@ -115,6 +117,8 @@ pub struct Shell {
     timer: TimerFd,
     /// When the timer goes off, or went off.
     armed: Instant,
+    /// When it was looked last whether the links are there.
+    looked: Instant,
     /// Turns since the kernel was asked for events.
     unpolled: u32,
     /// There may be a signal to take.
@@ -221,6 +225,7 @@ impl Shell {
             events: Events::with_capacity(256),
             timer,
             armed: Instant::ZERO,
+            looked: Instant::ZERO,
             unpolled: 0,
             signalled: true,
             signals,
@@ -257,6 +262,10 @@ impl Shell {
     pub fn turn<M: Machine>(&mut self, machine: &mut M, longest: Duration) -> Result<Option<Signal>, Error> {
         self.wait(machine.deadline(), longest)?;
         let now = self.now();
+        if now.at.since(self.looked) >= LINK_LOOK {
+            self.looked = now.at;
+            self.links.iter().find_map(|link| link.packet.death()).map_or(Ok(()), Err)?;
+        }
         for event in &self.events {
             match event.token() {
                 // It ends the wait, and is armed anew before it is waited for again.
@@ -319,6 +328,9 @@ impl Shell {
             || self.files.as_ref().is_some_and(Files::has_news)
             || self.control.as_ref().is_some_and(Control::has_work)
             || self.names.as_ref().is_some_and(Names::has_work)
+            || self.clerk.as_ref().is_some_and(Clerk::has_work)
+            || self.journal.as_ref().is_some_and(Journal::has_work)
+            || self.signalled
             || self.ready.iter().any(|&ready| ready);
         self.unpolled = if busy { self.unpolled + 1 } else { UNPOLLED_MAX };
         if self.unpolled < UNPOLLED_MAX && !self.is_waiting() {
@@ -328,9 +340,6 @@ impl Shell {
         self.unpolled = 0;
         let longest = if lines::flush() { longest.min(SLOW_READER) } else { longest };
         let longest = if self.journal.is_some() { longest.min(journal::RETRY) } else { longest };
-            || self.clerk.as_ref().is_some_and(Clerk::has_work)
-            || self.journal.as_ref().is_some_and(Journal::has_work)
-            || self.signalled
         let longest = if self.is_waiting() { longest.min(boot::LOOK) } else { longest };
         let longest = if self.names.as_ref().is_some_and(Names::is_timed) { longest.min(dns::LOOK) } else { longest };
         let nap = if busy { Duration::ZERO } else { longest };
