@@ -34,7 +34,7 @@ use crate::wire::tftp::{self, ErrorCode, Malformed, Mode, Packet, Request};
 
 use super::boot::Made;
 use super::pace::Place;
-use super::{Ctx, Loading, boot};
+use super::{Ctx, Loading, boot, lots};
 use places::Claim;
 use transfer::{Ack, Netascii, Origin, Source, State, Transfer};
 
@@ -408,7 +408,14 @@ impl Tftp {
         ctx.stats.count(Counter::TftpDone);
         let (name, size, took) = (Printable(transfer.name()), Bytes(transfer.size()), Seconds(ctx.now.since(transfer.began)));
         match transfer.client {
-            Some(client) => ctx.roll.note(client, format_args!("tftp {name} {size} {took}")),
+            Some(client) => {
+                ctx.roll.note(client, format_args!("tftp {name} {size} {took}"));
+                // A whole file was acknowledged from the address of its number, where ARP may not reach.
+                let number = lots::own_address(ctx.roll, client);
+                if let Some(number) = number.filter(|&number| ctx.roll.plan.address(number) == Some(*transfer.peer.ip())) {
+                    lots::came_up(ctx, number);
+                }
+            }
             None => log::debug!("tftp {} {name} {size} {took}", transfer.peer),
         }
         self.end(ctx, key);
