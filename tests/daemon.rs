@@ -287,3 +287,106 @@ fn who_asks_for_an_ipv6_router_hears_that_there_is_none() {
     assert!(!heard.ok() || !heard.output.contains("Router lifetime"), "{heard:?}");
     drop(silent);
 }
+
+/// Nothing else happens on the head meanwhile: each step wakes the loop itself.
+#[test]
+fn a_reload_takes_a_moment_on_a_quiet_head() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let config = |name: &str| format!("[cluster]\nname = \"{name}\"\n");
+    let musterd = Musterd::configured(&server, lab.dir(), &config("zeroth"));
+    let socket = musterd.run_dir().join("control.sock");
+    // The guests' addresses are probed at first, which keeps the loop awake.
+    std::thread::sleep(Duration::from_secs(4));
+    for verb in ["reload", "checkpoint"] {
+        // A machine that is busy with other tests may be late by itself: the quickest of a few counts.
+        let took = (0..5).map(|_| {
+            let done = server.run(20, env!("CARGO_BIN_EXE_muster"), &["--socket", path(&socket), verb]);
+            assert_eq!(done.code, Some(0), "{}", done.output);
+            done.took
+        });
+        let quickest = took.min().expect("five of them");
+        assert!(quickest < Duration::from_millis(300), "{verb} took {quickest:?}");
+    }
+    // The second comes while the first is under way.
+    let names = lab.dir().join("run/state/names");
+    let mut late = 0;
+    while late < 4 {
+        let name = format!("second{late}");
+        Musterd::reconfigure(&server, &config("first"));
+        musterd.signal(Signal::SIGHUP);
+        std::thread::sleep(Duration::from_millis(50));
+        Musterd::reconfigure(&server, &config(&name));
+        musterd.signal(Signal::SIGHUP);
+        let begin = std::time::Instant::now();
+        assert!(wait(20, || text(&names).contains(&name).then_some(())).is_some(), "{}", musterd.log());
+        if begin.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        late += 1;
+    }
+    panic!("the second config came into force late, {late} times:\n{}", musterd.log());
+}
+
+/// From its first line on; the processes that read and write files for it hear none.
+#[test]
+fn signals_before_it_is_ready_do_not_end_it() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let run = lab.dir().join("run");
+    let config = lab.dir().join("muster.toml");
+    std::fs::create_dir(&run).expect("a folder");
+    write(&config, b"");
+    let mut command = server.command(MUSTERD);
+    command.args(["-f", "-i", "eth0", "-c", path(&config), "-r", path(lab.dir())]);
+    command.args(["--run-dir", path(&run), "--state-dir", path(&run.join("state"))]);
+    let log = lab.dir().join("log");
+    let mut child = command.stderr(std::fs::File::create(&log).expect("a log")).spawn().expect("start musterd");
+    let pid = child.id();
+    let children = || text(Path::new(&format!("/proc/{pid}/task/{pid}/children")));
+    // What starts it (ip, setpriv) has no children; the first one is a file process, forked by its first lines.
+    let mut signals = 0;
+    let ready = wait(20, || {
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < Duration::from_millis(20) {
+            let all = children();
+            let parent = if all.is_empty() { None } else { Some(pid as i32) };
+            for pid in all.split_whitespace().filter_map(|pid| pid.parse().ok()).chain(parent) {
+                for signal in [Signal::SIGHUP, Signal::SIGUSR1] {
+                    signals += i32::from(kill(Pid::from_raw(pid), signal).is_ok());
+                }
+            }
+        }
+        text(&log).contains("muster ready").then_some(())
+    });
+    assert!(ready.is_some() && signals > 20, "{signals} signals:\n{}", text(&log));
+    assert!(wait(10, || text(&log).contains("config read again").then_some(())).is_some(), "it does what they ask for:\n{}", text(&log));
+    assert_eq!((child.try_wait().expect("a child of ours"), children().split_whitespace().count()), (None, 8), "{}", text(&log));
+    stop(&mut child, Signal::SIGTERM);
+}
+
+#[test]
+fn a_boot_interface_that_is_deleted_ends_it_and_one_that_goes_down_does_not() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let client = lab.attach("client");
+    let ask = format!("{} udhcpc -i eth0 -n -q -f -s /bin/true", common::image().join("busybox").display());
+    let mut musterd = Musterd::plain(&server, lab.dir());
+    client.script(30, &ask).must("udhcpc");
+    for _ in 0..3 {
+        server.ip("link set eth0 down");
+        std::thread::sleep(Duration::from_millis(700));
+        server.ip("link set eth0 up");
+    }
+    // The cable of the other end.
+    lab.switch().ip("link set port1 down");
+    std::thread::sleep(Duration::from_millis(700));
+    lab.switch().ip("link set port1 up");
+    client.script(30, &ask).must("udhcpc");
+    assert!(!musterd.ended(), "{}", musterd.log());
+
+    server.ip("link delete eth0");
+    assert_eq!(wait(10, || musterd.code()), Some(Some(1)), "{}", musterd.log());
+    let lines: Vec<_> = musterd.log().lines().filter(|line| line.split_whitespace().nth(1) == Some("error")).map(str::to_string).collect();
+    assert!(lines.len() == 1 && lines[0].contains("the interface eth0 was removed"), "{lines:?}");
+}

@@ -403,3 +403,151 @@ fn a_file_process_that_dies_takes_musterd_along_and_the_other_way_round() {
     let gone = |(pid, _): &(i32, String)| !text(&Path::new("/proc").join(pid.to_string()).join("stat")).contains("musterd");
     assert!(wait(5, || workers.iter().all(gone).then_some(())).is_some(), "they end with it, however it ends");
 }
+
+#[test]
+fn a_folder_of_the_root_that_does_not_answer_holds_up_no_other() {
+    let mut lab = Lab::new();
+    let (server, client) = (lab.server(SERVER), lab.attach("client"));
+    client.ip("address add 10.54.9.9/16 dev eth0");
+    let (folder, healthy) = (lab.dir().join("files"), lab.dir().join("healthy"));
+    for folder in [&folder, &healthy] {
+        fs::create_dir(folder).expect("a folder");
+    }
+    let image = |n: u64| content(30_000, n);
+    for n in 0..8 {
+        write(&folder.join(format!("c{n}")), &image(n));
+        write(&healthy.join(format!("h{n}")), &image(100 + n));
+        write(&lab.dir().join(format!("r{n}")), &image(200 + n));
+    }
+    // It shows its folder as `bound` in the root.
+    let bound = Bound::new(&lab, &folder);
+    let musterd = Musterd::keeping(&server, lab.dir(), strangers::CONFIG, &lab.dir().join("run/state"));
+    assert_eq!(load(&client, "bound/c7").wait_with_output().expect("curl").stdout, image(7));
+    let stopped = bound.stop();
+    let waiting: Vec<_> = (0..7).map(|n| load(&client, &format!("{}bound/c{n}", if n % 2 == 0 { "" } else { "/" }))).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    for n in 0..8 {
+        let begin = Instant::now();
+        for (name, content) in [(format!("healthy/h{n}"), image(100 + n)), (format!("r{n}"), image(200 + n))] {
+            assert!(load(&client, &name).wait_with_output().expect("curl").stdout == content, "{name}:\n{}", musterd.log());
+        }
+        assert!(begin.elapsed() < Duration::from_secs(2), "files of healthy folders took {:?}", begin.elapsed());
+    }
+    assert!(wait(20, || musterd.seen_all(&["error", "boot file has not answered", "all else goes on"])).is_some(), "{}", musterd.log());
+    drop(stopped);
+    for (n, loaded) in waiting.into_iter().enumerate() {
+        let loaded = loaded.wait_with_output().expect("curl");
+        assert!(loaded.stdout == image(n as u64), "who waited gets c{n}: {:?}", loaded.status);
+    }
+}
+
+/// Each of these acts leaves the daemon a journal that its next start cannot use.
+#[test]
+fn a_journal_that_is_cut_or_written_over_is_written_anew() {
+    let mut lab = Lab::new();
+    let (server, crowd) = (lab.server(SERVER), lab.attach("crowd"));
+    let state = lab.dir().join("state");
+    let journal = state.join("journal");
+    let mut musterd = Musterd::keeping(&server, lab.dir(), strangers::CONFIG, &state);
+    let strangers = Strangers::on(&crowd, 0);
+    let mut known = known(&strangers, 20);
+    let begin = fs::read(&journal).map(|bytes| bytes[..bytes.len() / 3].to_vec()).expect("a journal");
+    let acts: [&dyn Fn(); 3] = [&|| write(&journal, b""), &|| write(&journal, &begin), &|| {
+        write(&journal, &fs::read(&journal).map(|bytes| [&b"# "[..], &bytes].concat()).expect("a journal"))
+    }];
+    for act in acts {
+        act();
+        strangers.crowd(8);
+        numbered(&strangers, known.len() + 8, 60);
+        assert!(wait(10, || musterd.seen_all(&["error", "was cut or written to by another program"])).is_some(), "{}", musterd.log());
+        assert!(wait(10, || musterd.seen("was written anew, with everything")).is_some(), "{}", musterd.log());
+        strangers.crowd(0);
+        assert!(wait(60, || strangers.is_idle().then_some(())).is_some());
+        known = numbers(&strangers);
+        musterd.kill();
+        musterd = Musterd::keeping(&server, lab.dir(), strangers::CONFIG, &state);
+        known_nodes_are_answered(&strangers, &known, IN_A_STORM);
+    }
+    // With nothing to be promised it is noticed as well.
+    write(&journal, b"");
+    assert!(wait(10, || musterd.seen("was written anew, with everything")).is_some(), "{}", musterd.log());
+    let told = musterd.log().matches("was cut or written to").count();
+    assert_eq!(told, 1, "{}", musterd.log());
+}
+
+/// Runs a command that mounts, where the daemon sees it.
+fn within(pid: u32, command: &[&str]) {
+    let status = std::process::Command::new("nsenter").args(["-t", &pid.to_string(), "-m"]).args(command).status();
+    assert!(status.expect("nsenter").success(), "{command:?}");
+}
+
+/// What the test's own namespace mounts.
+fn mounted(command: &[&str]) {
+    let status = std::process::Command::new(command[0]).args(&command[1..]).status();
+    assert!(status.expect("mount").success(), "{command:?}");
+}
+
+#[test]
+fn a_file_system_on_the_state_folder_is_noticed() {
+    let mut lab = Lab::new();
+    let (server, crowd) = (lab.server(SERVER), lab.attach("crowd"));
+    let disk = Disk::new(&lab, 16 << 10);
+    let state = disk.path().join("state");
+    let place = state.to_str().expect("a path of ours");
+    // Mounts arrive in namespaces that are made later, as they do where systemd runs.
+    mounted(&["mount", "--make-shared", disk.path().to_str().expect("a path of ours")]);
+    let musterd = Musterd::keeping(&server, lab.dir(), strangers::CONFIG, &state);
+    let strangers = Strangers::on(&crowd, 0);
+    let known = known(&strangers, 20);
+
+    // Where the daemon sees it, it goes on there.
+    within(musterd.pid(), &["mount", "-t", "tmpfs", "none", place]);
+    strangers.crowd(8);
+    numbered(&strangers, known.len() + 8, 60);
+    strangers.crowd(0);
+    assert!(wait(60, || strangers.is_idle().then_some(())).is_some());
+    assert!(musterd.seen_all(&["error", place, "shows another folder or file system"]).is_some(), "{}", musterd.log());
+    let there = Path::new("/proc").join(musterd.pid().to_string()).join("root").join(place.trim_start_matches('/'));
+    let journal = text(&there.join("journal"));
+    let all = numbers(&strangers);
+    assert!(all.values().all(|number| journal.contains(&format!(" n{number} "))), "{journal}");
+    assert!(text(&there.join("names")).contains("cluster"));
+    within(musterd.pid(), &["umount", "-l", place]);
+    assert!(wait(10, || text(&state.join("journal")).contains(&format!(" n{} ", all.len() - 1)).then_some(())).is_some(), "and back");
+
+    // A sandbox has mounted the folder for the daemon alone; what is mounted on the head later arrives there.
+    within(musterd.pid(), &["mount", "--bind", place, place]);
+    muster(&server, &lab, &["checkpoint"]).must("muster checkpoint");
+    mounted(&["mount", "-t", "tmpfs", "none", place]);
+    strangers.crowd(8);
+    let after = numbered(&strangers, all.len() + 8, 60);
+    strangers.crowd(0);
+    assert!(wait(60, || strangers.is_idle().then_some(())).is_some());
+    musterd.kill();
+    let journal = text(&state.join("journal"));
+    assert!(after.values().all(|number| journal.contains(&format!(" n{number} "))), "the next start finds all of them: {journal}");
+    let musterd = Musterd::keeping(&server, lab.dir(), strangers::CONFIG, &state);
+    known_nodes_are_answered(&strangers, &after, IN_A_STORM);
+    drop(musterd);
+    mounted(&["umount", place]);
+}
+
+#[test]
+fn a_start_with_a_frozen_disk_says_so_and_ends() {
+    let mut lab = Lab::new();
+    let server = lab.server(SERVER);
+    let disk = Disk::new(&lab, 16 << 10);
+    let path = |path: &Path| path.to_str().expect("a path of ours").to_string();
+    let (root, run) = (path(lab.dir()), path(&lab.dir().join("run")));
+    write(&lab.dir().join("muster.toml"), strangers::CONFIG.as_bytes());
+    let config = path(&lab.dir().join("muster.toml"));
+    for state in [path(disk.path()), path(&disk.path().join("state"))] {
+        let arguments = ["-f", "-i", "eth0", "-r", &root, "-c", &config, "--run-dir", &run, "--state-dir", &state];
+        let frozen = disk.freeze();
+        let refused = server.run(30, env!("CARGO_BIN_EXE_musterd"), &arguments);
+        drop(frozen);
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.output.contains(&format!("opening the journal in {state}")), "{refused:?}");
+        assert!(refused.output.contains("has not answered for 10 s") && refused.took < Duration::from_secs(14), "{refused:?}");
+    }
+}

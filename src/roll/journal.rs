@@ -253,7 +253,7 @@ pub fn write(events: &[Event], unix: u64, to: &mut [u8]) -> Option<usize> {
 
 /// The line without its checksum, and the checksum.
 fn split(line: &str) -> (&str, Option<u32>) {
-    let parts = line.rsplit_once(" ~").filter(|(_, sum)| sum.len() == 8 && sum.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let parts = line.rsplit_once(" ~").filter(|(_, sum)| is_sum(sum));
     match parts.and_then(|(text, sum)| Some((text, u32::from_str_radix(sum, 16).ok()?))) {
         Some((text, sum)) => (text, Some(sum)),
         None => (line, None),
@@ -268,7 +268,36 @@ pub fn check(line: &str) -> Check {
     match split(line) {
         (text, Some(sum)) if crc32(text.as_bytes()) != sum => Check::Bad,
         (_, Some(_)) => Check::Good,
+        // A checksum without its blank is no hand's.
+        (_, None) if line.rsplit_once('~').is_some_and(|(_, sum)| is_sum(sum)) => Check::Bad,
         (_, None) => Check::HandWritten,
+    }
+}
+
+fn is_sum(text: &str) -> bool {
+    text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Text of a journal as a sentence shows it: quoted, escaped, and of [`SHOWN_MAX`] bytes at most.
+pub struct Shown<'a>(pub &'a str);
+
+/// Bytes of damaged text that a sentence shows.
+pub const SHOWN_MAX: usize = 200;
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut room = SHOWN_MAX;
+        f.write_str("\"")?;
+        for letter in self.0.chars() {
+            let escaped = letter.escape_debug();
+            let len: usize = escaped.clone().map(char::len_utf8).sum();
+            if len > room {
+                return f.write_str("\"...");
+            }
+            room -= len;
+            write!(f, "{escaped}")?;
+        }
+        f.write_str("\"")
     }
 }
 
@@ -310,7 +339,7 @@ pub fn read(line: &str, mut each: impl FnMut(u64, Event) -> Result<(), String>) 
         return Ok(Spelling::Good);
     }
     let (date, mut rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    let Date(unix) = date.parse().map_err(|()| format!("{date:?} is not a time: write it like 2026-11-23T15:34:10Z"))?;
+    let Date(unix) = date.parse().map_err(|()| format!("{} is not a time: write it like 2026-11-23T15:34:10Z", Shown(date)))?;
     let mut spelling = Spelling::Good;
     loop {
         let end = rest.match_indices(';').map(|(at, _)| at).find(|at| rest.get(at + 1..).is_some_and(begins_event));
@@ -350,7 +379,7 @@ fn event(text: &str, unix: u64) -> Result<Event, String> {
             _ => Err("a change begins or ends".into()),
         };
     }
-    let number = number(what).ok_or_else(|| format!("{what:?} is no event: write the name of a node (n23) or guest"))?;
+    let number = number(what).ok_or_else(|| format!("{} is no event: write the name of a node (n23) or guest", Shown(what)))?;
     let state = words.next().unwrap_or("");
     if let Some(stage) = Stage::parse(state) {
         return Ok(Event::Stage(number, stage));
@@ -383,7 +412,7 @@ fn lot<'a>(state: &str, words: impl Iterator<Item = &'a str>, unix: u64) -> Resu
         ("occupied", _) => return Err("an occupied lot needs macs=, and no for=".into()),
         ("reserved", Some(wait)) => State::Reserved(wait),
         ("reserved", None) => return Err("a reserved lot needs for=next, for=operator or for=MAC".into()),
-        _ => return Err(format!("{state:?} is nothing that a node can be: write occupied, reserved or vacant")),
+        _ => return Err(format!("{} is nothing that a node can be: write occupied, reserved or vacant", Shown(state))),
     };
     if lot.state != State::Occupied {
         lot.papers = Papers::default();
@@ -412,23 +441,23 @@ fn guest<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Event, String> 
 }
 
 fn pair(word: &str) -> Result<(&str, &str), String> {
-    word.split_once('=').ok_or_else(|| format!("{word:?} is not key=value"))
+    word.split_once('=').ok_or_else(|| format!("{} is not key=value", Shown(word)))
 }
 
 fn parse<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, String> {
-    value.parse().map_err(|_| format!("{value:?} is not good for {key}"))
+    value.parse().map_err(|_| format!("{} is not good for {key}", Shown(value)))
 }
 
 fn by(value: &str) -> Result<By, String> {
     let all = [By::Passed, By::Operator, By::Config(0)];
-    all.into_iter().find(|by| by.name() == value).ok_or_else(|| format!("by={value}: write passed, operator or config"))
+    all.into_iter().find(|by| by.name() == value).ok_or_else(|| format!("by={}: write passed, operator or config", Shown(value)))
 }
 
 fn verdict(value: &str) -> Result<Verdict, String> {
     match value.split_once(':') {
         None if value == "passed" => Ok(Verdict::Passed),
         Some(("failed", test)) => Ok(Verdict::Failed(Label::unquoted(test))),
-        _ => Err(format!("verdict={value}: write passed or failed:NAME")),
+        _ => Err(format!("verdict={}: write passed or failed:NAME", Shown(value))),
     }
 }
 
@@ -448,7 +477,7 @@ fn paper(papers: &mut Papers, key: &str, value: &str) -> Result<(), String> {
         "uuid" => papers.uuid = Some(parse(key, value)?),
         "serial" => papers.serial = Label::unquoted(value),
         "port" => papers.port = Label::unquoted(value),
-        _ => return Err(format!("{key:?} is not a key that a journal knows")),
+        _ => return Err(format!("{} is not a key that a journal knows", Shown(key))),
     }
     Ok(())
 }

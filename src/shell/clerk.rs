@@ -30,6 +30,8 @@ pub enum Task {
     Write(PathBuf, String),
     /// Make the control socket anew.
     Bind(PathBuf, Option<(u64, u64)>),
+    /// See whether the disk of the journal's folder answers.
+    Try(PathBuf),
 }
 
 /// What came of it. Errors are whole sentences.
@@ -41,6 +43,7 @@ pub enum Report {
     Root(Root),
     Written,
     Bound(Box<Door>),
+    Tried,
     Failed(String),
 }
 
@@ -92,6 +95,11 @@ impl Clerk {
     /// Something is under way, so that it is to be looked at each half second.
     pub fn is_waiting(&self) -> bool {
         self.doing.is_some()
+    }
+
+    /// There is something to hand over or to report, which waits for no event.
+    pub fn has_work(&self) -> bool {
+        !self.reports.is_empty() || (self.doing.is_none() && !self.queue.is_empty())
     }
 
     /// Has something done; gives the number that its report will bear.
@@ -151,6 +159,7 @@ impl Task {
             Task::Exists(root, _) | Task::Root(root) => format!("cannot serve files from {}", root.display()),
             Task::Write(path, _) => format!("cannot write {}", path.display()),
             Task::Bind(folder, _) => format!("cannot open the control socket in {}", folder.display()),
+            Task::Try(folder) => format!("cannot keep the journal in {}", folder.display()),
         }
     }
 
@@ -159,6 +168,7 @@ impl Task {
         let (op, body) = match self {
             Task::Config(path) => (Op::Config, path.as_os_str().as_bytes().to_vec()),
             Task::Root(path) => (Op::Root, path.as_os_str().as_bytes().to_vec()),
+            Task::Try(path) => (Op::Try, path.as_os_str().as_bytes().to_vec()),
             Task::Exists(root, names) => {
                 let names = names.iter().flat_map(|name| [&b"\0"[..], name.as_bytes()].concat());
                 (Op::Exists, root.as_os_str().as_bytes().iter().copied().chain(names).collect())
@@ -206,6 +216,7 @@ fn report(task: &Task, mut answer: Answer, room: &[u8]) -> Report {
             Report::Root(Root { fd, how, near: words[1] != 0 })
         }
         (Task::Write(..), _) => Report::Written,
+        (Task::Try(_), _) => Report::Tried,
         (Task::Bind(..), Some(listener)) => Report::Bound(Box::new(Door {
             listener: listener.into(),
             identity: Some((words[0], words[1])),

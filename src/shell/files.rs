@@ -36,7 +36,7 @@ use super::sys::file::{lock_when_used, read_run};
 use super::work::Worker;
 use super::work::beneath::{How, Reach, Root, Stamp};
 use cache::Cache;
-use looks::{Looks, Next};
+use looks::{Folder, Looks, Next};
 use readers::{Cold, Job, Reader};
 use store::Store;
 
@@ -57,6 +57,7 @@ struct Entry {
     stale: bool,
     path: [u8; FILE_NAME_MAX],
     path_len: usize,
+    folder: Folder,
     looked: Instant,
     used: Instant,
     /// How far the disk has been asked, and from where on it is to be asked next.
@@ -159,7 +160,7 @@ impl Files {
     /// Serves another folder: paths are looked at again, files that are in use stay.
     pub fn set_root(&mut self, root: Root) {
         let old = std::mem::replace(&mut self.root, root);
-        self.jobs.push_front(Job::Bury(old.fd));
+        self.jobs.push_front(Job::Bury(old.fd, Folder::ROOT));
         self.epoch += 1;
         for entry in self.places.iter_mut().filter_map(|place| place.entry.as_mut()) {
             entry.path_len = 0;
@@ -288,7 +289,7 @@ impl Files {
         // Their transfers have ended.
         self.cold.retain(|cold| cold.file != file);
         if let Some(entry) = self.places[at].entry.take() {
-            self.jobs.push_front(Job::Bury(entry.fd));
+            self.jobs.push_front(Job::Bury(entry.fd, entry.folder));
         }
     }
 

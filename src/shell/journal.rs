@@ -7,8 +7,8 @@
 //! A journal that is written anew gathers in memory; records that come meanwhile are in it too. When it is whole the writer copies it to
 //! `journal.new`, syncs it, renames it over the old one, and syncs the folder. Lines that come after that has begun wait in the buffer for the new file.
 //!
-//! The file is looked for at each sync, and each second: when it was taken away, or its folder, nothing is told to be on disk before all of it
-//! was written anew, in a new folder if need be.
+//! The file is looked for before each write, at each sync, and each second: when it was taken away, cut or written over, or when its folder was removed
+//! or something was mounted on it, nothing is told to be on disk before all of it was written anew, in a new folder if need be.
 //!
 //! A disk that is read-only at start is no reason not to serve: known nodes need none. It is tried again like any that fails. Lines that an earlier
 //! daemon could not put there are not read back from the kernel's memory ([`unsure`]).
@@ -29,13 +29,13 @@ use crate::base::limits::{JOURNAL_LINE_MAX, JOURNAL_PENDING};
 use crate::base::muffle::Muffle;
 use crate::base::outbox::JournalOp;
 use crate::base::time::Instant;
-use crate::roll::journal::{self, Check, check};
+use crate::roll::journal::{self, Check, Shown, check};
 
 use super::Error;
 use super::sys::child::try_lock;
 use super::sys::file::in_memory;
 use super::work::message::{Answer, BODY_MAX, Op, Outcome, Words};
-use super::work::pen::{Step, TAKEN_AWAY};
+use super::work::pen::{Loss, Step};
 use super::work::{SLOW, Worker};
 
 mod unsure;
@@ -131,7 +131,7 @@ pub fn open(folder: &Path, run: &Path, mut writer: Worker) -> Result<(Journal, V
     let path = folder.join(NAME);
     let failed = |what: &str, error| cannot(what, &path, error);
     let locked = lock(folder)?;
-    let (mut file, sealed) = open_file(&path).map_err(|error| failed("open", error))?;
+    let (mut file, sealed) = open_file(&path)?;
     let _ = std::fs::remove_file(folder.join(NEW));
     let unsure = Unsure::new(run);
     let (lines, whole) = load(&mut file, &path, &unsure)?;
@@ -228,12 +228,16 @@ fn load(file: &mut File, path: &Path, unsure: &Unsure) -> Result<(Vec<String>, u
     }
     let (mut lines, mut whole) = read(path, &bytes)?;
     if whole < bytes.len() {
-        let lost = String::from_utf8_lossy(bytes.get(whole..).unwrap_or_default());
-        log::warn!(
-            "{} ends in the middle of a line, which nobody was promised and which is cut off: {:?}",
-            path.display(),
-            lost.trim_end()
-        );
+        let tail = bytes.get(whole..).unwrap_or_default();
+        if lines.iter().all(|line| line.trim().is_empty()) {
+            return Err(Error::new(format!(
+                "{} has no line that can be relied on ({} bytes: {}): restore it from a copy, or remove it if this cluster is new",
+                path.display(),
+                tail.len(),
+                Shown(&String::from_utf8_lossy(tail))
+            )));
+        }
+        log::warn!("{} {}", path.display(), damage(tail));
     }
     let unfinished = lines.split_off(journal::whole(&lines));
     if !unfinished.is_empty() {
@@ -247,12 +251,39 @@ fn load(file: &mut File, path: &Path, unsure: &Unsure) -> Result<(Vec<String>, u
     Ok((lines, whole as u64))
 }
 
-/// The file, and whether it is on a disk that cannot be written.
-fn open_file(path: &Path) -> io::Result<(File, bool)> {
-    match OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o644).open(path) {
-        Err(error) if is_read_only(&error) => File::open(path).map(|file| (file, true)).map_err(|_| error),
-        opened => opened.map(|file| (file, false)),
+/// What is amiss with the end of a journal, for a sentence.
+fn damage(tail: &[u8]) -> String {
+    let text = String::from_utf8_lossy(tail);
+    let shown = Shown(text.trim_end_matches(['\n', '\0']));
+    match tail.iter().position(|&byte| byte == b'\n') {
+        Some(_) => format!("is damaged in its last line, whose checksum is wrong: it is cut off: {shown}"),
+        None if tail.iter().all(|&byte| byte == 0) => format!("ends in {} bytes that were never written: they are cut off", tail.len()),
+        None => format!("ends in the middle of a line, which nobody was promised and which is cut off: {shown}"),
     }
+}
+
+/// The file, and whether it is on a disk that cannot be written. Only a regular file is touched: a FIFO would be waited for.
+fn open_file(path: &Path) -> Result<(File, bool), Error> {
+    let regular = |found: std::fs::Metadata| match found.is_file() {
+        true => Ok(()),
+        false => Err(Error::new(format!(
+            "{} is no regular file, which a journal is: move it away, or choose another folder with --state-dir",
+            path.display()
+        ))),
+    };
+    std::fs::metadata(path).map_or(Ok(()), regular)?;
+    let open = |writes| {
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(writes).create(writes).truncate(false).mode(0o644);
+        options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+    };
+    let opened = match open(true) {
+        Err(error) if is_read_only(&error) => open(false).map(|file| (file, true)).map_err(|_| error),
+        opened => opened.map(|file| (file, false)),
+    };
+    let (file, sealed) = opened.map_err(|error| cannot("open", path, error))?;
+    regular(file.metadata().map_err(|error| cannot("open", path, error))?)?;
+    Ok((file, sealed))
 }
 
 fn is_read_only(error: &io::Error) -> bool {
@@ -309,6 +340,11 @@ impl Journal {
     /// Nothing waits for the disk.
     pub fn is_idle(&self) -> bool {
         matches!(self.busy, Busy::No | Busy::Watching) && self.buffer.is_empty() && self.next.is_none() && self.names.is_none()
+    }
+
+    /// Names wait to be handed over, and the writer has nothing to do.
+    pub fn has_work(&self) -> bool {
+        self.busy == Busy::No && self.names.is_some() && self.retry_at.is_none() && !self.taken_away
     }
 
     pub fn act(&mut self, op: JournalOp<'_>) {
@@ -449,9 +485,9 @@ impl Journal {
 
     fn done(&mut self, now: Instant, answer: Answer) -> Option<Told> {
         let busy = std::mem::replace(&mut self.busy, Busy::No);
-        let taken_away = answer.words[0] & TAKEN_AWAY != 0;
+        let loss = Loss::of(answer.words[0]);
         let failed = match answer.outcome {
-            Outcome::Done => return self.succeeded(now, busy, taken_away),
+            Outcome::Done => return self.succeeded(now, busy, loss),
             Outcome::Failed(error) => error,
             Outcome::Refused => io::ErrorKind::Other.into(),
         };
@@ -477,15 +513,15 @@ impl Journal {
         self.turn(now)
     }
 
-    fn succeeded(&mut self, now: Instant, busy: Busy, taken_away: bool) -> Option<Told> {
+    fn succeeded(&mut self, now: Instant, busy: Busy, loss: Option<Loss>) -> Option<Told> {
+        if let Some(loss) = loss {
+            self.miss(now, loss);
+            return self.turn(now);
+        }
         match busy {
             Busy::No => None,
             Busy::Appending { sent, bytes, seq } if sent < bytes => self.append(now, sent, bytes, seq),
             Busy::Appending { bytes, seq, .. } => {
-                if taken_away {
-                    self.miss(now);
-                    return self.turn(now);
-                }
                 self.let_go(bytes);
                 Some(Told::Synced(seq))
             }
@@ -499,12 +535,7 @@ impl Journal {
                 self.outcome = Some(Ok(()));
                 Some(Told::Synced(seq))
             }
-            Busy::Watching => {
-                if taken_away {
-                    self.miss(now);
-                }
-                self.turn(now)
-            }
+            Busy::Watching => self.turn(now),
             Busy::Naming => {
                 self.names = None;
                 self.turn(now)
@@ -512,11 +543,18 @@ impl Journal {
         }
     }
 
-    /// Somebody took the file away.
-    fn miss(&mut self, now: Instant) {
+    /// The next start would not find the file.
+    fn miss(&mut self, now: Instant, loss: Loss) {
         (self.taken_away, self.watch_at) = (true, now);
-        if self.muffle.admits(now).is_some() {
-            log::error!("{} was removed while musterd runs: it is written anew, and nothing is promised until it is", self.path.display());
+        if self.muffle.admits(now).is_none() {
+            return;
+        }
+        let (path, folder) = (self.path.display(), self.path.parent().unwrap_or(Path::new("/")).display());
+        const ANEW: &str = "it is written anew, and nothing is promised until it is";
+        match loss {
+            Loss::Removed => log::error!("{path} was removed while musterd runs: {ANEW}"),
+            Loss::Changed => log::error!("{path} was cut or written to by another program while musterd runs: {ANEW}"),
+            Loss::Covered => log::error!("{folder} shows another folder or file system while musterd runs, without our journal: {ANEW}"),
         }
     }
 

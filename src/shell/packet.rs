@@ -35,6 +35,7 @@ pub enum Framing {
 
 pub struct PacketSocket {
     pub fd: OwnedFd,
+    interface: String,
     framing: Framing,
     /// Deliver whole frames, unparsed: for machines that answer for MACs of their own.
     whole: bool,
@@ -51,6 +52,16 @@ struct Opening<'a> {
     framing: Framing,
     /// Places of its ring; 0: none.
     frames: usize,
+}
+
+impl PacketSocket {
+    /// Why it hears nothing any more, once its interface was deleted: one that is down, or without its cable, comes back by itself.
+    pub fn death(&self) -> Option<Error> {
+        // The kernel reports that an interface goes down, and not that it is deleted then: its index here becomes -1.
+        let gone = sys::bound_index(self.fd.as_fd()).is_ok_and(|index| index == -1);
+        let sentence = || format!("the interface {} was removed: start musterd again when it is there (a supervisor does)", self.interface);
+        gone.then(|| Error::new(sentence()))
+    }
 }
 
 impl Opening<'_> {
@@ -79,7 +90,8 @@ impl Opening<'_> {
             None => {}
             some => sys::packet_membership(fd.as_fd(), self.index, some).map_err(failed)?,
         }
-        Ok(PacketSocket { fd, framing: self.framing, whole: filter.is_none(), ring, ports: Vec::new() })
+        let interface = self.interface.into();
+        Ok(PacketSocket { fd, interface, framing: self.framing, whole: filter.is_none(), ring, ports: Vec::new() })
     }
 
     fn ring(&self, fd: &OwnedFd) -> Option<Ring> {

@@ -50,6 +50,8 @@ pub use sockets::Refused;
 
 /// How soon it is tried again when somebody who reads the log takes no more.
 const SLOW_READER: Duration = Duration::from_millis(100);
+/// How often it is looked whether the links are there.
+const LINK_LOOK: Duration = Duration::from_secs(1);
 /// While there is work, the kernel is asked for events every so many turns.
 const UNPOLLED_MAX: u32 = 8;
 /// Answers about files that the machine may be owed at a time. More are dropped: the half-second look asks again.
@@ -122,6 +124,8 @@ pub struct Shell {
     timer: TimerFd,
     /// When the timer goes off, or went off.
     armed: Instant,
+    /// When it was looked last whether the links are there.
+    looked: Instant,
     /// Turns since the kernel was asked for events.
     unpolled: u32,
     /// There may be a signal to take.
@@ -251,6 +255,7 @@ impl Shell {
             events: Events::with_capacity(256),
             timer,
             armed: Instant::ZERO,
+            looked: Instant::ZERO,
             unpolled: 0,
             signalled: true,
             signals,
@@ -296,6 +301,10 @@ impl Shell {
     pub fn turn<M: Machine>(&mut self, machine: &mut M, longest: Duration) -> Result<Option<Asked>, Error> {
         self.wait(machine.deadline(), longest)?;
         let now = self.now();
+        if now.at.since(self.looked) >= LINK_LOOK {
+            self.looked = now.at;
+            self.links.iter().find_map(|link| link.packet.death()).map_or(Ok(()), Err)?;
+        }
         self.introduce(machine, now);
         self.note_events();
         self.turn_files(now)?;
@@ -376,6 +385,9 @@ impl Shell {
             || self.files.as_ref().is_some_and(Files::has_news)
             || self.conns.has_work()
             || (!self.occupied && !self.commands.is_empty())
+            || self.clerk.as_ref().is_some_and(Clerk::has_work)
+            || self.journal.as_ref().is_some_and(Journal::has_work)
+            || self.signalled
             || self.ready.iter().any(|&ready| ready);
         self.unpolled = if busy { self.unpolled + 1 } else { UNPOLLED_MAX };
         if self.unpolled < UNPOLLED_MAX && !self.is_waiting() {

@@ -14,6 +14,14 @@ const WATCHED: [(Unix, Command); 4] = [
     (Unix::SIGUSR1, Command::Checkpoint),
 ];
 
+/// Holds what asks a daemon for something, which would end it, until [`Signals::take`] takes it: for the first line of a program.
+pub fn hold() -> Result<(), Error> {
+    let mut set = SigSet::empty();
+    set.add(Unix::SIGHUP);
+    set.add(Unix::SIGUSR1);
+    set.thread_block().map_err(|error| Error::system("cannot hold signals", error, ""))
+}
+
 pub struct Signals(pub SignalFd);
 
 impl Signals {

@@ -116,6 +116,16 @@ pub fn packet_socket(raw: bool) -> io::Result<OwnedFd> {
     socket(libc::AF_PACKET, if raw { libc::SOCK_RAW } else { libc::SOCK_DGRAM }, 0)
 }
 
+/// The index of the interface that a packet socket is bound to; -1: it was deleted.
+pub fn bound_index(fd: BorrowedFd<'_>) -> io::Result<c_int> {
+    // SAFETY: sockaddr_ll is plain data; all zero is a valid value.
+    let mut name: sockaddr_ll = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<sockaddr_ll>() as socklen_t;
+    // SAFETY: the pointer and the length describe `name`, and both outlive the call.
+    check(unsafe { libc::getsockname(fd.as_raw_fd(), (&raw mut name).cast(), &raw mut len) })?;
+    Ok(name.sll_ifindex)
+}
+
 /// Lets a packet socket receive all protocols of an interface.
 pub fn bind_packet(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
     // SAFETY: sockaddr_ll is plain data; all zero is a valid value.

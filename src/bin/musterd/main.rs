@@ -27,7 +27,7 @@ use muster::shell;
 use muster::shell::clerk::{Clerk, Report, Task};
 use muster::shell::daemon::{self, Birth, PidFile};
 use muster::shell::work::{self, beneath, clerk::read_config};
-use muster::shell::{Asked, Crew, Error, Shell, facts, journal, lines, manager, stdio, syslog};
+use muster::shell::{Asked, Crew, Error, Shell, facts, journal, lines, manager, signals, stdio, syslog};
 
 use errand::Errands;
 use machine::{Machine, Unresolved, resolve};
@@ -40,7 +40,7 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 const LAST_TURN: Duration = Duration::from_millis(50);
 /// Descriptors besides those of endpoints, files and links.
 const OTHER_DESCRIPTORS: usize = 64;
-/// At start: how long the disks of config and root are waited for.
+/// At start: how long the disks of config, root and journal are waited for.
 const FIRST_WAIT: Duration = Duration::from_secs(10);
 
 struct Options {
@@ -53,6 +53,10 @@ struct Options {
 }
 
 fn main() -> ExitCode {
+    // Whoever sends one before the daemon is ready is served when it is.
+    if let Err(why) = signals::hold() {
+        return fail(&why.to_string());
+    }
     let options = match options() {
         Ok(Some(options)) => options,
         Ok(None) => return ExitCode::SUCCESS,
@@ -249,7 +253,12 @@ impl Daemon {
             let table = Endpoints::new(&config);
             check_limits(&config, links, &table)?;
             let pid = PidFile::create(&config.server.run_dir)?;
-            let (journal, lines) = journal::open(&config.server.state_dir, &config.server.run_dir, crew.writer)?;
+            let state = &config.server.state_dir;
+            log::info!("opening the journal in {}", state.display());
+            if let Report::Failed(why) = clerk.wait(Task::Try(state.clone()), FIRST_WAIT) {
+                return Err(Error::new(why));
+            }
+            let (journal, lines) = journal::open(state, &config.server.run_dir, crew.writer)?;
             let served: Vec<LinkFacts> = config.links.iter().filter_map(|link| facts_of(links, link.index)).cloned().collect();
             let mut shell = Shell::server(table.rows(), &served, &config.boot.root, clerk, crew.readers)?;
             tell_names(&shell, &table);

@@ -114,6 +114,10 @@ fn damage_shows() {
         assert_ne!(check(&text), Check::Good, "{text}");
     }
     assert_eq!(check("2026-11-23T15:34:10Z n5\0vacant"), Check::Bad);
+    assert_eq!(check(&good.replace(" ~", "~")), Check::Bad, "a checksum that lost its blank");
+    assert_eq!(check(&good.replace(" ~", "\t~")), Check::Bad);
+    let long = format!("2026-11-23T15:34:10Z {} vacant", "x\u{1b}".repeat(100_000));
+    assert!(events(&long).is_err_and(|why| why.contains("is no event") && why.len() < SHOWN_MAX + 100));
     assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
 }
 

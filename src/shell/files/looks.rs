@@ -20,10 +20,37 @@ const _: () = assert!(LOOKS <= WAITERS && WAITERS < NONE as usize);
 /// What a look came to. A file that was found is held in use until all who waited have it.
 pub type Found = Result<FileId, Refusal>;
 
+/// A folder of the root, by the hash of its name; files that are in the root itself are in one too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Folder(u64);
+
+impl Folder {
+    /// The root itself.
+    pub const ROOT: Folder = Folder(1);
+
+    /// That of a path, as far as its text tells.
+    pub fn of(path: &[u8]) -> Folder {
+        let (mut depth, mut top) = (0_usize, &b""[..]);
+        for name in path.split(|&byte| byte == b'/') {
+            match name {
+                b"" | b"." => {}
+                b".." => depth = depth.saturating_sub(1),
+                name => {
+                    top = if depth == 0 { name } else { top };
+                    depth += 1;
+                }
+            }
+        }
+        let top = if depth > 1 { top } else { b"" };
+        Folder(hash(top))
+    }
+}
+
 struct Look {
     path: [u8; FILE_NAME_MAX],
     len: usize,
     hash: u64,
+    folder: Folder,
     since: Instant,
     found: Option<Found>,
     /// It is over; else what was found is what it was before.
@@ -69,6 +96,7 @@ impl Default for Looks {
             path: [0; FILE_NAME_MAX],
             len: 0,
             hash: 0,
+            folder: Folder::ROOT,
             since: Instant::ZERO,
             found: None,
             over: false,
@@ -132,7 +160,7 @@ impl Looks {
         let at = *self.free.last()?;
         let look = &mut self.looks[usize::from(at)];
         look.path.get_mut(..path.len())?.copy_from_slice(path);
-        (look.len, look.hash, look.since) = (path.len(), hash(path), now);
+        (look.len, look.hash, look.folder, look.since) = (path.len(), hash(path), Folder::of(path), now);
         (look.found, look.over, look.queued) = (None, false, false);
         self.free.pop();
         self.active.push(at);
@@ -142,6 +170,10 @@ impl Looks {
     pub fn path(&self, at: u16) -> &[u8] {
         let look = &self.looks[usize::from(at)];
         look.path.get(..look.len).unwrap_or_default()
+    }
+
+    pub fn folder(&self, at: u16) -> Folder {
+        self.looks[usize::from(at)].folder
     }
 
     /// Tells those who wait what there is; with `over` the look is over. Gives what they were to be told before.
@@ -211,6 +243,17 @@ mod tests {
             }
         }
         told
+    }
+
+    #[test]
+    fn a_path_is_in_one_folder_of_the_root_however_it_is_written() {
+        for path in ["img/a", "/img/a", "./img//b/c", "../img/a", "efi/../img/a", "efi/x/../../img/a"] {
+            assert_eq!(Folder::of(path.as_bytes()), Folder::of(b"img/x"), "{path}");
+        }
+        for path in ["", "a", "/a", "./a", "img/../a", "img"] {
+            assert_eq!(Folder::of(path.as_bytes()), Folder::ROOT, "{path}");
+        }
+        assert_ne!(Folder::of(b"img/a"), Folder::of(b"efi/a"));
     }
 
     #[test]

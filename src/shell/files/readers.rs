@@ -1,7 +1,8 @@
 //! What the readers do for the files: looks at paths, pages and pieces that are not in memory, and the end of files.
 //!
 //! Jobs are done in the order in which they came, each by a reader that has nothing to do; a file has one at a time, so one that hangs
-//! takes one reader.
+//! takes one reader. A folder of the root may be a file system of its own, whose server hangs: all files of one such folder take
+//! [`FOLDER_READERS`] at most, and what else is wanted of it waits without holding up others.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,7 +14,8 @@ use crate::base::time::Instant;
 use super::super::Error;
 use super::super::work::beneath::{How, Reach, Stamp};
 use super::super::work::message::{Answer, Op, Outcome, Words};
-use super::super::work::{SLOW, Worker};
+use super::super::work::{READERS, SLOW, Worker};
+use super::looks::Folder;
 use super::store::PIECE;
 use super::{COLD_MAX, Entry, FILE_NAME_MAX, Files, READ_AHEAD, entry_of, place_of};
 
@@ -22,14 +24,17 @@ const WARM: u64 = 256 << 10;
 /// Pieces of a far file that are fetched before somebody wants them.
 const PIECES_AHEAD: u64 = 4;
 
+/// Readers that the files of one folder of the root may have at a time.
+const FOLDER_READERS: usize = READERS / 2;
+
 /// What there is to do.
 pub enum Job {
     /// A look, by its number.
     Look(u16),
     /// Whatever the file in this place wants.
     File(usize),
-    /// Close a file, which may wait as well.
-    Bury(OwnedFd),
+    /// Close a file, which may wait as well. It was in this folder.
+    Bury(OwnedFd, Folder),
 }
 
 /// Who waits for bytes of a file.
@@ -53,6 +58,8 @@ enum Doing {
 pub struct Reader {
     worker: Worker,
     doing: Doing,
+    /// Of what it does, or did last.
+    folder: Folder,
     /// The far file that it has open.
     last: Option<FileId>,
 }
@@ -60,7 +67,7 @@ pub struct Reader {
 impl Reader {
     pub fn new(mut worker: Worker) -> io::Result<Reader> {
         worker.join_loop()?;
-        Ok(Reader { worker, doing: Doing::Nothing, last: None })
+        Ok(Reader { worker, doing: Doing::Nothing, folder: Folder::ROOT, last: None })
     }
 }
 
@@ -126,7 +133,7 @@ impl Files {
         let worker = &mut self.readers[at].worker;
         if worker.hangs(self.now) && self.muffle.admits(self.now).is_some() {
             log::error!(
-                "the disk or server of a boot file has not answered for {} s: who wants a file that is not in memory waits, all else goes on",
+                "the disk or server of a boot file has not answered for {} s: who wants a file of its folder that is not in memory waits, all else goes on",
                 SLOW.as_secs()
             );
         }
@@ -185,14 +192,30 @@ impl Files {
 
     /// Gives jobs to readers that have nothing to do.
     pub fn dispatch(&mut self) {
-        while !self.jobs.is_empty() {
+        // Jobs before this one wait for a reader of their folder.
+        let mut next = 0;
+        while let Some(job) = self.jobs.get(next) {
             let Some(at) = self.readers.iter().position(|reader| reader.worker.is_idle()) else { return };
-            match self.jobs.pop_front() {
+            let folder = self.folder(job);
+            let busy = |reader: &&Reader| !reader.worker.is_idle() && reader.folder == folder;
+            if self.readers.iter().filter(busy).count() >= FOLDER_READERS {
+                next += 1;
+                continue;
+            }
+            match self.jobs.remove(next) {
                 None => return,
                 Some(Job::Look(look)) => self.look(at, look),
                 Some(Job::File(place)) => self.work_on(at, place),
-                Some(Job::Bury(fd)) => self.bury(at, fd),
+                Some(Job::Bury(fd, folder)) => self.bury(at, fd, folder),
             }
+        }
+    }
+
+    fn folder(&self, job: &Job) -> Folder {
+        match job {
+            Job::Look(look) => self.looks.folder(*look),
+            Job::File(place) => self.places[*place].entry.as_ref().map_or(Folder::ROOT, |entry| entry.folder),
+            Job::Bury(_, folder) => *folder,
         }
     }
 
@@ -205,16 +228,16 @@ impl Files {
         let walk = u64::from(self.root.how != How::Openat2);
         let reader = &mut self.readers[at];
         reader.worker.ask(self.now, Op::Look, words(&[dev, ino, size, seconds, nanos, walk]), path, &[self.root.fd.as_fd()]);
-        reader.doing = Doing::Look { look, known: file, epoch: self.epoch };
+        (reader.doing, reader.folder) = (Doing::Look { look, known: file, epoch: self.epoch }, self.looks.folder(look));
     }
 
-    fn bury(&mut self, at: usize, fd: OwnedFd) {
+    fn bury(&mut self, at: usize, fd: OwnedFd, folder: Folder) {
         let reader = &mut self.readers[at];
         reader.worker.tell(Op::Close, &[fd.as_fd()]);
         // Not the last copy: nothing is ended by this.
         drop(fd);
         reader.worker.ask(self.now, Op::Bury, Words::default(), &[], &[]);
-        reader.doing = Doing::Bury;
+        (reader.doing, reader.folder) = (Doing::Bury, folder);
     }
 
     /// Has done what a file wants most.
@@ -244,7 +267,7 @@ impl Files {
         entry.busy = true;
         let reader = &mut self.readers[at];
         reader.worker.ask(self.now, Op::Warm, words(&[from, to - from, ahead]), &[], &[entry.fd.as_fd()]);
-        reader.doing = Doing::Warm { file, from, to };
+        (reader.doing, reader.folder) = (Doing::Warm { file, from, to }, entry.folder);
     }
 
     fn work_on_far(&mut self, at: usize, file: FileId) {
@@ -261,7 +284,7 @@ impl Files {
                 entry.busy = true;
                 let reader = &mut self.readers[at];
                 reader.worker.ask(now, Op::State, Words::default(), &[], &[entry.fd.as_fd()]);
-                reader.doing = Doing::State { file };
+                (reader.doing, reader.folder) = (Doing::State { file }, entry.folder);
             } else {
                 self.wake_served(file);
             }
@@ -275,7 +298,7 @@ impl Files {
         let at = self.readers.iter().position(idle).unwrap_or(at);
         let reader = &mut self.readers[at];
         reader.worker.ask(now, Op::Fetch, words(&[file.to_u64(), offset, len]), &[], &[entry.fd.as_fd()]);
-        (reader.doing, reader.last) = (Doing::Fetch { file, place, piece }, Some(file));
+        (reader.doing, reader.folder, reader.last) = (Doing::Fetch { file, place, piece }, entry.folder, Some(file));
     }
 
     /// Takes one answer of a reader, if there is one.
@@ -354,10 +377,10 @@ impl Files {
     }
 
     fn looked(&mut self, look: u16, known: Option<FileId>, epoch: u32, mut answer: Answer) {
-        let file = answer.files[0].take();
+        let (file, folder) = (answer.files[0].take(), self.looks.folder(look));
         if epoch != self.epoch {
             // It was beneath another root.
-            file.into_iter().for_each(|fd| self.jobs.push_front(Job::Bury(fd)));
+            file.into_iter().for_each(|fd| self.jobs.push_front(Job::Bury(fd, folder)));
             return self.jobs.push_back(Job::Look(look));
         }
         match (answer.outcome, file) {
@@ -386,7 +409,7 @@ impl Files {
     /// A look has opened a file: it has a place by now, or gets one.
     fn opened(&mut self, look: u16, fd: OwnedFd, stamp: Stamp, reach: Reach) {
         if let Some(at) = self.position(|entry| !entry.stale && entry.stamp == stamp) {
-            self.jobs.push_front(Job::Bury(fd));
+            self.jobs.push_front(Job::Bury(fd, self.looks.folder(look)));
             return self.settle(look, at);
         }
         // The same inode with another stamp was changed in place: its running transfers find that out when they read.
@@ -395,7 +418,7 @@ impl Files {
             entry.stale = true;
         }
         let Some(at) = self.vacate() else {
-            self.jobs.push_front(Job::Bury(fd));
+            self.jobs.push_front(Job::Bury(fd, self.looks.folder(look)));
             return self.refuse(look, Refusal::Busy);
         };
         if reach == Reach::Far {
@@ -411,6 +434,7 @@ impl Files {
             stale: false,
             path: [0; FILE_NAME_MAX],
             path_len: 0,
+            folder: self.looks.folder(look),
             looked: self.now,
             used: self.now,
             asked: 0,
@@ -434,6 +458,7 @@ impl Files {
             if let Some(to) = entry.path.get_mut(..path.len()) {
                 to.copy_from_slice(path);
                 entry.path_len = path.len();
+                entry.folder = self.looks.folder(look);
             }
             (entry.looked, entry.stamped) = (self.now, self.now);
         }

@@ -100,6 +100,46 @@ fn a_tail_that_was_torn_anywhere_is_cut() {
 }
 
 #[test]
+fn what_is_damaged_at_the_end_is_told_as_it_is_and_in_bounds() {
+    assert!(damage(b"2026-11-23T15:34").starts_with("ends in the middle of a line"));
+    assert!(damage(&[0; 70]).starts_with("ends in 70 bytes that were never written"));
+    let whole = damage((line(3).replace("n3", "n4") + "\n").as_bytes());
+    assert!(whole.starts_with("is damaged in its last line") && whole.contains("n4 vacant"), "{whole}");
+    assert!(damage(&[b"\x1b".repeat(1 << 20), b"\n".to_vec()].concat()).len() < 400);
+}
+
+#[test]
+fn a_journal_without_a_sound_line_is_no_empty_cluster() {
+    let folder = Folder::new("unsound");
+    assert_eq!(folder.found(b""), Ok(vec![]));
+    for bytes in [&[0; 4096][..], b"\n\0\0\n", b"2026-11-23T15:34:10Z n0 vac", b"\xff\xfe\n", line(1).replace("n1", "n2").as_bytes()] {
+        let why = folder.found(bytes).unwrap_err();
+        assert!(why.contains("no line that can be relied on") || why.contains("is damaged"), "{why}");
+        assert_eq!(std::fs::read(folder.state().join(NAME)).unwrap(), bytes, "it is left as it is");
+    }
+}
+
+#[test]
+fn only_a_regular_file_is_a_journal() {
+    let folder = Folder::new("regular");
+    std::fs::create_dir(folder.state()).unwrap();
+    let path = folder.state().join(NAME);
+    let refused = || {
+        let why = start(&folder).err().unwrap().to_string();
+        assert!(why.contains("is no regular file") && why.contains("--state-dir"), "{why}");
+        std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path)).unwrap();
+    };
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    refused();
+    std::fs::create_dir(&path).unwrap();
+    refused();
+    std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+    refused();
+    std::os::unix::fs::symlink("elsewhere", &path).unwrap();
+    assert!(start(&folder).unwrap().1.is_empty() && folder.state().join("elsewhere").is_file(), "a link to where a file is to be");
+}
+
+#[test]
 fn damage_in_the_middle_refuses_and_names_the_line() {
     let folder = Folder::new("damage");
     let bad = line(2).replace("n2", "n3");

@@ -38,6 +38,11 @@ impl Unsure {
         }
     }
 
+    /// Something stands in the file that could not be cut off.
+    pub fn is_noted(&self) -> bool {
+        self.noted
+    }
+
     /// Everything is on disk.
     pub fn clear(&mut self) {
         if std::mem::take(&mut self.noted) {

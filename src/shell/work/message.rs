@@ -33,12 +33,13 @@ pub enum Op {
     Root,
     Bind,
     Write,
+    Try,
 }
 
 impl Op {
-    const ALL: [Op; 17] = {
+    const ALL: [Op; 18] = {
         use Op::*;
-        [Adopt, Append, Place, Settle, Watch, Names, Look, Warm, Fetch, State, Close, Bury, Config, Exists, Root, Bind, Write]
+        [Adopt, Append, Place, Settle, Watch, Names, Look, Warm, Fetch, State, Close, Bury, Config, Exists, Root, Bind, Write, Try]
     };
 
     fn of(word: u64) -> Option<Op> {

@@ -27,9 +27,10 @@
 //! None ends by itself. When one is gone `musterd` says so and exits 1, for its supervisor to start it again: it cannot fork another one, since by then
 //! it is large and has everything open. When `musterd` ends they end: their socket closes, and the kernel kills those that are about to wait
 //! (PR_SET_PDEATHSIG). One that waits for a dead disk in the kernel ends when that lets it go; the writer holds the lock of the state folder until then,
-//! so that no second daemon writes beside it. While one hangs it is told of in the log, and only those who need it wait. When all readers hang (a
-//! server is dead, and more different files are asked for than there are readers) every file that is not in memory waits, and a reload that names
-//! another root does not set them free: that takes a restart.
+//! so that no second daemon writes beside it. While one hangs it is told of in the log, and only those who need it wait. The files of one folder of the
+//! root take half of the readers at most, so that a server which is dead beneath one folder holds up no other. When all readers hang (servers are dead
+//! beneath two folders, or beneath the root) every file that is not in memory waits, and a reload that names another root does not set them free:
+//! that takes a restart.
 //!
 //! # Why not io_uring, or AIO
 //! io_uring is switched off on many kernels and in most sandboxes, so that a second way would be needed anyhow; and a request of its that
@@ -52,7 +53,7 @@ use super::sys::child;
 use crate::base::time::Instant;
 use message::{Answer, Op, Outcome, Words};
 
-/// How many files may hang at once before those that do not hang wait as well.
+/// How many files may hang at once before those that do not hang wait as well; those of one folder of the root take half of them.
 pub const READERS: usize = 6;
 /// After this long without an answer it is said in the log.
 pub const SLOW: Duration = Duration::from_secs(5);

@@ -1,10 +1,11 @@
 //! The writer's part: the journal's file and its folder, and the names beside it.
 //!
-//! What is appended is told to be on disk when it is, and when the journal's path still shows this file: one that was taken away would be
-//! found by no start. Then the loop has everything written anew, and the folder is made again if that is gone too. After a failed write or sync
-//! the kernel may have forgotten what it was given, so that everything behind the last good sync is cut off, and comes again.
+//! What is appended is told to be on disk when it is, and when the next start will find it: the journal's path still shows this file, which is as
+//! long as it was made ([`Loss`]). Else the loop has everything written anew, where the path leads now, and the folder is made again if that is gone
+//! too. After a failed write or sync the kernel may have forgotten what it was given, so that everything behind the last good sync is cut off, and
+//! comes again.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -13,8 +14,23 @@ use super::super::daemon::publish;
 use super::super::journal::{NEW, Unsure};
 use super::super::sys::child::try_lock;
 
-/// The bits of an answer's first word.
-pub const TAKEN_AWAY: u64 = 1;
+/// Why the next start would not find what is on disk; the first word of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The path shows another file, or none.
+    Removed = 1,
+    /// The file is shorter or longer than it was made: somebody cut it, or wrote over it.
+    Changed,
+    /// The folder's path shows another folder: one that was mounted there, say.
+    Covered,
+}
+
+impl Loss {
+    pub fn of(word: u64) -> Option<Loss> {
+        use Loss::*;
+        [Removed, Changed, Covered].into_iter().find(|loss| *loss as u64 == word)
+    }
+}
 
 /// Where it went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +78,15 @@ impl Pen {
         Pen { path, folder, file, durable, written: 0, unsure: Unsure::new(run), sealed, names: None }
     }
 
-    /// Writes bytes behind the others; with the `last` of them, all are synced. Gives whether the file was taken away.
-    pub fn append(&mut self, bytes: &[u8], last: bool) -> Result<bool, Failure> {
+    /// Writes bytes behind the others; with the `last` of them, all are synced. Nothing counts if there was a loss.
+    pub fn append(&mut self, bytes: &[u8], last: bool) -> Result<Option<Loss>, Failure> {
+        if let Some(loss) = self.loss() {
+            return Ok(Some(loss));
+        }
         let wrote = self.unseal().and_then(|()| self.file.write_all_at(bytes, self.durable + self.written));
         self.written += bytes.len() as u64;
         match wrote {
-            Ok(()) if !last => return Ok(false),
+            Ok(()) if !last => return Ok(None),
             Ok(()) => {}
             Err(error) => return Err(self.cut_off(Step::Write, error)),
         }
@@ -76,7 +95,7 @@ impl Pen {
         }
         (self.durable, self.written) = (self.durable + self.written, 0);
         self.unsure.clear();
-        Ok(self.is_taken_away())
+        Ok(self.loss())
     }
 
     /// Half a line may be there, or lines that never come to the disk: they are cut off, and come again.
@@ -102,13 +121,24 @@ impl Pen {
         Ok(())
     }
 
-    /// Whether the path shows another file, or none.
-    pub fn is_taken_away(&self) -> bool {
-        let (Ok(ours), named) = (self.file.metadata(), std::fs::symlink_metadata(&self.path)) else { return false };
-        match named {
-            Ok(named) => (named.dev(), named.ino()) != (ours.dev(), ours.ino()),
-            Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+    /// Looks whether the next start will find the file as it was made.
+    pub fn loss(&self) -> Option<Loss> {
+        let (Ok(folder), Ok(file)) = (self.folder.metadata(), self.file.metadata()) else { return None };
+        let gone = |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
+        match std::fs::metadata(self.path.parent().unwrap_or(Path::new("/"))) {
+            Ok(there) if !is_same(&there, &folder) => return Some(Loss::Covered),
+            Err(error) if gone(&error) => return Some(Loss::Removed),
+            _ => {}
         }
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(named) if !is_same(&named, &file) => return Some(Loss::Removed),
+            Err(error) if gone(&error) => return Some(Loss::Removed),
+            _ => {}
+        }
+        let made = self.durable + self.written;
+        // What could not be cut off stands behind it still.
+        let whole = if self.sealed || self.unsure.is_noted() { file.len() >= made } else { file.len() == made };
+        (!whole).then_some(Loss::Changed)
     }
 
     /// Puts a new file into the journal's place, and goes on in it: `lines` holds all of it. Until it bears the name the old one is as it was.
@@ -145,7 +175,7 @@ impl Pen {
     fn remake(&mut self, folder: &Path) -> io::Result<bool> {
         let ours = self.folder.metadata()?;
         match std::fs::metadata(folder) {
-            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => return Ok(false),
+            Ok(there) if is_same(&there, &ours) => return Ok(false),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 std::fs::create_dir(folder)?;
@@ -171,6 +201,10 @@ impl Pen {
         }
         publish(path, &bytes)
     }
+}
+
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// Copies all of a file, from its beginning; gives its length.
@@ -231,15 +265,15 @@ mod tests {
     fn pieces_are_one_text_and_a_failure_cuts_them_off() {
         let folder = Folder::new("append");
         let mut pen = folder.pen(File::create(folder.journal()).unwrap());
-        assert!(matches!(pen.append(b"one ", false), Ok(false)));
-        assert!(matches!(pen.append(b"two\n", true), Ok(false)));
+        assert!(matches!(pen.append(b"one ", false), Ok(None)));
+        assert!(matches!(pen.append(b"two\n", true), Ok(None)));
         assert_eq!((folder.text().as_str(), pen.durable), ("one two\n", 8));
         // One that may only be read stands for a disk that may.
         let good = std::mem::replace(&mut pen.file, File::open(folder.journal()).unwrap());
         assert!(matches!(pen.append(b"three\n", true), Err((Step::Write, _))));
         assert!(folder.0.join("journal.unsure").exists(), "it could not be cut off either");
         pen.file = good;
-        assert!(matches!(pen.append(b"four\n", true), Ok(false)));
+        assert!(matches!(pen.append(b"four\n", true), Ok(None)));
         assert_eq!(folder.text(), "one two\nfour\n");
         assert!(!folder.0.join("journal.unsure").exists());
     }
@@ -249,19 +283,49 @@ mod tests {
         let folder = Folder::new("anew");
         let mut pen = folder.pen(File::create(folder.journal()).unwrap());
         pen.publish(&folder.0.join("state/names"), lines("names")).unwrap();
-        assert!(!pen.is_taken_away());
+        assert_eq!(pen.loss(), None);
         std::fs::rename(folder.journal(), folder.0.join("elsewhere")).unwrap();
-        assert!(matches!(pen.append(b"one\n", true), Ok(true)));
+        assert!(matches!(pen.append(b"one\n", true), Ok(Some(Loss::Removed))));
         pen.place(&lines("all\n")).unwrap();
-        assert_eq!((folder.text().as_str(), pen.is_taken_away()), ("all\n", false));
+        assert_eq!((folder.text().as_str(), pen.loss()), ("all\n", None));
         std::fs::remove_dir_all(folder.0.join("state")).unwrap();
-        assert!(matches!(pen.append(b"two\n", true), Ok(true)));
+        assert!(matches!(pen.append(b"two\n", true), Ok(Some(Loss::Removed))));
         pen.place(&lines("all\ntwo\n")).unwrap();
-        assert!(matches!(pen.append(b"three\n", true), Ok(false)));
+        assert!(matches!(pen.append(b"three\n", true), Ok(None)));
         assert_eq!(folder.text(), "all\ntwo\nthree\n");
         assert_eq!(std::fs::read_to_string(folder.0.join("state/names")).unwrap(), "names");
         let other = File::open(folder.0.join("state")).unwrap();
         assert!(try_lock(&other).is_err(), "the new folder is locked too");
+    }
+
+    #[test]
+    fn what_another_program_cuts_or_writes_is_noticed_before_more_is_written() {
+        let folder = Folder::new("changed");
+        let mut pen = folder.pen(OpenOptions::new().read(true).write(true).create(true).truncate(true).open(folder.journal()).unwrap());
+        for text in ["", "one\n", "something that is longer than what was written\n"] {
+            pen.place(&lines("one\ntwo\n")).unwrap();
+            assert_eq!(pen.loss(), None);
+            std::fs::write(folder.journal(), text).unwrap();
+            assert_eq!(pen.loss(), Some(Loss::Changed), "{text:?}");
+            assert!(matches!(pen.append(b"three\n", true), Ok(Some(Loss::Changed))));
+            assert_eq!(folder.text(), text, "nothing is written into it");
+        }
+        pen.place(&lines("all\n")).unwrap();
+        assert!(matches!(pen.append(b"four\n", true), Ok(None)));
+        assert_eq!(folder.text(), "all\nfour\n");
+    }
+
+    #[test]
+    fn another_folder_in_its_place_is_where_it_is_made_anew() {
+        let folder = Folder::new("covered");
+        let mut pen = folder.pen(File::create(folder.journal()).unwrap());
+        pen.append(b"one\n", true).unwrap();
+        std::fs::rename(folder.0.join("state"), folder.0.join("old")).unwrap();
+        std::fs::create_dir(folder.0.join("state")).unwrap();
+        std::fs::hard_link(folder.0.join("old/journal"), folder.journal()).unwrap();
+        assert_eq!(pen.loss(), Some(Loss::Covered), "with the same file in it, too");
+        pen.place(&lines("all\n")).unwrap();
+        assert_eq!((folder.text().as_str(), pen.loss()), ("all\n", None));
     }
 
     #[test]
@@ -271,7 +335,7 @@ mod tests {
         pen.append(b"old\n", true).unwrap();
         std::fs::create_dir(folder.0.join("state/journal.new")).unwrap();
         assert!(matches!(pen.place(&lines("new\n")), Err((Step::Write, _))));
-        assert!(matches!(pen.append(b"more\n", true), Ok(false)));
+        assert!(matches!(pen.append(b"more\n", true), Ok(None)));
         assert_eq!(folder.text(), "old\nmore\n");
     }
 }

@@ -11,7 +11,7 @@ use super::super::Error;
 use super::beneath::{self, How, Looked, Root, Stamp};
 use super::clerk;
 use super::message::{self, BODY_MAX, Files, Op, Outcome, Request, Words};
-use super::pen::{Pen, TAKEN_AWAY};
+use super::pen::Pen;
 
 /// Serves until the other end is gone.
 pub fn serve(socket: &OwnedFd) {
@@ -86,7 +86,7 @@ impl Hands {
             }
             Op::Adopt | Op::Append | Op::Place | Op::Settle | Op::Watch | Op::Names => self.write(request, body),
             Op::Look | Op::Warm | Op::Fetch | Op::State => self.read(request, body, output),
-            Op::Config | Op::Exists | Op::Root | Op::Bind | Op::Write => assist(request, body, output),
+            Op::Config | Op::Exists | Op::Root | Op::Bind | Op::Write | Op::Try => assist(request, body, output),
         };
         Some(done.unwrap_or_else(Done::from))
     }
@@ -101,16 +101,16 @@ impl Hands {
         let pen = self.pen.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         let end = match request.op {
             Op::Append => pen.append(body, request.words[0] != 0),
-            Op::Place => pen.place(&File::from(request.file()?.try_clone()?)).map(|()| false),
-            Op::Settle => pen.settle().map(|()| false),
-            Op::Watch => Ok(pen.is_taken_away()),
+            Op::Place => pen.place(&File::from(request.file()?.try_clone()?)).map(|()| None),
+            Op::Settle => pen.settle().map(|()| None),
+            Op::Watch => Ok(pen.loss()),
             _ => {
                 let text = File::from(request.file()?.try_clone()?);
                 return pen.publish(&path(body), text).map(|()| Done::with(&[]));
             }
         };
         Ok(match end {
-            Ok(taken_away) => Done::with(&[u64::from(taken_away) * TAKEN_AWAY]),
+            Ok(loss) => Done::with(&[loss.map_or(0, |loss| loss as u64)]),
             Err((step, error)) => Done { words: Done::with(&[step as u64]).words, ..Done::from(error) },
         })
     }
@@ -185,6 +185,10 @@ fn assist(request: &mut Request, body: &[u8], output: &mut [u8]) -> io::Result<D
                 Done::with(&[dev, ino, group, ungiven]).file(door.listener)
             }
         },
+        Op::Try => {
+            clerk::try_folder(&path(body));
+            Done::with(&[])
+        }
         _ => {
             clerk::write_atomically(&path(body), &File::from(request.file()?.try_clone()?))?;
             Done::with(&[])
