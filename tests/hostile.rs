@@ -19,7 +19,15 @@ const SERVER: &str = "10.54.0.1/16";
 type Assault = (&'static [Attack], u32);
 
 /// What needs no speed to do its harm.
-const FEW: [Assault; 2] = [(&[Attack::RrqInvented], 20), (&[Attack::RrqNodes], 500)];
+const FEW: [Assault; 7] = [
+    (&[Attack::RrqInvented], 20),
+    (&[Attack::RrqNodes], 500),
+    (&[Attack::RrqFiles], 20),
+    (&[Attack::RrqLate], 60),
+    (&[Attack::RrqSame], 60),
+    (&[Attack::GuestLate], 60),
+    (&[Attack::GuestSame], 60),
+];
 /// As fast as one machine can.
 const MANY: [Assault; 8] = [
     (&[Attack::RrqInvented], 25_000),

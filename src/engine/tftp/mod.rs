@@ -3,12 +3,13 @@
 //! A transfer is keyed by client address, client port and server port, so that no node costs a descriptor. It begins with a
 //! request, waits for its file, sends an OACK or its first window, and from then on one acknowledgement asks for one window. What
 //! leaves unasked leaves at the half-second look alone ([`policy`]). Limits: the transfer slab is twice the client capacity; who has a place
-//! in it, and who makes room, is told in [`places`].
+//! in it, and who makes room, is told in [`places`]; who may hold how many files open, in [`files`].
 //!
 //! Nothing leaves as soon as it is asked for: the transfer takes its place in its link's lane (`engine::pace`), and all blocks
 //! leave by turns (`turns`).
 
 mod answer;
+mod files;
 mod netascii;
 mod places;
 mod policy;
@@ -35,6 +36,7 @@ use crate::wire::tftp::{self, ErrorCode, Malformed, Mode, Packet, Request};
 use super::boot::Made;
 use super::pace::Place;
 use super::{Ctx, Loading, boot};
+use files::Held;
 use places::Claim;
 use transfer::{Ack, Netascii, Origin, Source, State, Transfer};
 
@@ -54,6 +56,7 @@ pub struct Tftp {
     wheel: Wheel,
     /// [`STRANGERS`] and [`SILENT`].
     chains: Chains<2>,
+    held: Held,
     /// Requests to open a file that the world has not answered.
     opening: usize,
     /// Turns through the port pool for clients without a record.
@@ -62,6 +65,7 @@ pub struct Tftp {
     text: Box<[u8]>,
     told_changed: Muffle,
     told_forged: Muffle,
+    told_busy: Muffle,
 }
 
 /// Chains of transfers whose client may not be there: strangers that have not acknowledged anything, and machines that have fallen silent.
@@ -77,11 +81,13 @@ impl Tftp {
             by_peer: Index::new(capacity, seed),
             wheel: Wheel::new(capacity, now),
             chains: Chains::new(capacity),
+            held: Held::new(capacity),
             opening: 0,
             turn: 0,
             text: vec![0; limits::SCRIPT_MAX].into(),
             told_changed: Muffle::default(),
             told_forged: Muffle::default(),
+            told_busy: Muffle::default(),
         }
     }
 
@@ -218,7 +224,10 @@ impl Tftp {
         match (waiting, answer) {
             (Some(transfer), Ok(open)) => {
                 transfer.source = Source::File(open);
-                self.ready(ctx, key);
+                match self.hold(ctx, key, open.file) {
+                    true => self.ready(ctx, key),
+                    false => self.refuse(ctx, key, Refusal::Busy),
+                }
             }
             (Some(transfer), Err(Refusal::NotFound)) => {
                 match transfer.made.and_then(|what| transfer.make(ctx, what, &mut self.text)) {
@@ -246,6 +255,8 @@ impl Tftp {
             Refusal::Failed => (Counter::TftpRefused, ErrorCode::NotDefined, "the server cannot read the file"),
             Refusal::Busy => {
                 ctx.stats.count(Counter::TftpFilesBusy);
+                self.tell_busy(ctx, key);
+                self.found_no_place(ctx, key);
                 return self.end(ctx, key);
             }
         };
@@ -260,6 +271,15 @@ impl Tftp {
         }
         answer::error_to(ctx, transfer, code, text);
         self.end(ctx, key);
+    }
+
+    /// A machine on record finds no place for its file.
+    fn tell_busy(&mut self, ctx: &Ctx<'_>, key: Key<Transfer>) {
+        let Some(transfer) = self.transfers.get(key) else { return };
+        let Some(client) = transfer.client.and_then(|client| ctx.roll.get(client)) else { return };
+        let Some(muffled) = self.told_busy.admits(ctx.now) else { return };
+        let (title, name, files) = (client.title(), Printable(transfer.name()), limits::FILES);
+        log::warn!("{title} asked for {name}: no place for another open file, of {files} (and {muffled} more); it will ask again");
     }
 
     /// The source is known: settle the options, and answer when it is this transfer's turn.
@@ -391,7 +411,7 @@ impl Tftp {
         transfer.resent = transfer.resent.saturating_add(1);
         transfer.unheard = transfer.unheard.saturating_add(1);
         // Whether it was lost is for the client to say: it may be dead.
-        transfer.missed += transfer.give_up(ctx);
+        transfer.missed |= transfer.give_up(ctx);
         let place = transfer.place_unasked();
         if transfer.state == State::Data && transfer.resent > 1 && transfer.sent > transfer.acked + 1 {
             // It does not say where it stands: some clients say so once for each gap.
@@ -470,6 +490,9 @@ impl Tftp {
         self.by_key.remove(Transfer::key(transfer.peer, transfer.port));
         if self.by_peer.get(Transfer::peer_key(transfer.peer)) == Some(key.slot() as u32) {
             self.by_peer.remove(Transfer::peer_key(transfer.peer));
+        }
+        if let Some(hold) = transfer.hold {
+            self.held.release(key.slot(), hold);
         }
         if let Some(file) = transfer.file() {
             ctx.out.close(file);

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | the MAC on record for the address | is the machine's own; no other MAC may speak for it | waits like everybody's |
 //! | a router, for a machine on record behind it | is the machine's own | waits like everybody's |
-//! | anybody else | is a stranger's: no record and no text of the machine's is touched | waits in the quiet share, until it is acknowledged |
+//! | anybody else | is a stranger's: no record and no text of the machine's is touched | waits in the quiet share, as all others of it |
 //!
 //! A request never finds the table full of nobody: when there is no place, a machine on record takes that of the stranger who has not
 //! acknowledged anything for longest, or else that of the longest silent transfer. Strangers make room for each other.
@@ -65,7 +65,10 @@ impl Tftp {
         assert!(fits, "the index has a place for every record");
         self.wheel.set(key.slot(), ctx.now + CHECK_INTERVAL);
         if let Some(client) = client {
-            begins(ctx, client, key.to_u64());
+            let former = begins(ctx, client, key.to_u64()).and_then(|token| self.transfers.get_mut(Key::from_u64(token)));
+            if let Some(former) = former.filter(|former| former.client == Some(client)) {
+                former.witness.silence();
+            }
         }
         Some(key)
     }
@@ -152,21 +155,27 @@ impl Tftp {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         let (quiet, silent) = (transfer.is_quiet(), transfer.is_silent());
         (transfer.heard, transfer.unheard, transfer.met) = (ctx.now, 0, true);
+        if let Some(hold) = transfer.hold {
+            self.held.heard(key.slot(), hold);
+        }
         let missed = std::mem::take(&mut transfer.missed);
         let lane = ctx.pace.lane(transfer.link);
-        if missed > 0 && !silent {
-            lane.bottleneck.lost(ctx.now, missed);
+        if quiet {
+            self.chains.remove(key.slot());
+        }
+        let stranger = transfer.origin == Origin::Stranger;
+        if quiet && transfer.waits && (silent || !stranger) {
+            lane.leave(key.slot());
+            lane.enter(ctx.now, if stranger { Place::Stranger } else { Place::Lost }, key.slot());
+        }
+        if stranger {
+            return;
+        }
+        if missed && !silent {
+            lane.bottleneck.lost(ctx.now, &mut transfer.witness);
         }
         if transfer.turn > 0 && !std::mem::replace(&mut transfer.counted, true) {
             lane.begins(transfer.turn);
-        }
-        if !quiet {
-            return;
-        }
-        self.chains.remove(key.slot());
-        if transfer.waits {
-            lane.leave(key.slot());
-            lane.enter(ctx.now, Place::Lost, key.slot());
         }
     }
 
@@ -195,12 +204,13 @@ impl Tftp {
     }
 }
 
-/// A machine on record begins to load something.
-fn begins(ctx: &mut Ctx<'_>, key: Key<Client>, token: u64) {
-    let Some(client) = ctx.roll.get_mut(key) else { return };
+/// A machine on record begins to load something; gives what it began last. The latest speaks for it.
+fn begins(ctx: &mut Ctx<'_>, key: Key<Client>, token: u64) -> Option<u64> {
+    let client = ctx.roll.get_mut(key)?;
     client.transfers += 1;
-    client.transfer = token;
+    let former = std::mem::replace(&mut client.transfer, token);
     if client.boot.stage() != Stage::Up {
         ctx.roll.enter(ctx.now, key, Stage::Loading, format_args!(""));
     }
+    Some(former)
 }

@@ -89,7 +89,11 @@ impl Peer {
     }
 
     fn opened(&mut self, world: &mut World, size: u64) -> Vec<String> {
-        let answer = Ok(OpenFile { file: FileId(FILE), size });
+        self.opened_as(world, FILE, size)
+    }
+
+    fn opened_as(&mut self, world: &mut World, file: u32, size: u64) -> Vec<String> {
+        let answer = Ok(OpenFile { file: FileId(file), size });
         let got = world.handle(Input::Opened { token: self.token, answer });
         self.hear(&got)
     }
