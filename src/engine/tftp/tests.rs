@@ -166,7 +166,7 @@ fn windows(windowsize: u16) -> Options {
 
 /// A transfer of `blocks` blocks of 512 in windows, up to the first window.
 fn in_windows(world: &mut World, windowsize: u16, blocks: u64) -> Peer {
-    let mut peer = Peer::new();
+    let mut peer = Peer::leased(world, &Ask::os(mac(1)));
     peer.begin(world, blocks * 512 - 1, windows(windowsize));
     peer.ack(world, 0);
     peer
@@ -323,7 +323,7 @@ fn a_run_fits_one_call_of_the_kernel() {
     let mut jumbo = config();
     (jumbo.links[0].mtu, jumbo.tftp.windowsize) = (9000, 64);
     let mut world = World::new(&jumbo);
-    let mut peer = Peer::new();
+    let mut peer = Peer::leased(&mut world, &Ask::os(mac(1)));
     peer.begin(&mut world, 1 << 20, Options { blksize: Some(8192), windowsize: Some(64), ..NOTHING });
     let told = peer.ack(&mut world, 0);
     assert!(told.len() <= 8 && told[0] == "data 1..8 65536B", "{told:?}");
