@@ -13,7 +13,7 @@ PAGES5 := $(wildcard man/*.5)
 PAGES8 := $(wildcard man/*.8)
 AT_PREFIX := sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|g'
 
-.PHONY: all static test lint demo soak bench bench-dns install clean
+.PHONY: all static test lint demo soak fuzz bench bench-dns install clean
 
 all:
 	$(CARGO) build --release --locked --workspace
@@ -55,6 +55,21 @@ demo:
 # For an hour, or SOAK_SECONDS.
 soak:
 	scripts/soak
+
+# Each target for SECONDS. TARGETS="dhcp dns" runs some of them. What is found on the way stays in fuzz/target; the corpus is small by choice.
+SECONDS ?= 60
+TARGETS ?= dhcp tftp dns report control journal config names server
+FUZZ := $(CARGO) +nightly fuzz
+# Without a sanitizer, which costs time and has nothing to find: what is fuzzed has no `unsafe`.
+UNSANITIZED := --sanitizer none
+fuzz:
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \
+		echo "make fuzz needs cargo-fuzz and a nightly compiler: cargo install cargo-fuzz --locked; rustup toolchain install nightly" >&2; exit 1; }
+	$(FUZZ) build $(UNSANITIZED)
+	for target in $(TARGETS); do \
+		mkdir -p fuzz/target/corpus/$$target; \
+		$(FUZZ) run $(UNSANITIZED) $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(SECONDS) -max_len=4096 -timeout=10 || exit 1; \
+	done
 
 # The packaging files say /usr/sbin; they are installed with the prefix in its place. A default file that is there is kept.
 install: all

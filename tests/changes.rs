@@ -192,7 +192,8 @@ fn a_change_that_is_torn_at_any_byte_is_not_done_and_the_journal_goes_on_behind_
 #[test]
 fn ten_thousand_numbers_change_at_once_and_no_call_takes_long() {
     const NODES: u32 = 10_000;
-    let config = Config { capacity: 2 * NODES as usize, ..cluster(NODES) };
+    let mut config = cluster(NODES);
+    config.server.capacity = 2 * NODES as usize;
     let mut head = Head::new(&config);
     head.import(NODES);
     let before = head.lots();

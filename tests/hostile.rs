@@ -1,4 +1,5 @@
-//! Known machines boot beside a hostile one, in virtual time and on real sockets. `MUSTER_HOSTILE=1` plays all kinds at all rates, as `make soak` does.
+//! Known machines boot beside a hostile one, in virtual time and on real sockets. `MUSTER_HOSTILE=1` plays all kinds at all rates, as
+//! `make soak` does.
 
 mod common;
 
@@ -124,8 +125,9 @@ impl Place {
         storm
     }
 
-    /// Everybody comes up beside each assault; `timely`: and needs little more time than in peace. What that costs to a tenth is measured in
-    /// virtual time and where this machine does nothing else (`make soak`). An assault that keeps the processors busy takes time from all.
+    /// Everybody comes up beside each assault; `timely`: and needs little more time than in peace. What that costs to a tenth is
+    /// measured in virtual time and where this machine does nothing else (`make soak`). An assault that keeps the processors busy takes
+    /// time from all.
     fn hold(&self, profiles: &[&str], assaults: &[Assault], timely: bool) {
         let mut failed = Vec::new();
         let last = |storm: &serde_json::Value| storm["up_at"]["last"].as_f64().expect("seconds");

@@ -9,8 +9,8 @@ const ROOMS: [(&str, &[&str]); 10] = [
     ("base", &["base"]),
     ("nss", &[]),
     ("wire", &["wire", "base"]),
-    ("roll", &["roll", "wire", "base"]),
-    ("config", &["config", "roll", "wire", "base"]),
+    ("roll", &["roll", "base"]),
+    ("config", &["config", "roll", "base"]),
     ("engine", &["engine", "config", "roll", "wire", "base"]),
     ("fleet", &["fleet", "config", "roll", "wire", "base"]),
     ("sim", &["sim", "engine", "fleet", "config", "roll", "wire", "base"]),
@@ -19,7 +19,19 @@ const ROOMS: [(&str, &[&str]); 10] = [
 ];
 
 /// What no machine may touch: law 10.
-const AMBIENT: [&str; 8] = ["Instant::now", "SystemTime", "std::fs", "UdpSocket", "TcpStream", "std::thread", "HashMap", "std::env::"];
+const AMBIENT: [&str; 10] = [
+    "Instant::now",
+    "SystemTime",
+    "std::fs",
+    "UdpSocket",
+    "TcpStream",
+    "std::thread",
+    "HashMap",
+    "std::env::",
+    // Its algorithm may change with the compiler, and its keys with the run.
+    "DefaultHasher",
+    "RandomState",
+];
 
 const FILE_LINES: usize = 700;
 const FUNCTION_LINES: usize = 70;
@@ -89,17 +101,38 @@ fn rooms_import_downward_only() {
     complain("imports go downward only", &faults);
 }
 
+/// The services of the Server: each folder of the engine that is a service, found by looking.
+fn services(sources: &[Source]) -> Vec<String> {
+    /// What all services use.
+    const SHARED: [&str; 2] = ["boot", "pace"];
+    let folder = |source: &Source| {
+        let path = source.path.to_string_lossy().into_owned();
+        let (_, inside) = path.split_once("/src/engine/")?;
+        inside.split_once('/').map(|(folder, _)| folder.to_string())
+    };
+    let mut all: Vec<String> = sources.iter().filter_map(folder).filter(|name| !SHARED.contains(&name.as_str())).collect();
+    all.sort();
+    all.dedup();
+    // A folder with tests alone is a part of a file beside it.
+    all.retain(|name| sources.iter().any(|source| source.path.ends_with(format!("engine/{name}/mod.rs"))));
+    all
+}
+
 #[test]
 fn engines_do_not_import_each_other() {
+    let sources = sources();
+    let services = services(&sources);
+    assert!(services.len() >= 4, "DHCP, TFTP, DNS and the control socket: {services:?}");
     let mut faults = Vec::new();
-    for source in sources().iter().filter(|source| source.room == "engine") {
+    for source in sources.iter().filter(|source| source.room == "engine") {
         let path = source.path.display().to_string();
-        for (own, other) in
-            [("/dhcp/", "tftp"), ("/dhcp/", "dns"), ("/tftp/", "dhcp"), ("/tftp/", "dns"), ("/dns/", "dhcp"), ("/dns/", "tftp")]
-        {
-            for (n, line) in code_lines(source).filter(|_| path.contains(own)) {
-                if line.contains(&format!("engine::{other}")) || line.contains(&format!("super::{other}")) {
-                    faults.push(format!("{path}:{n}: imports {other}"));
+        let Some(own) = services.iter().find(|name| path.contains(&format!("/engine/{name}/"))) else { continue };
+        for other in services.iter().filter(|other| *other != own) {
+            for (n, line) in code_lines(source) {
+                let ways = ["engine::", "super::", "super::super::"].map(|way| format!("{way}{other}::"));
+                let listed = line.trim_start().starts_with("use ") && line.contains("engine::{") && line.contains(&format!("{other}::"));
+                if ways.iter().any(|way| line.contains(way)) || listed {
+                    faults.push(format!("{path}:{n}: {own} imports {other}"));
                 }
             }
         }
@@ -152,12 +185,28 @@ fn unsafe_lives_in_one_module() {
     }
 }
 
+/// Where a program may still panic: a contradiction in itself, never what came from outside. The simulator stops at a contradiction by design.
+const CONTRADICTIONS: [(&str, &str); 9] = [
+    ("config/value.rs", "the key has a default, and the section is filled"),
+    ("sim/hostile.rs", "a sound assault"),
+    ("sim/hostile.rs", "a sound plan"),
+    ("sim/swarm.rs", "a sound plan"),
+    ("sim/journal.rs", "a rewriting has begun"),
+    ("sim/journal.rs", "there is a new file"),
+    ("sim/world.rs", "a config has a link"),
+    ("sim/world.rs", "there is room for a frame"),
+    ("sim/world.rs", "the machine reads files that it has open"),
+];
+
 #[test]
 fn outside_data_meets_no_unwrap() {
     let mut faults = Vec::new();
-    for source in sources().iter().filter(|source| ["wire", "engine", "roll", "shell", "base", "nss"].contains(&source.room.as_str())) {
-        for (n, line) in code_lines(source).filter(|(_, line)| line.contains(".unwrap()") || line.contains(".expect(")) {
-            faults.push(format!("{}:{n}: {}", source.path.display(), line.trim()));
+    for source in sources() {
+        let known = |line: &str| CONTRADICTIONS.iter().any(|(file, words)| source.path.ends_with(file) && line.contains(words));
+        for (n, line) in code_lines(&source).filter(|(_, line)| line.contains(".unwrap()") || line.contains(".expect(")) {
+            if !known(line) {
+                faults.push(format!("{}:{n}: {}", source.path.display(), line.trim()));
+            }
         }
     }
     complain("no unwrap on what came from outside", &faults);
@@ -188,8 +237,28 @@ fn the_name_service_module_is_modest() {
     complain("the name-service module and its plan are for every process", &faults);
 }
 
+/// A line without what may stand before `fn`.
+fn function(line: &str) -> &str {
+    let mut rest = line.trim_start();
+    loop {
+        let before = rest;
+        for word in ["pub ", "pub(super) ", "pub(crate) ", "const ", "unsafe ", "async ", "extern \"C\" "] {
+            rest = rest.strip_prefix(word).unwrap_or(rest);
+        }
+        if let Some((_, after)) = rest.strip_prefix("pub(in ").and_then(|rest| rest.split_once(") ")) {
+            rest = after;
+        }
+        if rest == before {
+            return rest;
+        }
+    }
+}
+
 #[test]
 fn files_and_functions_stay_short() {
+    assert_eq!(function("    pub(crate) unsafe fn read_run("), "fn read_run(");
+    assert_eq!(function("pub unsafe extern \"C\" fn _nss_muster("), "fn _nss_muster(");
+    assert_eq!(function("    pub(in crate::roll) const fn new() {"), "fn new() {");
     let mut faults = Vec::new();
     for source in sources() {
         if source.lines > FILE_LINES {
@@ -198,8 +267,8 @@ fn files_and_functions_stay_short() {
         let mut begun: Option<(usize, usize, String)> = None;
         for (n, line) in source.code.lines().enumerate() {
             let indent = line.len() - line.trim_start().len();
-            let opens = line.trim_start().trim_start_matches("pub(super) ").trim_start_matches("pub ").trim_start_matches("const ");
-            if opens.starts_with("fn ") && line.ends_with('{') || opens.starts_with("fn ") && line.ends_with('(') {
+            let opens = function(line);
+            if opens.starts_with("fn ") && (line.ends_with('{') || line.ends_with('(')) {
                 begun = Some((n, indent, opens.to_string()));
             }
             if let Some((start, at, name)) = begun.clone() {

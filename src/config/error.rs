@@ -1,27 +1,39 @@
-//! What is wrong with a config, as sentences with a place. Used by this room only; [`Error`] is what callers see.
+//! What is wrong with a config, as sentences with a position. Used by this room only; [`Error`] is what callers see.
 
 use std::fmt;
 use std::ops::Range;
 
-use super::Text;
-
-/// More errors than this are counted, not told.
+/// Errors beyond this many are only counted.
 const ERRORS_MAX: usize = 50;
+
+/// A config file's text; the path is for messages only.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    pub path: &'a str,
+    pub text: &'a str,
+}
+
+impl Source<'_> {
+    /// The line of an offset, from 1.
+    pub(super) fn line(&self, offset: usize) -> usize {
+        line_and_column(self.text, offset).0
+    }
+}
 
 /// One thing that is wrong: `/etc/muster/muster.toml:12:3: guests: "…" overlaps …: choose a range outside it`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// None for what no line of a file is to blame for (flags, facts of the machine).
-    pub place: Option<Place>,
+    pub position: Option<Position>,
     /// The key or flag; empty where there is none.
     pub key: String,
     /// What is wrong, and what would be right.
     pub what: String,
 }
 
-/// A place in a config file; line and column count from 1, columns in characters.
+/// A position in a config file; line and column count from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Position {
     pub path: String,
     pub line: usize,
     pub column: usize,
@@ -29,7 +41,7 @@ pub struct Place {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(Place { path, line, column }) = &self.place {
+        if let Some(Position { path, line, column }) = &self.position {
             write!(f, "{path}:{line}:{column}: ")?;
         }
         if !self.key.is_empty() {
@@ -43,14 +55,14 @@ impl std::error::Error for Error {}
 
 /// The collector: every check goes on after an error, so that one run finds them all.
 pub(super) struct Errors<'a> {
-    text: Option<Text<'a>>,
+    source: Option<Source<'a>>,
     found: Vec<(Option<usize>, String, String)>,
     suppressed: usize,
 }
 
 impl<'a> Errors<'a> {
-    pub fn new(text: Option<Text<'a>>) -> Errors<'a> {
-        Errors { text, found: Vec::new(), suppressed: 0 }
+    pub fn new(source: Option<Source<'a>>) -> Errors<'a> {
+        Errors { source, found: Vec::new(), suppressed: 0 }
     }
 
     /// Notes an error at a place in the text (None: not the text's fault). Of several errors at one place only the first counts:
@@ -67,6 +79,11 @@ impl<'a> Errors<'a> {
         self.found.push((at, key.to_string(), what.into()));
     }
 
+    /// The line of an offset in the text, from 1; None without a text.
+    pub fn line(&self, offset: usize) -> Option<usize> {
+        self.source.map(|source| source.line(offset))
+    }
+
     pub fn count(&self) -> usize {
         self.found.len()
     }
@@ -77,18 +94,18 @@ impl<'a> Errors<'a> {
 
     /// All errors in the order of the text, those without a place last.
     pub fn into_errors(self) -> Vec<Error> {
-        let Errors { text, mut found, suppressed } = self;
+        let Errors { source, mut found, suppressed } = self;
         found.sort_by_key(|(at, ..)| at.unwrap_or(usize::MAX));
-        let told = |(at, key, what): (Option<usize>, String, String)| {
-            let place = text.zip(at).map(|(text, at)| {
-                let (line, column) = line_and_column(text.text, at);
-                Place { path: text.path.to_string(), line, column }
+        let error = |(at, key, what): (Option<usize>, String, String)| {
+            let position = source.zip(at).map(|(source, at)| {
+                let (line, column) = line_and_column(source.text, at);
+                Position { path: source.path.to_string(), line, column }
             });
-            Error { place, key, what }
+            Error { position, key, what }
         };
-        let mut errors: Vec<Error> = found.into_iter().map(told).collect();
+        let mut errors: Vec<Error> = found.into_iter().map(error).collect();
         if suppressed > 0 {
-            errors.push(Error { place: None, key: String::new(), what: format!("and {suppressed} more errors") });
+            errors.push(Error { position: None, key: String::new(), what: format!("and {suppressed} more errors") });
         }
         errors
     }

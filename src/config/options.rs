@@ -5,9 +5,7 @@ use std::net::Ipv4Addr;
 
 use toml::de::DeValue;
 
-use super::effective::Quoted;
-use super::error::Errors;
-use super::value::{self, Read, Set, Value, wrong};
+use super::value::{self, Quoted, Read, Value, wrong};
 
 /// The bytes of one option: two instances on the wire (RFC 3396).
 const VALUE_MAX: usize = 510;
@@ -45,25 +43,21 @@ const OWNED: &[(u8, &str)] = &[
 const EXAMPLE: &str = "options = { 66 = \"text\", 150 = \"10.54.0.1\" }";
 
 /// Reads `options = { 66 = "text", … }`, in the order of the codes.
-pub(super) fn options(errors: &mut Errors<'_>, table: Option<&Value<'_>>) -> Vec<Set<(u8, Vec<u8>)>> {
-    let mut options = value::entries(errors, "options", table, EXAMPLE, |name, value| {
+pub(super) fn read(table: &Value<'_>) -> Read<Vec<(u8, Vec<u8>)>> {
+    let mut options = value::entries(table, EXAMPLE, |name, value| {
         let code = code(name).or_else(|what| value::wrong_plainly(value, what))?;
         let bytes = bytes(code, value)?;
         if bytes.len() > VALUE_MAX {
             return wrong(value, format_args!("has {} bytes: at most {VALUE_MAX} are possible", bytes.len()));
         }
         Ok((code, bytes))
-    });
-    options.sort_by_key(|option| option.value.0);
-    if let Some(twice) = options.windows(2).find(|pair| matches!(pair, [a, b] if a.value.0 == b.value.0)) {
-        errors.add(twice.last().map(|option| &option.at), &format!("options.{}", twice[0].value.0), "this option is set twice: choose one");
-    }
-    let sum: usize = options.iter().map(|option| option.value.1.len()).sum();
+    })?;
+    options.sort_by_key(|(code, _)| *code);
+    let sum: usize = options.iter().map(|(_, bytes)| bytes.len()).sum();
     if sum > VALUES_MAX {
-        let at = table.map(|table| table.span());
-        errors.add(at.as_ref(), "options", format!("these have {sum} bytes together: at most {VALUES_MAX} fit an answer"));
+        return value::wrong_plainly(table, format_args!("these have {sum} bytes together: at most {VALUES_MAX} fit an answer"));
     }
-    options
+    Ok(options)
 }
 
 fn code(name: &str) -> Result<u8, String> {
@@ -156,17 +150,15 @@ impl fmt::Display for Shown<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Text;
+    use crate::config::error::{Errors, Source};
 
-    fn read(text: &str) -> Result<Vec<(u8, Vec<u8>)>, Vec<String>> {
+    fn with(text: &str) -> Result<Vec<(u8, Vec<u8>)>, Vec<String>> {
         let value = DeValue::parse(text).unwrap();
-        let mut errors = Errors::new(Some(Text { path: "f", text }));
-        let options = options(&mut errors, Some(&value));
-        if errors.is_empty() {
-            Ok(options.into_iter().map(|option| option.value).collect())
-        } else {
-            Err(errors.into_errors().iter().map(ToString::to_string).collect())
-        }
+        read(&value).map_err(|wrong| {
+            let mut errors = Errors::new(Some(Source { path: "f", text }));
+            wrong.report("options", &mut errors);
+            errors.into_errors().iter().map(ToString::to_string).collect()
+        })
     }
 
     #[test]
@@ -183,9 +175,9 @@ mod tests {
             ("{ 19 = { u8 = 0 } }", 19, &[0]),
             ("{ 43 = { hex = \"01:02 fF\" } }", 43, &[1, 2, 255]),
         ] {
-            assert_eq!(read(text), Ok(vec![(code, bytes.to_vec())]), "{text}");
+            assert_eq!(with(text), Ok(vec![(code, bytes.to_vec())]), "{text}");
             let again = format!("{{ {code} = {} }}", Shown(code, bytes));
-            assert_eq!(read(&again), Ok(vec![(code, bytes.to_vec())]), "{again}");
+            assert_eq!(with(&again), Ok(vec![(code, bytes.to_vec())]), "{again}");
         }
     }
 
@@ -202,7 +194,7 @@ mod tests {
             ("{ 43 = \"\" }", "f:1:8: options.43: \"\" is empty: leave the option out"),
             ("7", "f:1:1: options: 7 is not a table: write options = { 66 = \"text\", 150 = \"10.54.0.1\" }"),
         ] {
-            assert_eq!(read(text), Err(vec![error.to_string()]), "{text}");
+            assert_eq!(with(text), Err(vec![error.to_string()]), "{text}");
         }
     }
 }

@@ -1,12 +1,18 @@
 //! The room as a whole: bad files and their errors word for word, good ones and what follows from them.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::addr::Mac;
 use crate::base::facts::LinkFacts;
+use crate::roll::kind::Arch;
 use crate::roll::plan::Number;
+
+mod manual;
 
 struct Plain {
     links: Vec<LinkFacts>,
@@ -57,8 +63,8 @@ fn flags(interfaces: &[&str]) -> Flags {
 }
 
 fn with(text: &str, flags: &Flags) -> Result<Resolved, Vec<String>> {
-    let text = Text { path: "m.toml", text };
-    resolve(Some(text), flags, &world()).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+    let source = Source { path: "m.toml", text };
+    resolve(Some(source), flags, &world()).map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
 fn good(text: &str) -> Config {
@@ -169,9 +175,9 @@ fn every_bad_file_has_its_sentence() {
 
 #[test]
 fn zero_config_derives_everything() {
-    let Resolved { config, choices } = resolve(None, &flags(&["eth1"]), &world()).unwrap();
+    let Resolved { config, notes } = resolve(None, &flags(&["eth1"]), &world()).unwrap();
     assert_eq!(
-        choices,
+        notes,
         [
             "eth1: network 10.54.0.0/16, head 10.54.0.1",
             "eth1: guests 10.54.250.0-10.54.253.255 (1024, from the interface)",
@@ -183,8 +189,11 @@ fn zero_config_derives_everything() {
             "initrd initrd.img (found in /srv/tftp)",
         ]
     );
-    assert_eq!((config.plan.nodes(), config.capacity, config.tftp.windowsize, config.tftp.ports), (1024, 4096, 16, (20_069, 20_084)));
-    assert_eq!((config.plan.names().domain(), config.authoritative, config.router_adverts), ("cluster", false, true));
+    assert_eq!(
+        (config.plan.nodes(), config.server.capacity, config.tftp.windowsize, config.tftp.ports),
+        (1024, 4096, 16, (20_069, 20_084))
+    );
+    assert_eq!((config.plan.names().domain(), config.dhcp.authoritative, config.server.router_adverts), ("cluster", false, true));
     let link = &config.links[0];
     assert_eq!((link.index, link.head, link.rate), (3, "10.54.0.1".parse().unwrap(), Some(1_000_000_000)));
     assert_eq!(config.networks[0].guest_lease, Duration::from_secs(600));
@@ -207,11 +216,11 @@ fn refusals_without_a_file_name_the_candidates() {
 
 #[test]
 fn gateways_become_routers_and_are_left_out_of_pools() {
-    let Resolved { config, choices } = resolve(None, &flags(&["eth0"]), &world()).unwrap();
+    let Resolved { config, notes } = resolve(None, &flags(&["eth0"]), &world()).unwrap();
     assert_eq!(config.networks[0].routers, ["192.0.2.1".parse::<Ipv4Addr>().unwrap()]);
-    assert!(choices.contains(&"eth0: router 192.0.2.1 (the interface's gateway)".to_string()));
-    let text = Text { path: "f", text: "[[network]]\ninterface = \"eth0\"\nrouter = []" };
-    assert_eq!(resolve(Some(text), &Flags::default(), &world()).unwrap().config.networks[0].routers.len(), 0);
+    assert!(notes.contains(&"eth0: router 192.0.2.1 (the interface's gateway)".to_string()));
+    let source = Source { path: "f", text: "[[network]]\ninterface = \"eth0\"\nrouter = []" };
+    assert_eq!(resolve(Some(source), &Flags::default(), &world()).unwrap().config.networks[0].routers.len(), 0);
 }
 
 #[test]
@@ -223,12 +232,12 @@ fn flags_win_over_the_file() {
         run_dir: Some("/d".into()),
         state_dir: Some("/e".into()),
     };
-    let Resolved { config, choices } = with(file, &all).unwrap();
+    let Resolved { config, notes } = with(file, &all).unwrap();
     let names: Vec<&str> = config.links.iter().map(|link| link.interface.as_str()).collect();
     assert_eq!((names, config.networks.len()), (vec!["eth2", "eth0"], 2));
     assert_eq!((config.networks[0].lease, config.networks[1].lease), (Duration::from_secs(3600), Duration::from_secs(12 * 3600)));
-    assert_eq!((config.boot.root, config.run_dir), ("/c".into(), "/d".into()));
-    assert!(choices.contains(&"eth1: left out, as -i names other interfaces".to_string()), "{choices:?}");
+    assert_eq!((config.boot.root, config.server.run_dir), ("/c".into(), "/d".into()));
+    assert!(notes.contains(&"eth1: left out, as -i names other interfaces".to_string()), "{notes:?}");
 }
 
 #[test]
@@ -245,8 +254,8 @@ fn a_full_file_means_what_it_says() {
     assert_eq!(config.nodes.iter().map(|node| (node.number.0, node.macs.len())).collect::<Vec<_>>(), [(3, 1), (17, 2)]);
     assert_eq!(config.boot.program[0], (Arch::Bios, "lpxelinux.0".to_string()));
     assert_eq!(config.boot.program[1], (Arch::EfiX64, "snponly.efi".to_string()));
-    assert_eq!(config.special[0].nodes, [(Number(0), Number(31)), (Number(40), Number(40))]);
-    assert_eq!(config.special[1].initrd, Some(Vec::new()));
+    assert_eq!(config.overrides[0].nodes, [(Number(0), Number(31)), (Number(40), Number(40))]);
+    assert_eq!(config.overrides[1].initrd, Some(Vec::new()));
     let address = |text: &str| text.parse::<Ipv4Addr>().unwrap();
     assert_eq!((config.dns.enabled, config.dns.upstream), (true, vec![address("192.0.2.1"), address("192.0.2.2")]));
     assert_eq!((config.dns.listen, config.dns.transfer), (vec![address("127.0.0.1")], vec![address("10.54.0.2")]));
@@ -256,8 +265,8 @@ fn a_full_file_means_what_it_says() {
 fn nodes_are_told_of_this_server_where_it_knows_everything() {
     let told = |dns: &str, network: &str| {
         let text = format!("[[network]]\ninterface = \"eth1\"\n{network}\n[[network]]\nsubnet = \"10.55.0.0/16\"\n[dns]\n{dns}");
-        let Resolved { config, choices } = with(&text, &Flags::default()).unwrap();
-        let said = choices.contains(&"eth1: name server 10.54.0.1 (this one, as [dns] has an upstream)".to_string());
+        let Resolved { config, notes } = with(&text, &Flags::default()).unwrap();
+        let said = notes.contains(&"eth1: name server 10.54.0.1 (this one, as [dns] has an upstream)".to_string());
         let shown = |network: &Network| network.dns.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         (shown(&config.networks[0]), shown(&config.networks[1]), said)
     };
@@ -276,10 +285,10 @@ fn the_effective_config_reads_back_equal() {
         configs.push(resolve(None, &flags(&[interface]), &world()).unwrap().config);
     }
     for config in configs {
-        let text = effective(&config);
+        let text = config.listing.to_string();
         assert_eq!(good(&text), config, "\n{text}");
-        assert_eq!(effective(&good(&text)), text);
-        assert_eq!(difference(&good(&text), &config), Vec::<String>::new());
+        assert_eq!(good(&text).listing.to_string(), text);
+        assert_eq!(good(&text).listing.difference(&config.listing), Vec::<String>::new());
     }
 }
 
@@ -294,7 +303,7 @@ fn a_difference_is_told_in_lines() {
         .replace("role=storage", "role=login");
     let new = good(&changed);
     assert_eq!(
-        difference(&old, &new),
+        old.listing.difference(&new.listing),
         [
             "network eth1: domain \"big.example\" -> not set",
             "node n3: gone (number = 3, macs = [\"52:54:00:12:34:58\"])",
@@ -304,10 +313,10 @@ fn a_difference_is_told_in_lines() {
             "node n4: new (number = 4, macs = [\"52:54:00:12:34:58\"])",
         ]
     );
-    assert_eq!(needs_restart(&old, &new), ["[tftp] ports 20000-20003 -> 20000-20000"]);
-    assert_eq!(needs_restart(&old, &old), Vec::<String>::new());
+    assert_eq!(old.needs_restart(&new), ["[tftp] ports \"20000-20003\" -> \"20000-20000\""]);
+    assert_eq!(old.needs_restart(&old), Vec::<String>::new());
     let without = good(&full().replace("upstream = [\"192.0.2.1\", \"192.0.2.2\"]\n", "").replace("listen = \"127.0.0.1\"\n", ""));
-    assert_eq!(needs_restart(&old, &without), ["[dns] listen \"127.0.0.1\" -> none", "[dns] upstream some -> none"]);
+    assert_eq!(old.needs_restart(&without), ["[dns] listen [\"127.0.0.1\"] -> []", "[dns] upstream [\"192.0.2.1\", \"192.0.2.2\"] -> []"]);
 }
 
 /// Lines that look like a config, good and bad, in any order.
@@ -357,7 +366,7 @@ proptest! {
         match with(&text, &flags(&["eth1"])).and_then(|_| with(&text, &Flags::default())) {
             Ok(resolved) => {
                 let config = resolved.config;
-                prop_assert_eq!(good(&effective(&config)), config);
+                prop_assert_eq!(good(&config.listing.to_string()), config);
             }
             Err(errors) => prop_assert!(!errors.is_empty() && errors.iter().all(|error| !error.contains('\n'))),
         }
@@ -376,36 +385,20 @@ fn the_example_is_good() {
     };
     let full: Vec<String> = example.lines().map(uncommented).collect();
     let config = good(&full.join("\n"));
-    assert_eq!((config.networks.len(), config.nodes.len(), config.special.len()), (2, 1, 1));
+    assert_eq!((config.networks.len(), config.nodes.len(), config.overrides.len()), (2, 1, 1));
     // What is commented out shows the defaults, where there are some.
     assert_eq!(
         (config.plan.pieces()[0], config.plan.names(), config.networks[0].guests, config.networks[0].lease),
         (plain.plan.pieces()[0], plain.plan.names(), plain.networks[0].guests, plain.networks[0].lease)
     );
-    assert_eq!((config.tftp, config.capacity, config.run_dir), (plain.tftp, plain.capacity, plain.run_dir));
-}
-
-/// What a section's own error lists as its keys is what the manual has under that section.
-#[test]
-fn the_manual_has_every_key() {
-    let manual = include_str!("../../man/muster.toml.5");
-    for header in ["[cluster]", "[[network]]", "[[node]]", "[boot]", "[[for]]", "[tftp]", "[dhcp]", "[dns]", "[server]"] {
-        let refusal = errors(&format!("{header}\nqqqqqqqqqqqqqq = 1")).join("\n");
-        let (_, keys) = refusal.split_once("has the keys ").unwrap();
-        let (_, section) = manual.split_once(&format!(".Ss {header}")).unwrap();
-        let section = section.split("\n.Ss ").next().unwrap().split("\n.Sh ").next().unwrap();
-        for key in keys.lines().next().unwrap().replace(" and ", ", ").split(", ") {
-            let told = section.lines().any(|line| line.starts_with(".It Ic ") && line.split_whitespace().any(|word| word == key));
-            assert!(told, "{header} {key}");
-        }
-    }
+    assert_eq!((config.tftp, config.server.capacity, config.server.run_dir), (plain.tftp, plain.server.capacity, plain.server.run_dir));
 }
 
 #[test]
 fn sections_that_cannot_win_are_told() {
     let told = |text: &str| {
-        let choices = with(&format!("[[network]]\ninterface = \"eth1\"\n{text}"), &Flags::default()).unwrap().choices;
-        choices.into_iter().filter(|line| line.starts_with("m.toml")).collect::<Vec<_>>()
+        let notes = with(&format!("[[network]]\ninterface = \"eth1\"\n{text}"), &Flags::default()).unwrap().notes;
+        notes.into_iter().filter(|line| line.starts_with("m.toml")).collect::<Vec<_>>()
     };
     let section = |nodes: &str, keys: &str| format!("[[for]]\nnodes = \"{nodes}\"\n{keys}\n");
     let lost = "has no effect, as later sections (line 9) set the same keys for all its nodes: move it below";
@@ -430,8 +423,7 @@ fn what_pxelinux_will_not_take_is_told() {
     let args = |bytes: usize| {
         format!("[[network]]\ninterface = \"eth1\"\n[boot]\nkernel = \"vmlinuz\"\ninitrd = \"a\"\nargs = \"{}\"\n", "x".repeat(bytes))
     };
-    let told =
-        |text: &str| with(text, &Flags::default()).unwrap().choices.into_iter().filter(|line| line.contains("pxelinux reads")).count();
+    let told = |text: &str| with(text, &Flags::default()).unwrap().notes.into_iter().filter(|line| line.contains("pxelinux reads")).count();
     // 2,040 bytes: "::vmlinuz initrd=::a " and the arguments.
     assert_eq!((told(&args(2019)), told(&args(2020))), (0, 1));
     let special = format!("{}[[for]]\nnodes = 3\nkernel = \"vmlinuz-6\"\n", args(2018));

@@ -1,6 +1,6 @@
-//! TOML values -> Rust values, each with the sentence for when that fails. Used by this room only.
+//! TOML values -> Rust values and back, each with the sentence for when that fails; what a value is called, and where it comes from.
 
-use std::fmt;
+use std::fmt::{self, Display, Write};
 use std::net::Ipv4Addr;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
@@ -10,33 +10,143 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{Errors, listed, nearest};
 use crate::base::addr::{Mac, MacPattern};
+use crate::roll::kind::Arch;
 use crate::roll::plan::{AddressRange, Number, Subnet};
 
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 
-/// A value that the file sets, and where.
+/// A key by its name, or one entry of a table of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    Key(&'static str),
+    /// The boot program of an architecture.
+    Program(Arch),
+    /// A DHCP option of the operator's own.
+    Option(u8),
+}
+
+/// As errors call it: `program.efi-x64`, `args`, `options.66`.
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Name::Key(key) => f.write_str(key),
+            Name::Program(arch) => write!(f, "program.{arch}"),
+            Name::Option(code) => write!(f, "options.{code}"),
+        }
+    }
+}
+
+/// Where a setting comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// No section and no file: a default, or derived from the interface.
+    #[default]
+    Default,
+    /// A file of a usual name in the root.
+    Found,
+    /// A text that is made from kernel, initrd and args.
+    Made,
+    /// A section by its header; for one of several its line, from 1, where it is in a file.
+    Section(&'static str, Option<usize>),
+}
+
+/// As `muster node show` prints it: `[[for]] line 12`.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Origin::Default => f.write_str("default"),
+            Origin::Found => f.write_str("found in the root"),
+            Origin::Made => f.write_str("made from kernel, initrd and args"),
+            Origin::Section(header, Some(line)) => write!(f, "{header} line {line}"),
+            Origin::Section(header, None) => f.write_str(header),
+        }
+    }
+}
+
+/// A value of a key, and where it comes from.
 #[derive(Clone, Debug)]
 pub(super) struct Set<T> {
     pub value: T,
-    pub at: Range<usize>,
+    /// Its position, where the file has it.
+    pub at: Option<Range<usize>>,
+    /// Those of a list's elements.
+    elements: Vec<Range<usize>>,
+    pub origin: Origin,
 }
 
-/// What is wrong with a value, and where in it.
-pub(super) struct Wrong {
+impl<T> Set<T> {
+    /// A default, or what follows from other values.
+    pub fn derived(value: T) -> Set<T> {
+        Set { value, at: None, elements: Vec::new(), origin: Origin::Default }
+    }
+
+    /// What the root has.
+    pub fn found(value: T) -> Set<T> {
+        Set { origin: Origin::Found, ..Set::derived(value) }
+    }
+
+    pub fn read(value: T, from: &Value<'_>, origin: Origin) -> Set<T> {
+        let elements = from.get_ref().as_array().map(|list| list.iter().map(Spanned::span).collect());
+        Set { value, at: Some(from.span()), elements: elements.unwrap_or_else(|| vec![from.span()]), origin }
+    }
+}
+
+/// A key that may be set.
+pub(super) trait Slot<T> {
+    fn value(&self) -> Option<T>;
+    fn at(&self) -> Option<&Range<usize>>;
+
+    /// The value of a key that has a default, after [`Section::fill`](super::section::Section::fill).
+    fn filled(&self) -> T;
+}
+
+impl<T: Clone> Slot<T> for Option<Set<T>> {
+    fn value(&self) -> Option<T> {
+        self.as_ref().map(|set| set.value.clone())
+    }
+
+    fn at(&self) -> Option<&Range<usize>> {
+        self.as_ref().and_then(|set| set.at.as_ref())
+    }
+
+    fn filled(&self) -> T {
+        self.value().expect("the key has a default, and the section is filled")
+    }
+}
+
+/// The elements of a list, each with its position.
+pub(super) fn elements<T: Copy>(list: &Option<Set<Vec<T>>>) -> impl Iterator<Item = (T, Option<&Range<usize>>)> {
+    list.iter().flat_map(|set| set.value.iter().enumerate().map(|(position, element)| (*element, set.elements.get(position))))
+}
+
+/// What is wrong with a value, and where in it; in a table, one fault for each bad entry.
+#[derive(Debug)]
+pub(super) struct Wrong(Vec<Fault>);
+
+#[derive(Debug)]
+struct Fault {
     at: Range<usize>,
+    /// What follows the key's name: `.bios`.
+    entry: String,
     what: String,
+}
+
+impl Wrong {
+    pub fn report(self, key: &str, errors: &mut Errors<'_>) {
+        self.0.into_iter().for_each(|Fault { at, entry, what }| errors.add(Some(&at), &format!("{key}{entry}"), what));
+    }
 }
 
 pub(super) type Read<T> = Result<T, Wrong>;
 
-/// `"eth7" is not …` at the place of the value.
-pub(super) fn wrong<T>(value: &Value<'_>, what: impl fmt::Display) -> Read<T> {
-    Err(Wrong { at: value.span(), what: format!("{} {what}", shown(value)) })
+/// `"eth7" is not …` at the position of the value.
+pub(super) fn wrong<T>(value: &Value<'_>, what: impl Display) -> Read<T> {
+    wrong_plainly(value, format_args!("{} {what}", shown(value)))
 }
 
-/// A sentence of its own at the place of the value.
-pub(super) fn wrong_plainly<T>(value: &Value<'_>, what: impl fmt::Display) -> Read<T> {
-    Err(Wrong { at: value.span(), what: what.to_string() })
+/// A sentence of its own at the position of the value.
+pub(super) fn wrong_plainly<T>(value: &Value<'_>, what: impl Display) -> Read<T> {
+    Err(Wrong(vec![Fault { at: value.span(), entry: String::new(), what: what.to_string() }]))
 }
 
 /// A value as the file has it, short enough for a sentence.
@@ -53,88 +163,28 @@ fn shown(value: &Value<'_>) -> String {
     }
 }
 
-/// A table of the file that is being read key by key; what nobody asked for is an error.
-pub(super) struct Section<'a, 'i> {
-    /// As it is written: `[cluster]`.
-    name: &'static str,
-    /// What its keys are called in errors before their own name: `program.`.
-    prefix: &'static str,
-    table: Option<&'a DeTable<'i>>,
-    known: Vec<&'static str>,
-}
-
-impl<'a, 'i> Section<'a, 'i> {
-    pub fn new(name: &'static str, table: Option<&'a DeTable<'i>>) -> Self {
-        Section { name, prefix: "", table, known: Vec::new() }
-    }
-
-    /// The value of a key, if it is set and good; an error is noted if it is set and bad.
-    pub fn get<T>(&mut self, errors: &mut Errors<'_>, key: &'static str, read: impl FnOnce(&Value<'i>) -> Read<T>) -> Option<Set<T>> {
-        let value = self.raw(key)?;
-        match read(value) {
-            Ok(good) => Some(Set { value: good, at: value.span() }),
-            Err(Wrong { at, what }) => {
-                errors.add(Some(&at), &format!("{}{key}", self.prefix), what);
-                None
-            }
-        }
-    }
-
-    /// The value of a key as it is.
-    pub fn raw(&mut self, key: &'static str) -> Option<&'a Value<'i>> {
-        self.known.push(key);
-        self.table?.get(key)
-    }
-
-    /// Notes the keys that nobody asked for.
-    pub fn finish(self, errors: &mut Errors<'_>) {
-        for key in self.table.into_iter().flat_map(|table| table.keys()) {
-            let word = key.get_ref().as_ref();
-            if self.known.contains(&word) {
-                continue;
-            }
-            let remedy = match nearest(word, &self.known) {
-                Some(near) => format!("did you mean {near:?}?"),
-                None => format!("{} has the keys {}", self.name, listed(&self.known)),
-            };
-            errors.add(Some(&key.span()), word, format!("unknown key: {remedy}"));
-        }
-    }
-}
-
-/// The entries of an inline table, such as `program = { bios = "…" }`, each read by its key; `key` is the table's own.
-pub(super) fn entries<T>(
-    errors: &mut Errors<'_>,
-    key: &str,
-    value: Option<&Value<'_>>,
-    example: &str,
-    mut read: impl FnMut(&str, &Value<'_>) -> Read<T>,
-) -> Vec<Set<T>> {
-    let Some(value) = value else { return Vec::new() };
-    let Some(table) = value.get_ref().as_table() else {
-        errors.add(Some(&value.span()), key, format!("{} is not a table: write {example}", shown(value)));
-        return Vec::new();
-    };
-    let mut good = Vec::new();
+/// The entries of an inline table, such as `program = { bios = "…" }`, each read by its key.
+pub(super) fn entries<T>(value: &Value<'_>, example: &str, mut read: impl FnMut(&str, &Value<'_>) -> Read<T>) -> Read<Vec<T>> {
+    let Some(table) = value.get_ref().as_table() else { return wrong(value, format_args!("is not a table: write {example}")) };
+    let (mut good, mut faults) = (Vec::new(), Vec::new());
     for (name, value) in table {
-        let name_text = name.get_ref().as_ref();
-        match read(name_text, value) {
-            Ok(entry) => good.push(Set { value: entry, at: value.span() }),
-            Err(Wrong { at, what }) => errors.add(Some(&at), &format!("{key}.{name_text}"), what),
+        match read(name.get_ref(), value) {
+            Ok(entry) => good.push(entry),
+            Err(Wrong(wrong)) => faults.extend(wrong.into_iter().map(|fault| Fault { entry: format!(".{}", name.get_ref()), ..fault })),
         }
     }
-    good
+    if faults.is_empty() { Ok(good) } else { Err(Wrong(faults)) }
 }
 
-/// A table's place in its array, `[[network]]`, or the error that says how to write it.
-pub(super) fn tables<'a, 'i>(errors: &mut Errors<'_>, key: &str, value: Option<&'a Value<'i>>) -> Vec<Set<&'a DeTable<'i>>> {
+/// The tables of an array, `[[network]]`, each with its position, or the error that says how to write it.
+pub(super) fn tables<'a, 'i>(errors: &mut Errors<'_>, key: &str, value: Option<&'a Value<'i>>) -> Vec<(&'a DeTable<'i>, Range<usize>)> {
     let mut good = Vec::new();
     match value.map(|value| (value, value.get_ref())) {
         None => {}
         Some((_, DeValue::Array(list))) => {
             for element in list {
                 match element.get_ref().as_table() {
-                    Some(table) => good.push(Set { value: table, at: element.span() }),
+                    Some(table) => good.push((table, element.span())),
                     None => errors.add(Some(&element.span()), key, format!("{} is not a table: write [[{key}]]", shown(element))),
                 }
             }
@@ -241,15 +291,17 @@ pub(super) fn duration(value: &Value<'_>, range: RangeInclusive<u64>) -> Read<Du
         text.get(..text.len() - 1)?.trim_end().parse::<u64>().ok()?.checked_mul(unit)
     };
     let number = value.get_ref().as_integer().and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
-    let (low, high) = (range.start(), range.end());
     match number.or_else(|| value.get_ref().as_str().and_then(seconds)) {
         None => wrong(value, "is not a duration: write seconds, or as in \"30s\", \"10m\", \"12h\", \"7d\""),
         Some(seconds) if range.contains(&seconds) => Ok(Duration::from_secs(seconds)),
-        Some(_) => {
-            let (low, high) = (shown_duration(Duration::from_secs(*low)), shown_duration(Duration::from_secs(*high)));
-            wrong(value, format_args!("is out of range: choose {low} to {high}"))
-        }
+        Some(_) => wrong(value, format_args!("is out of range: choose {}", durations(&range))),
     }
+}
+
+/// `1m to 3650d`
+pub(super) fn durations(range: &RangeInclusive<u64>) -> String {
+    let shown = |seconds: &u64| shown_duration(Duration::from_secs(*seconds));
+    format!("{} to {}", shown(range.start()), shown(range.end()))
 }
 
 /// The inverse of [`duration`]: in the largest unit that is exact.
@@ -356,13 +408,34 @@ pub(super) fn shown_numbers(ranges: &[(Number, Number)]) -> String {
     ranges.iter().map(shown).collect::<Vec<_>>().join(",")
 }
 
+pub(super) fn in_quotes(value: impl Display) -> String {
+    Quoted(&value.to_string()).to_string()
+}
+
+/// A TOML basic string.
+pub(super) struct Quoted<'a>(pub &'a str);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                c if c.is_control() => write!(f, "\\u{:04X}", u32::from(c))?,
+                c => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn with<T>(text: &str, read: impl FnOnce(&Value<'_>) -> Read<T>) -> Result<T, String> {
         let value = DeValue::parse(text).unwrap();
-        read(&value).map_err(|wrong| wrong.what)
+        read(&value).map_err(|Wrong(mut faults)| faults.remove(0).what)
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::roll::client::Client;
 use crate::roll::journal::{Event, Line, Mark};
 use crate::roll::lot::{By, Lot, Papers, Wait};
 use crate::roll::plan::Number;
-use crate::roll::registry::Promise;
+use crate::roll::registry::{Promise, Roll};
 use crate::roll::ruling::{self, Reason, Ruling, View};
 use crate::roll::street::Clash;
 
@@ -96,6 +96,12 @@ pub fn enlist(ctx: &mut Ctx<'_>, number: Number, papers: &Papers) -> Result<(), 
     change(ctx, number, ruling::enlisted(&lot, papers, By::Passed, ctx.unix))?;
     ctx.stats.count(Counter::Enlisted);
     Ok(())
+}
+
+/// The number of a client that has the lease of its address.
+pub fn own_address(roll: &Roll, key: Key<Client>) -> Option<Number> {
+    let client = roll.get(key).filter(|client| client.leased)?;
+    client.number.filter(|&number| client.address.is_some() && roll.plan.address(number) == client.address)
 }
 
 /// A machine is heard under the address of its number: that is written once, after the number was given. What cannot be written now is when it

@@ -35,6 +35,15 @@ pub struct Server {
     rewrite: Rewrite,
     started: Option<Instant>,
     pub(super) born: Now,
+    /// Seconds since 1970 at the zero of the monotonic clock, as of the last look.
+    epoch: i64,
+}
+
+/// A clock that is set by more than this, in seconds, makes what the journal says of leases wrong.
+const CLOCK_STEP: u64 = 30;
+
+fn epoch(now: Now) -> i64 {
+    now.unix as i64 - now.at.since(Instant::ZERO).as_secs() as i64
 }
 
 impl Server {
@@ -50,12 +59,12 @@ impl Server {
     /// error says in one sentence what in the journal, or between it and the config, cannot be.
     pub fn restored<'a>(config: &Config, seed: u64, now: Now, journal: impl Iterator<Item = &'a str>) -> Result<Server, String> {
         let mut server = Server {
-            roll: Roll::new(config.capacity, config.plan, seed, now.at),
+            roll: Roll::new(config.server.capacity, config.plan, seed, now.at),
             config: config.clone(),
             stats: Stats::default(),
-            dhcp: Dhcp::new(config.capacity, seed),
-            tftp: Tftp::new(config.capacity, seed, now.at),
-            pace: Pace::new(config, config.capacity * limits::TRANSFERS_PER_CLIENT, now.at),
+            dhcp: Dhcp::new(config.server.capacity, seed),
+            tftp: Tftp::new(config.server.capacity, seed, now.at),
+            pace: Pace::new(config, config.server.capacity * limits::TRANSFERS_PER_CLIENT, now.at),
             control: Control::new(config.plan.nodes()),
             dns: Dns::new(config, seed, now),
             scratch: Box::default(),
@@ -63,6 +72,7 @@ impl Server {
             rewrite: Rewrite::default(),
             started: None,
             born: now,
+            epoch: epoch(now),
         };
         server.roll.pools = config.networks.iter().map(|network| pool(config, network, now.at)).collect();
         let past = history::read(&mut server.roll, journal)?;
@@ -157,6 +167,18 @@ impl Server {
         self.rewrite.is_under_way()
     }
 
+    /// The clock of the machine was set (a head without a battery starts in 1970): the journal is written anew, with leases that end by the new
+    /// one, or a restart would forget them too soon or keep them too long.
+    fn look_at_clock(&mut self, now: Now) {
+        let step = epoch(now) - self.epoch;
+        if step.unsigned_abs() > CLOCK_STEP {
+            self.epoch += step;
+            log::info!("the clock was set by {step} s: the journal is written anew, as leases end by the new time");
+            self.roll.clock_was_set(step);
+            self.checkpoint();
+        }
+    }
+
     fn ctx<'a>(&'a mut self, now: Now, out: &'a mut Outbox) -> (Ctx<'a>, &'a mut Dhcp, &'a mut Tftp, &'a mut Scratch, &'a mut Control) {
         let Server { config, roll, stats, pace, .. } = self;
         let ctx = Ctx { now: now.at, unix: now.unix, config, roll, stats, pace, out };
@@ -212,7 +234,7 @@ impl Machine for Server {
             },
             Input::Arp { link, mac, sender } => dhcp.arp(ctx, scratch, link, mac, sender),
             Input::RouterSolicit { link, mac, source } => {
-                if ctx.config.router_adverts {
+                if ctx.config.server.router_adverts {
                     ctx.stats.count(Counter::RouterAdvert);
                     ctx.out.router_advert(link, mac, source);
                 }
@@ -240,6 +262,7 @@ impl Machine for Server {
     fn expire(&mut self, now: Now, out: &mut Outbox) {
         let first = self.started.is_none();
         self.started.get_or_insert(now.at);
+        self.look_at_clock(now);
         let (mut ctx, dhcp, tftp, scratch, control) = self.ctx(now, out);
         if first {
             dhcp.start(&mut ctx);

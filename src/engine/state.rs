@@ -112,8 +112,11 @@ impl State {
             self.clients, self.capacity, self.transfers, self.open_files, self.uptime
         )];
         for network in &self.networks {
-            let Network { subnet, guests_held, guests_free, guests_quarantined } = network;
-            lines.push(format!("state: {subnet}: guests {guests_held} held, {guests_free} free, {guests_quarantined} in quarantine"));
+            let Network { subnet, guests_held, guests_free, guests_left, guests_quarantined } = network;
+            lines.push(format!(
+                "state: {subnet}: guest addresses: {guests_held} held, {guests_free} free, {guests_left} left before their leases end, \
+                 {guests_quarantined} in quarantine"
+            ));
         }
         for lane in &self.lanes {
             let measured = lane.bottleneck.map_or("not measured yet".into(), |rate| format!("measured at {} Mbit/s", rate * 8 / 1_000_000));

@@ -11,7 +11,7 @@ use crate::base::machine::{Datagram, DnsPeer, Errand, Input, Link, Machine};
 use crate::base::outbox::{Blocks, JournalOp, Outbox, Output, Via};
 use crate::base::stats::Counter;
 use crate::base::time::{Instant, Now};
-use crate::config::{Boot, Config, Hardware, KnownNode, LinkConfig, Network, Numbering, Tftp};
+use crate::config::{self, Boot, Config, Hardware, KnownNode, LinkConfig, Network, Tftp};
 use crate::engine::server::Server;
 use crate::roll::client::{Client, Identity};
 use crate::roll::kind::Arch;
@@ -44,38 +44,28 @@ pub const fn mac(n: u8) -> Mac {
 
 fn network(subnet: Ipv4Addr, link: Option<Link>, guests: (Ipv4Addr, Ipv4Addr)) -> Network {
     Network {
-        subnet: Subnet::of(subnet, 16),
-        link,
         guests: AddressRange::new(guests.0, guests.1),
-        guest_lease: Duration::from_secs(600),
         lease: Duration::from_secs(3600),
         routers: vec![ip(10, subnet.octets()[1], 0, 254)],
         dns: vec![HEAD],
-        ntp: vec![],
         domain: Some("cluster".into()),
-        options: vec![],
+        ..Network::plain(Subnet::of(subnet, 16), link)
     }
-}
-
-fn link(interface: &str, hardware: Hardware, head: Ipv4Addr, mtu: u32) -> LinkConfig {
-    let queue_delay = LinkConfig::QUEUE_DELAY;
-    LinkConfig { interface: interface.into(), index: 2, hardware, mac: mac(0xfe), head, mtu, rate: None, queue_delay }
 }
 
 /// An Ethernet link (10.54/16, 8 guests), an InfiniBand link (10.56/16), a relayed network (10.55/16); nodes 17 (two NICs: MACs 17 and 117) and 23.
 pub fn config() -> Config {
     let program = |arch, name: &str| (arch, name.to_string());
+    let links = vec![
+        LinkConfig::plain("eth1", 2, mac(0xfe), HEAD),
+        LinkConfig { hardware: Hardware::Infiniband, mtu: 2044, ..LinkConfig::plain("ib0", 2, mac(0xfe), IB_HEAD) },
+    ];
+    let networks = vec![
+        network(ip(10, 54, 0, 0), Some(0), (guest(1), guest(8))),
+        network(ip(10, 56, 0, 0), Some(1), (ip(10, 56, 250, 1), ip(10, 56, 250, 4))),
+        network(ip(10, 55, 0, 0), None, (ip(10, 55, 250, 1), ip(10, 55, 250, 4))),
+    ];
     Config {
-        plan: AddressPlan::new(ip(10, 54, 1, 0), 200),
-        numbering: Numbering::default(),
-        new_numbers: 600,
-        ignore: Vec::new(),
-        links: vec![link("eth1", Hardware::Ethernet, HEAD, 1500), link("ib0", Hardware::Infiniband, IB_HEAD, 2044)],
-        networks: vec![
-            network(ip(10, 54, 0, 0), Some(0), (guest(1), guest(8))),
-            network(ip(10, 56, 0, 0), Some(1), (ip(10, 56, 250, 1), ip(10, 56, 250, 4))),
-            network(ip(10, 55, 0, 0), None, (ip(10, 55, 250, 1), ip(10, 55, 250, 4))),
-        ],
         nodes: vec![KnownNode { number: Number(17), macs: vec![mac(17), mac(117)] }, KnownNode { number: Number(23), macs: vec![mac(23)] }],
         boot: Boot {
             root: "/nowhere".into(),
@@ -91,16 +81,9 @@ pub fn config() -> Config {
             initrd: vec!["initrd.img".into()],
             args: "console=ttyS0 muster.node={node}".into(),
         },
-        special: vec![],
-        origins: Default::default(),
         tftp: Tftp { ports: (20_069, 20_072), windowsize: 16, give_up: Duration::from_secs(60) },
-        dns: Default::default(),
-        capacity: 16,
-        authoritative: false,
-        report_option: 224,
-        router_adverts: true,
-        run_dir: "/nowhere".into(),
-        state_dir: "/nowhere".into(),
+        server: config::Server { capacity: 16, run_dir: "/nowhere".into(), state_dir: "/nowhere".into(), router_adverts: true },
+        ..Config::plain(AddressPlan::new(ip(10, 54, 1, 0), 200), links, networks)
     }
 }
 
@@ -192,7 +175,9 @@ impl World {
     /// One that has run for a while: all guest addresses are vetted.
     pub fn settled(config: &Config) -> World {
         let mut world = World::new(config);
+        let unix = world.now.unix;
         world.advance(2_000);
+        world.now.unix = unix;
         world
     }
 
@@ -245,12 +230,19 @@ impl World {
             got.extend(self.drain());
             match self.server.deadline() {
                 // A deadline in the past means that the outbox was full: no time passes then.
-                Some(at) if at <= end => self.now.at = self.now.at.max(at).max(self.now.at + Duration::from_micros(1)),
+                Some(at) if at <= end => self.pass_to(self.now.at.max(at).max(self.now.at + Duration::from_micros(1))),
                 _ => break,
             }
         }
-        self.now.at = self.now.at.max(end);
+        self.pass_to(self.now.at.max(end));
         got
+    }
+
+    /// Both clocks go on.
+    fn pass_to(&mut self, at: Instant) {
+        let seconds = |at: Instant| at.since(Instant::ZERO).as_secs();
+        self.now.unix += seconds(at) - seconds(self.now.at);
+        self.now.at = at;
     }
 
     pub fn ask(&mut self, ask: &Ask) -> Vec<Got> {
@@ -278,7 +270,7 @@ impl World {
             if ended {
                 return lines;
             }
-            self.now.at += Duration::from_millis(1);
+            self.pass_to(self.now.at + Duration::from_millis(1));
         }
     }
 

@@ -1,6 +1,6 @@
 //! How each kind of firmware behaves on the wire: data tables with the constants of the real programs.
 //!
-//! Sources: the field notes' "Clients" and "Storms measured", PXE 2.1 (2.2.4: DHCP waits of 4, 8, 16 and 32 s), iPXE's `retry.c` and `dhcp.c`, EDK2's
+//! Sources: doc/firmware.md, PXE 2.1 (2.2.4: DHCP waits of 4, 8, 16 and 32 s), iPXE's `retry.c` and `dhcp.c`, EDK2's
 //! `Dhcp4Dxe`, `Mtftp4Dxe` and `UefiPxeBcDxe`, GRUB's `net/tftp.c`, syslinux's `TimeoutTable`, U-Boot's `net/tftp.c` and `net/bootp.c`, busybox's
 //! `udhcpc`. A Raspberry Pi's boot ROM is closed: its waits are inferred.
 

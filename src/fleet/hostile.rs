@@ -1,7 +1,8 @@
 //! A hostile neighbour: a machine on the boot network that sends what no machine of the cluster would, many times a second.
 //!
-//! It learns from one OFFER who the head is, as any machine on the network can, and sends from then on. Everything that it sends bears a MAC of its own in the frame,
-//! unless a kind says otherwise: who takes over the MACs of others has the switch against him, and no server can tell.
+//! It learns from one OFFER who the head is, as any machine on the network can, and sends from then on. Everything that it sends bears
+//! a MAC of its own in the frame, unless a kind says otherwise: who takes over the MACs of others has the switch against him, and no
+//! server can tell.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -74,7 +75,8 @@ attacks! {
     Release = "release",
     /// OFFERs of invented servers.
     Offers = "offers",
-    /// Twenty invented addresses that load the file in windows of 16, and acknowledge the first three windows at once and all others 300 ms late.
+    /// Twenty invented addresses that load the file in windows of 16, and acknowledge the first three windows at once and all others
+    /// 300 ms late.
     RrqLate = "rrq-late",
     /// Likewise, but they repeat their first acknowledgement 200 ms after each window, for ever.
     RrqSame = "rrq-same",
@@ -111,7 +113,8 @@ pub struct Assault {
     pub attacks: Vec<Attack>,
     /// Frames a second, of all kinds together.
     pub rate: u32,
-    /// Nodes in whose names frames are sent: the number of the first one's MAC (see [`mac`]), its address, and how many there are. The others follow it.
+    /// Nodes in whose names frames are sent: the number of the first one's MAC (see [`mac`]), its address, and how many there are. The
+    /// others follow it.
     pub first: u32,
     pub node0: Ipv4Addr,
     pub nodes: u32,
@@ -281,8 +284,8 @@ impl Hostile {
         emit_udp(buf, OURS, Mac::BROADCAST, from, to, 0, body.get(..len)?)
     }
 
-    /// Any other kind, or an ACK in a node's name, with up to eight octets changed, and maybe cut off. The Ethernet header stays: it says whose frame it is.
-    /// Where the headers stay too, the UDP checksum is none, so that the head reads what follows.
+    /// Any other kind, or an ACK in a node's name, with up to eight octets changed, and maybe cut off. The Ethernet header stays: it
+    /// says whose frame it is. Where the headers stay too, the UDP checksum is none, so that the head reads what follows.
     fn mutant(&mut self, buf: &mut [u8], head: &Head) -> Option<usize> {
         let kind = self.below(Attack::ALL.len() as u32) as usize;
         let len = match Attack::ALL.get(kind) {

@@ -1,4 +1,4 @@
-//! The fleet: a machine that is N client machines on one link, each with the habits of real firmware (field notes, "Clients").
+//! The fleet: a machine that is N client machines on one link, each with the habits of real firmware (doc/firmware.md, "Clients").
 //!
 //! Whoever wants to know how a boot server bears a storm drives it: `muster-storm` on a real link, the simulator in virtual time. It speaks whole
 //! Ethernet frames on link 0, answers ARP for its own addresses, and knows nothing of the server but what comes over the wire.

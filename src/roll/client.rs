@@ -195,6 +195,8 @@ pub struct Client {
     /// It took an offer, and its number waits for the rate at which new ones are given.
     pub delayed: bool,
     pub on_record: OnRecord,
+    /// The guest address that it had last, and that was acknowledged.
+    pub left: Option<Ipv4Addr>,
 }
 
 /// Copies of a DISCOVER that the network makes come no later than this.
@@ -243,6 +245,7 @@ impl Client {
             offered: None,
             delayed: false,
             on_record: OnRecord::NONE,
+            left: None,
         }
     }
 

@@ -143,9 +143,14 @@ impl GuestPool {
         (self.fresh.len + self.probing.len + self.vetted.len) as usize
     }
 
-    /// Addresses that nobody gets for some time.
+    /// Addresses on which somebody else was found.
     pub fn quarantined(&self) -> usize {
-        (self.quarantine.len + self.resting.len) as usize
+        self.quarantine.len as usize
+    }
+
+    /// Addresses whose machines have left them before their leases end.
+    pub fn resting(&self) -> usize {
+        self.resting.len as usize
     }
 
     /// The state of a free address of which nothing is known.
@@ -298,6 +303,16 @@ impl GuestPool {
         if let Some(at) = self.at(address).filter(|_| self.owner(address).is_some()) {
             let slot = &mut self.slots[at as usize];
             slot.lease = slot.lease.filter(|lease| lease.to != *who);
+        }
+    }
+
+    /// A machine that has another address now gives up one that it has left and that was promised to it: it is probed before anybody else gets it,
+    /// for a system may go on with what its firmware had. Where that cannot be found out the address rests.
+    pub fn give_up(&mut self, address: Ipv4Addr, who: &Identity) {
+        let left = |slot: &Slot| self.probes && slot.state == State::Resting && slot.lease.is_some_and(|lease| lease.to == *who);
+        if let Some(at) = self.at(address).filter(|&at| left(&self.slots[at as usize])) {
+            self.slots[at as usize].lease = None;
+            self.release(at);
         }
     }
 
@@ -544,13 +559,28 @@ mod tests {
         let mut pool = GuestPool::new(range(11), |_| false, false, now);
         let [a, b] = [10, 11].map(|n| Ipv4Addr::new(10, 0, 0, n));
         assert!(pool.rest(a, lease(1, 60_000)) && pool.rest(b, lease(2, 9)) && !pool.rest(b, lease(3, 60_000)));
-        assert_eq!((pool.take(now, 0, owner(3), &who(3)), pool.quarantined()), (None, 2));
+        assert_eq!((pool.take(now, 0, owner(3), &who(3)), pool.resting()), (None, 2));
         assert_eq!(pool.claim(now, a, owner(1), &who(1)).map(|taken| taken.address), Some(a), "who left it may come back");
         assert_eq!(pool.take(Instant::from_millis(11), 0, owner(3), &who(3)).map(|taken| taken.address), Some(b), "at its own time");
         pool.free_up(b, true);
         pool.promise(a, owner(1), lease(1, 50_000));
         pool.free_up(a, true);
         assert_eq!((pool.is_free(a, &who(3)), pool.take(later, 0, owner(3), &who(3)).map(|taken| taken.address)), (false, Some(a)));
+    }
+
+    #[test]
+    fn who_has_another_address_by_now_gives_up_what_it_left() {
+        let now = Instant::ZERO;
+        let mut pool = GuestPool::new(range(10), |_| false, true, now);
+        let a = Ipv4Addr::new(10, 0, 0, 10);
+        assert!(pool.rest(a, lease(1, 600_000)));
+        pool.give_up(a, &who(2));
+        assert_eq!((pool.free(), pool.resting()), (0, 1), "it was not that machine's");
+        pool.give_up(a, &who(1));
+        assert_eq!((pool.free(), pool.resting(), pool.sweep(now)), (1, 0, Some(a)), "it is probed before it is given");
+        assert!(pool.rest(a, lease(1, 600_000)) && pool.claim(now, a, owner(1), &who(1)).is_some());
+        pool.give_up(a, &who(1));
+        assert_eq!(pool.owner(a), Some(owner(1)), "what it holds it keeps");
     }
 
     /// A machine takes its old address, is offered it and is not heard of again: what it was told before stands.
@@ -612,7 +642,7 @@ mod tests {
                 _ => drop(pool.sweep(now)),
             }
             assert_eq!(pool.held(), held.len());
-            assert_eq!(pool.held() + pool.free() + pool.quarantined(), 190);
+            assert_eq!(pool.held() + pool.free() + pool.resting() + pool.quarantined(), 190);
         }
         held.sort_unstable();
         held.dedup();

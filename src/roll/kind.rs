@@ -55,7 +55,7 @@ impl fmt::Display for Arch {
     }
 }
 
-/// The program that is asking: what decides patience and re-transmission (field notes, "Clients").
+/// The program that is asking: what decides patience and re-transmission (doc/firmware.md, "Clients").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// An operating system's DHCP or TFTP client, or anything not recognised.

@@ -25,6 +25,9 @@ use super::stage::Stage;
 use super::street::{Clash, Street};
 use super::unwritten::Unwritten;
 
+/// Records that are looked at, at most, to find one that can be shed. A flood leaves hardly any other.
+const SHED_LOOKS: usize = 64;
+
 pub struct Roll {
     pub plan: AddressPlan,
     street: Street,
@@ -49,6 +52,8 @@ pub struct Roll {
     pub pools: Vec<Option<GuestPool>>,
     wheel: Wheel,
     seed: u64,
+    /// Where [`Roll::sheddable`] has looked last.
+    hand: usize,
     /// What has happened just now, for those who watch.
     pub recent: Recent,
     /// What machines may still cause in the log and the journal.
@@ -103,6 +108,7 @@ impl Roll {
             pools: Vec::new(),
             wheel: Wheel::new(capacity, now),
             seed,
+            hand: 0,
             recent: Recent::new(),
             shares: Shares::new(capacity, seed),
         }
@@ -322,6 +328,19 @@ impl Roll {
         Some(key)
     }
 
+    /// A machine without a number that was given nothing yet: its record makes room for that of a node. Looks at a few records, in turn.
+    pub fn sheddable(&mut self) -> Option<Key<Client>> {
+        let idle = |client: &Client| client.number.is_none() && !client.leased && client.transfers == 0;
+        for _ in 0..SHED_LOOKS {
+            self.hand = (self.hand + 1) % self.clients.capacity().max(1);
+            let key = self.clients.key_at(self.hand).filter(|key| self.clients.get(*key).is_some_and(idle));
+            if key.is_some() {
+                return key;
+            }
+        }
+        None
+    }
+
     /// Forgets a machine that has no address.
     pub fn remove(&mut self, key: Key<Client>) {
         self.unbind(key, true);
@@ -353,7 +372,10 @@ impl Roll {
         let address = client.address.take()?;
         client.leased = false;
         // A journal that is written anew meanwhile says nothing of it: if it gets the address again, that is another promise.
-        client.on_record = OnRecord::NONE;
+        let OnRecord { address: recorded, .. } = std::mem::replace(&mut client.on_record, OnRecord::NONE);
+        if recorded == address {
+            client.left = Some(address);
+        }
         self.by_address.remove(u32::from(address).into());
         self.pools.iter_mut().flatten().for_each(|pool| {
             if pool.owner(address) == Some(key) {
@@ -468,6 +490,24 @@ impl Roll {
     pub fn waive(&mut self, key: Key<Client>) {
         let Some((identity, address)) = self.clients.get(key).and_then(|client| Some((client.identity, client.address?))) else { return };
         self.pools.iter_mut().flatten().for_each(|pool| pool.waive(address, &identity));
+    }
+
+    /// The machine takes up another address, so it has let go of the guest address that it had before.
+    pub fn give_up_guest(&mut self, key: Key<Client>) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let (identity, left) = (client.identity, client.left.take());
+        if let Some(address) = left {
+            self.pools.iter_mut().flatten().for_each(|pool| pool.give_up(address, &identity));
+        }
+    }
+
+    /// The clock was set: what the journal says of leases from now on counts by the new one. `by`: seconds, forwards.
+    pub fn clock_was_set(&mut self, by: i64) {
+        for slot in 0..self.clients.capacity() {
+            if let Some(client) = self.clients.key_at(slot).and_then(|key| self.clients.get_mut(key)) {
+                client.on_record.until = client.on_record.until.saturating_add_signed(by);
+            }
+        }
     }
 
     /// After pools were replaced (reload): guests keep their addresses where the new pools have them, and what `old` ones had promised stays

@@ -84,7 +84,7 @@ impl Play {
         let mut rng = Rng::new(seed);
         let mut config = config([]);
         config.plan = AddressPlan::new(config.plan.node0(), [3, 40, 700, 3000][rng.below(4) as usize]);
-        config.capacity = 4096;
+        config.server.capacity = 4096;
         config.numbering = if rng.chance(500_000) { Numbering::Automatic } else { Numbering::Ordered };
         let journal = Journal::new(Duration::ZERO, rng.fork());
         let server = Server::new(&config, seed, now(Instant::ZERO));
@@ -224,7 +224,7 @@ impl Play {
         if let Some(report) = report {
             let mut text = [0; 255];
             let len = report.write(&mut text).unwrap_or(0);
-            told &= builder.option(self.config.report_option, &text[..len]);
+            told &= builder.option(self.config.dhcp.report_option, &text[..len]);
         }
         assert!(told, "there is room for what a machine says");
         let len = builder.finish(None);

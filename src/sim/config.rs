@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::base::limits;
-use crate::config::{Boot, Config, Hardware, KnownNode, LinkConfig, Network, Numbering, Tftp};
+use crate::config::{Boot, Config, Dhcp, KnownNode, LinkConfig, Network, Server, Tftp};
 use crate::roll::kind::Arch;
 use crate::roll::plan::{AddressPlan, AddressRange, Number, Subnet};
 
@@ -36,28 +36,15 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
     let capacity = (2 * nodes.len()).clamp(limits::CAPACITY_DEFAULT, limits::CAPACITY_MAX);
     let small = nodes.len() <= NODES_SMALL;
     let guests = if small { AddressRange::new([10, 54, 240, 0].into(), [10, 54, 247, 255].into()) } else { wide_guests() };
-    let link = LinkConfig {
-        interface: "sim0".into(),
-        index: 2,
-        hardware: Hardware::Ethernet,
-        mac: HEAD_MAC,
-        head: HEAD,
-        mtu: 1500,
-        // What the interface says, and nothing on the way need keep to.
-        rate: Some(10_000_000_000),
-        queue_delay: LinkConfig::QUEUE_DELAY,
-    };
+    // The rate is what the interface says, and nothing on the way need keep to.
+    let link = LinkConfig { rate: Some(10_000_000_000), ..LinkConfig::plain("sim0", 2, HEAD_MAC, HEAD) };
     let network = Network {
-        subnet: Subnet::of(HEAD, if small { 16 } else { 14 }),
-        link: Some(0),
         guests,
-        guest_lease: Duration::from_secs(600),
         lease: Duration::from_secs(86_400),
         routers: vec![HEAD],
         dns: vec![HEAD],
-        ntp: Vec::new(),
         domain: Some("cluster".into()),
-        options: Vec::new(),
+        ..Network::plain(Subnet::of(HEAD, if small { 16 } else { 14 }), Some(0))
     };
     let boot = Boot {
         root: "/srv/tftp".into(),
@@ -67,25 +54,14 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
         initrd: vec![INITRD.into()],
         args: "muster.node={node}".into(),
     };
+    let plan = AddressPlan::new(Ipv4Addr::new(10, 54, 1, 0), if small { NODES_SMALL } else { NODES_MAX } as u32);
     Config {
-        numbering: Numbering::default(),
-        new_numbers: 600,
-        ignore: Vec::new(),
-        plan: AddressPlan::new(Ipv4Addr::new(10, 54, 1, 0), if small { NODES_SMALL } else { NODES_MAX } as u32),
-        links: vec![link],
-        networks: vec![network],
         nodes,
         boot,
-        special: Vec::new(),
-        origins: Default::default(),
         tftp: Tftp { ports: (20_069, 20_100), windowsize: 16, give_up: Duration::from_secs(180) },
-        dns: Default::default(),
-        capacity,
-        authoritative: true,
-        report_option: 224,
-        router_adverts: true,
-        run_dir: "/run/muster".into(),
-        state_dir: "/nowhere".into(),
+        dhcp: Dhcp { authoritative: true, ..Dhcp::default() },
+        server: Server { capacity, state_dir: "/nowhere".into(), ..Server::default() },
+        ..Config::plain(plan, vec![link], vec![network])
     }
 }
 
@@ -108,7 +84,7 @@ mod tests {
                 "{count}"
             );
             assert!(!guests.contains(last) && config.plan.number(guests.first()).is_none(), "{count}");
-            assert!(config.capacity >= count, "{count}");
+            assert!(config.server.capacity >= count, "{count}");
         }
     }
 }

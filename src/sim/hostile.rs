@@ -1,5 +1,5 @@
-//! Known machines boot beside a hostile one (see [`fleet::hostile`](crate::fleet::hostile)): all of them come up at their addresses, with the right
-//! bytes, and the last one needs at most a tenth more time than in peace, and a second.
+//! Known machines boot beside a hostile one (see [`fleet::hostile`](crate::fleet::hostile)): all of them come up at their addresses,
+//! with the right bytes, and the last one needs at most a tenth more time than in peace, and a second.
 
 use std::time::Duration;
 

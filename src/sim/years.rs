@@ -155,7 +155,8 @@ impl Year {
             self.ask(own, rng.chance(300_000), Some(&buf[..len]));
             if let Some((header, address)) = self.bait.take().filter(|_| rng.chance(700_000)) {
                 let (head, wanted) = (HEAD.octets(), address.octets());
-                let options = [(code::SERVER_ID, &head[..]), (code::REQUESTED_IP, &wanted[..]), (self.config.report_option, &buf[..len])];
+                let options =
+                    [(code::SERVER_ID, &head[..]), (code::REQUESTED_IP, &wanted[..]), (self.config.dhcp.report_option, &buf[..len])];
                 self.send(header, MessageType::Request, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), Ipv4Addr::BROADCAST, &options);
             }
             let mixed = |macs: &[Mac]| macs.iter().any(|mac| is_invented(*mac)) && !macs.iter().all(|mac| is_invented(*mac));
@@ -183,7 +184,7 @@ impl Year {
         let mut rng = Rng::new(seed);
         let mut config = config([]);
         config.plan = AddressPlan::new(config.plan.node0(), NODES);
-        config.capacity = 128;
+        config.server.capacity = 128;
         config.numbering = if rng.chance(900_000) { Numbering::Automatic } else { Numbering::Locked };
         config.networks[0].guests = AddressRange::new([10, 54, 240, 0].into(), [10, 54, 240, GUESTS - 1].into());
         config.networks[0].lease = Duration::from_secs(3600);
@@ -438,7 +439,7 @@ impl Year {
             options.extend([(code::VENDOR_CLASS, &b"PXEClient:Arch:00000:UNDI:002001"[..]), (code::ARCHITECTURE, &[0, 0])]);
         }
         if let Some(report) = report {
-            options.push((self.config.report_option, report));
+            options.push((self.config.dhcp.report_option, report));
         }
         self.send(header, MessageType::Discover, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), Ipv4Addr::BROADCAST, &options);
     }

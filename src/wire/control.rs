@@ -272,6 +272,9 @@ pub struct Network {
     pub subnet: String,
     pub guests_held: usize,
     pub guests_free: usize,
+    /// Left by their machines, whose leases have not ended.
+    pub guests_left: usize,
+    /// Another machine was found there.
     pub guests_quarantined: usize,
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use muster::base::addr::Mac;
 use muster::base::facts::{Hardware, LinkFacts};
-use muster::config::{Boot, Config, LinkConfig, Network, Numbering, Tftp};
+use muster::config::{Boot, Config, LinkConfig, Network, Server, Tftp};
 use muster::roll::plan::{AddressPlan, AddressRange, Subnet};
 use muster::shell::clerk::Clerk;
 use muster::shell::{Crew, Features, Shell};
@@ -72,48 +72,18 @@ pub fn facts(name: &str, mac: Mac) -> LinkFacts {
 }
 
 pub fn config(hardware: Hardware) -> Config {
-    let subnet = Subnet::of(HEAD, 16);
-    let link = LinkConfig {
-        interface: "v0".into(),
-        index: facts("v0", OURS).index,
-        hardware,
-        mac: OURS,
-        head: HEAD,
-        mtu: 1500,
-        rate: None,
-        queue_delay: LinkConfig::QUEUE_DELAY,
-    };
+    let link = LinkConfig { hardware, ..LinkConfig::plain("v0", facts("v0", OURS).index, OURS, HEAD) };
     let network = Network {
-        subnet,
-        link: Some(0),
         guests: AddressRange::new([10, 54, 250, 0].into(), [10, 54, 250, 9].into()),
-        guest_lease: Duration::from_secs(600),
         lease: Duration::from_secs(600),
-        routers: vec![],
-        dns: vec![],
-        ntp: vec![],
-        domain: None,
-        options: vec![],
+        ..Network::plain(Subnet::of(HEAD, 16), Some(0))
     };
+    let plain = Config::plain(AddressPlan::new([10, 54, 1, 0].into(), 16), vec![link], vec![network]);
     Config {
-        plan: AddressPlan::new([10, 54, 1, 0].into(), 16),
-        numbering: Numbering::Automatic,
-        new_numbers: 600,
-        ignore: Vec::new(),
-        links: vec![link],
-        networks: vec![network],
-        nodes: vec![],
-        boot: Boot { root: std::env::temp_dir(), program: vec![], script: None, kernel: None, initrd: vec![], args: String::new() },
-        special: vec![],
-        origins: Default::default(),
+        boot: Boot { root: std::env::temp_dir(), ..plain.boot },
         tftp: Tftp { ports: (20_069, 20_072), windowsize: 4, give_up: Duration::from_secs(5) },
-        dns: Default::default(),
-        capacity: 64,
-        authoritative: false,
-        report_option: 224,
-        router_adverts: true,
-        state_dir: "/nowhere".into(),
-        run_dir: std::env::temp_dir(),
+        server: Server { capacity: 64, run_dir: std::env::temp_dir(), state_dir: "/nowhere".into(), router_adverts: true },
+        ..plain
     }
 }
 

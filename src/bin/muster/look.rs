@@ -48,7 +48,8 @@ fn status_lines(status: &Status, states: &[Ranges]) -> Vec<String> {
         lines.push(format!("{} {:>6}  {ranges}", painted(*state, &format!("{:<8}", state.name())), ranges.len()));
     }
     if status.never > 0 {
-        lines.push(format!("{} never came up since they were given: muster node list @never", counted(status.never.into(), "number")));
+        let (numbers, was) = (counted(status.never.into(), "number"), if status.never == 1 { "was" } else { "were" });
+        lines.push(format!("{numbers} {was} given and not heard yet: muster node list @never"));
     }
     lines.push(format!("guests   {:>6}", status.guests));
     if status.delayed > 0 {
@@ -56,12 +57,13 @@ fn status_lines(status: &Status, states: &[Ranges]) -> Vec<String> {
         lines.push(format!("  {delayed} passed and get their number later: cluster.new-numbers is {rate} a minute"));
     }
     for network in &status.networks {
-        let quarantined = match network.guests_quarantined {
-            0 => String::new(),
-            n => format!(", {n} in quarantine"),
-        };
-        lines
-            .push(format!("  {}: {} guest addresses held, {} free{quarantined}", network.subnet, network.guests_held, network.guests_free));
+        let mut pool = format!("  {}: {} guest addresses held, {} free", network.subnet, network.guests_held, network.guests_free);
+        for (n, what) in [(network.guests_left, "left before their leases end"), (network.guests_quarantined, "in quarantine")] {
+            if n > 0 {
+                pool += &format!(", {n} {what}");
+            }
+        }
+        lines.push(pool);
     }
     lines.push(format!("{} of {} records, {}", status.clients, status.capacity, counted(status.transfers.into(), "transfer")));
     for lane in &status.lanes {

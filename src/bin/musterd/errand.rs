@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use muster::base::machine::Reload;
 use muster::base::time::Instant;
-use muster::config::{self, Config, Resolved};
+use muster::config::{Config, Resolved};
 use muster::shell::clerk::{Report, Task};
 use muster::shell::{Signal, facts, syslog};
 use muster::wire::control::{self, LINE_MAX, Reply, Sorry};
@@ -121,7 +121,7 @@ impl Daemon {
         let Some((step, _, since)) = self.errands.doing.take_if(|(_, awaited, _)| *awaited == Some(ticket)) else { return };
         match (step, report) {
             (Step::Keeping { journal, .. }, report) => {
-                let path = self.server.config().run_dir.join("state.json");
+                let path = self.server.config().server.run_dir.join("state.json");
                 let state = match report {
                     Report::Failed(why) => Err(why),
                     _ => Ok(format!("written to {}", path.display())),
@@ -196,8 +196,8 @@ impl Daemon {
     /// Whether a config can be taken over.
     fn consider(&mut self, how: Reload, new: Config) {
         let old = self.server.config();
-        let fixed = config::needs_restart(old, &new);
-        let mut said: Vec<String> = config::difference(old, &new).iter().map(|line| format!("config: {line}")).collect();
+        let fixed = old.needs_restart(&new);
+        let mut said: Vec<String> = old.listing.difference(&new.listing).iter().map(|line| format!("config: {line}")).collect();
         if how == Reload::Preview && fixed.is_empty() {
             said.extend(self.moves(how, &new).into_iter().flatten());
             return self.end(Ok(said));
@@ -243,7 +243,7 @@ impl Daemon {
         if show {
             state.lines().iter().for_each(|line| log::info!("{line}"));
         }
-        let path = self.server.config().run_dir.join("state.json");
+        let path = self.server.config().server.run_dir.join("state.json");
         let text = serde_json::to_string_pretty(&state).unwrap_or_default() + "\n";
         self.shell.ask(Task::Write(path, text))
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use muster::base::facts::LinkFacts;
-use muster::config::{self, Resolved, Text, World};
+use muster::config::{self, Resolved, Source, World};
 
 use super::Options;
 
@@ -60,7 +60,7 @@ pub enum Unresolved {
 /// What a config comes to, with the flags, on this machine.
 pub fn resolve(options: &Options, text: Option<&str>, machine: &Machine) -> Result<Resolved, Unresolved> {
     let shown = options.config_path().display().to_string();
-    let resolved = config::resolve(text.map(|text| Text { path: &shown, text }), &options.flags, machine);
+    let resolved = config::resolve(text.map(|text| Source { path: &shown, text }), &options.flags, machine);
     let asked = std::mem::take(&mut *machine.asked.borrow_mut());
     if let Some((root, _)) = asked.first() {
         let mut room = ASKED_MAX;

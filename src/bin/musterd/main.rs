@@ -16,7 +16,7 @@ use log::LevelFilter;
 
 use muster::base::facts::LinkFacts;
 use muster::base::limits;
-use muster::config::{self, Config, Flags, Resolved};
+use muster::config::{Config, Flags, Resolved};
 use muster::engine::server::Server;
 use muster::roll::plan::{NamesFile, This};
 use muster::shell::clerk::{Clerk, Report, Task};
@@ -102,8 +102,8 @@ fn options() -> Result<Option<Options>, String> {
         .optflag("V", "version", "print version and commit");
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
     if matches.opt_present("h") {
-        let brief =
-            "musterd: boots a cluster (DHCP, TFTP and DNS in one process)\nUsage: musterd [-d | -f | -t] [-i IF]... [-r DIR] [-c FILE]";
+        let brief = "musterd: boots a cluster and numbers its nodes (DHCP, TFTP and DNS in one process)\n\
+             Usage: musterd [-d | -f | -t] [-i IF]... [-r DIR] [-c FILE] [--run-dir DIR] [--state-dir DIR]";
         let usage = flags.usage(brief);
         return said(format!("{usage}\nWithout -d or -f it becomes a daemon and logs to syslog. See musterd(8), muster.toml(5).\n"));
     }
@@ -198,8 +198,8 @@ fn test(options: &Options) -> ExitCode {
     };
     match read_config(options.config_path()).map_err(|error| error.to_string()).and_then(|found| load(options, found, exists)) {
         Ok((resolved, _)) => {
-            let mut text: String = resolved.choices.iter().map(|choice| format!("# {choice}\n")).collect();
-            text.push_str(&config::effective(&resolved.config).to_string());
+            let mut text: String = resolved.notes.iter().map(|note| format!("# {note}\n")).collect();
+            text.push_str(&resolved.config.listing.to_string());
             stdio::print(&text).map_or_else(|error| fail(&error.to_string()), |_| ExitCode::SUCCESS)
         }
         Err(why) => fail(&why),
@@ -233,29 +233,29 @@ impl Daemon {
     fn start(options: Options, crew: Crew) -> Result<Daemon, String> {
         let begin = Instant::now();
         let mut clerk = Clerk::new(crew.clerk);
-        let (Resolved { config, choices }, machine) = load_at_start(&options, &mut clerk)?;
-        for choice in &choices {
-            log::info!("{choice}");
+        let (Resolved { config, notes }, machine) = load_at_start(&options, &mut clerk)?;
+        for note in &notes {
+            log::info!("{note}");
         }
         let links = machine.facts();
         let open = || -> Result<(PidFile, Shell, Vec<String>), Error> {
             check_limits(&config, links)?;
-            let pid = PidFile::create(&config.run_dir)?;
-            let (journal, lines) = journal::open(&config.state_dir, &config.run_dir, crew.writer)?;
+            let pid = PidFile::create(&config.server.run_dir)?;
+            let (journal, lines) = journal::open(&config.server.state_dir, &config.server.run_dir, crew.writer)?;
             let mut shell = Shell::server(&config, links, clerk, crew.readers)?;
             shell.keep(journal)?;
             Ok((pid, shell, lines))
         };
         let (pid, mut shell, lines) = open().map_err(|error| error.to_string())?;
-        shell.open_control(&config.run_dir).map_err(|error| error.to_string())?;
+        shell.open_control(&config.server.run_dir).map_err(|error| error.to_string())?;
         let server = Server::restored(&config, seed(), shell.now(), lines.iter().map(String::as_str))
-            .map_err(|why| format!("{why} ({})", config.state_dir.join("journal").display()))?;
+            .map_err(|why| format!("{why} ({})", config.server.state_dir.join("journal").display()))?;
         drop(lines);
         write_names(&config, &mut shell);
         daemon::lock_memory();
         let links = config.links.iter().map(|link| format!("{} ({})", link.interface, link.head)).collect::<Vec<_>>().join(", ");
         let took = begin.elapsed().as_secs_f64() * 1000.0;
-        log::info!("muster ready on {links}: {} records, {} guests, in {took:.0} ms", config.capacity, guests(&config));
+        log::info!("muster ready on {links}: {} records, {} guests, in {took:.0} ms", config.server.capacity, guests(&config));
         Ok(Daemon { options, server, shell, errands: Errands::default(), _pid: pid })
     }
 
@@ -309,7 +309,7 @@ fn write_names(config: &Config, shell: &mut Shell) {
         log::warn!("the plan has too many segments for a DHCP message: nodes are not told the names, copy the file (libnss_muster(8))");
     }
     if let Some(journal) = shell.journal() {
-        journal.publish(&config.state_dir.join("names"), &text);
+        journal.publish(&config.server.state_dir.join("names"), &text);
     }
 }
 

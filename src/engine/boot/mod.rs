@@ -10,7 +10,7 @@ mod text;
 
 use std::time::Duration;
 
-use crate::config::{Config, Network, Origin, Special};
+use crate::config::{Config, Network, Origin, Override};
 use crate::roll::client::Client;
 use crate::roll::kind::{Arch, Kind};
 use crate::roll::plan::Number;
@@ -20,15 +20,15 @@ pub use settings::effective;
 pub use text::PLACEHOLDERS;
 
 /// The sections that speak of a number with their places in the config, the one that wins first.
-fn sections(config: &Config, number: Option<Number>) -> impl Iterator<Item = (usize, &Special)> {
+fn sections(config: &Config, number: Option<Number>) -> impl Iterator<Item = (usize, &Override)> {
     let speaks =
-        move |section: &Special| number.is_some_and(|number| section.nodes.iter().any(|(first, last)| (*first..=*last).contains(&number)));
-    config.special.iter().enumerate().rev().filter(move |(_, section)| speaks(section))
+        move |section: &Override| number.is_some_and(|number| section.nodes.iter().any(|(first, last)| (*first..=*last).contains(&number)));
+    config.overrides.iter().enumerate().rev().filter(move |(_, section)| speaks(section))
 }
 
 /// What the first section says that says anything, and where that section is.
-fn special<'a, T: 'a>(config: &'a Config, number: Option<Number>, says: impl Fn(&'a Special) -> Option<T>) -> Option<(T, Origin)> {
-    sections(config, number).find_map(|(at, section)| Some((says(section)?, config.origins.special(at))))
+fn special<'a, T: 'a>(config: &'a Config, number: Option<Number>, says: impl Fn(&'a Override) -> Option<T>) -> Option<(T, Origin)> {
+    sections(config, number).find_map(|(at, section)| Some((says(section)?, config.listing.section("[[for]]", at))))
 }
 
 /// The boot program of an architecture.

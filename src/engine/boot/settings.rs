@@ -1,6 +1,6 @@
 //! What holds for a number, key by key, and which section of the config said so: `muster node show`.
 
-use crate::config::{Config, Key, Network, Origin, Setting, Special, Value};
+use crate::config::{Config, Name, Network, Origin, Override, Setting, Value};
 use crate::roll::kind::Arch;
 use crate::roll::plan::Number;
 
@@ -11,9 +11,9 @@ use super::{SCRIPT, of, ranked_options, special};
 /// the others is among them. What nobody set and nothing stands for is left out; a number without a lot has nothing of a network.
 pub fn effective(config: &Config, number: Number) -> impl Iterator<Item = Setting<'_>> {
     let programs = Arch::ALL.iter().filter_map(move |arch| program(config, number, *arch));
-    let kernel = for_all(config, number, Key::Kernel, |section| section.kernel.as_deref(), config.boot.kernel.as_deref());
-    let made = kernel.map(|_| Setting { key: Key::Script, value: Value::Text(SCRIPT), origin: Origin::Made });
-    let script = for_all(config, number, Key::Script, |section| section.script.as_deref(), config.boot.script.as_deref());
+    let kernel = for_all(config, number, Name::Key("kernel"), |section| section.kernel.as_deref(), config.boot.kernel.as_deref());
+    let made = kernel.map(|_| Setting { name: Name::Key("script"), value: Value::Text(SCRIPT), origin: Origin::Made });
+    let script = for_all(config, number, Name::Key("script"), |section| section.script.as_deref(), config.boot.script.as_deref());
     let files = [script.or(made), kernel, Some(initrd(config, number)), Some(args(config, number))];
     let at = config.plan.address(number).and_then(|address| config.network_of(address));
     let network = at.and_then(|at| Some((at, config.networks.get(at)?)));
@@ -21,56 +21,56 @@ pub fn effective(config: &Config, number: Number) -> impl Iterator<Item = Settin
     let told = network.into_iter().flat_map(move |(at, network)| told(config, at, network));
     let options = network.into_iter().flat_map(move |(at, network)| {
         ranked_options(config, network, Some(number)).map(move |(section, code, bytes)| {
-            let origin = section.map_or_else(|| config.origins.network(at), |section| config.origins.special(section));
-            Setting { key: Key::Option(code), value: Value::Option(code, bytes), origin }
+            let origin =
+                section.map_or_else(|| config.listing.section("[[network]]", at), |section| config.listing.section("[[for]]", section));
+            Setting { name: Name::Option(code), value: Value::Option(code, bytes), origin }
         })
     });
     programs.chain(files.into_iter().flatten()).chain(lease).chain(told).chain(options)
 }
 
 fn program(config: &Config, number: Number, arch: Arch) -> Option<Setting<'_>> {
-    for_all(config, number, Key::Program(arch), |section| of(&section.program, arch), of(&config.boot.program, arch))
+    for_all(config, number, Name::Program(arch), |section| of(&section.program, arch), of(&config.boot.program, arch))
 }
 
 /// A text of the first section that has one, else that of `[boot]`.
 fn for_all<'a>(
     config: &'a Config,
     number: Number,
-    key: Key,
-    says: impl Fn(&'a Special) -> Option<&'a str>,
+    name: Name,
+    says: impl Fn(&'a Override) -> Option<&'a str>,
     boot: Option<&'a str>,
 ) -> Option<Setting<'a>> {
-    let (text, origin) = special(config, Some(number), says).or_else(|| Some((boot?, config.origins.boot(key))))?;
-    Some(Setting { key, value: Value::Text(text), origin })
+    let (text, origin) = special(config, Some(number), says).or_else(|| Some((boot?, config.listing.boot(name))))?;
+    Some(Setting { name, value: Value::Text(text), origin })
 }
 
 fn initrd(config: &Config, number: Number) -> Setting<'_> {
     let boot = &config.boot.initrd;
-    let origin = if boot.is_empty() { Origin::Default } else { config.origins.boot(Key::Initrd) };
+    let origin = if boot.is_empty() { Origin::Default } else { config.listing.boot(Name::Key("initrd")) };
     let (files, origin) = special(config, Some(number), |section| section.initrd.as_deref()).unwrap_or((boot, origin));
-    Setting { key: Key::Initrd, value: Value::Files(files), origin }
+    Setting { name: Name::Key("initrd"), value: Value::Files(files), origin }
 }
 
 fn args(config: &Config, number: Number) -> Setting<'_> {
     let boot = config.boot.args.as_str();
-    let origin = if boot.is_empty() { Origin::Default } else { Origin::Boot };
+    let origin = if boot.is_empty() { Origin::Default } else { config.listing.boot(Name::Key("args")) };
     let (args, origin) = special(config, Some(number), |section| section.args.as_deref()).unwrap_or((boot, origin));
-    Setting { key: Key::Args, value: Value::Text(args), origin }
+    Setting { name: Name::Key("args"), value: Value::Text(args), origin }
 }
 
 fn lease<'a>(config: &'a Config, number: Number, at: usize, network: &'a Network) -> Setting<'a> {
-    let network = (network.lease, config.origins.lease(at));
+    let network = (network.lease, config.listing.network(at, "lease"));
     let (lease, origin) = special(config, Some(number), |section| section.lease).unwrap_or(network);
-    Setting { key: Key::Lease, value: Value::Time(lease), origin }
+    Setting { name: Name::Key("lease"), value: Value::Time(lease), origin }
 }
 
 /// What all machines of a network are told.
-fn told<'a>(config: &Config, at: usize, network: &'a Network) -> impl Iterator<Item = Setting<'a>> + use<'a> {
-    let own = config.origins.network(at);
-    let router = (Key::Router, network.routers.as_slice(), config.origins.router(at));
-    let lists = [router, (Key::Dns, &network.dns, own), (Key::Ntp, &network.ntp, own)].into_iter().filter(|(_, list, _)| !list.is_empty());
-    let domain = network.domain.as_deref().map(|domain| Setting { key: Key::Domain, value: Value::Text(domain), origin: own });
-    lists.map(|(key, list, origin)| Setting { key, value: Value::Addresses(list), origin }).chain(domain)
+fn told<'a>(config: &'a Config, at: usize, network: &'a Network) -> impl Iterator<Item = Setting<'a>> {
+    let setting = move |key, value| Setting { name: Name::Key(key), value, origin: config.listing.network(at, key) };
+    let lists = [("router", network.routers.as_slice()), ("dns", &network.dns), ("ntp", &network.ntp)];
+    let lists = lists.into_iter().filter(|(_, list)| !list.is_empty()).map(move |(key, list)| setting(key, Value::Addresses(list)));
+    lists.chain(network.domain.as_deref().map(move |domain| setting("domain", Value::Text(domain))))
 }
 
 #[cfg(test)]
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
     use crate::base::addr::Mac;
     use crate::base::facts::LinkFacts;
-    use crate::config::{Flags, Hardware, Text, World, resolve};
+    use crate::config::{Flags, Hardware, Source, World, resolve};
     use std::path::Path;
 
     const CONFIG: &str = r#"[cluster]
@@ -142,12 +142,12 @@ script = "one.ipxe"
             up: true,
         };
         let flags = Flags { interfaces: vec!["eth1".into()], ..Flags::default() };
-        let text = (!text.is_empty()).then_some(Text { path: "f", text });
+        let text = (!text.is_empty()).then_some(Source { path: "f", text });
         resolve(text, &flags, &Plain(vec![facts])).unwrap().config
     }
 
     fn shown(config: &Config, number: u32) -> Vec<String> {
-        effective(config, Number(number)).map(|Setting { key, value, origin }| format!("{key} = {value} ({origin})")).collect()
+        effective(config, Number(number)).map(|Setting { name, value, origin }| format!("{name} = {value} ({origin})")).collect()
     }
 
     #[test]

@@ -32,14 +32,20 @@ const BOOTS_MAX: usize = 16;
 struct Place<'a> {
     kind: LotKind,
     macs: &'a [Mac],
-    /// Its machine was never heard under its address.
-    unseen: bool,
+    /// Its machine was never heard under its address, though it must have asked for it by now.
+    never: bool,
 }
 
 fn place<'a>(ctx: &'a Ctx<'_>, number: Number) -> Place<'a> {
     let lot = ctx.roll.street().lot(number);
     let macs = lot.map_or(&[][..], |lot| lot.papers.macs.as_slice());
-    Place { kind: lot.map_or(LotKind::Vacant, |lot| kind(lot.state)), macs, unseen: lot.is_some_and(|lot| lot.unseen) }
+    Place { kind: lot.map_or(LotKind::Vacant, |lot| kind(lot.state)), macs, never: lot.is_some_and(|lot| never(ctx, lot)) }
+}
+
+/// A guest that was given a number learns it when it renews its lease, or before that lease has ended.
+fn never(ctx: &Ctx<'_>, lot: &lot::Lot) -> bool {
+    let longest = ctx.config.networks.iter().map(|network| network.guest_lease).max().unwrap_or_default();
+    lot.unseen && ctx.unix >= lot.since + longest.as_secs()
 }
 
 fn kind(state: lot::State) -> LotKind {
@@ -100,9 +106,16 @@ fn state(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number, kind: LotKind, speake
         (LotKind::Occupied, None) if was_up(ctx, sight, number) => State::Up,
         (LotKind::Occupied, None) => State::Down,
         (_, Some(client)) if client.boot.stuck().is_some() => State::Stuck,
-        (_, Some(client)) if client.boot.stage() == Stage::Up => State::Up,
+        // At another address it is not to be reached by its name.
+        (_, Some(client)) if client.boot.stage() == Stage::Up && away(ctx, client).is_none() => State::Up,
         (_, Some(_)) => State::Booting,
     }
+}
+
+/// The address that a node has in place of its number's, until it asks again or that one is free.
+fn away(ctx: &Ctx<'_>, client: &Client) -> Option<Ipv4Addr> {
+    let own = ctx.roll.plan.address(client.number?);
+    client.address.filter(|_| client.leased && client.address != own)
 }
 
 /// A node that was up when the daemon before this one left has a lease for as long as that lasts, and need not ask before.
@@ -187,7 +200,7 @@ pub fn nodes(ctx: &Ctx<'_>, sight: &Sight<'_>, selection: Option<&Selection>, fr
                     Group::All => state != State::Vacant,
                     Group::Up => state == State::Up,
                     Group::Stuck => state == State::Stuck,
-                    Group::Never => place.unseen,
+                    Group::Never => place.never,
                 };
                 selection.numbers.contains(number) || selection.groups.iter().any(|group| grouped(*group))
             }
@@ -205,12 +218,20 @@ pub fn nodes(ctx: &Ctx<'_>, sight: &Sight<'_>, selection: Option<&Selection>, fr
             address: ctx.roll.plan.address(Number(number)),
             mac: client.map(|client| client.mac).or(place.macs.first().copied()),
             macs: place.macs.len() as u32,
-            stage: client.map_or_else(|| past(ctx, Number(number)), |client| stage(client, sight)),
+            stage: client.map_or_else(|| past(ctx, Number(number)), |client| node_stage(ctx, client, sight)),
             since_ms: client.map(|client| millis(ctx.now, client.boot.since())),
             firmware: client.map(firmware).unwrap_or_default(),
         });
     }
     Nodes { rows, next }
+}
+
+/// The stage of a node, and the address that it has where that is not its number's.
+fn node_stage(ctx: &Ctx<'_>, client: &Client, sight: &Sight<'_>) -> String {
+    match away(ctx, client) {
+        Some(address) => format!("{} at {address} until it asks again", stage(client, sight)),
+        None => stage(client, sight),
+    }
 }
 
 /// Where a node stood that has not been seen since the daemon began.
@@ -247,6 +268,7 @@ fn why(ctx: &Ctx<'_>, key: Key<Client>) -> Option<String> {
     let client = ctx.roll.get(key).filter(|client| client.verdict != Verdict::Untested)?;
     match lots::rule(ctx, key, usize::from(client.network), false) {
         Ruling::Guest(reason) => Some(reason.to_string()),
+        Ruling::Enlist(_) => Some("passed: it gets a number when it asks again".into()),
         _ => None,
     }
 }
@@ -256,7 +278,7 @@ pub fn node(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number) -> Node {
     let speaker = speaker(ctx, number, place.macs);
     let state = state(ctx, sight, number, place.kind, speaker);
     let boots = place.macs.iter().filter_map(|mac| record(ctx, *mac)).take(BOOTS_MAX).map(|client| boot(ctx, sight, client)).collect();
-    let given = given::given(ctx.config, number, ctx.roll.plan.address(number));
+    let given = given::given(ctx.config, number);
     let mut lot = ctx.roll.street().lot(number).map(lot).unwrap_or_default();
     for mac in place.macs {
         if let Some(conflict) = ctx.roll.find(&Identity::Mac(*mac)).and_then(|key| why(ctx, key)) {
@@ -354,6 +376,7 @@ pub fn networks(config: &Config, roll: &Roll) -> Vec<Network> {
         subnet: network.subnet.to_string(),
         guests_held: pool.as_ref().map_or(0, |pool| pool.held()),
         guests_free: pool.as_ref().map_or(0, |pool| pool.free()),
+        guests_left: pool.as_ref().map_or(0, |pool| pool.resting()),
         guests_quarantined: pool.as_ref().map_or(0, |pool| pool.quarantined()),
     });
     shown.collect()

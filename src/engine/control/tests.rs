@@ -1,6 +1,6 @@
 use crate::base::machine::{Errand, Input, Reload};
 use crate::base::time::{Instant, Now};
-use crate::config::{Config, Special};
+use crate::config::{Config, Override};
 use crate::engine::server::Server;
 use crate::engine::testing::{Ask, Got, World, config, guest, ip, mac};
 use crate::roll::plan::AddressPlan;
@@ -118,7 +118,7 @@ fn long_streets_are_walked_in_steps() {
 #[test]
 fn a_node_is_shown_with_its_boot_and_what_it_is_given() {
     let mut config = config();
-    let special = |first, last, kernel: Option<&str>, args: Option<&str>| Special {
+    let special = |first, last, kernel: Option<&str>, args: Option<&str>| Override {
         nodes: vec![(Number(first), Number(last))],
         program: vec![],
         script: None,
@@ -128,7 +128,7 @@ fn a_node_is_shown_with_its_boot_and_what_it_is_given() {
         lease: None,
         options: vec![(150, vec![10, 0, 0, 1])],
     };
-    config.special = vec![special(0, 31, Some("early"), Some("storage")), special(17, 17, Some("late"), None)];
+    config.overrides = vec![special(0, 31, Some("early"), Some("storage")), special(17, 17, Some("late"), None)];
     let mut world = World::settled(&config);
     world.lease(&Ask::rom(mac(17)));
     world.advance(1500);
@@ -140,6 +140,9 @@ fn a_node_is_shown_with_its_boot_and_what_it_is_given() {
     let steps: Vec<_> = boot.steps.iter().map(|step| (step.stage.as_str(), step.ago_ms)).collect();
     assert_eq!(steps, [("discover", 1500), ("offered", 1500), ("leased", 1500)]);
     assert!(boot.story.starts_with("discover (bios) -> offer 10.54.1.17"));
+    let mut keys: Vec<&str> = shown.given.iter().map(|given| given.key.as_str()).collect();
+    keys.sort_unstable();
+    assert!(keys.windows(2).all(|pair| pair[0] != pair[1]), "each value once: {keys:?}");
     let given = |key: &str| shown.given.iter().find(|given| given.key == key).map(|given| (given.value.as_str(), given.from.as_str()));
     assert_eq!(given("kernel"), Some(("\"late\"", "[[for]]")));
     assert_eq!(given("args"), Some(("\"storage\"", "[[for]]")));

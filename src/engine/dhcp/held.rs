@@ -60,7 +60,7 @@ impl Held {
 }
 
 impl Dhcp {
-    /// Until when a DISCOVER is held because the link is full: within the patience of its sender (field notes, "Clients"). None:
+    /// Until when a DISCOVER is held because the link is full: within the patience of its sender (doc/firmware.md, "Clients"). None:
     /// it is answered now.
     pub(super) fn deferral(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> Option<Instant> {
         let lane = ctx.pace.lane(asked.link());

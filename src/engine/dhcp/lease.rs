@@ -7,7 +7,7 @@ use crate::base::slab::Key;
 use crate::base::stats::Counter;
 use crate::base::time::{Instant, Seconds};
 use crate::engine::{Ctx, boot};
-use crate::roll::client::Client;
+use crate::roll::client::{Client, Way};
 use crate::roll::kind::Kind;
 use crate::roll::stage::Stage;
 use crate::wire::dhcp::MessageType;
@@ -42,7 +42,7 @@ impl Dhcp {
             bound,
             right_network: network.subnet.is_host(address),
             free_guest: pool.is_some_and(|pool| pool.is_free(address, &asked.identity)),
-            authoritative: ctx.config.authoritative,
+            authoritative: ctx.config.dhcp.authoritative,
         };
         match decide::request(state, address, view) {
             Verdict::Ack => self.grant(ctx, asked, state, address),
@@ -85,6 +85,11 @@ impl Dhcp {
         if !move_to(ctx, key, address) {
             return;
         }
+        // A client that asks for the address of its number from nothing has no other one in use (RFC 2131, 4.3.2).
+        let from_nothing = matches!(state, State::Selecting { .. } | State::InitReboot) && !matches!(asked.way, Way::Through(_));
+        if from_nothing && ctx.roll.plan.number(address).is_some() {
+            ctx.roll.give_up_guest(key);
+        }
         self.drop_held(key);
         ctx.stats.count(Counter::Ack);
         send(ctx, asked, Some(key), Some(MessageType::Ack), Some(address), Some(lease));
@@ -105,7 +110,8 @@ impl Dhcp {
         let on_link = ctx.config.networks.get(asked.network).is_some_and(|network| network.link.is_some());
         let Some(client) = ctx.roll.get_mut(key) else { return };
         client.network = asked.network as u16;
-        if on_link && client.mac != Mac::ZERO && client.neighbour != Some(client.link) {
+        // The kernel drops entries when an interface goes down and up: every boot makes its own anew.
+        if on_link && client.mac != Mac::ZERO && (client.neighbour != Some(client.link) || !renewal) {
             client.neighbour = Some(client.link);
             ctx.out.neighbour(client.link, address, Some(client.mac));
         }
@@ -207,7 +213,7 @@ impl Dhcp {
     }
 
     /// Takes back everything that a client has, and its record.
-    fn forget(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, vetted: bool) {
+    pub(super) fn forget(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, vetted: bool) {
         drop_neighbour(ctx, key);
         self.drop_held(key);
         ctx.roll.unbind(key, vetted);

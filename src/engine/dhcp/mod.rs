@@ -171,9 +171,18 @@ impl Dhcp {
         }
     }
 
+    /// A node finds a place in a full table: that of a machine without a number which was given nothing yet (law 3).
+    fn admit_node(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<Key<Client>> {
+        ctx.roll.number_of(&asked.identity)?;
+        let shed = ctx.roll.sheddable()?;
+        ctx.stats.count(Counter::DhcpTableFull);
+        self.forget(ctx, shed, true);
+        ctx.roll.admit(ctx.now, asked.identity)
+    }
+
     /// The record of whoever asks, made now if need be, with what this message says of it.
     fn admit(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<Key<Client>> {
-        let Some(key) = ctx.roll.admit(ctx.now, asked.identity) else {
+        let Some(key) = ctx.roll.admit(ctx.now, asked.identity).or_else(|| self.admit_node(ctx, asked)) else {
             ctx.stats.count(Counter::DhcpTableFull);
             if let Some(muffled) = self.full.admits(ctx.now) {
                 let (who, room) = (asked.identity, ctx.roll.capacity());

@@ -53,7 +53,7 @@ fn pace(per_minute: u32) -> Bucket {
 impl Dhcp {
     /// Takes in the report that a message carries, if it does, and rules on its machine.
     pub(super) fn report(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
-        let Some(bytes) = asked.message.option(ctx.config.report_option) else { return };
+        let Some(bytes) = asked.message.option(ctx.config.dhcp.report_option) else { return };
         let Some(report) = Report::parse(bytes) else { return ctx.stats.count(Counter::ReportMalformed) };
         let Identity::Mac(mac) = asked.identity else { return };
         let Some(key) = self.admit(ctx, asked) else { return };
@@ -206,22 +206,16 @@ fn number_of(ctx: &mut Ctx<'_>, key: Key<Client>, network: usize) -> Option<Numb
 /// A node's lease was acknowledged: some time after it was given its number that tells that its machine is there.
 pub(super) fn heard_again(ctx: &mut Ctx<'_>, key: Key<Client>) {
     let settled = |lot: &&Lot| lot.unseen && ctx.unix >= lot.since + SETTLED;
-    if let Some(number) = own_address(ctx, key).filter(|&number| ctx.roll.street().lot(number).filter(settled).is_some()) {
+    if let Some(number) = lots::own_address(ctx.roll, key).filter(|&number| ctx.roll.street().lot(number).filter(settled).is_some()) {
         lots::came_up(ctx, number);
     }
 }
 
 /// A MAC speaks by ARP under the address that this client holds: its own, once it was acknowledged.
 pub(super) fn heard_by_arp(ctx: &mut Ctx<'_>, key: Key<Client>, mac: Mac) {
-    if let Some(number) = own_address(ctx, key).filter(|_| ctx.roll.get(key).is_some_and(|client| client.mac == mac)) {
+    if let Some(number) = lots::own_address(ctx.roll, key).filter(|_| ctx.roll.get(key).is_some_and(|client| client.mac == mac)) {
         lots::came_up(ctx, number);
     }
-}
-
-/// The number of a client that has the lease of its address.
-fn own_address(ctx: &Ctx<'_>, key: Key<Client>) -> Option<Number> {
-    let client = ctx.roll.get(key).filter(|client| client.leased)?;
-    client.number.filter(|&number| client.address.is_some() && ctx.roll.plan.address(number) == client.address)
 }
 
 /// A machine that was replaced and boots again is refused its number by name, whether it shows anything of itself or not.

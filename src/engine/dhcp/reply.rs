@@ -232,7 +232,7 @@ impl Reply<'_> {
 
     /// Only who reports is told the plan: others ask for site-specific options that mean something else (252 to a PC is a proxy's URL).
     fn wants_names(&self) -> bool {
-        let (message, report) = (self.asked.message, self.config.report_option);
+        let (message, report) = (self.asked.message, self.config.dhcp.report_option);
         let asks = message.parameter_request_list().is_some_and(|codes| codes.contains(&(report + 1)));
         let number = self.number;
         let own = |network| boot::options(self.config, network, number).any(|(code, _)| code == report + 1);
@@ -247,7 +247,7 @@ impl Reply<'_> {
         let wrote = std::io::Write::write_fmt(&mut rest, format_args!("{file}"));
         let left = rest.len();
         if let (Ok(()), Some(text)) = (wrote, text.get(..NamesFile::TOLD_MAX - left)) {
-            builder.option(self.config.report_option + 1, text);
+            builder.option(self.config.dhcp.report_option + 1, text);
         }
     }
 
@@ -257,7 +257,7 @@ impl Reply<'_> {
         }
     }
 
-    /// What PXE and its descendants need so that they wait for nobody else (RFC 4578; field notes).
+    /// What PXE and its descendants need so that they wait for nobody else (RFC 4578; doc/firmware.md, "What each client needs in DHCP").
     fn write_firmware_options(&self, builder: &mut Builder<'_>, file: Option<&str>, own: Codes) {
         if self.http() {
             if let Some(uri) = file {

@@ -15,7 +15,8 @@
 //! MAC, is its own word. What comes another way is no proof of anything, and must cost the machine nothing: it is not released, not declined, not
 //! told NAK, its stage, firmware, evidence and story stay what they are. Nor is an honest client that differs turned away: a DISCOVER is answered
 //! with the address that the machine has, and a REQUEST for that address prolongs its lease. Where the machine has nothing to lose (no
-//! record, no address, no way on record, a way that was a bridge's), everybody is served by `chaddr`. One that has moved, from the
+//! record, no address, no way on record, a way that was a bridge's), everybody is served by `chaddr`; but not in another machine's frames while it
+//! asks for its first address in its own, for a number may come of that. One that has moved, from the
 //! head's own link behind a relay or back, or that has a VLAN there, comes another way and asks for another network: it is believed, unless it
 //! boots at its old place and was heard there within [`LIVE`].
 //!
@@ -62,7 +63,14 @@ pub fn word(ctx: &Ctx<'_>, record: Option<Key<Client>>, way: Way, network: usize
         let bridge = matches!(way, Way::Through(_)) && client.number.is_some();
         return if bridge { Word::Harmless } else { Word::Own };
     }
-    let Some(address) = client.address else { return Word::Harmless };
+    let Some(address) = client.address else {
+        // It asks for its first address in frames of its own, and somebody else's speak for it: a number would be theirs.
+        let asks = client.way == Way::Own
+            && matches!(way, Way::Through(_))
+            && ctx.now.since(client.heard) < LIVE
+            && client.boot.stage() != Stage::Up;
+        return if asks { Word::Strange } else { Word::Harmless };
+    };
     let boots = client.boot.stage() != Stage::Up && (client.transfers > 0 || ctx.now.since(client.heard) < LIVE);
     let elsewhere = ctx.config.networks.get(network).is_some_and(|network| !network.subnet.contains(address));
     match client.way {
@@ -95,8 +103,8 @@ impl Dhcp {
     /// Counts and tells what was said in a machine's name and had no effect.
     pub(super) fn not_itself(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
         let record = ctx.roll.find(&asked.identity).and_then(|key| ctx.roll.get(key));
-        let Some((client, address)) = record.and_then(|client| Some((client, client.address?))) else { return };
         ctx.stats.count(Counter::DhcpNotItself);
+        let Some((client, address)) = record.and_then(|client| Some((client, client.address?))) else { return };
         let Some(muffled) = self.forged.admits(ctx.now) else { return };
         let what = asked.message_type().map_or("BOOTP request", MessageType::name);
         let (who, frame) = (client.title(), asked.datagram.mac.unwrap_or(Mac::ZERO));

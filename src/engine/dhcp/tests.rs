@@ -250,7 +250,7 @@ fn what_is_malformed_is_counted_and_dropped() {
 #[test]
 fn a_full_table_sheds_strangers_and_no_node() {
     let mut small = config();
-    small.capacity = 5;
+    small.server.capacity = 5;
     let mut world = World::settled(&small);
     // Two nodes are known, so three strangers fit.
     let served = (1..=6).filter(|&n| only_reply(&world.ask(&Ask::rom(mac(n)).discover())).is_some()).count();

@@ -7,13 +7,13 @@
 //! An answer counts when it comes from the server that was asked, to the socket from which it was asked, with the id and the question that
 //! were sent (RFC 5452, 9): ids and sockets are drawn anew for each try from a keyed hash, so that nobody can tell the next from the last.
 
-use std::hash::{DefaultHasher, Hasher};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::limits;
 use crate::base::machine::DnsPeer;
 use crate::base::muffle::Muffle;
+use crate::base::rng::mix;
 use crate::base::slab::{Key, Slab};
 use crate::base::stats::Counter;
 use crate::base::time::Instant;
@@ -82,11 +82,8 @@ impl Forwarder {
 
     /// A number that follows from none before it, for those who do not know the seed.
     fn draw(&mut self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.seed);
-        hasher.write_u64(self.drawn);
         self.drawn += 1;
-        hasher.finish()
+        mix(self.seed ^ mix(self.drawn ^ self.seed.rotate_left(32)))
     }
 
     /// Hands a question on.

@@ -112,6 +112,17 @@ fn no_lease_of_a_journal_outlives_one_that_is_given_now() {
     assert!(left(&later, 1).is_some_and(|left| (290..=300).contains(&left)), "{:?}", left(&later, 1));
     assert!(restored(world.now.unix + 1201, &lines).client(mac(1)).is_none());
 
+    // The clock is set right while it runs: what was acknowledged is still so after a crash.
+    let mut world = restored(1_000, &[]);
+    world.advance(2_000);
+    let address = world.lease(&ask);
+    world.now.unix = 1_700_000_000;
+    let lines = world.rewritten();
+    let again = restored(1_700_000_100, &lines);
+    assert_eq!(again.client(mac(1)).and_then(|client| client.address), Some(address));
+    let got = world.ask(&ask.renew(address));
+    assert!(world.client(mac(1)).unwrap().on_record.until >= 1_700_000_000 + lease, "{got:?}");
+
     // A pool full of leases that a wrong clock let end in 2099 is free again when a lease has passed, also those that rest.
     let text = |n: u8| format!("2036-01-01T00:00:00Z guest {} {} until=2099-01-01T00:00:00Z", guest_address(n), mac(0x40));
     let lines: Vec<String> = (1..=8).map(text).collect();
@@ -130,7 +141,8 @@ fn no_lease_of_a_journal_outlives_one_that_is_given_now() {
 
 #[test]
 fn a_walk_begins_anew_when_a_change_of_many_lots_does() {
-    let config = Config { capacity: 4096, ..config() };
+    let mut config = config();
+    config.server.capacity = 4096;
     let mut server = Server::new(&config, 7, now(1_700_000_000));
     let (mut out, mut at) = (Outbox::new(), now(1_700_000_000));
     let mut lines: Vec<String> = Vec::new();
@@ -191,7 +203,7 @@ fn an_address_that_changes_hands_in_a_walk_is_told_of() {
     let now = Now { at: Instant::from_millis(1000), unix: 1_700_000_000 };
     let until = now.at + Duration::from_secs(300);
     for who in [Identity::Mac(mac(1)), Identity::ClientId(ClientId::new(b"ib-client"))] {
-        for moment in 0..config().capacity + 12 {
+        for moment in 0..config().server.capacity + 12 {
             let mut server = Server::new(&config(), 7, now);
             let roll = server.roll_mut();
             assert!(roll.pools[0].as_mut().unwrap().rest(guest_address(5), Lease { to: who, until }));

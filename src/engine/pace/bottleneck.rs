@@ -1,11 +1,11 @@
 //! The rate of the way to the clients, measured (see the parent for why).
 //!
-//! Time goes in ticks of 10 ms. What was acknowledged in a tick is a sample of the delivery rate; the greatest of the last fifth
-//! of a second counts.
-//! A tick in which somebody was made to wait and nobody's want ran out was *pressed*: it measures the way. Any other measures the
-//! demand, and can only raise the rate. A pressed tick in which next to nothing is acknowledged measures who is there, not the way: it lowers the
-//! rate only when the crowd tells of loss or delay ([`crowd`](super::crowd)). What is under way is kept by the time at which it left, so that a packet that is lost, or was
-//! sent to a machine that is gone, stops counting after twice the time that an answer takes (5 to 30 ms) without anybody looking for it.
+//! Time goes in ticks of 10 ms. What was acknowledged in a tick is a sample of the delivery rate; the greatest of the last fifth of a
+//! second counts. A tick in which somebody was made to wait and nobody's want ran out was *pressed*: it measures the way. Any other
+//! measures the demand, and can only raise the rate. A pressed tick in which next to nothing is acknowledged measures who is there, not
+//! the way: it lowers the rate only when the crowd tells of loss or delay ([`crowd`](super::crowd)). What is under way is kept by the
+//! time at which it left, so that a packet that is lost, or was sent to a machine that is gone, stops counting after twice the time
+//! that an answer takes (5 to 30 ms) without anybody looking for it.
 //!
 //! Cost: O(1) a packet, no allocation.
 
@@ -410,8 +410,8 @@ impl Bottleneck {
         }
     }
 
-    /// Whether this tick may say that the way carries less than it did. That next to nothing is acknowledged says nothing by itself: who was
-    /// sent to may be dead.
+    /// Whether this tick may say that the way carries less than it did. That next to nothing is acknowledged says nothing by itself:
+    /// who was sent to may be dead.
     fn may_be_less(&self) -> bool {
         self.phase != Phase::Cruise || self.is_slow() || self.crowd.loses() || self.answered * 16 >= self.asked
     }

@@ -140,8 +140,8 @@ impl Tftp {
         }
     }
 
-    /// A transfer holds the file that was opened for it. Others make room for it where too many files are held by such as they are. False:
-    /// there is none for it.
+    /// A transfer holds the file that was opened for it. Others make room for it where too many files are held by such as they are.
+    /// False: there is none for it.
     pub(super) fn hold(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, file: FileId) -> bool {
         let Some(transfer) = self.transfers.get_mut(key) else { return false };
         let rank = Tftp::rank(ctx, transfer);

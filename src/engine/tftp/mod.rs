@@ -1,9 +1,9 @@
 //! The TFTP server (RFC 1350, 2347, 2348, 2349, 7440): reads only.
 //!
-//! A transfer is keyed by client address, client port and server port, so that no node costs a descriptor. It begins with a
-//! request, waits for its file, sends an OACK or its first window, and from then on one acknowledgement asks for one window. What
-//! leaves unasked leaves at the half-second look alone ([`policy`]). Limits: the transfer slab is twice the client capacity; who has a place
-//! in it, and who makes room, is told in [`places`]; who may hold how many files open, in [`files`].
+//! A transfer is keyed by client address, client port and server port, so that no node costs a descriptor. It begins with a request,
+//! waits for its file, sends an OACK or its first window, and from then on one acknowledgement asks for one window. What leaves unasked
+//! leaves at the half-second look alone ([`policy`]). Limits: the transfer slab is twice the client capacity; who has a place in it,
+//! and who makes room, is told in [`places`]; who may hold how many files open, in [`files`].
 //!
 //! Nothing leaves as soon as it is asked for: the transfer takes its place in its link's lane (`engine::pace`), and all blocks
 //! leave by turns (`turns`).
@@ -35,7 +35,7 @@ use crate::wire::tftp::{self, ErrorCode, Malformed, Mode, Packet, Request};
 
 use super::boot::Made;
 use super::pace::Place;
-use super::{Ctx, Loading, boot};
+use super::{Ctx, Loading, boot, lots};
 use files::Held;
 use places::Claim;
 use transfer::{Ack, Netascii, Origin, Source, State, Transfer};
@@ -68,7 +68,8 @@ pub struct Tftp {
     told_busy: Muffle,
 }
 
-/// Chains of transfers whose client may not be there: strangers that have not acknowledged anything, and machines that have fallen silent.
+/// Chains of transfers whose client may not be there: strangers that have not acknowledged anything, and machines that have fallen
+/// silent.
 const STRANGERS: usize = 0;
 const SILENT: usize = 1;
 
@@ -428,7 +429,14 @@ impl Tftp {
         ctx.stats.count(Counter::TftpDone);
         let (name, size, took) = (Printable(transfer.name()), Bytes(transfer.size()), Seconds(ctx.now.since(transfer.began)));
         match transfer.client {
-            Some(client) => ctx.roll.note(client, format_args!("tftp {name} {size} {took}")),
+            Some(client) => {
+                ctx.roll.note(client, format_args!("tftp {name} {size} {took}"));
+                // A whole file was acknowledged from the address of its number, where ARP may not reach.
+                let number = lots::own_address(ctx.roll, client);
+                if let Some(number) = number.filter(|&number| ctx.roll.plan.address(number) == Some(*transfer.peer.ip())) {
+                    lots::came_up(ctx, number);
+                }
+            }
             None => log::debug!("tftp {} {name} {size} {took}", transfer.peer),
         }
         self.end(ctx, key);

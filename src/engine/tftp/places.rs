@@ -31,7 +31,8 @@ pub(super) enum Claim {
 }
 
 impl Tftp {
-    /// Places of strangers who have not acknowledged anything; of all strangers; and files that are being opened while strangers' are too.
+    /// Places of strangers who have not acknowledged anything; of all strangers; and files that are being opened while strangers' are
+    /// too.
     fn unmet_max(&self) -> usize {
         (self.transfers.capacity() / 4).max(8)
     }
@@ -137,8 +138,8 @@ impl Tftp {
         }
     }
 
-    /// What a request from the address and port of a running transfer is to it. What somebody else has begun in a machine's name yields to
-    /// the machine.
+    /// What a request from the address and port of a running transfer is to it. What somebody else has begun in a machine's name yields
+    /// to the machine.
     pub(super) fn claim(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, datagram: &Datagram<'_>) -> Claim {
         match self.transfers.get(key) {
             Some(transfer) if !transfer.may_come_from(datagram.mac) => {
@@ -149,8 +150,8 @@ impl Tftp {
         }
     }
 
-    /// Something came from the transfer's client: it is there. What a look gave up for lost has been lost, then, unless that is too long ago
-    /// to say anything of the way.
+    /// Something came from the transfer's client: it is there. What a look gave up for lost has been lost, then, unless that is too
+    /// long ago to say anything of the way.
     pub(super) fn hear(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         let (quiet, silent) = (transfer.is_quiet(), transfer.is_silent());

@@ -1,4 +1,4 @@
-//! How to treat each kind of client when packets may have been lost (field notes, "Clients"; law 7).
+//! How to treat each kind of client when packets may have been lost (doc/firmware.md, "Clients"; law 7).
 //!
 //! Every transfer is looked at every half second at least. What was not acknowledged and can no longer be under way is sent again at the
 //! kind's constant interval, at most as often as the kind survives, until something is heard from it. The interval is less than the half

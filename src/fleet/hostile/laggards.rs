@@ -1,4 +1,5 @@
-//! Invented machines that load a file and answer, though too late: each acknowledgement keeps its transfer alive, and says that the way is slow or loses.
+//! Invented machines that load a file and answer, though too late: each acknowledgement keeps its transfer alive, and says that the way
+//! is slow or loses.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;

@@ -161,7 +161,8 @@ impl Flood {
 }
 
 fn flood(seed: u64, frames: u32, macs: u64, numbering: Numbering) -> Written {
-    let mut own = Config { capacity: CAPACITY, numbering, ..config() };
+    let mut own = Config { numbering, ..config() };
+    own.server.capacity = CAPACITY;
     own.networks[0].guests = AddressRange::new(guest(1), guest(250));
     let before = log_lines();
     let mut flood = Flood { world: World::settled(&own), rng: Rng::new(seed), macs, records: 0, bytes: 0 };
@@ -170,7 +171,6 @@ fn flood(seed: u64, frames: u32, macs: u64, numbering: Numbering) -> Written {
         flood.frame();
         let due = start.at + GAP * n;
         let passes = due.since(flood.world.now.at);
-        flood.world.now.unix = start.unix + due.since(start.at).as_secs();
         if passes >= Duration::from_millis(1) {
             let got = flood.world.advance(passes.as_millis() as u64);
             flood.take(got);
@@ -201,10 +201,30 @@ fn a_flood_writes_what_its_share_allows() {
     }
 }
 
+/// Invented machines fill the table: every card of a node finds a place, also the second one, for which none is kept.
+#[test]
+fn a_flood_takes_no_place_from_a_nodes_cards() {
+    let mut own = config();
+    own.networks[0].guests = AddressRange::new(guest(1), guest(250));
+    let mut world = World::settled(&own);
+    for n in 0..200u32 {
+        let [_, _, a, b] = n.to_be_bytes();
+        world.ask(&Ask::rom(Mac([2, 0xdd, 0, 0, a, b])).discover());
+    }
+    assert!(world.count(Counter::DhcpTableFull) > 100);
+    for n in [17, 117, 23] {
+        let got = world.ask(&Ask::rom(mac(n)).discover());
+        assert!(got.iter().any(|got| matches!(got, Got::Datagram { .. } | Got::Probe(_))), "{n}: {got:?}");
+        assert!(world.client(mac(n)).is_some(), "{n}");
+    }
+    assert_eq!(world.lease(&Ask::rom(mac(23))), NODE_23);
+}
+
 /// A thousand new machines that are switched on at once are told everything at once, and the log has a line for each of their boots.
 #[test]
 fn a_crowd_of_new_machines_is_not_slowed() {
-    let mut own = Config { capacity: 2048, numbering: Numbering::Locked, ..config() };
+    let mut own = Config { numbering: Numbering::Locked, ..config() };
+    own.server.capacity = 2048;
     own.networks[0].guests = AddressRange::new(ip(10, 54, 200, 0), ip(10, 54, 204, 255));
     let mut world = World::settled(&own);
     let before = log_lines();

@@ -273,7 +273,6 @@ fn honest_machines_that_differ_are_served_as_themselves() {
     // A guest's, whose lease is on record.
     let guest = world.lease(&Ask::os(mac(2)));
     for _ in 0..5 {
-        world.now.unix += 300;
         world.advance(300_000);
         world.ask(&Ask::os(mac(2)).renew(guest).in_frame_of(OTHER));
         assert_eq!(world.reply(&Ask::os(mac(2)).renew(guest).in_frame_of(OTHER)).kind, ACK);
@@ -305,6 +304,31 @@ fn a_report_in_a_nodes_name_adds_nothing() {
     let got = world.ask(&Ask::os(mac(23)).with(224, &passed(mac(23), "forged")).discover().in_frame_of(LIAR));
     assert!(!got.iter().any(|got| matches!(got, Got::Record(_))), "{got:?}");
     assert_eq!(*world.server.roll().street().lot(crate::roll::plan::Number(23)).unwrap(), before);
+}
+
+/// A new machine asks in its own frames; somebody else's REQUEST takes its offer for it, and reports a MAC of his own beside.
+#[test]
+fn nobody_takes_the_offer_of_another_machine() {
+    let mut world = World::settled(&config());
+    let both = |macs: [Mac; 2]| {
+        let mut report = Report { verdict: Verdict::Passed, ..Report::EMPTY };
+        assert!(macs.into_iter().all(|mac| report.macs.push(mac)));
+        let mut buf = [0; 255];
+        let len = report.write(&mut buf).unwrap();
+        buf[..len].to_vec()
+    };
+    let honest = Ask::os(mac(1)).with(224, &passed(mac(1), "mine"));
+    let offer = world.reply(&honest.discover());
+    let forged = Ask::os(mac(1)).with(224, &both([mac(1), LIAR])).in_frame_of(LIAR);
+    for lie in [forged.select(offer.yiaddr()), forged.select(offer.yiaddr()).with(code::SERVER_ID, &[10, 54, 0, 66]), forged.discover()] {
+        let got = world.silence(&lie);
+        assert!(!got.iter().any(|got| matches!(got, Got::Record(_))), "{got:?}");
+    }
+    assert_eq!(world.count(Counter::DhcpNotItself), 3);
+    let ack = world.reply(&honest.select(offer.yiaddr()));
+    assert_eq!((ack.kind, ack.yiaddr()), (ACK, offer.yiaddr()));
+    let lot = *world.server.roll().street().lot(crate::roll::plan::Number(0)).unwrap();
+    assert_eq!(lot.papers.macs.as_slice(), [mac(1)]);
 }
 
 #[test]

@@ -39,7 +39,8 @@ fn requests_by_state() {
         (stranger.select(free), false, NAK, "SELECTING what was never offered"),
     ];
     for (ask, authoritative, answer, why) in table {
-        let own = Config { authoritative, ..config() };
+        let mut own = config();
+        own.dhcp.authoritative = authoritative;
         for mut world in [World::new(&own), World::settled(&own)] {
             assert_eq!(kind(&world.ask(&ask)), answer, "{why} {ask:?}");
         }
@@ -79,7 +80,12 @@ fn the_neighbour_entry_follows_the_lease() {
     let offer = world.reply(&Ask::rom(mac(1)).discover());
     let select = Ask::rom(mac(1)).select(offer.yiaddr());
     assert_eq!(neighbours(&world.ask(&select)), [(offer.yiaddr(), Some(mac(1)))]);
-    assert_eq!(neighbours(&world.ask(&select)), [], "it is set once");
+    assert_eq!(neighbours(&world.ask(&Ask::os(mac(1)).renew(offer.yiaddr()))), [], "a renewal finds it set");
+    assert_eq!(
+        neighbours(&world.ask(&select)),
+        [(offer.yiaddr(), Some(mac(1)))],
+        "and a boot sets it: a link that went down has dropped it"
+    );
     let got = world.advance(601_000);
     assert_eq!(neighbours(&got), [(offer.yiaddr(), None)], "and dropped when the lease ends");
     assert!(world.client(mac(1)).is_none());

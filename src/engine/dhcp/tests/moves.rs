@@ -97,7 +97,9 @@ fn what_is_asked_and_answered_is_counted() {
 #[test]
 fn router_solicitations_are_answered_unless_switched_off() {
     for on in [true, false] {
-        let mut world = World::new(&Config { router_adverts: on, ..config() });
+        let mut own = config();
+        own.server.router_adverts = on;
+        let mut world = World::new(&own);
         let solicit = Input::RouterSolicit { link: 0, mac: mac(1), source: std::net::Ipv6Addr::UNSPECIFIED };
         assert_eq!((world.handle(solicit).len(), world.count(Counter::RouterAdvert)), (usize::from(on), u64::from(on)));
     }

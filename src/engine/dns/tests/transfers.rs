@@ -30,7 +30,7 @@ fn served() -> Config {
 fn a_zone_is_told_from_its_soa_to_its_soa() {
     let mut config = served();
     config.plan = AddressPlan::new([10, 54, 1, 0].into(), 20_000);
-    config.capacity = 20_000;
+    config.server.capacity = 20_000;
     let mut world = World::new(&config);
     let records = transfer(&mut world, "cluster");
     let soa = format!("cluster 3600 SOA {SOA}");
@@ -81,7 +81,7 @@ fn zones_go_to_those_who_may_have_them() {
 fn a_transfer_ends_with_its_connection_or_its_zone() {
     let mut config = served();
     config.plan = AddressPlan::new([10, 54, 1, 0].into(), 2_000);
-    config.capacity = 2_000;
+    config.server.capacity = 2_000;
     let mut world = World::new(&config);
     let client = DnsPeer::Client(3);
     let begin = |world: &mut World| assert_eq!(ask_from(world, client, SECONDARY, &query("cluster", rtype::AXFR)).len(), 1);

@@ -1,7 +1,7 @@
 //! Files that are in no folder: made for whoever asks, unless the root has one of the name.
 
 use super::*;
-use crate::config::Special;
+use crate::config::Override;
 use crate::roll::plan::Number;
 
 /// Asks for a name that the root does not have. None: the answer is that there is none; else the text, which is taken as it comes.
@@ -112,8 +112,8 @@ fn a_section_for_some_numbers_is_in_their_texts_only() {
     let mut config = config();
     let nodes = vec![(Number(20), Number(30))];
     let (kernel, args) = (Some("vmlinuz-rt".into()), Some("role=rt".into()));
-    config.special =
-        vec![Special { nodes, program: vec![], script: None, kernel, initrd: Some(vec![]), args, lease: None, options: vec![] }];
+    config.overrides =
+        vec![Override { nodes, program: vec![], script: None, kernel, initrd: Some(vec![]), args, lease: None, options: vec![] }];
     let mut world = World::settled(&config);
     for (n, append) in
         [(17, "LINUX ::vmlinuz\nAPPEND initrd=::initrd.img console=ttyS0 muster.node=17\n"), (23, "LINUX ::vmlinuz-rt\nAPPEND role=rt\n")]

@@ -143,7 +143,7 @@ fn the_latest_transfer_speaks_for_its_machine() {
 #[test]
 fn nodes_find_a_place_for_a_file_whoever_holds_others() {
     let mut large = config();
-    large.capacity = 1024;
+    large.server.capacity = 1024;
     large.networks[0].guests = AddressRange::new(ip(10, 54, 8, 1), ip(10, 54, 8, 50));
     let mut world = World::settled(&large);
     let mut node = node(&mut world);

@@ -180,7 +180,7 @@ fn addresses_outside_the_networks_get_nothing() {
 fn a_full_table_drops_and_recovers() {
     let mut world = World::new(&config());
     // Half of the table: addresses without a record may not have the rest.
-    let room = config().capacity as u8;
+    let room = config().server.capacity as u8;
     let mut peers: Vec<Peer> = (0..room + 3).map(|n| Peer::at(ip(10, 54, 9, n))).collect();
     for (n, peer) in peers.iter_mut().enumerate() {
         let told = peer.ask(&mut world, "vmlinuz", NOTHING);

@@ -1,0 +1,243 @@
+//! A config in the terms of the file: which section says what, every default and derived value included. What `musterd -t` prints, what a
+//! reload changes, and where a setting comes from.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::keys::{Applies, Entry, Key, NetworkKeys, Section as Keys};
+use super::options::Shown;
+use super::parsed::Parsed;
+use super::value::{Name, Origin, Quoted, Slot, shown_duration, shown_numbers};
+
+/// The sections of a config, in the order of the manual. It is no part of what the config means: all are equal. Empty for a config that was
+/// not resolved from flags and text.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    sections: Vec<Section>,
+    /// What `[boot]` leaves out and the root has.
+    found: Vec<Name>,
+}
+
+#[derive(Clone, Debug)]
+struct Section {
+    header: &'static str,
+    /// What the section is called in a difference; no two sections share it.
+    label: String,
+    /// What is no key: the subnet of an interface.
+    note: String,
+    entries: Vec<Entry>,
+}
+
+impl PartialEq for Listing {
+    fn eq(&self, _: &Listing) -> bool {
+        true
+    }
+}
+
+impl Listing {
+    /// Of a file whose gaps have been filled. The networks, each with its name and a note, are in the order of the config.
+    pub(super) fn new<'d>(
+        parsed: &Parsed,
+        networks: impl Iterator<Item = (&'d NetworkKeys, &'d str, String)>,
+        found: Vec<Name>,
+    ) -> Listing {
+        let mut listing = Listing { sections: Vec::new(), found };
+        listing.single(&parsed.cluster);
+        networks.for_each(|(keys, name, note)| listing.push(keys, format!("network {name}"), note));
+        for segment in &parsed.segments {
+            listing.push(segment, format!("segment {}", shown_numbers(segment.nodes.value().as_slice())), String::new());
+        }
+        for node in &parsed.nodes {
+            listing.push(node, format!("node n{}", node.number.value().unwrap_or_default()), String::new());
+        }
+        listing.single(&parsed.boot);
+        for (position, section) in parsed.overrides.iter().enumerate() {
+            let nodes = section.nodes.value().unwrap_or_default();
+            let same = parsed.overrides.iter().take(position).filter(|other| other.nodes.value().as_ref() == Some(&nodes)).count();
+            let twin = if same == 0 { String::new() } else { format!(" ({})", same + 1) };
+            listing.push(section, format!("for nodes {}{twin}", shown_numbers(&nodes)), String::new());
+        }
+        listing.single(&parsed.tftp);
+        listing.single(&parsed.dhcp);
+        listing.single(&parsed.dns);
+        listing.single(&parsed.server);
+        listing
+    }
+
+    fn single<S: Keys>(&mut self, section: &S) {
+        self.push(section, S::HEADER.to_string(), String::new());
+    }
+
+    fn push<S: Keys>(&mut self, section: &S, label: String, note: String) {
+        self.sections.push(Section { header: S::HEADER, label, note, entries: section.entries() });
+    }
+
+    fn nth(&self, header: &str, at: usize) -> Option<&Section> {
+        self.sections.iter().filter(|section| section.header == header).nth(at)
+    }
+
+    /// The section with this header at a position of [`Config::networks`](super::Config) or [`Config::overrides`](super::Config).
+    pub fn section(&self, header: &'static str, at: usize) -> Origin {
+        let first = self.nth(header, at).and_then(|section| section.entries.first());
+        first.map_or(Origin::Section(header, None), |entry| entry.origin)
+    }
+
+    /// Where the network at a position has a key from.
+    pub fn network(&self, at: usize, key: &str) -> Origin {
+        self.nth("[[network]]", at).and_then(|section| section.get(key)).map_or(Origin::Default, |entry| entry.origin)
+    }
+
+    /// Where `[boot]` has a setting from.
+    pub fn boot(&self, name: Name) -> Origin {
+        let entry = self.nth("[boot]", 0).and_then(|section| section.entries.iter().find(|entry| name == Name::Key(entry.key.name)));
+        match entry {
+            Some(entry) => entry.origin,
+            None if self.found.contains(&name) => Origin::Found,
+            None => Origin::Section("[boot]", None),
+        }
+    }
+
+    /// What a new config changes, a line each: `[tftp]: windowsize 16 -> 8`. Empty when both say the same.
+    pub fn difference(&self, new: &Listing) -> Vec<String> {
+        let (before, after) = (self.by_label(), new.by_label());
+        let mut lines = Vec::new();
+        for section in &self.sections {
+            let label = &section.label;
+            let Some(now) = after.get(label.as_str()) else {
+                lines.push(format!("{label}: gone ({section})"));
+                continue;
+            };
+            lines.extend(section.changes(now).map(|change| format!("{label}: {change}")));
+            if section.note != now.note {
+                lines.push(format!("{label}: {} -> {}", section.note, now.note));
+            }
+        }
+        let added = new.sections.iter().filter(|section| !before.contains_key(section.label.as_str()));
+        lines.extend(added.map(|section| format!("{}: new ({section})", section.label)));
+        lines
+    }
+
+    /// The changed keys that a running daemon cannot take over, a line each.
+    pub(super) fn needs_restart(&self, new: &Listing) -> Vec<String> {
+        let after = new.by_label();
+        let both = self.sections.iter().filter_map(|section| Some((section, *after.get(section.label.as_str())?)));
+        let fixed = both.flat_map(|(section, now)| {
+            section.changes(now).filter(Change::needs_restart).map(|change| format!("{} {change}", section.label))
+        });
+        fixed.collect()
+    }
+
+    fn by_label(&self) -> BTreeMap<&str, &Section> {
+        self.sections.iter().map(|section| (section.label.as_str(), section)).collect()
+    }
+}
+
+/// In TOML. Read again on the same machine it gives an equal config.
+impl fmt::Display for Listing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, Section { header, note, entries, .. }) in self.sections.iter().enumerate() {
+            let blank = if position == 0 { "" } else { "\n" };
+            let mark = if note.is_empty() { "" } else { "  # " };
+            writeln!(f, "{blank}{header}{mark}{note}")?;
+            entries.iter().try_for_each(|Entry { key, shown, .. }| writeln!(f, "{} = {shown}", key.name))?;
+        }
+        Ok(())
+    }
+}
+
+impl Section {
+    fn get(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.key.name == key)
+    }
+
+    /// The keys whose values differ in another section: this one's first, then what only the other one has.
+    fn changes<'a>(&'a self, now: &'a Section) -> impl Iterator<Item = Change<'a>> {
+        let added = now.entries.iter().filter(|entry| self.get(entry.key.name).is_none());
+        let keys = self.entries.iter().chain(added).map(|entry| entry.key);
+        let shown = |entry: &'a Entry| entry.shown.as_str();
+        let changes = keys.map(move |key| Change { key, before: self.get(key.name).map(shown), after: now.get(key.name).map(shown) });
+        changes.filter(|change| change.before != change.after)
+    }
+}
+
+/// In one line.
+impl fmt::Display for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entries: Vec<String> = self.entries.iter().map(|entry| format!("{} = {}", entry.key.name, entry.shown)).collect();
+        f.write_str(&entries.join(", "))
+    }
+}
+
+/// A key whose value changes; None where it is not set.
+struct Change<'a> {
+    key: &'static Key,
+    before: Option<&'a str>,
+    after: Option<&'a str>,
+}
+
+impl Change<'_> {
+    fn needs_restart(&self) -> bool {
+        match self.key.applies {
+            Applies::Reload => false,
+            Applies::Restart => true,
+            Applies::FirstOrLast => (self.before == Some("[]")) != (self.after == Some("[]")),
+        }
+    }
+}
+
+/// `windowsize 16 -> 8`
+impl fmt::Display for Change<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |value: Option<&str>| value.unwrap_or("not set").to_string();
+        write!(f, "{} {} -> {}", self.key.name, shown(self.before), shown(self.after))
+    }
+}
+
+/// What holds for a number, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting<'a> {
+    pub name: Name,
+    pub value: Value<'a>,
+    pub origin: Origin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    Text(&'a str),
+    Files(&'a [String]),
+    Time(Duration),
+    Addresses(&'a [Ipv4Addr]),
+    /// The bytes of a DHCP option, and its code.
+    Option(u8, &'a [u8]),
+}
+
+/// As the config would have it, in TOML.
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Value::Text(text) => Quoted(text).fmt(f),
+            Value::Files(files) => list(f, files.iter().map(|file| Quoted(file))),
+            Value::Addresses(addresses) => list(f, addresses.iter().map(InQuotes)),
+            Value::Time(time) => InQuotes(shown_duration(time)).fmt(f),
+            Value::Option(code, bytes) => Shown(code, bytes).fmt(f),
+        }
+    }
+}
+
+struct InQuotes<T>(T);
+
+impl<T: fmt::Display> fmt::Display for InQuotes<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0)
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, values: impl Iterator<Item = impl fmt::Display>) -> fmt::Result {
+    f.write_char('[')?;
+    for (at, value) in values.enumerate() {
+        write!(f, "{}{value}", if at == 0 { "" } else { ", " })?;
+    }
+    f.write_char(']')
+}
