@@ -478,8 +478,10 @@ impl Bottleneck {
     /// Delay first, loss second: both lower the share by a tenth, and it comes back by a fiftieth. When half of the rate is still too
     /// much, the way has changed.
     fn react(&mut self) {
-        let lossy = self.crowd.loses() || (self.missed * 50 > self.sent_now && self.missed > 8 * 1538);
-        self.share = if self.is_slow() || lossy { self.share * 9 / 10 } else { (self.share + 20).min(1000) };
+        let missed = self.missed * 50 > self.sent_now && self.missed > 8 * 1538;
+        // Where the rate keeps nobody waiting a lower one cures nothing: the cause is another.
+        let crowded = self.refused && (self.is_slow() || self.crowd.loses());
+        self.share = if crowded || missed { self.share * 9 / 10 } else { (self.share + 20).min(1000) };
         if self.share < 500 {
             self.share = 1000;
             self.rates.iter_mut().for_each(|rate| *rate /= 2);

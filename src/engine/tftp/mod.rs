@@ -336,6 +336,10 @@ impl Tftp {
             Ack::Retry => {
                 ctx.stats.count(Counter::TftpRetry);
                 transfer.lost(ctx);
+                transfer.retries = transfer.retries.saturating_add(1);
+                if transfer.is_silent() {
+                    self.fall_silent(ctx, key);
+                }
                 self.rewind(ctx, key);
             }
             Ack::Echo => ctx.stats.count(Counter::TftpEarlyAck),
@@ -347,7 +351,7 @@ impl Tftp {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         transfer.acked = acked;
         transfer.sent = transfer.sent.max(acked);
-        (transfer.resent, transfer.resend) = (0, false);
+        (transfer.resent, transfer.retries, transfer.resend) = (0, 0, false);
         if let Some(netascii) = transfer.netascii.as_mut().filter(|_| acked > 0) {
             netascii.place = netascii.next;
         }

@@ -164,12 +164,12 @@ impl Tftp {
         if quiet {
             self.chains.remove(key.slot());
         }
-        let stranger = transfer.origin == Origin::Stranger;
-        if quiet && transfer.waits && (silent || !stranger) {
+        let still = transfer.is_quiet();
+        if quiet && transfer.waits && (silent || !still) {
             lane.leave(key.slot());
-            lane.enter(ctx.now, if stranger { Place::Stranger } else { Place::Lost }, key.slot());
+            lane.enter(ctx.now, if still { transfer.place_unasked() } else { Place::Lost }, key.slot());
         }
-        if stranger {
+        if still {
             return;
         }
         if missed && !silent {

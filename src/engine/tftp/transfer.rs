@@ -95,6 +95,8 @@ pub struct Transfer {
     /// Sendings nobody asked for since the last progress, and since anything was heard.
     pub resent: u8,
     pub unheard: u8,
+    /// Its client's own retries since the last progress.
+    pub retries: u8,
     /// Something was acknowledged: its client is there.
     pub met: bool,
     /// A look has given something up as lost. It counts as evidence of the way when the client speaks.
@@ -182,6 +184,7 @@ impl Transfer {
             last_sent: now,
             resent: 0,
             unheard: 0,
+            retries: 0,
             met: false,
             missed: false,
             counted: false,
@@ -210,9 +213,14 @@ impl Transfer {
         }
     }
 
-    /// Whether it has not answered for several looks: no evidence of the way any more (`engine::pace`).
+    /// Sendings to no avail. Who asks for the same again and again, three times and more, is as good as silent.
+    fn vain(&self) -> u8 {
+        self.unheard.max(self.retries.saturating_sub(1))
+    }
+
+    /// Whether it has not answered for several looks, or not got on: no evidence of the way any more (`engine::pace`).
     pub fn is_silent(&self) -> bool {
-        self.unheard >= SILENT_AFTER
+        self.vain() >= SILENT_AFTER
     }
 
     /// Whether nobody knows if its client is there, or who it is: it is no evidence, and is served in the quiet share.
@@ -222,7 +230,7 @@ impl Transfer {
 
     /// Where it waits for what nobody asked for, or for its first packet.
     pub fn place_unasked(&self) -> Place {
-        match self.unheard {
+        match self.vain() {
             LONG_SILENT_AFTER.. => Place::LongSilent,
             SILENT_AFTER.. => Place::Silent,
             _ if self.is_quiet() => Place::Stranger,

@@ -126,6 +126,27 @@ fn a_stranger_stays_in_the_strangers_share() {
     assert!(world.count(Counter::TftpRetry) > 0 && world.count(Counter::DataPackets) > 8 * 48);
 }
 
+/// Who asks for the same again and again counts in no lap and has the share of the silent, until it gets on.
+#[test]
+fn who_does_not_get_on_is_as_good_as_silent() {
+    let mut world = World::settled(&config());
+    let mut node = node(&mut world);
+    node.begin(&mut world, 500_000, windows(4));
+    node.ack(&mut world, 0);
+    let lap = |world: &World| world.server.pace().iter().next().map(|(_, lane)| lane.lap()).expect("a lane");
+    assert!(!lap(&world).is_zero());
+    for _ in 0..3 {
+        world.advance(200);
+        assert_eq!(node.ack(&mut world, 0), ["data 1..4 2048B"], "it is served all the same");
+    }
+    assert!(lap(&world).is_zero());
+    for block in [4, 8] {
+        world.advance(1);
+        node.ack(&mut world, block);
+    }
+    assert!(!lap(&world).is_zero());
+}
+
 /// A machine that loads two files at once has one voice.
 #[test]
 fn the_latest_transfer_speaks_for_its_machine() {
