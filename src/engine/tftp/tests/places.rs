@@ -129,7 +129,9 @@ fn a_stranger_stays_in_the_strangers_share() {
 /// Who asks for the same again and again counts in no lap and has the share of the silent, until it gets on.
 #[test]
 fn who_does_not_get_on_is_as_good_as_silent() {
-    let mut world = World::settled(&config());
+    let mut gigabit = config();
+    gigabit.links[0].rate = Some(1_000_000_000);
+    let mut world = World::settled(&gigabit);
     let mut node = node(&mut world);
     node.begin(&mut world, 500_000, windows(4));
     node.ack(&mut world, 0);
