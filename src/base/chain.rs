@@ -51,6 +51,12 @@ impl<const N: usize> Chains<N> {
         self.links.get(slot).map(|links| links.next).filter(|next| *next != NONE).map(|next| next as usize)
     }
 
+    /// The slot that came to a chain last.
+    pub fn last(&self, chain: usize) -> Option<usize> {
+        let last = self.ends[chain].last;
+        (last != NONE).then_some(last as usize)
+    }
+
     /// Puts a slot at the end of a chain. One that stands in a chain stays where it is.
     pub fn push(&mut self, chain: usize, slot: usize) {
         if self.links[slot].chain != NONE {
@@ -115,7 +121,7 @@ mod tests {
                 }
                 for (chain, queue) in queues.iter().enumerate() {
                     prop_assert_eq!((chains.first(chain), chains.len(chain)), (queue.front().copied(), queue.len()));
-                    prop_assert_eq!(chains.is_empty(chain), queue.is_empty());
+                    prop_assert_eq!((chains.is_empty(chain), chains.last(chain)), (queue.is_empty(), queue.back().copied()));
                 }
             }
         }

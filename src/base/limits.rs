@@ -17,8 +17,8 @@ pub const NODE_MACS_MAX: usize = 4 * CAPACITY_MAX;
 /// Addresses of one guest pool.
 pub const GUESTS_MAX: usize = 65_536;
 
-/// Open boot files: a descriptor each, shared by all their transfers.
-pub const FILES: usize = 64;
+/// Open boot files: a descriptor each, shared by all their transfers. GRUB's modules alone are more than a hundred.
+pub const FILES: usize = 256;
 
 /// A requested file name, in bytes.
 pub const FILE_NAME_MAX: usize = 255;

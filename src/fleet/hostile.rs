@@ -1,11 +1,14 @@
 //! A hostile neighbour: a machine on the boot network that sends what no machine of the cluster would, many times a second.
 //!
-//! It learns from one OFFER who the head is, as any machine on the network can, and sends from then on. Everything that it sends bears a MAC of its own in the frame,
-//! unless a kind says otherwise: who takes over the MACs of others has the switch against him, and no server can tell.
+//! It learns from one OFFER who the head is, as any machine on the network can, and sends from then on. Everything that it sends bears
+//! a MAC of its own in the frame, unless a kind says otherwise: who takes over the MACs of others has the switch against him, and no
+//! server can tell.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
+
+mod laggards;
 
 use super::Name;
 use super::dhcp::MESSAGE_MAX;
@@ -14,16 +17,20 @@ use crate::base::addr::Mac;
 use crate::base::machine::{Input, Machine};
 use crate::base::outbox::Outbox;
 use crate::base::rng::Rng;
+use crate::base::text::Text;
 use crate::base::time::{Instant, Now};
 use crate::wire::dhcp::{Builder, Header, MessageType, Scratch, code, parse as parse_dhcp};
 use crate::wire::ether::{Arp, ArpOp, Checksum, Frame, emit_arp, emit_udp, parse};
 use crate::wire::report::{self, Macs, Report, Verdict};
 use crate::wire::tftp::{Mode, Options, emit_ack, emit_rrq};
+use laggards::{Habit, Laggards};
 
 /// What is in the frames of the hostile machine.
 const OURS: Mac = Mac([0x02, 0x66, 0, 0, 0, 1]);
 /// The first octets of the MACs that it invents.
 const INVENTED: [u8; 2] = [0x02, 0x67];
+/// Different files that are asked for.
+pub const NAMES: u32 = 300;
 /// Hears nothing of the head: asks again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// It sends this often.
@@ -58,6 +65,8 @@ attacks! {
     RrqInvented = "rrq-invented",
     /// RRQs in the names of nodes.
     RrqNodes = "rrq-nodes",
+    /// RRQs likewise, for different files: the name with `-0` to `-299` behind it.
+    RrqFiles = "rrq-files",
     /// DISCOVERs of invented machines that say that they have passed their test: each from the MAC that it tells.
     Passed = "passed",
     /// ARP that claims the addresses of nodes.
@@ -66,8 +75,29 @@ attacks! {
     Release = "release",
     /// OFFERs of invented servers.
     Offers = "offers",
+    /// Twenty invented addresses that load the file in windows of 16, and acknowledge the first three windows at once and all others
+    /// 300 ms late.
+    RrqLate = "rrq-late",
+    /// Likewise, but they repeat their first acknowledgement 200 ms after each window, for ever.
+    RrqSame = "rrq-same",
+    /// Both, from machines that have taken a lease as guests.
+    GuestLate = "guest-late",
+    GuestSame = "guest-same",
     /// DHCP, TFTP and ARP with some octets changed.
     Mutants = "mutants",
+}
+
+impl Attack {
+    /// The habit of the crowd that plays it, where it is no single frames; and whether that are guests.
+    const fn crowd(self) -> Option<(Habit, bool)> {
+        match self {
+            Attack::RrqLate => Some((Habit::Late, false)),
+            Attack::RrqSame => Some((Habit::Same, false)),
+            Attack::GuestLate => Some((Habit::Late, true)),
+            Attack::GuestSame => Some((Habit::Same, true)),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Attack {
@@ -83,7 +113,8 @@ pub struct Assault {
     pub attacks: Vec<Attack>,
     /// Frames a second, of all kinds together.
     pub rate: u32,
-    /// Nodes in whose names frames are sent: the number of the first one's MAC (see [`mac`]), its address, and how many there are. The others follow it.
+    /// Nodes in whose names frames are sent: the number of the first one's MAC (see [`mac`]), its address, and how many there are. The
+    /// others follow it.
     pub first: u32,
     pub node0: Ipv4Addr,
     pub nodes: u32,
@@ -106,11 +137,13 @@ pub struct Hostile {
     head: Option<Head>,
     rng: Rng,
     scratch: Scratch,
+    /// For each attack, if a crowd plays it.
+    laggards: Vec<Option<Laggards>>,
     /// When it sends next, or asks for the head.
     next: Instant,
     began: Instant,
     sent: u64,
-    /// Frames that it was too late for.
+    /// Frames that it was too late for, or had no occasion for.
     skipped: u64,
 }
 
@@ -127,7 +160,10 @@ impl Hostile {
             .filter(|name| !name.is_empty())
             .ok_or("a hostile machine asks for a file: its name has 1 to 255 bytes")?;
         let rng = Rng::new(assault.seed);
-        Ok(Hostile { assault, file, head: None, rng, scratch: Scratch::default(), next: now, began: now, sent: 0, skipped: 0 })
+        let laggards =
+            assault.attacks.iter().map(|attack| attack.crowd().map(|(habit, guests)| Laggards::new(habit, guests, now))).collect();
+        let scratch = Scratch::default();
+        Ok(Hostile { assault, file, head: None, rng, scratch, laggards, next: now, began: now, sent: 0, skipped: 0 })
     }
 
     /// Hostile frames sent so far. None before it has heard of the head.
@@ -166,11 +202,16 @@ impl Hostile {
         match attack {
             Attack::RrqInvented => {
                 let from = self.invented(head);
-                self.rrq(buf, head, from)
+                self.rrq(buf, head, from, self.file)
+            }
+            Attack::RrqFiles => {
+                let (from, number) = (self.invented(head), (self.sent + self.skipped) % u64::from(NAMES));
+                let name = Text::<300>::of(format_args!("{}-{number}", String::from_utf8_lossy(self.file.bytes())));
+                self.rrq(buf, head, from, Name::new(name.as_str().as_bytes())?)
             }
             Attack::RrqNodes => {
                 let (_, from) = self.node();
-                self.rrq(buf, head, from)
+                self.rrq(buf, head, from, self.file)
             }
             Attack::Passed => {
                 let mac = self.invented_mac();
@@ -184,17 +225,18 @@ impl Hostile {
             Attack::Release => self.release(buf, head),
             Attack::Offers => self.offer(buf),
             Attack::Mutants => self.mutant(buf, head),
+            Attack::RrqLate | Attack::RrqSame | Attack::GuestLate | Attack::GuestSame => None,
         }
     }
 
-    fn rrq(&mut self, buf: &mut [u8], head: &Head, from: Ipv4Addr) -> Option<usize> {
+    fn rrq(&mut self, buf: &mut [u8], head: &Head, from: Ipv4Addr, file: Name) -> Option<usize> {
         // Answered by an OACK, or by a first block, which does more harm.
         let options = match self.below(4) {
             0 => Options { windowsize: Some(16), blksize: Some(1468), ..Options::default() },
             _ => Options::default(),
         };
         let mut packet = [0; MESSAGE_MAX];
-        let len = emit_rrq(&mut packet, self.file.bytes(), Mode::Octet, &options)?;
+        let len = emit_rrq(&mut packet, file.bytes(), Mode::Octet, &options)?;
         let from = SocketAddrV4::new(from, 1024 + self.below(60_000) as u16);
         emit_udp(buf, OURS, head.mac, from, SocketAddrV4::new(head.address, 69), 0, packet.get(..len)?)
     }
@@ -242,12 +284,12 @@ impl Hostile {
         emit_udp(buf, OURS, Mac::BROADCAST, from, to, 0, body.get(..len)?)
     }
 
-    /// Any other kind, or an ACK in a node's name, with up to eight octets changed, and maybe cut off. The Ethernet header stays: it says whose frame it is.
-    /// Where the headers stay too, the UDP checksum is none, so that the head reads what follows.
+    /// Any other kind, or an ACK in a node's name, with up to eight octets changed, and maybe cut off. The Ethernet header stays: it
+    /// says whose frame it is. Where the headers stay too, the UDP checksum is none, so that the head reads what follows.
     fn mutant(&mut self, buf: &mut [u8], head: &Head) -> Option<usize> {
         let kind = self.below(Attack::ALL.len() as u32) as usize;
         let len = match Attack::ALL.get(kind) {
-            Some(&attack) if attack != Attack::Mutants => self.write(buf, head, attack)?,
+            Some(&attack) if attack != Attack::Mutants && attack.crowd().is_none() => self.write(buf, head, attack)?,
             _ => self.ack(buf, head)?,
         };
         let readable = len > HEADERS && buf.get(12..14)? == [8, 0] && self.below(4) > 0;
@@ -298,14 +340,21 @@ fn chaddr(mac: Mac) -> [u8; 16] {
 }
 
 impl Machine for Hostile {
-    fn handle(&mut self, now: Now, input: Input<'_>, _: &mut Outbox) {
+    fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outbox) {
         let Input::Frame { link: 0, bytes } = input else { return };
-        if self.head.is_some() {
+        if self.head.is_some() && self.laggards.iter().all(Option::is_none) {
             return;
         }
-        let Ok(Frame::Udp(frame)) = parse(bytes, Checksum::Trusted) else { return };
+        let Ok(frame) = parse(bytes, Checksum::Trusted) else { return };
+        self.laggards.iter_mut().flatten().for_each(|laggards| laggards.hear(now.at, &frame, out));
+        let Frame::Udp(frame) = frame else { return };
+        if frame.src.port() != 67 {
+            return;
+        }
         let Ok(message) = parse_dhcp(frame.payload, &mut self.scratch) else { return };
-        if message.message_type() != Some(MessageType::Offer) || message.header.chaddr.get(..6) != Some(&OURS.0[..]) {
+        self.laggards.iter_mut().flatten().for_each(|laggards| laggards.leased(now.at, &message));
+        if self.head.is_some() || message.message_type() != Some(MessageType::Offer) || message.header.chaddr.get(..6) != Some(&OURS.0[..])
+        {
             return;
         }
         let mask = message.option(code::SUBNET_MASK).and_then(|mask| mask.try_into().ok()).map(u32::from_be_bytes);
@@ -332,9 +381,14 @@ impl Machine for Hostile {
             if !out.has_room() {
                 break;
             }
-            let attack = self.assault.attacks[(self.sent % self.assault.attacks.len() as u64) as usize];
-            self.sent += 1;
-            out.frame(0, |buf| self.write(buf, &head, attack));
+            let turn = ((self.sent + self.skipped) % self.assault.attacks.len() as u64) as usize;
+            let attack = self.assault.attacks[turn];
+            let wrote = out.frame(0, |buf| match self.laggards[turn].as_mut() {
+                Some(laggards) => laggards.write(now.at, &head, &self.file, buf),
+                None => self.write(buf, &head, attack),
+            });
+            self.sent += u64::from(wrote);
+            self.skipped += u64::from(!wrote);
         }
         self.next = now.at + BURST.max(Duration::from_nanos(1_000_000_000 / rate));
     }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::base::limits::FILES;
 use crate::base::machine::{FileId, OpenFile, Refusal};
 use crate::base::rng::{Rng, mix};
 use crate::base::time::Instant;
@@ -191,7 +192,7 @@ impl Disk {
         self.open.values().map(|open| open.holders).sum()
     }
 
-    /// Opens a file. One that is open in its present version is shared, as a file table does.
+    /// Opens a file. One that is open in its present version is shared, and there are places for [`FILES`], as in a file table.
     pub fn open(&mut self, name: &[u8]) -> Result<OpenFile, Refusal> {
         let version = self.files.get(name).ok_or(Refusal::NotFound)?.content?;
         if self.rng.chance(self.habits.failure) {
@@ -201,6 +202,9 @@ impl Disk {
         if let Some((&id, open)) = shared {
             open.holders += 1;
             return Ok(OpenFile { file: FileId::from_u64(id), size: version.size });
+        }
+        if self.open.len() >= FILES {
+            return Err(Refusal::Busy);
         }
         let id = self.next;
         self.next += 1;

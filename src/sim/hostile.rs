@@ -1,5 +1,5 @@
-//! Known machines boot beside a hostile one (see [`fleet::hostile`](crate::fleet::hostile)): all of them come up at their addresses, with the right
-//! bytes, and the last one needs at most a tenth more time than in peace, and a second.
+//! Known machines boot beside a hostile one (see [`fleet::hostile`](crate::fleet::hostile)): all of them come up at their addresses,
+//! with the right bytes, and the last one needs at most a tenth more time than in peace, and a second.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::world::World;
 use crate::base::machine::Machine;
 use crate::base::time::Instant;
 use crate::engine::server::Server;
-use crate::fleet::hostile::{Assault, Attack, Company, Hostile};
+use crate::fleet::hostile::{Assault, Attack, Company, Hostile, NAMES};
 use crate::fleet::life::Plan;
 use crate::fleet::{Fleet, Summary, Switch};
 
@@ -83,7 +83,10 @@ impl Siege {
         };
         let weather = Weather { wire: Wire { rate: 100_000_000, ..Wire::GIGABIT }, habits: Habits::default(), strangers: u32::MAX };
         let quiet = Ended::of(storm(self.seed, &plan, &weather, self.size), |fleet| fleet);
-        let world = storm(self.seed, &plan, &weather, self.size);
+        let mut world = storm(self.seed, &plan, &weather, self.size);
+        for n in 0..NAMES {
+            world.disk_mut().put(&format!("{KERNEL}-{n}"), self.size);
+        }
         let node0 = world.server().config().plan.node0();
         let Siege { attacks, rate, seed, .. } = self.clone();
         let assault = Assault { attacks, rate, first: FIRST, node0, nodes: NODES, file: KERNEL.into(), seed };

@@ -1,11 +1,11 @@
 //! The rate of the way to the clients, measured (see the parent for why).
 //!
-//! Time goes in ticks of 10 ms. What was acknowledged in a tick is a sample of the delivery rate; the greatest of the last fifth
-//! of a second counts.
-//! A tick in which somebody was made to wait and nobody's want ran out was *pressed*: it measures the way. Any other measures the
-//! demand, and can only raise the rate. A pressed tick in which next to nothing is acknowledged measures who is there, not the way: it lowers the
-//! rate only when somebody tells of loss or delay. What is under way is kept by the time at which it left, so that a packet that is lost, or was
-//! sent to a machine that is gone, stops counting after twice the time that an answer takes (5 to 30 ms) without anybody looking for it.
+//! Time goes in ticks of 10 ms. What was acknowledged in a tick is a sample of the delivery rate; the greatest of the last fifth of a
+//! second counts. A tick in which somebody was made to wait and nobody's want ran out was *pressed*: it measures the way. Any other
+//! measures the demand, and can only raise the rate. A pressed tick in which next to nothing is acknowledged measures who is there, not
+//! the way: it lowers the rate only when the crowd tells of loss or delay ([`crowd`](super::crowd)). What is under way is kept by the
+//! time at which it left, so that a packet that is lost, or was sent to a machine that is gone, stops counting after twice the time
+//! that an answer takes (5 to 30 ms) without anybody looking for it.
 //!
 //! Cost: O(1) a packet, no allocation.
 
@@ -13,12 +13,16 @@ use std::time::Duration;
 
 use crate::base::time::Instant;
 
+use super::crowd::{Crowd, Witness};
+
 const TICK: Duration = Duration::from_millis(10);
 /// Ticks over which the greatest delivery rate counts: a few cycles, so that one that was too great does not fill the queue for long.
 const MEMORY: usize = 20;
 /// What is under way is kept in slots of so long, and the last of them.
 const SLOT: Duration = Duration::from_micros(2500);
 const SLOTS: usize = 12;
+/// A round trip that is longer counts as this long, and one that nobody has measured.
+const LEAST_MAX: Duration = Duration::from_millis(20);
 /// What may be under way before anything was measured: 32 full frames, an eighth of a small switch's queue.
 const FIRST_WINDOW: u64 = 32 * 1538;
 /// Packets that the queue on the way is trusted to hold, whatever their size: two thirds of a small switch's.
@@ -50,10 +54,6 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    pub fn bytes(self) -> u64 {
-        self.bytes
-    }
-
     /// Two packets that are acknowledged as one: the later one's time, both their bytes.
     pub fn and(self, later: Stamp) -> Stamp {
         let mut load = later.load;
@@ -103,8 +103,9 @@ pub struct Bottleneck {
     /// How much queue on the way is wanted at most.
     queue: Duration,
     tick: u64,
-    /// Bytes acknowledged in the present tick.
+    /// Bytes acknowledged in the present tick, and those that left for the quiet.
     delivered: u64,
+    quiet: u64,
     /// Somebody was made to wait in this tick; and the rate was not what made anybody wait.
     refused: bool,
     idle: bool,
@@ -120,9 +121,10 @@ pub struct Bottleneck {
     share: Mille,
     /// The least round trip of all, in nanoseconds.
     least: u64,
-    /// Smoothed: the least round trip of clients, and the rise above it, in nanoseconds.
+    /// The least round trip of clients, smoothed, and the rise above it that half of them see, in nanoseconds.
     base: u64,
     rise: u64,
+    crowd: Crowd,
     under_way: Load,
     /// By the slot in which it left; the present slot, and the first one that counts.
     sent_in: [Load; SLOTS + 1],
@@ -131,10 +133,9 @@ pub struct Bottleneck {
     /// Bytes that left to be answered, and that were acknowledged by somebody, in the present tick.
     asked: u64,
     answered: u64,
-    /// Somebody has told of loss or delay in the present tick.
-    told: bool,
+    /// Bytes that left, and that the kernel refused or dropped: both fade.
     sent_now: u64,
-    lost: u64,
+    missed: u64,
     /// Bytes that may leave now; negative after a large turn.
     tokens: i64,
     filled: Instant,
@@ -148,6 +149,7 @@ impl Bottleneck {
             queue,
             tick: tick_of(now),
             delivered: 0,
+            quiet: 0,
             refused: false,
             idle: false,
             rates: [0; MEMORY],
@@ -156,18 +158,18 @@ impl Bottleneck {
             phase: Phase::Startup,
             pause: 0,
             share: 1000,
-            least: u64::MAX / 2,
+            least: LEAST_MAX.as_nanos() as u64,
             base: 0,
             rise: 0,
+            crowd: Crowd::EMPTY,
             under_way: Load::default(),
             sent_in: [Load::default(); SLOTS + 1],
             slot: slot_of(now),
             first_slot: slot_of(now),
             asked: 0,
             answered: 0,
-            told: false,
             sent_now: 0,
-            lost: 0,
+            missed: 0,
             tokens: FIRST_WINDOW as i64,
             filled: now,
         };
@@ -214,7 +216,7 @@ impl Bottleneck {
         measured.min(self.limit.unwrap_or(u64::MAX)).max(RATE_MIN)
     }
 
-    /// The rise of round trips over the clients' own minima: the queue on the way.
+    /// The rise of round trips over the clients' own minima that half of them see: the queue on the way.
     pub fn queue(&self) -> Duration {
         Duration::from_nanos(self.rise)
     }
@@ -292,40 +294,38 @@ impl Bottleneck {
         Stamp { at: now, bytes, load }
     }
 
-    /// A packet was acknowledged. `least` is its client's least round trip so far, updated here; None after a re-transmission,
-    /// when nobody knows which of the two it was (Karn).
-    pub fn acknowledged(&mut self, now: Instant, stamp: Stamp, least: Option<&mut Duration>) {
+    /// A packet was acknowledged by this client. Not `certain` after a re-transmission, when nobody knows which of the two it was (Karn).
+    pub fn acknowledged(&mut self, now: Instant, stamp: Stamp, witness: &mut Witness, certain: bool) {
         self.turn(now);
         self.delivered += stamp.bytes;
         self.answered += stamp.load.bytes;
         self.settle(stamp);
-        let Some(least) = least else { return };
-        let trip = now.since(stamp.at);
-        if least.is_zero() || trip < *least {
-            *least = trip;
+        self.crowd.hears(self.tick, witness);
+        if !certain {
+            return;
         }
+        let trip = now.since(stamp.at);
+        let rise = witness.measure(trip);
+        self.crowd.rose(self.tick, witness, rise);
         self.least = self.least.min(trip.as_nanos() as u64);
-        let smooth = |old: u64, new: Duration| old - old / 32 + new.as_nanos() as u64 / 32;
-        self.base = if self.base == 0 { least.as_nanos() as u64 } else { smooth(self.base, (*least).min(Duration::from_millis(20))) };
-        let rise = trip.saturating_sub(*least);
-        self.told |= rise > self.queue * 3 / 2;
-        self.rise = smooth(self.rise, rise.min(Duration::from_millis(50)));
+        let least = witness.least().min(LEAST_MAX).as_nanos() as u64;
+        self.base = if self.base == 0 { least } else { self.base - self.base / 32 + least / 32 };
     }
 
     /// The kernel had no room for so many packets, on their way out or in: lost, before any client has to say so.
     pub fn missed(&mut self, now: Instant, packets: u32) {
         self.turn(now);
-        self.lost += u64::from(packets).max(9) * 1538;
+        self.missed += u64::from(packets).max(9) * 1538;
     }
 
-    /// So many bytes leave for somebody of whom nobody knows whether it is there. They take their room on the way, and are reckoned as
-    /// delivered: what they leave to others is not what the way can carry.
+    /// So many bytes leave for somebody who is no evidence. They take their room on the way, and are reckoned as delivered where others'
+    /// are: what they leave to those is not what the way can carry.
     pub fn sent_quietly(&mut self, now: Instant, bytes: u64) {
         self.turn(now);
         self.fill(now);
         self.tokens -= bytes as i64;
         self.sent_now += bytes;
-        self.delivered += bytes;
+        self.quiet += bytes;
     }
 
     /// Whether the rate allows something now, whatever is under way.
@@ -341,11 +341,11 @@ impl Bottleneck {
         self.settle(stamp);
     }
 
-    /// A client has said that so many bytes were lost. One packet that was lost takes a window's rest with it, so that counts as one.
-    pub fn lost(&mut self, now: Instant, bytes: u64) {
+    /// A client has said that something was lost.
+    pub fn lost(&mut self, now: Instant, witness: &mut Witness) {
         self.turn(now);
-        self.told = true;
-        self.lost += bytes.min(1538);
+        self.crowd.hears(self.tick, witness);
+        self.crowd.lost(self.tick, witness);
     }
 
     fn settle(&mut self, stamp: Stamp) {
@@ -397,22 +397,28 @@ impl Bottleneck {
         let passed = tick - self.tick;
         if passed > MEMORY as u64 {
             // A long silence: what was measured stays, nothing is under way.
-            (self.asked, self.answered, self.told) = (0, 0, false);
-            (self.delivered, self.refused, self.idle) = (0, false, false);
+            (self.asked, self.answered, self.delivered, self.quiet) = (0, 0, 0, 0);
+            (self.refused, self.idle) = (false, false);
+            self.crowd = Crowd::EMPTY;
             self.tick = tick;
         }
         while self.tick < tick {
             self.end_tick();
             self.tick += 1;
-            (self.asked, self.answered, self.told) = (0, 0, false);
+            (self.asked, self.answered) = (0, 0);
             (self.refused, self.idle) = (false, false);
         }
     }
 
-    /// Whether this tick may say that the way carries less than it did. That next to nothing is acknowledged says nothing by itself: who was
-    /// sent to may be dead.
+    /// Whether this tick may say that the way carries less than it did. That next to nothing is acknowledged says nothing by itself:
+    /// who was sent to may be dead.
     fn may_be_less(&self) -> bool {
-        self.phase != Phase::Cruise || self.told || self.answered * 16 >= self.asked
+        self.phase != Phase::Cruise || self.is_slow() || self.crowd.loses() || self.answered * 16 >= self.asked
+    }
+
+    /// Whether the queue on the way is more than is wanted.
+    fn is_slow(&self) -> bool {
+        self.rise > self.queue.as_nanos() as u64 * 3 / 2
     }
 
     fn climbs(&self) -> bool {
@@ -420,7 +426,11 @@ impl Bottleneck {
     }
 
     fn end_tick(&mut self) {
-        let rate = std::mem::take(&mut self.delivered) * (1000 / TICK.as_millis() as u64);
+        self.rise = self.crowd.rise().map_or(0, |rise| rise.as_nanos() as u64);
+        let (delivered, quiet) = (std::mem::take(&mut self.delivered), std::mem::take(&mut self.quiet));
+        // What leaves for the quiet alone says nothing.
+        let bytes = if delivered > 0 { delivered + quiet } else { 0 };
+        let rate = bytes * (1000 / TICK.as_millis() as u64);
         let known = self.rate.unwrap_or(0);
         if self.phase == Phase::Cruise {
             let fruitless = self.climbs() && rate < known / 100 * 104;
@@ -439,6 +449,7 @@ impl Bottleneck {
         }
         self.find_plateau();
         self.react();
+        self.crowd.fade();
     }
 
     fn find_plateau(&mut self) {
@@ -457,7 +468,7 @@ impl Bottleneck {
             }
             Phase::Drain(ticks) if ticks + 1 >= DRAIN_TICKS => {
                 // What was measured in the queue of the way up is forgotten.
-                (self.phase, self.base, self.rise) = (Phase::Cruise, self.least, 0);
+                (self.phase, self.base, self.rise, self.crowd) = (Phase::Cruise, self.least, 0, Crowd::EMPTY);
             }
             Phase::Drain(ticks) => self.phase = Phase::Drain(ticks + 1),
             Phase::Cruise => {}
@@ -467,15 +478,16 @@ impl Bottleneck {
     /// Delay first, loss second: both lower the share by a tenth, and it comes back by a fiftieth. When half of the rate is still too
     /// much, the way has changed.
     fn react(&mut self) {
-        let slow = self.rise > self.queue.as_nanos() as u64 * 3 / 2;
-        let lossy = self.lost * 50 > self.sent_now && self.lost > 8 * 1538;
-        self.share = if slow || lossy { self.share * 9 / 10 } else { (self.share + 20).min(1000) };
+        let missed = self.missed * 50 > self.sent_now && self.missed > 8 * 1538;
+        // Where the rate keeps nobody waiting a lower one cures nothing: the cause is another.
+        let crowded = self.refused && (self.is_slow() || self.crowd.loses());
+        self.share = if crowded || missed { self.share * 9 / 10 } else { (self.share + 20).min(1000) };
         if self.share < 500 {
             self.share = 1000;
             self.rates.iter_mut().for_each(|rate| *rate /= 2);
             self.rate = self.rate.map(|rate| rate / 2);
         }
-        self.lost -= self.lost / 4;
+        self.missed -= self.missed / 4;
         self.sent_now -= self.sent_now / 4;
     }
 }
@@ -500,6 +512,8 @@ mod tests {
         queue: usize,
         think: Duration,
         clients: usize,
+        /// The first so many clients acknowledge three packets, and all others 300 ms late.
+        late: usize,
     }
 
     /// What came of a simulated while.
@@ -513,10 +527,11 @@ mod tests {
     fn run(way: &Way, limit: Option<u64>, millis: u64) -> Outcome {
         const BYTES: u64 = 1538;
         let mut it = Bottleneck::new(limit, Duration::from_millis(2), Instant::ZERO);
-        let mut least = vec![Duration::ZERO; way.clients];
+        let mut witnesses = vec![Witness::default(); way.clients];
         let mut waiting: VecDeque<usize> = (0..way.clients).collect();
         let mut acks: BinaryHeap<Reverse<(Instant, usize, u64)>> = BinaryHeap::new();
         let mut stamps = vec![Stamp::default(); way.clients];
+        let mut acked = vec![0; way.clients];
         let mut fifo: VecDeque<Instant> = VecDeque::new();
         let (mut free, mut delivered, mut dropped, mut deepest) = (Instant::ZERO, 0u64, 0u64, 0);
         let mut late: VecDeque<(Instant, usize)> = VecDeque::new();
@@ -525,14 +540,14 @@ mod tests {
         while now < end {
             while acks.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
                 let Reverse((at, client, _)) = acks.pop().unwrap();
-                it.acknowledged(at.max(now), stamps[client], Some(&mut least[client]));
+                it.acknowledged(at.max(now), stamps[client], &mut witnesses[client], true);
                 waiting.push_back(client);
                 delivered += BYTES;
             }
             while late.front().is_some_and(|(at, _)| *at <= now) {
                 let (_, client) = late.pop_front().unwrap();
                 it.given_up(now, stamps[client]);
-                it.lost(now, BYTES);
+                it.lost(now, &mut witnesses[client]);
                 waiting.push_front(client);
             }
             while !waiting.is_empty() && it.open(now) {
@@ -549,7 +564,9 @@ mod tests {
                 }
                 free = free.max(now) + Duration::from_nanos(BYTES * 1_000_000_000 / way.rate);
                 fifo.push_back(free);
-                acks.push(Reverse((free + way.think, client, 0)));
+                acked[client] += 1;
+                let late = client < way.late && acked[client] > 3;
+                acks.push(Reverse((free + if late { Duration::from_millis(300) } else { way.think }, client, 0)));
             }
             if waiting.is_empty() {
                 it.idle();
@@ -568,7 +585,7 @@ mod tests {
         for rate in [GIGABIT, GIGABIT / 10] {
             for clients in [300, 1000, 4000] {
                 for think in [50, 2000] {
-                    let way = Way { rate, queue: 256, think: Duration::from_micros(think), clients };
+                    let way = Way { rate, queue: 256, think: Duration::from_micros(think), clients, late: 0 };
                     let outcome = run(&way, Some(10_000_000_000), 3000);
                     assert_eq!(outcome.dropped, 0, "{rate} {clients} {think}: {outcome:?}");
                     assert!(outcome.deepest < 256 && outcome.used > 0.93, "{rate} {clients} {think}: {outcome:?}");
@@ -577,9 +594,21 @@ mod tests {
         }
     }
 
+    /// A minority that acknowledges late costs the others its own share of turns, and nothing else.
+    #[test]
+    fn the_lateness_of_a_minority_is_its_own() {
+        for (clients, late) in [(300, 1), (300, 20), (300, 140), (40, 19), (1000, 400)] {
+            let way = Way { rate: GIGABIT, queue: 256, think: Duration::from_micros(50), clients, late };
+            let outcome = run(&way, Some(10_000_000_000), 3000);
+            // Who remains is in lock-step: a packet each in 12 us for all of them, or in the time that an answer takes.
+            let most = ((clients - late) as f64 * 12.3 / 50.0).min(1.0);
+            assert!(outcome.dropped == 0 && outcome.used > 0.9 * most, "{clients} {late}: {outcome:?}");
+        }
+    }
+
     #[test]
     fn few_clients_are_not_held_back() {
-        let way = Way { rate: GIGABIT, queue: 256, think: Duration::from_millis(1), clients: 10 };
+        let way = Way { rate: GIGABIT, queue: 256, think: Duration::from_millis(1), clients: 10, late: 0 };
         let outcome = run(&way, None, 1000);
         // Ten clients in lock-step: ten packets a millisecond and a bit.
         assert!(outcome.used > 0.9 * 10.0 * 1538.0 * 1000.0 / 1.15 / GIGABIT as f64, "{outcome:?}");

@@ -6,7 +6,7 @@
 //! is still being found, and stands back when somebody in the ring has waited for a quarter of a second. While a lap is too long new ones
 //! wait their time.
 //!
-//! Those of whom nobody knows whether they are there ([`quiet`](super::quiet)) take turns in a share of their own: who fell silent a
+//! Those of whom nobody knows whether or who they are ([`quiet`](super::quiet)) take turns in a share of their own: who fell silent a
 //! moment ago (its packet was lost twice, perhaps), strangers, and who has been silent for long.
 
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub enum Place {
     New,
     /// Two sendings have not been answered.
     Silent,
-    /// No machine on record has asked, and nobody was heard of since.
+    /// No machine on record has asked.
     Stranger,
     /// Many sendings have not been answered.
     LongSilent,
@@ -55,7 +55,7 @@ impl Place {
     const ALL: usize = 6;
     const QUIET: [Place; 3] = [Place::Silent, Place::Stranger, Place::LongSilent];
 
-    /// Whether nobody knows that somebody is there.
+    /// Whether it is of those who are no evidence ([`quiet`](super::quiet)).
     pub fn is_quiet(self) -> bool {
         Place::QUIET.contains(&self)
     }
@@ -322,6 +322,7 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::pace::Witness;
 
     fn lane() -> Lane {
         Lane::new(16, Some(1_000_000_000), Duration::from_millis(2), Instant::ZERO)
@@ -358,6 +359,7 @@ mod tests {
         lane.enter(Instant::ZERO, Place::Ring, 63);
         let (mut quiet_bytes, mut ring_bytes) = (0, 0);
         let mut stamps = std::collections::VecDeque::new();
+        let mut witness = Witness::default();
         for micros in (0..1_000_000).step_by(10) {
             let now = Instant::from_nanos(micros * 1000);
             while let Some((who, place)) = lane.next(now) {
@@ -372,7 +374,7 @@ mod tests {
             }
             while stamps.front().is_some_and(|(at, _)| *at <= now) {
                 let stamp = stamps.pop_front().map(|(_, stamp)| stamp).unwrap_or_default();
-                lane.bottleneck.acknowledged(now, stamp, Some(&mut Duration::from_micros(200)));
+                lane.bottleneck.acknowledged(now, stamp, &mut witness, true);
             }
         }
         assert!(quiet_bytes <= rate / 15, "{quiet_bytes}");

@@ -3,20 +3,22 @@
 //! The model: clients that each ask for the next window and die when nothing comes for a few seconds, behind a bottleneck whose rate
 //! nobody tells us and whose queue drops what exceeds it. The bottleneck is *measured*: each acknowledgement is a sample of the rate at
 //! which the way delivers (bytes acknowledged since its packet left, by the time since then), and of the round trip. The greatest
-//! delivery rate of the last fifth of a second is the bottleneck's; what is sent is a little less than that, with a probe upwards for one
-//! short phase in eight ([`bottleneck`]). So the queue on the way stays all but empty, whether the limit is our own link, a slower one behind
-//! the switch, or the clients. Two guards hold besides: the bytes under way never exceed what the way holds plus the `queue delay`; and
-//! when round trips rise by more than that over each client's own minimum, the rate backs off until they fall.
+//! delivery rate of the last fifth of a second is the bottleneck's; what is sent is a little less than that, with a probe upwards for
+//! one short phase in eight ([`bottleneck`]). So the queue on the way stays all but empty, whether the limit is our own link, a slower
+//! one behind the switch, or the clients. Two guards hold besides: the bytes under way never exceed what the way holds plus the `queue
+//! delay`; and when round trips rise by more than that over each client's own minimum, for half of the clients ([`crowd`]), the rate
+//! backs off until they fall. One client's lateness is its own.
 //!
-//! *Silence says nothing of the way* ([`quiet`]). Only what a client says is evidence: an acknowledgement that it is delivered, a repeated or
-//! partial one, or one that follows a re-transmission, that something was lost. Who does not answer may be dead, and all of them together
-//! get a sixteenth of the rate.
+//! *Silence says nothing of the way* ([`quiet`]). Only what a client says is evidence: an acknowledgement that it is delivered, a
+//! repeated or partial one, or one that follows a re-transmission, that something was lost. Who does not answer may be dead; who has no
+//! record may be anybody, whatever it says. All of them together get a sixteenth of the rate, and are no evidence.
 //!
 //! *Lap* is the one measure of pressure: the bytes that one turn for each waiting client costs, divided by the rate. It tells the
 //! regime, with hysteresis: `bandwidth` while nobody has to wait, `round robin` while the ring of waiting clients is served in order,
 //! `deferral` when a lap comes near half a second: then strangers and new transfers wait, within their patience.
 
 mod bottleneck;
+mod crowd;
 mod lane;
 mod quiet;
 
@@ -28,6 +30,7 @@ use crate::base::time::Instant;
 use crate::config::Config;
 
 pub use bottleneck::{Bottleneck, Stamp};
+pub use crowd::Witness;
 pub use lane::{Lane, Minute, Place};
 
 /// Bytes of a frame beside its IP packet: preamble, start, addresses, type, check sequence, gap.

@@ -1,9 +1,11 @@
-//! The share of those of whom nobody knows whether they are there: transfers that have been silent for several looks, and first answers
-//! to requests that no machine on record has sent.
+//! The share of those who are no evidence: transfers that have been silent for several looks, and all transfers to strangers, whom no
+//! record knows.
 //!
 //! *The law of silence*: what is sent to somebody who does not answer is no evidence of the way, and all of it together gets a small
-//! share of the rate. So any number of machines that die in mid-load, and any number of invented requests, cost those who boot no more
-//! than that share. Who is heard of again is served like everybody else from then on.
+//! share of the rate. Nor is what strangers answer: addresses cost nothing to invent, and any number of them may acknowledge late, or
+//! tell of loss. So any number of machines that die in mid-load, and of invented ones whatever they say, cost those who boot no more
+//! than that share. A machine on record that is heard of again is served like everybody else from then on; a stranger stays here until
+//! its transfer ends.
 //!
 //! The share is a bucket of a few frames that fills with a part of the rate. It never fills faster when nobody else wants anything, so
 //! that the first machine that comes back finds the way free.

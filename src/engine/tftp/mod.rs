@@ -1,15 +1,16 @@
 //! The TFTP server (RFC 1350, 2347, 2348, 2349, 7440): reads only.
 //!
-//! A transfer is keyed by client address, client port and server port, so that no node costs a descriptor. It begins with a
-//! request, waits for its file, sends an OACK or its first window, and from then on one acknowledgement asks for one window. What
-//! leaves unasked leaves at the half-second look alone ([`policy`]). Limits: the transfer slab is twice the client capacity; who has a place
-//! in it, and who makes room, is told in [`places`].
+//! A transfer is keyed by client address, client port and server port, so that no node costs a descriptor. It begins with a request,
+//! waits for its file, sends an OACK or its first window, and from then on one acknowledgement asks for one window. What leaves unasked
+//! leaves at the half-second look alone ([`policy`]). Limits: the transfer slab is twice the client capacity; who has a place in it,
+//! and who makes room, is told in [`places`]; who may hold how many files open, in [`files`].
 //!
 //! Nothing leaves as soon as it is asked for: the transfer takes its place in its link's lane (`engine::pace`), and all blocks
 //! leave by turns (`turns`).
 
 mod answer;
 mod counter;
+mod files;
 mod netascii;
 mod places;
 mod policy;
@@ -36,6 +37,7 @@ use crate::wire::tftp::{self, ErrorCode, Malformed, Mode, Packet, Request};
 use super::boot::Made;
 use super::pace::Place;
 use super::{Ctx, Loading, boot, lots};
+use files::Held;
 use places::Claim;
 use transfer::{Ack, Netascii, Origin, Source, State, Transfer};
 
@@ -56,6 +58,7 @@ pub struct Tftp {
     wheel: Wheel,
     /// [`STRANGERS`] and [`SILENT`].
     chains: Chains<2>,
+    held: Held,
     /// Requests to open a file that the world has not answered.
     opening: usize,
     /// Turns through the port pool for clients without a record.
@@ -64,9 +67,11 @@ pub struct Tftp {
     text: Box<[u8]>,
     told_changed: Muffle,
     told_forged: Muffle,
+    told_busy: Muffle,
 }
 
-/// Chains of transfers whose client may not be there: strangers that have not acknowledged anything, and machines that have fallen silent.
+/// Chains of transfers whose client may not be there: strangers that have not acknowledged anything, and machines that have fallen
+/// silent.
 const STRANGERS: usize = 0;
 const SILENT: usize = 1;
 
@@ -79,11 +84,13 @@ impl Tftp {
             by_peer: Index::new(capacity, seed),
             wheel: Wheel::new(capacity, now),
             chains: Chains::new(capacity),
+            held: Held::new(capacity),
             opening: 0,
             turn: 0,
             text: vec![0; crate::config::limits::SCRIPT_MAX].into(),
             told_changed: Muffle::default(),
             told_forged: Muffle::default(),
+            told_busy: Muffle::default(),
         }
     }
 
@@ -220,7 +227,10 @@ impl Tftp {
         match (waiting, answer) {
             (Some(transfer), Ok(open)) => {
                 transfer.source = Source::File(open);
-                self.ready(ctx, key);
+                match self.hold(ctx, key, open.file) {
+                    true => self.ready(ctx, key),
+                    false => self.refuse(ctx, key, Refusal::Busy),
+                }
             }
             (Some(transfer), Err(Refusal::NotFound)) => {
                 match transfer.made.and_then(|what| transfer.make(ctx, what, &mut self.text)) {
@@ -248,6 +258,8 @@ impl Tftp {
             Refusal::Failed => (Counter::TftpRefused, ErrorCode::NotDefined, "the server cannot read the file"),
             Refusal::Busy => {
                 ctx.stats.count(Counter::TftpFilesBusy);
+                self.tell_busy(ctx, key);
+                self.found_no_place(ctx, key);
                 return self.end(ctx, key);
             }
         };
@@ -262,6 +274,15 @@ impl Tftp {
         }
         answer::error_to(ctx, transfer, code, text);
         self.end(ctx, key);
+    }
+
+    /// A machine on record finds no place for its file.
+    fn tell_busy(&mut self, ctx: &Ctx<'_>, key: Key<Transfer>) {
+        let Some(transfer) = self.transfers.get(key) else { return };
+        let Some(client) = transfer.client.and_then(|client| ctx.roll.get(client)) else { return };
+        let Some(muffled) = self.told_busy.admits(ctx.now) else { return };
+        let (title, name, files) = (client.title(), Printable(transfer.name()), limits::FILES);
+        log::warn!("{title} asked for {name}: no place for another open file, of {files} (and {muffled} more); it will ask again");
     }
 
     /// The source is known: settle the options, and answer when it is this transfer's turn.
@@ -317,6 +338,10 @@ impl Tftp {
             Ack::Retry => {
                 ctx.stats.count(Counter::TftpRetry);
                 transfer.lost(ctx);
+                transfer.retries = transfer.retries.saturating_add(1);
+                if transfer.is_silent() {
+                    self.fall_silent(ctx, key);
+                }
                 self.rewind(ctx, key);
             }
             Ack::Echo => ctx.stats.count(Counter::TftpEarlyAck),
@@ -328,7 +353,7 @@ impl Tftp {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         transfer.acked = acked;
         transfer.sent = transfer.sent.max(acked);
-        (transfer.resent, transfer.resend) = (0, false);
+        (transfer.resent, transfer.retries, transfer.resend) = (0, 0, false);
         if let Some(netascii) = transfer.netascii.as_mut().filter(|_| acked > 0) {
             netascii.place = netascii.next;
         }
@@ -393,7 +418,7 @@ impl Tftp {
         transfer.resent = transfer.resent.saturating_add(1);
         transfer.unheard = transfer.unheard.saturating_add(1);
         // Whether it was lost is for the client to say: it may be dead.
-        transfer.missed += transfer.give_up(ctx);
+        transfer.missed |= transfer.give_up(ctx);
         let place = transfer.place_unasked();
         if transfer.state == State::Data && transfer.resent > 1 && transfer.sent > transfer.acked + 1 {
             // It does not say where it stands: some clients say so once for each gap.
@@ -479,6 +504,9 @@ impl Tftp {
         self.by_key.remove(Transfer::key(transfer.peer, transfer.port));
         if self.by_peer.get(Transfer::peer_key(transfer.peer)) == Some(key.slot() as u32) {
             self.by_peer.remove(Transfer::peer_key(transfer.peer));
+        }
+        if let Some(hold) = transfer.hold {
+            self.held.release(key.slot(), hold);
         }
         if let Some(file) = transfer.file() {
             ctx.out.put(Output::CloseFile { file });

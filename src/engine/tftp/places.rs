@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | the MAC on record for the address | is the machine's own; no other MAC may speak for it | waits like everybody's |
 //! | a router, for a machine on record behind it | is the machine's own | waits like everybody's |
-//! | anybody else | is a stranger's: no record and no text of the machine's is touched | waits in the quiet share, until it is acknowledged |
+//! | anybody else | is a stranger's: no record and no text of the machine's is touched | waits in the quiet share, as all others of it |
 //!
 //! A request never finds the table full of nobody: when there is no place, a machine on record takes that of the stranger who has not
 //! acknowledged anything for longest, or else that of the longest silent transfer. Strangers make room for each other.
@@ -31,7 +31,8 @@ pub(super) enum Claim {
 }
 
 impl Tftp {
-    /// Places of strangers who have not acknowledged anything; of all strangers; and files that are being opened while strangers' are too.
+    /// Places of strangers who have not acknowledged anything; of all strangers; and files that are being opened while strangers' are
+    /// too.
     fn unmet_max(&self) -> usize {
         (self.transfers.capacity() / 4).max(8)
     }
@@ -65,7 +66,10 @@ impl Tftp {
         assert!(fits, "the index has a place for every record");
         self.wheel.set(key.slot(), ctx.now + CHECK_INTERVAL);
         if let Some(client) = client {
-            begins(ctx, client, key.to_u64());
+            let former = begins(ctx, client, key.to_u64()).and_then(|token| self.transfers.get_mut(Key::from_u64(token)));
+            if let Some(former) = former.filter(|former| former.client == Some(client)) {
+                former.witness.silence();
+            }
         }
         Some(key)
     }
@@ -134,8 +138,8 @@ impl Tftp {
         }
     }
 
-    /// What a request from the address and port of a running transfer is to it. What somebody else has begun in a machine's name yields to
-    /// the machine.
+    /// What a request from the address and port of a running transfer is to it. What somebody else has begun in a machine's name yields
+    /// to the machine.
     pub(super) fn claim(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, datagram: &Datagram<'_>) -> Claim {
         match self.transfers.get(key) {
             Some(transfer) if !transfer.may_come_from(datagram.mac) => {
@@ -146,27 +150,33 @@ impl Tftp {
         }
     }
 
-    /// Something came from the transfer's client: it is there. What a look gave up for lost has been lost, then, unless that is too long ago
-    /// to say anything of the way.
+    /// Something came from the transfer's client: it is there. What a look gave up for lost has been lost, then, unless that is too
+    /// long ago to say anything of the way.
     pub(super) fn hear(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         let (quiet, silent) = (transfer.is_quiet(), transfer.is_silent());
         (transfer.heard, transfer.unheard, transfer.met) = (ctx.now, 0, true);
+        if let Some(hold) = transfer.hold {
+            self.held.heard(key.slot(), hold);
+        }
         let missed = std::mem::take(&mut transfer.missed);
         let lane = ctx.pace.lane(transfer.link);
-        if missed > 0 && !silent {
-            lane.bottleneck.lost(ctx.now, missed);
+        if quiet {
+            self.chains.remove(key.slot());
+        }
+        let still = transfer.is_quiet();
+        if quiet && transfer.waits && (silent || !still) {
+            lane.leave(key.slot());
+            lane.enter(ctx.now, if still { transfer.place_unasked() } else { Place::Lost }, key.slot());
+        }
+        if still {
+            return;
+        }
+        if missed && !silent {
+            lane.bottleneck.lost(ctx.now, &mut transfer.witness);
         }
         if transfer.turn > 0 && !std::mem::replace(&mut transfer.counted, true) {
             lane.begins(transfer.turn);
-        }
-        if !quiet {
-            return;
-        }
-        self.chains.remove(key.slot());
-        if transfer.waits {
-            lane.leave(key.slot());
-            lane.enter(ctx.now, Place::Lost, key.slot());
         }
     }
 
@@ -195,12 +205,13 @@ impl Tftp {
     }
 }
 
-/// A machine on record begins to load something.
-fn begins(ctx: &mut Ctx<'_>, key: Key<Client>, token: u64) {
-    let Some(client) = ctx.roll.get_mut(key) else { return };
+/// A machine on record begins to load something; gives what it began last. The latest speaks for it.
+fn begins(ctx: &mut Ctx<'_>, key: Key<Client>, token: u64) -> Option<u64> {
+    let client = ctx.roll.get_mut(key)?;
     client.transfers += 1;
-    client.transfer = token;
+    let former = std::mem::replace(&mut client.transfer, token);
     if client.boot.stage() != Stage::Up {
         ctx.roll.enter(ctx.now, key, Stage::Loading, format_args!(""));
     }
+    Some(former)
 }

@@ -89,7 +89,11 @@ impl Peer {
     }
 
     fn opened(&mut self, world: &mut World, size: u64) -> Vec<String> {
-        let answer = Ok(OpenFile { file: FileId::from_u64(FILE.into()), size });
+        self.opened_as(world, FILE, size)
+    }
+
+    fn opened_as(&mut self, world: &mut World, file: u32, size: u64) -> Vec<String> {
+        let answer = Ok(OpenFile { file: FileId::from_u64(file.into()), size });
         let got = world.handle(Input::Opened { token: self.token, answer });
         self.hear(&got)
     }
@@ -162,7 +166,7 @@ fn windows(windowsize: u16) -> Options {
 
 /// A transfer of `blocks` blocks of 512 in windows, up to the first window.
 fn in_windows(world: &mut World, windowsize: u16, blocks: u64) -> Peer {
-    let mut peer = Peer::new();
+    let mut peer = Peer::leased(world, &Ask::os(mac(1)));
     peer.begin(world, blocks * 512 - 1, windows(windowsize));
     peer.ack(world, 0);
     peer
@@ -226,7 +230,7 @@ fn the_oack_holds_what_was_asked_for() {
     }
     let mut jumbo = config();
     jumbo.links[0].mtu = 9000;
-    let mut world = World::new(&jumbo);
+    let mut world = World::settled(&jumbo);
     assert_eq!(Peer::new().begin(&mut world, 1, Options { blksize: Some(65_464), ..NOTHING }), ["oack blksize=8968"]);
 }
 
@@ -272,7 +276,7 @@ fn block_numbers_wrap() {
 
 #[test]
 fn a_partial_ack_rewinds_the_window() {
-    let mut world = World::new(&config());
+    let mut world = World::settled(&config());
     let mut peer = in_windows(&mut world, 4, 20);
     assert_eq!(peer.ack(&mut world, 4), ["data 5..8 2048B"]);
     assert_eq!(peer.ack(&mut world, 6), ["data 7..10 2048B"], "after the last block that arrived (RFC 7440)");
@@ -287,7 +291,7 @@ fn a_partial_ack_rewinds_the_window() {
 
 #[test]
 fn the_first_block_of_a_window_is_asked_for_once_and_sent_at_once() {
-    let mut world = World::new(&config());
+    let mut world = World::settled(&config());
     let mut peer = in_windows(&mut world, 8, 40);
     world.advance(4);
     assert_eq!(peer.ack(&mut world, 8), ["data 9..16 4096B"]);
@@ -303,7 +307,7 @@ fn the_first_block_of_a_window_is_asked_for_once_and_sent_at_once() {
 
 #[test]
 fn a_burst_of_equal_acks_is_one_rewind() {
-    let mut world = World::new(&config());
+    let mut world = World::settled(&config());
     let mut peer = in_windows(&mut world, 8, 40);
     // EDK2 acknowledges block 2 for each of 4 to 8, which came out of order.
     assert_eq!(peer.ack(&mut world, 2), ["data 3..10 4096B"]);
@@ -318,8 +322,8 @@ fn a_burst_of_equal_acks_is_one_rewind() {
 fn a_run_fits_one_call_of_the_kernel() {
     let mut jumbo = config();
     (jumbo.links[0].mtu, jumbo.tftp.windowsize) = (9000, 64);
-    let mut world = World::new(&jumbo);
-    let mut peer = Peer::new();
+    let mut world = World::settled(&jumbo);
+    let mut peer = Peer::leased(&mut world, &Ask::os(mac(1)));
     peer.begin(&mut world, 1 << 20, Options { blksize: Some(8192), windowsize: Some(64), ..NOTHING });
     let told = peer.ack(&mut world, 0);
     assert!(told.len() <= 8 && told[0] == "data 1..8 65536B", "{told:?}");

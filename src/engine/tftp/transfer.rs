@@ -12,11 +12,12 @@ use crate::base::outbox::Via;
 use crate::base::slab::Key;
 use crate::base::time::Instant;
 use crate::engine::boot::Made;
-use crate::engine::pace::{Place, Stamp};
+use crate::engine::pace::{Place, Stamp, Witness};
 use crate::roll::client::Client;
 use crate::roll::kind::Kind;
 use crate::wire::tftp::Options;
 
+use super::files::Hold;
 use super::netascii;
 
 /// Bytes of a file name that the story tells.
@@ -71,6 +72,8 @@ pub struct Transfer {
     pub kind: Kind,
     pub state: State,
     pub source: Source,
+    /// Its place among those who hold the file.
+    pub hold: Option<Hold>,
     /// What is made for it where the root has no file of the name.
     pub made: Option<Made>,
     /// A hash of the request: a repeated one is answered again, a different one replaces the transfer.
@@ -92,10 +95,12 @@ pub struct Transfer {
     /// Sendings nobody asked for since the last progress, and since anything was heard.
     pub resent: u8,
     pub unheard: u8,
+    /// Its client's own retries since the last progress.
+    pub retries: u8,
     /// Something was acknowledged: its client is there.
     pub met: bool,
-    /// Wire bytes that a look has given up as lost. It counts as evidence of the way when the client speaks.
-    pub missed: u64,
+    /// A look has given something up as lost. It counts as evidence of the way when the client speaks.
+    pub missed: bool,
     /// It counts in its link's lap.
     pub counted: bool,
     /// The last block of a window was sent again by itself, to make the client say where it stands: its answer is no echo.
@@ -107,9 +112,10 @@ pub struct Transfer {
     pub asked: Instant,
     /// The half-second look wants the OACK or the last block sent again.
     pub resend: bool,
-    /// What is under way, and the least round trip so far.
+    /// What is under way. None of a stranger's ever is.
     pub stamp: Option<Stamp>,
-    pub least: Duration,
+    /// What its client knows of the way.
+    pub witness: Witness,
     /// Wire bytes of one turn; 0 before the first.
     pub turn: u64,
     name: [u8; NAME_MAX],
@@ -162,6 +168,7 @@ impl Transfer {
             kind: Kind::Other,
             state: State::Opening,
             source: Source::Opening,
+            hold: None,
             made: Made::of(name),
             request: 0,
             options: Options::default(),
@@ -177,8 +184,9 @@ impl Transfer {
             last_sent: now,
             resent: 0,
             unheard: 0,
+            retries: 0,
             met: false,
-            missed: 0,
+            missed: false,
             counted: false,
             probed: false,
             cold: false,
@@ -186,7 +194,7 @@ impl Transfer {
             asked: now,
             resend: false,
             stamp: None,
-            least: Duration::ZERO,
+            witness: Witness::default(),
             turn: 0,
             name: [0; NAME_MAX],
             name_len: name.len().min(NAME_MAX) as u8,
@@ -205,19 +213,24 @@ impl Transfer {
         }
     }
 
-    /// Whether it has not answered for several looks: no evidence of the way any more (`engine::pace`).
-    pub fn is_silent(&self) -> bool {
-        self.unheard >= SILENT_AFTER
+    /// Sendings to no avail. Who asks for the same again and again, three times and more, is as good as silent.
+    fn vain(&self) -> u8 {
+        self.unheard.max(self.retries.saturating_sub(1))
     }
 
-    /// Whether nobody knows if its client is there.
+    /// Whether it has not answered for several looks, or not got on: no evidence of the way any more (`engine::pace`).
+    pub fn is_silent(&self) -> bool {
+        self.vain() >= SILENT_AFTER
+    }
+
+    /// Whether nobody knows if its client is there, or who it is: it is no evidence, and is served in the quiet share.
     pub fn is_quiet(&self) -> bool {
-        self.is_silent() || (self.origin == Origin::Stranger && !self.met)
+        self.is_silent() || self.origin == Origin::Stranger
     }
 
     /// Where it waits for what nobody asked for, or for its first packet.
     pub fn place_unasked(&self) -> Place {
-        match self.unheard {
+        match self.vain() {
             LONG_SILENT_AFTER.. => Place::LongSilent,
             SILENT_AFTER.. => Place::Silent,
             _ if self.is_quiet() => Place::Stranger,
@@ -274,7 +287,8 @@ impl Transfer {
     /// may retry by itself; in windows it says at once that the first block was lost (RFC 7440, 4), but no sooner than a round trip allows.
     pub fn echo(&self) -> Duration {
         let early = super::policy::of(self.kind).early;
-        if self.windowsize > 1 && !self.least.is_zero() { early.min(self.least / 2) } else { early }
+        let least = self.witness.least();
+        if self.windowsize > 1 && !least.is_zero() { early.min(least / 2) } else { early }
     }
 
     /// The last block of the window that begins behind `acked`.

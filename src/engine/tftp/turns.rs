@@ -51,20 +51,22 @@ impl Transfer {
     pub(super) fn arrived(&mut self, ctx: &mut Ctx<'_>) {
         let Some(stamp) = self.stamp.take() else { return };
         let certain = self.resent == 0;
-        ctx.pace.lane(self.link).bottleneck.acknowledged(ctx.now, stamp, certain.then_some(&mut self.least));
+        ctx.pace.lane(self.link).bottleneck.acknowledged(ctx.now, stamp, &mut self.witness, certain);
     }
 
-    /// What is under way is waited for no longer; gives its bytes.
-    pub(super) fn give_up(&mut self, ctx: &mut Ctx<'_>) -> u64 {
-        let Some(stamp) = self.stamp.take() else { return 0 };
+    /// What is under way is waited for no longer. False: nothing was.
+    pub(super) fn give_up(&mut self, ctx: &mut Ctx<'_>) -> bool {
+        let Some(stamp) = self.stamp.take() else { return false };
         ctx.pace.lane(self.link).bottleneck.given_up(ctx.now, stamp);
-        stamp.bytes()
+        true
     }
 
     /// The client says that something of what is under way was lost.
     pub(super) fn lost(&mut self, ctx: &mut Ctx<'_>) {
-        let bytes = self.give_up(ctx);
-        ctx.pace.lane(self.link).bottleneck.lost(ctx.now, bytes);
+        self.give_up(ctx);
+        if !self.is_quiet() {
+            ctx.pace.lane(self.link).bottleneck.lost(ctx.now, &mut self.witness);
+        }
     }
 }
 
@@ -131,7 +133,7 @@ impl Tftp {
             return;
         }
         let (first, end) = (transfer.sent + 1, transfer.window_end());
-        let alone = ctx.pace.lane(transfer.link).waiting() == 0;
+        let alone = !transfer.is_quiet() && ctx.pace.lane(transfer.link).waiting() == 0;
         let last = end.min(transfer.sent + transfer.turn_blocks(if alone { limits::RUN_BYTES_MAX as u64 } else { TURN_BYTES }));
         if first > last {
             return;

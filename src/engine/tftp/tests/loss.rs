@@ -122,7 +122,7 @@ fn a_late_retry_is_answered_at_once_and_an_early_one_not_at_all() {
 
 #[test]
 fn a_lost_window_costs_one_packet_and_one_answer() {
-    let mut world = World::new(&config());
+    let mut world = World::settled(&config());
     let mut peer = in_windows(&mut world, 4, 40);
     peer.ack(&mut world, 4);
     // All four are lost: the last one makes the client say where it stands.
@@ -139,7 +139,7 @@ fn a_lost_window_costs_one_packet_and_one_answer() {
 
 #[test]
 fn a_client_that_does_not_say_where_it_stands_gets_the_window_again() {
-    let mut world = World::new(&config());
+    let mut world = World::settled(&config());
     let mut peer = in_windows(&mut world, 8, 40);
     peer.ack(&mut world, 8);
     let told = sendings(&mut world, &mut peer, 1_600);
@@ -195,7 +195,7 @@ fn a_running_transfer_keeps_the_lease() {
 
 #[test]
 fn a_cold_block_is_sent_when_it_is_there() {
-    let mut world = World::new(&config());
+    let mut world = World::settled(&config());
     let mut peer = in_windows(&mut world, 4, 40);
     assert_eq!(peer.ack(&mut world, 4), ["data 5..8 2048B"]);
     for _ in 0..20 {
@@ -212,7 +212,7 @@ fn a_cold_block_is_sent_when_it_is_there() {
 
 #[test]
 fn a_cold_block_of_which_nothing_is_heard_is_asked_for_each_half_second() {
-    let mut world = World::new(&config());
+    let mut world = World::settled(&config());
     let mut peer = in_windows(&mut world, 4, 40);
     assert_eq!(peer.ack(&mut world, 4), ["data 5..8 2048B"]);
     for _ in 0..3 {

@@ -1,6 +1,7 @@
 //! Who has a place: machines that fall silent, strangers, and frames that pretend to be somebody's.
 
 use super::*;
+use crate::roll::plan::AddressRange;
 
 const THIEF: Mac = Mac([0x66, 0, 0, 0, 0, 1]);
 
@@ -98,6 +99,106 @@ fn strangers_make_room_for_each_other_and_for_nodes() {
     assert_eq!(peers[39].ack(&mut world, 1), ["data 2..2 512B"], "the last one to come is there");
     assert_eq!(peers[0].ack(&mut world, 1), [""; 0], "the first one made room");
     assert_eq!(node.begin(&mut world, 50_000, NOTHING), ["data 1..1 512B"]);
+}
+
+/// Whatever a stranger says, and however late, it is no evidence of the way.
+#[test]
+fn a_stranger_stays_in_the_strangers_share() {
+    let mut gigabit = config();
+    gigabit.links[0].rate = Some(1_000_000_000);
+    let mut world = World::settled(&gigabit);
+    let lane = |world: &World| {
+        let lane = world.server.pace().iter().next().map(|(_, lane)| lane).expect("a lane");
+        (lane.lap(), lane.bottleneck.measured(), lane.bottleneck.queue(), lane.bottleneck.rate(), lane.waiting())
+    };
+    let before = lane(&world);
+    let mut peers: Vec<Peer> = (0..8).map(|n| Peer::at(ip(10, 54, 9, n))).collect();
+    for peer in &mut peers {
+        peer.begin(&mut world, 500_000, windows(16));
+    }
+    for block in [0, 16, 32, 32, 40, 48] {
+        for peer in &mut peers {
+            peer.ack(&mut world, block);
+            world.advance(300);
+            assert_eq!(lane(&world), before);
+        }
+    }
+    assert!(world.count(Counter::TftpRetry) > 0 && world.count(Counter::DataPackets) > 8 * 48);
+}
+
+/// Who asks for the same again and again counts in no lap and has the share of the silent, until it gets on.
+#[test]
+fn who_does_not_get_on_is_as_good_as_silent() {
+    let mut gigabit = config();
+    gigabit.links[0].rate = Some(1_000_000_000);
+    let mut world = World::settled(&gigabit);
+    let mut node = node(&mut world);
+    node.begin(&mut world, 500_000, windows(4));
+    node.ack(&mut world, 0);
+    let lap = |world: &World| world.server.pace().iter().next().map(|(_, lane)| lane.lap()).expect("a lane");
+    assert!(!lap(&world).is_zero());
+    for _ in 0..3 {
+        world.advance(200);
+        assert_eq!(node.ack(&mut world, 0), ["data 1..4 2048B"], "it is served all the same");
+    }
+    assert!(lap(&world).is_zero());
+    for block in [4, 8] {
+        world.advance(1);
+        node.ack(&mut world, block);
+    }
+    assert!(!lap(&world).is_zero());
+}
+
+/// A machine that loads two files at once has one voice.
+#[test]
+fn the_latest_transfer_speaks_for_its_machine() {
+    let mut world = World::settled(&config());
+    let mut node = node(&mut world);
+    node.begin(&mut world, 50_000, NOTHING);
+    let first = world.client(mac(17)).map(|record| record.transfer);
+    let mut other = Peer { src: SocketAddrV4::new(*node.src.ip(), 3000), ..Peer { mac: node.mac, ..Peer::at(*node.src.ip()) } };
+    other.begin(&mut world, 50_000, NOTHING);
+    assert_ne!(world.client(mac(17)).map(|record| record.transfer), first);
+    assert_eq!(node.ack(&mut world, 1), ["data 2..2 512B"], "both go on");
+    assert_eq!(other.ack(&mut world, 1), ["data 2..2 512B"]);
+}
+
+#[test]
+fn nodes_find_a_place_for_a_file_whoever_holds_others() {
+    let mut large = config();
+    large.server.capacity = 1024;
+    large.networks[0].guests = AddressRange::new(ip(10, 54, 8, 1), ip(10, 54, 8, 50));
+    let mut world = World::settled(&large);
+    let mut node = node(&mut world);
+    let (quarter, mut file) = (limits::FILES / 4, 100);
+    let mut open = |world: &mut World, mut peer: Peer| {
+        file += 1;
+        world.advance(1);
+        let asked = peer.ask(world, &format!("module-{file}"), NOTHING);
+        assert_eq!(asked, [format!("open module-{file}")]);
+        (peer.opened_as(world, file, 50_000), peer)
+    };
+    let mut strangers: Vec<Peer> = (0..quarter + 20).map(|n| open(&mut world, Peer::at(ip(10, 54, 9, n as u8))).1).collect();
+    assert_eq!((world.server.transfers(), world.count(Counter::TftpEvicted)), (quarter, 20));
+    assert_eq!(strangers[19].ack(&mut world, 1), [""; 0], "the longest silent made room");
+    assert_eq!(strangers[20].ack(&mut world, 1), ["data 2..2 512B"]);
+    let guests: Vec<Ipv4Addr> = (1..=14).map(|n| world.lease(&Ask::rom(mac(n)))).collect();
+    for (port, address) in guests.iter().flat_map(|address| (3000..3015).map(move |port| (port, *address))) {
+        let (got, _) = open(&mut world, Peer { src: SocketAddrV4::new(address, port), ..Peer::at(address) });
+        assert!(got.contains(&"data 1..1 512B".to_string()), "{got:?}");
+    }
+    assert_eq!(world.server.transfers(), 3 * quarter);
+    for port in 4000..4015 {
+        let (got, _) =
+            open(&mut world, Peer { src: SocketAddrV4::new(*node.src.ip(), port), ..Peer { mac: node.mac, ..Peer::at(*node.src.ip()) } });
+        assert_eq!(got, ["data 1..1 512B"]);
+    }
+    assert_eq!(world.server.transfers(), 3 * quarter + 15, "nobody has to go for a node while there are places");
+    // What a node holds as well is a node's.
+    let evicted = world.count(Counter::TftpEvicted);
+    assert_eq!(node.ask(&mut world, "module-0", NOTHING), ["open module-0"]);
+    assert_eq!(node.opened_as(&mut world, 100 + quarter as u32 + 20, 50_000), ["data 1..1 512B"]);
+    assert_eq!(world.count(Counter::TftpEvicted), evicted);
 }
 
 #[test]
