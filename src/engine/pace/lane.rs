@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::base::chain::Chains;
 use crate::base::time::Instant;
 
-use super::quiet::Share;
+use super::quiet::{PART, Share};
 use super::{Bottleneck, Regime};
 
 /// A lap near half a second closes admission, and a little less opens it again.
@@ -205,7 +205,10 @@ impl Lane {
         if self.quiet() == 0 {
             return None;
         }
-        let rate = self.counted_on();
+        // Strangers alone (an administrator's client, a machine with an address of its own) get half of the rate: nobody is there to protect.
+        let silent = self.waiting.len(Place::Silent as usize) + self.waiting.len(Place::LongSilent as usize);
+        let alone = self.running == 0 && self.waiting() == 0 && silent == 0;
+        let rate = self.counted_on() * if alone { PART / 2 } else { 1 };
         if !self.share.open(now, rate) {
             self.look_by(self.share.opens_at(now, rate));
             return None;

@@ -7,8 +7,8 @@
 //! than that share. A machine on record that is heard of again is served like everybody else from then on; a stranger stays here until
 //! its transfer ends.
 //!
-//! The share is a bucket of a few frames that fills with a part of the rate. It never fills faster when nobody else wants anything, so
-//! that the first machine that comes back finds the way free.
+//! The share is a bucket of a few frames that fills with a part of the rate. It never fills faster for the silent when nobody else wants
+//! anything, so that the first machine that comes back finds the way free. Strangers get half of the rate while no machine on record loads.
 
 use std::time::Duration;
 
