@@ -338,7 +338,9 @@ impl Tftp {
             Ack::Retry => {
                 ctx.stats.count(Counter::TftpRetry);
                 transfer.lost(ctx);
-                transfer.retries = transfer.retries.saturating_add(1);
+                // Who asks again while it waits for its turn has not been answered.
+                let answered = std::mem::replace(&mut transfer.retried, ctx.now) <= transfer.last_sent;
+                transfer.retries = transfer.retries.saturating_add(u8::from(answered));
                 if transfer.is_silent() {
                     self.fall_silent(ctx, key);
                 }

@@ -95,8 +95,9 @@ pub struct Transfer {
     /// Sendings nobody asked for since the last progress, and since anything was heard.
     pub resent: u8,
     pub unheard: u8,
-    /// Its client's own retries since the last progress.
+    /// Its client's own retries since the last progress, of what was sent to it meanwhile; and when the last one came.
     pub retries: u8,
+    pub retried: Instant,
     /// Something was acknowledged: its client is there.
     pub met: bool,
     /// A look has given something up as lost. It counts as evidence of the way when the client speaks.
@@ -185,6 +186,7 @@ impl Transfer {
             resent: 0,
             unheard: 0,
             retries: 0,
+            retried: Instant::ZERO,
             met: false,
             missed: false,
             counted: false,
