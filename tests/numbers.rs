@@ -231,12 +231,18 @@ fn a_torn_tail_is_cut_and_damage_before_it_is_not_guessed_at() {
     assert_eq!((passes(&one), passes(&two)), (0, 1));
     musterd.kill();
     let whole = text(&journal(&lab));
-    let tails = ["2026-11-23T15:34:10Z n0 vac", "2026-11-23T15:34:10Z n0 vacant ~00000000\n", "\0\0\0\0\0\0\0\0", "\u{fffd}"];
-    for tail in tails {
+    let torn = "ends in the middle of a line";
+    let tails = [
+        ("2026-11-23T15:34:10Z n0 vac", torn),
+        ("2026-11-23T15:34:10Z n0 vacant ~00000000\n", "is damaged in its last line"),
+        ("\0\0\0\0\0\0\0\0", "that were never written"),
+        ("\u{fffd}", torn),
+    ];
+    for (tail, why) in tails {
         let mut file = OpenOptions::new().append(true).open(journal(&lab)).expect("the journal is there");
         file.write_all(tail.as_bytes()).expect("tear its tail");
         let musterd = Musterd::configured(&server, &root, SMALL);
-        assert!(musterd.seen_all(&["warn", "ends in the middle of a line", "cut off"]).is_some(), "{tail:?}: {}", musterd.log());
+        assert!(musterd.seen_all(&["warn", why, "cut off"]).is_some(), "{tail:?}: {}", musterd.log());
         musterd.kill();
         assert_eq!(text(&journal(&lab)), whole, "nothing else is cut");
     }
