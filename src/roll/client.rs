@@ -168,6 +168,8 @@ pub struct Client {
     pub way: Way,
     /// The link on which the kernel has a permanent neighbour entry for the address.
     pub neighbour: Option<Link>,
+    /// When it was made.
+    pub neighbour_at: Instant,
     /// When it was seen first.
     pub arrived: Instant,
     /// Where it stands in its boot.
@@ -230,6 +232,7 @@ impl Client {
             doubt: Doubt::default(),
             way: Way::Unknown,
             neighbour: None,
+            neighbour_at: Instant::ZERO,
             arrived: now,
             boot: BootProgress::new(now),
             transfer: u64::MAX,

@@ -1,6 +1,7 @@
 //! REQUEST and RELEASE: how a lease is given, goes on and ends. What a REQUEST gets is the table of [`super::decide`].
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::base::outbox::Output;
@@ -19,6 +20,9 @@ use super::promise::{self, Kept};
 use super::reply::send;
 use super::request::Request;
 use super::{Dhcp, OFFER_HOLD, Others, passing};
+
+/// One boot asks several times; an entry is made once for all of them, for each is a message to the kernel.
+const NEIGHBOUR_AGAIN: Duration = Duration::from_secs(10);
 
 impl Dhcp {
     pub(super) fn request(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
@@ -111,9 +115,10 @@ impl Dhcp {
         let on_link = ctx.config.networks.get(asked.network).is_some_and(|network| network.link.is_some());
         let Some(client) = ctx.roll.get_mut(key) else { return };
         client.network = asked.network as u16;
-        // The kernel drops entries when an interface goes down and up: every boot makes its own anew.
-        if on_link && client.mac != Mac::ZERO && (client.neighbour != Some(client.link) || !renewal) {
-            client.neighbour = Some(client.link);
+        // The kernel drops entries when an interface goes down and up, so each boot makes its own.
+        let old = !renewal && ctx.now.since(client.neighbour_at) >= NEIGHBOUR_AGAIN;
+        if on_link && client.mac != Mac::ZERO && (client.neighbour != Some(client.link) || old) {
+            (client.neighbour, client.neighbour_at) = (Some(client.link), ctx.now);
             ctx.out.put(Output::Neighbour { link: client.link, ip: address, mac: Some(client.mac) });
         }
         let told = boot::file(ctx.config, client);
