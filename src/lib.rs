@@ -46,10 +46,12 @@
 //! was taken (`transfer`).
 //!
 //! # Laws that shape the code
-//! Everything is allocated and opened at start, from `base::limits`, those of each protocol, and the table of endpoints; the work for a packet is O(1). Every drop is counted by its reason
-//! (`base::stats`). One transition function writes a client's stage (`Roll::enter`). Every transfer is looked at every half second, and
-//! nothing ever backs off exponentially (`engine::tftp`); what leaves is paced to the measured rate of the way (`engine::pace`).
-//! Decisions of a protocol are pure functions that look like its specification's table (`engine::dhcp`, module `decide`).
+//! Everything is allocated and opened at start, from `base::limits`, those of each protocol, and the table of endpoints; the work for a packet
+//! is O(1). Every drop is counted by its reason. One transition function writes a client's stage, by a table (`roll::stage`). Every transfer is
+//! looked at every half second, and nothing ever backs off exponentially (`engine::tftp`). What leaves is paced to the measured rate of the
+//! way; who is silent, or unknown, has a share of its own and is no evidence (`engine::pace`, modules `quiet` and `crowd`). Decisions of a protocol
+//! are pure functions that look like its specification's table (`engine::dhcp`, modules `decide` and `rights`). All ten laws, numbered as the code
+//! cites them, are in `doc/architecture.md`.
 
 pub mod base;
 pub mod config;
