@@ -33,13 +33,13 @@ impl Dhcp {
         let Some(address) = entitled(ctx, key, asked) else { return self.choose_guest(ctx, key, asked) };
         let view = offer_view(ctx, key, asked, address)?;
         move_to(ctx, key, address);
-        let ready = match rights::vetting(view) {
-            Vetting::Now => ctx.now,
-            Vetting::At(instant) => instant,
-            Vetting::Ask => ctx.now,
-            Vetting::AskAndWait => ctx.now + PROBE_WAIT,
+        let (asks, ready) = match rights::vetting(view) {
+            Vetting::Now => (false, ctx.now),
+            Vetting::At(instant) => (false, instant),
+            Vetting::Ask => (true, ctx.now),
+            Vetting::AskAndWait => (true, ctx.now + PROBE_WAIT),
         };
-        if matches!(rights::vetting(view), Vetting::Ask | Vetting::AskAndWait) {
+        if asks {
             conflict::asked(ctx, key);
             ctx.stats.count(Counter::ArpProbe);
             ctx.out.put(Output::Probe { link: asked.link(), ip: address });

@@ -10,7 +10,8 @@ crate::counters! {
     /// Shorter than a header, or a response.
     DnsNoQuery = "dns dropped: not a query",
     DnsMalformed = "dns refused: malformed",
-    DnsNotImplemented = "dns refused: not implemented",
+    /// An opcode other than QUERY (RFC 1035, 4.1.1: NOTIMP), or a version of EDNS above 0 (RFC 6891, 6.1.3: BADVERS).
+    DnsUnsupported = "dns refused: unsupported",
     DnsTableFull = "dns failed: too many wait for upstreams",
     DnsRepeated = "dns dropped: asked already",
     /// From nobody who was asked, or not what was asked.

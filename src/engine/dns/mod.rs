@@ -165,9 +165,9 @@ impl Dns {
 
     fn judge<'q>(&self, ctx: &Ctx<'_>, peer: Peer, src: SocketAddrV4, query: &'q Query) -> Judgement<'q> {
         let over_udp = matches!(peer, Peer::Datagram(_));
-        let not_implemented = Judgement::Say(rcode::NOTIMP, Counter::DnsNotImplemented);
+        let unsupported = Judgement::Say(rcode::NOTIMP, Counter::DnsUnsupported);
         if query.opcode != OPCODE_QUERY {
-            return not_implemented;
+            return unsupported;
         }
         let Some(question) = query.question.as_ref().filter(|_| query.sound) else {
             return Judgement::Say(rcode::FORMERR, Counter::DnsMalformed);
@@ -175,7 +175,7 @@ impl Dns {
         let place = self.zones.locate(&question.name);
         match question.rtype {
             // RFC 6891, 6.1.3
-            _ if query.edns.is_some_and(|edns| edns.version > 0) => Judgement::Say(rcode::BADVERS, Counter::DnsNotImplemented),
+            _ if query.edns.is_some_and(|edns| edns.version > 0) => Judgement::Say(rcode::BADVERS, Counter::DnsUnsupported),
             _ if question.class != CLASS_IN => Judgement::Say(rcode::REFUSED, Counter::DnsRefused),
             rtype::OPT => Judgement::Say(rcode::FORMERR, Counter::DnsMalformed),
             // RFC 5936, 4.2: by datagrams that is not defined.
@@ -186,7 +186,7 @@ impl Dns {
                 _ => Judgement::Say(rcode::NOTAUTH, Counter::DnsTransferRefused),
             },
             // Other questions that are no types of records (RFC 6895, 3.1).
-            128..=254 => not_implemented,
+            128..=254 => unsupported,
             _ => match place {
                 Some((zone, spot)) => Judgement::Answer(zone, spot),
                 None if query.recursion && forward::may(ctx.config, *src.ip()) => Judgement::Forward,
