@@ -10,7 +10,7 @@ crate::counters! {
     /// Shorter than a header, or a response.
     DnsNoQuery = "dns dropped: not a query",
     DnsMalformed = "dns refused: malformed",
-    /// An opcode other than QUERY (RFC 1035, 4.1.1: NOTIMP), or a version of EDNS above 0 (RFC 6891, 6.1.3: BADVERS).
+    /// An opcode other than QUERY or a meta type that is not served (RFC 1035, 4.1.1: NOTIMP), or a version of EDNS above 0 (RFC 6891, 6.1.3: BADVERS).
     DnsUnsupported = "dns refused: unsupported",
     DnsTableFull = "dns failed: too many wait for upstreams",
     DnsRepeated = "dns dropped: asked already",
