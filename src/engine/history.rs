@@ -25,7 +25,7 @@ const SURPLUS: u64 = 4096;
 /// Places that the walk comes by in one go, at most, and the time until it goes on: the loop has other things to do.
 const STRIDE: usize = 16_384;
 const PAUSE: Duration = Duration::from_millis(1);
-/// The first line of a journal that was written anew.
+/// The first line of a rewritten journal.
 const TITLE: &str = "# muster's journal: who has which number and address. It may be edited while musterd is down; leave out the ~checksum of a line that you change.";
 
 /// What a journal says beside lots.
@@ -42,7 +42,7 @@ pub fn read<'a>(roll: &mut Roll, lines: impl Iterator<Item = &'a str>) -> Result
     for (at, line) in lines.enumerate() {
         let taken = reader.line(roll, &mut past, line);
         let spelling = taken.map_err(|error| {
-            format!("line {} of the journal cannot be: {error}: mend it (without its ~checksum) or take it out", at + 1)
+            format!("line {} of the journal is invalid: {error}: correct it, without its ~checksum, or remove it", at + 1)
         })?;
         if spelling == Spelling::Old {
             reader.old.get_or_insert((at + 1, 0)).1 += 1;
@@ -50,13 +50,13 @@ pub fn read<'a>(roll: &mut Roll, lines: impl Iterator<Item = &'a str>) -> Result
     }
     if let Some((line, count)) = reader.old {
         log::warn!(
-            "{count} lines of the journal, the first of them line {line}, have a ; in what a machine said of itself, as version 0.1.0 wrote it: \
-             each was read as one word, and nothing is lost"
+            "journal: {count} lines have a ; within a reported word, as version 0.1.0 wrote them (first: line {line}; \
+             each was read as one word, nothing is lost)"
         );
     }
     match reader.changing {
         false => Ok(past),
-        true => Err("the journal ends within a change: cut it off where that begins".into()),
+        true => Err("the journal ends within a change of several numbers (remove the lines from `change begins` on)".into()),
     }
 }
 

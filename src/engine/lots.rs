@@ -29,7 +29,7 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Trouble::Clash(clash) => clash.fmt(f),
-            Trouble::Busy => f.write_str("the journal's disk does not keep up: try again when it does, or see whether it is full"),
+            Trouble::Busy => f.write_str("the journal's disk is too slow (check that it is not full, then try again)"),
         }
     }
 }
@@ -110,7 +110,7 @@ pub fn came_up(ctx: &mut Ctx<'_>, number: Number) {
     if let Some(lot) = ctx.roll.street().lot(number).copied().filter(|lot| lot.unseen) {
         let promise = ctx.roll.promise(number);
         if set(ctx, number, Lot { unseen: false, ..lot }, promise).is_ok() {
-            log::debug!("{number} is heard under its address");
+            log::debug!("{number}: came up at its address");
         }
     }
 }

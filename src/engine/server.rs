@@ -144,7 +144,7 @@ impl Server {
     pub fn reconfigure(&mut self, now: Now, config: &Config) -> Result<(), String> {
         if let Some(number) = self.roll.beyond(config.plan.nodes()) {
             return Err(format!(
-                "cluster.nodes is {}, but {number} is not vacant: take it out first (muster node out {number})",
+                "cluster.nodes is {}, but {number} is not vacant (take it out first: muster node out {number})",
                 config.plan.nodes()
             ));
         }
@@ -194,7 +194,7 @@ impl Server {
         let step = epoch(now) - self.epoch;
         if step.unsigned_abs() > CLOCK_STEP {
             self.epoch += step;
-            log::info!("the clock was set by {step} s: the journal is written anew, as leases end by the new time");
+            log::info!("clock: moved by {step} s (the journal is rewritten, because leases end by the new time)");
             self.roll.clock_was_set(step);
             self.checkpoint();
         }

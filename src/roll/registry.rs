@@ -130,7 +130,7 @@ impl Roll {
             let old = std::mem::replace(&mut self.street, Street::new(plan.nodes(), self.seed));
             for (number, lot) in old.iter().take(nodes) {
                 let moved = self.street.set(number, *lot);
-                debug_assert!(moved.is_ok(), "what was one street makes one again");
+                debug_assert!(moved.is_ok(), "these numbers made a plan before");
             }
             self.unwritten.grow(nodes);
             self.promised = (0..nodes).map(|n| self.promised.get(n).copied().unwrap_or_default()).collect();
@@ -417,7 +417,7 @@ impl Roll {
         let (story, took) = (client.boot.story(), Seconds(now.since(client.boot.began())));
         if !story.is_empty() {
             self.recent.write(client, level <= log::Level::Warn, format_args!("{ending} ({took} in all)"));
-            let line = format_args!("{} {story} -> {ending} ({took} in all)", client.title());
+            let line = format_args!("{}: {story} -> {ending} ({took} in all)", client.title());
             self.shares.say(now, client.number, &client.identity, level, line);
         }
         client.boot.begin(now);
@@ -432,7 +432,7 @@ impl Roll {
     /// The same, of a machine that has a record: the line begins with its name.
     pub fn say_of(&mut self, now: Instant, key: Key<Client>, level: log::Level, what: fmt::Arguments<'_>) {
         if let Some(client) = self.clients.get(key) {
-            self.shares.say(now, client.number, &client.identity, level, format_args!("{} {what}", client.title()));
+            self.shares.say(now, client.number, &client.identity, level, format_args!("{}: {what}", client.title()));
         }
     }
 
@@ -452,7 +452,7 @@ impl Roll {
     /// Adds to the story without leaving the stage. What a machine does once it is up is no part of its boot.
     pub fn note(&mut self, key: Key<Client>, note: fmt::Arguments<'_>) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        log::debug!("{} {}", client.title(), note);
+        log::debug!("{}: {note}", client.title());
         self.recent.write(client, false, note);
         if client.boot.stage() != Stage::Up {
             client.boot.note(note);

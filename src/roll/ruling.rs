@@ -88,12 +88,12 @@ pub enum Conflict {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::Untested => f.write_str("was not tested"),
-            Reason::Failed(test) => write!(f, "failed the test {test}"),
-            Reason::Ignored => f.write_str("is to be ignored, says the config"),
-            Reason::Retired(number) => write!(f, "was {number} until it was taken out (muster guest enlist takes it back)"),
+            Reason::Untested => f.write_str("not tested"),
+            Reason::Failed(test) => write!(f, "failed test {test}"),
+            Reason::Ignored => f.write_str("ignored by cluster.ignore"),
+            Reason::Retired(number) => write!(f, "was {number} until it was taken out or replaced (muster guest enlist)"),
             Reason::Conflict(conflict) => conflict.fmt(f),
-            Reason::Held => f.write_str("passed, and waits to be numbered (muster guest enlist)"),
+            Reason::Held => f.write_str("passed, waits for its number (muster guest enlist)"),
             Reason::Locked => f.write_str("passed, but numbering is locked (muster guest enlist)"),
             Reason::NoLot => f.write_str("passed, but no number is vacant on its network (raise cluster.nodes, or muster node out)"),
         }
@@ -103,10 +103,10 @@ impl fmt::Display for Reason {
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Conflict::TwoNodes(a, b) => write!(f, "shows MACs of both {a} and {b} (muster node set settles it)"),
+            Conflict::TwoNodes(a, b) => write!(f, "reports MAC addresses of both {a} and {b} (assign them with muster node set)"),
             Conflict::Cloned(number, mac, other) => {
-                write!(f, "shows {mac}, which is {number}, beside {other}, which is not, and may be another machine ")?;
-                write!(f, "(muster node set {number} --add {other} if it is {number})")
+                write!(f, "reports {mac} of {number} and {other} of no node, so it may be another machine ")?;
+                write!(f, "(if it is {number}: muster node set {number} --add {other})")
             }
         }
     }
@@ -392,7 +392,7 @@ mod tests {
     fn a_conflict_names_both() {
         let told = Conflict::Cloned(Number(7), mac(1), mac(30)).to_string();
         assert!(
-            ["02:00:00:00:00:01, which is n7", "beside 02:00:00:00:00:1e", "muster node set n7 --add"]
+            ["02:00:00:00:00:01 of n7", "02:00:00:00:00:1e of no node", "muster node set n7 --add"]
                 .iter()
                 .all(|part| told.contains(part)),
             "{told}"

@@ -271,7 +271,7 @@ impl Conns {
             Err(error) => {
                 door.knocks = false;
                 if error.kind() != ErrorKind::WouldBlock {
-                    log::warn!("{}: nobody can be accepted: {error}", self.groups.get(place.0).map_or("", |group| group.service.name));
+                    log::warn!("{}: cannot accept connections: {error}", self.groups.get(place.0).map_or("", |group| group.service.name));
                 }
             }
         }
@@ -313,7 +313,7 @@ impl Conns {
         self.touch(slot);
         self.stir(now, slot);
         if let Err(error) = watched {
-            log::warn!("a connection cannot be watched: {error}");
+            log::warn!("connection: dropped, as it cannot be watched: {error}");
             self.end(slot);
         }
     }
@@ -491,8 +491,8 @@ impl Conns {
         let idle_before = conn.stirred;
         if conn.is_sending() || !conn.put(now, bytes, &mut group.outputs) {
             group.counts.slow += 1;
-            if let Some(muffled) = group.slow.admits(now) {
-                log::warn!("{}: {} does not take what it is sent: dropped ({muffled} more were)", group.service.name, conn.who);
+            if let Some(more) = group.slow.admits(now) {
+                log::warn!("{}: {} dropped (it does not read what it is sent{more})", group.service.name, conn.who);
             }
             self.end(slot);
             return;
@@ -593,9 +593,9 @@ impl Group {
     /// Sends somebody away, with a last word as far as it is taken.
     fn turn_away(&mut self, now: Instant, mut wire: Wire, who: Who) {
         self.counts.turned_away += 1;
-        if let Some(muffled) = self.crowded.admits(now) {
+        if let Some(more) = self.crowded.admits(now) {
             let (name, conns) = (self.service.name, self.streams.conns);
-            log::warn!("{name}: {conns} connections are busy: {who} was turned away ({muffled} more were)");
+            log::warn!("{name}: {who} refused (all {conns} connections are busy{more})");
         }
         let _ = wire.write([&self.streams.crowded, &[]]);
     }

@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use crate::base::limits::{FILE_NAME_MAX, FILES};
 use crate::base::machine::{FileId, OpenFile, Refusal};
-use crate::base::muffle::Muffle;
+use crate::base::muffle::{More, Muffle};
 use crate::base::time::Instant;
 
 use super::sys::file::{lock_when_used, read_run};
@@ -172,7 +172,8 @@ impl Files {
         if let How::Walk(errno) = self.root.how {
             let error = io::Error::from_raw_os_error(errno);
             log::warn!(
-                "the kernel or a sandbox forbids openat2 ({error}; systemd's RestrictSUIDSGID= does): boot files are opened name by name, which is as safe"
+                "boot files: opened folder by folder, which is as safe, because openat2 is forbidden \
+                 ({error}; by the kernel or a sandbox, such as RestrictSUIDSGID= of systemd)"
             );
         }
         if !self.root.near {
@@ -188,7 +189,8 @@ impl Files {
         let store = Store::new();
         let swaps = if lock_when_used(store.bytes()) { "" } else { ", which may be swapped out" };
         log::info!(
-            "boot files on a file system that may wait (NFS, FUSE, an overlay) are sent from {} MiB of memory{swaps}: what is there goes on while it hangs",
+            "boot files: sent from {} MiB of memory{swaps}, because the root's file system can hang (NFS, FUSE, overlay; \
+             what is in memory stays available)",
             store::SIZE
         );
         self.store = Some(store);
@@ -405,18 +407,18 @@ impl Files {
 
 impl Entry {
     /// `told`: whether to log it, and how many were not.
-    fn ends_early(&mut self, told: Option<u64>) -> Read {
-        if let Some(muffled) = told {
+    fn ends_early(&mut self, told: Option<More>) -> Read {
+        if let Some(more) = told {
             let size = self.stamp.size;
-            log::error!("a boot file ends before its size of {size} bytes: serve a regular copy of it ({muffled} more troubles untold)");
+            log::error!("boot files: one ends before its size of {size} bytes (serve a regular copy of it{more})");
         }
         self.stale = true;
         Read::Changed
     }
 
-    fn fails(&mut self, error: &io::Error, told: Option<u64>) -> Read {
-        if let Some(muffled) = told {
-            log::error!("cannot read a boot file: {error}: look at the disk ({muffled} more troubles untold)");
+    fn fails(&mut self, error: &io::Error, told: Option<More>) -> Read {
+        if let Some(more) = told {
+            log::error!("boot files: cannot read one: {error} (check the disk{more})");
         }
         self.stale = true;
         Read::Changed

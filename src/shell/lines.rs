@@ -89,7 +89,7 @@ impl Lines {
         self.bytes.drain(..done);
         if self.lost > 0 && self.bytes.is_empty() {
             let lost = std::mem::take(&mut self.lost);
-            let _ = writeln!(self.bytes, "{lost} lines of the log are lost: whoever reads them is too slow");
+            let _ = writeln!(self.bytes, "log: {lost} lines lost (the reader of standard error is too slow)");
         }
     }
 }
@@ -138,7 +138,7 @@ mod tests {
         room.set(1000);
         lines.put_out(reader);
         lines.put_out(reader);
-        let all = "first\nsecond\n3 lines of the log are lost: whoever reads them is too slow\n";
+        let all = "first\nsecond\nlog: 3 lines lost (the reader of standard error is too slow)\n";
         assert_eq!((String::from_utf8(heard.take()).unwrap().as_str(), lines.bytes.len()), (all, 0));
     }
 }

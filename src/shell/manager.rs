@@ -15,7 +15,7 @@ pub const STOPPING: &str = "STOPPING=1";
 pub fn tell(state: &str) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
     if let Err(error) = send(&socket, state) {
-        log::warn!("cannot tell the service manager {state}: {error}: with Type=notify it will end this process, use Type=exec");
+        log::warn!("service manager: cannot send {state}: {error} (with Type=notify it will stop musterd; use Type=exec)");
     }
 }
 

@@ -117,7 +117,7 @@ impl Queue {
                         trouble(socket, Trouble::Whole(error));
                     } else {
                         let to = self.messages[at].to.map_or("the link".to_string(), |to| to.to_string());
-                        log::debug!("cannot send to {to}: {error}");
+                        log::debug!("{to}: cannot send: {error}");
                         self.failed += packets(&self.messages[at]);
                     }
                     at += 1;

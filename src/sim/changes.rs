@@ -121,7 +121,7 @@ impl Play {
                 self.pass(Duration::from_micros(micros));
             }
             88..91 => {
-                self.tell(format_args!("the journal is written anew"));
+                self.tell(format_args!("the journal is rewritten"));
                 self.server.checkpoint();
                 self.pass(Duration::ZERO);
                 // Somebody changes much in the middle of the walk, and the disk is quick.
@@ -285,7 +285,7 @@ impl Play {
     fn answered(&mut self, line: &str) {
         let Some(waits) = self.waits.take() else { return self.fault(format_args!("an answer that nobody waits for: {line}")) };
         let reply: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
-        self.tell(format_args!("the operator is told: {}", line.get(..line.len().min(120)).unwrap_or_default().trim_end()));
+        self.tell(format_args!("the operator reads: {}", line.get(..line.len().min(120)).unwrap_or_default().trim_end()));
         match reply["is"].as_str() {
             Some("changed") => {
                 self.outcome.changes += 1;
@@ -394,7 +394,7 @@ impl Play {
         if !self.rolls.contains(&found) {
             let near = self.rolls.iter().map(|roll| roll.iter().zip(&found).filter(|(a, b)| a != b).count());
             let near: Vec<usize> = near.collect();
-            self.fault(format_args!("after a crash the roll is none of those there were: it differs from them in {near:?} lots"));
+            self.fault(format_args!("after a crash the roll is none of those before: it differs from them in {near:?} numbers"));
         }
         self.begin_rolls();
         self.pass(Duration::from_secs(2));

@@ -174,7 +174,7 @@ impl Year {
         let number = self.config.plan.number(address);
         let owner = self.told.iter().find(|(_, told)| number == Some(**told)).map(|(mac, _)| *mac);
         if let Some(mac) = owner.filter(|_| kind == Some(MessageType::Ack)) {
-            self.fault(format_args!("{address} is told to an attacker, and is {mac}'s"));
+            self.fault(format_args!("an attacker gets {address}, which is {mac}'s"));
         }
         let next = Header { ciaddr: Ipv4Addr::UNSPECIFIED, yiaddr: Ipv4Addr::UNSPECIFIED, op: 1, ..header };
         self.bait = (kind == Some(MessageType::Offer)).then_some((next, address));
@@ -534,13 +534,13 @@ impl Year {
         let unix = now(self.now).unix;
         let holder = self.leases.iter().find(|(other, lease)| **other != mac && lease.address == address && lease.until > unix);
         if let Some((other, lease)) = holder {
-            let fault = format!("{address} is told to {mac}, but {other} has it until {}", lease.until - EPOCH);
+            let fault = format!("{mac} gets {address}, but {other} has it until {}", lease.until - EPOCH);
             return self.fault(format_args!("{fault}"));
         }
         let number = self.config.plan.number(address);
         let told = self.told.get(&mac).copied();
         match (number, told) {
-            (Some(number), Some(told)) if number != told => self.fault(format_args!("{mac} was {told}, and is told to be {number}")),
+            (Some(number), Some(told)) if number != told => self.fault(format_args!("{mac} was {told}, and is now called {number}")),
             (Some(number), None) => self.one_machine(mac, number),
             _ => {}
         }
@@ -568,7 +568,7 @@ impl Year {
         let entangled = |mac: Mac| case(mac).is_some_and(|at| self.cases[at].entangled);
         let stranger = others.map(|(other, _)| *other).find(|other| case(*other).is_some() && case(*other) != case(mac));
         if let Some(other) = stranger.filter(|other| !(self.muddled.contains(&mac) || entangled(*other) && entangled(mac))) {
-            self.fault(format_args!("{mac} is told to be {number}, which is {other}'s, in another machine"));
+            self.fault(format_args!("{mac} is called {number}, which is {other}'s, in another machine"));
         }
     }
 

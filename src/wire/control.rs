@@ -545,7 +545,7 @@ impl<'de> Deserialize<'de> for Mac {
 
 /// Reads a request; the sentence says what is wrong with it.
 pub fn read(line: &[u8]) -> Result<Request, Sorry> {
-    serde_json::from_slice(line).map_err(|error| Sorry::new(format!("this is no request: {error}"), "see muster(1), PROTOCOL"))
+    serde_json::from_slice(line).map_err(|error| Sorry::new(format!("not a request: {error}"), "see muster(1), PROTOCOL"))
 }
 
 /// Writes a line with its newline; None when it does not fit into `buf` or into [`LINE_MAX`].
@@ -599,13 +599,13 @@ mod tests {
     fn wrong_requests_are_told() {
         for (text, words) in [
             ("", "EOF"),
-            ("status", "no request"),
+            ("status", "not a request"),
             (r#"{"do":"dance"}"#, "dance"),
             (r#"{"do":"node-show"}"#, "number"),
             (r#"{"do":"states","form":1}"#, "form"),
             (r#"{"do":"change","change":{"what":"set","number":1,"macs":["12"]}}"#, "not a MAC"),
             ("{\"do\":\"status\"}{", "trailing"),
-            ("\u{ff}", "no request"),
+            ("\u{ff}", "not a request"),
         ] {
             let why = request(text).unwrap_err();
             assert!(why.contains(words), "{text}: {why}");

@@ -64,7 +64,7 @@ impl Sysfs {
         let find = |name: &String| all.iter().find(|interface| interface.name == *name).cloned();
         named
             .iter()
-            .map(|name| find(name).ok_or_else(|| format!("there is no Ethernet interface {name}: ip link shows those that are there")))
+            .map(|name| find(name).ok_or_else(|| format!("there is no Ethernet interface {name}: ip link lists the interfaces")))
             .collect()
     }
 
@@ -76,7 +76,7 @@ impl Sysfs {
         for card in own.chain(others) {
             let mac = self.permanent(card);
             if !macs.push(mac) && !macs.contains(mac) {
-                log::warn!("{} ({mac}) is not reported: it is no address of a card, or there are more than {MACS_MAX}", card.name);
+                log::warn!("{}: {mac} is not reported (it is not a card's address, or there are more than {MACS_MAX})", card.name);
             }
         }
         Report { macs, uuid: self.uuid(), serial: self.serial(), verdict }

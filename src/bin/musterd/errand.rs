@@ -15,7 +15,7 @@ use super::{Daemon, write_names};
 
 /// How long one may take, which is less than its asker waits for the answer.
 const LONGEST: Duration = Duration::from_secs(8);
-const STAYS: &str = "the old one stays in force";
+const STAYS: &str = "the old config stays in force";
 
 /// What there is to say of something that was done, or why it was not.
 type Outcome = Result<Vec<String>, Sorry>;
@@ -109,8 +109,8 @@ impl Daemon {
 
     fn refuse(&mut self, lines: Vec<String>, why: &str) {
         lines.iter().for_each(|line| log::error!("{line}"));
-        log::error!("the config was not taken over: {why}");
-        self.end(Err(Sorry::new(format!("the config was not taken over: {}", lines.join("; ")), why)));
+        log::error!("config: not applied ({why})");
+        self.end(Err(Sorry::new(format!("the config was not applied: {}", lines.join("; ")), why)));
     }
 
     fn reported(&mut self, ticket: u64, report: Report) {
@@ -155,7 +155,7 @@ impl Daemon {
                 self.shell.set_root(root);
                 self.take_over(&new, said, moves);
             }
-            _ => self.refuse(vec!["a file process answered something else: restart musterd".into()], STAYS),
+            _ => self.refuse(vec!["unexpected answer of a file process: restart musterd".into()], STAYS),
         }
     }
 
@@ -171,19 +171,19 @@ impl Daemon {
             let state = state.clone().or_else(|| slow("the state").map(|slow: Result<(), _>| slow.map(|()| String::new())));
             let journal = journal.clone().or_else(|| slow("the journal"));
             let (Some(state), Some(journal)) = (state, journal) else { return };
-            let remedy = "see to its disk, then ask again";
+            let remedy = "check its disk, then try again";
             let failed = |why: String| {
                 log::error!("{why}");
                 Sorry::new(why, remedy)
             };
             return self.end(match (state, journal) {
-                (Ok(said), Ok(())) => Ok(vec![said, "the journal was written anew".into()]),
+                (Ok(said), Ok(())) => Ok(vec![said, "the journal was rewritten".into()]),
                 (Err(why), Ok(())) | (Ok(_), Err(why)) => Err(failed(why)),
                 (Err(why), Err(and)) => Err(failed(format!("{why}; {and}"))),
             });
         }
         if late {
-            self.refuse(vec![format!("its disk, or that of the root, has not answered for {} s", LONGEST.as_secs())], STAYS);
+            self.refuse(vec![format!("the disk of the config or of the root has not answered for {} s", LONGEST.as_secs())], STAYS);
         }
     }
 
@@ -210,7 +210,7 @@ impl Daemon {
         }
         said.iter().for_each(|line| log::info!("{line}"));
         if !fixed.is_empty() {
-            return self.refuse(fixed, "restart musterd for these changes");
+            return self.refuse(fixed, "restart musterd to apply these changes");
         }
         if self.moves(how, &new).is_none() {
             return;
@@ -228,15 +228,15 @@ impl Daemon {
         if how != Reload::Stay || moves.is_empty() {
             return Some(moves);
         }
-        self.refuse(moves, &format!("it would move nodes that hold leases, {moved} in all: muster reload --renumber does so"));
+        self.refuse(moves, &format!("it would move nodes that hold leases, {moved} in all; to move them, run muster reload --renumber"));
         None
     }
 
     fn take_over(&mut self, new: &Config, mut said: Vec<String>, moves: Vec<String>) {
         write_names(new, &mut self.shell);
-        moves.iter().for_each(|line| log::warn!("{line}: told as they ask next"));
+        moves.iter().for_each(|line| log::warn!("{line} (takes effect as each node renews)"));
         said.extend(moves);
-        said.push(format!("config read again: {}", if said.is_empty() { "nothing has changed" } else { "in force now" }));
+        said.push(format!("config: reloaded ({})", if said.is_empty() { "nothing has changed" } else { "now in force" }));
         log::info!("{}", said.last().map_or("", String::as_str));
         self.end(Ok(said));
     }

@@ -100,7 +100,7 @@ impl Draft {
 
     /// Takes the notes out.
     pub fn notes(&mut self) -> Vec<String> {
-        let more = (self.more > 0).then(|| format!("and {} more like these", self.more));
+        let more = (self.more > 0).then(|| format!("and {} more notes like these", self.more));
         let mut notes = std::mem::take(&mut self.notes);
         notes.extend(more.into_iter().chain(self.last.take()));
         notes

@@ -63,7 +63,7 @@ pub fn lot(lot: &lot::Lot) -> Lot {
     match (lot.state, lot.by) {
         (lot::State::Reserved(Wait::Next), _) => fact("reserved for", "the next machine that passes".into()),
         (lot::State::Reserved(Wait::Mac(mac)), _) => fact("reserved for", mac.to_string()),
-        (lot::State::Reserved(Wait::Operator), _) => fact("reserved for", "whom an operator names".into()),
+        (lot::State::Reserved(Wait::Operator), _) => fact("reserved for", "the machine that an operator assigns".into()),
         (lot::State::Occupied, By::Config(_)) => fact("source", "[[node]] of the config".into()),
         (lot::State::Occupied, by) => fact("source", by.name().into()),
         (lot::State::Vacant, _) => {}
@@ -72,7 +72,7 @@ pub fn lot(lot: &lot::Lot) -> Lot {
         fact("since", Date(lot.since).to_string());
     }
     if lot.unseen {
-        fact("came up", "never since it was given its number".into());
+        fact("came up", "never since it got its number".into());
     }
     if let Some(uuid) = lot.papers.uuid {
         fact("uuid", uuid.to_string());
@@ -229,7 +229,7 @@ pub fn nodes(ctx: &Ctx<'_>, sight: &Sight<'_>, selection: Option<&Selection>, fr
 /// The stage of a node, and the address that it has where that is not its number's.
 fn node_stage(ctx: &Ctx<'_>, client: &Client, sight: &Sight<'_>) -> String {
     match away(ctx, client) {
-        Some(address) => format!("{} at {address} until it asks again", stage(client, sight)),
+        Some(address) => format!("{} at {address} until its next DHCP request", stage(client, sight)),
         None => stage(client, sight),
     }
 }
@@ -268,7 +268,7 @@ fn why(ctx: &Ctx<'_>, key: Key<Client>) -> Option<String> {
     let client = ctx.roll.get(key).filter(|client| client.verdict != Verdict::Untested)?;
     match lots::rule(ctx, key, usize::from(client.network), false) {
         Ruling::Guest(reason) => Some(reason.to_string()),
-        Ruling::Enlist(_) => Some("passed: it gets a number when it asks again".into()),
+        Ruling::Enlist(_) => Some("passed: gets a number at its next DHCP request".into()),
         _ => None,
     }
 }
@@ -282,7 +282,7 @@ pub fn node(ctx: &Ctx<'_>, sight: &Sight<'_>, number: Number) -> Node {
     let mut lot = ctx.roll.street().lot(number).map(lot).unwrap_or_default();
     for mac in place.macs {
         if let Some(conflict) = ctx.roll.find(&Identity::Mac(*mac)).and_then(|key| why(ctx, key)) {
-            lot.facts.push(("conflict".into(), format!("{mac} {conflict}")));
+            lot.facts.push(("conflict".into(), format!("{mac}: {conflict}")));
         }
     }
     if let Some(conflict) = place.macs.iter().filter_map(|mac| record(ctx, *mac)).find_map(|client| elsewhere(ctx, client, number)) {
@@ -307,10 +307,10 @@ fn elsewhere(ctx: &Ctx<'_>, client: &Client, number: Number) -> Option<String> {
     let (address, left) = (ctx.roll.plan.address(number)?, client.declined_until.since(ctx.now).as_secs());
     let whose = match client.doubt.user {
         _ if left == 0 => return None,
-        Some(user) => format!("is used by {user}"),
-        None => "was declined".into(),
+        Some(user) => format!("{user} uses {address}"),
+        None => format!("{address} was declined"),
     };
-    Some(format!("{address} {whose}: {} has another one for {left} s", client.mac))
+    Some(format!("{whose}: {} has another address for {left} s", client.mac))
 }
 
 fn boot(ctx: &Ctx<'_>, sight: &Sight<'_>, client: &Client) -> Boot {

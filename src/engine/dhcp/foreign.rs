@@ -52,14 +52,14 @@ impl Foreign {
             return;
         }
         ctx.stats.count(Counter::ForeignServer);
-        let Some(muffled) = self.told.admits(ctx.now) else { return };
+        let Some(more) = self.told.admits(ctx.now) else { return };
         self.seen.rotate_right(1);
         self.seen[0] = Some(server);
         let interface = ctx.config.links.get(usize::from(link)).map_or("?", |link| link.interface.as_str());
         let name = if message.sname.is_empty() { b"no name".as_slice() } else { message.sname };
         let mac = mac.unwrap_or(Mac::ZERO);
         log::warn!(
-            "another DHCP server answers on {interface}: {server} ({}, {mac}; {muffled} more did); machines may boot from it: switch one of the two off",
+            "{interface}: another DHCP server, {server}, answers here ({}, {mac}; machines may boot from it, so stop one of the two{more})",
             Printable(name)
         );
     }

@@ -105,12 +105,10 @@ impl Dhcp {
         let record = ctx.roll.find(&asked.identity).and_then(|key| ctx.roll.get(key));
         ctx.stats.count(Counter::DhcpNotItself);
         let Some((client, address)) = record.and_then(|client| Some((client, client.address?))) else { return };
-        let Some(muffled) = self.forged.admits(ctx.now) else { return };
+        let Some(more) = self.forged.admits(ctx.now) else { return };
         let what = asked.message_type().map_or("BOOTP request", MessageType::name);
         let (who, frame) = (client.title(), asked.datagram.mac.unwrap_or(Mac::ZERO));
-        log::warn!(
-            "{what} in the name of {who}, which has {address}, came in a frame of {frame} and has no effect ({muffled} more): look for that machine"
-        );
+        log::warn!("{who}: {what} in its name ignored (it has {address}, and the frame came from {frame}; look for that machine{more})");
     }
 }
 

@@ -125,9 +125,9 @@ impl Forwarder {
     fn fail(&mut self, ctx: &mut Ctx<'_>, key: Key<Pending>) {
         if let Some(pending) = self.take(ctx, key) {
             ctx.stats.count(Counter::DnsFailed);
-            if let (Some(muffled), Some(question)) = (self.silent.admits(ctx.now), &pending.query.question) {
+            if let (Some(more), Some(question)) = (self.silent.admits(ctx.now), &pending.query.question) {
                 let name = &question.name;
-                log::warn!("dns: no upstream answers: {name} stays unknown, {muffled} others before it: are they reachable from the head?");
+                log::warn!("dns: no upstream answered for {name} (check that the head can reach dns.upstream{more})");
             }
             say(ctx, pending.peer, pending.src, &pending.query, rcode::SERVFAIL);
         }

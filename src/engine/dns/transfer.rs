@@ -99,7 +99,7 @@ impl Transfer {
             return Progress::More;
         }
         if let Some(name) = zones.name(self.zone) {
-            log::info!("dns: zone {name}, serial {}, went to {}", self.serial, self.src.ip());
+            log::info!("dns: transferred zone {name}, serial {}, to {}", self.serial, self.src.ip());
         }
         Progress::Over
     }

@@ -267,10 +267,10 @@ impl Tftp {
         let name = Printable(transfer.name());
         match transfer.client {
             Some(client) if transfer.made.is_some() && code == ErrorCode::NotFound => {
-                ctx.roll.note(client, format_args!("tftp {name}: {text}, and no kernel is configured to make it from"));
+                ctx.roll.note(client, format_args!("tftp {name}: {text}, and cannot be generated without boot.kernel"));
             }
             Some(client) if !boot::asks_in_series(transfer.name()) => ctx.roll.note(client, format_args!("tftp {name}: {text}")),
-            _ => log::debug!("tftp {} asked for {name}: {text}", transfer.peer),
+            _ => log::debug!("{}: tftp {name}: {text}", transfer.peer),
         }
         answer::error_to(ctx, transfer, code, text);
         self.end(ctx, key);
@@ -280,9 +280,9 @@ impl Tftp {
     fn tell_busy(&mut self, ctx: &Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get(key) else { return };
         let Some(client) = transfer.client.and_then(|client| ctx.roll.get(client)) else { return };
-        let Some(muffled) = self.told_busy.admits(ctx.now) else { return };
+        let Some(more) = self.told_busy.admits(ctx.now) else { return };
         let (title, name, files) = (client.title(), Printable(transfer.name()), limits::FILES);
-        log::warn!("{title} asked for {name}: no place for another open file, of {files} (and {muffled} more); it will ask again");
+        log::warn!("{title}: request for {name} dropped ({files} other boot files are open; it will ask again{more})");
     }
 
     /// The source is known: settle the options, and answer when it is this transfer's turn.
@@ -368,9 +368,9 @@ impl Tftp {
         let Some(transfer) = self.transfers.get(key) else { return };
         ctx.stats.count(Counter::TftpChanged);
         let name = Printable(transfer.name());
-        if let Some(muffled) = self.told_changed.admits(ctx.now) {
+        if let Some(more) = self.told_changed.admits(ctx.now) {
             let peer = transfer.peer;
-            log::warn!("tftp {name} was changed in place while {peer} loaded it: ended, and {muffled} more; replace files by rename");
+            log::warn!("{peer}: tftp {name} ended (the file was changed in place; replace files by rename{more})");
         }
         if let Some(client) = transfer.client {
             ctx.roll.note(client, format_args!("tftp {name}: changed in place"));
@@ -445,7 +445,7 @@ impl Tftp {
                     lots::came_up(ctx, number);
                 }
             }
-            None => log::debug!("tftp {} {name} {size} {took}", transfer.peer),
+            None => log::debug!("{}: tftp {name} {size} {took}", transfer.peer),
         }
         self.end(ctx, key);
     }
@@ -460,7 +460,7 @@ impl Tftp {
             let (name, at, size) = (Printable(transfer.name()), Bytes(transfer.progress()), Bytes(transfer.size()));
             match transfer.client {
                 Some(client) => ctx.roll.note(client, format_args!("tftp {name} ended by the client at {at} of {size}")),
-                None => log::debug!("tftp {} ended {name} at {at} of {size}", transfer.peer),
+                None => log::debug!("{}: tftp {name} ended by the client at {at} of {size}", transfer.peer),
             }
         }
         self.end(ctx, key);
@@ -479,10 +479,10 @@ impl Tftp {
                     ctx.now,
                     client,
                     log::Level::Warn,
-                    format_args!("stalled in tftp {name} at {at} of {size}: silent for {silence}"),
+                    format_args!("stalled: tftp {name} at {at} of {size}, silent for {silence}"),
                 );
             }
-            None => log::debug!("tftp {} {name}: silent for {silence} at {at} of {size}", transfer.peer),
+            None => log::debug!("{}: tftp {name} at {at} of {size}: silent for {silence}", transfer.peer),
         }
         self.end(ctx, key);
         // Unless it loads something else meanwhile.

@@ -90,11 +90,11 @@ impl Tftp {
             return (Some(key), Origin::Record);
         }
         ctx.stats.count(Counter::TftpForged);
-        if let Some(muffled) = self.told_forged.admits(ctx.now) {
+        if let Some(more) = self.told_forged.admits(ctx.now) {
             let title = client.title();
             log::warn!(
-                "a tftp request in the name of {title} ({address}) came from {mac}, which is not its card: served as a stranger's \
-                 (and {muffled} more); if the machine has that card, add it to the node"
+                "{title}: TFTP request from its address {address} came from {mac} (served as an unknown machine's; \
+                 if the machine has that card, add its MAC to the node{more})"
             );
         }
         (None, Origin::Stranger)

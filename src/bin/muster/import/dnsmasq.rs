@@ -29,13 +29,13 @@ fn host(read: &mut Text, line: usize, value: &str) {
         } else if let Ok(address) = field.parse::<Ipv4Addr>() {
             found.address = Some(address);
         } else if field.contains('*') {
-            return read.fault(line, format!("{field} stands for many machines"));
+            return read.fault(line, format!("{field} matches several machines"));
         } else if !is_setting(field) {
             found.name = field.to_string();
         }
     }
     match found.macs.is_empty() {
-        true => read.fault(line, "there is no MAC: machines are known by nothing else here"),
+        true => read.fault(line, "it has no MAC address, the only identification that muster knows"),
         false => read.found.push(found),
     }
 }
