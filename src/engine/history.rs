@@ -1,9 +1,9 @@
-//! The journal read at start, and written anew when it has grown.
+//! The journal is read at start, and rewritten when it has grown.
 //!
 //! Reading gives every lot its last state and every guest whose lease runs its address back; what a numbered machine left rests until that
 //! lease would have ended. Rewriting walks the street and the records a batch at a time, while new records go to both files: each line says
 //! everything of its lot or address, so that it does not matter which of two came first in the walk. When a change of many lots begins the walk
-//! begins anew: no file has some of the walk's lines from before it, and only a part of the change.
+//! begins again: no file has some of the walk's lines from before it, and only a part of the change.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -20,7 +20,7 @@ use crate::roll::plan::Number;
 use crate::roll::registry::{Promise, Roll};
 use crate::roll::stage::Stage;
 
-/// A journal is written anew when it has this many events more than four for each lot and lease that it tells of.
+/// A journal is rewritten when it has this many events more than four for each lot and lease.
 const SURPLUS: u64 = 4096;
 /// Places that the walk comes by in one go, at most, and the time until it goes on: the loop has other things to do.
 const STRIDE: usize = 16_384;
@@ -111,7 +111,7 @@ impl Past {
     }
 }
 
-/// How long a guest may have been told that an address is its own. What was told before now ends within that, whatever the record says: it speaks
+/// How long a guest's lease can be. What was acknowledged before now ends within that, whatever the record says: it speaks
 /// of twice the lease, and the clock may have been wrong when it was written, or be so now.
 fn lease(config: &Config, guest: &Guest) -> Duration {
     let network = config.networks.iter().find(|network| network.guests.is_some_and(|range| range.contains(guest.address)));
@@ -296,7 +296,7 @@ fn guest(pool: usize, next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> S
 }
 
 /// To whom an address is promised, and until when: what was acknowledged, to its holder or to who left it, and what its holder is about to be
-/// told, because a record says it.
+/// acknowledged, because a record says it.
 fn promised(tenure: &Tenure, roll: &Roll, now: Now) -> Option<Guest> {
     let Tenure { address, holder, lease } = *tenure;
     let holder = holder.and_then(|key| roll.get(key));

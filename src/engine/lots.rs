@@ -1,7 +1,7 @@
 //! Changes of lots: each on the record, in one step.
 //!
 //! The engines and the operator's commands change the street here alone. A change is in force in memory at once, so that nobody else gets
-//! the number, and is told to nobody before its record is on disk (`Roll::promised_by`).
+//! the number, and nobody learns of it before its record is on disk (`Roll::promised_by`).
 
 use std::fmt;
 
@@ -49,7 +49,7 @@ pub fn rule_beside(ctx: &Ctx<'_>, key: Key<Client>, network: usize, word: bool, 
     ruling::rule(&view, &client.shown(), client.verdict, ctx.roll.plan.numbers_in(network.subnet), word)
 }
 
-/// Changes lots at once, each named once: all of them or none, in memory and on disk. Who waits for the last record that was put out waits for
+/// Changes lots at once, each named once: all of them or none, in memory and on disk. Waiting for the last record that was put out is waiting for
 /// all of it. One or two are a record; the records of more are put out piece by piece (`engine::changes`).
 pub fn change_all<'a>(ctx: &mut Ctx<'_>, lots: impl ExactSizeIterator<Item = (Number, &'a Lot)> + Clone) -> Result<(), Trouble> {
     let seq = ctx.roll.keeper.next().filter(|_| ctx.out.has_room()).ok_or(Trouble::Busy)?;
@@ -71,7 +71,7 @@ pub fn change_all<'a>(ctx: &mut Ctx<'_>, lots: impl ExactSizeIterator<Item = (Nu
     Ok(())
 }
 
-/// Changes a lot: its machine is told when the record is on disk, and not before.
+/// Changes a lot. Its machine learns of it when the record is on disk, and not before.
 pub fn change(ctx: &mut Ctx<'_>, number: Number, lot: Lot) -> Result<(), Trouble> {
     let seq = ctx.roll.keeper.next().ok_or(Trouble::Busy)?;
     set(ctx, number, lot, Promise::by(seq))

@@ -128,7 +128,7 @@ impl Server {
         &self.pace
     }
 
-    /// What there is to say of the names that are served.
+    /// The served zones and their load.
     pub fn names(&self) -> dns::Report {
         self.dns.report()
     }
@@ -178,17 +178,17 @@ impl Server {
         self.roll.keeper.is_changing()
     }
 
-    /// Begins to write the journal anew, with the stages as they are now (SIGUSR1, `muster checkpoint`, before the end).
+    /// Begins to rewrite the journal, with the stages as they are now (SIGUSR1, `muster checkpoint`, before the end).
     pub fn checkpoint(&mut self) {
         self.rewrite.begin();
     }
 
-    /// Whether the journal is being written anew.
+    /// Whether the journal is being rewritten.
     pub fn rewrites(&self) -> bool {
         self.rewrite.is_under_way()
     }
 
-    /// The clock of the machine was set (a head without a battery starts in 1970): the journal is written anew, with leases that end by the new
+    /// The clock of the machine was set (a head without a battery starts in 1970): the journal is rewritten, with leases that end by the new
     /// one, or a restart would forget them too soon or keep them too long.
     fn look_at_clock(&mut self, now: Now) {
         let step = epoch(now) - self.epoch;

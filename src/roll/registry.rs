@@ -60,7 +60,7 @@ pub struct Roll {
     pub shares: Shares,
 }
 
-/// The records that a number waits for before it is told to its machine.
+/// The records that a number waits for before its machine may learn it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Promise {
     /// The record that gave it; 0 where none was needed.
@@ -153,7 +153,7 @@ impl Roll {
         self.set_lots([(number, &lot)].into_iter(), promise)
     }
 
-    /// Changes lots at once, each named once; the clients with their MACs learn their numbers, which are promised as told. Clients keep the
+    /// Changes lots at once, each named once; the clients with their MACs learn their numbers, which are promised as given. Clients keep the
     /// address that they have until they ask again. Nothing is changed when it gives a clash.
     pub fn set_lots<'a>(&mut self, lots: impl Iterator<Item = (Number, &'a Lot)> + Clone, promise: Promise) -> Result<(), Clash> {
         self.street.move_macs(lots.clone())?;
@@ -185,7 +185,7 @@ impl Roll {
         self.promised.get(number.0 as usize).copied().unwrap_or_default()
     }
 
-    /// The record that must be on disk before a number is told to a MAC of its machine; 0 for none.
+    /// The record that must be on disk before a MAC of the machine may learn its number; 0 for none.
     pub fn promised_by(&self, number: Number, mac: Mac) -> u64 {
         let promise = self.promise(number);
         let macs = self.street.lot(number).map(|lot| lot.papers.macs).unwrap_or_default();
@@ -371,7 +371,7 @@ impl Roll {
         let client = self.clients.get_mut(key)?;
         let address = client.address.take()?;
         client.leased = false;
-        // A journal that is written anew meanwhile says nothing of it: if it gets the address again, that is another promise.
+        // A rewriting that is under way will not record this. If the client gets the address again, that needs a new record.
         let OnRecord { address: recorded, .. } = std::mem::replace(&mut client.on_record, OnRecord::NONE);
         if recorded == address {
             client.left = Some(address);
@@ -537,7 +537,7 @@ impl Roll {
         self.wheel.deadline()
     }
 
-    /// The next thing that is due; call until None. What is told is settled by the caller, who must not leave an ended
+    /// The next thing that is due; call until None. What is given is settled by the caller, who must not leave an ended
     /// lease in place.
     pub fn due(&mut self, now: Instant) -> Option<Due> {
         loop {

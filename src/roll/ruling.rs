@@ -3,7 +3,7 @@
 //! A machine is who its MACs say it is. UUID and serial never make it one; but a report is only what somebody says. One that names a MAC of a
 //! node changes what is known of the node, and may bring it new MACs, where evidence of the node comes with it: the frame came from one of the
 //! node's own MACs, or the UUID and serial number that the node is known by are shown as well. Otherwise, or where a MAC of a node turns up on
-//! what may be another machine by all else, that is told as a conflict and nothing is changed.
+//! what may be another machine by all else, that is reported as a conflict and nothing is changed.
 //!
 //! | names MACs of | and unknown ones | evidence | ruling |
 //! |---|---|---|---|
@@ -24,7 +24,7 @@ use super::lot::{By, Label, Lot, Papers};
 use super::plan::Number;
 use super::street::Street;
 
-/// How strangers that pass come to a number.
+/// How machines that pass get a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Numbering {
     /// At once: the lowest vacant lot.
@@ -392,9 +392,7 @@ mod tests {
     fn a_conflict_names_both() {
         let told = Conflict::Cloned(Number(7), mac(1), mac(30)).to_string();
         assert!(
-            ["02:00:00:00:00:01 of n7", "02:00:00:00:00:1e of no node", "muster node set n7 --add"]
-                .iter()
-                .all(|part| told.contains(part)),
+            ["02:00:00:00:00:01 of n7", "02:00:00:00:00:1e of no node", "muster node set n7 --add"].iter().all(|part| told.contains(part)),
             "{told}"
         );
     }

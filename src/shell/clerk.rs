@@ -28,7 +28,7 @@ pub enum Task {
     Root(PathBuf),
     /// Replace this file, whole or not at all.
     Write(PathBuf, String),
-    /// Make the control socket anew.
+    /// Create the control socket again.
     Bind(PathBuf, Option<(u64, u64)>),
     /// See whether the disk of the journal's folder answers.
     Try(PathBuf),
@@ -147,7 +147,7 @@ impl Clerk {
 }
 
 impl Task {
-    /// The socket of an operator's connections, made anew.
+    /// Creates the socket of operators' connections again.
     pub fn bind(guard: &Guard) -> Task {
         let (folder, ours) = guard.place();
         Task::Bind(folder.to_path_buf(), ours)

@@ -98,7 +98,7 @@ struct Door {
     knocks: bool,
 }
 
-/// What the machine is to be told of a connection.
+/// What the machine is to learn of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
     Opened { token: u64 },
@@ -336,7 +336,7 @@ impl Conns {
         self.ages.push(group, slot);
     }
 
-    /// Ends a connection; the machine is to be told.
+    /// Ends a connection; the machine is to learn of it.
     fn end(&mut self, slot: usize) {
         let Some(key) = self.conns.key_at(slot) else { return };
         let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.wire.is_some()) else { return };
@@ -392,7 +392,7 @@ impl Conns {
         }
     }
 
-    /// What the machine is to be told of a connection next, as far as this turn allows it.
+    /// What the machine is to learn of a connection next, as far as this turn allows it.
     pub fn news(&mut self, now: Instant, slot: usize) -> Option<News> {
         let conn = self.conns.key_at(slot).and_then(|key| self.conns.get_mut(key))?;
         let group = self.groups.get_mut(conn.group)?;
@@ -435,7 +435,7 @@ impl Conns {
         Some(Stream { conn: ConnId::from_u64(key.to_u64()), endpoint: conn.endpoint, peer: conn.who.address(), event })
     }
 
-    /// The machine was told.
+    /// The machine has learned of it.
     pub fn told(&mut self, now: Instant, slot: usize, news: News) {
         let Some(key) = self.conns.key_at(slot) else { return };
         let Some(conn) = self.conns.get_mut(key) else { return };
@@ -524,7 +524,7 @@ impl Conns {
         self.touch(slot);
     }
 
-    /// Begins a connection to somebody. Where that fails the machine is told that it has come and gone.
+    /// Begins a connection to somebody. Where that fails the machine learns that it has come and gone.
     pub fn connect(&mut self, registry: &Registry, now: Instant, endpoint: EndpointId, (row, to): (&Endpoint, SocketAddrV4), token: u64) {
         let transport = std::mem::discriminant(&row.transport);
         let own = |group: &Group| (group.service, group.transport) == (row.service, transport);

@@ -49,7 +49,7 @@ impl Guard {
         (&self.folder, self.ours)
     }
 
-    /// Who has connected, if they may speak; else they are told why not.
+    /// Who has connected, if they may use the socket; else the reason is written to them.
     pub fn admit(&mut self, now: Instant, stream: &UnixStream) -> Option<Who> {
         let peer = getsockopt(stream, sockopt::PeerCredentials).ok()?;
         stream.set_nonblocking(true).ok()?;

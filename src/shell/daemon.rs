@@ -71,7 +71,7 @@ impl Birth {
     }
 }
 
-/// How often a pid file that was unlinked meanwhile is opened anew.
+/// How often a pid file that was unlinked meanwhile is opened again.
 const LOCK_TRIES: u32 = 10;
 
 /// The pid file, locked for as long as this lives, removed at the end.

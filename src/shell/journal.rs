@@ -2,13 +2,13 @@
 //!
 //! Lines gather in a fixed buffer. While the writer ([`super::work::pen`]) has nothing to do, all of them are handed to it, to be written and synced; a
 //! line leaves the buffer when it is on disk. A disk that is full, read-only or broken is tried again every second with the same lines, and one that is
-//! frozen answers when it thaws: lines are never told to be on disk before they are. The buffer holds what may wait; the machine puts out no more.
+//! frozen answers when it thaws: lines are never reported as on disk before they are. The buffer holds what may wait; the machine puts out no more.
 //!
-//! A journal that is written anew gathers in memory; records that come meanwhile are in it too. When it is whole the writer copies it to
+//! A journal that is rewritten gathers in memory; records that come meanwhile are in it too. When it is whole the writer copies it to
 //! `journal.new`, syncs it, renames it over the old one, and syncs the folder. Lines that come after that has begun wait in the buffer for the new file.
 //!
 //! The file is looked for before each write, at each sync, and each second: when it was taken away, cut or written over, or when its folder was removed
-//! or something was mounted on it, nothing is told to be on disk before all of it was written anew, in a new folder if need be.
+//! or something was mounted on it, nothing is reported as on disk before all of it was rewritten, in a new folder if need be.
 //!
 //! A disk that is read-only at start is no reason not to serve: known nodes need none. It is tried again like any that fails. Lines that an earlier
 //! daemon could not put there are not read back from the kernel's memory ([`unsure`]).
@@ -43,7 +43,7 @@ pub use unsure::Unsure;
 
 const NAME: &str = "journal";
 pub const NEW: &str = "journal.new";
-/// Larger ones are refused: no cluster writes as much before it is written anew.
+/// Larger ones are refused: no cluster writes as much before the journal is rewritten.
 const SIZE_MAX: u64 = 256 << 20;
 /// Lines of a new file that are gathered before they are written into memory.
 const PIECE: usize = 64 << 10;
@@ -83,7 +83,7 @@ enum Busy {
     Naming,
 }
 
-/// A file that is written anew, in memory.
+/// The new file of a rewriting, in memory.
 struct Next {
     file: File,
     piece: Vec<u8>,
@@ -91,13 +91,13 @@ struct Next {
     whole: bool,
 }
 
-/// What the machine is to be told.
+/// What the machine is to learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
     Synced(u64),
     /// The rewriting is over; it is in its place, or the old file goes on.
     Rewritten,
-    /// The file was taken away: all is to be written anew.
+    /// The file was taken away: all is to be rewritten.
     TakenAway,
 }
 
@@ -113,7 +113,7 @@ pub struct Journal {
     retry_at: Option<Instant>,
     watch_at: Instant,
     muffle: Muffle,
-    /// The machine waits to be told that its rewriting is over.
+    /// The machine does not know yet that its rewriting is over.
     rewritten: bool,
     /// How the last rewriting ended, until somebody asks.
     outcome: Option<Result<(), String>>,
@@ -207,7 +207,7 @@ fn lock(folder: &Path) -> Result<File, Error> {
     }
 }
 
-/// The lines that can be relied on, and how many bytes they are. What follows them is told of here, and cut off later.
+/// The lines that can be relied on, and how many bytes they are. What follows them is logged here, and cut off later.
 fn load(file: &mut File, path: &Path, unsure: &Unsure) -> Result<(Vec<String>, u64), Error> {
     let size = file.metadata().map_err(|error| cannot("read", path, error))?.len();
     if size > SIZE_MAX {

@@ -1,7 +1,7 @@
 //! The log of the foreground: lines on standard error, gathered in a fixed buffer and written once a turn of the loop, never waited for.
 //!
 //! Whoever reads them may be slower than a storm, or hang altogether (a pager, journald behind a full disk): what does not fit into the
-//! buffer is counted and told as soon as there is room. Used by `bin` to set it up, and by the loop.
+//! buffer is counted and logged as soon as there is room. Used by `bin` to set it up, and by the loop.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsRawFd;

@@ -97,7 +97,7 @@ const COMMANDS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
     pub command: Command,
-    /// Who waits for an answer; None: it was a signal.
+    /// The connection that waits for an answer; None: it was a signal.
     pub by: Option<ConnId>,
 }
 
@@ -366,7 +366,7 @@ impl Shell {
         }
     }
 
-    /// Puts out what a machine was told outside of a turn.
+    /// Puts out what a machine did outside of a turn.
     pub fn settle<M: Machine>(&mut self, machine: &mut M) {
         let now = self.now();
         self.drain(machine, now);

@@ -88,7 +88,7 @@ impl Queue {
         }
     }
 
-    /// Sends everything; `fd_of` gives the sockets by their numbers, `trouble` is told what was refused.
+    /// Sends everything; `fd_of` gives the sockets by their numbers, `trouble` receives what was refused.
     pub fn flush<'a>(&mut self, fd_of: impl Fn(usize) -> Option<BorrowedFd<'a>>, mut trouble: impl FnMut(usize, Trouble)) {
         let (mut at, mut told) = (0, None);
         while at < self.messages.len() {

@@ -1,8 +1,8 @@
 //! Operators who change hundreds of numbers at once, in virtual time: machines ask and get numbers and leases meanwhile, the journal is written
-//! anew or taken away, its disk stalls, and the head loses its power at any point.
+//! again or taken away, its disk stalls, and the head loses its power at any point.
 //!
 //! [`play`] plays what a seed says and gives what it came to. Laws:
-//! - after a crash the roll is what it was after some change, whole, and not before the last that an operator was told of or that a machine relies on;
+//! - after a crash the roll is what it was after some change, whole: none before the last that was confirmed, or that a machine relies on;
 //! - what is in memory is what the journal says, whenever the disk has everything;
 //! - every change is answered, once the disk has it.
 

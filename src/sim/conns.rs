@@ -164,7 +164,7 @@ impl Conns {
         conn.sending = None;
     }
 
-    /// What the machine hears next of a connection, as it is told: once.
+    /// What the machine hears next of a connection: each event once.
     pub fn next(&mut self, id: ConnId) -> Option<Next> {
         let key = Key::from_u64(id.to_u64());
         let endpoint = self.conns.get(key)?.endpoint;

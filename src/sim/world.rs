@@ -120,7 +120,7 @@ impl<S: Machine, C: Machine> World<S, C> {
         }
     }
 
-    /// Time now, as the machines are told it.
+    /// Time now, as the machines get it.
     pub fn now(&self) -> Now {
         now(self.stage.now)
     }
@@ -343,7 +343,7 @@ impl<S: Machine, C: Machine> World<S, C> {
         self.stage.conns.call()
     }
 
-    /// What the server wants its owner to do, and who waits for an answer.
+    /// What the server wants its owner to do, and the connection that waits for an answer.
     pub fn command(&mut self) -> Option<(ConnId, Command)> {
         self.stage.conns.commands.pop_front()
     }

@@ -4,7 +4,7 @@
 //! Here the network is perfect or loses a message whole, and time goes in steps: what is tried is who is given what. [`year`] plays the year of
 //! a seed and gives what it came to. Laws, checked at every reply:
 //! - an address has one holder at a time;
-//! - a MAC that was told its number keeps it, over every crash, until an operator says otherwise;
+//! - a MAC that has learned its number keeps it, over every crash, until an operator says otherwise;
 //! - a number has one machine: its MACs are those of one box, unless somebody carried a NIC or cloned a MAC;
 //! - a guest's lease that was acknowledged is nobody else's before it ends;
 //! - whoever invents MACs and reports, beside MACs of machines or alone, gets no number of a machine's, and his MACs get into no machine's lot.
@@ -51,7 +51,7 @@ struct Case {
 /// A machine that there is not.
 const NOBODY: Identity = Identity::Mac(Mac([2, 0, 0, 0, 0, 0]));
 
-/// What a NIC was told last.
+/// What a NIC was sent last.
 #[derive(Clone, Copy, Debug)]
 struct Lease {
     address: Ipv4Addr,
@@ -81,7 +81,7 @@ pub struct Year {
     now: Instant,
     cases: Vec<Case>,
     leases: BTreeMap<Mac, Lease>,
-    /// The number that a MAC was told, and that it may rely on.
+    /// The number that a MAC has learned, and that it may rely on.
     told: BTreeMap<Mac, Number>,
     /// MACs about which somebody did what no machine can sort out: carried, or cloned.
     muddled: BTreeSet<Mac>,
@@ -104,7 +104,7 @@ pub fn hostile_year(seed: u64) -> Outcome {
     played(seed, true)
 }
 
-/// A year that is played once more, to be told, when anything was wrong: writing it all down takes a quarter of the time.
+/// A year that is played once more, with a transcript, when anything was wrong: writing it all down takes a quarter of the time.
 fn played(seed: u64, hostile: bool) -> Outcome {
     let outcome = Year::new(seed, hostile).play();
     if outcome.faults.is_empty() { outcome } else { told(seed, hostile) }
@@ -168,7 +168,7 @@ impl Year {
         self.attacker = Some(rng);
     }
 
-    /// What the attacker is told.
+    /// What the attacker receives.
     fn taken_by_the_attacker(&mut self, header: Header, kind: Option<MessageType>) {
         let address = header.yiaddr;
         let number = self.config.plan.number(address);
@@ -529,7 +529,7 @@ impl Year {
         }
     }
 
-    /// Whether a MAC may be told an address.
+    /// Whether a MAC may get an address.
     fn judge(&mut self, mac: Mac, address: Ipv4Addr) {
         let unix = now(self.now).unix;
         let holder = self.leases.iter().find(|(other, lease)| **other != mac && lease.address == address && lease.until > unix);
@@ -561,7 +561,7 @@ impl Year {
         }
     }
 
-    /// The MACs that were told a number are those of one case.
+    /// The MACs that have learned a number are those of one case.
     fn one_machine(&mut self, mac: Mac, number: Number) {
         let case = |mac: Mac| self.cases.iter().position(|case| case.nics.contains(&mac));
         let others = self.told.iter().filter(|(other, told)| **told == number && !self.muddled.contains(other));

@@ -118,7 +118,7 @@ pub enum Change {
     /// The node's machine has gone; another takes its number, its own MACs are retired.
     Replace {
         number: u32,
-        /// None: the next stranger that passes.
+        /// None: the next unknown machine that passes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<By>,
     },
@@ -238,7 +238,7 @@ pub struct Status {
     pub digits: u8,
     /// The head's own address on node 0's network.
     pub head: Option<Ipv4Addr>,
-    /// How strangers come to a number: automatic, ordered, locked.
+    /// How machines get a number: automatic, ordered, locked.
     pub numbering: String,
     /// How many numbers are given in a minute, at most.
     #[serde(default)]
@@ -375,7 +375,7 @@ pub struct NodeRow {
     pub stage: String,
     /// Milliseconds in this stage.
     pub since_ms: Option<u64>,
-    /// Firmware and architecture, as it told last.
+    /// Firmware and architecture, as it sent them last.
     pub firmware: String,
 }
 
@@ -412,7 +412,7 @@ pub struct Node {
     pub lot: Lot,
     /// One a MAC that has been seen: where it stands in its boot.
     pub boots: Vec<Boot>,
-    /// What it is given to boot and told by DHCP: each value, and the section that says so.
+    /// What it boots, and what DHCP sends it: each value, and the section that says so.
     pub given: Vec<Given>,
 }
 
@@ -428,7 +428,7 @@ pub struct Boot {
     /// Seconds until its lease ends.
     pub lease: u64,
     pub steps: Vec<Step>,
-    /// The boot so far in words; empty once it was told in the log.
+    /// The boot so far in words; empty once it was logged.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub story: String,
 }

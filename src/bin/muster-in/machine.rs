@@ -7,7 +7,7 @@ use muster::base::addr::Mac;
 use muster::shell::interface::Interface;
 use muster::wire::report::{MACS_MAX, Macs, Name, Report, Verdict};
 
-/// What firmware says when nobody told it anything, in lower case.
+/// What firmware says when nobody has set anything, in lower case.
 const EMPTY_WORDS: [&str; 12] = [
     "not specified",
     "to be filled by o.e.m.",

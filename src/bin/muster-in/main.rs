@@ -143,7 +143,7 @@ impl Node {
         }
     }
 
-    /// The operator has told us to leave.
+    /// The operator wants us to leave.
     fn left(&mut self, code: Option<u8>) -> Result<u8, Error> {
         match code {
             Some(_) if self.options.renew => Ok(0),
@@ -164,7 +164,7 @@ impl Node {
         }
     }
 
-    /// Sleeps for so long. True: a signal told us to leave.
+    /// Sleeps for this time. True: a signal came that ends us.
     fn sleep(&mut self, nap: Duration) -> bool {
         let longest = PollTimeout::try_from(nap).unwrap_or(PollTimeout::MAX);
         let _ = poll(&mut [PollFd::new(self.signals.0.as_fd(), PollFlags::POLLIN)], longest);

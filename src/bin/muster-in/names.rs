@@ -14,7 +14,7 @@ use crate::tell;
 /// Where the name-service module looks.
 pub const FILE: &str = "/var/lib/muster/names";
 
-/// Writes the file anew, if the head told a plan and it is not there already. A node without names boots all the same.
+/// Writes the file, if the head sent a plan and the file does not have it already. A node without names boots all the same.
 pub fn install(lease: &Lease, to: &Path) {
     if lease.names().is_empty() {
         return log::debug!("names: the head sends none ({} is unchanged)", to.display());

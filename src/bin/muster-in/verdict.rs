@@ -26,7 +26,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// A signal may come between a look at the child and the wait for it: looked at this often anyhow.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Runs the tests; no folder and an empty one are passed. An error says why nothing can be told.
+/// Runs the tests; no folder and an empty one are passed. An error says why there is no verdict.
 pub fn run(folder: &Path, limit: Duration) -> Result<Verdict, String> {
     let tests = list(folder)
         .map_err(|error| format!("cannot read the folder of tests {}: {error}: name another with --tests", folder.display()))?;
@@ -113,7 +113,7 @@ impl Watch {
         }
     }
 
-    /// Whether a child has ended within so much time. It is not reaped. An error is the signal that told us to leave.
+    /// Whether a child has ended within so much time. It is not reaped. An error is the signal that ends us.
     fn wait(&mut self, child: &Child, limit: Duration) -> Result<bool, Signal> {
         let end = Instant::now() + limit;
         loop {

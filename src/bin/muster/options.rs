@@ -12,7 +12,7 @@ use super::hosts::Form;
 use super::import::Format;
 use super::look::print;
 
-/// Where the daemon listens unless it was told otherwise.
+/// Where the daemon listens by default.
 const SOCKET: &str = "/run/muster/control.sock";
 
 /// Each command: its words, what follows them, what it does, and the flags that it takes beside the common ones.

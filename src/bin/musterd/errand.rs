@@ -17,7 +17,7 @@ use super::{Daemon, write_names};
 const LONGEST: Duration = Duration::from_secs(8);
 const STAYS: &str = "the old config stays in force";
 
-/// What there is to say of something that was done, or why it was not.
+/// What was done, in lines, or why it was not.
 type Outcome = Result<Vec<String>, Sorry>;
 
 /// How far the one that is under way has come.
@@ -35,12 +35,12 @@ enum Step {
 #[derive(Default)]
 pub struct Errands {
     doing: Option<(Step, Option<u64>, Instant)>,
-    /// Who waits for the one that is under way.
+    /// The connection that waits for the one that is under way.
     asker: Option<ConnId>,
     /// Signals that wait.
     reload: bool,
     state: bool,
-    /// The control socket that is made anew.
+    /// The control socket that is being created again.
     bound: Option<u64>,
 }
 

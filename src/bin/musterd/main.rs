@@ -1,4 +1,4 @@
-//! musterd: flags, composition, exit codes. 0: left when told to. 1: refused to start, or failed. 2: wrong usage.
+//! musterd: flags, composition, exit codes. 0: stopped by a signal. 1: refused to start, or failed. 2: wrong usage.
 //!
 //! The order at start: become a daemon, fork the file processes while there is nothing yet to copy, open the log, read the config, open everything.
 
@@ -217,7 +217,7 @@ fn test(options: &Options) -> ExitCode {
     }
 }
 
-/// The same by the clerk: a disk that hangs is told of.
+/// The same by the clerk, which reports a disk that hangs.
 fn load_at_start(options: &Options, clerk: &mut Clerk) -> Result<(Resolved, Machine), String> {
     let unforeseen = || "unexpected answer of a file process: start musterd again".to_string();
     let found = match clerk.wait(Task::Config(options.config_path().into()), FIRST_WAIT) {
@@ -294,7 +294,7 @@ impl Daemon {
         }
     }
 
-    /// Writes the state, and the journal anew, with the stages as they are; waits for their disks, but not for one that fails.
+    /// Writes the state, and rewrites the journal with the stages as they are; waits for their disks, but not for one that fails.
     fn keep_all(&mut self) -> Result<(), Error> {
         let mut written = self.write_state(false);
         self.server.checkpoint();

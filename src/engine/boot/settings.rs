@@ -65,7 +65,7 @@ fn lease<'a>(config: &'a Config, number: Number, at: usize, network: &'a Network
     Setting { name: Name::Key("lease"), value: Value::Time(lease), origin }
 }
 
-/// What all machines of a network are told.
+/// What all machines of a network get.
 fn told<'a>(config: &'a Config, at: usize, network: &'a Network) -> impl Iterator<Item = Setting<'a>> {
     let setting = move |key, value| Setting { name: Name::Key(key), value, origin: config.listing.network(at, key) };
     let lists = [("router", network.routers.as_slice()), ("dns", &network.dns), ("ntp", &network.ntp)];

@@ -7,7 +7,7 @@ use crate::roll::plan::Number;
 
 use super::super::Ctx;
 
-/// Notes that are told one by one.
+/// Notes that are kept one by one, at most.
 const NOTES: usize = 64;
 
 /// One lot of a change.

@@ -147,7 +147,7 @@ fn stage(client: &Client, sight: &Sight<'_>) -> String {
     }
 }
 
-/// Firmware and architecture as the client told last.
+/// Firmware and architecture as the client sent them last.
 pub fn firmware(client: &Client) -> String {
     client.arch.map_or_else(|| client.kind.to_string(), |arch| format!("{} {arch}", client.kind))
 }

@@ -35,9 +35,9 @@ use change::Desk;
 pub const PAGE_ROWS: u32 = 64;
 /// Lots (or client records) that are looked at for one page.
 pub const PAGE_LOTS: u32 = 1024;
-/// How often watchers are told.
+/// The time between two batches to a watcher.
 const PUSH_INTERVAL: Duration = Duration::from_millis(20);
-/// What one watcher is told at once, in bytes.
+/// The largest batch to a watcher, in bytes.
 const PUSH_BYTES: usize = 8 * 1024;
 /// More than one event's line takes; a line that does not fit would cost an allocation (its error does).
 const EVENT_MAX: usize = 1024;
@@ -66,7 +66,7 @@ pub struct Control {
     import: Option<(ConnId, Vec<Entry>)>,
 }
 
-/// What a watcher is told: these variants of `Reply`, without allocating.
+/// What a watcher reads: these variants of `Reply`, without allocating.
 #[derive(Serialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 enum Told<'a> {
@@ -194,7 +194,7 @@ impl Control {
         Ok(Some(all))
     }
 
-    /// When somebody is to be told something.
+    /// When a reply or a batch of events is due.
     pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
         let answer = self.waiting.iter().any(|(seq, ..)| roll.keeper.holds(*seq));
         if answer { Some(Instant::ZERO) } else { self.push_at(&roll.recent) }
@@ -204,7 +204,7 @@ impl Control {
         self.watchers.iter().flatten().any(|(_, place)| *place != recent.next()).then_some(self.next_push)
     }
 
-    /// Tells watchers what has happened. One that is far behind hears more in the next turn.
+    /// Sends watchers what has happened. One that is far behind gets more in the next turn.
     pub fn expire(&mut self, ctx: &mut Ctx<'_>, now: Now) {
         self.keep_promises(ctx);
         if self.push_at(&ctx.roll.recent).is_none_or(|at| at > now.at) {

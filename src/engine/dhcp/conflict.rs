@@ -5,8 +5,8 @@
 //! somebody answered its probe: ours asks once more, and only an answer puts the address away. Where none comes the machine is served again: a
 //! guest with another address, a node with its own, unless it declines that over and over. Where ARP does not reach, the word is all there is.
 //!
-//! A box that answers for everybody (proxy ARP, ARP suppression of a switch) would put every address away: who has answered for more than
-//! [`FEW`] is told of once and not believed any more, and what was put away for it comes back.
+//! A box that answers for everybody (proxy ARP, ARP suppression of a switch) would put every address away. One that has answered for more than
+//! [`FEW`] is logged once and not believed any more, and the addresses that were put away for it come back.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -14,7 +14,7 @@ use crate::wire::dhcp::{Builder, Header, Message, MessageType, code};
 
 use super::reply::{CLIENT_PORT, SERVER_PORT};
 
-/// Servers that were told of already.
+/// Servers that were logged already, at most.
 const REMEMBERED: usize = 8;
 
 pub struct Foreign {

@@ -147,7 +147,7 @@ impl Dhcp {
         }
     }
 
-    /// Takes an address back that a client was told not to use any more.
+    /// Takes back an address that a NAK has denied to its client.
     fn leave(&mut self, ctx: &mut Ctx<'_>, record: Option<Key<Client>>, address: Ipv4Addr) {
         let Some(key) = record.filter(|&key| ctx.roll.get(key).is_some_and(|client| client.address == Some(address))) else { return };
         if ctx.roll.plan.number(address).is_some() {
@@ -202,7 +202,10 @@ impl Dhcp {
                     format_args!("stalled: has {address}, but did not request {file} in {silent}"),
                 );
             }
-            _ => ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("loaded its files, then silent for {silent}")),
+            _ => match client.boot.stuck().copied() {
+                Some(place) => ctx.roll.tell(ctx.now, key, log::Level::Warn, format_args!("stalled: {place}, then silent for {silent}")),
+                None => ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("loaded its files, then silent for {silent}")),
+            },
         }
     }
 

@@ -6,8 +6,8 @@
 //! belong to two.
 //!
 //! Where no number's address could be offered (as many offers are open as numbers may be given; whoever left the number may still use its
-//! address) the offer is of a guest's address. The REQUEST for it gives the number as well, and is denied: the machine asks anew, as the node that
-//! it is by then. Beyond the rate it stays a guest, and is told to renew soon: its renewal is another REQUEST.
+//! address) the offer is of a guest's address. The REQUEST for it gives the number as well, and is denied: the machine asks again, as the node that
+//! it is by then. Beyond the rate it stays a guest, with a lease that it renews soon: its renewal is another REQUEST.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

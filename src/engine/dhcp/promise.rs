@@ -1,4 +1,4 @@
-//! What may be promised (law 4): a number, and a guest's lease, is told when its record is on disk.
+//! What may be promised (law 4): a number or a guest's lease is acknowledged when its record is on disk.
 //!
 //! Whoever asks before waits here: the message is kept, and taken up again as if it came now once the world has said `Synced`. A slow disk
 //! delays new machines and nobody else: known nodes need no record.
@@ -49,7 +49,7 @@ pub enum Kept {
     NoShare,
 }
 
-/// The record that the number of this address waits for, before it is told to a MAC.
+/// The record that the number of this address waits for, before a MAC may have it.
 pub fn numbered(ctx: &Ctx<'_>, address: Ipv4Addr, mac: Mac) -> Option<u64> {
     let seq = ctx.roll.promised_by(ctx.roll.plan.number(address)?, mac);
     (!ctx.roll.keeper.holds(seq)).then_some(seq)

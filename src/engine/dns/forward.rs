@@ -5,7 +5,7 @@
 //! wants a cache asks a resolver that forwards here.
 //!
 //! An answer counts when it comes from the server that was asked, to the socket from which it was asked, with the id and the question that
-//! were sent (RFC 5452, 9): ids and sockets are drawn anew for each try from a keyed hash, so that nobody can tell the next from the last.
+//! were sent (RFC 5452, 9): ids and sockets are drawn again for each try from a keyed hash, so that nobody can tell the next from the last.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;

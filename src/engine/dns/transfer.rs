@@ -22,7 +22,7 @@ pub struct Transfer {
     query: Query,
     src: SocketAddrV4,
     zone: Zone,
-    /// Of the zones that are being told.
+    /// The serial number of the zones that are being sent.
     serial: u32,
     /// The next record.
     step: u64,

@@ -23,7 +23,7 @@ const QUORUM: u32 = 3;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Witness {
     least: Duration,
-    /// Tick and span, counted from 1, in which it was heard, and in which it told of loss.
+    /// Tick and span, counted from 1, in which it was heard, and in which it reported loss.
     heard: u64,
     span: u64,
     lost: u64,

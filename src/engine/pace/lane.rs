@@ -1,4 +1,4 @@
-//! A lane: what one boot interface sends, and who waits for it.
+//! A lane: what one boot interface sends, and the transfers that wait for it.
 //!
 //! Waiting transfers stand in chains, each in one at most. Those that are known to be there: whose packet was lost, the ring of running
 //! transfers, one turn each, and transfers that have not begun. Who lost a packet goes first, though never more than three times in a row
@@ -7,7 +7,7 @@
 //! wait their time.
 //!
 //! Those of whom nobody knows whether or who they are ([`quiet`](super::quiet)) take turns in a share of their own: who fell silent a
-//! moment ago (its packet was lost twice, perhaps), strangers, and who has been silent for long.
+//! moment ago (its packet was lost twice, perhaps), strangers, and transfers that have been silent for long.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ impl Place {
     }
 }
 
-/// Who waits: the slot of a transfer.
+/// A waiting transfer, by its slot.
 pub type Waiter = usize;
 
 /// A minute in which somebody had to wait: since when, turns given, the longest wait of one, and the lane's counters as it began.

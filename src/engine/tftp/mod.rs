@@ -1,9 +1,9 @@
 //! The TFTP server (RFC 1350, 2347, 2348, 2349, 7440): reads only.
 //!
 //! A transfer is keyed by client address, client port and server port, so that no node costs a descriptor. It begins with a request,
-//! waits for its file, sends an OACK or its first window, and from then on one acknowledgement asks for one window. What leaves unasked
-//! leaves at the half-second look alone ([`policy`]). Limits: the transfer slab is twice the client capacity; who has a place in it,
-//! and who makes room, is told in [`places`]; who may hold how many files open, in [`files`].
+//! waits for its file, sends an OACK or its first window, and from then on one acknowledgement asks for one window. Unsolicited
+//! retransmission happens only at the half-second check ([`policy`]). Limits: the transfer slab is twice the client capacity; who has a place in it,
+//! and who makes room, is in [`places`]; who may hold how many files open, in [`files`].
 //!
 //! Nothing leaves as soon as it is asked for: the transfer takes its place in its link's lane (`engine::pace`), and all blocks
 //! leave by turns (`turns`).
@@ -30,6 +30,7 @@ use crate::base::slab::{Key, Slab};
 use crate::base::text::Text;
 use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
+use crate::roll::client::Client;
 use crate::roll::stage::Stage;
 use crate::roll::story::{Bytes, Printable};
 use crate::wire::tftp::{self, ErrorCode, Malformed, Mode, Packet, Request};
@@ -63,11 +64,12 @@ pub struct Tftp {
     opening: usize,
     /// Turns through the port pool for clients without a record.
     turn: u8,
-    /// The text that is being sent, made anew for each of its blocks.
+    /// The text that is being sent, generated again for each of its blocks.
     text: Box<[u8]>,
     told_changed: Muffle,
     told_forged: Muffle,
     told_busy: Muffle,
+    told_missing: Muffle,
 }
 
 /// Chains of transfers whose client may not be there: strangers that have not acknowledged anything, and machines that have fallen
@@ -91,6 +93,7 @@ impl Tftp {
             told_changed: Muffle::default(),
             told_forged: Muffle::default(),
             told_busy: Muffle::default(),
+            told_missing: Muffle::default(),
         }
     }
 
@@ -273,7 +276,24 @@ impl Tftp {
             _ => log::debug!("{}: tftp {name}: {text}", transfer.peer),
         }
         answer::error_to(ctx, transfer, code, text);
+        let place = Text::<96>::of(format_args!("tftp {name}: {text}"));
+        let named = |client: &_| ctx.roll.get(*client).is_some_and(|client| boot::names_file(ctx.config, client, transfer.name()));
+        let missing = transfer.client.filter(named);
         self.end(ctx, key);
+        if let Some(client) = missing {
+            self.miss(ctx, client, &place);
+        }
+    }
+
+    /// A machine cannot load a file that the config names: it is stuck until it loads another.
+    fn miss(&mut self, ctx: &mut Ctx<'_>, client: Key<Client>, place: &Text<96>) {
+        if let Some(more) = self.told_missing.admits(ctx.now) {
+            let line = format_args!("{place} (the config names this file; check boot.root{more})");
+            ctx.roll.say_of(ctx.now, client, log::Level::Warn, line);
+        }
+        if is_loaded(ctx, client) {
+            ctx.roll.stick(client, format_args!("{place}"));
+        }
     }
 
     /// A machine on record finds no place for its file.
@@ -485,9 +505,7 @@ impl Tftp {
             None => log::debug!("{}: tftp {name} at {at} of {size}: silent for {silence}", transfer.peer),
         }
         self.end(ctx, key);
-        // Unless it loads something else meanwhile.
-        let still = |key| ctx.roll.get(key).is_some_and(|client| client.transfers == 0 && client.boot.stage() == Stage::Loaded);
-        if let Some(client) = stalled.filter(|key| still(*key)) {
+        if let Some(client) = stalled.filter(|key| is_loaded(ctx, *key)) {
             ctx.roll.stick(client, format_args!("{place}"));
         }
     }
@@ -520,6 +538,11 @@ impl Tftp {
             ctx.roll.enter(ctx.now, key, Stage::Loaded, format_args!(""));
         }
     }
+}
+
+/// Whether a machine loads nothing any more.
+fn is_loaded(ctx: &Ctx<'_>, key: Key<Client>) -> bool {
+    ctx.roll.get(key).is_some_and(|client| client.transfers == 0 && client.boot.stage() == Stage::Loaded)
 }
 
 impl Transfer {

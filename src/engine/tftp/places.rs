@@ -180,7 +180,7 @@ impl Tftp {
         }
     }
 
-    /// Ends a transfer whose machine has asked for an address since it was heard of: it began to boot anew, and a packet of what it has
+    /// Ends a transfer whose machine has asked for an address since it was heard of: it began to boot again, and a packet of what it has
     /// forgotten would be fatal to what it loads now from the same port.
     pub(super) fn forgotten(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) -> bool {
         let Some(transfer) = self.transfers.get(key) else { return true };

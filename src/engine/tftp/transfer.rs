@@ -215,7 +215,7 @@ impl Transfer {
         }
     }
 
-    /// Sendings to no avail. Who asks for the same again and again, three times and more, is as good as silent.
+    /// Sendings to no avail. A client that asks for the same three times or more counts as silent.
     fn vain(&self) -> u8 {
         self.unheard.max(self.retries.saturating_sub(1))
     }

@@ -37,7 +37,7 @@ pub enum Job {
     Bury(OwnedFd, Folder),
 }
 
-/// Who waits for bytes of a file.
+/// A transfer that waits for bytes of a file.
 pub struct Cold {
     token: u64,
     pub file: FileId,

@@ -25,13 +25,13 @@ impl Shell {
         adopted.map_err(|error| Error::system("cannot watch the control socket", error, ""))
     }
 
-    /// Has the socket made anew, if there is to be one; the number is that of the report.
+    /// Has the socket created again, if there is to be one. Gives the number of the report.
     pub fn reopen_control(&mut self) -> Option<u64> {
         let task = self.conns.guard().map(Task::bind)?;
         self.ask(task)
     }
 
-    /// Listens at the socket that was made anew. Those who are connected stay.
+    /// Listens at the socket that was created again. Open connections stay.
     pub fn adopt_control(&mut self, door: Door) -> Result<(), Error> {
         let Some(folder) = self.conns.guard().map(|guard| guard.place().0.to_path_buf()) else { return Ok(()) };
         self.listen(&folder, door)

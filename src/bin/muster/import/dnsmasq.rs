@@ -1,4 +1,4 @@
-//! dnsmasq's `dhcp-host` lines (dnsmasq(8)), from its config or from a file of `--dhcp-hostsfile`: fields between commas, told apart by
+//! dnsmasq's `dhcp-host` lines (dnsmasq(8)), from its config or from a file of `--dhcp-hostsfile`: fields between commas, distinguished by
 //! how they look. Everything else in the config is passed over.
 
 use std::net::Ipv4Addr;

@@ -2,7 +2,7 @@
 //!
 //! A file is read by its format (guessed from what is in it, or named) into machines with the lines they stand on; each gets a number by
 //! [`number`]; the daemon is asked what that would change, and then to do it: one change, in as many requests as it takes. What cannot be taken
-//! over is told by its line and left out.
+//! over is reported with its line and skipped.
 
 mod beowulf;
 mod dnsmasq;
