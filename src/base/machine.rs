@@ -59,8 +59,9 @@ pub type FileId = Key<OpenFile>;
 /// What a world tells a machine.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// What the world knows of a link: once at start, before anything else of that link.
-    Link { link: Link, facts: &'a LinkFacts },
+    /// What becomes of a link: at start, before anything else of it, and whenever something of it changes. None: it has gone, or has not
+    /// come yet; nothing comes from it, and what is sent to it is lost.
+    Link { link: Link, facts: Option<&'a LinkFacts> },
     /// A UDP datagram that came to an endpoint.
     Datagram(Datagram<'a>),
     /// A whole Ethernet frame, whose checksums hold: everything, for machines that answer for their own MACs; else what neither a datagram

@@ -133,6 +133,11 @@ pub enum Output<'a> {
         file: FileId,
     },
     Record(JournalOp<'a>),
+    /// The endpoints with the address `from` are at `to` from now on, since a link's address has changed.
+    Readdress {
+        from: Ipv4Addr,
+        to: Ipv4Addr,
+    },
     /// Make the kernel's neighbour entry of `ip` permanent, or drop it when `mac` is None.
     Neighbour {
         link: Link,

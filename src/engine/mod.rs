@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::roll::journal::{Event, Line};
 use crate::roll::registry::Roll;
 use endpoints::Endpoints;
+use links::Links;
 use pace::Pace;
 use stats::{Counter, Stats};
 
@@ -17,6 +18,7 @@ pub mod dhcp;
 pub mod dns;
 pub mod endpoints;
 mod history;
+pub mod links;
 pub mod lots;
 mod moves;
 pub mod pace;
@@ -32,6 +34,7 @@ pub struct Ctx<'a> {
     pub unix: u64,
     pub config: &'a Config,
     pub endpoints: &'a Endpoints,
+    pub links: &'a Links,
     pub roll: &'a mut Roll,
     pub stats: &'a mut Stats,
     pub pace: &'a mut Pace,

@@ -17,14 +17,18 @@ use super::dhcp::{self, Dhcp};
 use super::dns::{self, Dns};
 use super::endpoints::{self, Endpoints};
 use super::history::{self, Rewrite};
+use super::links::Links;
 use super::moves::{self, Move};
 use super::pace::Pace;
-use super::stats::Stats;
+use super::stats::{Counter, Stats};
 use super::tftp::Tftp;
+
+mod links;
 
 pub struct Server {
     config: Config,
     endpoints: Endpoints,
+    links: Links,
     roll: Roll,
     stats: Stats,
     dhcp: Dhcp,
@@ -76,6 +80,7 @@ impl Server {
             roll: Roll::new(config.server.capacity, config.plan, seed, now.at),
             config: config.clone(),
             endpoints: Endpoints::new(config),
+            links: Links::default(),
             stats: Stats::default(),
             dhcp: Dhcp::new(config.server.capacity, seed),
             tftp: Tftp::new(config.server.capacity, seed, now.at),
@@ -201,8 +206,8 @@ impl Server {
     }
 
     fn ctx<'a>(&'a mut self, now: Now, out: &'a mut Outbox) -> (Ctx<'a>, Engines<'a>) {
-        let Server { config, endpoints, roll, stats, pace, dhcp, tftp, dns, control, scratch, adverts, changes, .. } = self;
-        let ctx = Ctx { now: now.at, unix: now.unix, config, endpoints, roll, stats, pace, out };
+        let Server { config, endpoints, links, roll, stats, pace, dhcp, tftp, dns, control, scratch, adverts, changes, .. } = self;
+        let ctx = Ctx { now: now.at, unix: now.unix, config, endpoints, links, roll, stats, pace, out };
         (ctx, Engines { dhcp, tftp, dns, control, scratch, adverts, changes })
     }
 
@@ -211,6 +216,9 @@ impl Server {
         let (mut ctx, engines) = self.ctx(now, out);
         let Some(row) = ctx.endpoints.get(datagram.endpoint) else { return };
         let ctx = &mut ctx;
+        if row.link.is_some_and(|link| !ctx.links.serves(link)) {
+            return ctx.stats.count(Counter::LinkOutOfService);
+        }
         match row.service {
             endpoints::DHCP => engines.dhcp.datagram(ctx, engines.scratch, datagram),
             endpoints::TFTP => engines.tftp.datagram(ctx, datagram),
@@ -257,6 +265,8 @@ impl Machine for Server {
         match input {
             Input::Datagram(datagram) => return self.datagram(now, datagram, out),
             Input::Stream(stream) => return self.stream(now, stream, out),
+            Input::Link { link, facts } => return self.link(now, link, facts, out),
+            Input::Frame { link, .. } | Input::Arp { link, .. } if !self.links.serves(link) => return,
             Input::Rewritten => return self.rewrite.placed(),
             Input::JournalGone => return self.rewrite.begin(),
             _ => {}
@@ -264,7 +274,6 @@ impl Machine for Server {
         let (mut ctx, Engines { dhcp, tftp, scratch, adverts, .. }) = self.ctx(now, out);
         let ctx = &mut ctx;
         match input {
-            Input::Link { link, facts } => adverts.link(link, facts),
             Input::Frame { link, bytes } => adverts.frame(ctx, link, bytes),
             Input::Arp { link, mac, sender } => dhcp.arp(ctx, scratch, link, mac, sender),
             Input::Opened { token, answer } => tftp.opened(ctx, token, answer),
@@ -277,7 +286,7 @@ impl Machine for Server {
                 dhcp.keep_promises(ctx, scratch);
             }
             Input::Missed { link, refused, overrun } => ctx.pace.lane(link).bottleneck.missed(now.at, refused + overrun),
-            Input::Datagram(_) | Input::Stream(_) | Input::Rewritten | Input::JournalGone => {}
+            Input::Datagram(_) | Input::Stream(_) | Input::Link { .. } | Input::Rewritten | Input::JournalGone => {}
         }
     }
 

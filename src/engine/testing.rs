@@ -149,6 +149,7 @@ pub enum Got {
     /// Of a name server: from which endpoint.
     Dns(EndpointId, SocketAddrV4, Vec<u8>),
     Write(ConnId, Vec<u8>),
+    Readdress(Ipv4Addr, Ipv4Addr),
     Command(ConnId, Command),
     Connect(SocketAddrV4, u64),
     Hang(ConnId),
@@ -238,6 +239,7 @@ impl World {
                 Got::Record(String::from_utf8_lossy(line).into_owned())
             }
             Output::Write { conn, bytes } => Got::Write(conn, bytes.to_vec()),
+            Output::Readdress { from, to } => Got::Readdress(from, to),
             Output::Command { conn, command } => Got::Command(conn, command),
             Output::Connect { to, token, .. } => Got::Connect(to, token),
             Output::Close { conn, .. } => Got::Hang(conn),

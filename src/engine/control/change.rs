@@ -30,7 +30,7 @@ const NODES_MAX: usize = 16 << 10;
 /// What names all guests that passed and wait.
 const HELD: &str = "@held";
 
-/// What is being changed, and what was changed last; both have room for all lots.
+/// What is being changed, and what was changed last; each allocates what it holds.
 pub struct Desk {
     draft: Draft,
     undo: Draft,

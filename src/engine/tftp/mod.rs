@@ -65,6 +65,8 @@ pub struct Tftp {
     turn: u8,
     /// The text that is being sent, made anew for each of its blocks.
     text: Box<[u8]>,
+    /// When the transfers that each link had were given up, since the head's address there was another one.
+    abandoned: [Option<Instant>; limits::LINKS_MAX],
     told_changed: Muffle,
     told_forged: Muffle,
     told_busy: Muffle,
@@ -88,6 +90,7 @@ impl Tftp {
             opening: 0,
             turn: 0,
             text: vec![0; crate::config::limits::SCRIPT_MAX].into(),
+            abandoned: [None; limits::LINKS_MAX],
             told_changed: Muffle::default(),
             told_forged: Muffle::default(),
             told_busy: Muffle::default(),
@@ -395,6 +398,9 @@ impl Tftp {
         if self.forgotten(ctx, key) {
             return;
         }
+        if self.transfers.get(key).is_some_and(|transfer| self.is_abandoned(transfer)) {
+            return self.end(ctx, key);
+        }
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         let policy = policy::of(transfer.kind);
         let interval = transfer.options.timeout.map_or(policy.interval, |t| std::time::Duration::from_secs(t.into()));
@@ -490,6 +496,22 @@ impl Tftp {
         if let Some(client) = stalled.filter(|key| still(*key)) {
             ctx.roll.stick(client, format_args!("{place}"));
         }
+    }
+
+    /// Ends all transfers of a link, at their looks, which are due now.
+    pub fn abandon(&mut self, now: Instant, link: Link) {
+        if let Some(abandoned) = self.abandoned.get_mut(usize::from(link)) {
+            *abandoned = Some(now);
+        }
+        for (key, _) in self.transfers.iter().filter(|(_, transfer)| transfer.link == link) {
+            self.wheel.set(key.slot(), now);
+        }
+    }
+
+    /// Whether its link was abandoned since it began.
+    pub(super) fn is_abandoned(&self, transfer: &Transfer) -> bool {
+        let abandoned = self.abandoned.get(usize::from(transfer.link)).copied().flatten();
+        abandoned.is_some_and(|abandoned| transfer.began <= abandoned)
     }
 
     /// Ends a transfer and lets go of what it holds.

@@ -114,6 +114,9 @@ impl Tftp {
 
     /// One turn of a transfer.
     fn turn(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+        if self.transfers.get(key).is_some_and(|transfer| self.is_abandoned(transfer)) {
+            return self.end(ctx, key);
+        }
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         if transfer.state == State::Opening {
             return self.begin(ctx, key);
