@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::base::machine::Seq;
 use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
@@ -151,7 +152,7 @@ fn settle_in(client: &mut Client, config: &Config, (guest, unix): (&Guest, u64),
     (client.papers, client.verdict) = (guest.papers, guest.verdict);
     // Of a record from another time the next renewal makes a new one.
     let until = guest.until.min(unix + 2 * lease(config, guest).as_secs());
-    client.on_record = OnRecord { address: guest.address, until, seq: 0 };
+    client.on_record = OnRecord { address: guest.address, until, seq: Seq::NONE };
 }
 
 /// Where a rewriting stands.

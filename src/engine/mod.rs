@@ -1,5 +1,6 @@
 //! The Server machine. Its engines never import each other: they meet in the client's record and in [`Ctx`].
 
+use crate::base::machine::Seq;
 use crate::base::outbox::Outbox;
 use crate::base::time::Instant;
 use crate::config::Config;
@@ -40,13 +41,13 @@ pub struct Ctx<'a> {
 
 impl Ctx<'_> {
     /// Puts a record into the journal; gives its number. None while too many others are not on disk yet: nothing may be promised then.
-    pub fn record(&mut self, events: &[Event]) -> Option<u64> {
+    pub fn record(&mut self, events: &[Event]) -> Option<Seq> {
         let mut line = Line::new(self.unix);
         if events.iter().all(|event| line.add(event)) { self.append(&line) } else { None }
     }
 
     /// The same with a line that is written already.
-    fn append(&mut self, line: &Line) -> Option<u64> {
+    fn append(&mut self, line: &Line) -> Option<Seq> {
         let seq = self.roll.keeper.next()?;
         if !self.out.append(seq, |buf| line.write(buf)) {
             return None;

@@ -3,14 +3,15 @@
 //! Records that stand within a change of many lots count only when its last one is on disk: see [`journal`](super::journal).
 
 use crate::base::limits;
+use crate::base::machine::Seq;
 
 /// Counts records; the first is 1.
 #[derive(Debug, Default)]
 pub struct Keeper {
     /// The last record that was put out.
-    written: u64,
+    written: Seq,
     /// Up to here everything is on disk.
-    synced: u64,
+    synced: Seq,
     /// A change that is not on disk whole.
     change: Option<Together>,
     /// How many changes have begun.
@@ -22,19 +23,19 @@ pub struct Keeper {
 /// Records that count together.
 #[derive(Clone, Copy, Debug)]
 struct Together {
-    first: u64,
+    first: Seq,
     /// None until it was put out.
-    last: Option<u64>,
+    last: Option<Seq>,
 }
 
 impl Keeper {
     /// The number of the next record. None while as many as there may be are not on disk yet.
-    pub fn next(&self) -> Option<u64> {
-        (self.pending() < limits::JOURNAL_PENDING as u64).then_some(self.written + 1)
+    pub fn next(&self) -> Option<Seq> {
+        (self.pending() < limits::JOURNAL_PENDING as u64).then_some(self.written.next())
     }
 
     /// A record of so many events was put out.
-    pub fn wrote(&mut self, seq: u64, events: u64) {
+    pub fn wrote(&mut self, seq: Seq, events: u64) {
         self.written = seq;
         self.behind += events.saturating_sub(1);
     }
@@ -63,28 +64,28 @@ impl Keeper {
         self.changes
     }
 
-    pub fn synced(&mut self, seq: u64) {
+    pub fn synced(&mut self, seq: Seq) {
         self.synced = seq.clamp(self.synced, self.written);
         self.change = self.change.filter(|change| change.last.is_none_or(|last| last > self.synced));
     }
 
-    /// Whether a record is on disk, and counts. There is nothing to wait for where no record was needed: 0.
-    pub fn holds(&self, seq: u64) -> bool {
+    /// Whether a record is on disk, and counts. There is nothing to wait for where no record was needed.
+    pub fn holds(&self, seq: Seq) -> bool {
         seq <= self.synced && self.change.is_none_or(|change| seq < change.first)
     }
 
-    pub fn written(&self) -> u64 {
+    pub fn written(&self) -> Seq {
         self.written
     }
 
     /// Events of all records that were put out.
     pub fn events(&self) -> u64 {
-        self.written + self.behind
+        self.written.since(Seq::NONE) + self.behind
     }
 
     /// Records that are not on disk yet.
     pub fn pending(&self) -> u64 {
-        self.written - self.synced
+        self.written.since(self.synced)
     }
 }
 
@@ -95,12 +96,12 @@ mod tests {
     #[test]
     fn a_keeper_counts() {
         let mut keeper = Keeper::default();
-        assert!(keeper.holds(0) && keeper.next() == Some(1));
-        keeper.wrote(1, 1);
-        assert!(!keeper.holds(1));
-        keeper.synced(7);
-        assert!(keeper.holds(1) && keeper.pending() == 0);
-        (2..).take(limits::JOURNAL_PENDING).for_each(|seq| keeper.wrote(seq, 3));
+        assert!(keeper.holds(Seq::NONE) && keeper.next() == Some(Seq::new(1)));
+        keeper.wrote(Seq::new(1), 1);
+        assert!(!keeper.holds(Seq::new(1)));
+        keeper.synced(Seq::new(7));
+        assert!(keeper.holds(Seq::new(1)) && keeper.pending() == 0);
+        (2..).take(limits::JOURNAL_PENDING).for_each(|seq| keeper.wrote(Seq::new(seq), 3));
         assert_eq!((keeper.next(), keeper.events()), (None, 1 + 3 * limits::JOURNAL_PENDING as u64));
     }
 
@@ -128,7 +129,7 @@ mod tests {
         assert!(keeper.is_changing() && !keeper.holds(first) && keeper.holds(before));
         write(&mut keeper);
         keeper.ends();
-        keeper.synced(second + 1);
-        assert!([first, other, last, second, second + 1].into_iter().all(|seq| keeper.holds(seq)));
+        keeper.synced(second.next());
+        assert!([first, other, last, second, second.next()].into_iter().all(|seq| keeper.holds(seq)));
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::base::machine::{Command, ConnId, Event as Happening, Reload, Stream};
+use crate::base::machine::{Command, ConnId, Event as Happening, Reload, Seq, Stream};
 use crate::base::outbox::Output;
 use crate::base::text::Text;
 use crate::base::time::{Instant, Now};
@@ -60,7 +60,7 @@ pub struct Control {
     watchers: [Option<(ConnId, u64)>; control::CONNECTIONS],
     next_push: Instant,
     /// Answers that wait for the record that makes them true.
-    waiting: Vec<(u64, ConnId, Reply)>,
+    waiting: Vec<(Seq, ConnId, Reply)>,
     desk: Desk,
     /// The connection whose import has not come whole, and what has.
     import: Option<(ConnId, Vec<Entry>)>,

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::base::machine::Link;
+use crate::base::machine::{Link, Seq};
 use crate::base::outbox::Output;
 use crate::base::slab::Key;
 use crate::base::time::Instant;
@@ -159,7 +159,7 @@ pub fn probes(config: &Config, link: Option<Link>) -> bool {
 }
 
 /// The record that a client's number waits for, where the number gives it an address here.
-pub(super) fn unpromised(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Option<u64> {
+pub(super) fn unpromised(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Option<Seq> {
     let client = ctx.roll.get(key)?;
     promise::numbered(ctx, numbered_address(ctx, client.number, network)?, client.mac)
 }

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::Datagram;
+use crate::base::machine::{Datagram, Seq};
 use crate::base::slab::Key;
 use crate::base::time::Instant;
 use crate::engine::Ctx;
@@ -21,14 +21,14 @@ use super::{Dhcp, OFFER_HOLD};
 
 /// Clients whose kept message waits for a record, in the order of the records.
 pub struct Awaiting {
-    queue: VecDeque<(u64, Key<Client>)>,
-    /// Parallel to the roll's slots: the record that stands in the queue, 0 for none.
-    by_slot: Box<[u64]>,
+    queue: VecDeque<(Seq, Key<Client>)>,
+    /// Parallel to the roll's slots: the record that stands in the queue, or none.
+    by_slot: Box<[Seq]>,
 }
 
 impl Awaiting {
     pub fn new(capacity: usize) -> Awaiting {
-        Awaiting { queue: VecDeque::with_capacity(capacity), by_slot: vec![0; capacity].into() }
+        Awaiting { queue: VecDeque::with_capacity(capacity), by_slot: vec![Seq::NONE; capacity].into() }
     }
 
     /// At once, when the first is on disk.
@@ -42,7 +42,7 @@ impl Awaiting {
 pub enum Kept {
     OnDisk,
     /// It will be, with this record.
-    By(u64),
+    By(Seq),
     /// Too much waits for the disk already.
     NoRoom,
     /// The machine, or all without a number, have caused more records than their share: it waits until there is one for it.
@@ -50,7 +50,7 @@ pub enum Kept {
 }
 
 /// The record that the number of this address waits for, before it is told to a MAC.
-pub fn numbered(ctx: &Ctx<'_>, address: Ipv4Addr, mac: Mac) -> Option<u64> {
+pub fn numbered(ctx: &Ctx<'_>, address: Ipv4Addr, mac: Mac) -> Option<Seq> {
     let seq = ctx.roll.promised_by(ctx.roll.plan.number(address)?, mac);
     (!ctx.roll.keeper.holds(seq)).then_some(seq)
 }
@@ -85,7 +85,7 @@ pub fn kept(ctx: &mut Ctx<'_>, key: Key<Client>, address: Ipv4Addr, lease: Durat
 
 impl Dhcp {
     /// Keeps a message until a record is on disk. When the queue is full the client's next message is taken up in its place.
-    pub(super) fn await_disk(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, datagram: Datagram<'_>, seq: u64) {
+    pub(super) fn await_disk(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, datagram: Datagram<'_>, seq: Seq) {
         self.keep(key, datagram);
         // A record that was just made for it must not end before the disk has answered.
         let until = ctx.roll.get(key).map_or(ctx.now, |client| client.until.max(ctx.now + OFFER_HOLD));
@@ -103,7 +103,7 @@ impl Dhcp {
         while let Some(&(seq, key)) = self.awaiting.queue.front().filter(|(seq, _)| ctx.roll.keeper.holds(*seq) && ctx.out.has_room()) {
             self.awaiting.queue.pop_front();
             if let Some(place) = self.awaiting.by_slot.get_mut(key.slot()).filter(|place| **place == seq) {
-                *place = 0;
+                *place = Seq::NONE;
             }
             let held = ctx.roll.get(key).and_then(|_| self.drop_held(key));
             if let Some(held) = held {
