@@ -21,6 +21,8 @@ use crate::roll::plan::Number;
 use crate::roll::registry::{Promise, Roll};
 use crate::roll::stage::Stage;
 
+use super::commit::Commit;
+
 /// A journal is written anew when it has this many events more than four for each lot and lease that it tells of.
 const SURPLUS: u64 = 4096;
 /// Places that the walk comes by in one go, at most, and the time until it goes on: the loop has other things to do.
@@ -202,14 +204,14 @@ impl Rewrite {
         self.step = if std::mem::take(&mut self.again) { Step::Title } else { Step::Idle };
     }
 
-    fn is_due(&self, roll: &Roll) -> bool {
+    fn is_due(&self, roll: &Roll, commit: &Commit) -> bool {
         let told = (roll.street().occupied() + roll.len()) as u64;
-        roll.keeper.events() - self.from > SURPLUS + 4 * told
+        commit.events() - self.from > SURPLUS + 4 * told
     }
 
-    pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
+    pub fn deadline(&self, roll: &Roll, commit: &Commit) -> Option<Instant> {
         let works = match self.step {
-            Step::Idle => self.is_due(roll),
+            Step::Idle => self.is_due(roll, commit),
             Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Guests(..) => true,
             Step::Placing => false,
         };
@@ -217,14 +219,14 @@ impl Rewrite {
     }
 
     /// Writes as much as there is room for, when it is time.
-    pub fn expire(&mut self, roll: &Roll, now: Now, out: &mut Outbox) {
+    pub fn expire(&mut self, (roll, commit): (&Roll, &Commit), now: Now, out: &mut Outbox) {
         if self.next > now.at {
             return;
         }
-        if self.step == Step::Idle && self.is_due(roll) {
+        if self.step == Step::Idle && self.is_due(roll, commit) {
             self.begin();
         }
-        if !matches!(self.step, Step::Idle | Step::Placing) && self.changes != roll.keeper.changes() {
+        if !matches!(self.step, Step::Idle | Step::Placing) && self.changes != commit.changes() {
             self.step = Step::Title;
         }
         for _ in 0..STRIDE {
@@ -234,7 +236,7 @@ impl Rewrite {
             self.step = match self.step {
                 Step::Idle | Step::Placing => return,
                 Step::Title => {
-                    (self.from, self.changes) = (roll.keeper.events(), roll.keeper.changes());
+                    (self.from, self.changes) = (commit.events(), commit.changes());
                     out.rewrite_begin();
                     out.rewrite_line(|buf| text(TITLE, buf));
                     Step::Lots(0)

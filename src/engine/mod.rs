@@ -1,18 +1,18 @@
 //! The Server machine. Its engines never import each other: they meet in the client's record and in [`Ctx`].
 
-use crate::base::machine::Seq;
 use crate::base::outbox::Outbox;
 use crate::base::time::Instant;
 use crate::config::Config;
-use crate::roll::journal::{Event, Line};
 use crate::roll::registry::Roll;
+use commit::Commit;
 use endpoints::Endpoints;
 use pace::Pace;
-use stats::{Counter, Stats};
+use stats::Stats;
 
 mod adverts;
 pub mod boot;
 mod changes;
+pub mod commit;
 pub mod control;
 pub mod dhcp;
 pub mod dns;
@@ -34,28 +34,10 @@ pub struct Ctx<'a> {
     pub config: &'a Config,
     pub endpoints: &'a Endpoints,
     pub roll: &'a mut Roll,
+    pub commit: &'a mut Commit,
     pub stats: &'a mut Stats,
     pub pace: &'a mut Pace,
     pub out: &'a mut Outbox,
-}
-
-impl Ctx<'_> {
-    /// Puts a record into the journal; gives its number. None while too many others are not on disk yet: nothing may be promised then.
-    pub fn record(&mut self, events: &[Event]) -> Option<Seq> {
-        let mut line = Line::new(self.unix);
-        if events.iter().all(|event| line.add(event)) { self.append(&line) } else { None }
-    }
-
-    /// The same with a line that is written already.
-    fn append(&mut self, line: &Line) -> Option<Seq> {
-        let seq = self.roll.keeper.next()?;
-        if !self.out.append(seq, |buf| line.write(buf)) {
-            return None;
-        }
-        self.stats.count(Counter::JournalRecord);
-        self.roll.keeper.wrote(seq, line.events());
-        Some(seq)
-    }
 }
 
 /// A transfer as an operator sees it.

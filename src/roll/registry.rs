@@ -16,7 +16,6 @@ use crate::base::wheel::Wheel;
 
 use super::client::{Client, Identity, OnRecord};
 use super::guests::{GuestPool, Lease, Tenure};
-use super::keeper::Keeper;
 use super::lot::{Lot, Macs};
 use super::offers::Offers;
 use super::plan::{AddressPlan, Number};
@@ -34,7 +33,6 @@ pub struct Roll {
     street: Street,
     /// Numbers that were offered and not given.
     pub offers: Offers,
-    pub keeper: Keeper,
     /// Lots that were changed together, and whose records have not been put out.
     pub unwritten: Unwritten,
     /// For each lot the records that its machine's number waits for.
@@ -96,7 +94,6 @@ impl Roll {
             street: Street::new(plan.nodes(), seed),
             offers: Offers::new(nodes),
             plan,
-            keeper: Keeper::default(),
             unwritten: Unwritten::new(nodes),
             promised: vec![Promise::default(); nodes].into(),
             clients: Slab::new(capacity),
@@ -194,11 +191,11 @@ impl Roll {
         if known { promise.all } else { promise.new }
     }
 
-    /// What a number waits for once a record has added MACs behind those of its lot.
-    pub fn promise_more(&self, number: Number, seq: Seq) -> Promise {
+    /// What a number waits for once a record has added MACs behind those of its lot, while those up to `committed` are.
+    pub fn promise_more(&self, number: Number, seq: Seq, committed: Seq) -> Promise {
         let promise = self.promise(number);
         let macs = self.street.lot(number).map_or(0, |lot| lot.papers.macs.len()) as u8;
-        let known = if self.keeper.holds(promise.new) { macs } else { macs.min(promise.known) };
+        let known = if promise.new <= committed { macs } else { macs.min(promise.known) };
         Promise { new: seq, known, ..promise }
     }
 
@@ -607,9 +604,7 @@ mod tests {
         assert_eq!(roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, 1])), Seq::new(1));
         let mut more = *roll.street().lot(Number(5)).unwrap();
         more.papers.macs.add(Mac([2, 0, 0, 0, 0, 4]));
-        roll.keeper.wrote(Seq::new(2), 1);
-        roll.keeper.synced(Seq::new(1));
-        roll.set_lot(Number(5), more, roll.promise_more(Number(5), Seq::new(2))).unwrap();
+        roll.set_lot(Number(5), more, roll.promise_more(Number(5), Seq::new(2), Seq::new(1))).unwrap();
         assert_eq!(
             [1, 3, 4].map(|n| roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, n]))),
             [1, 1, 2].map(Seq::new),
