@@ -27,10 +27,10 @@
 //! # One packet, followed
 //! A DISCOVER passes the filter of `shell::packet` into a ring that kernel and daemon share, becomes an `Input::Datagram` of one of the
 //! Server's [`engine::endpoints`], is parsed by `wire::dhcp`, finds or makes its record in `roll::registry`, gets an address
-//! (`engine::dhcp`), and leaves as an `Output::Datagram` that the shell wraps into a frame. An ACK of TFTP finds its transfer by (client
-//! address, client port, server port), which takes a place in its link's lane (`engine::pace`); when its turn comes it puts out an
-//! `Output::SendFile`, and the shell reads the file into the very buffer that it sends from: one block as a frame of its own making, a
-//! window as one message that the kernel cuts up.
+//! (`engine::dhcp`), and leaves as an `Output::Datagram` that the shell wraps into a frame. A REQUEST whose answer has to be on disk first waits
+//! in [`engine::commit`] for its journal record. An ACK of TFTP finds its transfer by (client address, client port, server port), which takes a
+//! place in its link's lane (`engine::pace`); when its turn comes it puts out an `Output::SendFile`, and the shell reads the file into the very
+//! buffer that it sends from: one block as a frame of its own making, a window as one message that the kernel cuts up.
 //!
 //! # One request, followed
 //! A line of `muster node list @stuck` comes in at the operators' socket, whose guard (`shell::control`) knows who wrote it. It waits in

@@ -12,6 +12,7 @@ use crate::wire::dhcp::Scratch;
 use super::Ctx;
 use super::adverts::Adverts;
 use super::changes::Changes;
+use super::commit::{Commit, Waiter};
 use super::control::{Control, Sight};
 use super::dhcp::{self, Dhcp};
 use super::dns::{self, Dns};
@@ -30,6 +31,7 @@ pub struct Server {
     endpoints: Endpoints,
     links: Links,
     roll: Roll,
+    commit: Commit,
     stats: Stats,
     dhcp: Dhcp,
     tftp: Tftp,
@@ -78,6 +80,7 @@ impl Server {
     pub fn restored<'a>(config: &Config, seed: u64, now: Now, journal: impl Iterator<Item = &'a str>) -> Result<Server, String> {
         let mut server = Server {
             roll: Roll::new(config.server.capacity, config.plan, seed, now.at),
+            commit: Commit::new(config.server.capacity),
             config: config.clone(),
             endpoints: Endpoints::new(config),
             links: Links::default(),
@@ -118,6 +121,11 @@ impl Server {
     /// Does what an operator says, in the middle of a turn.
     pub fn operate<T>(&mut self, now: Now, out: &mut Outbox, act: impl FnOnce(&mut Ctx<'_>) -> T) -> T {
         act(&mut self.ctx(now, out).0)
+    }
+
+    #[cfg(test)]
+    pub(super) fn commit(&self) -> &Commit {
+        &self.commit
     }
 
     #[cfg(test)]
@@ -180,7 +188,7 @@ impl Server {
 
     /// Whether a change of many lots is still being put out.
     pub fn is_changing(&self) -> bool {
-        self.roll.keeper.is_changing()
+        self.commit.is_changing()
     }
 
     /// Begins to write the journal anew, with the stages as they are now (SIGUSR1, `muster checkpoint`, before the end).
@@ -206,8 +214,8 @@ impl Server {
     }
 
     fn ctx<'a>(&'a mut self, now: Now, out: &'a mut Outbox) -> (Ctx<'a>, Engines<'a>) {
-        let Server { config, endpoints, links, roll, stats, pace, dhcp, tftp, dns, control, scratch, adverts, changes, .. } = self;
-        let ctx = Ctx { now: now.at, unix: now.unix, config, endpoints, links, roll, stats, pace, out };
+        let Server { config, endpoints, links, roll, commit, stats, pace, dhcp, tftp, dns, control, scratch, adverts, changes, .. } = self;
+        let ctx = Ctx { now: now.at, unix: now.unix, config, endpoints, links, roll, commit, stats, pace, out };
         (ctx, Engines { dhcp, tftp, dns, control, scratch, adverts, changes })
     }
 
@@ -225,6 +233,17 @@ impl Server {
             endpoints::DNS => engines.dns.datagram(ctx, &datagram),
             endpoints::UPSTREAM => engines.dns.answered(ctx, &datagram),
             _ => {}
+        }
+    }
+
+    /// Answers those whose records are committed. Stops early when the outbox is full.
+    fn release(&mut self, now: Now, out: &mut Outbox) {
+        let (mut ctx, Engines { dhcp, control, scratch, .. }) = self.ctx(now, out);
+        while let Some(waiter) = ctx.commit.release(ctx.out) {
+            match waiter {
+                Waiter::Client(key) => dhcp.committed(&mut ctx, scratch, key),
+                Waiter::Operator(conn) => control.committed(&mut ctx, conn),
+            }
         }
     }
 
@@ -267,6 +286,10 @@ impl Machine for Server {
             Input::Stream(stream) => return self.stream(now, stream, out),
             Input::Link { link, facts } => return self.link(now, link, facts, out),
             Input::Frame { link, .. } | Input::Arp { link, .. } if !self.links.serves(link) => return,
+            Input::Synced { seq } => {
+                self.commit.synced(seq);
+                return self.release(now, out);
+            }
             Input::Rewritten => return self.rewrite.placed(),
             Input::JournalGone => return self.rewrite.begin(),
             _ => {}
@@ -281,12 +304,8 @@ impl Machine for Server {
             Input::Warm { token } => tftp.warm(ctx, token),
             Input::Changed { token } => tftp.changed(ctx, token),
             Input::Bytes { token, bytes } => tftp.bytes(ctx, token, bytes),
-            Input::Synced { seq } => {
-                ctx.roll.keeper.synced(seq);
-                dhcp.keep_promises(ctx, scratch);
-            }
             Input::Missed { link, refused, overrun } => ctx.pace.lane(link).bottleneck.missed(now.at, refused + overrun),
-            Input::Datagram(_) | Input::Stream(_) | Input::Link { .. } | Input::Rewritten | Input::JournalGone => {}
+            Input::Datagram(_) | Input::Stream(_) | Input::Link { .. } | Input::Synced { .. } | Input::Rewritten | Input::JournalGone => {}
         }
     }
 
@@ -294,6 +313,7 @@ impl Machine for Server {
         let first = self.started.is_none();
         self.started.get_or_insert(now.at);
         self.look_at_clock(now);
+        self.release(now, out);
         let (mut ctx, engines) = self.ctx(now, out);
         if first {
             engines.dhcp.start(&mut ctx);
@@ -304,14 +324,17 @@ impl Machine for Server {
         engines.control.expire(&mut ctx, now);
         engines.changes.expire(&mut ctx);
         engines.dns.expire(&mut ctx);
-        self.rewrite.expire(&self.roll, now, out);
+        self.rewrite.expire((&self.roll, &self.commit), now, out);
     }
 
     fn deadline(&self) -> Option<Instant> {
         let start = self.started.is_none().then_some(self.born.at);
-        let recent = self.control.deadline(&self.roll);
-        let (changes, rewrite) = (self.changes.deadline(&self.roll), self.rewrite.deadline(&self.roll));
-        let (pace, dns) = (self.pace.deadline(), self.dns.deadline());
-        [start, self.dhcp.deadline(&self.roll), self.tftp.deadline(), pace, dns, recent, changes, rewrite].into_iter().flatten().min()
+        let recent = self.control.deadline(&self.roll.recent);
+        let (changes, rewrite) = (self.changes.deadline(&self.commit), self.rewrite.deadline(&self.roll, &self.commit));
+        let (commit, pace, dns) = (self.commit.deadline(), self.pace.deadline(), self.dns.deadline());
+        [start, commit, self.dhcp.deadline(&self.roll), self.tftp.deadline(), pace, dns, recent, changes, rewrite]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }

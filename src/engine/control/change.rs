@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 
 use crate::base::addr::Mac;
 use crate::base::limits::NETWORKS_MAX;
+use crate::base::machine::Seq;
 use crate::base::slab::Key;
 use crate::roll::client::Client;
 use crate::roll::journal::Verdict;
@@ -59,8 +60,9 @@ fn own(number: Number, lot: &Lot) -> Result<(), Refusal> {
     }
 }
 
-/// Changes the roll as an operator wishes, or (`dry`) says what that would do. The numbers and MACs of the wish have been checked.
-pub fn change(ctx: &mut Ctx<'_>, desk: &mut Desk, wish: &Change, dry: bool) -> Result<Changed, Refusal> {
+/// Changes the roll as an operator wishes, or (`dry`) says what that would do. The numbers and MACs of the wish have been checked. Gives what is to
+/// be answered, and the record that makes it true; none where nothing was changed.
+pub fn change(ctx: &mut Ctx<'_>, desk: &mut Desk, wish: &Change, dry: bool) -> Result<(Changed, Option<Seq>), Refusal> {
     let Desk { draft, undo } = desk;
     draft.clear();
     match wish {
@@ -72,17 +74,19 @@ pub fn change(ctx: &mut Ctx<'_>, desk: &mut Desk, wish: &Change, dry: bool) -> R
         Change::Undo => take_back(ctx, draft, undo.steps())?,
     }
     draft.settle();
+    let mut record = None;
     if !dry && !draft.steps().is_empty() {
         let lots = draft.steps().iter().map(|step| (step.number, &step.after));
-        lots::change_all(ctx, lots).map_err(|trouble| Refusal::new(trouble.to_string(), "see muster status, and the log"))?;
+        let put_out = lots::change_all(ctx, lots).map_err(|trouble| Refusal::new(trouble.to_string(), "see muster status, and the log"))?;
+        record = Some(put_out);
         // A lot that was set may be a little less than was wished: who lives in the street is retired nowhere.
         draft.became(|number| ctx.roll.street().lot(number).copied().unwrap_or_default());
     }
     let changed = shown(draft, dry);
-    if !dry && changed.count > 0 {
+    if record.is_some() {
         std::mem::swap(&mut desk.draft, &mut desk.undo);
     }
-    Ok(changed)
+    Ok((changed, record))
 }
 
 /// What a change does, as far as one line of an answer holds it.

@@ -22,9 +22,9 @@ use crate::roll::lot::MACS_MAX;
 use crate::roll::plan::Number;
 use crate::roll::ranges;
 use crate::roll::recent::Recent;
-use crate::roll::registry::Roll;
 use crate::wire::control::{self, Change, Changed, Entry, Event, IMPORT_MAX, Reply, Request, Sorry};
 
+use super::commit::Waiter;
 use super::{Ctx, Loading};
 
 pub use look::{firmware, lanes, networks};
@@ -59,8 +59,8 @@ pub struct Control {
     /// Connections that watch, and where each reads on in the ring of recent steps.
     watchers: [Option<(ConnId, u64)>; control::CONNECTIONS],
     next_push: Instant,
-    /// Answers that wait for the record that makes them true.
-    waiting: Vec<(u64, ConnId, Reply)>,
+    /// Replies that wait for the record that makes them true; their connections stand in the commit lane.
+    kept: Vec<(ConnId, Reply)>,
     desk: Desk,
     /// The connection whose import has not come whole, and what has.
     import: Option<(ConnId, Vec<Entry>)>,
@@ -77,13 +77,7 @@ enum Told<'a> {
 impl Control {
     /// Has room for a change of so many lots.
     pub fn new(nodes: u32) -> Control {
-        Control {
-            watchers: [None; control::CONNECTIONS],
-            next_push: Instant::ZERO,
-            waiting: Vec::new(),
-            desk: Desk::new(nodes),
-            import: None,
-        }
+        Control { watchers: [None; control::CONNECTIONS], next_push: Instant::ZERO, kept: Vec::new(), desk: Desk::new(nodes), import: None }
     }
 
     /// Another number of lots is served from now on. Allocates.
@@ -105,14 +99,14 @@ impl Control {
         if self.watchers.iter_mut().any(|watcher| watcher.take_if(|(whose, _)| *whose == conn).is_some()) {
             ctx.roll.recent.leave();
         }
-        self.waiting.retain(|(_, waits, _)| *waits != conn);
+        self.kept.retain(|(whose, _)| *whose != conn);
         self.import = self.import.take().filter(|(whose, _)| *whose != conn);
     }
 
-    /// Answers whose changes are on disk now.
-    fn keep_promises(&mut self, ctx: &mut Ctx<'_>) {
-        while let Some(at) = self.waiting.iter().position(|(seq, ..)| ctx.roll.keeper.holds(*seq) && ctx.out.has_room()) {
-            let (_, conn, reply) = self.waiting.remove(at);
+    /// The record that a connection's reply waited for is committed.
+    pub fn committed(&mut self, ctx: &mut Ctx<'_>, conn: ConnId) {
+        if let Some(at) = self.kept.iter().position(|(whose, _)| *whose == conn) {
+            let (_, reply) = self.kept.remove(at);
             tell(ctx, conn, &reply);
         }
     }
@@ -164,10 +158,11 @@ impl Control {
                     },
                     _ => None,
                 };
-                let changed = change::change(ctx, &mut self.desk, whole.as_ref().unwrap_or(wish), *dry)?;
-                if !dry && changed.count > 0 {
+                let (changed, record) = change::change(ctx, &mut self.desk, whole.as_ref().unwrap_or(wish), *dry)?;
+                if let Some(seq) = record {
                     log::info!("an operator has changed ({}) {} lots: {}", wish.name(), changed.count, changed.nodes);
-                    self.waiting.push((ctx.roll.keeper.written(), conn, Reply::Changed(changed)));
+                    self.kept.push((conn, Reply::Changed(changed)));
+                    ctx.commit.after(seq, Waiter::Operator(conn));
                     return Ok(None);
                 }
                 Reply::Changed(changed)
@@ -194,20 +189,14 @@ impl Control {
         Ok(Some(all))
     }
 
-    /// When somebody is to be told something.
-    pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
-        let answer = self.waiting.iter().any(|(seq, ..)| roll.keeper.holds(*seq));
-        if answer { Some(Instant::ZERO) } else { self.push_at(&roll.recent) }
-    }
-
-    fn push_at(&self, recent: &Recent) -> Option<Instant> {
+    /// When watchers are to be told something.
+    pub fn deadline(&self, recent: &Recent) -> Option<Instant> {
         self.watchers.iter().flatten().any(|(_, place)| *place != recent.next()).then_some(self.next_push)
     }
 
     /// Tells watchers what has happened. One that is far behind hears more in the next turn.
     pub fn expire(&mut self, ctx: &mut Ctx<'_>, now: Now) {
-        self.keep_promises(ctx);
-        if self.push_at(&ctx.roll.recent).is_none_or(|at| at > now.at) {
+        if self.deadline(&ctx.roll.recent).is_none_or(|at| at > now.at) {
             return;
         }
         let Ctx { roll, out, .. } = ctx;

@@ -1,4 +1,4 @@
-//! Messages that wait: a DISCOVER for its address to be vetted or for room on the link, any message for the disk (`promise`).
+//! Messages that wait: a DISCOVER for its address to be vetted or for room on the link, any message for a record (`promise`).
 //!
 //! One message of each client is kept, its newest. It is taken up as if it came at that moment.
 
