@@ -27,6 +27,7 @@ pub mod server;
 pub mod state;
 pub mod stats;
 pub mod tftp;
+pub mod turns;
 
 /// What an engine works with during one call.
 pub struct Ctx<'a> {

@@ -20,9 +20,10 @@ use super::endpoints::{self, Endpoints};
 use super::history::{self, Rewrite};
 use super::links::Links;
 use super::moves::{self, Move};
-use super::pace::Pace;
+use super::pace::{Pace, Taker, Turn};
 use super::stats::{Counter, Stats};
 use super::tftp::Tftp;
+use super::turns::{self, Takers};
 
 mod links;
 
@@ -66,6 +67,17 @@ struct Engines<'a> {
     changes: &'a mut Changes,
 }
 
+/// Who takes turns: the same services as in [`Server::restored`], where their records are counted.
+impl Takers for Engines<'_> {
+    fn turn(&mut self, ctx: &mut Ctx<'_>, turn: Turn) {
+        const TFTP: u8 = endpoints::TFTP.id;
+        match turn.who.service {
+            TFTP => self.tftp.turn(ctx, turn),
+            other => unreachable!("service {other} takes no turns"),
+        }
+    }
+}
+
 impl Server {
     /// A server without a past: see [`Server::restored`].
     pub fn new(config: &Config, seed: u64, now: Now) -> Server {
@@ -78,6 +90,8 @@ impl Server {
     /// Allocates everything that this server will ever use, and takes up the journal. `seed` makes index order unpredictable from outside. The
     /// error says in one sentence what in the journal, or between it and the config, cannot be.
     pub fn restored<'a>(config: &Config, seed: u64, now: Now, journal: impl Iterator<Item = &'a str>) -> Result<Server, String> {
+        let tftp = Tftp::new(config.server.capacity, seed, now.at);
+        let takers = [Taker { service: endpoints::TFTP.id, records: tftp.capacity() }];
         let mut server = Server {
             roll: Roll::new(config.server.capacity, config.plan, seed, now.at),
             commit: Commit::new(config.server.capacity),
@@ -86,8 +100,8 @@ impl Server {
             links: Links::default(),
             stats: Stats::default(),
             dhcp: Dhcp::new(config.server.capacity, seed),
-            tftp: Tftp::new(config.server.capacity, seed, now.at),
-            pace: Pace::new(config, config.server.capacity * crate::wire::tftp::TRANSFERS_PER_CLIENT, now.at),
+            tftp,
+            pace: Pace::new(config, &takers, now.at),
             control: Control::new(config.plan.nodes()),
             dns: Dns::new(config, seed, now),
             adverts: Adverts::default(),
@@ -221,7 +235,7 @@ impl Server {
 
     /// What has come to one of the endpoints, for the service behind it.
     fn datagram(&mut self, now: Now, datagram: Datagram<'_>, out: &mut Outbox) {
-        let (mut ctx, engines) = self.ctx(now, out);
+        let (mut ctx, mut engines) = self.ctx(now, out);
         let Some(row) = ctx.endpoints.get(datagram.endpoint) else { return };
         let ctx = &mut ctx;
         if row.link.is_some_and(|link| !ctx.links.serves(link)) {
@@ -234,6 +248,7 @@ impl Server {
             endpoints::UPSTREAM => engines.dns.answered(ctx, &datagram),
             _ => {}
         }
+        turns::give_wanted(ctx, &mut engines);
     }
 
     /// Answers those whose records are committed. Stops early when the outbox is full.
@@ -249,9 +264,9 @@ impl Server {
 
     fn stream(&mut self, now: Now, stream: Stream<'_>, out: &mut Outbox) {
         let born = self.born;
-        let (mut ctx, engines) = self.ctx(now, out);
+        let (mut ctx, mut engines) = self.ctx(now, out);
         let Some(row) = ctx.endpoints.get(stream.endpoint) else { return };
-        let (ctx, tftp) = (&mut ctx, engines.tftp);
+        let (ctx, tftp) = (&mut ctx, &*engines.tftp);
         match row.service {
             endpoints::DNS => engines.dns.stream(ctx, &stream),
             endpoints::UPSTREAM => engines.dns.called(ctx, &stream),
@@ -261,6 +276,7 @@ impl Server {
             }
             _ => {}
         }
+        turns::give_wanted(ctx, &mut engines);
     }
 }
 
@@ -294,8 +310,8 @@ impl Machine for Server {
             Input::JournalGone => return self.rewrite.begin(),
             _ => {}
         }
-        let (mut ctx, Engines { dhcp, tftp, scratch, adverts, .. }) = self.ctx(now, out);
-        let ctx = &mut ctx;
+        let (mut ctx, mut engines) = self.ctx(now, out);
+        let (ctx, Engines { dhcp, tftp, scratch, adverts, .. }) = (&mut ctx, &mut engines);
         match input {
             Input::Frame { link, bytes } => adverts.frame(ctx, link, bytes),
             Input::Arp { link, mac, sender } => dhcp.arp(ctx, scratch, link, mac, sender),
@@ -307,6 +323,7 @@ impl Machine for Server {
             Input::Missed { link, refused, overrun } => ctx.pace.lane(link).bottleneck.missed(now.at, refused + overrun),
             Input::Datagram(_) | Input::Stream(_) | Input::Link { .. } | Input::Synced { .. } | Input::Rewritten | Input::JournalGone => {}
         }
+        turns::give_wanted(ctx, &mut engines);
     }
 
     fn expire(&mut self, now: Now, out: &mut Outbox) {
@@ -314,12 +331,15 @@ impl Machine for Server {
         self.started.get_or_insert(now.at);
         self.look_at_clock(now);
         self.release(now, out);
-        let (mut ctx, engines) = self.ctx(now, out);
+        let (mut ctx, mut engines) = self.ctx(now, out);
         if first {
             engines.dhcp.start(&mut ctx);
         }
         engines.dhcp.expire(&mut ctx, engines.scratch);
-        engines.tftp.expire(&mut ctx);
+        turns::give_due(&mut ctx, &mut engines);
+        while ctx.out.has_room() && engines.tftp.expire(&mut ctx) {
+            turns::give_wanted(&mut ctx, &mut engines);
+        }
         ctx.pace.expire(now.at);
         engines.control.expire(&mut ctx, now);
         engines.changes.expire(&mut ctx);

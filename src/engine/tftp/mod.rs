@@ -6,7 +6,7 @@
 //! and who makes room, is told in [`places`]; who may hold how many files open, in [`files`].
 //!
 //! Nothing leaves as soon as it is asked for: the transfer takes its place in its link's lane (`engine::pace`), and all blocks
-//! leave by turns (`turns`).
+//! leave by turns (module `turns`).
 
 mod answer;
 mod counter;
@@ -48,6 +48,8 @@ pub use policy::kind_of;
 pub const PORT: u16 = 69;
 /// Transfers of one machine at a time: what it runs, and a few that its firmware gave up without a word.
 const CLIENT_TRANSFERS: u16 = 16;
+/// IPv4, UDP and TFTP headers around a block.
+const HEADERS: u32 = 20 + 8 + 4;
 /// A window, in bytes: a few runs of one output each.
 const WINDOW_BYTES_MAX: usize = 6 * limits::RUN_BYTES_MAX;
 
@@ -95,6 +97,11 @@ impl Tftp {
             told_forged: Muffle::default(),
             told_busy: Muffle::default(),
         }
+    }
+
+    /// How many transfers may run.
+    pub fn capacity(&self) -> usize {
+        self.transfers.capacity()
     }
 
     /// Running transfers.
@@ -382,15 +389,13 @@ impl Tftp {
         self.end(ctx, key);
     }
 
-    /// Looks at every transfer whose half second is over. Stops early when the outbox is full.
-    pub fn expire(&mut self, ctx: &mut Ctx<'_>) {
-        self.give_all_turns(ctx);
-        while ctx.out.has_room() {
-            let Some(slot) = self.wheel.expire(ctx.now) else { return };
-            if let Some(key) = self.transfers.key_at(slot) {
-                self.look(ctx, key);
-            }
+    /// Looks at one transfer whose half second is over. False: there is none.
+    pub fn expire(&mut self, ctx: &mut Ctx<'_>) -> bool {
+        let Some(slot) = self.wheel.expire(ctx.now) else { return false };
+        if let Some(key) = self.transfers.key_at(slot) {
+            self.look(ctx, key);
         }
+        true
     }
 
     /// The half-second look (law 7).
@@ -412,7 +417,7 @@ impl Tftp {
         if std::mem::take(&mut transfer.cold) {
             return self.want(ctx, key, Place::Ring);
         }
-        if transfer.waits {
+        if ctx.pace.lane(transfer.link).waits(turns::waiter(key)) {
             return;
         }
         let quiet = ctx.now.since(transfer.last_sent);
@@ -519,7 +524,7 @@ impl Tftp {
         let Some(mut transfer) = self.transfers.remove(key) else { return };
         transfer.give_up(ctx);
         let lane = ctx.pace.lane(transfer.link);
-        lane.leave(key.slot());
+        lane.leave(turns::waiter(key));
         if transfer.counted {
             lane.ends(ctx.now, transfer.turn);
         }
