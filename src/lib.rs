@@ -35,9 +35,10 @@
 //! # One request, followed
 //! A line of `muster node list @stuck` comes in at the operators' socket, whose guard (`shell::control`) knows who wrote it. It waits in
 //! `shell::conns`, where all connections live, and becomes an `Input::Stream` when the answer before was taken: one a turn, so that machines
-//! that boot never wait for people. `wire::control` makes a request of it, `engine::control` a page of rows from the roll, which leaves as
-//! an `Output::Write`. What machines do meanwhile is pushed to those who watch from a ring in the roll (`roll::recent`), which the
-//! transition function fills. What only the world can do (read the config again) is an `Output::Command`: `bin` does it and answers.
+//! that boot never wait for people. `wire::control` makes a request of it, [`engine::view`] a page of rows, which leaves as an `Output::Write`
+//! (`state.json` and the log get their rows from there too). What machines do meanwhile is pushed to those who watch from a ring in the roll
+//! (`roll::recent`), which the transition function fills. What only the world can do (read the config again) is an `Output::Command`: `bin`
+//! does it and answers.
 //!
 //! # One name, followed
 //! A question for `n23.cluster` waits in a socket of the table until those who boot were served, becomes an `Input::Datagram` (or a

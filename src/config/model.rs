@@ -228,6 +228,13 @@ impl Config {
         lines
     }
 
+    /// The head's own address on node 0's network, else on its first.
+    pub fn head(&self) -> Option<Ipv4Addr> {
+        let home = self.networks.iter().find(|network| network.subnet.contains(self.plan.node0()));
+        let link = home.and_then(|home| home.link).and_then(|link| self.links.get(usize::from(link)));
+        link.or(self.links.first()).map(|link| link.head)
+    }
+
     /// The network that an address belongs to.
     pub fn network_of(&self, address: Ipv4Addr) -> Option<usize> {
         self.networks.iter().position(|network| network.subnet.contains(address))

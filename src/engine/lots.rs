@@ -8,6 +8,7 @@ use std::fmt;
 use super::dhcp::Counter;
 use crate::base::machine::Seq;
 use crate::base::slab::Key;
+use crate::config::Config;
 use crate::roll::client::Client;
 use crate::roll::journal::{Event, Line};
 use crate::roll::lot::{By, Lot, Papers, Wait};
@@ -42,12 +43,17 @@ pub fn rule(ctx: &Ctx<'_>, key: Key<Client>, network: usize, word: bool) -> Ruli
 
 /// The same, for numbers whose bit is not set in `spoken_for`.
 pub fn rule_beside(ctx: &Ctx<'_>, key: Key<Client>, network: usize, word: bool, spoken_for: &[u64]) -> Ruling {
-    let (Some(client), Some(network)) = (ctx.roll.get(key), ctx.config.networks.get(network)) else {
+    ruling(ctx.config, ctx.roll, key, network, word, spoken_for)
+}
+
+/// The same outside of a call.
+pub fn ruling(config: &Config, roll: &Roll, key: Key<Client>, network: usize, word: bool, spoken_for: &[u64]) -> Ruling {
+    let (Some(client), Some(network)) = (roll.get(key), config.networks.get(network)) else {
         return Ruling::Guest(Reason::Untested);
     };
-    let ignored = ctx.config.ignore.iter().any(|pattern| pattern.matches(client.mac));
-    let view = View { street: ctx.roll.street(), numbering: ctx.config.numbering, ignored, way: client.way, mac: client.mac, spoken_for };
-    ruling::rule(&view, &client.shown(), client.verdict, ctx.roll.plan.numbers_in(network.subnet), word)
+    let ignored = config.ignore.iter().any(|pattern| pattern.matches(client.mac));
+    let view = View { street: roll.street(), numbering: config.numbering, ignored, way: client.way, mac: client.mac, spoken_for };
+    ruling::rule(&view, &client.shown(), client.verdict, roll.plan.numbers_in(network.subnet), word)
 }
 
 /// Changes lots at once, each named once: all of them or none, in memory and on disk. Gives the record that is committed when all of it is. One or

@@ -24,10 +24,10 @@ pub mod lots;
 mod moves;
 pub mod pace;
 pub mod server;
-pub mod state;
 pub mod stats;
 pub mod tftp;
 pub mod turns;
+pub mod view;
 
 /// What an engine works with during one call.
 pub struct Ctx<'a> {

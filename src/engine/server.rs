@@ -13,9 +13,9 @@ use super::Ctx;
 use super::adverts::Adverts;
 use super::changes::Changes;
 use super::commit::{Commit, Waiter};
-use super::control::{Control, Sight};
+use super::control::Control;
 use super::dhcp::{self, Dhcp};
-use super::dns::{self, Dns};
+use super::dns::Dns;
 use super::endpoints::{self, Endpoints};
 use super::history::{self, Rewrite};
 use super::links::Links;
@@ -24,6 +24,7 @@ use super::pace::{Pace, Taker, Turn};
 use super::stats::{Counter, Stats};
 use super::tftp::Tftp;
 use super::turns::{self, Takers};
+use super::view::{Moment, Sight, Snapshot};
 
 mod links;
 
@@ -44,7 +45,7 @@ pub struct Server {
     changes: Changes,
     rewrite: Rewrite,
     started: Option<Instant>,
-    pub(super) born: Now,
+    born: Now,
     /// Seconds since 1970 at the zero of the monotonic clock, as of the last look.
     epoch: i64,
 }
@@ -147,6 +148,11 @@ impl Server {
         &mut self.roll
     }
 
+    #[cfg(test)]
+    pub(super) fn names(&self) -> crate::wire::control::DnsStatus {
+        self.dns.status()
+    }
+
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
@@ -155,9 +161,11 @@ impl Server {
         &self.pace
     }
 
-    /// What there is to say of the names that are served.
-    pub fn names(&self) -> dns::Report {
-        self.dns.report()
+    /// Everything as an operator sees it, and what the world has counted. O(capacity): see [`Snapshot`].
+    pub fn snapshot(&self, now: Now, kernel: Vec<(String, u64)>, open_files: usize) -> Snapshot {
+        let Server { config, roll, stats, pace, tftp, dns, born, .. } = self;
+        let moment = Moment { now, config, roll, stats, pace, sight: Sight { born: *born, tftp, dns } };
+        Snapshot::of(&moment, kernel, open_files)
     }
 
     /// Running transfers.
@@ -266,14 +274,11 @@ impl Server {
         let born = self.born;
         let (mut ctx, mut engines) = self.ctx(now, out);
         let Some(row) = ctx.endpoints.get(stream.endpoint) else { return };
-        let (ctx, tftp) = (&mut ctx, &*engines.tftp);
+        let ctx = &mut ctx;
         match row.service {
             endpoints::DNS => engines.dns.stream(ctx, &stream),
             endpoints::UPSTREAM => engines.dns.called(ctx, &stream),
-            endpoints::CONTROL => {
-                let sight = Sight { now, born, transfers: tftp.len(), loading: &|token| tftp.loading(token) };
-                engines.control.stream(ctx, &sight, &stream);
-            }
+            endpoints::CONTROL => engines.control.stream(ctx, Sight { born, tftp: engines.tftp, dns: engines.dns }, &stream),
             _ => {}
         }
         turns::give_wanted(ctx, &mut engines);

@@ -320,10 +320,7 @@ impl Daemon {
 
 /// Tells the programs of this machine the plan (libnss_muster(8)). Boots need no such file.
 fn write_names(config: &Config, shell: &mut Shell) {
-    let home = config.networks.iter().find(|network| network.subnet.contains(config.plan.node0()));
-    let link = home.and_then(|home| home.link).and_then(|link| config.links.get(usize::from(link)));
-    let head = link.or(config.links.first()).map(|link| link.head);
-    let text = NamesFile { plan: config.plan, head, this: Some(This::Head) }.to_string();
+    let text = NamesFile { plan: config.plan, head: config.head(), this: Some(This::Head) }.to_string();
     if text.len() > NamesFile::TOLD_MAX {
         log::warn!("the plan has too many segments for a DHCP message: nodes are not told the names, copy the file (libnss_muster(8))");
     }

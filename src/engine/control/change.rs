@@ -20,9 +20,9 @@ use crate::roll::ranges::{self, Ranges};
 use crate::roll::ruling::{self, Ruling};
 use crate::wire::control::{self, Change, Changed, Entry, LINE_MAX, LotChange, Reply, Sorry};
 
-use super::super::{Ctx, lots};
+use super::super::{Ctx, lots, view};
+use super::Refusal;
 use super::draft::{Draft, Step};
-use super::{Refusal, look};
 
 /// Lots of a change that are shown one by one.
 const SHOWN: usize = 64;
@@ -99,7 +99,7 @@ fn shown(draft: &mut Draft, dry: bool) -> Changed {
     }
     let first = draft.steps().iter().take(SHOWN);
     let lots =
-        first.map(|step| LotChange { number: step.number.0, before: look::lot(&step.before), after: look::lot(&step.after) }).collect();
+        first.map(|step| LotChange { number: step.number.0, before: view::lot(&step.before), after: view::lot(&step.after) }).collect();
     let mut reply = Reply::Changed(Changed { dry, count: draft.steps().len() as u32, nodes, lots, notes: draft.notes() });
     let mut line = vec![0; LINE_MAX];
     // Machines with many cards, all of them with many more that are retired.

@@ -1,14 +1,11 @@
 //! The operator's engine: executes the requests of `wire::control`, and tells watchers what happens.
 //!
 //! A connection is nothing but a key here; one that watches has a place in the ring of recent steps (`roll::recent`). A request is
-//! answered by one line, which costs a bounded walk: lists come in pages of at most [`PAGE_ROWS`] rows, found among at most
-//! [`PAGE_LOTS`] lots. What watchers hear is gathered for [`PUSH_INTERVAL`] and written without allocating; everything else here
+//! answered by one line, whose rows come from [`view`](super::view): lists in pages, each a bounded walk. What watchers hear is gathered for [`PUSH_INTERVAL`] and written without allocating; everything else here
 //! allocates, since no packet waits for it. What an operator changes ([`change`]) is answered when it is on disk.
 
 mod change;
 mod draft;
-mod given;
-mod look;
 
 use std::time::Duration;
 
@@ -24,17 +21,11 @@ use crate::roll::ranges;
 use crate::roll::recent::Recent;
 use crate::wire::control::{self, Change, Changed, Entry, Event, IMPORT_MAX, Reply, Request, Sorry};
 
+use super::Ctx;
 use super::commit::Waiter;
-use super::{Ctx, Loading};
-
-pub use look::{firmware, lanes, networks};
-
+use super::view::{Moment, PAGE_GUESTS, PAGE_ROWS, Sight};
 use change::Desk;
 
-/// Rows of one page, whatever the client would like.
-pub const PAGE_ROWS: u32 = 64;
-/// Lots (or client records) that are looked at for one page.
-pub const PAGE_LOTS: u32 = 1024;
 /// How often watchers are told.
 const PUSH_INTERVAL: Duration = Duration::from_millis(20);
 /// What one watcher is told at once, in bytes.
@@ -44,16 +35,6 @@ const EVENT_MAX: usize = 1024;
 
 /// Why a change is not possible, and what to do instead.
 pub type Refusal = Sorry;
-
-/// What is asked for that the context does not hold.
-pub struct Sight<'a> {
-    pub now: Now,
-    pub born: Now,
-    /// Running transfers.
-    pub transfers: usize,
-    /// How far the transfer with this token has come.
-    pub loading: &'a dyn Fn(u64) -> Option<Loading<'a>>,
-}
 
 pub struct Control {
     /// Connections that watch, and where each reads on in the ring of recent steps.
@@ -86,7 +67,7 @@ impl Control {
     }
 
     /// What an operator does on a connection.
-    pub fn stream(&mut self, ctx: &mut Ctx<'_>, sight: &Sight<'_>, stream: &Stream<'_>) {
+    pub fn stream(&mut self, ctx: &mut Ctx<'_>, sight: Sight<'_>, stream: &Stream<'_>) {
         match stream.event {
             Happening::Bytes(line) => self.request(ctx, sight, stream.conn, line),
             Happening::Closed => self.closed(ctx, stream.conn),
@@ -112,7 +93,7 @@ impl Control {
     }
 
     /// A line of an operator's.
-    fn request(&mut self, ctx: &mut Ctx<'_>, sight: &Sight<'_>, conn: ConnId, line: &[u8]) {
+    fn request(&mut self, ctx: &mut Ctx<'_>, sight: Sight<'_>, conn: ConnId, line: &[u8]) {
         let answer = control::read(line).and_then(|request| self.execute(ctx, sight, conn, &request));
         let reply = match answer {
             Ok(Some(reply)) => reply,
@@ -123,16 +104,17 @@ impl Control {
     }
 
     /// None: the answer comes from elsewhere.
-    fn execute(&mut self, ctx: &mut Ctx<'_>, sight: &Sight<'_>, conn: ConnId, request: &Request) -> Result<Option<Reply>, Sorry> {
+    fn execute(&mut self, ctx: &mut Ctx<'_>, sight: Sight<'_>, conn: ConnId, request: &Request) -> Result<Option<Reply>, Sorry> {
+        let view = Moment::of(ctx, sight);
         Ok(Some(match request {
-            Request::Status => Reply::Status(Box::new(look::status(ctx, sight))),
-            Request::States { from } => Reply::States(look::states(ctx, sight, *from)),
+            Request::Status => Reply::Status(Box::new(view.status())),
+            Request::States { from } => Reply::States(view.states(*from)),
             Request::NodeList { nodes, from, limit } => {
                 let selection = nodes.as_deref().map(|text| selection(ctx, text)).transpose()?;
-                Reply::Nodes(look::nodes(ctx, sight, selection.as_ref(), *from, limit.unwrap_or(PAGE_ROWS)))
+                Reply::Nodes(view.nodes(selection.as_ref(), *from, limit.unwrap_or(PAGE_ROWS)))
             }
-            Request::NodeShow { number } => Reply::Node(Box::new(look::node(ctx, sight, lot(ctx, *number)?))),
-            Request::GuestList { from, limit } => Reply::Guests(look::guests(ctx, sight, *from, limit.unwrap_or(PAGE_ROWS))),
+            Request::NodeShow { number } => Reply::Node(Box::new(view.node(lot(ctx, *number)?))),
+            Request::GuestList { from, limit } => Reply::Guests(view.guests(*from, limit.unwrap_or(PAGE_GUESTS))),
             Request::Watch => {
                 let watches = self.watchers.iter().flatten().any(|(whose, _)| *whose == conn);
                 if let Some(watcher) = self.watchers.iter_mut().find(|watcher| watcher.is_none()).filter(|_| !watches) {
