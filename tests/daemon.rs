@@ -210,7 +210,7 @@ fn state_is_shown_and_written_on_demand() {
     let state = wait(10, || serde_json::from_str::<serde_json::Value>(&text(&file)).ok()).expect("state.json");
     assert_eq!(state["clients"], 1);
     let machine = &state["machines"][0];
-    assert_eq!((machine["stage"].as_str(), machine["identity"].as_str()), (Some("up"), Some(client.mac("eth0").as_str())));
+    assert_eq!((machine["stage"].as_str(), machine["id"].as_str()), (Some("up"), Some(client.mac("eth0").as_str())));
     assert!(machine["address"].as_str().is_some_and(|address| address.starts_with("10.54.25")), "{state:#}");
     assert!(wait(5, || musterd.seen_all(&["state: 1 of", "1 up"])).is_some(), "and it is in the log");
 }

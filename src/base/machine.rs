@@ -56,11 +56,35 @@ pub enum Conn {}
 /// A file that the world holds open. Stays valid until the machine closes it as often as it was opened; then it names no other one.
 pub type FileId = Key<OpenFile>;
 
+/// The number of a record of the journal: the first one that a machine puts out is 1, and none is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seq(u64);
+
+impl Seq {
+    /// No record at all, which comes before the first.
+    pub const NONE: Seq = Seq(0);
+
+    pub const fn new(number: u64) -> Seq {
+        Seq(number)
+    }
+
+    /// That of the record behind this one.
+    pub const fn next(self) -> Seq {
+        Seq(self.0 + 1)
+    }
+
+    /// How many records come behind `earlier`, up to this one; 0 when `earlier` is later.
+    pub const fn since(self, earlier: Seq) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
 /// What a world tells a machine.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// What the world knows of a link: once at start, before anything else of that link.
-    Link { link: Link, facts: &'a LinkFacts },
+    /// What becomes of a link: at start, before anything else of it, and whenever something of it changes. None: it has gone, or has not
+    /// come yet; nothing comes from it, and what is sent to it is lost.
+    Link { link: Link, facts: Option<&'a LinkFacts> },
     /// A UDP datagram that came to an endpoint.
     Datagram(Datagram<'a>),
     /// A whole Ethernet frame, whose checksums hold: everything, for machines that answer for their own MACs; else what neither a datagram
@@ -85,7 +109,7 @@ pub enum Input<'a> {
     /// The file behind this token was changed in place since it was opened, or cannot be read any more; nothing was sent.
     Changed { token: u64 },
     /// All records of the journal up to this one are on disk. If the disk is slow or fails, the world keeps trying and says nothing.
-    Synced { seq: u64 },
+    Synced { seq: Seq },
     /// The rewritten journal is in its place, or could not be put there and the old one goes on: the next rewriting may begin.
     Rewritten,
     /// Somebody took the journal away: it is to be rewritten. No record is on disk before that is done.

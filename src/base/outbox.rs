@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::addr::Mac;
 use super::endpoint::EndpointId;
 use super::limits;
-use super::machine::{Command, ConnId, FileId, Link};
+use super::machine::{Command, ConnId, FileId, Link, Seq};
 
 /// How a datagram finds its way on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Run<'_> {
 pub enum JournalOp<'a> {
     /// Answered by `Input::Synced`. Records are numbered from 1 without a gap.
     Append {
-        seq: u64,
+        seq: Seq,
         line: &'a [u8],
     },
     RewriteBegin,
@@ -133,6 +133,11 @@ pub enum Output<'a> {
         file: FileId,
     },
     Record(JournalOp<'a>),
+    /// The endpoints with the address `from` are at `to` from now on, since a link's address has changed.
+    Readdress {
+        from: Ipv4Addr,
+        to: Ipv4Addr,
+    },
     /// Make the kernel's neighbour entry of `ip` permanent, or drop it when `mac` is None.
     Neighbour {
         link: Link,
@@ -280,7 +285,7 @@ impl Outbox {
     }
 
     /// Puts out a record that `write` lays down. `seq` is one more than the last.
-    pub fn append(&mut self, seq: u64, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+    pub fn append(&mut self, seq: Seq, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
         self.line(JournalOp::Append { seq, line: &[] }, write)
     }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::base::machine::Seq;
 use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
@@ -19,6 +20,8 @@ use crate::roll::lot::{By, Lot, Papers};
 use crate::roll::plan::Number;
 use crate::roll::registry::{Promise, Roll};
 use crate::roll::stage::Stage;
+
+use super::commit::Commit;
 
 /// A journal is rewritten when it has this many events more than four for each lot and lease.
 const SURPLUS: u64 = 4096;
@@ -151,7 +154,7 @@ fn settle_in(client: &mut Client, config: &Config, (guest, unix): (&Guest, u64),
     (client.papers, client.verdict) = (guest.papers, guest.verdict);
     // Of a record from another time the next renewal makes a new one.
     let until = guest.until.min(unix + 2 * lease(config, guest).as_secs());
-    client.on_record = OnRecord { address: guest.address, until, seq: 0 };
+    client.on_record = OnRecord { address: guest.address, until, seq: Seq::NONE };
 }
 
 /// Where a rewriting stands.
@@ -201,14 +204,14 @@ impl Rewrite {
         self.step = if std::mem::take(&mut self.again) { Step::Title } else { Step::Idle };
     }
 
-    fn is_due(&self, roll: &Roll) -> bool {
+    fn is_due(&self, roll: &Roll, commit: &Commit) -> bool {
         let told = (roll.street().occupied() + roll.len()) as u64;
-        roll.keeper.events() - self.from > SURPLUS + 4 * told
+        commit.events() - self.from > SURPLUS + 4 * told
     }
 
-    pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
+    pub fn deadline(&self, roll: &Roll, commit: &Commit) -> Option<Instant> {
         let works = match self.step {
-            Step::Idle => self.is_due(roll),
+            Step::Idle => self.is_due(roll, commit),
             Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Guests(..) => true,
             Step::Placing => false,
         };
@@ -216,14 +219,14 @@ impl Rewrite {
     }
 
     /// Writes as much as there is room for, when it is time.
-    pub fn expire(&mut self, roll: &Roll, now: Now, out: &mut Outbox) {
+    pub fn expire(&mut self, (roll, commit): (&Roll, &Commit), now: Now, out: &mut Outbox) {
         if self.next > now.at {
             return;
         }
-        if self.step == Step::Idle && self.is_due(roll) {
+        if self.step == Step::Idle && self.is_due(roll, commit) {
             self.begin();
         }
-        if !matches!(self.step, Step::Idle | Step::Placing) && self.changes != roll.keeper.changes() {
+        if !matches!(self.step, Step::Idle | Step::Placing) && self.changes != commit.changes() {
             self.step = Step::Title;
         }
         for _ in 0..STRIDE {
@@ -233,7 +236,7 @@ impl Rewrite {
             self.step = match self.step {
                 Step::Idle | Step::Placing => return,
                 Step::Title => {
-                    (self.from, self.changes) = (roll.keeper.events(), roll.keeper.changes());
+                    (self.from, self.changes) = (commit.events(), commit.changes());
                     out.rewrite_begin();
                     out.rewrite_line(|buf| text(TITLE, buf));
                     Step::Lots(0)

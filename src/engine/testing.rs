@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::base::endpoint::EndpointId;
-use crate::base::machine::{Command, ConnId, Datagram, Event, FileId, Input, Link, Machine, Stream};
+use crate::base::machine::{Command, ConnId, Datagram, Event, FileId, Input, Link, Machine, Seq, Stream};
 use crate::base::outbox::{JournalOp, Outbox, Output, Run, SendFile, Target, Via};
 use crate::base::time::{Instant, Now};
 use crate::config::{self, Boot, Config, Hardware, KnownNode, LinkConfig, Network, Tftp};
@@ -149,6 +149,7 @@ pub enum Got {
     /// Of a name server: from which endpoint.
     Dns(EndpointId, SocketAddrV4, Vec<u8>),
     Write(ConnId, Vec<u8>),
+    Readdress(Ipv4Addr, Ipv4Addr),
     Command(ConnId, Command),
     Connect(SocketAddrV4, u64),
     Hang(ConnId),
@@ -190,8 +191,8 @@ pub struct World {
     pub now: Now,
     /// The disk syncs at once; else when the test says so.
     pub syncs: bool,
-    put_out: u64,
-    synced: u64,
+    put_out: Seq,
+    synced: Seq,
     out: Outbox,
 }
 
@@ -204,7 +205,7 @@ impl World {
 
     /// Any server, a moment before its first step.
     pub fn of(server: Server, now: Now) -> World {
-        World { server, now, syncs: true, put_out: 0, synced: 0, out: Outbox::new() }
+        World { server, now, syncs: true, put_out: Seq::NONE, synced: Seq::NONE, out: Outbox::new() }
     }
 
     /// One that has run for a while: all guest addresses are vetted.
@@ -234,10 +235,11 @@ impl World {
             Output::Neighbour { ip, mac, .. } => Got::Neighbour(ip, mac),
             Output::Probe { ip, .. } => Got::Probe(ip),
             Output::Record(JournalOp::Append { seq, line }) => {
-                assert_eq!(std::mem::replace(&mut put_out, seq) + 1, seq, "records are numbered without a gap");
+                assert_eq!(std::mem::replace(&mut put_out, seq).next(), seq, "records are numbered without a gap");
                 Got::Record(String::from_utf8_lossy(line).into_owned())
             }
             Output::Write { conn, bytes } => Got::Write(conn, bytes.to_vec()),
+            Output::Readdress { from, to } => Got::Readdress(from, to),
             Output::Command { conn, command } => Got::Command(conn, command),
             Output::Connect { to, token, .. } => Got::Connect(to, token),
             Output::Close { conn, .. } => Got::Hang(conn),

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::Link;
+use crate::base::machine::{Link, Seq};
 use crate::base::rng::mix;
 use crate::base::time::Instant;
 
@@ -138,11 +138,11 @@ pub struct OnRecord {
     /// In seconds since 1970.
     pub until: u64,
     /// The record that says it, which may not be on disk yet.
-    pub seq: u64,
+    pub seq: Seq,
 }
 
 impl OnRecord {
-    pub const NONE: OnRecord = OnRecord { address: Ipv4Addr::UNSPECIFIED, until: 0, seq: 0 };
+    pub const NONE: OnRecord = OnRecord { address: Ipv4Addr::UNSPECIFIED, until: 0, seq: Seq::NONE };
 }
 
 pub struct Client {

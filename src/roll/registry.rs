@@ -9,13 +9,13 @@ use std::net::Ipv4Addr;
 
 use crate::base::addr::Mac;
 use crate::base::index::Index;
+use crate::base::machine::Seq;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
 
 use super::client::{Client, Identity, OnRecord};
 use super::guests::{GuestPool, Lease, Tenure};
-use super::keeper::Keeper;
 use super::lot::{Lot, Macs};
 use super::offers::Offers;
 use super::plan::{AddressPlan, Number};
@@ -33,7 +33,6 @@ pub struct Roll {
     street: Street,
     /// Numbers that were offered and not given.
     pub offers: Offers,
-    pub keeper: Keeper,
     /// Lots that were changed together, and whose records have not been put out.
     pub unwritten: Unwritten,
     /// For each lot the records that its machine's number waits for.
@@ -63,16 +62,16 @@ pub struct Roll {
 /// The records that a number waits for before its machine may learn it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Promise {
-    /// The record that gave it; 0 where none was needed.
-    pub all: u64,
+    /// The record that gave it; [`Seq::NONE`] where none was needed.
+    pub all: Seq,
     /// The record that added MACs to the first so many.
-    pub new: u64,
+    pub new: Seq,
     pub known: u8,
 }
 
 impl Promise {
     /// By one record.
-    pub const fn by(seq: u64) -> Promise {
+    pub const fn by(seq: Seq) -> Promise {
         Promise { all: seq, new: seq, known: 0 }
     }
 }
@@ -95,7 +94,6 @@ impl Roll {
             street: Street::new(plan.nodes(), seed),
             offers: Offers::new(nodes),
             plan,
-            keeper: Keeper::default(),
             unwritten: Unwritten::new(nodes),
             promised: vec![Promise::default(); nodes].into(),
             clients: Slab::new(capacity),
@@ -185,19 +183,19 @@ impl Roll {
         self.promised.get(number.0 as usize).copied().unwrap_or_default()
     }
 
-    /// The record that must be on disk before a MAC of the machine may learn its number; 0 for none.
-    pub fn promised_by(&self, number: Number, mac: Mac) -> u64 {
+    /// The record that must be on disk before a MAC of the machine may learn its number; [`Seq::NONE`] for none.
+    pub fn promised_by(&self, number: Number, mac: Mac) -> Seq {
         let promise = self.promise(number);
         let macs = self.street.lot(number).map(|lot| lot.papers.macs).unwrap_or_default();
         let known = macs.as_slice().iter().take(promise.known.into()).any(|&other| other == mac);
         if known { promise.all } else { promise.new }
     }
 
-    /// What a number waits for once a record has added MACs behind those of its lot.
-    pub fn promise_more(&self, number: Number, seq: u64) -> Promise {
+    /// What a number waits for once a record has added MACs behind those of its lot, while those up to `committed` are.
+    pub fn promise_more(&self, number: Number, seq: Seq, committed: Seq) -> Promise {
         let promise = self.promise(number);
         let macs = self.street.lot(number).map_or(0, |lot| lot.papers.macs.len()) as u8;
-        let known = if self.keeper.holds(promise.new) { macs } else { macs.min(promise.known) };
+        let known = if promise.new <= committed { macs } else { macs.min(promise.known) };
         Promise { new: seq, known, ..promise }
     }
 
@@ -600,24 +598,26 @@ mod tests {
         let (a, b) = (roll.admit(Instant::ZERO, mac(1)).unwrap(), roll.admit(Instant::ZERO, mac(2)).unwrap());
         let macs = [1, 2, 3].map(|n| Mac([2, 0, 0, 0, 0, n])).into_iter().collect();
         let lot = Lot::default().occupied(Papers { macs, ..Papers::default() }, By::Passed, 1);
-        roll.set_lot(Number(5), lot, Promise::by(1)).unwrap();
+        roll.set_lot(Number(5), lot, Promise::by(Seq::new(1))).unwrap();
         let number = |roll: &Roll, key| roll.get(key).unwrap().number;
         assert_eq!((number(&roll, a), number(&roll, b), roll.awaited()), (Some(Number(5)), Some(Number(5)), 0));
-        assert_eq!(roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, 1])), 1);
+        assert_eq!(roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, 1])), Seq::new(1));
         let mut more = *roll.street().lot(Number(5)).unwrap();
         more.papers.macs.add(Mac([2, 0, 0, 0, 0, 4]));
-        roll.keeper.wrote(2, 1);
-        roll.keeper.synced(1);
-        roll.set_lot(Number(5), more, roll.promise_more(Number(5), 2)).unwrap();
-        assert_eq!([1, 3, 4].map(|n| roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, n]))), [1, 1, 2], "the new NIC alone waits");
+        roll.set_lot(Number(5), more, roll.promise_more(Number(5), Seq::new(2), Seq::new(1))).unwrap();
+        assert_eq!(
+            [1, 3, 4].map(|n| roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, n]))),
+            [1, 1, 2].map(Seq::new),
+            "the new NIC alone waits"
+        );
         roll.remove(a);
         assert_eq!(roll.awaited(), 0, "its other NIC has a record");
-        roll.set_lot(Number(5), lot.emptied(2), Promise::by(2)).unwrap();
+        roll.set_lot(Number(5), lot.emptied(2), Promise::by(Seq::new(2))).unwrap();
         assert_eq!((number(&roll, b), roll.awaited(), roll.manned), (None, 0, 0));
-        roll.set_lot(Number(99), lot, Promise::by(3)).unwrap();
+        roll.set_lot(Number(99), lot, Promise::by(Seq::new(3))).unwrap();
         assert_eq!((roll.beyond(99), roll.beyond(100)), (Some(Number(99)), None));
         roll.resize(plan(200));
-        assert_eq!((number(&roll, b), roll.manned, roll.promise(Number(99)).all), (Some(Number(99)), 1, 3));
+        assert_eq!((number(&roll, b), roll.manned, roll.promise(Number(99)).all), (Some(Number(99)), 1, Seq::new(3)));
     }
 
     #[test]

@@ -167,6 +167,15 @@ impl Conns {
     }
 
     /// Listens at a Unix socket, which another one may have been before. Those who are connected stay.
+    /// An endpoint that listens does so at another address from now on. Its connections stay.
+    pub fn move_door(&mut self, registry: &Registry, endpoint: EndpointId, address: SocketAddrV4) -> io::Result<()> {
+        let Some((at, door)) = self.doors.iter_mut().enumerate().find(|(_, door)| door.endpoint == endpoint) else { return Ok(()) };
+        let listener = Listener::Tcp(TcpListener::bind(address.into())?);
+        registry.register(&mut SourceFd(&listener.as_raw_fd()), Source::Door(at).into(), Interest::READABLE)?;
+        (door.listener, door.knocks) = (Some(listener), true);
+        Ok(())
+    }
+
     pub fn adopt(&mut self, registry: &Registry, listener: UnixListener, guard: Guard) -> io::Result<()> {
         let Some(at) = self.doors.iter().position(|door| door.unix) else { return Ok(()) };
         registry.register(&mut SourceFd(&listener.as_raw_fd()), Source::Door(at).into(), Interest::READABLE)?;

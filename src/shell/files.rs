@@ -406,7 +406,7 @@ impl Files {
 }
 
 impl Entry {
-    /// `told`: whether to log it, and how many were not.
+    /// `told`: whether to log it, and how many were not logged.
     fn ends_early(&mut self, told: Option<More>) -> Read {
         if let Some(more) = told {
             let size = self.stamp.size;

@@ -26,6 +26,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::base::limits::{JOURNAL_LINE_MAX, JOURNAL_PENDING};
+use crate::base::machine::Seq;
 use crate::base::muffle::Muffle;
 use crate::base::outbox::JournalOp;
 use crate::base::time::Instant;
@@ -65,17 +66,17 @@ enum Busy {
     Appending {
         sent: usize,
         bytes: usize,
-        seq: u64,
+        seq: Seq,
     },
     /// It puts the new file into its place, which holds everything up to this record.
     Placing {
         bytes: usize,
-        seq: u64,
+        seq: Seq,
     },
     /// It syncs the folder once more, in which the new file has the journal's name.
     Settling {
         bytes: usize,
-        seq: u64,
+        seq: Seq,
     },
     /// It looks whether the file is there.
     Watching,
@@ -94,7 +95,7 @@ struct Next {
 /// What the machine is to learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
-    Synced(u64),
+    Synced(Seq),
     /// The rewriting is over; it is in its place, or the old file goes on.
     Rewritten,
     /// The file was taken away: all is to be rewritten.
@@ -107,7 +108,7 @@ pub struct Journal {
     /// Lines that are not known to be on disk.
     buffer: Vec<u8>,
     /// The last record in the buffer.
-    last: u64,
+    last: Seq,
     busy: Busy,
     next: Option<Next>,
     retry_at: Option<Instant>,
@@ -118,7 +119,7 @@ pub struct Journal {
     /// How the last rewriting ended, until somebody asks.
     outcome: Option<Result<(), String>>,
     /// The new file bears the journal's name, but its folder could not be synced.
-    unsettled: Option<(usize, u64)>,
+    unsettled: Option<(usize, Seq)>,
     /// The file is not in its place, or was not when last seen.
     taken_away: bool,
     /// Where the names are to be written, and which.
@@ -149,7 +150,7 @@ pub fn open(folder: &Path, run: &Path, mut writer: Worker) -> Result<(Journal, V
         path,
         writer,
         buffer: Vec::with_capacity(JOURNAL_PENDING * JOURNAL_LINE_MAX),
-        last: 0,
+        last: Seq::NONE,
         busy: Busy::No,
         next: None,
         // That it can be written again is told then.
@@ -474,7 +475,7 @@ impl Journal {
     }
 
     /// Hands over the next piece of the first `bytes` of the buffer, of which it has `sent`.
-    fn append(&mut self, now: Instant, sent: usize, bytes: usize, seq: u64) -> Option<Told> {
+    fn append(&mut self, now: Instant, sent: usize, bytes: usize, seq: Seq) -> Option<Told> {
         let end = bytes.min(sent + BODY_MAX);
         let piece = self.buffer.get(sent..end).unwrap_or_default();
         self.writer.ask(now, Op::Append, [u64::from(end == bytes), 0, 0, 0, 0, 0, 0], piece, &[]);

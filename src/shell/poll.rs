@@ -7,6 +7,7 @@
 mod act;
 mod conns;
 mod files;
+mod links;
 mod port;
 mod sockets;
 
@@ -344,7 +345,7 @@ impl Shell {
     fn introduce<M: Machine>(&mut self, machine: &mut M, now: Now) {
         if !std::mem::replace(&mut self.linked, true) {
             for (link, facts) in (0..).zip(&self.facts) {
-                machine.handle(now, Input::Link { link, facts }, &mut self.outbox);
+                machine.handle(now, Input::Link { link, facts: Some(facts) }, &mut self.outbox);
             }
             self.drain(machine, now);
         }

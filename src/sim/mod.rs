@@ -13,6 +13,7 @@ pub mod flicker;
 mod frame;
 pub mod hostile;
 mod journal;
+mod link;
 pub mod net;
 mod queue;
 pub mod swarm;

@@ -3,12 +3,12 @@
 //! It stands for the head's kernel too: it answers ARP for the head's address, keeps the neighbour table, and drops what is for nobody. A
 //! machine takes no time. Of links there is one, number 0.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::base::endpoint::{Endpoint, EndpointId, Transport};
-use crate::base::facts::{Hardware, LinkFacts};
+use crate::base::facts::LinkFacts;
 use crate::base::machine::{Command, ConnId, Datagram, FileId, Input, Machine};
 use crate::base::outbox::{Outbox, Output, Run, SendFile, Target, Via};
 use crate::base::rng::{Rng, mix};
@@ -22,6 +22,7 @@ use super::conns::{Conns, Next, PROGRAM, Sending};
 use super::disk::{Disk, Habits, Unread, Version};
 use super::frame::{self, Ends, FRAME_MAX};
 use super::journal::Journal;
+use super::link;
 use super::net::{Fate, Net, Way, Wire};
 use super::queue::{Packet, Queue, What};
 use super::table::Table;
@@ -32,7 +33,6 @@ const EPOCH: u64 = 1_750_000_000;
 const ROOM: usize = 64;
 /// A machine that wants to expire this often without time going on is broken.
 const SPINS_MAX: u32 = 100_000;
-const HEAD_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
 /// What the head's kernel knows of an address.
 #[derive(Default)]
@@ -53,9 +53,11 @@ pub struct Setup {
 }
 
 /// Everything but the two machines.
-struct Stage {
+pub(super) struct Stage {
     now: Instant,
-    head_mac: Mac,
+    /// The head's boot interface, while there is one.
+    pub(super) interface: Option<LinkFacts>,
+    pub(super) head_mac: Mac,
     head: Ipv4Addr,
     /// UDP ports of the head, and whose they are; in order.
     served: Vec<(u16, EndpointId)>,
@@ -64,7 +66,7 @@ struct Stage {
     net: Net,
     disk: Disk,
     journal: Journal,
-    checks: Checks,
+    pub(super) checks: Checks,
     neighbours: Table<Neighbour>,
     ident: u16,
     hash: u64,
@@ -72,10 +74,10 @@ struct Stage {
 }
 
 pub struct World<S, C> {
-    stage: Stage,
-    server: S,
+    pub(super) stage: Stage,
+    pub(super) server: S,
     clients: C,
-    server_out: Outbox,
+    pub(super) server_out: Outbox,
     clients_out: Outbox,
     /// When the server and the clients want to expire: asked after whatever was done to them.
     due: [Option<Instant>; 2],
@@ -96,6 +98,7 @@ impl<S: Machine, C: Machine> World<S, C> {
             now: Instant::ZERO,
             head_mac: link.mac,
             head: link.head,
+            interface: Some(link::facts(link)),
             served,
             conns: Conns::new(endpoints.rows()),
             queue: Queue::default(),
@@ -210,9 +213,7 @@ impl<S: Machine, C: Machine> World<S, C> {
     pub fn run(&mut self, end: Instant, mut done: impl FnMut(&World<S, C>) -> bool) -> bool {
         let mut spins = 0;
         if !std::mem::replace(&mut self.linked, true) {
-            let facts = facts(&self.stage);
-            self.server.handle(now(self.stage.now), Input::Link { link: 0, facts: &facts }, &mut self.server_out);
-            self.drain_server();
+            self.tell_link();
         }
         self.due = [self.server.deadline(), self.clients.deadline()];
         while !done(self) {
@@ -248,7 +249,7 @@ impl<S: Machine, C: Machine> World<S, C> {
         match what {
             What::Frame { way: Way::ToClients, packet } => self.arrive(packet),
             What::Frame { way: Way::ToServer, packet: Packet::Whole(bytes) } => {
-                if let Some(input) = self.stage.receive(&bytes) {
+                if let Some(input) = self.stage.receive(&bytes).filter(|_| self.stage.interface.is_some()) {
                     self.server.handle(now(self.stage.now), input, &mut self.server_out);
                 }
                 self.stage.queue.give_back(bytes);
@@ -359,7 +360,7 @@ impl<S: Machine, C: Machine> World<S, C> {
         self.drain_server();
     }
 
-    fn drain_server(&mut self) {
+    pub(super) fn drain_server(&mut self) {
         for output in self.server_out.iter() {
             self.stage.act(output);
         }
@@ -374,24 +375,6 @@ impl<S: Machine, C: Machine> World<S, C> {
         }
         self.clients_out.clear();
         self.due[1] = self.clients.deadline();
-    }
-}
-
-/// What the head's kernel knows of its link.
-fn facts(stage: &Stage) -> LinkFacts {
-    LinkFacts {
-        name: "eth1".into(),
-        index: 1,
-        hardware: Hardware::Ethernet,
-        mac: stage.head_mac,
-        mtu: 1500,
-        rate: None,
-        addresses: vec![(stage.head, 16)],
-        link_local: Some(HEAD_LINK_LOCAL),
-        gateway: None,
-        default_route: false,
-        loopback: false,
-        up: true,
     }
 }
 
@@ -445,6 +428,9 @@ impl Stage {
     }
 
     fn send(&mut self, way: Way, packet: Packet, bytes: usize) {
+        if self.interface.is_none() && way == Way::ToClients {
+            return;
+        }
         let fate = self.net.send(self.now, way, bytes);
         if let (Fate::Lost, Packet::Whole(bytes)) = (fate, &packet) {
             self.checks.lost(self.now, bytes);
@@ -559,6 +545,10 @@ impl Stage {
                 self.conns.close(conn, at_once);
                 self.stir(conn);
             }
+            Output::Readdress { from, to } => {
+                assert_eq!(from, self.head, "an address moves that the head did not serve");
+                self.head = to;
+            }
             Output::Command { conn, command } => self.conns.commands.push_back((conn, command)),
         }
     }
@@ -647,8 +637,8 @@ impl Stage {
                     return None;
                 }
                 self.learn(arp.sender_ip, arp.sender_mac);
-                if arp.operation == ArpOp::Request && arp.target_ip == self.head {
-                    let (sender_mac, sender_ip) = (self.head_mac, self.head);
+                if arp.operation == ArpOp::Request && self.has(arp.target_ip) {
+                    let (sender_mac, sender_ip) = (self.head_mac, arp.target_ip);
                     let reply =
                         Arp { operation: ArpOp::Reply, sender_mac, sender_ip, target_mac: arp.sender_mac, target_ip: arp.sender_ip };
                     self.emit(0, |buf| ether::emit_arp(buf, &reply));
@@ -661,7 +651,7 @@ impl Stage {
 
     fn receive_udp<'a>(&mut self, frame: UdpFrame<'a>) -> Option<Input<'a>> {
         let ours = frame.dst_mac == self.head_mac || frame.dst_mac == Mac::BROADCAST;
-        let to_us = *frame.dst.ip() == self.head || frame.dst.ip().is_broadcast();
+        let to_us = self.has(*frame.dst.ip()) || frame.dst.ip().is_broadcast();
         let served = self.served.binary_search_by_key(&frame.dst.port(), |(port, _)| *port).ok();
         let (_, endpoint) = served.and_then(|at| self.served.get(at)).copied().filter(|_| ours && to_us)?;
         if !frame.src.ip().is_unspecified() {

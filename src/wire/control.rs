@@ -260,8 +260,12 @@ pub struct Status {
     pub transfers: u32,
     /// Machines without a number that have a record.
     pub guests: u32,
+    /// How many machines are in each stage, by its name.
+    pub stages: Vec<(String, u32)>,
     pub networks: Vec<Network>,
     pub lanes: Vec<Lane>,
+    /// None: no names are served.
+    pub dns: Option<DnsStatus>,
     /// What has happened so far, by name; zeros left out.
     pub counters: Vec<(String, u64)>,
 }
@@ -305,6 +309,18 @@ pub struct Lane {
     pub deferred: u64,
     /// Turns given first because a packet was lost.
     pub rescued: u64,
+}
+
+/// The names that are served.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DnsStatus {
+    /// Empty when there is none.
+    pub zone: String,
+    pub reverse_zones: u64,
+    pub serial: u32,
+    /// Questions that wait for other servers.
+    pub waiting: usize,
+    pub transfers: usize,
 }
 
 /// The state of a lot, as states are folded.
@@ -371,7 +387,7 @@ pub struct NodeRow {
     pub mac: Option<Mac>,
     /// How many MACs it has.
     pub macs: u32,
-    /// `discover`, `offered`, `bound`, `tftp vmlinuz 42 %`, `booted`, `up`; where it is stuck; empty when nothing is known.
+    /// `discover`, `offered`, `leased`, `loading vmlinuz 42 %`, `loaded`, `up`; where it is stuck; empty when nothing is known.
     pub stage: String,
     /// Milliseconds in this stage.
     pub since_ms: Option<u64>,
@@ -381,25 +397,37 @@ pub struct NodeRow {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Guests {
-    pub rows: Vec<GuestRow>,
+    pub rows: Vec<MachineRow>,
     pub next: Option<u32>,
 }
 
-/// A line of `muster guest list`.
+/// A machine that has a record: a line of `muster guest list`, a network card of a node, an entry of state.json.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct GuestRow {
+pub struct MachineRow {
     /// What names it: its MAC, or its client-id where there is none.
     pub id: String,
+    /// None: it is a guest.
+    pub number: Option<u32>,
     pub address: Option<Ipv4Addr>,
     pub interface: String,
-    pub stage: String,
-    pub since_ms: u64,
+    /// Firmware and architecture, as it reported last.
     pub firmware: String,
+    /// As in [`NodeRow`].
+    pub stage: String,
+    /// Milliseconds in this stage.
+    pub since_ms: u64,
     /// Seconds until its lease ends.
     pub lease: u64,
+    /// Running TFTP transfers.
+    pub transfers: u16,
     /// What its test said, once it has: `passed`, or the name of what failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
+    /// When it reached each stage of this boot, in that order.
+    pub steps: Vec<Step>,
+    /// The boot so far in words; empty once the log has it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub story: String,
 }
 
 /// Everything about one node.
@@ -410,27 +438,10 @@ pub struct Node {
     pub address: Option<Ipv4Addr>,
     pub state: State,
     pub lot: Lot,
-    /// One a MAC that has been seen: where it stands in its boot.
-    pub boots: Vec<Boot>,
+    /// One a MAC that has been seen.
+    pub boots: Vec<MachineRow>,
     /// What it boots, and what DHCP sends it: each value, and the section that says so.
     pub given: Vec<Given>,
-}
-
-/// Where a network card of a node stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Boot {
-    pub id: String,
-    pub address: Option<Ipv4Addr>,
-    pub interface: String,
-    pub firmware: String,
-    pub stage: String,
-    pub since_ms: u64,
-    /// Seconds until its lease ends.
-    pub lease: u64,
-    pub steps: Vec<Step>,
-    /// The boot so far in words; empty once it was logged.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub story: String,
 }
 
 /// When a stage was reached first in this boot.

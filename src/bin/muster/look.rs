@@ -5,7 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use muster::roll::ranges::Ranges;
-use muster::wire::control::{Boot, GuestRow, LotKind, Node, NodeRow, Reply, Request, State, Status};
+use muster::wire::control::{LotKind, MachineRow, Node, NodeRow, Reply, Request, State, Status};
 
 use super::Failure;
 use super::client::Client;
@@ -113,7 +113,7 @@ pub fn nodes(client: &mut Client, options: &Options, nodes: Option<&str>) -> Res
 }
 
 pub fn guests(client: &mut Client, options: &Options) -> Result<(), Failure> {
-    let mut rows: Vec<GuestRow> = Vec::new();
+    let mut rows: Vec<MachineRow> = Vec::new();
     let mut from = Some(0);
     while let Some(at) = from {
         let reply = client.ask(&Request::GuestList { from: at, limit: None })?;
@@ -188,7 +188,7 @@ fn node_lines(node: &Node) -> Vec<String> {
     lines
 }
 
-fn boot_lines(boot: &Boot) -> Vec<String> {
+fn boot_lines(boot: &MachineRow) -> Vec<String> {
     let address = boot.address.map_or("no address".into(), |address| format!("{address} for {}", seconds(boot.lease)));
     let mut lines = vec![format!("  {} on {}, {}: {}", plain(&boot.id), plain(&boot.interface), boot.firmware, plain(&boot.stage))];
     lines.push(format!("    since {}, {address}", millis(boot.since_ms)));

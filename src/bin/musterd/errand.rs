@@ -243,14 +243,11 @@ impl Daemon {
 
     /// Has the state file written, and logs the state if it was asked for.
     pub fn write_state(&mut self, show: bool) -> Option<u64> {
-        let mut state = self.server.state(self.shell.now());
-        state.kernel = self.shell.stats().collect();
-        state.open_files = self.shell.open_files();
+        let state = self.server.snapshot(self.shell.now(), self.shell.stats().collect(), self.shell.open_files());
         if show {
             state.lines().iter().for_each(|line| log::info!("{line}"));
         }
         let path = self.server.config().server.run_dir.join("state.json");
-        let text = serde_json::to_string_pretty(&state).unwrap_or_default() + "\n";
-        self.shell.ask(Task::Write(path, text))
+        self.shell.ask(Task::Write(path, state.json()))
     }
 }

@@ -321,10 +321,7 @@ impl Daemon {
 
 /// Tells the programs of this machine the plan (libnss_muster(8)). Boots need no such file.
 fn write_names(config: &Config, shell: &mut Shell) {
-    let home = config.networks.iter().find(|network| network.subnet.contains(config.plan.node0()));
-    let link = home.and_then(|home| home.link).and_then(|link| config.links.get(usize::from(link)));
-    let head = link.or(config.links.first()).map(|link| link.head);
-    let text = NamesFile { plan: config.plan, head, this: Some(This::Head) }.to_string();
+    let text = NamesFile { plan: config.plan, head: config.head(), this: Some(This::Head) }.to_string();
     if text.len() > NamesFile::TOLD_MAX {
         log::warn!("names: not sent to nodes (too many segments for a DHCP message; copy the file, see libnss_muster(8))");
     }

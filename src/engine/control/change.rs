@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 
 use crate::base::addr::Mac;
 use crate::base::limits::NETWORKS_MAX;
+use crate::base::machine::Seq;
 use crate::base::slab::Key;
 use crate::roll::client::Client;
 use crate::roll::journal::Verdict;
@@ -19,9 +20,9 @@ use crate::roll::ranges::{self, Ranges};
 use crate::roll::ruling::{self, Ruling};
 use crate::wire::control::{self, Change, Changed, Entry, LINE_MAX, LotChange, Reply, Sorry};
 
-use super::super::{Ctx, lots};
+use super::super::{Ctx, lots, view};
+use super::Refusal;
 use super::draft::{Draft, Step};
-use super::{Refusal, look};
 
 /// Lots of a change that are shown one by one.
 const SHOWN: usize = 64;
@@ -30,7 +31,7 @@ const NODES_MAX: usize = 16 << 10;
 /// What names all guests that passed and wait.
 const HELD: &str = "@held";
 
-/// What is being changed, and what was changed last; both have room for all lots.
+/// What is being changed, and what was changed last; each allocates what it holds.
 pub struct Desk {
     draft: Draft,
     undo: Draft,
@@ -58,8 +59,9 @@ fn own(number: Number, lot: &Lot) -> Result<(), Refusal> {
     }
 }
 
-/// Changes the roll as an operator wishes, or (`dry`) says what that would do. The numbers and MACs of the wish have been checked.
-pub fn change(ctx: &mut Ctx<'_>, desk: &mut Desk, wish: &Change, dry: bool) -> Result<Changed, Refusal> {
+/// Changes the roll as an operator wishes, or (`dry`) says what that would do. The numbers and MACs of the wish have been checked. Gives what is to
+/// be answered, and the record that makes it true; none where nothing was changed.
+pub fn change(ctx: &mut Ctx<'_>, desk: &mut Desk, wish: &Change, dry: bool) -> Result<(Changed, Option<Seq>), Refusal> {
     let Desk { draft, undo } = desk;
     draft.clear();
     match wish {
@@ -71,17 +73,19 @@ pub fn change(ctx: &mut Ctx<'_>, desk: &mut Desk, wish: &Change, dry: bool) -> R
         Change::Undo => take_back(ctx, draft, undo.steps())?,
     }
     draft.settle();
+    let mut record = None;
     if !dry && !draft.steps().is_empty() {
         let lots = draft.steps().iter().map(|step| (step.number, &step.after));
-        lots::change_all(ctx, lots).map_err(|trouble| Refusal::new(trouble.to_string(), "see muster status and the log"))?;
+        let put_out = lots::change_all(ctx, lots).map_err(|trouble| Refusal::new(trouble.to_string(), "see muster status and the log"))?;
+        record = Some(put_out);
         // A lot that was set may be a little less than was wished: who lives in the street is retired nowhere.
         draft.became(|number| ctx.roll.street().lot(number).copied().unwrap_or_default());
     }
     let changed = shown(draft, dry);
-    if !dry && changed.count > 0 {
+    if record.is_some() {
         std::mem::swap(&mut desk.draft, &mut desk.undo);
     }
-    Ok(changed)
+    Ok((changed, record))
 }
 
 /// What a change does, as far as one line of an answer holds it.
@@ -94,7 +98,7 @@ fn shown(draft: &mut Draft, dry: bool) -> Changed {
     }
     let first = draft.steps().iter().take(SHOWN);
     let lots =
-        first.map(|step| LotChange { number: step.number.0, before: look::lot(&step.before), after: look::lot(&step.after) }).collect();
+        first.map(|step| LotChange { number: step.number.0, before: view::lot(&step.before), after: view::lot(&step.after) }).collect();
     let mut reply = Reply::Changed(Changed { dry, count: draft.steps().len() as u32, nodes, lots, notes: draft.notes() });
     let mut line = vec![0; LINE_MAX];
     // Machines with many cards, all of them with many more that are retired.

@@ -1,14 +1,11 @@
 //! The operator's engine: executes the requests of `wire::control`, and tells watchers what happens.
 //!
 //! A connection is nothing but a key here; one that watches has a place in the ring of recent steps (`roll::recent`). A request is
-//! answered by one line, which costs a bounded walk: lists come in pages of at most [`PAGE_ROWS`] rows, found among at most
-//! [`PAGE_LOTS`] lots. What watchers hear is gathered for [`PUSH_INTERVAL`] and written without allocating; everything else here
+//! answered by one line, whose rows come from [`view`](super::view): lists in pages, each a bounded walk. What watchers hear is gathered for [`PUSH_INTERVAL`] and written without allocating; everything else here
 //! allocates, since no packet waits for it. What an operator changes ([`change`]) is answered when it is on disk.
 
 mod change;
 mod draft;
-mod given;
-mod look;
 
 use std::time::Duration;
 
@@ -22,19 +19,13 @@ use crate::roll::lot::MACS_MAX;
 use crate::roll::plan::Number;
 use crate::roll::ranges;
 use crate::roll::recent::Recent;
-use crate::roll::registry::Roll;
 use crate::wire::control::{self, Change, Changed, Entry, Event, IMPORT_MAX, Reply, Request, Sorry};
 
-use super::{Ctx, Loading};
-
-pub use look::{firmware, lanes, networks};
-
+use super::Ctx;
+use super::commit::Waiter;
+use super::view::{Moment, PAGE_GUESTS, PAGE_ROWS, Sight};
 use change::Desk;
 
-/// Rows of one page, whatever the client would like.
-pub const PAGE_ROWS: u32 = 64;
-/// Lots (or client records) that are looked at for one page.
-pub const PAGE_LOTS: u32 = 1024;
 /// The time between two batches to a watcher.
 const PUSH_INTERVAL: Duration = Duration::from_millis(20);
 /// The largest batch to a watcher, in bytes.
@@ -45,22 +36,12 @@ const EVENT_MAX: usize = 1024;
 /// Why a change is not possible, and what to do instead.
 pub type Refusal = Sorry;
 
-/// What is asked for that the context does not hold.
-pub struct Sight<'a> {
-    pub now: Now,
-    pub born: Now,
-    /// Running transfers.
-    pub transfers: usize,
-    /// How far the transfer with this token has come.
-    pub loading: &'a dyn Fn(u64) -> Option<Loading<'a>>,
-}
-
 pub struct Control {
     /// Connections that watch, and where each reads on in the ring of recent steps.
     watchers: [Option<(ConnId, u64)>; control::CONNECTIONS],
     next_push: Instant,
-    /// Answers that wait for the record that makes them true.
-    waiting: Vec<(u64, ConnId, Reply)>,
+    /// Replies that wait for the record that makes them true; their connections stand in the commit lane.
+    kept: Vec<(ConnId, Reply)>,
     desk: Desk,
     /// The connection whose import has not come whole, and what has.
     import: Option<(ConnId, Vec<Entry>)>,
@@ -77,13 +58,7 @@ enum Told<'a> {
 impl Control {
     /// Has room for a change of so many lots.
     pub fn new(nodes: u32) -> Control {
-        Control {
-            watchers: [None; control::CONNECTIONS],
-            next_push: Instant::ZERO,
-            waiting: Vec::new(),
-            desk: Desk::new(nodes),
-            import: None,
-        }
+        Control { watchers: [None; control::CONNECTIONS], next_push: Instant::ZERO, kept: Vec::new(), desk: Desk::new(nodes), import: None }
     }
 
     /// Another number of lots is served from now on. Allocates.
@@ -92,7 +67,7 @@ impl Control {
     }
 
     /// What an operator does on a connection.
-    pub fn stream(&mut self, ctx: &mut Ctx<'_>, sight: &Sight<'_>, stream: &Stream<'_>) {
+    pub fn stream(&mut self, ctx: &mut Ctx<'_>, sight: Sight<'_>, stream: &Stream<'_>) {
         match stream.event {
             Happening::Bytes(line) => self.request(ctx, sight, stream.conn, line),
             Happening::Closed => self.closed(ctx, stream.conn),
@@ -105,20 +80,20 @@ impl Control {
         if self.watchers.iter_mut().any(|watcher| watcher.take_if(|(whose, _)| *whose == conn).is_some()) {
             ctx.roll.recent.leave();
         }
-        self.waiting.retain(|(_, waits, _)| *waits != conn);
+        self.kept.retain(|(whose, _)| *whose != conn);
         self.import = self.import.take().filter(|(whose, _)| *whose != conn);
     }
 
-    /// Answers whose changes are on disk now.
-    fn keep_promises(&mut self, ctx: &mut Ctx<'_>) {
-        while let Some(at) = self.waiting.iter().position(|(seq, ..)| ctx.roll.keeper.holds(*seq) && ctx.out.has_room()) {
-            let (_, conn, reply) = self.waiting.remove(at);
+    /// The record that a connection's reply waited for is committed.
+    pub fn committed(&mut self, ctx: &mut Ctx<'_>, conn: ConnId) {
+        if let Some(at) = self.kept.iter().position(|(whose, _)| *whose == conn) {
+            let (_, reply) = self.kept.remove(at);
             tell(ctx, conn, &reply);
         }
     }
 
     /// A line of an operator's.
-    fn request(&mut self, ctx: &mut Ctx<'_>, sight: &Sight<'_>, conn: ConnId, line: &[u8]) {
+    fn request(&mut self, ctx: &mut Ctx<'_>, sight: Sight<'_>, conn: ConnId, line: &[u8]) {
         let answer = control::read(line).and_then(|request| self.execute(ctx, sight, conn, &request));
         let reply = match answer {
             Ok(Some(reply)) => reply,
@@ -129,16 +104,17 @@ impl Control {
     }
 
     /// None: the answer comes from elsewhere.
-    fn execute(&mut self, ctx: &mut Ctx<'_>, sight: &Sight<'_>, conn: ConnId, request: &Request) -> Result<Option<Reply>, Sorry> {
+    fn execute(&mut self, ctx: &mut Ctx<'_>, sight: Sight<'_>, conn: ConnId, request: &Request) -> Result<Option<Reply>, Sorry> {
+        let view = Moment::of(ctx, sight);
         Ok(Some(match request {
-            Request::Status => Reply::Status(Box::new(look::status(ctx, sight))),
-            Request::States { from } => Reply::States(look::states(ctx, sight, *from)),
+            Request::Status => Reply::Status(Box::new(view.status())),
+            Request::States { from } => Reply::States(view.states(*from)),
             Request::NodeList { nodes, from, limit } => {
                 let selection = nodes.as_deref().map(|text| selection(ctx, text)).transpose()?;
-                Reply::Nodes(look::nodes(ctx, sight, selection.as_ref(), *from, limit.unwrap_or(PAGE_ROWS)))
+                Reply::Nodes(view.nodes(selection.as_ref(), *from, limit.unwrap_or(PAGE_ROWS)))
             }
-            Request::NodeShow { number } => Reply::Node(Box::new(look::node(ctx, sight, lot(ctx, *number)?))),
-            Request::GuestList { from, limit } => Reply::Guests(look::guests(ctx, sight, *from, limit.unwrap_or(PAGE_ROWS))),
+            Request::NodeShow { number } => Reply::Node(Box::new(view.node(lot(ctx, *number)?))),
+            Request::GuestList { from, limit } => Reply::Guests(view.guests(*from, limit.unwrap_or(PAGE_GUESTS))),
             Request::Watch => {
                 let watches = self.watchers.iter().flatten().any(|(whose, _)| *whose == conn);
                 if let Some(watcher) = self.watchers.iter_mut().find(|watcher| watcher.is_none()).filter(|_| !watches) {
@@ -164,10 +140,11 @@ impl Control {
                     },
                     _ => None,
                 };
-                let changed = change::change(ctx, &mut self.desk, whole.as_ref().unwrap_or(wish), *dry)?;
-                if !dry && changed.count > 0 {
+                let (changed, record) = change::change(ctx, &mut self.desk, whole.as_ref().unwrap_or(wish), *dry)?;
+                if let Some(seq) = record {
                     log::info!("control: changed {} numbers ({}): {}", changed.count, wish.name(), changed.nodes);
-                    self.waiting.push((ctx.roll.keeper.written(), conn, Reply::Changed(changed)));
+                    self.kept.push((conn, Reply::Changed(changed)));
+                    ctx.commit.after(seq, Waiter::Operator(conn));
                     return Ok(None);
                 }
                 Reply::Changed(changed)
@@ -194,20 +171,14 @@ impl Control {
         Ok(Some(all))
     }
 
-    /// When a reply or a batch of events is due.
-    pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
-        let answer = self.waiting.iter().any(|(seq, ..)| roll.keeper.holds(*seq));
-        if answer { Some(Instant::ZERO) } else { self.push_at(&roll.recent) }
-    }
-
-    fn push_at(&self, recent: &Recent) -> Option<Instant> {
+    /// When the next batch of events is due.
+    pub fn deadline(&self, recent: &Recent) -> Option<Instant> {
         self.watchers.iter().flatten().any(|(_, place)| *place != recent.next()).then_some(self.next_push)
     }
 
     /// Sends watchers what has happened. One that is far behind gets more in the next turn.
     pub fn expire(&mut self, ctx: &mut Ctx<'_>, now: Now) {
-        self.keep_promises(ctx);
-        if self.push_at(&ctx.roll.recent).is_none_or(|at| at > now.at) {
+        if self.deadline(&ctx.roll.recent).is_none_or(|at| at > now.at) {
             return;
         }
         let Ctx { roll, out, .. } = ctx;

@@ -5,7 +5,7 @@ use crate::engine::server::Server;
 use crate::engine::testing::{Ask, Got, World, config, conn, guest, ip, mac};
 use crate::roll::plan::AddressPlan;
 use crate::roll::recent::RECENT;
-use crate::wire::control::{GuestRow, LotKind, Node, NodeRow, State};
+use crate::wire::control::{LotKind, MachineRow, Node, NodeRow, State};
 
 use super::*;
 
@@ -166,7 +166,7 @@ fn guests_are_those_without_a_number() {
     world.lease(&Ask::infiniband(b"\xff\x01\x02"));
     let Reply::Guests(guests) = ask(&mut world, 0, r#"{"do":"guest-list"}"#) else { panic!() };
     let shown: Vec<_> =
-        guests.rows.iter().map(|GuestRow { id, interface, stage, .. }| (id.as_str(), interface.as_str(), stage.as_str())).collect();
+        guests.rows.iter().map(|MachineRow { id, interface, stage, .. }| (id.as_str(), interface.as_str(), stage.as_str())).collect();
     assert_eq!(shown, [("02:00:00:00:00:01", "eth1", "up"), ("ff0102", "ib0", "up")]);
     assert!(guests.rows[0].address.is_some_and(|address| (1..=8).any(|n| guest(n) == address)) && guests.rows[0].lease > 500);
     let Reply::Guests(page) = ask(&mut world, 0, r#"{"do":"guest-list","limit":1}"#) else { panic!() };

@@ -83,8 +83,8 @@ impl Dhcp {
         let Some(key) = self.admit(ctx, asked) else { return };
         let lease = lease_of(ctx, address, ctx.roll.get(key).and_then(|client| client.number), asked.network);
         match promise::kept(ctx, key, address, lease) {
-            Kept::OnDisk => {}
-            Kept::By(seq) => return self.await_disk(ctx, key, asked.datagram, seq),
+            Kept::Committed => {}
+            Kept::By(seq) => return self.await_record(ctx, key, asked.datagram, seq),
             Kept::NoRoom => return ctx.stats.count(Counter::DhcpJournal),
             Kept::NoShare => return ctx.stats.count(Counter::DhcpRecords),
         }

@@ -10,7 +10,7 @@
 //! | report | [`passing`] | a tested machine's report, which may give it a number |
 //! | decide | [`decide`], [`rights`] | pure tables: what a REQUEST gets, who may have which address, when it may be offered |
 //! | apply | [`offer`], [`lease`], [`conflict`], on [`addresses`] | DISCOVER and BOOTP; REQUEST and RELEASE; DECLINE and ARP |
-//! | wait | [`held`], [`promise`] | for a probe, for room on the link, for the disk: the message is kept, and goes the whole way again |
+//! | wait | [`held`], [`promise`] | for a probe, for room on the link, for a record (`engine::commit`): the message is kept, and goes the whole way again |
 //! | answer | [`reply`] | the reply, from the config and the record |
 //!
 //! Identity is the MAC. A numbered node has the address of its number and costs no state. A machine without a number gets a guest address that
@@ -49,7 +49,6 @@ use decide::Licence;
 use foreign::Foreign;
 use held::Held;
 use passing::Passing;
-use promise::Awaiting;
 use reply::send;
 use request::Request;
 
@@ -70,7 +69,6 @@ pub struct Dhcp {
     deferred: VecDeque<Key<Client>>,
     next_release: Instant,
     foreign: Foreign,
-    awaiting: Awaiting,
     passing: Passing,
     full: Muffle,
     empty: Muffle,
@@ -94,7 +92,6 @@ impl Dhcp {
             deferred: VecDeque::with_capacity(capacity),
             next_release: Instant::ZERO,
             foreign: Foreign::new(seed),
-            awaiting: Awaiting::new(capacity),
             passing: Passing::default(),
             full: muffle,
             empty: muffle,
@@ -192,7 +189,7 @@ impl Dhcp {
     pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
         let pools = roll.pools.iter().flatten().filter_map(|pool| pool.deadline());
         let release = (!self.deferred.is_empty()).then_some(self.next_release);
-        pools.chain(roll.deadline()).chain(release).chain(self.awaiting.deadline(roll)).min()
+        pools.chain(roll.deadline()).chain(release).min()
     }
 
     /// Vets guest addresses ahead of need, answers what was held, ends leases. Stops early when the outbox is full.
@@ -206,7 +203,6 @@ impl Dhcp {
             }
         }
         self.release_deferred(ctx, scratch);
-        self.keep_promises(ctx, scratch);
         ctx.stats.add(Counter::LogLeftOut, ctx.roll.shares.left_out());
         while ctx.out.has_room() {
             match ctx.roll.due(ctx.now) {

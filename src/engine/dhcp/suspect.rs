@@ -34,7 +34,7 @@ use crate::roll::stage::Stage;
 use crate::wire::dhcp::{Message, MessageType};
 
 use super::Dhcp;
-use super::addresses::{entitled, lease_of, unpromised};
+use super::addresses::{entitled, lease_of};
 use super::decide::{self, State, Word};
 use super::promise::{self, Kept};
 use super::reply::send;
@@ -118,7 +118,7 @@ fn offer_again(ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<()> {
     let address = entitled(ctx, key, asked).filter(|address| ctx.roll.get(key).is_some_and(|client| client.address == Some(*address)))?;
     let client = ctx.roll.get(key)?;
     let waits = client.boot.stage() == Stage::Probing || client.doubt.declined && ctx.now < client.doubt.asked;
-    if waits || unpromised(ctx, key, asked.network).is_some() {
+    if waits || promise::awaited(ctx, key, asked.network).is_some() {
         return None;
     }
     let lease = lease_of(ctx, address, client.number, asked.network);
@@ -135,7 +135,7 @@ fn prolong(ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<()> {
     let client = ctx.roll.get(key).filter(|client| client.leased && client.address == Some(address))?;
     let lease = lease_of(ctx, address, client.number, asked.network);
     let ours = !matches!(state, State::Selecting { server } if !ctx.config.links.iter().any(|link| link.head == server));
-    if !ours || entitled(ctx, key, asked) != Some(address) || promise::kept(ctx, key, address, lease) != Kept::OnDisk {
+    if !ours || entitled(ctx, key, asked) != Some(address) || promise::kept(ctx, key, address, lease) != Kept::Committed {
         return None;
     }
     ctx.stats.count(Counter::Ack);

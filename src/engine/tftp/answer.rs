@@ -11,10 +11,7 @@ use crate::roll::kind::Kind;
 use crate::wire::tftp::{self, ErrorCode};
 
 use super::transfer::{Source, Transfer};
-use super::{WINDOW_BYTES_MAX, head_of};
-
-/// IPv4, UDP and TFTP headers around a block.
-const HEADERS: u32 = 20 + 8 + 4;
+use super::{HEADERS, WINDOW_BYTES_MAX, head_of};
 
 /// Turns the options that were asked for into those that are acknowledged: only what was asked, never a larger value (RFC 2347).
 pub fn settle_options(transfer: &mut Transfer, config: &Config) {

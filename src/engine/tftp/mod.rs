@@ -6,7 +6,7 @@
 //! and who makes room, is in [`places`]; who may hold how many files open, in [`files`].
 //!
 //! Nothing leaves as soon as it is asked for: the transfer takes its place in its link's lane (`engine::pace`), and all blocks
-//! leave by turns (`turns`).
+//! leave by turns (module `turns`).
 
 mod answer;
 mod counter;
@@ -49,6 +49,8 @@ pub use policy::kind_of;
 pub const PORT: u16 = 69;
 /// Transfers of one machine at a time: what it runs, and a few that its firmware gave up without a word.
 const CLIENT_TRANSFERS: u16 = 16;
+/// IPv4, UDP and TFTP headers around a block.
+const HEADERS: u32 = 20 + 8 + 4;
 /// A window, in bytes: a few runs of one output each.
 const WINDOW_BYTES_MAX: usize = 6 * limits::RUN_BYTES_MAX;
 
@@ -66,6 +68,8 @@ pub struct Tftp {
     turn: u8,
     /// The text that is being sent, generated again for each of its blocks.
     text: Box<[u8]>,
+    /// When the transfers that each link had were given up, since the head's address there was another one.
+    abandoned: [Option<Instant>; limits::LINKS_MAX],
     told_changed: Muffle,
     told_forged: Muffle,
     told_busy: Muffle,
@@ -90,11 +94,17 @@ impl Tftp {
             opening: 0,
             turn: 0,
             text: vec![0; crate::config::limits::SCRIPT_MAX].into(),
+            abandoned: [None; limits::LINKS_MAX],
             told_changed: Muffle::default(),
             told_forged: Muffle::default(),
             told_busy: Muffle::default(),
             told_missing: Muffle::default(),
         }
+    }
+
+    /// How many transfers may run.
+    pub fn capacity(&self) -> usize {
+        self.transfers.capacity()
     }
 
     /// Running transfers.
@@ -399,21 +409,22 @@ impl Tftp {
         self.end(ctx, key);
     }
 
-    /// Looks at every transfer whose half second is over. Stops early when the outbox is full.
-    pub fn expire(&mut self, ctx: &mut Ctx<'_>) {
-        self.give_all_turns(ctx);
-        while ctx.out.has_room() {
-            let Some(slot) = self.wheel.expire(ctx.now) else { return };
-            if let Some(key) = self.transfers.key_at(slot) {
-                self.look(ctx, key);
-            }
+    /// Looks at one transfer whose half second is over. False: there is none.
+    pub fn expire(&mut self, ctx: &mut Ctx<'_>) -> bool {
+        let Some(slot) = self.wheel.expire(ctx.now) else { return false };
+        if let Some(key) = self.transfers.key_at(slot) {
+            self.look(ctx, key);
         }
+        true
     }
 
     /// The half-second look (law 7).
     fn look(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         if self.forgotten(ctx, key) {
             return;
+        }
+        if self.transfers.get(key).is_some_and(|transfer| self.is_abandoned(transfer)) {
+            return self.end(ctx, key);
         }
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         let policy = policy::of(transfer.kind);
@@ -426,7 +437,7 @@ impl Tftp {
         if std::mem::take(&mut transfer.cold) {
             return self.want(ctx, key, Place::Ring);
         }
-        if transfer.waits {
+        if ctx.pace.lane(transfer.link).waits(turns::waiter(key)) {
             return;
         }
         let quiet = ctx.now.since(transfer.last_sent);
@@ -510,12 +521,28 @@ impl Tftp {
         }
     }
 
+    /// Ends all transfers of a link, at their looks, which are due now.
+    pub fn abandon(&mut self, now: Instant, link: Link) {
+        if let Some(abandoned) = self.abandoned.get_mut(usize::from(link)) {
+            *abandoned = Some(now);
+        }
+        for (key, _) in self.transfers.iter().filter(|(_, transfer)| transfer.link == link) {
+            self.wheel.set(key.slot(), now);
+        }
+    }
+
+    /// Whether its link was abandoned since it began.
+    pub(super) fn is_abandoned(&self, transfer: &Transfer) -> bool {
+        let abandoned = self.abandoned.get(usize::from(transfer.link)).copied().flatten();
+        abandoned.is_some_and(|abandoned| transfer.began <= abandoned)
+    }
+
     /// Ends a transfer and lets go of what it holds.
     fn end(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(mut transfer) = self.transfers.remove(key) else { return };
         transfer.give_up(ctx);
         let lane = ctx.pace.lane(transfer.link);
-        lane.leave(key.slot());
+        lane.leave(turns::waiter(key));
         if transfer.counted {
             lane.ends(ctx.now, transfer.turn);
         }

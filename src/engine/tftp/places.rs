@@ -17,6 +17,7 @@ use crate::roll::client::Client;
 use crate::roll::stage::Stage;
 
 use super::transfer::{Origin, Transfer};
+use super::turns::waiter;
 use super::{CHECK_INTERVAL, CLIENT_TRANSFERS, SILENT, STRANGERS, Tftp};
 use crate::engine::tftp::Counter;
 
@@ -165,9 +166,8 @@ impl Tftp {
             self.chains.remove(key.slot());
         }
         let still = transfer.is_quiet();
-        if quiet && transfer.waits && (silent || !still) {
-            lane.leave(key.slot());
-            lane.enter(ctx.now, if still { transfer.place_unasked() } else { Place::Lost }, key.slot());
+        if quiet && (silent || !still) && lane.waits(waiter(key)) {
+            lane.change(if still { transfer.place_unasked() } else { Place::Lost }, waiter(key));
         }
         if still {
             return;

@@ -108,9 +108,6 @@ pub struct Transfer {
     pub probed: bool,
     /// Its bytes come from a cold disk: they are asked for again in a moment.
     pub cold: bool,
-    /// It stands in its link's lane, since `asked`.
-    pub waits: bool,
-    pub asked: Instant,
     /// The half-second look wants the OACK or the last block sent again.
     pub resend: bool,
     /// What is under way. None of a stranger's ever is.
@@ -192,8 +189,6 @@ impl Transfer {
             counted: false,
             probed: false,
             cold: false,
-            waits: false,
-            asked: now,
             resend: false,
             stamp: None,
             witness: Witness::default(),

@@ -1,26 +1,35 @@
-//! Turns: a transfer that wants to send takes its place in its link's lane, and sends when the lane gives it a turn.
+//! Turns: a transfer that wants to send takes its place in its link's lane, and sends when it is given a turn (`engine::turns`).
 //!
 //! A turn is the rest of the window, but no more than [`TURN_BYTES`] while others wait, so that a big window takes no more than its share
 //! of a lap; what is left waits at the end of the ring.
 
 use crate::base::limits;
-use crate::base::machine::{Link, OpenFile};
+use crate::base::machine::OpenFile;
 use crate::base::outbox::{Output, Run};
 use crate::base::slab::Key;
 use crate::engine::Ctx;
-use crate::engine::pace::{self, Place};
+use crate::engine::endpoints;
+use crate::engine::pace::{self, Place, Turn, Waiter};
 use crate::engine::tftp::Counter;
 use crate::wire::tftp;
 
 use super::transfer::{Netascii, Source, State, Transfer};
-use super::{Tftp, answer, netascii};
+use super::{HEADERS, Tftp, answer, netascii};
 
 /// Payload bytes of one turn: sixteen full frames.
 const TURN_BYTES: u64 = 16 * 1468;
 /// About what an OACK takes on the wire.
 const OACK_BYTES: u64 = 100;
-/// Turns that may be given while one packet is handled; more are given when the machine is called again, at once.
-const TURNS_A_CALL: usize = 4;
+
+/// Bytes that a block of this payload takes on the wire.
+const fn wire_bytes(payload: u64) -> u64 {
+    pace::wire_bytes(payload + HEADERS as u64)
+}
+
+/// A transfer as the lanes know it.
+pub(super) fn waiter(key: Key<Transfer>) -> Waiter {
+    Waiter::new(endpoints::TFTP.id, key)
+}
 
 impl Transfer {
     /// Blocks of this many payload bytes that one turn sends at most.
@@ -31,9 +40,9 @@ impl Transfer {
     /// Notes that blocks leave. The last of a window is acknowledged, and all before it with it.
     fn left(&mut self, ctx: &mut Ctx<'_>, first: u64, last: u64) {
         let packets = last + 1 - first;
-        let full = pace::wire_bytes(self.blksize.into());
+        let full = wire_bytes(self.blksize.into());
         // The last block of a file is short; where the length is not known, all are reckoned full.
-        let final_bytes = if last == self.blocks { pace::wire_bytes(self.extent(last).1) } else { full };
+        let final_bytes = if last == self.blocks { wire_bytes(self.extent(last).1) } else { full };
         self.under_way(ctx, packets, (packets - 1) * full + final_bytes, last == self.window_end());
     }
 
@@ -71,49 +80,26 @@ impl Transfer {
 }
 
 impl Tftp {
-    /// Takes a place in the lane, and gives turns while the way is free.
+    /// Takes a place in the lane.
     pub(super) fn want(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, place: Place) {
-        let Some(transfer) = self.transfers.get_mut(key) else { return };
-        let link = transfer.link;
-        if !transfer.waits {
-            let place = if transfer.is_quiet() { transfer.place_unasked() } else { place };
-            (transfer.waits, transfer.asked) = (true, ctx.now);
-            ctx.pace.lane(link).enter(ctx.now, place, key.slot());
-        }
-        self.give_turns(ctx, link, TURNS_A_CALL);
+        let Some(transfer) = self.transfers.get(key) else { return };
+        let place = if transfer.is_quiet() { transfer.place_unasked() } else { place };
+        ctx.pace.want(ctx.now, transfer.link, place, waiter(key));
     }
 
-    /// Gives turns to those who wait on a link, while its way is free.
-    pub(super) fn give_turns(&mut self, ctx: &mut Ctx<'_>, link: Link, most: usize) {
-        for _ in 0..most {
-            if !ctx.out.has_room() {
-                break;
-            }
-            let Some((waiter, place)) = ctx.pace.lane(link).next(ctx.now) else { return };
-            let Some(key) = self.transfers.key_at(waiter) else { continue };
-            let Some(transfer) = self.transfers.get_mut(key) else { continue };
-            transfer.waits = false;
-            if !place.is_quiet() {
-                ctx.pace.lane(link).served(ctx.now, ctx.now.since(transfer.asked));
-            }
-            if !self.forgotten(ctx, key) {
-                self.turn(ctx, key);
-            }
-        }
-        ctx.pace.lane(link).pause(ctx.now);
-    }
-
-    /// All lanes, as far as the outbox has room.
-    pub(super) fn give_all_turns(&mut self, ctx: &mut Ctx<'_>) {
-        for link in 0..ctx.pace.links() {
-            if ctx.pace.lane(link).deadline().is_some_and(|deadline| deadline <= ctx.now) {
-                self.give_turns(ctx, link, usize::MAX);
-            }
+    /// It is a transfer's turn.
+    pub fn turn(&mut self, ctx: &mut Ctx<'_>, turn: Turn) {
+        let key = turn.who.key();
+        if !self.forgotten(ctx, key) {
+            self.serve(ctx, key);
         }
     }
 
-    /// One turn of a transfer.
-    fn turn(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+    /// Sends what a transfer has to send, as much as one turn allows.
+    fn serve(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+        if self.transfers.get(key).is_some_and(|transfer| self.is_abandoned(transfer)) {
+            return self.end(ctx, key);
+        }
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         if transfer.state == State::Opening {
             return self.begin(ctx, key);
@@ -140,8 +126,7 @@ impl Tftp {
         }
         if last < end {
             let place = if transfer.is_quiet() { transfer.place_unasked() } else { Place::Ring };
-            (transfer.waits, transfer.asked) = (true, ctx.now);
-            ctx.pace.lane(transfer.link).enter(ctx.now, place, key.slot());
+            ctx.pace.lane(transfer.link).enter(ctx.now, place, waiter(key));
         }
         self.send(ctx, key, first, last);
     }
@@ -150,21 +135,16 @@ impl Tftp {
     fn begin(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         // A smaller window than was asked for is as good (RFC 7440, 4), and leaves room for everybody in half a second.
-        let share = ctx.pace.lane(transfer.link).window_share() / pace::wire_bytes(transfer.blksize.into());
+        let share = ctx.pace.lane(transfer.link).window_share() / wire_bytes(transfer.blksize.into());
         transfer.windowsize = u64::from(transfer.windowsize).min(share.max(1)) as u16;
         transfer.options.windowsize = transfer.options.windowsize.map(|_| transfer.windowsize);
-        transfer.turn = transfer.turn_blocks(TURN_BYTES) * pace::wire_bytes(transfer.blksize.into());
+        transfer.turn = transfer.turn_blocks(TURN_BYTES) * wire_bytes(transfer.blksize.into());
         if !transfer.is_quiet() {
             transfer.counted = true;
             ctx.pace.lane(transfer.link).begins(transfer.turn);
         }
-        if transfer.options.is_empty() {
-            transfer.state = State::Data;
-            self.turn(ctx, key);
-        } else {
-            transfer.state = State::Oack;
-            self.turn(ctx, key);
-        }
+        transfer.state = if transfer.options.is_empty() { State::Data } else { State::Oack };
+        self.serve(ctx, key);
     }
 
     /// Sends everything again that is not acknowledged, as soon as there is room.

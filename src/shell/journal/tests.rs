@@ -46,7 +46,7 @@ fn line(n: u64) -> String {
 }
 
 fn append(journal: &mut Journal, seq: u64) {
-    journal.act(JournalOp::Append { seq, line: line(seq).as_bytes() });
+    journal.act(JournalOp::Append { seq: Seq::new(seq), line: line(seq).as_bytes() });
 }
 
 /// Waits for the writer's answer, if it has something to do.
@@ -76,9 +76,9 @@ fn lines_come_back_after_a_restart() {
     assert!(lines.is_empty() && journal.is_idle());
     append(&mut journal, 1);
     append(&mut journal, 2);
-    assert_eq!(settle(&mut journal), [Told::Synced(2)], "one sync for both");
+    assert_eq!(settle(&mut journal), [Told::Synced(Seq::new(2))], "one sync for both");
     append(&mut journal, 3);
-    assert_eq!(settle(&mut journal), [Told::Synced(3)]);
+    assert_eq!(settle(&mut journal), [Told::Synced(Seq::new(3))]);
     drop(journal);
     assert_eq!(start(&folder).unwrap().1, [line(1), line(2), line(3)]);
 }
@@ -163,7 +163,7 @@ fn a_new_file_has_what_came_meanwhile() {
     assert_eq!(journal.turn(Instant::ZERO), None);
     append(&mut journal, 7);
     let told = settle(&mut journal);
-    assert_eq!((told.first(), told.last()), (Some(&Told::Synced(6)), Some(&Told::Synced(7))));
+    assert_eq!((told.first(), told.last()), (Some(&Told::Synced(Seq::new(6))), Some(&Told::Synced(Seq::new(7)))));
     assert!(told.contains(&Told::Rewritten));
     let expected = [line(100), line(6), line(101), line(7)];
     drop(journal);
@@ -212,7 +212,7 @@ fn a_disk_that_fails_is_tried_again_with_the_same_lines() {
         told = journal.turn(at(1_002));
         await_writer(&mut journal);
     }
-    assert_eq!((told, journal.retry_at), (Some(Told::Synced(3)), None));
+    assert_eq!((told, journal.retry_at), (Some(Told::Synced(Seq::new(3))), None));
     drop(journal);
     assert_eq!(start(&folder).unwrap().1, [line(1), line(2), line(3)]);
 }
@@ -237,7 +237,7 @@ fn a_journal_that_was_taken_away_is_written_anew_before_anything_is_told() {
         journal.act(JournalOp::RewriteLine { line: line(n).as_bytes() });
     }
     journal.act(JournalOp::RewriteEnd);
-    assert_eq!(settle(&mut journal), [Told::Synced(2), Told::Rewritten]);
+    assert_eq!(settle(&mut journal), [Told::Synced(Seq::new(2)), Told::Rewritten]);
     assert_eq!(journal.outcome(), Some(Ok(())));
     assert_eq!(folder.text(), line(1) + "\n" + &line(2) + "\n");
     assert_eq!(std::fs::read_to_string(folder.state().join("names")).unwrap(), "the names");

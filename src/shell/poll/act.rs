@@ -65,6 +65,7 @@ impl Shell {
                 let probe = Arp { operation: ArpOp::Request, sender_mac: mac, sender_ip: nobody, target_mac: Mac::ZERO, target_ip: ip };
                 self.put(usize::from(link), None, |buf| ether::emit_arp(buf, &probe));
             }
+            Output::Readdress { from, to } => self.readdress(from, to),
             Output::Command { conn, command } => {
                 if self.commands.len() < COMMANDS {
                     self.commands.push_back(Asked { command, by: Some(conn) });
