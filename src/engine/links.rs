@@ -69,7 +69,10 @@ impl fmt::Display for Unfit {
             Unfit::HeadMissing { head } => write!(f, "it does not have the address {head} of `head`; add that address"),
             Unfit::NoAddress { subnet, has: None } => write!(f, "it has no address; add one in {subnet}"),
             Unfit::NoAddress { subnet, has: Some(has) } => {
-                write!(f, "it has {has}, which is not in its network {subnet}; add an address there, or restart musterd for another network")
+                write!(
+                    f,
+                    "it has {has}, which is not in its network {subnet}; add an address there, or restart musterd for another network"
+                )
             }
             Unfit::Taken { address, whose } => write!(f, "its address {address} is {whose}; give it another one"),
         }
@@ -155,7 +158,11 @@ mod tests {
         };
         let moved = (1..=u16::MAX).map(|n| Ipv4Addr::from(u32::from(HEAD) + u32::from(n))).filter(|ip| subnet.is_host(*ip)).find(free);
         let moved = moved.expect("an address that is nobody's");
-        assert_eq!(fitted(&config, 0, &facts(&[([192, 0, 2, 1].into(), 24), (moved, 24)])).unwrap().head, moved, "whatever its prefix length is");
+        assert_eq!(
+            fitted(&config, 0, &facts(&[([192, 0, 2, 1].into(), 24), (moved, 24)])).unwrap().head,
+            moved,
+            "whatever its prefix length is"
+        );
         config.links[0].head_is_set = true;
         assert_eq!(fitted(&config, 0, &facts(&[(moved, 16)])), Err(Unfit::HeadMissing { head: HEAD }));
     }

@@ -121,8 +121,21 @@ impl GuestPool {
         let slots: Box<[Slot]> = vec![slot; range.count() as usize].into();
         let [fresh, probing, vetted, quarantine, resting] = [EMPTY; 5];
         let (next_sweep, next_again, wheel) = (now, now, Wheel::new(slots.len(), now));
-        let mut pool =
-            GuestPool { range, slots, fresh, probing, vetted, quarantine, resting, wheel, held: 0, next_sweep, next_again, probes, suspended: false };
+        let mut pool = GuestPool {
+            range,
+            slots,
+            fresh,
+            probing,
+            vetted,
+            quarantine,
+            resting,
+            wheel,
+            held: 0,
+            next_sweep,
+            next_again,
+            probes,
+            suspended: false,
+        };
         for at in 0..pool.slots.len() {
             if !range.nth(at).is_none_or(&excluded) {
                 pool.push(at as u32, pool.unvetted());
