@@ -5,7 +5,7 @@
 
 /// Where a block begins: a place in the file, and the second half of a pair that the block before had no room for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+struct Place {
     offset: u64,
     carry: Option<u8>,
 }
@@ -13,8 +13,10 @@ pub struct Place {
 /// Where a transfer stands: the place of the block that is being sent, and of the one after it once that is known.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor {
-    place: Place,
-    next: Place,
+    offset: u64,
+    next_offset: u64,
+    carry: Option<u8>,
+    next_carry: Option<u8>,
     /// Reads that are not answered yet. Answers come in order, and all but the last are of a place that may be behind.
     reads: u8,
 }
@@ -22,7 +24,7 @@ pub struct Cursor {
 impl Cursor {
     /// Where in the file the present block begins.
     pub fn offset(&self) -> u64 {
-        self.place.offset
+        self.offset
     }
 
     /// Counts a read of the present block, if one more may be under way.
@@ -38,14 +40,14 @@ impl Cursor {
 
     /// Lays the present block down; gives its length.
     pub fn lay(&mut self, text: &[u8], block: &mut [u8]) -> usize {
-        let (len, next) = encode(self.place, text, block);
-        self.next = next;
+        let (len, next) = encode(Place { offset: self.offset, carry: self.carry }, text, block);
+        (self.next_offset, self.next_carry) = (next.offset, next.carry);
         len
     }
 
     /// The present block has arrived.
     pub fn arrived(&mut self) {
-        self.place = self.next;
+        (self.offset, self.carry) = (self.next_offset, self.next_carry);
     }
 }
 
