@@ -104,8 +104,8 @@ enum Event {
 struct Both {
     config: Config,
     endpoints: Endpoints,
-    roll: Roll,
     links: Links,
+    roll: Roll,
     commit: Commit,
     stats: Stats,
     pace: Pace,
@@ -140,8 +140,8 @@ impl Both {
         .expect("sound sections");
         Both {
             endpoints: Endpoints::new(&config),
-            roll,
             links: Links::default(),
+            roll,
             commit: Commit::new(config.server.capacity),
             stats: Stats::default(),
             pace: Pace::new(&config, &takers, now.at),
