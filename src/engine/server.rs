@@ -354,12 +354,8 @@ impl Machine for Server {
 
     fn deadline(&self) -> Option<Instant> {
         let start = self.started.is_none().then_some(self.born.at);
-        let recent = self.control.deadline(&self.roll.recent);
-        let (changes, rewrite) = (self.changes.deadline(&self.commit), self.rewrite.deadline(&self.roll, &self.commit));
-        let (commit, pace, dns) = (self.commit.deadline(), self.pace.deadline(), self.dns.deadline());
-        [start, commit, self.dhcp.deadline(&self.roll), self.tftp.deadline(), pace, dns, recent, changes, rewrite]
-            .into_iter()
-            .flatten()
-            .min()
+        let engines = [self.dhcp.deadline(&self.roll), self.tftp.deadline(), self.dns.deadline(), self.control.deadline(&self.roll.recent)];
+        let journal = [self.commit.deadline(), self.changes.deadline(&self.commit), self.rewrite.deadline(&self.roll, &self.commit)];
+        engines.into_iter().chain(journal).chain([start, self.pace.deadline()]).flatten().min()
     }
 }

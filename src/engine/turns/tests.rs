@@ -10,7 +10,9 @@ use crate::base::outbox::{Outbox, Output, Target};
 use crate::base::slab::{Key, Slab};
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
+use crate::engine::commit::Commit;
 use crate::engine::endpoints::{self, Endpoints};
+use crate::engine::links::Links;
 use crate::engine::pace::{FULL_FRAME, Pace, Place, Stamp, Taker, Waiter, Witness};
 use crate::engine::stats::Stats;
 use crate::engine::testing::{HEAD, config, ip, mac};
@@ -102,7 +104,9 @@ enum Event {
 struct Both {
     config: Config,
     endpoints: Endpoints,
+    links: Links,
     roll: Roll,
+    commit: Commit,
     stats: Stats,
     pace: Pace,
     out: Outbox,
@@ -136,7 +140,9 @@ impl Both {
         .expect("sound sections");
         Both {
             endpoints: Endpoints::new(&config),
+            links: Links::default(),
             roll,
+            commit: Commit::new(config.server.capacity),
             stats: Stats::default(),
             pace: Pace::new(&config, &takers, now.at),
             out: Outbox::new(),
@@ -153,8 +159,8 @@ impl Both {
 
     /// What the Server does: the input, the turns, and then the world's part.
     fn act(&mut self, act: impl FnOnce(&mut Ctx<'_>, &mut Services)) {
-        let Both { config, endpoints, roll, stats, pace, out, services, now, .. } = self;
-        let mut ctx = Ctx { now: now.at, unix: now.unix, config, endpoints, roll, stats, pace, out };
+        let Both { config, endpoints, links, roll, commit, stats, pace, out, services, now, .. } = self;
+        let mut ctx = Ctx { now: now.at, unix: now.unix, config, endpoints, links, roll, commit, stats, pace, out };
         act(&mut ctx, services);
         give_wanted(&mut ctx, services);
         self.drain();
