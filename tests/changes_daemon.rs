@@ -183,7 +183,7 @@ fn a_journal_that_an_older_version_wrote_does_not_keep_the_daemon_from_starting(
         writeln!(file, "{text} ~{:08x}", crc32(text.as_bytes())).expect("write a line");
     }
     let musterd = start(&server, &lab, &state);
-    let said = musterd.seen_all(&["warn", "as version 0.1.0 wrote it"]);
+    let said = musterd.seen_all(&["warn", "as version 0.1.0 wrote them"]);
     assert!(said.is_some(), "{}", musterd.log());
     assert_eq!(occupied(&server, &musterd), 2);
     let node = muster(&server, &musterd, &["node", "show", "3"]);

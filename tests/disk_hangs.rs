@@ -284,6 +284,7 @@ fn a_config_is_a_regular_file_of_a_megabyte_at_most() {
 }
 
 /// What systemd does for RestrictSUIDSGID=, and kernels before 5.6 by themselves.
+#[allow(unsafe_code, reason = "a system call between fork and exec")]
 fn without_openat2(errno: i32) -> impl Fn() -> std::io::Result<()> {
     use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
     let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
@@ -302,6 +303,7 @@ fn without_openat2(errno: i32) -> impl Fn() -> std::io::Result<()> {
 }
 
 #[test]
+#[allow(unsafe_code, reason = "a system call between fork and exec")]
 fn files_are_served_where_openat2_is_forbidden() {
     let mut lab = Lab::new();
     let (server, client) = (lab.server(SERVER), lab.attach("client"));

@@ -407,7 +407,7 @@ fn new_numbers_have_a_rate_and_those_of_nobody_are_taken_back() {
     let rows = rows.expect("those of nobody are listed");
     let never: Vec<&str> = rows.as_array().expect("a list").iter().filter_map(|row| row["mac"].as_str()).collect();
     assert!(!never.is_empty() && never.iter().all(|mac| mac.starts_with("02:57:")), "{never:?}");
-    let asked = ended(muster(&server, &lab, &["node", "out", "@never"]), 4, &["say -y"]);
+    let asked = ended(muster(&server, &lab, &["node", "out", "@never"]), 4, &["use -y"]);
     assert!(never.iter().all(|mac| asked.contains(mac)) && !asked.contains(&first), "{asked}");
     muster(&server, &lab, &["node", "out", "@never", "-y"]).must("muster node out @never");
     let rows = json(&server, &lab, &["node", "list"]);

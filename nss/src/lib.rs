@@ -8,6 +8,8 @@
 //!
 //! The functions are those of glibc's nss.h (info libc, "NSS Modules Interface"). All pointers come from glibc, which checks them.
 
+#![allow(unsafe_code, reason = "the C library calls it by pointers, and its buffers are the caller's")]
+
 #[allow(dead_code)]
 #[path = "../../src/roll/plan/mod.rs"]
 mod plan;
@@ -26,9 +28,13 @@ use plan::Host;
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
+    /// NSS_STATUS_TRYAGAIN: ask again, with a larger buffer where errno is ERANGE.
     TryAgain = -2,
+    /// NSS_STATUS_UNAVAIL: there is no usable names file.
     Unavailable = -1,
+    /// NSS_STATUS_NOTFOUND: the plan has no such name or address.
     NotFound = 0,
+    /// NSS_STATUS_SUCCESS: the result is in the caller's buffer.
     Success = 1,
 }
 

@@ -7,7 +7,9 @@ use std::fmt;
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
+    /// The Ethernet broadcast address, ff:ff:ff:ff:ff:ff.
     pub const BROADCAST: Mac = Mac([0xff; 6]);
+    /// The address 00:00:00:00:00:00, for hardware that has none.
     pub const ZERO: Mac = Mac([0; 6]);
 
     /// Group addresses (multicast and broadcast) never name a machine.
@@ -62,6 +64,7 @@ pub struct MacPattern {
 }
 
 impl MacPattern {
+    /// Whether an address begins like the pattern.
     pub fn matches(self, mac: Mac) -> bool {
         self.start.0.iter().zip(mac.0).take(self.octets.into()).all(|(own, other)| *own == other)
     }
@@ -93,6 +96,7 @@ impl fmt::Display for MacPattern {
     }
 }
 
+/// The error of a text that is not a MAC address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAMac;
 

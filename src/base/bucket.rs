@@ -9,7 +9,9 @@ use super::time::Instant;
 /// How much a bucket holds: so many at once, and one more each interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket {
+    /// What a full bucket holds.
     pub burst: u32,
+    /// The time in which one more comes in.
     pub every: Duration,
 }
 

@@ -20,6 +20,7 @@ struct Ends {
     len: usize,
 }
 
+/// `N` chains of slots, numbered from 0.
 pub struct Chains<const N: usize> {
     links: Box<[Links]>,
     ends: [Ends; N],
@@ -32,10 +33,12 @@ impl<const N: usize> Chains<N> {
         Chains { links: vec![OUTSIDE; slots].into(), ends: [Ends { first: NONE, last: NONE, len: 0 }; N] }
     }
 
+    /// How many slots stand in a chain.
     pub fn len(&self, chain: usize) -> usize {
         self.ends[chain].len
     }
 
+    /// Whether no slot stands in a chain.
     pub fn is_empty(&self, chain: usize) -> bool {
         self.ends[chain].len == 0
     }

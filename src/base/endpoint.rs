@@ -12,13 +12,18 @@ pub type EndpointId = u16;
 /// Who is behind an endpoint: a number for the machine, a name for logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Service {
+    /// The number that the machine chose; unique in its table.
     pub id: u8,
+    /// What the log calls it.
     pub name: &'static str,
 }
 
+/// A row of the table: an address, or a way out, of one service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
+    /// The service that gets what comes here.
     pub service: Service,
+    /// How peers are reached.
     pub transport: Transport,
     /// The boot interface that it is bound to, which is served before all others. None: it is bound to its address alone, so that programs
     /// of the machine itself reach it.
@@ -31,6 +36,7 @@ pub struct Endpoint {
     pub remedy: &'static str,
 }
 
+/// How an endpoint and its peers exchange bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Transport {
     /// Datagrams to the address.
@@ -61,6 +67,7 @@ pub enum Framing {
 /// What connections of an endpoint are like. Endpoints of one service and transport share their places and buffers, and have equal ones.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Streams {
+    /// How messages are separated.
     pub framing: Framing,
     /// Connections at once. One more is let go, unless another one has been idle for a while and makes room.
     pub conns: usize,
@@ -76,6 +83,7 @@ pub struct Streams {
     pub batch: usize,
     /// The last that is sent to somebody whose message is too long, and to one for whom there is no place.
     pub too_long: Vec<u8>,
+    /// What somebody hears for whom there is no place; empty for nothing.
     pub crowded: Vec<u8>,
 }
 

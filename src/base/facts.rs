@@ -4,8 +4,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::addr::Mac;
 
+/// The kinds of network interfaces that can be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hardware {
+    /// Ethernet, and what behaves so: 6-byte hardware addresses.
     Ethernet,
     /// IP over InfiniBand: 20-byte hardware addresses, identity by client-id (RFC 4390).
     Infiniband,
@@ -14,9 +16,11 @@ pub enum Hardware {
 /// One interface. Those that are neither Ethernet (or loopback, which behaves so) nor InfiniBand are not listed.
 #[derive(Clone, Debug)]
 pub struct LinkFacts {
+    /// The kernel's name, such as `eth1`.
     pub name: String,
     /// The kernel's interface index.
     pub index: u32,
+    /// The kind of hardware addresses.
     pub hardware: Hardware,
     /// Zero on InfiniBand.
     pub mac: Mac,
@@ -30,7 +34,9 @@ pub struct LinkFacts {
     pub link_local: Option<Ipv6Addr>,
     /// The router of a route through this interface that covers everything.
     pub gateway: Option<Ipv4Addr>,
+    /// Whether an IPv4 default route leaves by this interface.
     pub default_route: bool,
+    /// Whether it is the loopback interface.
     pub loopback: bool,
     /// Administratively up.
     pub up: bool,

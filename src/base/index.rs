@@ -12,6 +12,7 @@ struct Entry {
     used: bool,
 }
 
+/// A map from 64-bit keys to 32-bit values with a fixed number of places.
 pub struct Index {
     entries: Box<[Entry]>,
     len: usize,
@@ -25,10 +26,12 @@ impl Index {
         Index { entries: vec![Entry { key: 0, value: 0, used: false }; slots].into(), len: 0, seed }
     }
 
+    /// How many keys it has.
     pub fn len(&self) -> usize {
         self.len
     }
 
+    /// Whether it has no key.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -50,6 +53,7 @@ impl Index {
         at
     }
 
+    /// The value of `key`, if it has one.
     pub fn get(&self, key: u64) -> Option<u32> {
         let entry = &self.entries[self.find(key)];
         entry.used.then_some(entry.value)
@@ -68,6 +72,7 @@ impl Index {
         true
     }
 
+    /// Removes `key`. Gives its value, if it had one.
     pub fn remove(&mut self, key: u64) -> Option<u32> {
         let mut hole = self.find(key);
         if !self.entries[hole].used {

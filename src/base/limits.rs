@@ -4,11 +4,14 @@ use std::time::Duration;
 
 /// Client records: machines seen, whether they have a number or not. The config's `capacity` sets it.
 pub const CAPACITY_DEFAULT: usize = 4096;
+/// The smallest `capacity` that the config accepts, in records.
 pub const CAPACITY_MIN: usize = 16;
+/// The largest `capacity`, in records; also the bound of node numbers.
 pub const CAPACITY_MAX: usize = 131_072;
 
 /// Boot interfaces and networks (local ones and those behind relays).
 pub const LINKS_MAX: usize = 16;
+/// Networks that one head serves.
 pub const NETWORKS_MAX: usize = 256;
 
 /// MACs that all config sections together may name.
@@ -31,6 +34,7 @@ pub const WRITE_MAX: usize = 1500;
 
 /// A run of datagrams in one output: at most so many bytes of a file, so that it fits one UDP_SEGMENT call, and so many datagrams.
 pub const RUN_BYTES_MAX: usize = 64 * 1024;
+/// Datagrams in one run.
 pub const RUN_MAX: usize = 64;
 
 /// A record of the journal, in bytes without its newline: two lots with all MACs that lots have.
@@ -44,10 +48,12 @@ pub const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What one call of a machine may put out: the loop drains the outbox before less than this is left.
 pub const OUTPUTS_PER_CALL: usize = 16;
+/// Bytes that one call of a machine may put out.
 pub const BYTES_PER_CALL: usize = 64 * 1024;
 
 /// The outbox: enough for a batch of calls between two drains.
 pub const OUTPUTS: usize = 512;
+/// Bytes of all outputs between two drains.
 pub const OUTBOX_BYTES: usize = 512 * 1024;
 
 const _: () = {

@@ -64,6 +64,7 @@ impl Seq {
     /// No record at all, which comes before the first.
     pub const NONE: Seq = Seq(0);
 
+    /// The record of this number, counted from 1; 0 is [`Seq::NONE`].
     pub const fn new(number: u64) -> Seq {
         Seq(number)
     }
@@ -84,32 +85,78 @@ impl Seq {
 pub enum Input<'a> {
     /// What becomes of a link: at start, before anything else of it, and whenever something of it changes. None: it has gone, or has not
     /// come yet; nothing comes from it, and what is sent to it is lost.
-    Link { link: Link, facts: Option<&'a LinkFacts> },
+    Link {
+        /// The link by its place in the table.
+        link: Link,
+        /// What is known of it now.
+        facts: Option<&'a LinkFacts>,
+    },
     /// A UDP datagram that came to an endpoint.
     Datagram(Datagram<'a>),
     /// A whole Ethernet frame, whose checksums hold: everything, for machines that answer for their own MACs; else what neither a datagram
     /// nor ARP is.
-    Frame { link: Link, bytes: &'a [u8] },
+    Frame {
+        /// Where it was heard.
+        link: Link,
+        /// From the destination's hardware address on, without the checksum at the end.
+        bytes: &'a [u8],
+    },
     /// An ARP packet by which somebody claims an address: `sender` is at `mac`.
-    Arp { link: Link, mac: Mac, sender: Ipv4Addr },
+    Arp {
+        /// Where it was heard.
+        link: Link,
+        /// The hardware address that the sender claims.
+        mac: Mac,
+        /// The IP address that it claims.
+        sender: Ipv4Addr,
+    },
     /// Since the last turn the kernel refused to send `refused` packets for want of room, and dropped `overrun` that came in, because
     /// its queue of this link was full. At most one a turn and link.
-    Missed { link: Link, refused: u32, overrun: u32 },
+    Missed {
+        /// Whose queue was full.
+        link: Link,
+        /// Packets that were not sent.
+        refused: u32,
+        /// Packets that were not received.
+        overrun: u32,
+    },
     /// What happened to a connection.
     Stream(Stream<'a>),
     /// The answer to [`Output::Open`](super::outbox::Output), which may come at once or much later: the world does not wait for its disk.
-    Opened { token: u64, answer: Result<OpenFile, Refusal> },
+    Opened {
+        /// The one of the request.
+        token: u64,
+        /// The file, or why it was not opened.
+        answer: Result<OpenFile, Refusal>,
+    },
     /// The answer to [`Output::Read`](super::outbox::Output): the bytes there are at the offset, fewer than asked at the end.
-    Bytes { token: u64, bytes: &'a [u8] },
+    Bytes {
+        /// The one of the request.
+        token: u64,
+        /// What was read; fewer than requested at the end of the file.
+        bytes: &'a [u8],
+    },
     /// What was to be read or sent for this token is not in memory; nothing was sent, the disk has been asked. Where a file goes to a
     /// connection the world itself waits.
-    Cold { token: u64 },
+    Cold {
+        /// The one of the request.
+        token: u64,
+    },
     /// What was cold for this token is in memory now. A world in which many wait may leave this out: ask again in a while all the same.
-    Warm { token: u64 },
+    Warm {
+        /// The one of the request.
+        token: u64,
+    },
     /// The file behind this token was changed in place since it was opened, or cannot be read any more; nothing was sent.
-    Changed { token: u64 },
+    Changed {
+        /// The one of the request.
+        token: u64,
+    },
     /// All records of the journal up to this one are on disk. If the disk is slow or fails, the world keeps trying and says nothing.
-    Synced { seq: Seq },
+    Synced {
+        /// The last record that is on disk.
+        seq: Seq,
+    },
     /// The rewritten journal is in its place, or could not be put there and the old one goes on: the next rewriting may begin.
     Rewritten,
     /// Somebody took the journal away: it is to be rewritten. No record is on disk before that is done.
@@ -119,29 +166,40 @@ pub enum Input<'a> {
 /// A UDP datagram.
 #[derive(Clone, Copy, Debug)]
 pub struct Datagram<'a> {
+    /// Where it came in.
     pub endpoint: EndpointId,
     /// The sender's hardware address, where the way it came in shows it.
     pub mac: Option<Mac>,
+    /// The sender's address and port.
     pub src: SocketAddrV4,
+    /// The address and port that it was sent to.
     pub dst: SocketAddrV4,
+    /// What UDP carried.
     pub payload: &'a [u8],
 }
 
 /// What happened to a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Stream<'a> {
+    /// The connection that it happened to.
     pub conn: ConnId,
+    /// The endpoint that the connection belongs to.
     pub endpoint: EndpointId,
     /// The other end; unspecified for a Unix socket.
     pub peer: SocketAddrV4,
+    /// What happened.
     pub event: Event<'a>,
 }
 
+/// The events of a connection, from `Opened` to `Closed`.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// Somebody has connected (`token` is 0), or a place was given to what [`Output::Connect`](super::outbox::Output) asked for. Bytes may
     /// be written from now on: they leave when the connection is made.
-    Opened { token: u64 },
+    Opened {
+        /// The one of `Output::Connect`; 0 for a connection from outside.
+        token: u64,
+    },
     /// A message, without what frames it. The next one comes when everything that was written has been taken; of lines, when something was
     /// written since the last one.
     Bytes(&'a [u8]),
@@ -176,6 +234,7 @@ pub enum Reload {
 /// A file that was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenFile {
+    /// Its key in the world's table, for reading, sending and closing.
     pub file: FileId,
     /// Bytes, at the time of opening.
     pub size: u64,
@@ -184,6 +243,7 @@ pub struct OpenFile {
 /// Why a file was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// There is no such file beneath the root.
     NotFound,
     /// The daemon's own rights do not suffice.
     Denied,

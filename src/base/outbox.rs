@@ -26,15 +26,20 @@ pub enum Via {
 pub struct SendFile<'a> {
     /// Comes back in `Input::Cold`, `Warm` and `Changed`.
     pub token: u64,
+    /// The file, which is open.
     pub file: FileId,
     /// Where they begin in the file, and how many they are. May be none.
     pub offset: u64,
+    /// How many bytes; 0 is possible.
     pub bytes: u64,
+    /// Where they go.
     pub to: Target<'a>,
 }
 
+/// Where the bytes of a file go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {
+    /// To a peer by UDP, each part with a header.
     Datagrams(Run<'a>),
     /// Behind what was written before. Nothing more may be written before `Drained`; a file that has changed closes the connection.
     Conn(ConnId),
@@ -43,13 +48,17 @@ pub enum Target<'a> {
 /// A run of datagrams to one peer, each with a header of its own before its part of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run<'a> {
+    /// The endpoint that sends.
     pub endpoint: EndpointId,
+    /// The address and port that the datagrams come from.
     pub from: SocketAddrV4,
+    /// The peer's address and port.
     pub to: SocketAddrV4,
     /// Single datagrams may leave as frames of the world's own making; runs leave through the kernel, which cuts them up.
     pub via: Via,
     /// Bytes of the file in each datagram but the last, which has the rest and may have none.
     pub size: u16,
+    /// How many datagrams, up to `limits::RUN_MAX`.
     pub count: u16,
     /// The headers, one behind the other, all of one length.
     pub headers: &'a [u8],
@@ -72,13 +81,19 @@ impl Run<'_> {
 pub enum JournalOp<'a> {
     /// Answered by `Input::Synced`. Records are numbered from 1 without a gap.
     Append {
+        /// The record's number, one more than the last.
         seq: Seq,
+        /// The record, up to `limits::JOURNAL_LINE_MAX` bytes.
         line: &'a [u8],
     },
+    /// A new file begins, empty.
     RewriteBegin,
+    /// A line of the new file that is no record of now.
     RewriteLine {
+        /// The line, up to `limits::JOURNAL_LINE_MAX` bytes.
         line: &'a [u8],
     },
+    /// The new file is whole.
     RewriteEnd,
 }
 
@@ -87,71 +102,104 @@ pub enum JournalOp<'a> {
 pub enum Output<'a> {
     /// A datagram from an endpoint. `from` has the endpoint's port; its address is what a frame of the world's own making bears.
     Datagram {
+        /// The endpoint that sends.
         endpoint: EndpointId,
+        /// The address and port that it comes from.
         from: SocketAddrV4,
+        /// The address and port that it goes to.
         to: SocketAddrV4,
+        /// How its frame is addressed.
         via: Via,
+        /// What UDP carries.
         body: &'a [u8],
     },
     /// A whole Ethernet frame.
     Frame {
+        /// The link that it leaves by.
         link: Link,
+        /// From the destination's hardware address on, without the checksum at the end.
         bytes: &'a [u8],
     },
     /// A message to a connection, which the world frames; of lines, any number of whole ones. A reader for whom they are too many is dropped,
     /// and hears `Closed`.
     Write {
+        /// The connection.
         conn: ConnId,
+        /// The message, without its frame.
         bytes: &'a [u8],
     },
     /// Make a connection from an endpoint that dials; answered by `Opened` with this token. The machine keeps to the number of connections
     /// that the endpoint has.
     Connect {
+        /// An endpoint that dials.
         endpoint: EndpointId,
+        /// The peer's address and port.
         to: SocketAddrV4,
+        /// Comes back in `Event::Opened`.
         token: u64,
     },
     /// End a connection: at once, or when everything was taken. `Closed` follows.
     Close {
+        /// The connection.
         conn: ConnId,
+        /// Whether what was written and not taken yet is lost.
         at_once: bool,
     },
+    /// Send bytes of an open file.
     SendFile(SendFile<'a>),
     /// Open a file beneath the root; answered by `Input::Opened`. The path is what the client asked for, as bytes.
     Open {
+        /// Comes back in `Input::Opened`.
         token: u64,
+        /// Relative to the root, in bytes.
         path: &'a [u8],
     },
     /// Read some bytes; answered by `Input::Bytes`, `Cold` or `Changed`.
     Read {
+        /// Comes back in the answer.
         token: u64,
+        /// The file, which is open.
         file: FileId,
+        /// Where to begin, in bytes.
         offset: u64,
+        /// How many bytes, at most.
         len: u32,
     },
+    /// Close a file. One that was opened several times stays until the last close.
     CloseFile {
+        /// The file.
         file: FileId,
     },
+    /// Something for the journal.
     Record(JournalOp<'a>),
     /// The endpoints with the address `from` are at `to` from now on, since a link's address has changed.
     Readdress {
+        /// The old address.
         from: Ipv4Addr,
+        /// The new address.
         to: Ipv4Addr,
     },
     /// Make the kernel's neighbour entry of `ip` permanent, or drop it when `mac` is None.
     Neighbour {
+        /// The link on which the neighbour is.
         link: Link,
+        /// The neighbour's IP address.
         ip: Ipv4Addr,
+        /// Its hardware address; None drops the entry.
         mac: Option<Mac>,
     },
     /// Ask who has `ip` (RFC 5227 probe: the sender's address is 0.0.0.0).
     Probe {
+        /// The link on which to ask.
         link: Link,
+        /// The address in question.
         ip: Ipv4Addr,
     },
     /// Do this, and answer the connection.
     Command {
+        /// The connection that gets the answer.
         conn: ConnId,
+        /// What to do.
         command: Command,
     },
 }
@@ -177,6 +225,7 @@ struct Item {
     bytes: Range<u32>,
 }
 
+/// What a machine has put out since the last drain: outputs, and an arena for their bytes.
 pub struct Outbox {
     items: Vec<Item>,
     arena: Box<[u8]>,
@@ -190,6 +239,7 @@ impl Default for Outbox {
 }
 
 impl Outbox {
+    /// An empty outbox of the size of `limits`. Allocates.
     pub fn new() -> Outbox {
         Outbox { items: Vec::with_capacity(limits::OUTPUTS), arena: vec![0; limits::OUTBOX_BYTES].into(), used: 0 }
     }
@@ -199,10 +249,12 @@ impl Outbox {
         Outbox { items: Vec::new(), arena: Box::default(), used: 0 }
     }
 
+    /// Whether nothing was put out.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
+    /// How many outputs there are.
     pub fn len(&self) -> usize {
         self.items.len()
     }
@@ -261,6 +313,7 @@ impl Outbox {
         self.put_with(Output::Write { conn, bytes: &[] }, write)
     }
 
+    /// Asks for a file, as [`Output::Open`]. False when there is no room.
     pub fn open(&mut self, token: u64, path: &[u8]) -> bool {
         self.put_with(Output::Open { token, path: &[] }, |buf| {
             buf.get_mut(..path.len())?.copy_from_slice(path);
@@ -289,14 +342,17 @@ impl Outbox {
         self.line(JournalOp::Append { seq, line: &[] }, write)
     }
 
+    /// Begins a rewriting, as [`JournalOp::RewriteBegin`]. False when there is no room.
     pub fn rewrite_begin(&mut self) -> bool {
         self.put(Output::Record(JournalOp::RewriteBegin))
     }
 
+    /// Puts out a line of a rewriting that `write` lays down. False when it declined or there is no room.
     pub fn rewrite_line(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
         self.line(JournalOp::RewriteLine { line: &[] }, write)
     }
 
+    /// Ends a rewriting, as [`JournalOp::RewriteEnd`]. False when there is no room.
     pub fn rewrite_end(&mut self) -> bool {
         self.put(Output::Record(JournalOp::RewriteEnd))
     }
@@ -319,6 +375,7 @@ impl Outbox {
         })
     }
 
+    /// Empties it, after the world has acted on everything.
     pub fn clear(&mut self) {
         self.items.clear();
         self.used = 0;

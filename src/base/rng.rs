@@ -2,10 +2,12 @@
 //!
 //! xoshiro256++ (Blackman and Vigna, 2018), its state filled by SplitMix64. Not for secrets: nothing here is one.
 
+/// A generator of pseudo-random numbers (xoshiro256++), the same for the same seed.
 #[derive(Clone, Debug)]
 pub struct Rng([u64; 4]);
 
 impl Rng {
+    /// A generator whose numbers are decided by `seed`.
     pub fn new(seed: u64) -> Rng {
         let mut state = seed;
         Rng(std::array::from_fn(|_| {
@@ -19,6 +21,7 @@ impl Rng {
         Rng::new(self.u64())
     }
 
+    /// The next number, of all 64-bit ones.
     pub fn u64(&mut self) -> u64 {
         let s = &mut self.0;
         let result = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);

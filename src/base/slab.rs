@@ -24,6 +24,7 @@ impl<T> Key<T> {
         u64::from(self.generation) << 32 | u64::from(self.slot)
     }
 
+    /// The key that [`Key::to_u64`] made a word of. A made-up word gives a key that finds nothing, or another record.
     pub fn from_u64(word: u64) -> Key<T> {
         Key { slot: word as u32, generation: (word >> 32) as u32, of: PhantomData }
     }
@@ -55,6 +56,7 @@ struct Slot<T> {
     value: Option<T>,
 }
 
+/// A table of records with a fixed number of slots.
 pub struct Slab<T> {
     slots: Box<[Slot<T>]>,
     first_free: u32,
@@ -69,18 +71,22 @@ impl<T> Slab<T> {
         Slab { slots: (0..capacity).map(slot).collect(), first_free: if capacity > 0 { 0 } else { NONE }, len: 0 }
     }
 
+    /// How many records there are.
     pub fn len(&self) -> usize {
         self.len
     }
 
+    /// Whether there is no record.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
+    /// Whether no slot is free.
     pub fn is_full(&self) -> bool {
         self.first_free == NONE
     }
 
+    /// The number of slots.
     pub fn capacity(&self) -> usize {
         self.slots.len()
     }
@@ -95,6 +101,7 @@ impl<T> Slab<T> {
         Some(Key { slot: at, generation: slot.generation, of: PhantomData })
     }
 
+    /// Takes a record out. None when the key is stale.
     pub fn remove(&mut self, key: Key<T>) -> Option<T> {
         let slot = self.slots.get_mut(key.slot as usize).filter(|s| s.generation == key.generation)?;
         let value = slot.value.take()?;
@@ -105,10 +112,12 @@ impl<T> Slab<T> {
         Some(value)
     }
 
+    /// The record of a key. None when the key is stale.
     pub fn get(&self, key: Key<T>) -> Option<&T> {
         self.slots.get(key.slot as usize).filter(|s| s.generation == key.generation)?.value.as_ref()
     }
 
+    /// The record of a key, to be changed. None when the key is stale.
     pub fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
         self.slots.get_mut(key.slot as usize).filter(|s| s.generation == key.generation)?.value.as_mut()
     }

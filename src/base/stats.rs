@@ -3,6 +3,7 @@
 
 /// Things that are counted.
 pub trait Counted: Copy + 'static {
+    /// All of them, in the order of their places.
     const ALL: &'static [Self];
 
     /// Its name in logs and reports.
@@ -19,7 +20,7 @@ macro_rules! counters {
         /// A thing that is counted. The text is its name in logs and reports.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
-        pub enum Counter { $($(#[$doc])* $name,)* }
+        pub enum Counter { $(#[doc = $text] $(#[$doc])* $name,)* }
 
         impl $crate::base::stats::Counted for Counter {
             const ALL: &'static [Counter] = &[$(Counter::$name,)*];
@@ -49,10 +50,12 @@ impl<C: Counted> Default for Tally<C> {
 }
 
 impl<C: Counted> Tally<C> {
+    /// Counts `n` more.
     pub fn add(&mut self, counter: C, n: u64) {
         self.counts[counter.place()] += n;
     }
 
+    /// How often it has happened.
     pub fn get(&self, counter: C) -> u64 {
         self.counts[counter.place()]
     }

@@ -24,14 +24,17 @@ impl<const N: usize> Text<N> {
         text
     }
 
+    /// The text.
     pub fn as_str(&self) -> &str {
         self.bytes.get(..usize::from(self.len)).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
+    /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
+    /// Makes it empty.
     pub fn clear(&mut self) {
         self.len = 0;
     }

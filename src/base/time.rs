@@ -11,16 +11,20 @@ use std::time::Duration;
 pub struct Instant(u64);
 
 impl Instant {
+    /// The arbitrary start.
     pub const ZERO: Instant = Instant(0);
 
+    /// This many nanoseconds after the start.
     pub const fn from_nanos(nanos: u64) -> Instant {
         Instant(nanos)
     }
 
+    /// This many milliseconds after the start.
     pub const fn from_millis(millis: u64) -> Instant {
         Instant(millis * 1_000_000)
     }
 
+    /// Nanoseconds since the start.
     pub const fn nanos(self) -> u64 {
         self.0
     }
@@ -87,6 +91,7 @@ impl fmt::Display for Seconds {
 /// What the driver of a machine reads once a turn: monotonic time for every decision, wall-clock time for records only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Now {
+    /// Monotonic time.
     pub at: Instant,
     /// Seconds since 1970-01-01 UTC. May jump; nothing is decided by it.
     pub unix: u64,

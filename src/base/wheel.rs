@@ -24,6 +24,7 @@ struct Timer {
     place: u16,
 }
 
+/// A hierarchical timer wheel with a fixed number of timers.
 pub struct Wheel {
     timers: Box<[Timer]>,
     heads: [u32; LEVELS * SLOTS],
@@ -47,10 +48,12 @@ impl Wheel {
         }
     }
 
+    /// How many timers are armed.
     pub fn armed(&self) -> usize {
         self.armed
     }
 
+    /// Whether a timer is armed.
     pub fn is_armed(&self, timer: usize) -> bool {
         self.timers[timer].place != IDLE
     }
@@ -62,6 +65,7 @@ impl Wheel {
         self.link(timer);
     }
 
+    /// Disarms a timer; an idle one stays so.
     pub fn cancel(&mut self, timer: usize) {
         let Timer { next, prev, place, .. } = self.timers[timer];
         if place == IDLE {

@@ -9,7 +9,9 @@ const ERRORS_MAX: usize = 50;
 /// A config file's text; the path is for messages only.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
+    /// The file's name, for messages.
     pub path: &'a str,
+    /// Its whole text.
     pub text: &'a str,
 }
 
@@ -34,8 +36,11 @@ pub struct Error {
 /// A position in a config file; line and column count from 1, columns in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
+    /// The file's name.
     pub path: String,
+    /// The line, counted from 1.
     pub line: usize,
+    /// The column, in characters, counted from 1.
     pub column: usize,
 }
 

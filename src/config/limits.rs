@@ -15,6 +15,7 @@ pub const SCRIPT_MAX: usize = 4096;
 pub const DNS_LISTEN_MAX: usize = 4;
 /// Servers that questions may be forwarded to, and addresses that may have whole zones.
 pub const DNS_UPSTREAMS_MAX: usize = 4;
+/// Secondary name servers that may have whole zones.
 pub const DNS_TRANSFER_MAX: usize = 16;
 
 const _: () = assert!(WINDOWSIZE_MAX as usize <= limits::RUN_MAX && limits::BYTES_PER_CALL >= SCRIPT_MAX + limits::WRITE_MAX);

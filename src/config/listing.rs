@@ -198,16 +198,24 @@ impl fmt::Display for Change<'_> {
 /// What holds for a number, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting<'a> {
+    /// Which setting it is.
     pub name: Name,
+    /// What it is set to.
     pub value: Value<'a>,
+    /// Where it comes from.
     pub origin: Origin,
 }
 
+/// A value as the listing shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
+    /// A text, in quotes.
     Text(&'a str),
+    /// A list of file names.
     Files(&'a [String]),
+    /// A duration.
     Time(Duration),
+    /// A list of addresses.
     Addresses(&'a [Ipv4Addr]),
     /// The bytes of a DHCP option, and its code.
     Option(u8, &'a [u8]),

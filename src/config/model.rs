@@ -16,6 +16,7 @@ use crate::roll::ruling::Numbering;
 
 /// What resolution may ask of the machine it runs on.
 pub trait World {
+    /// The interfaces of this machine.
     fn links(&self) -> &[LinkFacts];
 
     /// Whether there is a regular file of this name beneath the root.
@@ -39,12 +40,17 @@ pub struct Config {
     pub networks: Vec<Network>,
     /// Known machines, in order of their numbers.
     pub nodes: Vec<KnownNode>,
+    /// What machines boot.
     pub boot: Boot,
     /// `[[for]]` sections, in the order of the file: later ones win.
     pub overrides: Vec<Override>,
+    /// `[tftp]`: transfers.
     pub tftp: Tftp,
+    /// `[dhcp]`: addresses.
     pub dhcp: Dhcp,
+    /// `[dns]`: names.
     pub dns: Dns,
+    /// `[server]`: the daemon itself.
     pub server: Server,
     /// The same in the terms of the file, with each setting's origin.
     pub listing: Listing,
@@ -53,10 +59,13 @@ pub struct Config {
 /// A boot interface.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkConfig {
+    /// The kernel's name, such as `eth1`.
     pub interface: String,
     /// The kernel's interface index.
     pub index: u32,
+    /// Ethernet or InfiniBand.
     pub hardware: Hardware,
+    /// The head's hardware address; zero on InfiniBand.
     pub mac: Mac,
     /// The address by which the head is known on this link.
     pub head: Ipv4Addr,
@@ -94,6 +103,7 @@ impl LinkConfig {
 /// A subnet that is served: a link's own, or one behind a relay agent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
+    /// Its addresses.
     pub subnet: Subnet,
     /// The link whose own network this is; None for a relayed one.
     pub link: Option<Link>,
@@ -103,8 +113,11 @@ pub struct Network {
     pub guest_lease: Duration,
     /// The lease of numbered nodes, at least a minute.
     pub lease: Duration,
+    /// DHCP option 3, the best first.
     pub routers: Vec<Ipv4Addr>,
+    /// DHCP option 6, the best first.
     pub dns: Vec<Ipv4Addr>,
+    /// DHCP option 42.
     pub ntp: Vec<Ipv4Addr>,
     /// DHCP option 15.
     pub domain: Option<String>,
@@ -121,8 +134,10 @@ impl Network {
     }
 }
 
+/// A `[[node]]` section.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KnownNode {
+    /// Its number.
     pub number: Number,
     /// At least one; no MAC belongs to two nodes.
     pub macs: Vec<Mac>,
@@ -137,7 +152,9 @@ pub struct Boot {
     pub program: Vec<(Arch, String)>,
     /// The second stage, handed to iPXE: a file beneath the root. None: a script made from kernel, initrd and args.
     pub script: Option<String>,
+    /// The kernel, for scripts that are generated; relative to the root.
     pub kernel: Option<String>,
+    /// Initial RAM disks, in order; relative to the root.
     pub initrd: Vec<String>,
     /// Kernel arguments; `{node}` is replaced by the number, `{name}` by the name, `{ip}` by the address, `{mac}` by the MAC, `{head}` by
     /// the head's address.
@@ -162,12 +179,19 @@ impl From<&BootKeys> for Boot {
 pub struct Override {
     /// Inclusive ranges of numbers.
     pub nodes: Vec<(Number, Number)>,
+    /// Boot programs by architecture; other architectures stay as they were.
     pub program: Vec<(Arch, String)>,
+    /// What iPXE runs.
     pub script: Option<String>,
+    /// The kernel, for scripts that are generated.
     pub kernel: Option<String>,
+    /// Initial RAM disks; an empty list means none.
     pub initrd: Option<Vec<String>>,
+    /// The kernel's arguments, instead of those of `[boot]`.
     pub args: Option<String>,
+    /// The lease of these nodes.
     pub lease: Option<Duration>,
+    /// DHCP options by number, with their bytes.
     pub options: Vec<(u8, Vec<u8>)>,
 }
 

@@ -25,8 +25,10 @@ pub struct Flags {
     pub state_dir: Option<PathBuf>,
 }
 
+/// A config and what was decided on the way to it.
 #[derive(Clone, Debug)]
 pub struct Resolved {
+    /// The config, whole and checked.
     pub config: Config,
     /// A line for each thing that was derived and not configured, and for what the operator will probably miss.
     pub notes: Vec<String>,

@@ -18,6 +18,7 @@ pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 /// A key by its name, or one entry of a table of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
+    /// A key, by its name in the file.
     Key(&'static str),
     /// The boot program of an architecture.
     Program(Arch),

@@ -14,12 +14,15 @@ use crate::wire::dns as wire;
 
 use super::{dhcp, dns, tftp};
 
+/// Messages of DHCP and BOOTP clients and relays, and those of other servers that are overheard.
 pub const DHCP: Service = Service { id: 0, name: "dhcp" };
+/// Requests for files, and the transfers that follow.
 pub const TFTP: Service = Service { id: 1, name: "tftp" };
 /// Questions for names.
 pub const DNS: Service = Service { id: 2, name: "dns" };
 /// Questions to other servers.
 pub const UPSTREAM: Service = Service { id: 3, name: "dns upstream" };
+/// Operators' connections.
 pub const CONTROL: Service = Service { id: 4, name: "control" };
 
 /// The rows of a link before the pool.
@@ -29,6 +32,7 @@ const IDLE: Duration = Duration::from_secs(10);
 /// Messages of connections that are answered in a turn.
 const BATCH: usize = 16;
 
+/// The table of endpoints: the rows of each link, then those of the whole machine.
 pub struct Endpoints {
     rows: Vec<Endpoint>,
     pool: u16,
@@ -38,6 +42,7 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
+    /// The table for a config.
     pub fn new(config: &Config) -> Endpoints {
         let (first, last) = config.tftp.ports;
         let mut rows = Vec::new();
@@ -88,6 +93,7 @@ impl Endpoints {
         &self.rows
     }
 
+    /// A row of the table.
     pub fn get(&self, endpoint: EndpointId) -> Option<&Endpoint> {
         self.rows.get(usize::from(endpoint))
     }

@@ -11,45 +11,56 @@ use pace::Pace;
 use stats::Stats;
 
 mod adverts;
-pub mod boot;
+pub(crate) mod boot;
 mod changes;
-pub mod commit;
-pub mod control;
+pub(crate) mod commit;
+pub(crate) mod control;
 pub mod dhcp;
 pub mod dns;
 pub mod endpoints;
 mod history;
-pub mod links;
-pub mod lots;
+pub(crate) mod links;
+pub(crate) mod lots;
 mod moves;
-pub mod pace;
+pub(crate) mod pace;
 pub mod server;
 pub mod stats;
 pub mod tftp;
-pub mod turns;
-pub mod view;
+pub(crate) mod turns;
+pub(crate) mod view;
 
 /// What an engine works with during one call.
 pub struct Ctx<'a> {
+    /// Monotonic time, the same for the whole call.
     pub now: Instant,
     /// Seconds since 1970: for records and reports only.
     pub unix: u64,
+    /// The config in force.
     pub config: &'a Config,
+    /// The table of endpoints.
     pub endpoints: &'a Endpoints,
+    /// What is known of each boot interface.
     pub links: &'a Links,
+    /// All that is known of machines.
     pub roll: &'a mut Roll,
+    /// The journal's lane, with those that wait for it.
     pub commit: &'a mut Commit,
+    /// Counters.
     pub stats: &'a mut Stats,
+    /// The lanes of all links.
     pub pace: &'a mut Pace,
+    /// Where outputs go.
     pub out: &'a mut Outbox,
 }
 
 /// A transfer as an operator sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loading<'a> {
+    /// The file's name, in bytes as the client wrote it.
     pub name: &'a [u8],
     /// Bytes that have arrived, and that there are.
     pub done: u64,
+    /// The size of the file in bytes.
     pub size: u64,
 }
 

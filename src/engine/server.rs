@@ -28,6 +28,7 @@ use super::view::{Moment, Sight, Snapshot};
 
 mod links;
 
+/// The Server: one value that has the state of all services. See [`Machine`] for how a world drives it.
 pub struct Server {
     config: Config,
     endpoints: Endpoints,
@@ -120,6 +121,7 @@ impl Server {
         Ok(server)
     }
 
+    /// The config in force.
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -129,6 +131,7 @@ impl Server {
         &self.endpoints
     }
 
+    /// All that is known of machines.
     pub fn roll(&self) -> &Roll {
         &self.roll
     }
@@ -153,10 +156,12 @@ impl Server {
         self.dns.status()
     }
 
+    /// The counters of all services.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
 
+    /// How each boot interface is fed.
     pub fn pace(&self) -> &Pace {
         &self.pace
     }

@@ -21,7 +21,9 @@ pub struct Stats {
 
 /// A counter that has its tally here.
 pub trait Known: Counted {
+    /// Its tally, to be read.
     fn tally(stats: &Stats) -> &Tally<Self>;
+    /// Its tally, to be changed.
     fn tally_mut(stats: &mut Stats) -> &mut Tally<Self>;
 }
 
@@ -47,14 +49,17 @@ known! {
 }
 
 impl Stats {
+    /// Counts one more.
     pub fn count(&mut self, counter: impl Known) {
         self.add(counter, 1);
     }
 
+    /// Counts `n` more.
     pub fn add<C: Known>(&mut self, counter: C, n: u64) {
         C::tally_mut(self).add(counter, n);
     }
 
+    /// How often it has happened.
     pub fn get<C: Known>(&self, counter: C) -> u64 {
         C::tally(self).get(counter)
     }

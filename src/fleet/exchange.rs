@@ -68,14 +68,17 @@ impl Latencies {
 /// What a run came to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Outcome {
+    /// Machines that exchanged messages.
     pub machines: usize,
     /// From the first DISCOVER on.
     pub seconds: f64,
     /// DISCOVER to ACK.
     pub exchanges: u64,
+    /// Exchanges in a second, on average.
     pub per_second: f64,
     /// Milliseconds of an exchange, retries included; at most 6 % too large.
     pub p50_ms: f64,
+    /// The same of the slowest hundredth.
     pub p99_ms: f64,
     /// Messages that were sent again because nothing came.
     pub retries: u64,
@@ -94,6 +97,7 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// Machines that ask for leases again and again, DISCOVER to ACK, each with one message in flight.
 pub struct Exchanges {
     first: u32,
     clients: Box<[Client]>,

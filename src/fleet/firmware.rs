@@ -14,9 +14,10 @@ macro_rules! firmwares {
         /// A program that boots a machine.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[repr(u8)]
-        pub enum Firmware { $($(#[$doc])* $name,)* }
+        pub enum Firmware { $(#[doc = $text] $(#[$doc])* $name,)* }
 
         impl Firmware {
+            /// All of them, in the order of their declaration.
             pub const ALL: &'static [Firmware] = &[$(Firmware::$name,)*];
 
             /// Its name in flags and in tables.
@@ -24,6 +25,7 @@ macro_rules! firmwares {
                 match self { $(Firmware::$name => $text,)* }
             }
 
+            /// How it behaves.
             pub const fn profile(self) -> &'static Profile {
                 match self { $(Firmware::$name => &$profile,)* }
             }

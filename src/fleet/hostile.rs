@@ -47,9 +47,10 @@ macro_rules! attacks {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// A kind of hostile frames.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Attack { $($(#[$doc])* $name,)* }
+        pub enum Attack { $(#[doc = $text] $(#[$doc])* $name,)* }
 
         impl Attack {
+            /// All kinds, in the order of their declaration.
             pub const ALL: &'static [Attack] = &[$(Attack::$name,)*];
 
             /// Its name in flags.
@@ -116,10 +117,13 @@ pub struct Assault {
     /// Nodes in whose names frames are sent: the number of the first one's MAC (see [`mac`]), its address, and how many there are. The
     /// others follow it.
     pub first: u32,
+    /// The address of the first node.
     pub node0: Ipv4Addr,
+    /// How many nodes there are.
     pub nodes: u32,
     /// The file that is asked for.
     pub file: Vec<u8>,
+    /// Decides all that is random: the same seed gives the same frames.
     pub seed: u64,
 }
 
@@ -131,6 +135,7 @@ struct Head {
     mask: u32,
 }
 
+/// A machine on the boot network that wants harm: it floods, forges and holds on.
 pub struct Hostile {
     assault: Assault,
     file: Name,
@@ -400,7 +405,9 @@ impl Machine for Hostile {
 
 /// A fleet and a hostile machine on one link.
 pub struct Company<C> {
+    /// The honest machines.
     pub fleet: C,
+    /// The hostile one.
     pub hostile: Hostile,
 }
 

@@ -32,6 +32,7 @@ pub enum Step {
     Dhcp(Firmware),
     /// Asks for the lease that it has once more, as a system does that remembers it (INIT-REBOOT); from nothing when it has none.
     Reboot(Firmware),
+    /// Loads a file.
     Fetch(Firmware, File),
 }
 
@@ -46,6 +47,7 @@ impl Step {
     }
 }
 
+/// A step as tables show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StepLabel(Firmware, &'static str);
 
@@ -69,6 +71,7 @@ pub struct Stages {
 pub struct Life {
     /// In proportion to the weights of the other lives.
     pub weight: u32,
+    /// What it does, one after the other.
     pub steps: Vec<Step>,
     /// In which places machines of this kind may stand: anywhere, unless this is set.
     pub places: Range<u32>,
@@ -120,6 +123,7 @@ pub struct Plan {
     pub count: usize,
     /// The number of the first one; its MAC is 02:4d and this number.
     pub first: u32,
+    /// The kinds of machines.
     pub lives: Vec<Life>,
     /// Files that are asked for by name.
     pub names: Vec<Vec<u8>>,
@@ -133,6 +137,7 @@ pub struct Plan {
     pub deaf: u32,
     /// Parts per million of the frames in either direction that are lost.
     pub loss: u32,
+    /// Decides all that is random: the same seed gives the same storm.
     pub seed: u64,
 }
 

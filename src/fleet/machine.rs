@@ -37,9 +37,13 @@ const XID_BITS: u32 = XID_PLACE.count_ones();
 /// How many machines are where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
+    /// Waiting for power.
     pub off: usize,
+    /// On their way.
     pub booting: usize,
+    /// Booted.
     pub up: usize,
+    /// Given up, for good.
     pub lost: usize,
     /// Without power, for good.
     pub cut: usize,
@@ -70,6 +74,7 @@ pub(super) struct Frames {
     pub stray: u64,
 }
 
+/// Client machines on one link. See [`Machine`] for how a world drives them.
 pub struct Fleet {
     pub(super) plan: Plan,
     names: Box<[Name]>,
@@ -142,6 +147,7 @@ impl Fleet {
         })
     }
 
+    /// How many machines are where now.
     pub fn progress(&self) -> Progress {
         self.progress
     }

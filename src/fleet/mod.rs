@@ -5,20 +5,20 @@
 //!
 //! Not simulated: HTTP boot, IPv6, fragments, proxyDHCP and boot menus.
 
-pub mod cause;
-pub mod dhcp;
+pub(crate) mod cause;
+pub(crate) mod dhcp;
 pub mod exchange;
-pub mod firmware;
-pub mod gaps;
+pub(crate) mod firmware;
+pub(crate) mod gaps;
 pub mod hostile;
 pub mod life;
 mod machine;
 mod names;
 mod node;
 pub mod passing;
-pub mod power;
+pub(crate) mod power;
 pub mod summary;
-pub mod tftp;
+pub(crate) mod tftp;
 
 pub use firmware::Firmware;
 pub use life::{Life, Plan, Stages};
@@ -26,7 +26,7 @@ pub use machine::{Fleet, Progress, mac};
 pub use node::Status;
 pub use power::Switch;
 pub use summary::Summary;
-pub use tftp::Asks;
+pub use tftp::{Asks, Hash};
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +40,7 @@ pub struct Name {
 
 impl Name {
     const MAX: usize = crate::base::limits::FILE_NAME_MAX;
+    /// No name.
     pub const EMPTY: Name = Name { len: 0, bytes: [0; Name::MAX] };
 
     /// None when it is longer than 255 bytes.
@@ -50,10 +51,12 @@ impl Name {
         Some(name)
     }
 
+    /// The name.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.len)).unwrap_or(&[])
     }
 
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

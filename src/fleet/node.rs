@@ -11,12 +11,16 @@ use super::tftp::{FIRST_PORT, Transfer};
 use crate::base::addr::Mac;
 use crate::base::time::Instant;
 
+/// Where a machine is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Waits for power.
     Off,
+    /// It goes through its steps.
     Booting,
+    /// It is through with all steps.
     Up,
+    /// It gave up, and why.
     Lost(Cause),
     /// Its power went, and does not come back.
     Cut,

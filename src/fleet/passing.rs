@@ -63,16 +63,24 @@ const RENEWAL_WAIT: Duration = Duration::from_secs(60);
 const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
 
+/// The states of RFC 2131, figure 5, and those of a client that probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// The time is not known yet.
     Off,
+    /// DISCOVERs are sent, offers awaited.
     Selecting,
+    /// An offer was chosen; the server's word is awaited.
     Requesting,
+    /// The address was given; ARP asks whether somebody uses it.
     Probing,
+    /// The lease is ours.
     Bound,
+    /// T1 has passed: the server is asked to renew.
     Renewing,
+    /// T2 has passed: any server is asked to renew.
     Rebinding,
+    /// A moment after a failure, before all begins again.
     Pausing,
 }
 
@@ -81,6 +89,7 @@ pub enum State {
 pub struct Setup {
     /// The interface's own address, which is `chaddr`.
     pub mac: Mac,
+    /// What this machine says of itself.
     pub report: Report,
     /// The option that carries the report; 224 to 254 are site-specific.
     pub option: u8,
@@ -91,6 +100,7 @@ pub struct Setup {
 /// What is to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Send {
+    /// A DHCP message of this kind.
     Message(MessageType),
     /// An ARP probe (RFC 5227): a request in the name of 0.0.0.0.
     Probe(Ipv4Addr),
@@ -102,18 +112,29 @@ pub enum Send {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The lease is ours from now on: after a first exchange, or again after a renewal.
-    Bound { renewed: bool },
+    Bound {
+        /// Whether the address is the one that was held before.
+        renewed: bool,
+    },
     /// A server refused the address that was asked for. One that was held before is held no more.
     Denied,
     /// Somebody else has the address; it was declined, and another is requested.
-    InUse { address: Ipv4Addr, by: Mac },
+    InUse {
+        /// The address that was offered.
+        address: Ipv4Addr,
+        /// Who uses it.
+        by: Mac,
+    },
     /// The lease has ended, and nobody renewed it.
     Expired,
 }
 
+/// What a client wants after an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Step {
+    /// What to send.
     pub send: Option<Send>,
+    /// What happened.
     pub event: Option<Event>,
     /// What was heard is of no use.
     pub ignored: bool,
@@ -134,10 +155,15 @@ impl Step {
 /// What a client has done and heard: what a time-out is explained with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// DISCOVERs sent.
     pub discovers: u32,
+    /// REQUESTs sent.
     pub requests: u32,
+    /// OFFERs received.
     pub offers: u32,
+    /// NAKs received.
     pub naks: u32,
+    /// Addresses that were in use.
     pub declines: u32,
     /// Messages to port 68 that were not for this client, or of no use to it.
     pub ignored: u32,
@@ -171,6 +197,7 @@ fn wait(sent: u32) -> Duration {
     if sent < QUICK_COUNT { QUICK } else { STEADY }
 }
 
+/// A DHCP client that reports, as a pure state machine.
 pub struct Client {
     setup: Setup,
     report: ([u8; report::LEN_MAX], usize),
@@ -210,10 +237,12 @@ impl Client {
         }
     }
 
+    /// The state that it is in.
     pub fn state(&self) -> State {
         self.state
     }
 
+    /// The id of its transaction.
     pub fn xid(&self) -> u32 {
         self.xid
     }
@@ -228,6 +257,7 @@ impl Client {
         self.wake
     }
 
+    /// What it has done and heard so far.
     pub fn counts(&self) -> Counts {
         self.counts
     }
@@ -423,6 +453,7 @@ pub struct Passing {
 }
 
 impl Passing {
+    /// A machine with one client. See [`Client::new`].
     pub fn new(setup: Setup, seed: u64) -> Passing {
         Passing { client: Client::new(setup, seed), scratch: Scratch::default(), event: None }
     }
@@ -433,6 +464,7 @@ impl Passing {
         [Endpoint { service, transport: Transport::Broadcast, link: Some(0), address, required: false, remedy: "" }]
     }
 
+    /// Its client.
     pub fn client(&self) -> &Client {
         &self.client
     }

@@ -19,9 +19,13 @@ const KINDS_SHOWN: usize = 3;
 /// Seconds, at places of the sorted list; all 0 when it is empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Quantiles {
+    /// The least.
     pub first: f64,
+    /// Half are no more than this.
     pub median: f64,
+    /// 99 of 100 are no more than this.
     pub p99: f64,
+    /// The greatest.
     pub last: f64,
 }
 
@@ -43,7 +47,9 @@ impl Quantiles {
 pub struct Lost {
     /// `rom dhcp`, `ipxe load`.
     pub stage: String,
+    /// Why; one of `fleet::cause`.
     pub cause: &'static str,
+    /// How many machines.
     pub machines: usize,
 }
 
@@ -61,6 +67,7 @@ pub struct Stage {
 /// A file as the machines received it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Content {
+    /// The file's name, as it was requested.
     pub name: String,
     /// Bytes.
     pub len: u64,
@@ -77,11 +84,17 @@ pub struct Content {
 pub struct Crowd {
     /// The place of the first one.
     pub first: u32,
+    /// How many there are.
     pub machines: usize,
+    /// Booted.
     pub up: usize,
+    /// Waiting for power.
     pub off: usize,
+    /// On their way.
     pub booting: usize,
+    /// Given up.
     pub lost: usize,
+    /// Without power, for good.
     pub cut: usize,
     /// When machines came up, in seconds since the storm began.
     pub up_at: Quantiles,
@@ -94,15 +107,21 @@ pub struct Crowd {
 /// See [`Fleet::summary`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
+    /// How many there are.
     pub machines: usize,
+    /// Booted.
     pub up: usize,
+    /// Waiting for power.
     pub off: usize,
+    /// On their way.
     pub booting: usize,
+    /// Given up, for good.
     pub lost: usize,
     /// Machines whose power went for good: neither up nor lost.
     pub cut: usize,
     /// Times that power went while a machine booted.
     pub interrupted: u64,
+    /// Where and why machines gave up.
     pub lost_by: Vec<Lost>,
     /// The machines that have the same switches of power; empty where there are none.
     pub crowds: Vec<Crowd>,
@@ -110,6 +129,7 @@ pub struct Summary {
     pub up_at: Quantiles,
     /// From a machine's own power-on until it was up, in seconds.
     pub boot: Quantiles,
+    /// How long each stage took.
     pub stages: Vec<Stage>,
     /// Jain's index of `boot`: 1 when all took the same time, 1/n when one took it all.
     pub fairness: f64,
@@ -127,6 +147,7 @@ pub struct Summary {
     pub duplicates: u64,
     /// File content received, in bytes, of failed transfers too.
     pub bytes: u64,
+    /// What was loaded.
     pub files: Vec<Content>,
     /// Whether all loads of a name gave the same bytes.
     pub agreed: bool,
@@ -134,19 +155,26 @@ pub struct Summary {
     pub moved: usize,
     /// Times that an address was given to a machine while another held it.
     pub conflicts: u64,
+    /// Frames that the machines sent.
     pub frames_sent: u64,
+    /// Frames that they received.
     pub frames_received: u64,
     /// Lost by the plan, at random and to the wake-up of switch ports.
     pub frames_lost: u64,
+    /// Frames to machines without power or with a sleeping switch port.
     pub frames_asleep: u64,
+    /// Frames that no machine wanted.
     pub frames_stray: u64,
 }
 
 /// One machine; see [`Fleet::machine`].
 #[derive(Clone, Debug)]
 pub struct View {
+    /// Its MAC address.
     pub mac: Mac,
+    /// The address that it has now.
     pub address: Option<Ipv4Addr>,
+    /// Where it is in its life.
     pub status: Status,
     /// What it is at, or where it was lost; empty when it is through.
     pub stage: String,
@@ -158,10 +186,13 @@ pub struct View {
     pub powered: Duration,
     /// Likewise: when it came up or was lost.
     pub ended: Duration,
+    /// Packets that it sent again.
     pub retries: u32,
+    /// Packets that it heard again, or had no use for.
     pub duplicates: u32,
     /// Its last DHCP transaction, and how many DISCOVERs it has sent in that, and REQUESTs since the last of them.
     pub xid: u32,
+    /// DISCOVERs, and REQUESTs since the last of them.
     pub tries: (u8, u8),
 }
 

@@ -43,6 +43,7 @@ impl Hash {
         }
     }
 
+    /// Takes in more content.
     pub fn add(&mut self, bytes: &[u8]) {
         let used = (self.len % Hash::STRIPE as u64) as usize;
         self.len += bytes.len() as u64;
@@ -66,14 +67,17 @@ impl Hash {
         }
     }
 
+    /// Bytes so far.
     pub fn len(&self) -> u64 {
         self.len
     }
 
+    /// Whether nothing was taken in.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
+    /// The hash of all content so far. More may follow.
     pub fn finish(&self) -> u64 {
         let mut last = *self;
         last.stripe(&self.pending);
@@ -84,6 +88,7 @@ impl Hash {
 /// What every machine asks for in place of its firmware's own options.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Asks {
+    /// RFC 2348, in bytes.
     pub blksize: Option<u16>,
     /// 1: no windows.
     pub windowsize: Option<u16>,

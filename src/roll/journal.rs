@@ -39,16 +39,21 @@ use super::stage::Stage;
 /// What is known of a line before it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
+    /// Its checksum holds.
     Good,
+    /// It has no checksum.
     HandWritten,
+    /// Its checksum is wrong, or there is a control character in it.
     Bad,
 }
 
 /// What muster's test program said of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Verdict {
+    /// It reported no test.
     #[default]
     Untested,
+    /// It passed all tests.
     Passed,
     /// The name of the first test that failed.
     Failed(Label),
@@ -68,29 +73,38 @@ impl fmt::Display for Verdict {
 /// A change of many lots, which counts whole or not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
+    /// The change begins behind this line.
     Begins,
+    /// All of the change is there.
     Ends,
 }
 
 /// A guest's lease.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Guest {
+    /// The guest's address.
     pub address: Ipv4Addr,
+    /// The guest.
     pub identity: Identity,
     /// When it ends, in seconds since 1970.
     pub until: u64,
+    /// What its test said.
     pub verdict: Verdict,
     /// What it showed; empty for one that showed nothing.
     pub papers: Papers,
 }
 
+/// Something that is on record.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant)] // short-lived, on the stack
 pub enum Event {
+    /// All that holds for a number.
     Lot(Number, Lot),
+    /// A guest has an address.
     Guest(Guest),
     /// Where a node's boot stood.
     Stage(Number, Stage),
+    /// A change of many numbers begins or ends.
     Change(Mark),
 }
 
@@ -326,6 +340,7 @@ fn mark(line: &str) -> Option<Mark> {
 /// How a line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spelling {
+    /// As this version writes it.
     Good,
     /// There is a `;` in what a machine said of itself, which version 0.1.0 wrote as it is. It parts no events: such a word is followed by
     /// `key=value` or by nothing, and an event begins with a name and a word without `=`.

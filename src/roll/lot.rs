@@ -17,18 +17,22 @@ pub struct Macs {
 }
 
 impl Macs {
+    /// The addresses, in the order in which they were added.
     pub fn as_slice(&self) -> &[Mac] {
         self.list.get(..usize::from(self.len)).unwrap_or(&[])
     }
 
+    /// Whether this address is among them.
     pub fn contains(&self, mac: Mac) -> bool {
         self.as_slice().contains(&mac)
     }
 
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
+    /// How many there are.
     pub fn len(&self) -> usize {
         usize::from(self.len)
     }
@@ -51,6 +55,7 @@ impl Macs {
         }
     }
 
+    /// Takes one out; one that is not there is no error.
     pub fn remove(&mut self, mac: Mac) {
         let kept = *self;
         *self = kept.as_slice().iter().copied().filter(|&other| other != mac).collect();
@@ -91,6 +96,7 @@ pub struct Label {
 }
 
 impl Label {
+    /// The longest label, in bytes.
     pub const MAX: usize = 32;
 
     /// The first 32 bytes of it.
@@ -101,10 +107,12 @@ impl Label {
         label
     }
 
+    /// The text.
     pub fn as_str(&self) -> &str {
         self.bytes.get(..usize::from(self.len)).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or("")
     }
 
+    /// Whether nothing was said.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -202,7 +210,9 @@ impl std::str::FromStr for Uuid {
 pub struct Papers {
     /// All NICs, the one that booted first.
     pub macs: Macs,
+    /// SMBIOS's UUID, where the board has one.
     pub uuid: Option<Uuid>,
+    /// The serial number, where the firmware has one.
     pub serial: Label,
     /// The switch port that its relay named (RFC 3046).
     pub port: Label,
@@ -237,11 +247,15 @@ pub enum Wait {
     Operator,
 }
 
+/// What a number can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum State {
+    /// No machine has it.
     #[default]
     Vacant,
+    /// It waits for a machine.
     Reserved(Wait),
+    /// A machine has it.
     Occupied,
 }
 
@@ -251,6 +265,7 @@ pub enum By {
     /// It passed muster.
     #[default]
     Passed,
+    /// The operator gave it.
     Operator,
     /// A `[[node]]` section, which is its record; it is journalled only with what was learnt since. So many of the lot's MACs are the section's,
     /// and stand first.
@@ -258,6 +273,7 @@ pub enum By {
 }
 
 impl By {
+    /// The word for it in the journal.
     pub const fn name(self) -> &'static str {
         match self {
             By::Passed => "passed",
@@ -267,10 +283,14 @@ impl By {
     }
 }
 
+/// All that is known of one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Lot {
+    /// Whether a machine has it.
     pub state: State,
+    /// Who gave it to that machine.
     pub by: By,
+    /// What that machine showed of itself.
     pub papers: Papers,
     /// MACs of machines that lived here and were replaced: they are refused by name when they come back. The oldest are forgotten.
     pub retired: Macs,
@@ -281,10 +301,12 @@ pub struct Lot {
 }
 
 impl Lot {
+    /// Whether no machine has the number, and none is waited for.
     pub fn is_vacant(&self) -> bool {
         self.state == State::Vacant
     }
 
+    /// Whether a machine has the number.
     pub fn is_occupied(&self) -> bool {
         self.state == State::Occupied
     }

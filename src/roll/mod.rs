@@ -1,19 +1,19 @@
 //! Who is who: numbers, addresses, names, and what is known of each machine. Knows no packet.
 
-pub mod boot;
-pub mod client;
-pub mod guests;
+pub(crate) mod boot;
+pub(crate) mod client;
+pub(crate) mod guests;
 pub mod journal;
-pub mod kind;
+pub(crate) mod kind;
 pub mod lot;
-pub mod offers;
+pub(crate) mod offers;
 pub mod plan;
 pub mod ranges;
-pub mod recent;
-pub mod registry;
-pub mod ruling;
-pub mod shares;
-pub mod stage;
-pub mod story;
-pub mod street;
-pub mod unwritten;
+pub(crate) mod recent;
+pub(crate) mod registry;
+pub(crate) mod ruling;
+pub(crate) mod shares;
+pub(crate) mod stage;
+pub(crate) mod story;
+pub(crate) mod street;
+pub(crate) mod unwritten;

@@ -29,13 +29,16 @@ pub enum Group {
 }
 
 impl Group {
+    /// All groups and their names, without the `@`.
     pub const ALL: [(Group, &'static str); 4] = [(Group::All, "all"), (Group::Up, "up"), (Group::Stuck, "stuck"), (Group::Never, "never")];
 }
 
 /// What a text selects: the numbers, and the groups on top of them.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Selection {
+    /// The numbers that were named.
     pub numbers: Ranges,
+    /// The groups that were named, each once.
     pub groups: Vec<Group>,
     /// What stood before a number, where it was neither nothing nor `n` nor `node`.
     pub prefix: Option<String>,
@@ -74,6 +77,7 @@ impl Ranges {
         Ranges { runs: if first <= last { vec![(first, last)] } else { Vec::new() } }
     }
 
+    /// Whether it has no number.
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
@@ -83,6 +87,7 @@ impl Ranges {
         self.runs.iter().map(|(first, last)| u64::from(last - first) + 1).sum()
     }
 
+    /// Whether a number is in it.
     pub fn contains(&self, number: u32) -> bool {
         let at = self.runs.partition_point(|(_, last)| *last < number);
         self.runs.get(at).is_some_and(|(first, _)| *first <= number)
@@ -177,6 +182,7 @@ impl fmt::Display for Ranges {
     }
 }
 
+/// Ranges as names of nodes in ClusterShell's form: `n[0-31,40]`.
 pub struct Names<'a>(&'a Ranges);
 
 impl fmt::Display for Names<'_> {

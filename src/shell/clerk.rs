@@ -39,14 +39,21 @@ pub enum Task {
 pub enum Report {
     /// None: there is no such file.
     Config(Option<String>),
+    /// For each name, whether it is a regular file.
     Exists(Vec<bool>),
+    /// The folder, opened.
     Root(Root),
+    /// The file is replaced.
     Written,
+    /// The socket, bound and listening.
     Bound(Box<Door>),
+    /// The disk answers.
     Tried,
+    /// It could not be done, and why.
     Failed(String),
 }
 
+/// The loop's side of the clerk process, which does one task after the other.
 pub struct Clerk {
     worker: Worker,
     doing: Option<(u64, Task)>,
@@ -57,6 +64,7 @@ pub struct Clerk {
 }
 
 impl Clerk {
+    /// A clerk with nothing to do.
     pub fn new(worker: Worker) -> Clerk {
         Clerk { worker, doing: None, queue: VecDeque::new(), reports: VecDeque::new(), ticket: 0, room: vec![0; BODY_MAX].into() }
     }
@@ -83,6 +91,7 @@ impl Clerk {
         Ok(self.worker.fd().as_raw_fd())
     }
 
+    /// The kernel says that its socket has something.
     pub fn event(&mut self) {
         self.worker.event();
     }

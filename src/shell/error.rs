@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+/// A sentence for the operator.
 #[derive(Debug)]
 pub struct Error(String);
 
 impl Error {
+    /// An error that says this.
     pub fn new(sentence: impl Into<String>) -> Error {
         Error(sentence.into())
     }

@@ -49,7 +49,9 @@ const ROUTE_HEADER: usize = 12;
 /// An Ethernet interface, physical or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
+    /// The kernel's interface index.
     pub index: u32,
+    /// The kernel's name, such as `eth0`.
     pub name: String,
     /// The address that it uses now.
     pub mac: Mac,
@@ -69,7 +71,9 @@ pub type Address = (Ipv4Addr, u8);
 /// A default route of the main table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DefaultRoute {
+    /// The interface that it leaves by.
     pub index: u32,
+    /// The router.
     pub gateway: Ipv4Addr,
     /// 0 is the best.
     pub metric: u32,
@@ -85,6 +89,7 @@ pub struct Interfaces {
 }
 
 impl Interfaces {
+    /// Opens the socket. An error says why the kernel gives none.
     pub fn open() -> Result<Interfaces, Error> {
         let open = || {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
@@ -105,6 +110,7 @@ impl Interfaces {
         Ok(found)
     }
 
+    /// Sets an interface administratively up or down.
     pub fn set_up(&mut self, interface: &Interface, up: bool) -> Result<(), Error> {
         let mut message = LinkMessage::default();
         message.header.index = interface.index;
@@ -167,6 +173,7 @@ impl Interfaces {
         }
     }
 
+    /// Removes a default route; one that is not there is an error.
     pub fn remove_default_route(&mut self, route: DefaultRoute) -> io::Result<()> {
         gone(self.request(RouteNetlinkMessage::DelRoute(route_message(route)), 0))
     }

@@ -43,6 +43,7 @@ mod unsure;
 pub use unsure::Unsure;
 
 const NAME: &str = "journal";
+/// The name of the new file while a journal is rewritten.
 pub const NEW: &str = "journal.new";
 /// Larger ones are refused: no cluster writes as much before the journal is rewritten.
 const SIZE_MAX: u64 = 256 << 20;
@@ -95,6 +96,7 @@ struct Next {
 /// What the machine is to learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
+    /// All records up to this one are on disk.
     Synced(Seq),
     /// The rewriting is over; it is in its place, or the old file goes on.
     Rewritten,
@@ -102,6 +104,7 @@ pub enum Told {
     TakenAway,
 }
 
+/// The loop's side of the journal: what waits for the writer process, and what that does.
 pub struct Journal {
     path: PathBuf,
     writer: Worker,
@@ -347,6 +350,7 @@ impl Journal {
         self.busy == Busy::No && self.names.is_some() && self.retry_at.is_none() && !self.taken_away
     }
 
+    /// Takes a line from the machine. What has no room is never lost here: the machine keeps to the limits.
     pub fn act(&mut self, op: JournalOp<'_>) {
         match op {
             JournalOp::Append { seq, line } => {

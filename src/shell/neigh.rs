@@ -5,7 +5,6 @@
 //! The netlink library allocates for each message: once for a lease given and once for a lease ended, never for a packet.
 
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, RawFd};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
@@ -51,10 +50,6 @@ impl Neighbours {
             self.set(index, ip, None);
         }
         found.len()
-    }
-
-    pub fn raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
     }
 
     /// The entries that bear our mark.

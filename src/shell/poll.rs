@@ -73,6 +73,7 @@ pub struct Features {
 }
 
 impl Features {
+    /// All that the kernel has.
     pub const ALL: Features = Features { ring: true, segment: true };
 }
 
@@ -97,6 +98,7 @@ const COMMANDS: usize = 64;
 /// What the loop's owner is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
+    /// What to do.
     pub command: Command,
     /// The connection that waits for an answer; None: it was a signal.
     pub by: Option<ConnId>,
@@ -119,6 +121,7 @@ struct Losses {
     malformed: [u64; Malformed::ALL.len()],
 }
 
+/// A world: drives a machine by what sockets, files and signals say.
 pub struct Shell {
     poll: Poll,
     events: Events,
@@ -293,6 +296,7 @@ impl Shell {
         &self.refused
     }
 
+    /// The time of this turn.
     pub fn now(&self) -> Now {
         Now { at: monotonic(), unix: read(Clock::CLOCK_REALTIME).as_secs() }
     }

@@ -72,10 +72,6 @@ impl Queue {
         self.messages.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
-
     /// Takes messages back: they do not leave.
     pub fn retract(&mut self, messages: Range<usize>) {
         self.sockets.get_mut(messages).into_iter().flatten().for_each(|socket| *socket = NOWHERE);

@@ -22,6 +22,7 @@ pub fn hold() -> Result<(), Error> {
     set.thread_block().map_err(|error| Error::system("cannot hold signals", error, ""))
 }
 
+/// The signals that end, reload or checkpoint, as a descriptor.
 pub struct Signals(pub SignalFd);
 
 impl Signals {

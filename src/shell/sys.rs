@@ -1,10 +1,12 @@
 //! Every `unsafe` of the project, here and in the parts below: system calls that neither std nor nix offers in the form needed here (batches over fixed
 //! buffers, packet sockets, reads that never wait). Each wrapper is safe to call: lengths and lifetimes are settled inside.
 
-pub mod child;
-pub mod file;
-pub mod pass;
-pub mod ring;
+#![allow(unsafe_code, reason = "system calls that neither std nor nix offers in this form")]
+
+pub(crate) mod child;
+pub(crate) mod file;
+pub(crate) mod pass;
+pub(crate) mod ring;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};

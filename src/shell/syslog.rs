@@ -13,6 +13,7 @@ const SOCKET: &str = "/dev/log";
 /// The longest line; the rest is cut.
 const LINE_MAX: usize = 1024;
 
+/// A logger that sends to the system's log socket, and never waits for it.
 pub struct Syslog {
     socket: Mutex<Option<UnixDatagram>>,
     /// Lines that the log socket had no room for.

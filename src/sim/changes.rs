@@ -34,14 +34,19 @@ fn operator() -> ConnId {
 /// What somebody saw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
+    /// What broke a law, in words.
     pub faults: Vec<String>,
+    /// Times that the head lost its power.
     pub crashes: usize,
     /// Crashes while a change of many lots was on its way to the disk.
     pub torn: usize,
     /// Changes that were answered, and the lots of the largest one.
     pub changes: usize,
+    /// The numbers of the largest change.
     pub largest: u64,
+    /// Stands for the whole run.
     pub hash: u64,
+    /// What happened, for whoever looks into a fault.
     pub story: Vec<String>,
 }
 

@@ -11,6 +11,7 @@ use crate::roll::plan::{AddressPlan, AddressRange, Number, Subnet};
 
 /// The head's address, on 10.54.0.0/16.
 pub const HEAD: Ipv4Addr = Ipv4Addr::new(10, 54, 0, 1);
+/// The head's hardware address.
 pub const HEAD_MAC: Mac = Mac([0x02, 0x54, 0, 0, 0, 1]);
 
 /// Lots of the street, at most.
@@ -25,7 +26,9 @@ pub const PROGRAMS: [(Arch, &str); 4] = [
     (Arch::EfiArm64, "snponly-arm64.efi"),
     (Arch::RaspberryPi, "bootcode.bin"),
 ];
+/// The kernel's file.
 pub const KERNEL: &str = "vmlinuz";
+/// The initial RAM disk's file.
 pub const INITRD: &str = "initrd.img";
 
 /// One link at 10.54.0.1, which claims 10 Gbit/s, on a network of 16 bits; node n has 10.54.1.0 + n, up to 16,384 of them; 2,048 guests

@@ -27,10 +27,12 @@ pub struct Habits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
     seed: u64,
+    /// In bytes.
     pub size: u64,
 }
 
 impl Version {
+    /// Contents that are decided by `seed`.
     pub const fn new(seed: u64, size: u64) -> Version {
         Version { seed, size }
     }
@@ -130,13 +132,17 @@ struct Open {
 /// Why a read gives nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unread {
+    /// The page is not in memory; it has been asked for.
     Cold,
+    /// The file was changed in place since it was opened.
     Changed,
 }
 
 const PAGE: u64 = 64 * 1024;
 
+/// A modelled disk: files by name, pages that are cold at first, and replies that take their time.
 pub struct Disk {
+    /// How slow it is.
     pub habits: Habits,
     rng: Rng,
     files: BTreeMap<Vec<u8>, Named>,
@@ -148,6 +154,7 @@ pub struct Disk {
 }
 
 impl Disk {
+    /// An empty disk.
     pub fn new(habits: Habits, rng: Rng) -> Disk {
         Disk { habits, rng, files: BTreeMap::new(), open: BTreeMap::new(), next: 0, pages: BTreeMap::new(), contents: Contents::default() }
     }
@@ -166,6 +173,7 @@ impl Disk {
         self.files.insert(name.into(), Named { content: Err(refusal), version: 0 });
     }
 
+    /// Removes a file; who has it open goes on with it.
     pub fn remove(&mut self, name: &str) {
         self.files.remove(name.as_bytes());
     }

@@ -18,6 +18,7 @@ use crate::fleet::{Asks, Firmware, Switch};
 /// A kind of machines: a firmware, or a mix of all, and the window that it asks for where that is not the firmware's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
+    /// Its name in tables.
     pub name: &'static str,
     firmware: Option<Firmware>,
     windowsize: Option<u16>,
@@ -59,30 +60,39 @@ const END: Duration = Duration::from_secs(600);
 /// What is decided before the seed decides the rest: when power goes, who has it again and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Flicker {
+    /// Those that lose their power.
     pub dead: Kind,
+    /// Those that boot beside them.
     pub living: Kind,
+    /// How many lose their power.
     pub count: u32,
     /// Of the link, in bits a second.
     pub rate: u64,
+    /// Decides the rest.
     pub seed: u64,
 }
 
 /// What became of one crowd, beside the same one without the dead.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Beside {
+    /// Beside the dead.
     pub with: Crowd,
+    /// Without them.
     pub without: Crowd,
 }
 
+/// What became of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// Stands for the whole run with the dead.
     pub hash: u64,
     /// Machines that were booting when their power went.
     pub interrupted: u64,
+    /// Those whose power stayed.
     pub living: Beside,
     /// Those of the dead that have power again; None where nobody has.
     pub returned: Option<Beside>,
+    /// What broke a law, in words.
     pub faults: Vec<String>,
 }
 

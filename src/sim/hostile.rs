@@ -22,8 +22,10 @@ const NODES: u32 = 50;
 const FIRST: u32 = 1;
 const END: Duration = Duration::from_secs(600);
 
+/// A storm with a hostile machine in it.
 #[derive(Clone, Debug)]
 pub struct Siege {
+    /// What the hostile machine does, in turns.
     pub attacks: Vec<Attack>,
     /// Hostile frames a second.
     pub rate: u32,
@@ -31,17 +33,22 @@ pub struct Siege {
     pub kind: Kind,
     /// Bytes of a file.
     pub size: u64,
+    /// Decides the rest.
     pub seed: u64,
 }
 
+/// What became of it.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// Hostile frames.
     pub sent: u64,
+    /// Machines that came up.
     pub up: usize,
     /// Of the last one, in seconds, and of the last one without the hostile machine.
     pub boot: f64,
+    /// How long the last one booted without the hostile machine, in seconds.
     pub quiet: f64,
+    /// What broke a law, in words.
     pub faults: Vec<String>,
 }
 

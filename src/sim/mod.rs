@@ -5,9 +5,9 @@
 //! For tests and measurements: allocates, and panics where a machine breaks its word.
 
 pub mod changes;
-pub mod checks;
+pub(crate) mod checks;
 pub mod config;
-pub mod conns;
+pub(crate) mod conns;
 pub mod disk;
 pub mod flicker;
 mod frame;

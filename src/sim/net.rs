@@ -15,14 +15,18 @@ const FRAME_MIN: u64 = 60;
 /// How likely the link does what it should not, in parts per million of frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Odds {
+    /// Frames that are lost.
     pub loss: u32,
+    /// Frames that arrive twice.
     pub duplicate: u32,
+    /// Frames that arrive behind later ones.
     pub reorder: u32,
     /// Every frame is late by up to this, without overtaking.
     pub jitter: Duration,
 }
 
 impl Odds {
+    /// A perfect link.
     pub const NONE: Odds = Odds { loss: 0, duplicate: 0, reorder: 0, jitter: Duration::ZERO };
 
     /// Each seed switches some faults off entirely, so that the others meet alone (swarm testing). The worst that comes: 1 % loss,
@@ -50,6 +54,7 @@ pub struct Wire {
     pub queue_up: usize,
     /// Propagation.
     pub delay: Duration,
+    /// What else happens to frames.
     pub odds: Odds,
 }
 
@@ -61,16 +66,24 @@ impl Wire {
 /// Which way a frame goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
+    /// From the machines to the head.
     ToServer,
+    /// From the head to the machines.
     ToClients,
 }
 
+/// What has happened to frames in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
+    /// Frames that were sent.
     pub sent: u64,
+    /// Frames that found the queue full.
     pub queue_drops: u64,
+    /// Frames that were lost at random.
     pub lost: u64,
+    /// Frames that arrived twice.
     pub duplicated: u64,
+    /// Frames that arrived behind later ones.
     pub reordered: u64,
     /// Bytes as they occupy the link, overhead included.
     pub wire_bytes: u64,
@@ -84,6 +97,7 @@ struct Direction {
     tally: Tally,
 }
 
+/// A modelled link with a switch: rate, queues, and faults by chance.
 pub struct Net {
     wire: Wire,
     rng: Rng,
@@ -97,14 +111,17 @@ pub enum Fate {
     Arrives(Instant, Option<Instant>),
     /// The queue was full.
     Dropped,
+    /// Chance took it.
     Lost,
 }
 
 impl Net {
+    /// A link with nothing on it.
     pub fn new(wire: Wire, rng: Rng) -> Net {
         Net { wire, rng, ways: Default::default() }
     }
 
+    /// The link as it is now.
     pub fn wire(&self) -> Wire {
         self.wire
     }
@@ -114,6 +131,7 @@ impl Net {
         self.wire = wire;
     }
 
+    /// What has happened to frames in one direction so far.
     pub fn tally(&self, way: Way) -> Tally {
         self.ways[way as usize].tally
     }

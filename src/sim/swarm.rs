@@ -18,6 +18,7 @@ use crate::fleet::summary::{Content, View};
 use crate::fleet::tftp::Hash;
 use crate::fleet::{Firmware, Fleet, Status, Switch, mac};
 
+/// The Server and the Fleet in one world.
 pub type Storm = World<Server, Fleet>;
 
 /// Longer than any firmware's patience.
@@ -30,7 +31,9 @@ const QUICK: Duration = Duration::from_millis(10);
 /// What surrounds the machines.
 #[derive(Clone, Copy, Debug)]
 pub struct Weather {
+    /// The link.
     pub wire: Wire,
+    /// The disk's habits.
     pub habits: Habits,
     /// Every how many-th machine is a stranger, without a number; at least 1: all are.
     pub strangers: u32,
@@ -56,12 +59,15 @@ pub fn storm(seed: u64, plan: &Plan, weather: &Weather, size: u64) -> Storm {
 pub struct Outcome {
     /// Stands for the whole run.
     pub hash: u64,
+    /// How many machines there were.
     pub machines: usize,
+    /// When the last one was up, lost or without power.
     pub ended: Instant,
     /// See [`Findings::silence`].
     pub silence: Duration,
     /// Machines that gave up because the link lost every one of their tries for a lease, or the answer to it: see [`unheard`].
     pub unheard: usize,
+    /// What broke a law, in words.
     pub faults: Vec<String>,
 }
 
@@ -132,6 +138,7 @@ fn hash_of(version: Version) -> String {
     format!("{:016x}", hash.finish())
 }
 
+/// The files that machines of these storms ask for by name.
 pub fn names() -> Vec<Vec<u8>> {
     vec![KERNEL.into(), INITRD.into()]
 }

@@ -46,9 +46,13 @@ struct Neighbour {
 /// What a world is made of, but for its machines.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    /// The head's config.
     pub config: Config,
+    /// Decides all that is random in the world.
     pub seed: u64,
+    /// The link.
     pub wire: Wire,
+    /// The disk's habits.
     pub habits: Habits,
 }
 
@@ -73,6 +77,7 @@ pub(super) struct Stage {
     unroutable: u64,
 }
 
+/// A server and clients in virtual time, with a modelled link, disk and journal between them, and checkers that watch.
 pub struct World<S, C> {
     pub(super) stage: Stage,
     pub(super) server: S,
@@ -128,6 +133,7 @@ impl<S: Machine, C: Machine> World<S, C> {
         now(self.stage.now)
     }
 
+    /// The server.
     pub fn server(&self) -> &S {
         &self.server
     }
@@ -137,10 +143,12 @@ impl<S: Machine, C: Machine> World<S, C> {
         &mut self.server
     }
 
+    /// The clients.
     pub fn clients(&self) -> &C {
         &self.clients
     }
 
+    /// The clients, to be acted on from outside.
     pub fn clients_mut(&mut self) -> &mut C {
         &mut self.clients
     }
@@ -164,22 +172,27 @@ impl<S: Machine, C: Machine> World<S, C> {
         self.stage.journal.crash()
     }
 
+    /// The link.
     pub fn net(&self) -> &Net {
         &self.stage.net
     }
 
+    /// The link, to be changed in the middle of a run.
     pub fn net_mut(&mut self) -> &mut Net {
         &mut self.stage.net
     }
 
+    /// The disk.
     pub fn disk(&self) -> &Disk {
         &self.stage.disk
     }
 
+    /// The disk, to be changed in the middle of a run.
     pub fn disk_mut(&mut self) -> &mut Disk {
         &mut self.stage.disk
     }
 
+    /// What the checkers have found.
     pub fn findings(&self) -> &Findings {
         &self.stage.checks.findings
     }

@@ -61,8 +61,11 @@ struct Lease {
 /// What somebody saw: a run's worth.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
+    /// What broke a law, in words.
     pub faults: Vec<String>,
+    /// Machines that got a number.
     pub enlisted: usize,
+    /// Times that the head lost its power.
     pub crashes: usize,
     /// Stands for the whole run.
     pub hash: u64,
@@ -70,6 +73,7 @@ pub struct Outcome {
     pub story: Vec<String>,
 }
 
+/// A year in the life of a cluster: machines come, go, break and are replaced, and the head loses its power.
 pub struct Year {
     rng: Rng,
     config: Config,

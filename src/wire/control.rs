@@ -14,7 +14,7 @@
 //! > {"do":"watch"}
 //! > {"do":"change","dry":true,"change":{"what":"set","number":23,"macs":["52:54:00:12:34:56"]}}
 //! < {"is":"changed","dry":true,"count":1,"nodes":"23","lots":[{"number":23,"before":{...},"after":{...}}],"notes":[]}
-//! < {"is":"error","why":"n5000 is no lot of this street, which ends at n1023","hint":"raise nodes in [cluster]"}
+//! < {"is":"error","why":"n5000 does not exist; nodes are n0 to n1023","hint":"raise `nodes` in [cluster]"}
 //! ```
 //! Lists come in pages: each reply says in `next` what to give as `from` to get the next one, and null at the end. A page may be
 //! empty and yet not be the last. A change is computed without being done when `dry` is true. Keys that are not known are an
@@ -51,13 +51,16 @@ pub enum Request {
     Status,
     /// The state of every lot from a number on, folded into runs; [`Reply::States`].
     States {
+        /// The first number of the page.
         #[serde(default)]
         from: u32,
     },
     /// The nodes of a selection (`roll::ranges`; none: all that are not vacant), from a number on; [`Reply::Nodes`].
     NodeList {
+        /// Which nodes, such as `n[0-31],@stuck`; None for all that are not vacant.
         #[serde(default)]
         nodes: Option<String>,
+        /// The first number of the page.
         #[serde(default)]
         from: u32,
         /// At most so many rows in one reply; the server's own limit is 64.
@@ -65,11 +68,16 @@ pub enum Request {
         limit: Option<u32>,
     },
     /// Everything that is known of a node, and what it is given; [`Reply::Node`].
-    NodeShow { number: u32 },
+    NodeShow {
+        /// Which node.
+        number: u32,
+    },
     /// The machines without a number, from a place in the table on; [`Reply::Guests`].
     GuestList {
+        /// The place in the table where the page begins.
         #[serde(default)]
         from: u32,
+        /// At most this many rows in one reply; the server's own limit is 64.
         #[serde(default)]
         limit: Option<u32>,
     },
@@ -88,6 +96,7 @@ pub enum Request {
     Checkpoint,
     /// Change the roll; [`Reply::Changed`].
     Change {
+        /// What to change.
         change: Change,
         /// Compute what would change, and change nothing.
         #[serde(default)]
@@ -101,6 +110,7 @@ pub enum Request {
 pub enum Change {
     /// Give a lot these MACs, or reserve it.
     Set {
+        /// Which number.
         number: u32,
         /// These and no others.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,21 +127,28 @@ pub enum Change {
     },
     /// The node's machine has gone; another takes its number, its own MACs are retired.
     Replace {
+        /// The node to be replaced.
         number: u32,
         /// None: the next unknown machine that passes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<By>,
     },
     /// These machines have gone for good: their lots become vacant, their MACs are retired. Numbers only, no groups.
-    Out { nodes: String },
+    Out {
+        /// Numbers, such as `3,17-20`.
+        nodes: String,
+    },
     /// A guest becomes a node: the one of this number, or the lowest vacant one.
     Enlist {
+        /// A guest's `id` or address; `@held` for all that passed and wait.
         guest: String,
+        /// The number to give; None for the lowest vacant one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         number: Option<u32>,
     },
     /// Known machines from elsewhere: at most [`IMPORT_MAX`] of them in one request.
     Import {
+        /// The machines, at most [`IMPORT_MAX`].
         entries: Vec<Entry>,
         /// More of them come with the next request of this connection: they are one change, which is worked out and done with the last.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -169,7 +186,9 @@ pub enum By {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
+    /// The number that it gets.
     pub number: u32,
+    /// Its MAC addresses, each of one card.
     pub macs: Vec<Mac>,
     /// What it was called where it comes from; for the record only.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -180,21 +199,30 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Reply {
+    /// The answer to [`Request::Status`].
     Status(Box<Status>),
+    /// The answer to [`Request::States`].
     States(States),
+    /// The answer to [`Request::NodeList`].
     Nodes(Nodes),
+    /// The answer to [`Request::NodeShow`].
     Node(Box<Node>),
+    /// The answer to [`Request::GuestList`].
     Guests(Guests),
     /// Events follow.
     Watching,
+    /// A step of a machine, after [`Reply::Watching`].
     Event(Event<String>),
     /// So many events were left out: the client took them too slowly.
     Lost {
+        /// How many were left out.
         count: u64,
     },
+    /// The answer to [`Request::Change`].
     Changed(Changed),
     /// It is done; what there is to say about it, a line each.
     Done {
+        /// What was done, a line each.
         said: Vec<String>,
     },
     /// It is not done.
@@ -204,12 +232,15 @@ pub enum Reply {
 /// Why something was not done, and what to do instead.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Sorry {
+    /// What is wrong.
     pub why: String,
+    /// What to do about it; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hint: String,
 }
 
 impl Sorry {
+    /// An error with a hint, which may be empty.
     pub fn new(why: impl Into<String>, hint: impl Into<String>) -> Sorry {
         Sorry { why: why.into(), hint: hint.into() }
     }
@@ -223,11 +254,14 @@ impl fmt::Display for Sorry {
     }
 }
 
+/// The whole cluster in numbers, as in `muster status` and state.json.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
+    /// The version of musterd.
     pub version: String,
     /// The cluster's name.
     pub cluster: String,
+    /// The address of number 0.
     pub node0: Ipv4Addr,
     /// How many lots the street has.
     pub nodes: u32,
@@ -235,6 +269,7 @@ pub struct Status {
     pub segments: Vec<Segment>,
     /// Nodes are called by this and their number, of so many digits at least.
     pub prefix: String,
+    /// Digits of a name at least, filled with leading zeros.
     pub digits: u8,
     /// The head's own address on node 0's network.
     pub head: Option<Ipv4Addr>,
@@ -255,6 +290,7 @@ pub struct Status {
     pub uptime: u64,
     /// Client records in use, and how many there are.
     pub clients: u32,
+    /// How many records there can be, by `server.capacity`.
     pub capacity: u32,
     /// Running TFTP transfers.
     pub transfers: u32,
@@ -262,7 +298,9 @@ pub struct Status {
     pub guests: u32,
     /// How many machines are in each stage, by its name.
     pub stages: Vec<(String, u32)>,
+    /// The guest pools.
     pub networks: Vec<Network>,
+    /// The load of each boot interface.
     pub lanes: Vec<Lane>,
     /// None: no names are served.
     pub dns: Option<DnsStatus>,
@@ -273,16 +311,22 @@ pub struct Status {
 /// A run of lots: number `first + n` has the address `address + n`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
+    /// The first number of the run.
     pub first: u32,
+    /// The last number of the run.
     pub last: u32,
+    /// The address of `first`.
     pub address: Ipv4Addr,
 }
 
 /// A guest pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Network {
+    /// The network, such as `10.54.0.0/16`.
     pub subnet: String,
+    /// Addresses that guests have.
     pub guests_held: usize,
+    /// Addresses that can be given.
     pub guests_free: usize,
     /// Left by their machines, whose leases have not ended.
     pub guests_left: usize,
@@ -293,7 +337,9 @@ pub struct Network {
 /// How a boot interface is fed (`engine::pace`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lane {
+    /// The boot interface.
     pub interface: String,
+    /// How it serves: `bandwidth`, `round robin` or `deferral`.
     pub regime: String,
     /// Bytes per second that may leave now.
     pub budget: u64,
@@ -316,10 +362,13 @@ pub struct Lane {
 pub struct DnsStatus {
     /// Empty when there is none.
     pub zone: String,
+    /// How many zones map addresses to names.
     pub reverse_zones: u64,
+    /// The serial number of all zones (RFC 1035, 3.3.13).
     pub serial: u32,
     /// Questions that wait for other servers.
     pub waiting: usize,
+    /// Zone transfers that are under way.
     pub transfers: usize,
 }
 
@@ -337,12 +386,15 @@ pub enum State {
     Down,
     /// Waiting for its machine.
     Reserved,
+    /// No machine has the number.
     Vacant,
 }
 
 impl State {
+    /// All states, in the order in which an overview shows them.
     pub const ALL: [State; 6] = [State::Up, State::Booting, State::Stuck, State::Down, State::Reserved, State::Vacant];
 
+    /// The word for it, on the wire and for people.
     pub fn name(self) -> &'static str {
         match self {
             State::Up => "up",
@@ -355,31 +407,43 @@ impl State {
     }
 }
 
+/// A page of states.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct States {
+    /// Runs of numbers in one state, in order.
     pub runs: Vec<Run>,
+    /// Where the next page begins; None at the end.
     pub next: Option<u32>,
 }
 
 /// Lots side by side in one state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
+    /// The state of all its numbers.
     pub state: State,
+    /// The first number of the run.
     pub first: u32,
+    /// The last number of the run.
     pub last: u32,
 }
 
+/// A page of nodes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Nodes {
+    /// A node each, in order of their numbers.
     pub rows: Vec<NodeRow>,
+    /// Where the next page begins; None at the end.
     pub next: Option<u32>,
 }
 
 /// A line of `muster node list`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeRow {
+    /// Its number.
     pub number: u32,
+    /// Its name, without the domain.
     pub name: String,
+    /// Its state.
     pub state: State,
     /// By arithmetic on the number.
     pub address: Option<Ipv4Addr>,
@@ -395,9 +459,12 @@ pub struct NodeRow {
     pub firmware: String,
 }
 
+/// A page of machines without a number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Guests {
+    /// A machine each.
     pub rows: Vec<MachineRow>,
+    /// Where the next page begins; None at the end.
     pub next: Option<u32>,
 }
 
@@ -408,7 +475,9 @@ pub struct MachineRow {
     pub id: String,
     /// None: it is a guest.
     pub number: Option<u32>,
+    /// The address that it was given, if it has one.
     pub address: Option<Ipv4Addr>,
+    /// The boot interface where it was heard last; empty when that is gone.
     pub interface: String,
     /// Firmware and architecture, as it reported last.
     pub firmware: String,
@@ -433,10 +502,15 @@ pub struct MachineRow {
 /// Everything about one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {
+    /// Its number.
     pub number: u32,
+    /// Its name, without the domain.
     pub name: String,
+    /// The address of its number.
     pub address: Option<Ipv4Addr>,
+    /// Its state.
     pub state: State,
+    /// What is known of its machine.
     pub lot: Lot,
     /// One a MAC that has been seen.
     pub boots: Vec<MachineRow>,
@@ -447,6 +521,7 @@ pub struct Node {
 /// When a stage was reached first in this boot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
+    /// The stage, by its name.
     pub stage: String,
     /// Milliseconds ago.
     pub ago_ms: u64,
@@ -455,7 +530,9 @@ pub struct Step {
 /// A value that holds for a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Given {
+    /// The setting, by its name in the config.
     pub key: String,
+    /// Its value, as the config would have it.
     pub value: String,
     /// The section that gives it: `[boot]`, `[[for]] nodes = "0-31"`, `[[network]] eth1`.
     pub from: String,
@@ -466,12 +543,15 @@ pub struct Given {
 pub struct Event<S> {
     /// Seconds since 1970-01-01 UTC.
     pub time: u64,
+    /// None: it is a guest.
     pub number: Option<u32>,
     /// MAC or client-id.
     pub id: S,
+    /// The address that it was given, if it has one.
     pub address: Option<Ipv4Addr>,
     /// The stage that it is in.
     pub stage: S,
+    /// The step in words.
     pub text: S,
     /// It went wrong.
     pub trouble: bool,
@@ -480,6 +560,7 @@ pub struct Event<S> {
 /// What a change does, or would do.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Changed {
+    /// Nothing was changed: this is what would.
     pub dry: bool,
     /// How many lots change.
     pub count: u32,
@@ -492,17 +573,23 @@ pub struct Changed {
     pub notes: Vec<String>,
 }
 
+/// What becomes of one number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LotChange {
+    /// The number.
     pub number: u32,
+    /// What it was.
     pub before: Lot,
+    /// What it becomes.
     pub after: Lot,
 }
 
 /// A number's place.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct Lot {
+    /// Whether a machine has it.
     pub kind: LotKind,
+    /// The MAC addresses of its machine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub macs: Vec<Mac>,
     /// Evidence and circumstances, by name: uuid, serial, switch port, what it is reserved for.
@@ -510,16 +597,21 @@ pub struct Lot {
     pub facts: Vec<(String, String)>,
 }
 
+/// What a number can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LotKind {
+    /// No machine has it.
     #[default]
     Vacant,
+    /// It waits for a certain machine, or for the next one that passes.
     Reserved,
+    /// A machine has it.
     Occupied,
 }
 
 impl LotKind {
+    /// The word for it, on the wire and for people.
     pub fn name(self) -> &'static str {
         match self {
             LotKind::Vacant => "vacant",
@@ -570,85 +662,4 @@ pub fn write<T: Serialize>(buf: &mut [u8], value: &T) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(text: &str) -> Result<Request, String> {
-        read(text.as_bytes()).map_err(|sorry| sorry.to_string())
-    }
-
-    #[test]
-    fn requests_as_people_type_them() {
-        let mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
-        for (text, expected) in [
-            (r#"{"do":"status"}"#, Request::Status),
-            (r#" {"do": "states"} "#, Request::States { from: 0 }),
-            (r#"{"do":"node-list","nodes":"@up","limit":3}"#, Request::NodeList { nodes: Some("@up".into()), from: 0, limit: Some(3) }),
-            (r#"{"do":"node-show","number":17}"#, Request::NodeShow { number: 17 }),
-            (r#"{"do":"guest-list","from":9}"#, Request::GuestList { from: 9, limit: None }),
-            (
-                r#"{"do":"change","dry":true,"change":{"what":"replace","number":23,"by":{"mac":"52:54:00:12:34:56"}}}"#,
-                Request::Change { change: Change::Replace { number: 23, by: Some(By::Mac(mac)) }, dry: true },
-            ),
-            (r#"{"do":"change","change":{"what":"undo"}}"#, Request::Change { change: Change::Undo, dry: false }),
-            (
-                r#"{"do":"change","change":{"what":"set","number":1,"add":["52:54:00:12:34:56"]}}"#,
-                Request::Change {
-                    change: Change::Set { number: 1, macs: None, add: vec![mac], remove: vec![], reserve: None },
-                    dry: false,
-                },
-            ),
-        ] {
-            assert_eq!(request(text).as_ref(), Ok(&expected), "{text}");
-            let mut buf = [0; 400];
-            let len = write(&mut buf, &expected).unwrap();
-            assert_eq!(read(&buf[..len]), Ok(expected), "{text}");
-        }
-    }
-
-    #[test]
-    fn wrong_requests_are_told() {
-        for (text, words) in [
-            ("", "EOF"),
-            ("status", "not a request"),
-            (r#"{"do":"dance"}"#, "dance"),
-            (r#"{"do":"node-show"}"#, "number"),
-            (r#"{"do":"states","form":1}"#, "form"),
-            (r#"{"do":"change","change":{"what":"set","number":1,"macs":["12"]}}"#, "not a MAC"),
-            ("{\"do\":\"status\"}{", "trailing"),
-            ("\u{ff}", "not a request"),
-        ] {
-            let why = request(text).unwrap_err();
-            assert!(why.contains(words), "{text}: {why}");
-        }
-    }
-
-    #[test]
-    fn replies_and_back() {
-        let lot = Lot { kind: LotKind::Occupied, macs: vec![Mac([2, 0, 0, 0, 0, 1])], facts: vec![("uuid".into(), "0".into())] };
-        let change = LotChange { number: 3, before: Lot::default(), after: lot };
-        let event =
-            Event { time: 1, number: None, id: "x".to_string(), address: None, stage: "up".into(), text: "\"".into(), trouble: false };
-        for reply in [
-            Reply::Watching,
-            Reply::Lost { count: 7 },
-            Reply::Event(event),
-            Reply::Changed(Changed { dry: true, count: 1, nodes: "3".into(), lots: vec![change], notes: vec![] }),
-            Reply::Error(Sorry::new("no", "")),
-            Reply::States(States { runs: vec![Run { state: State::Up, first: 0, last: 3 }], next: Some(4) }),
-        ] {
-            let mut buf = [0; 400];
-            let len = write(&mut buf, &reply).unwrap();
-            assert_eq!(buf[..len].iter().filter(|byte| **byte == b'\n').count(), 1);
-            assert_eq!(serde_json::from_slice::<Reply>(&buf[..len]).unwrap(), reply);
-            assert_eq!(write(&mut buf[..len - 1], &reply), None, "the newline does not fit");
-        }
-    }
-
-    #[test]
-    fn states_are_told_by_their_names() {
-        for state in State::ALL {
-            assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{}\"", state.name()));
-        }
-    }
-}
+mod tests;

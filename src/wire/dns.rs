@@ -22,25 +22,41 @@ use crate::base::limits;
 
 /// Codes of the header's rcode (RFC 1035, 4.1.1; RFC 2136, 2.2; RFC 6891, 9).
 pub mod rcode {
+    /// The answer is good.
     pub const NOERROR: u16 = 0;
+    /// The query cannot be read.
     pub const FORMERR: u16 = 1;
+    /// The server failed.
     pub const SERVFAIL: u16 = 2;
+    /// There is no such name.
     pub const NXDOMAIN: u16 = 3;
+    /// The server does not do that.
     pub const NOTIMP: u16 = 4;
+    /// The server does not want to.
     pub const REFUSED: u16 = 5;
+    /// The server has no authority for the zone.
     pub const NOTAUTH: u16 = 9;
+    /// The version of EDNS is not known.
     pub const BADVERS: u16 = 16;
 }
 
 /// Types of records and of questions (RFC 1035, 3.2.2 and 3.2.3; RFC 6891; RFC 1995).
 pub mod rtype {
+    /// An IPv4 address.
     pub const A: u16 = 1;
+    /// A name server of a zone.
     pub const NS: u16 = 2;
+    /// The start of a zone's authority.
     pub const SOA: u16 = 6;
+    /// The name that an address points to.
     pub const PTR: u16 = 12;
+    /// The pseudo-record of EDNS.
     pub const OPT: u16 = 41;
+    /// A transfer of what has changed in a zone.
     pub const IXFR: u16 = 251;
+    /// A transfer of a whole zone.
     pub const AXFR: u16 = 252;
+    /// All records of a name.
     pub const ANY: u16 = 255;
 }
 
@@ -59,10 +75,12 @@ pub const PIECE_MAX: usize = 4096;
 
 /// A message: of a client's, and the longest there is (RFC 1035, 4.2.2: its length has 16 bits).
 pub const QUERY_MAX: usize = 2048;
+/// The longest message, in bytes.
 pub const MESSAGE_MAX: usize = 65_535;
 
 /// Connections of those who ask for names at once, and to servers that are asked.
 pub const CONNECTIONS: usize = 32;
+/// Connections to servers that are asked, at once.
 pub const CALLS: usize = 4;
 /// Sockets from which other servers are asked, each with a port of the kernel's choice.
 pub const ASKERS: usize = 16;
@@ -135,12 +153,16 @@ fn begun<'l>(labels: impl IntoIterator<Item = &'l [u8]>) -> Option<NameBuilder<A
 /// What is asked (RFC 1035, 4.1.2).
 #[derive(Clone, Debug)]
 pub struct Question {
+    /// The name that is asked about.
     pub name: Name,
+    /// The type of record, one of [`rtype`] or any other.
     pub rtype: u16,
+    /// The class; [`CLASS_IN`] for the Internet.
     pub class: u16,
 }
 
 impl Question {
+    /// Whether it asks for the same, whatever the case of its letters.
     pub fn is(&self, other: &Question) -> bool {
         (self.rtype, self.class) == (other.rtype, other.class) && self.name.is(&other.name)
     }
@@ -151,6 +173,7 @@ impl Question {
 pub struct Edns {
     /// The largest datagram that its sender takes, in bytes.
     pub size: u16,
+    /// The version of EDNS; 0 is the only one.
     pub version: u8,
     /// DO (RFC 3225).
     pub dnssec: bool,
@@ -159,14 +182,19 @@ pub struct Edns {
 /// A message that is no response.
 #[derive(Clone, Debug)]
 pub struct Query {
+    /// The client's choice, for its answer.
     pub id: u16,
+    /// What kind of query it is; [`OPCODE_QUERY`] for names.
     pub opcode: u8,
     /// RD and CD (RFC 1035, 4.1.1; RFC 4035, 3.2.2).
     pub recursion: bool,
+    /// CD: the client wants data that was not validated.
     pub checking_disabled: bool,
     /// One question, well-formed records, at most one OPT record and that in its place. Of other opcodes than QUERY nothing is asked.
     pub sound: bool,
+    /// What is asked, where that can be read.
     pub question: Option<Question>,
+    /// What its OPT record says, if it has one.
     pub edns: Option<Edns>,
 }
 
@@ -236,8 +264,11 @@ fn edns(record: &ParsedRecord<'_, &[u8]>) -> Edns {
 /// Of a response: what an answer to a forwarded query must have, and what is looked at.
 #[derive(Clone, Debug)]
 pub struct Response {
+    /// The id that the query had.
     pub id: u16,
+    /// TC: the answer did not fit, so it must be asked for by TCP.
     pub truncated: bool,
+    /// The question that it answers.
     pub question: Question,
 }
 
@@ -262,29 +293,43 @@ pub fn set_id(message: &mut [u8], id: u16) {
 /// A record of the Internet class.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
+    /// The name that has the record.
     pub owner: &'a Name,
     /// In seconds.
     pub ttl: u32,
+    /// What the record says.
     pub data: Data<'a>,
 }
 
+/// The contents of a record, by its type.
 #[derive(Clone, Copy, Debug)]
 pub enum Data<'a> {
+    /// An IPv4 address (RFC 1035, 3.4.1).
     A(Ipv4Addr),
+    /// The name of a name server (RFC 1035, 3.3.11).
     Ns(&'a Name),
+    /// The name of an address (RFC 1035, 3.3.12).
     Ptr(&'a Name),
+    /// The start of a zone's authority (RFC 1035, 3.3.13).
     Soa(&'a Authority),
 }
 
 /// The start of a zone's authority (RFC 1035, 3.3.13); times in seconds.
 #[derive(Clone, Debug)]
 pub struct Authority {
+    /// MNAME: the primary name server.
     pub server: Name,
+    /// RNAME: the mailbox of whoever is responsible.
     pub mailbox: Name,
+    /// SERIAL: grows with each change.
     pub serial: u32,
+    /// REFRESH: seconds until a secondary looks again.
     pub refresh: u32,
+    /// RETRY: seconds until it looks again after a failure.
     pub retry: u32,
+    /// EXPIRE: seconds until it gives up the zone.
     pub expire: u32,
+    /// MINIMUM: seconds for which "no such name" is true (RFC 2308, 4).
     pub minimum: u32,
 }
 
@@ -347,7 +392,9 @@ impl Composer for Room<'_> {}
 /// What is said in an answer's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
+    /// The response code, one of [`rcode`].
     pub rcode: u16,
+    /// AA: the server speaks for the zone.
     pub authoritative: bool,
     /// Others' names are asked for elsewhere.
     pub recursive: bool,

@@ -22,42 +22,62 @@ const IPV6: usize = 40;
 const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
+/// What a frame can be that somebody here wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
+    /// An IPv4 UDP datagram.
     Udp(UdpFrame<'a>),
+    /// An ARP packet for IPv4.
     Arp(Arp),
+    /// An IPv6 router solicitation.
     RouterSolicit(RouterSolicit),
 }
 
+/// A UDP datagram and the addresses of its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UdpFrame<'a> {
+    /// The frame's source.
     pub src_mac: Mac,
+    /// The frame's destination.
     pub dst_mac: Mac,
+    /// The sender's address and port.
     pub src: SocketAddrV4,
+    /// The address and port that it was sent to.
     pub dst: SocketAddrV4,
+    /// What UDP carries.
     pub payload: &'a [u8],
 }
 
+/// What an ARP packet does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArpOp {
+    /// It asks who has the target address.
     Request,
+    /// It answers, or announces.
     Reply,
 }
 
 /// ARP for IPv4 over Ethernet (RFC 826).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arp {
+    /// Question or answer.
     pub operation: ArpOp,
+    /// The sender's hardware address.
     pub sender_mac: Mac,
+    /// The sender's IP address; unspecified in a probe (RFC 5227).
     pub sender_ip: Ipv4Addr,
+    /// The target's hardware address; zero in a question.
     pub target_mac: Mac,
+    /// The IP address in question.
     pub target_ip: Ipv4Addr,
 }
 
 /// RFC 4861, 4.1. The source may be unspecified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouterSolicit {
+    /// The frame's source.
     pub src_mac: Mac,
+    /// The sender's link-local address, or unspecified.
     pub src: Ipv6Addr,
 }
 
@@ -65,7 +85,9 @@ pub struct RouterSolicit {
 /// (TP_STATUS_CSUMNOTREADY).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checksum {
+    /// Compute the UDP checksum and compare it.
     Verify,
+    /// Believe the kernel, which checked it or has not filled it in yet.
     Trusted,
 }
 
@@ -73,11 +95,13 @@ macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// Why a frame is not taken.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Malformed { $($(#[$doc])* $name,)* }
+        pub enum Malformed { $(#[doc = $text] $(#[$doc])* $name,)* }
 
         impl Malformed {
+            /// All reasons.
             pub const ALL: &'static [Malformed] = &[$(Malformed::$name,)*];
 
+            /// The name of the reason's counter.
             pub const fn name(self) -> &'static str {
                 match self { $(Malformed::$name => $text,)* }
             }

@@ -36,6 +36,7 @@ pub struct Name {
 }
 
 impl Name {
+    /// The longest name, in bytes.
     pub const MAX: usize = 32;
 
     /// None when it is empty, longer than 32 bytes or not printable ASCII.
@@ -58,6 +59,7 @@ impl Name {
         (name.len > 0).then_some(name)
     }
 
+    /// The text.
     pub fn as_str(&self) -> &str {
         self.bytes.get(..usize::from(self.len)).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or("")
     }
@@ -87,6 +89,7 @@ pub struct Macs {
 }
 
 impl Macs {
+    /// None at all.
     pub const NONE: Macs = Macs { macs: [Mac::ZERO; MACS_MAX], len: 0 };
 
     /// Adds one. False, and nothing is added, when it names no machine (zero, a group), is there already, or is the seventeenth.
@@ -100,10 +103,12 @@ impl Macs {
         true
     }
 
+    /// The addresses, in the order of the report.
     pub fn as_slice(&self) -> &[Mac] {
         self.macs.get(..usize::from(self.len)).unwrap_or(&[])
     }
 
+    /// Whether this address is among them.
     pub fn contains(&self, mac: Mac) -> bool {
         self.as_slice().contains(&mac)
     }
@@ -120,21 +125,27 @@ impl fmt::Debug for Macs {
 pub enum Verdict {
     /// Nothing was tested, or nothing is reported.
     Untested,
+    /// All tests passed.
     Passed,
     /// The first test that failed.
     Failed(Name),
 }
 
+/// What a machine says of itself to the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
+    /// Its cards, the one that asks first.
     pub macs: Macs,
     /// As the firmware has it: all-zero and shared ones are reported too.
     pub uuid: Option<[u8; 16]>,
+    /// Its serial number, as the firmware has it.
     pub serial: Option<Name>,
+    /// How its test ended.
     pub verdict: Verdict,
 }
 
 impl Report {
+    /// A report that says nothing.
     pub const EMPTY: Report = Report { macs: Macs::NONE, uuid: None, serial: None, verdict: Verdict::Untested };
 
     /// Reads an option's bytes. None for what is no report of this version, whole and without contradictions.

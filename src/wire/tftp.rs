@@ -8,7 +8,9 @@ use crate::base::limits;
 
 /// The blksize option (RFC 2348).
 pub const BLKSIZE_MIN: u16 = 8;
+/// The block size without the option, in bytes (RFC 1350, 2).
 pub const BLKSIZE_DEFAULT: u16 = 512;
+/// The largest block size that may be asked for, in bytes (RFC 2348).
 pub const BLKSIZE_MAX: u16 = 65_464;
 
 /// Transfers a client record pays for: one running, and one orphan that the client gave up without a word (iPXE's way).
@@ -19,7 +21,9 @@ const _: () = assert!(limits::RUN_BYTES_MAX > BLKSIZE_MAX as usize);
 /// Why bytes are no TFTP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
+    /// It ends before its fields do.
     Truncated,
+    /// It has an unknown opcode.
     Opcode,
     /// An empty file name, or one without its NUL.
     Name,
@@ -29,27 +33,53 @@ pub enum Malformed {
     BadOption,
 }
 
+/// A packet of TFTP (RFC 1350, 5; RFC 2347 for OACK).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packet<'a> {
+    /// RRQ or WRQ: a transfer begins.
     Request(Request<'a>),
-    Data { block: u16, data: &'a [u8] },
-    Ack { block: u16 },
-    Error { code: u16, message: &'a [u8] },
+    /// DATA: a block of the file.
+    Data {
+        /// Its number, from 1; it wraps after 65,535.
+        block: u16,
+        /// One block; the last one is shorter than the others.
+        data: &'a [u8],
+    },
+    /// ACK: everything up to a block has arrived.
+    Ack {
+        /// The last block that has arrived; 0 acknowledges an OACK.
+        block: u16,
+    },
+    /// ERROR: the transfer ends.
+    Error {
+        /// One of [`ErrorCode`], or any other.
+        code: u16,
+        /// A text for people, without its NUL.
+        message: &'a [u8],
+    },
+    /// The options that the server accepts.
     Oack(Options),
 }
 
+/// A request to read or to write a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
     /// WRQ rather than RRQ.
     pub write: bool,
+    /// The file, in bytes as the client wrote it.
     pub filename: &'a [u8],
+    /// How bytes are sent.
     pub mode: Mode,
+    /// The options that were understood; others are left out.
     pub options: Options,
 }
 
+/// The transfer modes (RFC 1350, 1); `mail` is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
+    /// Bytes as they are.
     Octet,
+    /// Text with line ends as CR LF.
     Netascii,
 }
 
@@ -67,6 +97,7 @@ pub struct Options {
 }
 
 impl Options {
+    /// Whether no option is set.
     pub fn is_empty(&self) -> bool {
         *self == Options::default()
     }
@@ -101,14 +132,23 @@ fn number(digits: &[u8]) -> Option<u64> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum ErrorCode {
+    /// See the message.
     NotDefined = 0,
+    /// There is no such file.
     NotFound = 1,
+    /// Access is denied.
     AccessViolation = 2,
+    /// The disk is full.
     DiskFull = 3,
+    /// An illegal operation.
     Illegal = 4,
+    /// There is no such transfer.
     UnknownTransfer = 5,
+    /// The file exists already.
     Exists = 6,
+    /// There is no such user.
     NoUser = 7,
+    /// An option is refused (RFC 2347).
     OptionRefused = 8,
 }
 
@@ -222,6 +262,7 @@ pub fn emit_rrq(buf: &mut [u8], filename: &[u8], mode: Mode, options: &Options) 
     Some(writer.len)
 }
 
+/// Writes an ACK; gives its length. None when it does not fit.
 pub fn emit_ack(buf: &mut [u8], block: u16) -> Option<usize> {
     let mut writer = Writer { buf, len: 0 };
     writer.put(&ACK.to_be_bytes())?;
@@ -235,11 +276,13 @@ pub fn data_header(block: u16) -> [u8; 4] {
     [a, b, c, d]
 }
 
+/// Writes the header of DATA, 4 bytes; gives its length. None when it does not fit.
 pub fn emit_data_header(buf: &mut [u8], block: u16) -> Option<usize> {
     buf.get_mut(..4)?.copy_from_slice(&data_header(block));
     Some(4)
 }
 
+/// Writes an ERROR with its NUL; gives its length. None when it does not fit.
 pub fn emit_error(buf: &mut [u8], code: ErrorCode, message: &str) -> Option<usize> {
     let mut writer = Writer { buf, len: 0 };
     writer.put(&ERROR.to_be_bytes())?;
@@ -249,6 +292,7 @@ pub fn emit_error(buf: &mut [u8], code: ErrorCode, message: &str) -> Option<usiz
     Some(writer.len)
 }
 
+/// Writes an OACK with these options; gives its length. None when it does not fit.
 pub fn emit_oack(buf: &mut [u8], options: &Options) -> Option<usize> {
     let mut writer = Writer { buf, len: 0 };
     writer.put(&OACK.to_be_bytes())?;

@@ -1,4 +1,6 @@
-//! An allocator that counts this thread's calls while it is told to. A test that wants it takes this file as a module.
+//! An allocator that counts this thread's calls while it is switched on. A test that wants it takes this file as a module.
+
+#![allow(unsafe_code, reason = "an allocator is unsafe to implement")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path};
 
+use muster::fleet::Hash;
 use muster::fleet::summary::Content;
-use muster::fleet::tftp::Hash;
 use muster::shell::Error;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,8 +24,11 @@ use options::{Command, Options};
 pub enum Failure {
     /// The daemon said no, or something on the way failed.
     Failed(String),
+    /// The command line is wrong.
     Usage(String),
+    /// No daemon answers on the socket.
     NoDaemon(String),
+    /// The operator did not confirm the change.
     Unconfirmed(String),
     /// Whoever reads our output has seen enough.
     Seen,

@@ -17,7 +17,6 @@ use crate::roll::plan::Number;
 
 pub use made::{Made, SCRIPT};
 pub use settings::effective;
-pub use text::PLACEHOLDERS;
 
 /// The sections that speak of a number with their places in the config, the one that wins first.
 fn sections(config: &Config, number: Option<Number>) -> impl Iterator<Item = (usize, &Override)> {

@@ -61,6 +61,7 @@ const OFFER_HOLD: Duration = Duration::from_secs(60);
 /// A machine that was refused an address is remembered this long.
 const STRANGER_HOLD: Duration = Duration::from_secs(60);
 
+/// The state of the DHCP service. Addresses and records are in the roll.
 pub struct Dhcp {
     held: Slab<Held>,
     /// Parallel to the roll's slots.
@@ -84,6 +85,7 @@ pub struct Dhcp {
 }
 
 impl Dhcp {
+    /// A service for `capacity` client records. The seed decides its transaction id.
     pub fn new(capacity: usize, seed: u64) -> Dhcp {
         let muffle = Muffle::default();
         Dhcp {
@@ -186,6 +188,7 @@ impl Dhcp {
         Some(key)
     }
 
+    /// When [`Dhcp::expire`] has something to do, at the latest.
     pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
         let pools = roll.pools.iter().flatten().filter_map(|pool| pool.deadline());
         let release = (!self.deferred.is_empty()).then_some(self.next_release);

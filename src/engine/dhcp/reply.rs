@@ -19,6 +19,7 @@ use super::request::Request;
 
 /// Ports of RFC 2131.
 pub const SERVER_PORT: u16 = 67;
+/// The port of clients, on which servers send (RFC 2131, 4.1).
 pub const CLIENT_PORT: u16 = 68;
 
 /// Ethernet, IPv4 and UDP headers: what a reply may not use of a frame.

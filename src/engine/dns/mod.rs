@@ -37,10 +37,13 @@ pub const PORT: u16 = 53;
 /// How somebody asks, and is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
+    /// By UDP, to this endpoint.
     Datagram(EndpointId),
+    /// By TCP, on this connection.
     Conn(ConnId),
 }
 
+/// The DNS service: zones from the plan, questions that wait for upstreams, zone transfers.
 pub struct Dns {
     zones: Zones,
     forwarder: Forwarder,
@@ -128,10 +131,12 @@ impl Dns {
         }
     }
 
+    /// Asks upstreams again, and gives up questions whose time is over.
     pub fn expire(&mut self, ctx: &mut Ctx<'_>) {
         self.forwarder.expire(ctx);
     }
 
+    /// When [`Dns::expire`] has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         self.forwarder.deadline()
     }

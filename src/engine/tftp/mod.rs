@@ -56,6 +56,7 @@ const OACK_BYTES: u64 = 100;
 /// A window, in bytes: a few runs of one output each.
 const WINDOW_BYTES_MAX: usize = 6 * limits::RUN_BYTES_MAX;
 
+/// The TFTP service: all transfers, and what finds them.
 pub struct Tftp {
     transfers: Slab<Transfer>,
     by_key: Index,
@@ -89,6 +90,7 @@ const fn wire_bytes(payload: u64) -> u64 {
 }
 
 impl Tftp {
+    /// A service for `capacity` client records, twice as many transfers at most.
     pub fn new(capacity: usize, seed: u64, now: Instant) -> Tftp {
         let capacity = capacity * tftp::TRANSFERS_PER_CLIENT;
         Tftp {
@@ -119,6 +121,7 @@ impl Tftp {
         self.transfers.len()
     }
 
+    /// Whether no transfer runs.
     pub fn is_empty(&self) -> bool {
         self.transfers.is_empty()
     }
@@ -129,6 +132,7 @@ impl Tftp {
         Some(Loading { name: transfer.session().name(), done: transfer.progress(), size: transfer.content().size() })
     }
 
+    /// When [`Tftp::expire`] has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         self.wheel.deadline()
     }

@@ -32,6 +32,7 @@ impl Addresses {
         list
     }
 
+    /// The addresses, in the order in which the server sent them.
     pub fn iter(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
         self.ips.iter().take(self.len.into()).map(|&octets| octets.into())
     }
@@ -41,13 +42,18 @@ fn is_host(ip: Ipv4Addr) -> bool {
     !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast() && !ip.is_loopback()
 }
 
+/// What an OFFER or ACK gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
+    /// `yiaddr`: the node's address.
     pub address: Ipv4Addr,
     /// Bits of the subnet mask, 1 to 32.
     pub prefix: u8,
+    /// Option 3, the best first.
     pub routers: Addresses,
+    /// Option 6, the best first.
     pub dns: Addresses,
+    /// Option 42.
     pub ntp: Addresses,
     /// As it came; empty when none is given.
     pub domain: Name,

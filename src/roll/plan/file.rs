@@ -23,15 +23,20 @@ use super::{AddressPlan, Names, Number, Segment};
 /// Whose file it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum This {
+    /// It is the head's.
     Head,
+    /// It is this node's.
     Node(Number),
 }
 
 /// What a names file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NamesFile {
+    /// Numbers, addresses and names.
     pub plan: AddressPlan,
+    /// The head's address on node 0's network.
     pub head: Option<Ipv4Addr>,
+    /// Whose file it is, where that is known.
     pub this: Option<This>,
 }
 

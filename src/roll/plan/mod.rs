@@ -30,7 +30,9 @@ impl fmt::Display for Number {
 /// Consecutive numbers with consecutive addresses, `first <= last`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
+    /// The first number.
     pub first: Number,
+    /// The last number, at least `first`.
     pub last: Number,
     /// The address of the first number.
     pub address: Ipv4Addr,
@@ -158,6 +160,7 @@ impl AddressPlan {
         self.pieces.get(..usize::from(self.len)).unwrap_or_default()
     }
 
+    /// How numbers are called.
     pub fn names(&self) -> &Names {
         &self.names
     }

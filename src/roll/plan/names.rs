@@ -62,6 +62,7 @@ pub struct Names {
 /// What a name means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Host {
+    /// A node, by its number.
     Node(Number),
     /// `head`, `master`
     Head,
@@ -99,6 +100,7 @@ impl Names {
         Some(Names { prefix: Short::new(prefix)?, digits: digits.max(1), domain: Short::new(domain)? })
     }
 
+    /// What precedes the number.
     pub fn prefix(&self) -> &str {
         self.prefix.as_str()
     }

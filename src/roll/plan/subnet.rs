@@ -24,6 +24,7 @@ impl Subnet {
         }
     }
 
+    /// Its first address, which names it.
     pub const fn network(self) -> Ipv4Addr {
         self.network
     }
@@ -33,14 +34,17 @@ impl Subnet {
         self.len
     }
 
+    /// Its mask, such as 255.255.0.0 for a /16.
     pub fn mask(self) -> Ipv4Addr {
         Ipv4Addr::from(Subnet::bits(self.len))
     }
 
+    /// Its last address, for broadcasts.
     pub fn broadcast(self) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.network) | !Subnet::bits(self.len))
     }
 
+    /// Whether an address is in it; network and broadcast address are.
     pub fn contains(self, address: Ipv4Addr) -> bool {
         u32::from(address) & Subnet::bits(self.len) == u32::from(self.network)
     }
@@ -77,10 +81,12 @@ impl AddressRange {
         AddressRange { first: address.into(), last: address.into() }
     }
 
+    /// The lowest address.
     pub fn first(self) -> Ipv4Addr {
         self.first.into()
     }
 
+    /// The highest address, which is in the range.
     pub fn last(self) -> Ipv4Addr {
         self.last.into()
     }
@@ -90,10 +96,12 @@ impl AddressRange {
         u64::from(self.last - self.first) + 1
     }
 
+    /// Whether an address is in it.
     pub fn contains(self, address: Ipv4Addr) -> bool {
         (self.first..=self.last).contains(&u32::from(address))
     }
 
+    /// Whether the two have an address in common.
     pub fn overlaps(self, other: AddressRange) -> bool {
         self.first <= other.last && other.first <= self.last
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 const NAME: &str = "journal.unsure";
 
+/// The note of where the good part of the journal ends.
 pub struct Unsure {
     path: PathBuf,
     noted: bool,

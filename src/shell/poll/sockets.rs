@@ -27,8 +27,11 @@ const PLAIN_BUSY: usize = 8;
 /// An endpoint that could not be opened, and goes without.
 #[derive(Debug)]
 pub struct Refused {
+    /// Which one, by its place in the table.
     pub endpoint: EndpointId,
+    /// Why.
     pub error: io::Error,
+    /// What to do about it.
     pub remedy: &'static str,
 }
 

@@ -22,9 +22,13 @@ use super::walk;
 /// What tells one content of an inode from another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
+    /// The device.
     pub dev: u64,
+    /// The inode.
     pub ino: u64,
+    /// The size in bytes.
     pub size: i64,
+    /// The time of modification: seconds and nanoseconds since 1970.
     pub mtime: (i64, i64),
 }
 
@@ -35,10 +39,12 @@ impl Stamp {
         Ok(Stamp { dev: stat.st_dev, ino: stat.st_ino, size: stat.st_size, mtime: (stat.st_mtime, stat.st_mtime_nsec) })
     }
 
+    /// As words of a message.
     pub fn words(self) -> [u64; 5] {
         [self.dev, self.ino, self.size as u64, self.mtime.0 as u64, self.mtime.1 as u64]
     }
 
+    /// What [`Stamp::words`] has written.
     pub fn of(words: &Words) -> Stamp {
         let &[dev, ino, size, seconds, nanos, ..] = words;
         Stamp { dev, ino, size: size as i64, mtime: (seconds as i64, nanos as i64) }
@@ -48,6 +54,7 @@ impl Stamp {
 /// How paths are resolved here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
+    /// By openat2(2), which the kernel confines to the root.
     Openat2,
     /// With the error that openat2 gave.
     Walk(i32),
@@ -65,10 +72,12 @@ pub enum Reach {
 }
 
 impl Reach {
+    /// As a word of a message.
     pub fn word(self) -> u64 {
         self as u64
     }
 
+    /// What [`Reach::word`] has written; an unknown word is `Far`.
     pub fn of(word: u64) -> Reach {
         [Reach::Near, Reach::Memory].into_iter().find(|reach| reach.word() == word).unwrap_or(Reach::Far)
     }
@@ -117,7 +126,14 @@ pub enum Looked {
     /// It shows what it showed.
     Same,
     /// A regular file: opened for reading, or only held when it is far.
-    File { fd: OwnedFd, stamp: Stamp, reach: Reach },
+    File {
+        /// The file.
+        fd: OwnedFd,
+        /// What it is like now.
+        stamp: Stamp,
+        /// Of what kind its file system is.
+        reach: Reach,
+    },
 }
 
 /// Looks at a path. What is no regular file is EISDIR.
@@ -190,7 +206,9 @@ pub fn fetch(file: &File, offset: u64, room: &mut [u8]) -> io::Result<usize> {
 pub struct Root {
     /// It is held alone.
     pub fd: OwnedFd,
+    /// How paths are resolved beneath it.
     pub how: How,
+    /// Whether its own file system tells what is in memory.
     pub near: bool,
 }
 

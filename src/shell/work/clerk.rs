@@ -64,6 +64,7 @@ pub fn try_folder(folder: &Path) {
 /// A control socket that was opened.
 #[derive(Debug)]
 pub struct Door {
+    /// The socket, which listens.
     pub listener: UnixListener,
     /// Device and inode of the socket.
     pub identity: Option<(u64, u64)>,
@@ -124,6 +125,7 @@ fn answers(path: &Path) -> bool {
     }
 }
 
+/// Device and inode of a socket at this path; None for anything else.
 pub fn identity(path: &Path) -> Option<(u64, u64)> {
     fs::symlink_metadata(path).ok().filter(|found| found.file_type().is_socket()).map(|found| (found.dev(), found.ino()))
 }
@@ -133,6 +135,7 @@ fn group_id() -> Option<u32> {
     group_in(&fs::read_to_string("/etc/group").ok()?)
 }
 
+/// The number of the group in a text like /etc/group.
 pub fn group_in(text: &str) -> Option<u32> {
     let line = text.lines().find_map(|line| line.strip_prefix(GROUP)?.strip_prefix(':'))?;
     line.split(':').nth(1)?.parse().ok()

@@ -38,8 +38,8 @@
 
 pub mod beneath;
 pub mod clerk;
-pub mod message;
-pub mod pen;
+pub(crate) mod message;
+pub(crate) mod pen;
 mod serve;
 mod walk;
 
@@ -62,8 +62,11 @@ const LAST_WAIT_MS: u64 = 200;
 
 /// All file processes.
 pub struct Crew {
+    /// Writes the journal and the names.
     pub writer: Worker,
+    /// Does what reloads and checkpoints need.
     pub clerk: Worker,
+    /// Look at paths and read boot files; [`READERS`] of them.
     pub readers: Vec<Worker>,
 }
 
@@ -114,6 +117,7 @@ impl Worker {
         self.ready
     }
 
+    /// Whether it has nothing to do.
     pub fn is_idle(&self) -> bool {
         self.asked.is_none()
     }

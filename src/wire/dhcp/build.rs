@@ -16,6 +16,7 @@ const RELAYED_MAX: usize = 1472;
 const SNAME: (usize, usize) = (44, 108);
 const FILE: (usize, usize) = (108, FIXED);
 
+/// Writes a message into a buffer: the header first, then options, then [`Builder::finish`].
 pub struct Builder<'b> {
     buf: &'b mut [u8],
     /// Where the next option of the options field goes.
@@ -109,10 +110,12 @@ impl<'b> Builder<'b> {
         at
     }
 
+    /// Option 53 (RFC 2132, 9.6). False when there is no room.
     pub fn message_type(&mut self, kind: MessageType) -> bool {
         self.option(code::MESSAGE_TYPE, &[kind as u8])
     }
 
+    /// An option that is one IPv4 address. False when there is no room.
     pub fn ip(&mut self, code: u8, address: Ipv4Addr) -> bool {
         self.option(code, &address.octets())
     }
@@ -128,6 +131,7 @@ impl<'b> Builder<'b> {
         len > 0 && self.option(code, &bytes[..len])
     }
 
+    /// An option that is a 32-bit number in network order, such as seconds. False when there is no room.
     pub fn u32(&mut self, code: u8, value: u32) -> bool {
         self.option(code, &value.to_be_bytes())
     }

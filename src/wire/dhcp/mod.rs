@@ -5,7 +5,7 @@
 //! what follows END is ignored, a missing END is tolerated, an option that is cut off is not. A message without the cookie is
 //! BOOTP without options. Options are joined over the options field, then `file`, then `sname`, as option 52 says (RFC 3396, 5).
 
-pub mod build;
+pub(crate) mod build;
 pub mod code;
 mod parse;
 
@@ -16,6 +16,7 @@ pub use parse::{Malformed, Message, Scratch, parse};
 
 /// Bytes before the options: fixed fields and magic cookie.
 pub const FIXED: usize = 236;
+/// What precedes the options of DHCP and BOOTP (RFC 2132, 2).
 pub const COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// RFC 951: no BOOTP message is shorter.
 pub const MESSAGE_MIN: usize = 300;
@@ -25,18 +26,27 @@ pub const MESSAGE_MIN: usize = 300;
 pub struct Header {
     /// 1 in requests, 2 in replies.
     pub op: u8,
+    /// The hardware type of ARP (RFC 1700): 1 for Ethernet, 32 for InfiniBand.
     pub htype: u8,
     /// Bytes of `chaddr` in use, at most 16.
     pub hlen: u8,
+    /// Relays that it passed.
     pub hops: u8,
+    /// The client's choice, the same in all messages of an exchange.
     pub xid: u32,
     /// Seconds, or what iPXE makes of them.
     pub secs: u16,
+    /// The highest bit asks for broadcast replies ([`Header::BROADCAST`]).
     pub flags: u16,
+    /// The address that the client uses already.
     pub ciaddr: Ipv4Addr,
+    /// "Your" address: the one that the client is given.
     pub yiaddr: Ipv4Addr,
+    /// The server to load the boot file from.
     pub siaddr: Ipv4Addr,
+    /// The relay that the message came through; unspecified on the link itself.
     pub giaddr: Ipv4Addr,
+    /// The client's hardware address, in the first `hlen` bytes.
     pub chaddr: [u8; 16],
 }
 
@@ -44,6 +54,7 @@ impl Header {
     /// The flag of clients that cannot receive unicast before they have an address.
     pub const BROADCAST: u16 = 0x8000;
 
+    /// Whether the client asks for broadcast replies (RFC 2131, 4.1).
     pub fn broadcast(&self) -> bool {
         self.flags & Header::BROADCAST != 0
     }
@@ -73,13 +84,21 @@ impl Default for Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum MessageType {
+    /// DHCPDISCOVER: the client looks for servers.
     Discover = 1,
+    /// DHCPOFFER: a server offers an address.
     Offer = 2,
+    /// DHCPREQUEST: the client takes an offer, confirms an address or prolongs its lease.
     Request = 3,
+    /// DHCPDECLINE: somebody else uses the address.
     Decline = 4,
+    /// DHCPACK: the lease is granted.
     Ack = 5,
+    /// DHCPNAK: the address is denied.
     Nak = 6,
+    /// DHCPRELEASE: the client gives its address back.
     Release = 7,
+    /// DHCPINFORM: the client has an address and asks for options only.
     Inform = 8,
 }
 
@@ -98,6 +117,7 @@ impl MessageType {
         }
     }
 
+    /// The kind with this code of option 53; None above 8 and for 0.
     pub const fn from_code(code: u8) -> Option<MessageType> {
         Some(match code {
             1 => MessageType::Discover,

@@ -46,6 +46,7 @@ struct Place {
 
 /// A message that was understood. Options that the server decides by have been checked.
 pub struct Message<'a> {
+    /// The fixed fields of the message.
     pub header: Header,
     /// Up to its NUL; empty when it holds options.
     pub sname: &'a [u8],
@@ -225,10 +226,12 @@ impl<'a> Message<'a> {
         self.option(code::MESSAGE_TYPE)?.first().and_then(|&code| MessageType::from_code(code))
     }
 
+    /// Option 50. None when it is missing or has another length than 4.
     pub fn requested_ip(&self) -> Option<Ipv4Addr> {
         self.ip(code::REQUESTED_IP)
     }
 
+    /// Option 54. None when it is missing or has another length than 4.
     pub fn server_id(&self) -> Option<Ipv4Addr> {
         self.ip(code::SERVER_ID)
     }
@@ -238,10 +241,12 @@ impl<'a> Message<'a> {
         self.option(code::LEASE_TIME)?.try_into().ok().map(u32::from_be_bytes)
     }
 
+    /// Option 61, as it came.
     pub fn client_id(&self) -> Option<&'a [u8]> {
         self.option(code::CLIENT_ID)
     }
 
+    /// Option 55: the codes that the client asks for.
     pub fn parameter_request_list(&self) -> Option<&'a [u8]> {
         self.option(code::PARAMETER_LIST)
     }
@@ -251,6 +256,7 @@ impl<'a> Message<'a> {
         self.option(code::MAX_MESSAGE_SIZE)?.try_into().ok().map(u16::from_be_bytes)
     }
 
+    /// Option 60, as it came.
     pub fn vendor_class(&self) -> Option<&'a [u8]> {
         self.option(code::VENDOR_CLASS)
     }
@@ -268,14 +274,17 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Option 97 (RFC 4578, 2.3), with its type byte.
     pub fn machine_uuid(&self) -> Option<&'a [u8]> {
         self.option(code::MACHINE_UUID)
     }
 
+    /// Option 82 (RFC 3046): the relay's sub-options.
     pub fn relay_agent_info(&self) -> Option<&'a [u8]> {
         self.option(code::RELAY_AGENT_INFO)
     }
 
+    /// Option 12, as it came.
     pub fn host_name(&self) -> Option<&'a [u8]> {
         self.option(code::HOST_NAME)
     }
