@@ -22,7 +22,7 @@ const BUFFERS: usize = 8;
 /// Longer than what one turn takes in.
 const LINE_MAX: usize = 64 * 1024;
 /// Bytes for an idle connection.
-const EACH_MAX: usize = 768;
+const EACH_MAX: usize = 320;
 
 /// Answers each line with `hello`.
 #[derive(Default)]
