@@ -17,7 +17,7 @@ pub mod dhcp;
 pub mod dns;
 pub mod endpoints;
 mod history;
-pub mod lots;
+mod lots;
 mod moves;
 pub mod pace;
 pub mod server;
