@@ -11,7 +11,7 @@ use crate::base::slab::Key;
 use crate::config::Config;
 use crate::roll::client::Client;
 use crate::roll::journal::{Event, Line};
-use crate::roll::lot::{By, Lot, Papers, Wait};
+use crate::roll::lot::{By, Lot, Papers};
 use crate::roll::plan::Number;
 use crate::roll::registry::{Promise, Roll};
 use crate::roll::ruling::{self, Reason, Ruling, View};
@@ -114,16 +114,6 @@ pub fn came_up(ctx: &mut Ctx<'_>, number: Number) {
             log::debug!("{number} is heard under its address");
         }
     }
-}
-
-/// Takes a machine out for good; its number may be given to another, or is kept for one.
-pub fn take_out(ctx: &mut Ctx<'_>, number: Number, kept_for: Option<Wait>) -> Result<(), Trouble> {
-    let lot = ctx.roll.street().lot(number).copied().unwrap_or_default();
-    let empty = match kept_for {
-        Some(wait) => lot.reserved(wait, ctx.unix),
-        None => lot.emptied(ctx.unix),
-    };
-    change(ctx, number, empty)
 }
 
 /// Adds to a node what its machine showed. What was promised to the MACs that are known stands.

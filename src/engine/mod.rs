@@ -20,7 +20,7 @@ pub mod dns;
 pub mod endpoints;
 mod history;
 pub mod links;
-pub mod lots;
+mod lots;
 mod moves;
 pub mod pace;
 pub mod server;

@@ -133,11 +133,6 @@ impl Server {
         &self.roll
     }
 
-    /// Does what an operator says, in the middle of a turn.
-    pub fn operate<T>(&mut self, now: Now, out: &mut Outbox, act: impl FnOnce(&mut Ctx<'_>) -> T) -> T {
-        act(&mut self.ctx(now, out).0)
-    }
-
     #[cfg(test)]
     pub(super) fn commit(&self) -> &Commit {
         &self.commit

@@ -4,6 +4,7 @@
 //! [`Machine`](crate::base::machine::Machine) and hands what passes to [`checks`], which know nothing of the code they judge.
 //! For tests and measurements: allocates, and panics where a machine breaks its word.
 
+pub mod cable;
 pub mod changes;
 pub mod checks;
 pub mod config;
@@ -13,7 +14,6 @@ pub mod flicker;
 mod frame;
 pub mod hostile;
 mod journal;
-mod link;
 pub mod net;
 mod queue;
 pub mod swarm;
