@@ -12,6 +12,7 @@ use crate::wire::dhcp::Scratch;
 use super::Ctx;
 use super::adverts::Adverts;
 use super::changes::Changes;
+use super::command::Commands;
 use super::control::Control;
 use super::dhcp::{self, Dhcp};
 use super::dns::Dns;
@@ -37,6 +38,7 @@ pub struct Server {
     scratch: Box<Scratch>,
     changes: Changes,
     rewrite: Rewrite,
+    pub(super) commands: Commands,
     started: Option<Instant>,
     born: Now,
     /// Seconds since 1970 at the zero of the monotonic clock, as of the last look.
@@ -87,6 +89,7 @@ impl Server {
             scratch: Box::default(),
             changes: Changes::default(),
             rewrite: Rewrite::default(),
+            commands: Commands::default(),
             started: None,
             born: now,
             epoch: epoch(now),
@@ -236,7 +239,12 @@ impl Server {
         match row.service {
             endpoints::DNS => engines.dns.stream(ctx, &stream),
             endpoints::UPSTREAM => engines.dns.called(ctx, &stream),
-            endpoints::CONTROL => engines.control.stream(ctx, Sight { born, tftp: engines.tftp, dns: engines.dns }, &stream),
+            endpoints::CONTROL => {
+                engines.control.stream(ctx, Sight { born, tftp: engines.tftp, dns: engines.dns }, &stream);
+                if let Some(command) = engines.control.command() {
+                    self.command(now, command, Some(stream.conn), out);
+                }
+            }
             _ => {}
         }
     }
@@ -262,7 +270,17 @@ impl Machine for Server {
         match input {
             Input::Datagram(datagram) => return self.datagram(now, datagram, out),
             Input::Stream(stream) => return self.stream(now, stream, out),
-            Input::Rewritten => return self.rewrite.placed(),
+            Input::Rewritten => {
+                self.rewrite.placed();
+                return self.rewritten(Ok(()), out);
+            }
+            Input::NotRewritten { why } => {
+                self.rewrite.placed();
+                return self.rewritten(Err(why), out);
+            }
+            Input::Command(command) => return self.command(now, command, None, out),
+            Input::Done { token, outcome } => return self.done(now, token, outcome, out),
+            Input::Counted { lost, open_files } => return self.counted(now, lost, open_files),
             Input::JournalGone => return self.rewrite.begin(),
             _ => {}
         }
@@ -280,9 +298,11 @@ impl Machine for Server {
             Input::Synced { seq } => {
                 ctx.roll.keeper.synced(seq);
                 dhcp.keep_promises(ctx, scratch);
+                self.kept(out);
             }
             Input::Missed { link, refused, overrun } => ctx.pace.lane(link).bottleneck.missed(now.at, refused + overrun),
-            Input::Datagram(_) | Input::Stream(_) | Input::Rewritten | Input::JournalGone => {}
+            Input::Datagram(_) | Input::Stream(_) | Input::Rewritten | Input::NotRewritten { .. } | Input::JournalGone => {}
+            Input::Command(_) | Input::Done { .. } | Input::Counted { .. } => {}
         }
     }
 
@@ -301,13 +321,20 @@ impl Machine for Server {
         engines.changes.expire(&mut ctx);
         engines.dns.expire(&mut ctx);
         self.rewrite.expire(&self.roll, now, out);
+        if first {
+            self.publish_names();
+        }
+        self.expire_commands(now, out);
     }
 
     fn deadline(&self) -> Option<Instant> {
         let start = self.started.is_none().then_some(self.born.at);
         let recent = self.control.deadline(&self.roll);
         let (changes, rewrite) = (self.changes.deadline(&self.roll), self.rewrite.deadline(&self.roll));
-        let (pace, dns) = (self.pace.deadline(), self.dns.deadline());
-        [start, self.dhcp.deadline(&self.roll), self.tftp.deadline(), pace, dns, recent, changes, rewrite].into_iter().flatten().min()
+        let (pace, dns, commands) = (self.pace.deadline(), self.dns.deadline(), self.commands.deadline());
+        [start, self.dhcp.deadline(&self.roll), self.tftp.deadline(), pace, dns, recent, changes, rewrite, commands]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }

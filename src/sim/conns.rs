@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::base::endpoint::{Endpoint, EndpointId, Framing, Streams, Transport};
-use crate::base::machine::{Command, ConnId, Event, FileId, Stream};
+use crate::base::machine::{ConnId, Event, FileId, Stream};
 use crate::base::slab::{Key, Slab};
 
 /// A part of a file that is on its way to the other end.
@@ -47,15 +47,13 @@ pub struct Conns {
     /// Addresses at which somebody takes calls, and calls that nobody has taken over yet.
     answered: Vec<SocketAddrV4>,
     calls: VecDeque<(ConnId, SocketAddrV4)>,
-    /// What the machine wants its owner to do.
-    pub commands: VecDeque<(ConnId, Command)>,
 }
 
 impl Conns {
     pub fn new(table: &[Endpoint]) -> Conns {
         let capacity = table.iter().filter_map(|row| row.transport.streams()).map(|streams| streams.conns).sum();
-        let (answered, calls, commands) = (Vec::new(), VecDeque::new(), VecDeque::new());
-        Conns { table: table.to_vec(), conns: Slab::new(capacity), answered, calls, commands }
+        let (answered, calls) = (Vec::new(), VecDeque::new());
+        Conns { table: table.to_vec(), conns: Slab::new(capacity), answered, calls }
     }
 
     pub fn table(&self) -> &[Endpoint] {

@@ -6,6 +6,7 @@
 
 pub mod changes;
 pub mod checks;
+mod clerk;
 pub mod config;
 pub mod conns;
 pub mod disk;

@@ -13,11 +13,12 @@ use crate::base::machine::{Command, ConnId, Datagram, FileId, Input, Machine};
 use crate::base::outbox::{Outbox, Output, Run, SendFile, Target, Via};
 use crate::base::rng::{Rng, mix};
 use crate::base::time::{Instant, Now};
-use crate::config::Config;
+use crate::config::{Config, LinkConfig};
 use crate::engine::endpoints::Endpoints;
 use crate::wire::ether::{self, Arp, ArpOp, Checksum, Frame, UdpFrame};
 
 use super::checks::{Block, Checks, Findings, Unheard};
+use super::clerk::Clerk;
 use super::conns::{Conns, Next, PROGRAM, Sending};
 use super::disk::{Disk, Habits, Unread, Version};
 use super::frame::{self, Ends, FRAME_MAX};
@@ -57,6 +58,8 @@ struct Stage {
     now: Instant,
     head_mac: Mac,
     head: Ipv4Addr,
+    /// What the head's kernel knows of its link.
+    facts: LinkFacts,
     /// UDP ports of the head, and whose they are; in order.
     served: Vec<(u16, EndpointId)>,
     conns: Conns,
@@ -64,6 +67,9 @@ struct Stage {
     net: Net,
     disk: Disk,
     journal: Journal,
+    clerk: Clerk,
+    /// The server was asked to end, and has.
+    left: bool,
     checks: Checks,
     neighbours: Table<Neighbour>,
     ident: u16,
@@ -96,12 +102,15 @@ impl<S: Machine, C: Machine> World<S, C> {
             now: Instant::ZERO,
             head_mac: link.mac,
             head: link.head,
+            facts: facts(link),
             served,
             conns: Conns::new(endpoints.rows()),
             queue: Queue::default(),
             net: Net::new(setup.wire, rng.fork()),
             disk: Disk::new(setup.habits, rng.fork()),
             journal: Journal::new(setup.habits.latency, rng.fork()),
+            clerk: Clerk::new(setup.config.boot.root.display().to_string()),
+            left: false,
             checks: Checks::new(&setup.config),
             neighbours: Table::default(),
             ident: 0,
@@ -210,8 +219,8 @@ impl<S: Machine, C: Machine> World<S, C> {
     pub fn run(&mut self, end: Instant, mut done: impl FnMut(&World<S, C>) -> bool) -> bool {
         let mut spins = 0;
         if !std::mem::replace(&mut self.linked, true) {
-            let facts = facts(&self.stage);
-            self.server.handle(now(self.stage.now), Input::Link { link: 0, facts: &facts }, &mut self.server_out);
+            let Stage { now: at, facts, .. } = &self.stage;
+            self.server.handle(now(*at), Input::Link { link: 0, facts }, &mut self.server_out);
             self.drain_server();
         }
         self.due = [self.server.deadline(), self.clients.deadline()];
@@ -261,6 +270,15 @@ impl<S: Machine, C: Machine> World<S, C> {
             What::Changed { token } => self.tell(Input::Changed { token }),
             What::Bytes { token, bytes } => self.tell(Input::Bytes { token, bytes: &bytes }),
             What::Conn(conn) => self.serve(conn),
+            What::Done { token, answer } => {
+                let links = [self.stage.facts.clone()];
+                self.tell(Input::Done { token, outcome: answer.outcome(&links) });
+            }
+            What::Counted => {
+                let lost = [("datagrams to unknown neighbours".to_string(), self.stage.unroutable)];
+                let open_files = self.stage.disk.held() as usize;
+                self.tell(Input::Counted { lost: &lost, open_files });
+            }
             What::JournalDone => {
                 let (seq, placed, more) = self.stage.journal.done();
                 self.stage.await_journal(more);
@@ -343,15 +361,23 @@ impl<S: Machine, C: Machine> World<S, C> {
         self.stage.conns.call()
     }
 
-    /// What the server wants its owner to do, and who waits for an answer.
-    pub fn command(&mut self) -> Option<(ConnId, Command)> {
-        self.stage.conns.commands.pop_front()
+    /// The head's owner sends a signal.
+    pub fn signal(&mut self, command: Command) {
+        self.tell(Input::Command(command));
     }
 
-    /// The owner answers who has asked for something.
-    pub fn answer(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.stage.conns.write(conn, bytes);
-        self.stage.stir(conn);
+    /// Whether the server has ended, as a signal asked it to.
+    pub fn has_left(&self) -> bool {
+        self.stage.left
+    }
+
+    /// The head's files that are no boot files.
+    pub fn clerk(&self) -> &Clerk {
+        &self.stage.clerk
+    }
+
+    pub fn clerk_mut(&mut self) -> &mut Clerk {
+        &mut self.stage.clerk
     }
 
     fn tell(&mut self, input: Input<'_>) {
@@ -378,15 +404,15 @@ impl<S: Machine, C: Machine> World<S, C> {
 }
 
 /// What the head's kernel knows of its link.
-fn facts(stage: &Stage) -> LinkFacts {
+fn facts(link: &LinkConfig) -> LinkFacts {
     LinkFacts {
-        name: "eth1".into(),
-        index: 1,
+        name: link.interface.clone(),
+        index: link.index,
         hardware: Hardware::Ethernet,
-        mac: stage.head_mac,
-        mtu: 1500,
+        mac: link.mac,
+        mtu: link.mtu,
         rate: None,
-        addresses: vec![(stage.head, 16)],
+        addresses: vec![(link.head, 16)],
         link_local: Some(HEAD_LINK_LOCAL),
         gateway: None,
         default_route: false,
@@ -431,6 +457,8 @@ impl Stage {
             What::JournalDone => (6, &[]),
             What::Conn(conn) => (8 ^ conn.to_u64() << 8, &[]),
             What::Warm { token } => (7 ^ token << 8, &[]),
+            What::Done { token, .. } => (9 ^ token << 8, &[]),
+            What::Counted => (10, &[]),
         };
         let mut hash = mix(self.hash ^ self.now.nanos()) ^ kind;
         let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
@@ -559,7 +587,14 @@ impl Stage {
                 self.conns.close(conn, at_once);
                 self.stir(conn);
             }
-            Output::Command { conn, command } => self.conns.commands.push_back((conn, command)),
+            Output::Task { token, task } => {
+                let answer = self.clerk.act(task, |name| self.disk.version(name).is_some());
+                if let Some(answer) = answer {
+                    self.push(self.now + self.disk.habits.latency, What::Done { token, answer });
+                }
+            }
+            Output::Count => self.push(self.now, What::Counted),
+            Output::Leave => self.left = true,
         }
     }
 
