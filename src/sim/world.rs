@@ -21,6 +21,7 @@ use crate::engine::endpoints::Endpoints;
 use crate::wire::ether::{self, Arp, ArpOp};
 
 use super::checks::{Checks, Findings, Unheard};
+use super::clerk::Clerk;
 use super::conns::{Conns, Next, Sending};
 use super::disk::{Disk, Habits, Unread};
 use super::frame::{self, FRAME_MAX};
@@ -61,7 +62,10 @@ pub(super) struct Stage {
     net: Net,
     disk: Disk,
     journal: Journal,
-    pub(super) checks: Checks,
+    clerk: Clerk,
+    /// The server was asked to end, and has.
+    left: bool,
+    checks: Checks,
     neighbours: Table<Neighbour>,
     ident: u16,
     hash: u64,
@@ -101,6 +105,8 @@ impl<S: Machine, C: Machine> World<S, C> {
             net: Net::new(setup.wire, rng.fork()),
             disk: Disk::new(setup.habits, rng.fork()),
             journal: Journal::new(setup.habits.latency, rng.fork()),
+            clerk: Clerk::new(setup.config.boot.root.display().to_string()),
+            left: false,
             checks: Checks::new(&setup.config),
             neighbours: Table::default(),
             ident: 0,
@@ -292,6 +298,15 @@ impl<S: Machine, C: Machine> World<S, C> {
             What::Changed { token } => self.tell(Input::Changed { token }),
             What::Bytes { token, bytes } => self.tell(Input::Bytes { token, bytes: &bytes }),
             What::Conn(conn) => self.serve(conn),
+            What::Done { token, answer } => {
+                let links: Vec<LinkFacts> = self.stage.interface.iter().cloned().collect();
+                self.tell(Input::Done { token, outcome: answer.outcome(&links) });
+            }
+            What::Counted => {
+                let lost = [("datagrams to unknown neighbours".to_string(), self.stage.unroutable)];
+                let open_files = self.stage.disk.held() as usize;
+                self.tell(Input::Counted { lost: &lost, open_files });
+            }
             What::JournalDone => self.journal_done(),
         }
     }
@@ -384,15 +399,23 @@ impl<S: Machine, C: Machine> World<S, C> {
         self.stage.conns.call()
     }
 
-    /// What the server wants its owner to do, and who waits for an answer.
-    pub fn command(&mut self) -> Option<(ConnId, Command)> {
-        self.stage.conns.commands.pop_front()
+    /// The head's owner sends a signal.
+    pub fn signal(&mut self, command: Command) {
+        self.tell(Input::Command(command));
     }
 
-    /// The owner answers who has asked for something.
-    pub fn answer(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.stage.conns.write(conn, bytes);
-        self.stage.stir(conn);
+    /// Whether the server has ended, as a signal asked it to.
+    pub fn has_left(&self) -> bool {
+        self.stage.left
+    }
+
+    /// The head's files that are no boot files.
+    pub fn clerk(&self) -> &Clerk {
+        &self.stage.clerk
+    }
+
+    pub fn clerk_mut(&mut self) -> &mut Clerk {
+        &mut self.stage.clerk
     }
 
     fn tell(&mut self, input: Input<'_>) {
@@ -440,6 +463,8 @@ impl Stage {
             What::JournalDone => (6, &[]),
             What::Conn(conn) => (8 ^ conn.to_u64() << 8, &[]),
             What::Warm { token } => (7 ^ token << 8, &[]),
+            What::Done { token, .. } => (9 ^ token << 8, &[]),
+            What::Counted => (10, &[]),
         };
         let mut hash = mix(self.hash ^ self.now.nanos()) ^ kind;
         let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
@@ -503,7 +528,14 @@ impl Stage {
                 assert_eq!(from, self.head, "an address moves that the head did not serve");
                 self.head = to;
             }
-            Output::Command { conn, command } => self.conns.commands.push_back((conn, command)),
+            Output::Task { token, task } => {
+                let answer = self.clerk.act(task, |name| self.disk.version(name).is_some());
+                if let Some(answer) = answer {
+                    self.push(self.now + self.disk.habits.latency, What::Done { token, answer });
+                }
+            }
+            Output::Count => self.push(self.now, What::Counted),
+            Output::Leave => self.left = true,
             Output::Frame { link, .. } | Output::Neighbour { link, .. } | Output::Probe { link, .. } => {
                 panic!("there is no link {link}")
             }
