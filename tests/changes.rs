@@ -219,7 +219,7 @@ fn ten_thousand_numbers_change_at_once_and_no_call_takes_long() {
     assert_eq!((done["is"].as_str(), done["count"].as_u64()), (Some("changed"), Some(5000)), "{done}");
     let done = head.change(r#"{"what":"out","nodes":"0-9998"}"#);
     assert_eq!((done["is"].as_str(), done["count"].as_u64()), (Some("changed"), Some(4999)), "{done}");
-    assert_eq!(done["notes"][64], "and 4936 more like these", "{done}");
+    assert_eq!(done["notes"][64], "and 4936 more notes like these", "{done}");
 }
 
 /// A line of an operator's.

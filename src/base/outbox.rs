@@ -66,7 +66,7 @@ impl Run<'_> {
 ///
 /// Between `RewriteBegin` and `RewriteEnd` the world puts every `Append` into the old file and into the new one. Then it syncs the new file,
 /// renames it over the old one, syncs the folder, goes on in the new one, and says `Input::Rewritten`: after a crash there is one of the two,
-/// whole. Before that the machine begins no other; but before `RewriteEnd` it may begin anew, and the lines since the first
+/// whole. Before that the machine begins no other; but before `RewriteEnd` it may begin again, and the lines since the first
 /// `RewriteBegin` are not wanted any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JournalOp<'a> {

@@ -208,7 +208,7 @@ fn candidates(links: &[LinkFacts]) -> String {
     let all: Vec<String> = links.iter().filter(usable).map(shown).collect();
     match () {
         () if !inner.is_empty() => format!("this machine has {}", listed(inner)),
-        () if !all.is_empty() => format!("this machine has {}, its way to the rest of the world", listed(all)),
+        () if !all.is_empty() => format!("this machine has {}, which has the default route", listed(all)),
         () => "no interface of this machine has an IPv4 address: give one to the boot interface (ip address add 10.54.0.1/16 dev IF)"
             .to_string(),
     }

@@ -208,7 +208,7 @@ fn refusals_without_a_file_name_the_candidates() {
     let mut bare = world();
     bare.links.truncate(2);
     let error = resolve(None, &Flags::default(), &bare).unwrap_err()[0].to_string();
-    assert!(error.ends_with("this machine has eth0 (192.0.2.9/24), its way to the rest of the world"), "{error}");
+    assert!(error.ends_with("this machine has eth0 (192.0.2.9/24), which has the default route"), "{error}");
     bare.links.clear();
     let error = resolve(None, &Flags::default(), &bare).unwrap_err()[0].to_string();
     assert!(error.ends_with("give one to the boot interface (ip address add 10.54.0.1/16 dev IF)"), "{error}");

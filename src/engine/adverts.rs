@@ -13,7 +13,7 @@ use super::Ctx;
 
 #[derive(Default)]
 pub struct Adverts {
-    /// The link-local addresses, where the world has told them.
+    /// The link-local addresses, where the world knows them.
     own: [Option<Ipv6Addr>; limits::LINKS_MAX],
 }
 

@@ -6,8 +6,8 @@
 //! last record says that the change ends. Until that is on disk nothing that was put out since the first counts, neither for the
 //! next daemon nor for a promise ([`commit`](super::commit)): so it is whole or not at all. A second change that comes meanwhile is written with it.
 //!
-//! A journal that is written anew ([`history`](super::history)) has the whole change from memory when its walk began after the change, and else
-//! begins its walk anew: no line of the walk stands within a change.
+//! A journal that is being rewritten ([`history`](super::history)) has the whole change from memory when its walk began after the change, and else
+//! begins its walk again: no line of the walk stands within a change.
 
 use std::time::Duration;
 

@@ -55,7 +55,7 @@ impl Step {
         }
         match state {
             _ if self.leaves => Next::Leave,
-            Ok(said) if why.is_empty() => Next::End(Ok(vec![said.clone(), "the journal was written anew".into()])),
+            Ok(said) if why.is_empty() => Next::End(Ok(vec![said.clone(), "the journal was rewritten".into()])),
             _ => Next::End(Err(Sorry::new(why, REMEDY))),
         }
     }

@@ -1,4 +1,4 @@
-//! The commit lane: what was put out for the journal, what of it is committed, and who waits for that (law 4).
+//! The commit lane: what was put out for the journal, what of it is committed, and what waits for that (law 4).
 //!
 //! Whoever promises something puts out its record first ([`Ctx::record`]). Until the record is committed, the answer that says so waits here
 //! ([`Commit::after`]): as a [`Waiter`], which is a key, while its service keeps the answer. When the world says `Input::Synced`, the Server
@@ -29,7 +29,7 @@ use crate::wire::control::CONNECTIONS;
 use super::Ctx;
 use super::stats::Counter;
 
-/// Who waits for a record.
+/// What waits for a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiter {
     /// A client, whose message DHCP keeps.
@@ -170,7 +170,7 @@ impl Commit {
         true
     }
 
-    /// Takes out the next waiter whose record is committed. None while the outbox has no room for what is told to it.
+    /// Takes out the next waiter whose record is committed. None while the outbox has no room for its answer.
     pub fn release(&mut self, out: &Outbox) -> Option<Waiter> {
         self.is_due().then_some(()).filter(|()| out.has_room())?;
         let (seq, waiter) = self.waiting.pop_front()?;

@@ -1,7 +1,7 @@
 //! Changes of lots: each on the record, in one step.
 //!
 //! The engines and the operator's commands change the street here alone. A change is in force in memory at once, so that nobody else gets
-//! the number, and is told to nobody before its record is on disk (`Roll::promised_by`).
+//! the number, and nobody learns of it before its record is on disk (`Roll::promised_by`).
 
 use std::fmt;
 
@@ -31,7 +31,7 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Trouble::Clash(clash) => clash.fmt(f),
-            Trouble::Busy => f.write_str("the journal's disk does not keep up: try again when it does, or see whether it is full"),
+            Trouble::Busy => f.write_str("the journal's disk is too slow (check that it is not full, then try again)"),
         }
     }
 }
@@ -72,7 +72,7 @@ pub fn change_all<'a>(ctx: &mut Ctx<'_>, lots: impl ExactSizeIterator<Item = (Nu
     Ok(seq)
 }
 
-/// Changes a lot: its machine is told when the record is on disk, and not before.
+/// Changes a lot. Its machine learns of it when the record is on disk, and not before.
 pub fn change(ctx: &mut Ctx<'_>, number: Number, lot: Lot) -> Result<(), Trouble> {
     let seq = ctx.commit.next().ok_or(Trouble::Busy)?;
     set(ctx, number, lot, Promise::by(seq))
@@ -111,7 +111,7 @@ pub fn came_up(ctx: &mut Ctx<'_>, number: Number) {
     if let Some(lot) = ctx.roll.street().lot(number).copied().filter(|lot| lot.unseen) {
         let promise = ctx.roll.promise(number);
         if set(ctx, number, Lot { unseen: false, ..lot }, promise).is_ok() {
-            log::debug!("{number} is heard under its address");
+            log::debug!("{number}: came up at its address");
         }
     }
 }

@@ -177,7 +177,7 @@ impl Server {
     pub fn reconfigure(&mut self, now: Now, config: &Config) -> Result<(), String> {
         if let Some(number) = self.roll.beyond(config.plan.nodes()) {
             return Err(format!(
-                "cluster.nodes is {}, but {number} is not vacant: take it out first (muster node out {number})",
+                "cluster.nodes is {}, but {number} is not vacant (take it out first: muster node out {number})",
                 config.plan.nodes()
             ));
         }
@@ -211,7 +211,7 @@ impl Server {
         self.commit.is_changing()
     }
 
-    /// Begins to write the journal anew, with the stages as they are now (SIGUSR1, `muster checkpoint`, before the end).
+    /// Begins to rewrite the journal, with the stages as they are now (SIGUSR1, `muster checkpoint`, before the end).
     pub fn checkpoint(&mut self) {
         self.rewrite.begin();
     }
@@ -221,18 +221,18 @@ impl Server {
         self.commit.pending()
     }
 
-    /// Whether the journal is being written anew.
+    /// Whether the journal is being rewritten.
     pub fn rewrites(&self) -> bool {
         self.rewrite.is_under_way()
     }
 
-    /// The clock of the machine was set (a head without a battery starts in 1970): the journal is written anew, with leases that end by the new
+    /// The clock of the machine was set (a head without a battery starts in 1970): the journal is rewritten, with leases that end by the new
     /// one, or a restart would forget them too soon or keep them too long.
     fn look_at_clock(&mut self, now: Now) {
         let step = epoch(now) - self.epoch;
         if step.unsigned_abs() > CLOCK_STEP {
             self.epoch += step;
-            log::info!("the clock was set by {step} s: the journal is written anew, as leases end by the new time");
+            log::info!("clock: moved by {step} s (the journal is rewritten, because leases end by the new time)");
             self.roll.clock_was_set(step);
             self.checkpoint();
         }

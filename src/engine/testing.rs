@@ -188,7 +188,7 @@ pub fn conn(n: u64) -> ConnId {
 pub struct World {
     pub server: Server,
     pub now: Now,
-    /// The disk syncs at once; else when it is told to.
+    /// The disk syncs at once; else when the test says so.
     pub syncs: bool,
     /// What is wanted of files, and the number of the task.
     pub wanted: Vec<(u64, Wanted)>,

@@ -178,7 +178,7 @@ pub struct Client {
     pub transfer: u64,
     /// Running transfers.
     pub transfers: u16,
-    /// Its last DISCOVER, and when it asked anew: what it loaded before, it has forgotten.
+    /// Its last DISCOVER, and when it asked again: what it loaded before, it has forgotten.
     pub discover: (u32, Instant),
     pub restarted: Instant,
     /// Counts transfers, so that each gets another server port.

@@ -246,7 +246,7 @@ impl GuestPool {
         self.hold(at, now, owner)
     }
 
-    /// The address that is in quarantine for longest, which is probed anew, while more than a quarter of the pool is.
+    /// The address that is in quarantine for longest, which is probed again, while more than a quarter of the pool is.
     fn last_resort(&mut self) -> Option<u32> {
         let List { head, len, .. } = self.quarantine;
         if len as usize <= (self.slots.len() / 4).max(1) {

@@ -59,7 +59,7 @@ pub struct Roll {
     pub shares: Shares,
 }
 
-/// The records that a number waits for before it is told to its machine.
+/// The records that a number waits for before its machine may learn it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Promise {
     /// The record that gave it; [`Seq::NONE`] where none was needed.
@@ -128,7 +128,7 @@ impl Roll {
             let old = std::mem::replace(&mut self.street, Street::new(plan.nodes(), self.seed));
             for (number, lot) in old.iter().take(nodes) {
                 let moved = self.street.set(number, *lot);
-                debug_assert!(moved.is_ok(), "what was one street makes one again");
+                debug_assert!(moved.is_ok(), "these numbers made a plan before");
             }
             self.unwritten.grow(nodes);
             self.promised = (0..nodes).map(|n| self.promised.get(n).copied().unwrap_or_default()).collect();
@@ -151,7 +151,7 @@ impl Roll {
         self.set_lots([(number, &lot)].into_iter(), promise)
     }
 
-    /// Changes lots at once, each named once; the clients with their MACs learn their numbers, which are promised as told. Clients keep the
+    /// Changes lots at once, each named once; the clients with their MACs learn their numbers, which are promised as given. Clients keep the
     /// address that they have until they ask again. Nothing is changed when it gives a clash.
     pub fn set_lots<'a>(&mut self, lots: impl Iterator<Item = (Number, &'a Lot)> + Clone, promise: Promise) -> Result<(), Clash> {
         self.street.move_macs(lots.clone())?;
@@ -183,7 +183,7 @@ impl Roll {
         self.promised.get(number.0 as usize).copied().unwrap_or_default()
     }
 
-    /// The record that must be on disk before a number is told to a MAC of its machine; [`Seq::NONE`] for none.
+    /// The record that must be on disk before a MAC of the machine may learn its number; [`Seq::NONE`] for none.
     pub fn promised_by(&self, number: Number, mac: Mac) -> Seq {
         let promise = self.promise(number);
         let macs = self.street.lot(number).map(|lot| lot.papers.macs).unwrap_or_default();
@@ -369,7 +369,7 @@ impl Roll {
         let client = self.clients.get_mut(key)?;
         let address = client.address.take()?;
         client.leased = false;
-        // A journal that is written anew meanwhile says nothing of it: if it gets the address again, that is another promise.
+        // A rewriting that is under way will not record this. If the client gets the address again, that needs a new record.
         let OnRecord { address: recorded, .. } = std::mem::replace(&mut client.on_record, OnRecord::NONE);
         if recorded == address {
             client.left = Some(address);
@@ -415,7 +415,7 @@ impl Roll {
         let (story, took) = (client.boot.story(), Seconds(now.since(client.boot.began())));
         if !story.is_empty() {
             self.recent.write(client, level <= log::Level::Warn, format_args!("{ending} ({took} in all)"));
-            let line = format_args!("{} {story} -> {ending} ({took} in all)", client.title());
+            let line = format_args!("{}: {story} -> {ending} ({took} in all)", client.title());
             self.shares.say(now, client.number, &client.identity, level, line);
         }
         client.boot.begin(now);
@@ -430,7 +430,7 @@ impl Roll {
     /// The same, of a machine that has a record: the line begins with its name.
     pub fn say_of(&mut self, now: Instant, key: Key<Client>, level: log::Level, what: fmt::Arguments<'_>) {
         if let Some(client) = self.clients.get(key) {
-            self.shares.say(now, client.number, &client.identity, level, format_args!("{} {what}", client.title()));
+            self.shares.say(now, client.number, &client.identity, level, format_args!("{}: {what}", client.title()));
         }
     }
 
@@ -450,7 +450,7 @@ impl Roll {
     /// Adds to the story without leaving the stage. What a machine does once it is up is no part of its boot.
     pub fn note(&mut self, key: Key<Client>, note: fmt::Arguments<'_>) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        log::debug!("{} {}", client.title(), note);
+        log::debug!("{}: {note}", client.title());
         self.recent.write(client, false, note);
         if client.boot.stage() != Stage::Up {
             client.boot.note(note);
@@ -535,7 +535,7 @@ impl Roll {
         self.wheel.deadline()
     }
 
-    /// The next thing that is due; call until None. What is told is settled by the caller, who must not leave an ended
+    /// The next thing that is due; call until None. What is given is settled by the caller, who must not leave an ended
     /// lease in place.
     pub fn due(&mut self, now: Instant) -> Option<Due> {
         loop {

@@ -197,12 +197,12 @@ impl Shell {
     /// kernel tells nobody that no program listens; another client that holds one already serves as well.
     pub fn client(table: &[Endpoint], link: &LinkFacts) -> Result<Shell, Error> {
         if link.hardware != Hardware::Ethernet {
-            return Err(Error::new(format!("{} is no Ethernet interface: name another one with -i", link.name)));
+            return Err(Error::new(format!("{} is not an Ethernet interface: name another one with -i", link.name)));
         }
         let port = LinkPort::new(PacketSocket::server((0, link), table, 1, false)?, link);
         let (sockets, refused) = udp::open_all(table, std::slice::from_ref(link));
         for (at, error) in refused {
-            log::debug!("endpoint {at} is not held: {error}");
+            log::debug!("endpoint {at}: cannot reserve its port: {error}");
         }
         Shell::new(table, (vec![port], std::slice::from_ref(link)), sockets, None, None)
     }

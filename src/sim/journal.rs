@@ -33,11 +33,11 @@ enum Busy {
 
 pub struct Journal {
     file: File,
-    /// The file that is written anew; whole once it has its end.
+    /// The new file of a rewriting; whole once it has its end.
     next: Option<(File, bool)>,
     written: Seq,
     busy: Busy,
-    /// Somebody took the file away: nothing is on disk before it is written anew.
+    /// Somebody took the file away: nothing is on disk before it is rewritten.
     gone: bool,
     /// The disk does nothing by itself.
     held: bool,

@@ -125,7 +125,7 @@ impl<S: Machine, C: Machine> World<S, C> {
         }
     }
 
-    /// Time now, as the machines are told it.
+    /// Time now, as the machines get it.
     pub fn now(&self) -> Now {
         self.stage.clock()
     }

@@ -118,7 +118,7 @@ pub enum Change {
     /// The node's machine has gone; another takes its number, its own MACs are retired.
     Replace {
         number: u32,
-        /// None: the next stranger that passes.
+        /// None: the next unknown machine that passes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<By>,
     },
@@ -238,7 +238,7 @@ pub struct Status {
     pub digits: u8,
     /// The head's own address on node 0's network.
     pub head: Option<Ipv4Addr>,
-    /// How strangers come to a number: automatic, ordered, locked.
+    /// How machines get a number: automatic, ordered, locked.
     pub numbering: String,
     /// How many numbers are given in a minute, at most.
     #[serde(default)]
@@ -391,7 +391,7 @@ pub struct NodeRow {
     pub stage: String,
     /// Milliseconds in this stage.
     pub since_ms: Option<u64>,
-    /// Firmware and architecture, as it told last.
+    /// Firmware and architecture, as it sent them last.
     pub firmware: String,
 }
 
@@ -440,7 +440,7 @@ pub struct Node {
     pub lot: Lot,
     /// One a MAC that has been seen.
     pub boots: Vec<MachineRow>,
-    /// What it is given to boot and told by DHCP: each value, and the section that says so.
+    /// What it boots, and what DHCP sends it: each value, and the section that says so.
     pub given: Vec<Given>,
 }
 
@@ -556,7 +556,7 @@ impl<'de> Deserialize<'de> for Mac {
 
 /// Reads a request; the sentence says what is wrong with it.
 pub fn read(line: &[u8]) -> Result<Request, Sorry> {
-    serde_json::from_slice(line).map_err(|error| Sorry::new(format!("this is no request: {error}"), "see muster(1), PROTOCOL"))
+    serde_json::from_slice(line).map_err(|error| Sorry::new(format!("not a request: {error}"), "see muster(1), PROTOCOL"))
 }
 
 /// Writes a line with its newline; None when it does not fit into `buf` or into [`LINE_MAX`].
@@ -610,13 +610,13 @@ mod tests {
     fn wrong_requests_are_told() {
         for (text, words) in [
             ("", "EOF"),
-            ("status", "no request"),
+            ("status", "not a request"),
             (r#"{"do":"dance"}"#, "dance"),
             (r#"{"do":"node-show"}"#, "number"),
             (r#"{"do":"states","form":1}"#, "form"),
             (r#"{"do":"change","change":{"what":"set","number":1,"macs":["12"]}}"#, "not a MAC"),
             ("{\"do\":\"status\"}{", "trailing"),
-            ("\u{ff}", "no request"),
+            ("\u{ff}", "not a request"),
         ] {
             let why = request(text).unwrap_err();
             assert!(why.contains(words), "{text}: {why}");

@@ -1,4 +1,4 @@
-//! musterd: flags, composition, exit codes. 0: left when told to. 1: refused to start, or failed. 2: wrong usage.
+//! musterd: flags, composition, exit codes. 0: stopped by a signal. 1: refused to start, or failed. 2: wrong usage.
 //!
 //! The order at start: become a daemon, fork the file processes while there is nothing yet to copy, open the log, read the config, open everything.
 
@@ -92,12 +92,12 @@ fn options() -> Result<Option<Options>, String> {
     flags
         .optflag("d", "debug", "stay in the foreground, with a detailed coloured log on stderr")
         .optflag("f", "foreground", "stay in the foreground, with the usual log on stderr")
-        .optflag("t", "test", "check the config, print what it comes to, and exit")
+        .optflag("t", "test", "check the config, print the effective settings, and exit")
         .optmulti("i", "interface", "serve this interface (may be repeated; replaces those of the config)", "IF")
         .optopt("r", "root", "serve boot files from this folder", "DIR")
         .optopt("c", "config", &format!("read this config file instead of {CONFIG}"), "FILE")
-        .optopt("", "run-dir", "where the pid file and state.json go (/run/muster)", "DIR")
-        .optopt("", "state-dir", "where the journal is kept (/var/lib/muster)", "DIR")
+        .optopt("", "run-dir", "folder of the pid file and state.json (/run/muster)", "DIR")
+        .optopt("", "state-dir", "folder of the journal (/var/lib/muster)", "DIR")
         .optflag("h", "help", "print this")
         .optflag("V", "version", "print version and commit");
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
@@ -195,9 +195,9 @@ fn test(options: &Options) -> ExitCode {
     }
 }
 
-/// The same by the clerk: a disk that hangs is told of.
+/// The same by the clerk, which reports a disk that hangs.
 fn load_at_start(file: &ConfigFile, clerk: &mut Clerk) -> Result<(Resolved, Vec<LinkFacts>), String> {
-    let unforeseen = || "a file process answered something else: start musterd again".to_string();
+    let unforeseen = || "unexpected answer of a file process: start musterd again".to_string();
     let text = match clerk.wait(Task::Config(file.path.clone()), FIRST_WAIT) {
         Report::Config(text) => text,
         Report::Failed(why) => return Err(why),
@@ -229,7 +229,7 @@ impl Daemon {
             check_limits(&config, &links, &table)?;
             let pid = PidFile::create(&config.server.run_dir)?;
             let state = &config.server.state_dir;
-            log::info!("opening the journal in {}", state.display());
+            log::info!("journal: opening it in {}", state.display());
             if let Report::Failed(why) = clerk.wait(Task::Try(state.clone()), FIRST_WAIT) {
                 return Err(Error::new(why));
             }
@@ -249,7 +249,8 @@ impl Daemon {
         daemon::lock_memory();
         let links = config.links.iter().map(|link| format!("{} ({})", link.interface, link.head)).collect::<Vec<_>>().join(", ");
         let took = begin.elapsed().as_secs_f64() * 1000.0;
-        log::info!("muster ready on {links}: {} records, {} guests, in {took:.0} ms", config.server.capacity, guests(&config));
+        let (clients, guests) = (config.server.capacity, guests(&config));
+        log::info!("musterd: ready on {links} (capacity {clients} clients, {guests} guest addresses; started in {took:.0} ms)");
         Ok(Daemon { server, shell, _pid: pid })
     }
 
@@ -269,7 +270,7 @@ impl Daemon {
             self.shell.hand(&mut self.server, Input::Command(command));
         }
         self.shell.leave();
-        log::info!("muster has left");
+        log::info!("musterd: stopped");
         Ok(())
     }
 }
@@ -279,17 +280,17 @@ fn check_limits(config: &Config, links: &[LinkFacts], table: &Endpoints) -> Resu
     let descriptors = endpoint::descriptors(table.rows()) + config.links.len() + limits::FILES + work::READERS;
     facts::ensure_descriptors((descriptors + OTHER_DESCRIPTORS) as u64)?;
     for link in &config.links {
-        let rate = link.rate.map_or("a rate that it does not tell".into(), |rate| format!("{} Mbit/s", rate / 1_000_000));
+        let rate = link.rate.map_or("unknown rate".into(), |rate| format!("{} Mbit/s", rate / 1_000_000));
         log::info!("{}: {rate}, MTU {}, {}", link.interface, link.mtu, link.mac);
         if link.rate.is_some_and(|rate| rate < 1_000_000_000) {
-            log::warn!("{} is slower than 1 Gbit/s: large images will take their time", link.interface);
+            log::warn!("{}: slower than 1 Gbit/s (large images take long)", link.interface);
         }
         if facts_of(links, link.index).is_some_and(|facts| !facts.up) {
-            log::warn!("{} is down: nothing is heard until it is up (ip link set {} up)", link.interface, link.interface);
+            log::warn!("{}: the interface is down (ip link set {} up)", link.interface, link.interface);
         }
     }
     if let Some(limit) = facts::gc_thresh3() {
-        log::info!("neighbour table: at most {limit} entries besides the permanent ones of machines with a lease");
+        log::info!("neighbour table: at most {limit} entries (the permanent ones of machines with leases do not count)");
     }
     Ok(())
 }
@@ -305,18 +306,18 @@ fn tell_names(shell: &Shell, table: &Endpoints) {
     for (at, row) in rows {
         let (address, port) = (row.address.ip(), row.address.port());
         match shell.refused().iter().find(|refused| refused.endpoint == at) {
-            Some(refused) => log::error!("names are not served on {address} port {port}: {}: {}", refused.error, refused.remedy),
+            Some(refused) => log::error!("dns: not served on {address} port {port}: {} ({})", refused.error, refused.remedy),
             None if row.transport == Transport::Udp => on.push(address.to_string()),
             None => {}
         }
     }
     if !on.is_empty() {
-        log::info!("names are served on {}, port {}", on.join(", "), dns::PORT);
+        log::info!("dns: served on {}, port {}", on.join(", "), dns::PORT);
     }
     let asker = |refused: &&shell::Refused| table.get(refused.endpoint).is_some_and(|row| row.service == endpoints::UPSTREAM);
     if let Some(refused) = shell.refused().iter().find(asker) {
         let error = &refused.error;
-        log::error!("cannot open a socket from which other name servers are asked: {error}: those questions stay unanswered");
+        log::error!("dns: cannot open a socket for upstream queries: {error} (such queries fail)");
     }
 }
 

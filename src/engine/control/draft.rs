@@ -8,7 +8,7 @@ use crate::roll::plan::Number;
 
 use super::super::Ctx;
 
-/// Notes that are told one by one.
+/// Notes that are kept one by one, at most.
 const NOTES: usize = 64;
 
 /// One lot of a change.
@@ -100,7 +100,7 @@ impl Draft {
 
     /// Takes the notes out.
     pub fn notes(&mut self) -> Vec<String> {
-        let more = (self.more > 0).then(|| format!("and {} more like these", self.more));
+        let more = (self.more > 0).then(|| format!("and {} more notes like these", self.more));
         let mut notes = std::mem::take(&mut self.notes);
         notes.extend(more.into_iter().chain(self.last.take()));
         notes

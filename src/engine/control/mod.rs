@@ -25,9 +25,9 @@ use super::commit::Waiter;
 use super::view::{Moment, PAGE_GUESTS, PAGE_ROWS, Sight};
 use change::Desk;
 
-/// How often watchers are told.
+/// The time between two batches to a watcher.
 const PUSH_INTERVAL: Duration = Duration::from_millis(20);
-/// What one watcher is told at once, in bytes.
+/// The largest batch to a watcher, in bytes.
 const PUSH_BYTES: usize = 8 * 1024;
 /// More than one event's line takes; a line that does not fit would cost an allocation (its error does).
 const EVENT_MAX: usize = 1024;
@@ -48,7 +48,7 @@ pub struct Control {
     command: Option<Command>,
 }
 
-/// What a watcher is told: these variants of `Reply`, without allocating.
+/// What a watcher reads: these variants of `Reply`, without allocating.
 #[derive(Serialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 enum Told<'a> {
@@ -159,7 +159,7 @@ impl Control {
                 };
                 let (changed, record) = change::change(ctx, &mut self.desk, whole.as_ref().unwrap_or(wish), *dry)?;
                 if let Some(seq) = record {
-                    log::info!("an operator has changed ({}) {} lots: {}", wish.name(), changed.count, changed.nodes);
+                    log::info!("control: changed {} numbers ({}): {}", changed.count, wish.name(), changed.nodes);
                     self.kept.push((conn, Reply::Changed(changed)));
                     ctx.commit.after(seq, Waiter::Operator(conn));
                     return Ok(None);
@@ -174,11 +174,11 @@ impl Control {
         let (whose, mut all) = self.import.take().unwrap_or((conn, Vec::new()));
         if whose != conn {
             self.import = Some((whose, all));
-            return Err(Sorry::new("another import is under way", "try again when it is done"));
+            return Err(Sorry::new("another import is in progress", "try again when it is done"));
         }
         // More than one for a number are its network cards.
         if all.len() + entries.len() > ctx.roll.street().len() * MACS_MAX {
-            return Err(Sorry::new("these are more machines than there are numbers", "raise `nodes` in [cluster] of the config"));
+            return Err(Sorry::new("the import has more machines than there are numbers", "raise `nodes` in [cluster]"));
         }
         all.extend_from_slice(entries);
         if more {
@@ -188,12 +188,12 @@ impl Control {
         Ok(Some(all))
     }
 
-    /// When watchers are to be told something.
+    /// When the next batch of events is due.
     pub fn deadline(&self, recent: &Recent) -> Option<Instant> {
         self.watchers.iter().flatten().any(|(_, place)| *place != recent.next()).then_some(self.next_push)
     }
 
-    /// Tells watchers what has happened. One that is far behind hears more in the next turn.
+    /// Sends watchers what has happened. One that is far behind gets more in the next turn.
     pub fn expire(&mut self, ctx: &mut Ctx<'_>, now: Now) {
         if self.deadline(&ctx.roll.recent).is_none_or(|at| at > now.at) {
             return;
@@ -243,7 +243,7 @@ fn events(recent: &Recent, place: &mut u64, unix: u64, buf: &mut [u8]) -> Option
 
 fn tell(ctx: &mut Ctx<'_>, conn: ConnId, reply: &Reply) {
     if !ctx.out.write(conn, |buf| control::write(buf, reply)) {
-        let sorry = Sorry::new("the answer is longer than one line may be", "ask for less of it");
+        let sorry = Sorry::new("the answer does not fit into one line", "request fewer rows");
         ctx.out.write(conn, |buf| control::write(buf, &Reply::Error(sorry)));
     }
 }
@@ -255,7 +255,7 @@ fn lot(ctx: &Ctx<'_>, number: u32) -> Result<Number, Sorry> {
         return Ok(Number(number));
     }
     let last = nodes.saturating_sub(1);
-    Err(Sorry::new(format!("n{number} is no lot of this street, which ends at n{last}"), "raise `nodes` in [cluster] of the config"))
+    Err(Sorry::new(format!("n{number} does not exist; nodes are n0 to n{last}"), "raise `nodes` in [cluster]"))
 }
 
 /// A selection all of whose numbers have a lot.
@@ -269,7 +269,7 @@ fn selection(ctx: &Ctx<'_>, text: &str) -> Result<ranges::Selection, Sorry> {
 /// What holds for a change whatever the roll is: numbers have lots, MACs name machines, nothing is said twice.
 fn check(ctx: &Ctx<'_>, wish: &Change) -> Result<(), Sorry> {
     let individual = |macs: &[crate::base::addr::Mac]| match macs.iter().find(|mac| !mac.is_individual()) {
-        Some(mac) => Err(Sorry::new(format!("{mac} names no single machine"), "give the address of one network card")),
+        Some(mac) => Err(Sorry::new(format!("{mac} is not a network card's address"), "give the address of one network card")),
         None => Ok(()),
     };
     match wish {
@@ -278,10 +278,13 @@ fn check(ctx: &Ctx<'_>, wish: &Change) -> Result<(), Sorry> {
             individual(macs.as_deref().unwrap_or_default())?;
             individual(add)?;
             if macs.is_some() && !(add.is_empty() && remove.is_empty()) {
-                return Err(Sorry::new("both all MACs and single ones are given", "say --mac for all of them, or --add and --remove"));
+                return Err(Sorry::new(
+                    "--mac excludes --add and --remove",
+                    "use --mac for all MAC addresses, or --add and --remove for single ones",
+                ));
             }
             if macs.is_none() && add.is_empty() && remove.is_empty() && reserve.is_none() {
-                return Err(Sorry::new("nothing is to be set", "say --mac, --add, --remove, --reserve or --free"));
+                return Err(Sorry::new("no change is given", "use --mac, --add, --remove, --reserve or --free"));
             }
             Ok(())
         }
@@ -294,12 +297,12 @@ fn check(ctx: &Ctx<'_>, wish: &Change) -> Result<(), Sorry> {
         }
         Change::Out { nodes } => match selection(ctx, nodes)?.groups.as_slice() {
             [] => Ok(()),
-            _ => Err(Sorry::new("a group is no list of numbers", "ask for its numbers first")),
+            _ => Err(Sorry::new("a group such as @up is not a list of numbers", "look up its numbers with node-list first")),
         },
         Change::Enlist { number, .. } => number.map_or(Ok(()), |number| lot(ctx, number).map(drop)),
         Change::Import { entries, .. } => {
             if entries.len() > IMPORT_MAX {
-                return Err(Sorry::new(format!("{} machines are too many for one request", entries.len()), "send 256 at a time"));
+                return Err(Sorry::new(format!("{} machines are too many for one request", entries.len()), "send at most 256 at a time"));
             }
             entries.iter().try_for_each(|entry| lot(ctx, entry.number).map(drop).and_then(|()| individual(&entry.macs)))
         }

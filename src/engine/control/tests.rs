@@ -77,7 +77,7 @@ fn states_fold_and_follow_a_boot() {
     world.advance(16_000);
     assert_eq!(states(&mut world)[1], (Stuck, 17, 17));
     let row = rows(&mut world, r#"{"do":"node-list","nodes":"@stuck"}"#).remove(0);
-    assert_eq!((row.number, row.stage.as_str()), (17, "stuck: no request for the offer"));
+    assert_eq!((row.number, row.stage.as_str()), (17, "stuck: no REQUEST for the offer"));
     assert_eq!((row.mac, row.macs, row.firmware.as_str()), (Some(mac(17)), 2, "rom bios"));
     world.reply(&Ask::rom(mac(17)).discover());
     assert_eq!(states(&mut world)[1].0, Stuck, "an offer again is no step");
@@ -96,9 +96,9 @@ fn lists_show_what_was_selected_page_by_page() {
     assert_eq!((page.rows.len(), page.next), (1, Some(23)));
     let Reply::Nodes(page) = ask(&mut world, 0, r#"{"do":"node-list","nodes":"0-199","limit":1000}"#) else { panic!() };
     assert_eq!((page.rows.len(), page.next), (64, Some(64)), "a page is bounded whatever is asked for");
-    assert!(error(&mut world, r#"{"do":"node-list","nodes":"190-200"}"#).contains("ends at n199"));
+    assert!(error(&mut world, r#"{"do":"node-list","nodes":"190-200"}"#).contains("nodes are n0 to n199"));
     assert!(error(&mut world, r#"{"do":"node-list","nodes":"c01"}"#).contains("as in n5"));
-    assert!(error(&mut world, r#"{"do":"node-show","number":200}"#).contains("no lot"));
+    assert!(error(&mut world, r#"{"do":"node-show","number":200}"#).contains("does not exist"));
 }
 
 #[test]
@@ -216,15 +216,15 @@ fn changes_are_looked_at_before_the_roll_is() {
     let mut world = World::settled(&config());
     let mut change = |change: &str| error(&mut world, &format!(r#"{{"do":"change","change":{change}}}"#));
     for (wish, words) in [
-        (r#"{"what":"set","number":200,"reserve":true}"#, "no lot"),
-        (r#"{"what":"set","number":1}"#, "nothing is to be set"),
-        (r#"{"what":"set","number":1,"macs":["ff:ff:ff:ff:ff:ff"]}"#, "names no single machine"),
-        (r#"{"what":"set","number":1,"macs":[],"add":["02:00:00:00:00:01"]}"#, "both"),
+        (r#"{"what":"set","number":200,"reserve":true}"#, "does not exist"),
+        (r#"{"what":"set","number":1}"#, "no change is given"),
+        (r#"{"what":"set","number":1,"macs":["ff:ff:ff:ff:ff:ff"]}"#, "is not a network card's address"),
+        (r#"{"what":"set","number":1,"macs":[],"add":["02:00:00:00:00:01"]}"#, "--mac excludes --add"),
         (r#"{"what":"out","nodes":"@up"}"#, "a group"),
         (r#"{"what":"out","nodes":"5-3"}"#, "write 3-5"),
-        (r#"{"what":"import","entries":[{"number":900,"macs":[]}]}"#, "no lot"),
-        (r#"{"what":"replace","number":23,"by":{"mac":"01:00:00:00:00:00"}}"#, "names no single machine"),
-        (r#"{"what":"enlist","guest":"x","number":700}"#, "no lot"),
+        (r#"{"what":"import","entries":[{"number":900,"macs":[]}]}"#, "does not exist"),
+        (r#"{"what":"replace","number":23,"by":{"mac":"01:00:00:00:00:00"}}"#, "is not a network card's address"),
+        (r#"{"what":"enlist","guest":"x","number":700}"#, "does not exist"),
     ] {
         let why = change(wish);
         assert!(why.contains(words), "{wish}: {why}");

@@ -73,10 +73,10 @@ impl Dhcp {
     fn pool_is_empty(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Request<'_>) {
         ctx.stats.count(Counter::DhcpNoAddress);
         ctx.roll.keep_until(key, ctx.now + STRANGER_HOLD);
-        if let Some(muffled) = self.empty.admits(ctx.now) {
+        if let Some(more) = self.empty.admits(ctx.now) {
             let subnet = ctx.config.networks.get(asked.network).map(|network| network.subnet.to_string()).unwrap_or_default();
             let who = asked.identity;
-            log::warn!("no guest address is left in {subnet}: {who} is not answered, nor were {muffled} others; widen `guests`");
+            log::warn!("{who}: not answered (guest pool exhausted in {subnet}; enlarge `guests`{more})");
         }
     }
 }

@@ -32,7 +32,6 @@ mod rights;
 mod suspect;
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::Duration;
 
 use crate::base::machine::Datagram;
@@ -61,15 +60,6 @@ pub use reply::{CLIENT_PORT, SERVER_PORT};
 const OFFER_HOLD: Duration = Duration::from_secs(60);
 /// A machine that was refused an address is remembered this long.
 const STRANGER_HOLD: Duration = Duration::from_secs(60);
-
-/// The end of a log line: to how many others the same happened, without a line of their own.
-struct Others(u64);
-
-impl fmt::Display for Others {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 > 0 { write!(f, ", as for {} others", self.0) } else { Ok(()) }
-    }
-}
 
 pub struct Dhcp {
     held: Slab<Held>,
@@ -184,11 +174,9 @@ impl Dhcp {
     fn admit(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<Key<Client>> {
         let Some(key) = ctx.roll.admit(ctx.now, asked.identity).or_else(|| self.admit_node(ctx, asked)) else {
             ctx.stats.count(Counter::DhcpTableFull);
-            if let Some(muffled) = self.full.admits(ctx.now) {
+            if let Some(more) = self.full.admits(ctx.now) {
                 let (who, room) = (asked.identity, ctx.roll.capacity());
-                log::warn!(
-                    "client table is full ({room} records): {who} is not answered, nor were {muffled} others; raise server.capacity"
-                );
+                log::warn!("{who}: not answered (all {room} client records are in use; raise server.capacity{more})");
             }
             return None;
         };

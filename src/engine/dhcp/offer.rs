@@ -44,7 +44,7 @@ impl Dhcp {
         let (again, until) = (client.boot.stage() == Stage::Offered, client.until.max(ctx.now + OFFER_HOLD));
         ctx.roll.keep_until(key, until);
         if again {
-            log::debug!("offer {address} again to {}", asked.identity);
+            log::debug!("{}: offer {address} again", asked.identity);
         } else {
             ctx.roll.enter(ctx.now, key, Stage::Offered, format_args!("offer {address}"));
         }

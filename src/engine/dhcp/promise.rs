@@ -36,7 +36,7 @@ pub fn awaited(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Option<Seq> {
     numbered(ctx, numbered_address(ctx, client.number, network)?, client.mac)
 }
 
-/// The record that the number of this address waits for, before it is told to a MAC.
+/// The record that the number of this address waits for, before a MAC may have it.
 fn numbered(ctx: &Ctx<'_>, address: Ipv4Addr, mac: Mac) -> Option<Seq> {
     ctx.commit.awaited(ctx.roll.promised_by(ctx.roll.plan.number(address)?, mac))
 }

@@ -25,7 +25,7 @@ const QUORUM: u32 = 3;
 pub struct Witness {
     /// In nanoseconds.
     least: u64,
-    /// Tick and span, counted from 1, in which it was heard, and in which it told of loss.
+    /// Tick and span, counted from 1, in which it was heard, and in which it reported loss.
     heard: u32,
     span: u32,
     lost: u32,

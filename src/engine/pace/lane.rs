@@ -1,4 +1,4 @@
-//! A lane: what one boot interface sends, and who waits for it. All services that send by turns share it: a waiter is a record of one of
+//! A lane: what one boot interface sends, and the waiters for it. All services that send by turns share it: a waiter is a record of one of
 //! them, and the lane knows no more of it.
 //!
 //! Waiting transfers stand in chains, each in one at most. Those that are known to be there: whose packet was lost, the ring of running
@@ -8,7 +8,7 @@
 //! wait their time.
 //!
 //! Those of whom nobody knows whether or who they are ([`quiet`](super::quiet)) take turns in a share of their own: who fell silent a
-//! moment ago (its packet was lost twice, perhaps), strangers, and who has been silent for long.
+//! moment ago (its packet was lost twice, perhaps), strangers, and transfers that have been silent for long.
 
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ pub struct Turn {
     pub waited: Duration,
 }
 
-/// What a lane keeps of a record of a service: who waits, and since when.
+/// What a lane keeps of a record of a service: its key, and since when it waits.
 #[derive(Clone, Copy)]
 struct Standing {
     key: u64,
@@ -211,7 +211,7 @@ impl Lane {
         self.standings[slot] = Standing { key: who.key, since: now };
     }
 
-    /// Puts somebody who waits at the end of another queue. For how long it has waited is not forgotten.
+    /// Puts a waiter at the end of another queue. For how long it has waited is not forgotten.
     pub fn change(&mut self, place: Place, who: Waiter) {
         let slot = self.slot(who);
         self.waiting.remove(slot);

@@ -129,8 +129,8 @@ impl Pace {
             let (regime, waiting, lap) = (lane.regime, lane.waiting(), lane.lap().as_millis());
             if regime != *told {
                 *told = regime;
-                if let Some(muffled) = muffle.admits(now) {
-                    log::info!("{name}: {regime} now ({waiting} wait, a lap takes {lap} ms; {muffled} changes untold)");
+                if let Some(more) = muffle.admits(now) {
+                    log::info!("{name}: pacing is now by {regime} ({waiting} transfers wait, lap {lap} ms{more})");
                 }
             }
             let Some(minute) = lane.minute.filter(|minute| now.since(minute.since) >= Minute::LENGTH) else { continue };
@@ -139,8 +139,8 @@ impl Pace {
             let (rescued, deferred) = (lane.rescued - rescued, lane.deferred - deferred);
             let megabit = |bytes: u64| bytes * 8 / 1_000_000;
             log::info!(
-                "{name}: {regime}, {waiting} wait, a lap takes {lap} ms; sends {} of {} Mbit/s measured; \
-                 this minute {turns} turns, the longest wait {} ms, {deferred} deferred, {rescued} rescued",
+                "{name}: {regime}, {waiting} transfers wait, lap {lap} ms; sends {} of {} Mbit/s measured; \
+                 in the last minute {turns} turns, longest wait {} ms, {deferred} deferred, {rescued} rescued",
                 megabit(lane.bottleneck.steady_rate()),
                 lane.bottleneck.measured().map_or(0, megabit),
                 longest.as_millis(),

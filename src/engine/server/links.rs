@@ -33,7 +33,7 @@ impl Server {
                     self.pools_of(link).for_each(|pool| pool.resume());
                 }
                 if moved != head {
-                    log::warn!("{name}: the head's address was {head} and is {moved} (machines learn it when they ask next)");
+                    log::warn!("{name}: the head's address was {head} and is {moved} (machines learn it at their next DHCP request)");
                 }
             }
             Err(unfit) => {

@@ -1,5 +1,5 @@
-//! Who holds which boot files open. The world has places for so many ([`limits::FILES`]), each with a descriptor, and who asks for a file
-//! holds one for as long as its transfer lives, whether it answers or not.
+//! Which transfers hold which boot files open. The world has [`limits::FILES`] places, each with a descriptor. A client that asks for a
+//! file holds one for as long as its transfer lives, whether it answers or not.
 //!
 //! | files held by nobody but | take at most |
 //! |---|---|

@@ -1,9 +1,9 @@
 //! The TFTP server (RFC 1350, 2347, 2348, 2349, 7440): reads only.
 //!
 //! A transfer is keyed by client address, client port and server port, so that no node costs a descriptor. It begins with a request,
-//! waits for its file, sends an OACK or its first window, and from then on one acknowledgement asks for one window. What leaves unasked
-//! leaves at the half-second look alone ([`policy`]). Limits: the transfer slab is twice the client capacity; who has a place in it,
-//! and who makes room, is told in [`places`]; who may hold how many files open, in [`files`].
+//! waits for its file, sends an OACK or its first window, and from then on one acknowledgement asks for one window. Unsolicited
+//! retransmission happens only at the half-second check ([`policy`]). Limits: the transfer slab is twice the client capacity; who has a place in it,
+//! and who makes room, is in [`places`]; who may hold how many files open, in [`files`].
 //!
 //! Nothing leaves as soon as it is asked for: the transfer takes its place in its link's lane (`engine::pace`), and all blocks
 //! leave by turns (module `turns`).
@@ -30,6 +30,7 @@ use crate::base::slab::{Key, Slab};
 use crate::base::text::Text;
 use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
+use crate::roll::client::Client;
 use crate::roll::stage::Stage;
 use crate::roll::story::{Bytes, Printable};
 use crate::wire::tftp::{self, ErrorCode, Malformed, Mode, Packet, Request};
@@ -67,13 +68,14 @@ pub struct Tftp {
     opening: usize,
     /// Turns through the port pool for clients without a record.
     turn: u8,
-    /// The text that is being sent, made anew for each of its blocks.
+    /// The text that is being sent, generated again for each of its blocks.
     text: Box<[u8]>,
     /// When the transfers that each link had were given up, since the head's address there was another one.
     abandoned: [Option<Instant>; limits::LINKS_MAX],
     told_changed: Muffle,
     told_forged: Muffle,
     told_busy: Muffle,
+    told_missing: Muffle,
 }
 
 /// Chains of transfers whose client may not be there: strangers that have not acknowledged anything, and machines that have fallen
@@ -103,6 +105,7 @@ impl Tftp {
             told_changed: Muffle::default(),
             told_forged: Muffle::default(),
             told_busy: Muffle::default(),
+            told_missing: Muffle::default(),
         }
     }
 
@@ -277,22 +280,40 @@ impl Tftp {
         let name = Printable(transfer.session().name());
         match transfer.session().client() {
             Some(client) if transfer.content().made().is_some() && code == ErrorCode::NotFound => {
-                ctx.roll.note(client, format_args!("tftp {name}: {text}, and no kernel is configured to make it from"));
+                ctx.roll.note(client, format_args!("tftp {name}: {text}, and cannot be generated without boot.kernel"));
             }
             Some(client) if !boot::asks_in_series(transfer.session().name()) => ctx.roll.note(client, format_args!("tftp {name}: {text}")),
-            _ => log::debug!("tftp {} asked for {name}: {text}", transfer.session().peer()),
+            _ => log::debug!("{}: tftp {name}: {text}", transfer.session().peer()),
         }
         answer::error_to(ctx, transfer, code, text);
+        let place = Text::<96>::of(format_args!("tftp {name}: {text}"));
+        let named =
+            |client: &_| ctx.roll.get(*client).is_some_and(|client| boot::names_file(ctx.config, client, transfer.session().name()));
+        let missing = transfer.session().client().filter(named);
         self.end(ctx, key);
+        if let Some(client) = missing {
+            self.miss(ctx, client, &place);
+        }
+    }
+
+    /// A machine cannot load a file that the config names: it is stuck until it loads another.
+    fn miss(&mut self, ctx: &mut Ctx<'_>, client: Key<Client>, place: &Text<96>) {
+        if let Some(more) = self.told_missing.admits(ctx.now) {
+            let line = format_args!("{place} (the config names this file; check boot.root{more})");
+            ctx.roll.say_of(ctx.now, client, log::Level::Warn, line);
+        }
+        if is_loaded(ctx, client) {
+            ctx.roll.stick(client, format_args!("{place}"));
+        }
     }
 
     /// A machine on record finds no place for its file.
     fn tell_busy(&mut self, ctx: &Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get(key) else { return };
         let Some(client) = transfer.session().client().and_then(|client| ctx.roll.get(client)) else { return };
-        let Some(muffled) = self.told_busy.admits(ctx.now) else { return };
+        let Some(more) = self.told_busy.admits(ctx.now) else { return };
         let (title, name, files) = (client.title(), Printable(transfer.session().name()), limits::FILES);
-        log::warn!("{title} asked for {name}: no place for another open file, of {files} (and {muffled} more); it will ask again");
+        log::warn!("{title}: request for {name} dropped ({files} other boot files are open; it will ask again{more})");
     }
 
     /// The source is known: settle the options, and answer when it is this transfer's turn.
@@ -359,9 +380,9 @@ impl Tftp {
         let Some(transfer) = self.transfers.get(key) else { return };
         ctx.stats.count(Counter::TftpChanged);
         let name = Printable(transfer.session().name());
-        if let Some(muffled) = self.told_changed.admits(ctx.now) {
+        if let Some(more) = self.told_changed.admits(ctx.now) {
             let peer = transfer.session().peer();
-            log::warn!("tftp {name} was changed in place while {peer} loaded it: ended, and {muffled} more; replace files by rename");
+            log::warn!("{peer}: tftp {name} ended (the file was changed in place; replace files by rename{more})");
         }
         if let Some(client) = transfer.session().client() {
             ctx.roll.note(client, format_args!("tftp {name}: changed in place"));
@@ -424,7 +445,7 @@ impl Tftp {
                     lots::came_up(ctx, number);
                 }
             }
-            None => log::debug!("tftp {} {name} {size} {took}", transfer.session().peer()),
+            None => log::debug!("{}: tftp {name} {size} {took}", transfer.session().peer()),
         }
         self.end(ctx, key);
     }
@@ -439,7 +460,7 @@ impl Tftp {
             let (name, at, size) = (Printable(transfer.session().name()), Bytes(transfer.progress()), Bytes(transfer.content().size()));
             match transfer.session().client() {
                 Some(client) => ctx.roll.note(client, format_args!("tftp {name} ended by the client at {at} of {size}")),
-                None => log::debug!("tftp {} ended {name} at {at} of {size}", transfer.session().peer()),
+                None => log::debug!("{}: tftp {name} ended by the client at {at} of {size}", transfer.session().peer()),
             }
         }
         self.end(ctx, key);
@@ -458,15 +479,13 @@ impl Tftp {
                     ctx.now,
                     client,
                     log::Level::Warn,
-                    format_args!("stalled in tftp {name} at {at} of {size}: silent for {silence}"),
+                    format_args!("stalled: tftp {name} at {at} of {size}, silent for {silence}"),
                 );
             }
-            None => log::debug!("tftp {} {name}: silent for {silence} at {at} of {size}", transfer.session().peer()),
+            None => log::debug!("{}: tftp {name} at {at} of {size}: silent for {silence}", transfer.session().peer()),
         }
         self.end(ctx, key);
-        // Unless it loads something else meanwhile.
-        let still = |key| ctx.roll.get(key).is_some_and(|client| client.transfers == 0 && client.boot.stage() == Stage::Loaded);
-        if let Some(client) = stalled.filter(|key| still(*key)) {
+        if let Some(client) = stalled.filter(|key| is_loaded(ctx, *key)) {
             ctx.roll.stick(client, format_args!("{place}"));
         }
     }
@@ -512,6 +531,11 @@ impl Tftp {
             ctx.roll.enter(ctx.now, key, Stage::Loaded, format_args!(""));
         }
     }
+}
+
+/// Whether a machine loads nothing any more.
+fn is_loaded(ctx: &Ctx<'_>, key: Key<Client>) -> bool {
+    ctx.roll.get(key).is_some_and(|client| client.transfers == 0 && client.boot.stage() == Stage::Loaded)
 }
 
 impl Transfer {

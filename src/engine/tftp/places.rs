@@ -94,11 +94,11 @@ impl Tftp {
             return (Some(key), Origin::Record);
         }
         ctx.stats.count(Counter::TftpForged);
-        if let Some(muffled) = self.told_forged.admits(ctx.now) {
+        if let Some(more) = self.told_forged.admits(ctx.now) {
             let title = client.title();
             log::warn!(
-                "a tftp request in the name of {title} ({address}) came from {mac}, which is not its card: served as a stranger's \
-                 (and {muffled} more); if the machine has that card, add it to the node"
+                "{title}: TFTP request from its address {address} came from {mac} (served as an unknown machine's; \
+                 if the machine has that card, add its MAC to the node{more})"
             );
         }
         (None, Origin::Stranger)
@@ -166,7 +166,7 @@ impl Tftp {
         transfer.heard(ctx.pace.lane(transfer.session().link()), ctx.now, waiter(key));
     }
 
-    /// Ends a transfer whose machine has asked for an address since it was heard of: it began to boot anew, and a packet of what it has
+    /// Ends a transfer whose machine has asked for an address since it was heard of: it began to boot again, and a packet of what it has
     /// forgotten would be fatal to what it loads now from the same port.
     pub(super) fn forgotten(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) -> bool {
         let Some(transfer) = self.transfers.get(key) else { return true };

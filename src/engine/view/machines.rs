@@ -77,7 +77,7 @@ impl Moment<'_> {
         let key = self.key(client).filter(|_| client.verdict != Verdict::Untested)?;
         match lots::ruling(self.config, self.roll, key, usize::from(client.network), false, &[]) {
             Ruling::Guest(reason) => Some(reason.to_string()),
-            Ruling::Enlist(_) => Some("passed: it gets a number when it asks again".into()),
+            Ruling::Enlist(_) => Some("passed: gets a number at its next DHCP request".into()),
             _ => None,
         }
     }

@@ -70,7 +70,7 @@ impl<'a> Moment<'a> {
         let place = self.place(number);
         let records = || place.macs.iter().filter_map(|mac| self.record(*mac));
         let mut lot = self.roll.street().lot(number).map(lot).unwrap_or_default();
-        let conflicts = records().filter_map(|client| Some(("conflict", format!("{} {}", client.mac, self.why(client)?))));
+        let conflicts = records().filter_map(|client| Some(("conflict", format!("{}: {}", client.mac, self.why(client)?))));
         let address = records().find_map(|client| self.elsewhere(client, number)).map(|why| ("address", why));
         let past = self.roll.past_stage(number).map(|(unix, stage)| format!("{} since {}", stage.name(), Date(unix)));
         let facts = conflicts.chain(address).chain(past.map(|past| ("before the restart", past)));
@@ -160,7 +160,7 @@ impl<'a> Moment<'a> {
     /// The stage of a node, and the address that it has where that is not its number's.
     fn node_stage(&self, client: &Client) -> String {
         let stage = self.stage(client);
-        self.away(client).map_or(stage.clone(), |address| format!("{stage} at {address} until it asks again"))
+        self.away(client).map_or(stage.clone(), |address| format!("{stage} at {address} until its next DHCP request"))
     }
 
     /// Where a node stood that has not been seen since the daemon began.
@@ -173,10 +173,10 @@ impl<'a> Moment<'a> {
         let (address, left) = (self.roll.plan.address(number)?, client.declined_until.since(self.now.at).as_secs());
         let whose = match client.doubt.user {
             _ if left == 0 => return None,
-            Some(user) => format!("is used by {user}"),
-            None => "was declined".into(),
+            Some(user) => format!("{user} uses {address}"),
+            None => format!("{address} was declined"),
         };
-        Some(format!("{address} {whose}: {} has another one for {left} s", client.mac))
+        Some(format!("{whose}: {} has another address for {left} s", client.mac))
     }
 }
 
@@ -207,7 +207,7 @@ pub fn lot(lot: &lot::Lot) -> Lot {
     match (lot.state, lot.by) {
         (lot::State::Reserved(Wait::Next), _) => fact("reserved for", "the next machine that passes".into()),
         (lot::State::Reserved(Wait::Mac(mac)), _) => fact("reserved for", mac.to_string()),
-        (lot::State::Reserved(Wait::Operator), _) => fact("reserved for", "whom an operator names".into()),
+        (lot::State::Reserved(Wait::Operator), _) => fact("reserved for", "the machine that an operator assigns".into()),
         (lot::State::Occupied, By::Config(_)) => fact("source", "[[node]] of the config".into()),
         (lot::State::Occupied, by) => fact("source", by.name().into()),
         (lot::State::Vacant, _) => {}
@@ -216,7 +216,7 @@ pub fn lot(lot: &lot::Lot) -> Lot {
         fact("since", Date(lot.since).to_string());
     }
     if lot.unseen {
-        fact("came up", "never since it was given its number".into());
+        fact("came up", "never since it got its number".into());
     }
     if let Some(uuid) = lot.papers.uuid {
         fact("uuid", uuid.to_string());

@@ -46,20 +46,20 @@ impl Snapshot {
         for network in networks {
             let Network { subnet, guests_held, guests_free, guests_left, guests_quarantined } = network;
             lines.push(format!(
-                "state: {subnet}: guest addresses: {guests_held} held, {guests_free} free, {guests_left} left before their leases end, \
+                "state: {subnet}: guest addresses: {guests_held} held, {guests_free} free, {guests_left} abandoned before their leases end, \
                  {guests_quarantined} in quarantine"
             ));
         }
         for lane in lanes {
             let measured = lane.bottleneck.map_or("not measured yet".into(), |rate| format!("measured at {} Mbit/s", rate * 8 / 1_000_000));
             lines.push(format!(
-                "state: {}: {}, bottleneck {measured}, queue {:.1} ms, lap {:.0} ms, {} wait, {} deferred, {} rescued",
+                "state: {}: {}, bottleneck {measured}, queue {:.1} ms, lap {:.0} ms, {} transfers wait, {} deferred, {} rescued",
                 lane.interface, lane.regime, lane.queue_ms, lane.lap_ms, lane.waiting, lane.deferred, lane.rescued
             ));
         }
         if let Some(DnsStatus { zone, reverse_zones, serial, waiting, transfers }) = dns {
             lines.push(format!(
-                "state: dns: zone {zone} and {reverse_zones} reverse ones, serial {serial}, {waiting} questions wait for upstreams, {transfers} zones on their way"
+                "state: dns: zone {zone} and {reverse_zones} reverse zones, serial {serial}, {waiting} queries wait for upstreams, {transfers} zone transfers"
             ));
         }
         let counters: Vec<String> = counters.iter().chain(&self.kernel).map(|(name, n)| format!("{name} {n}")).collect();

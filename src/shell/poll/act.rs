@@ -207,7 +207,7 @@ impl Shell {
         let Some((link, error)) = whole else { return };
         if let Some(link) = links.get_mut(link).filter(|link| link.segment) {
             link.segment = false;
-            log::warn!("interface {}: UDP_SEGMENT is refused ({error}): windows are sent packet by packet from now on", link.index);
+            log::warn!("interface {}: windows are sent packet by packet from now on (UDP_SEGMENT failed: {error})", link.index);
         }
     }
 }

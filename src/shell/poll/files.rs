@@ -29,7 +29,7 @@ pub(super) fn open(clerk: &mut Clerk, root: &Path, readers: Vec<Worker>) -> Resu
             Files::new(root, readers).map_err(|error| Error::system("cannot use the processes that read files", error, ""))
         }
         Report::Failed(why) => Err(Error::new(why)),
-        _ => Err(Error::new("the root was not looked at: start musterd again")),
+        _ => Err(Error::new("the root was not opened: start musterd again")),
     }
 }
 

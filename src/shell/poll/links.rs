@@ -22,12 +22,12 @@ impl Shell {
                 self.reopen_socket(at as u16)
             };
             if let (Err(error), Some(row)) = (reopened, self.table.get(at)) {
-                log::error!("cannot serve {} on {}: {error} ({})", row.service.name, row.address, udp::remedy(row, &error));
+                log::error!("{}: not served on {}: {error} ({})", row.service.name, row.address, udp::remedy(row, &error));
             }
         }
     }
 
-    /// Opens the socket of an endpoint anew, as its row is now.
+    /// Opens the socket of an endpoint again, as its row is now.
     fn reopen_socket(&mut self, endpoint: u16) -> std::io::Result<()> {
         let Some(row) = self.table.get(usize::from(endpoint)) else { return Ok(()) };
         let Some(at) = self.sockets.iter().position(|socket| socket.endpoint == endpoint) else { return Ok(()) };
