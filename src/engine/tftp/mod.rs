@@ -287,9 +287,9 @@ impl Tftp {
         }
         answer::error_to(ctx, transfer, code, text);
         let place = Text::<96>::of(format_args!("tftp {name}: {text}"));
-        let named =
-            |client: &_| ctx.roll.get(*client).is_some_and(|client| boot::names_file(ctx.config, client, transfer.session().name()));
-        let missing = transfer.session().client().filter(named);
+        let session = transfer.session();
+        let named = |client: &_| ctx.roll.get(*client).is_some_and(|client| boot::names_file(ctx.config, client, session.name()));
+        let missing = session.client().filter(named);
         self.end(ctx, key);
         if let Some(client) = missing {
             self.miss(ctx, client, &place);

@@ -68,7 +68,7 @@ impl Look {
         self.unheard > 0
     }
 
-    /// How long nothing has come of it. Who asks for the same again and again, three times and more, is as good as silent.
+    /// How long nothing has come of it. A client that asks for the same three times or more counts as silent.
     pub fn silence(&self) -> Silence {
         match self.unheard.max(self.retries.saturating_sub(1)) {
             LONG_SILENT_AFTER.. => Silence::Long,
