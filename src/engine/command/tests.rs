@@ -264,7 +264,7 @@ fn a_checkpoint_writes_the_state_and_the_journal() {
     assert_eq!((path.as_str(), &shown["kernel"][0][1], &shown["open_files"]), (STATE, &Value::from(3), &Value::from(2)));
     assert_eq!((&shown["machines"][0]["number"], &shown["machines"][0]["stage"]), (&Value::from(17), &Value::from("up")));
     let (is, said) = answer_to(&head.world.handle(Input::Rewritten), 5);
-    assert!(is == "done" && said.contains("written to /run/muster/state.json") && said.contains("the journal was written anew"), "{said}");
+    assert!(is == "done" && said.contains("written to /run/muster/state.json") && said.contains("the journal was rewritten"), "{said}");
 
     head.disk = Disk::Fails;
     head.ask(5, CHECKPOINT);

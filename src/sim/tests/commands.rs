@@ -166,7 +166,7 @@ fn an_operator_has_the_state_written_while_machines_boot() {
     world.until(Instant::from_millis(3_000));
     assert!(world.clients().progress().booting > 0);
     let (is, said) = ask(&mut world, conn, r#"{"do":"checkpoint"}"#);
-    assert!(is == "done" && said.contains("written to /run/muster/state.json") && said.contains("the journal was written anew"), "{said}");
+    assert!(is == "done" && said.contains("written to /run/muster/state.json") && said.contains("the journal was rewritten"), "{said}");
     let state: Value = serde_json::from_str(world.clerk().file(STATE).unwrap()).unwrap();
     let stages: u64 = state["stages"].as_array().unwrap().iter().filter_map(|stage| stage[1].as_u64()).sum();
     assert!(stages > 0 && Some(stages) == state["clients"].as_u64() && state["machines"].as_array().map(Vec::len) == Some(stages as usize));
