@@ -108,7 +108,7 @@ fn all_are_who_they_were(strangers: &Strangers, numbers: &BTreeMap<Mac, u32>) {
     }
 }
 
-/// muster-in on a host, one new machine after another.
+/// muster-in on a host, one machine after another, each new until there have been enough: the lots are to last until the end.
 struct Rank {
     end: Arc<AtomicBool>,
     told: Arc<Mutex<Vec<Told>>>,
@@ -116,11 +116,14 @@ struct Rank {
 }
 
 impl Rank {
+    const MACHINES: u32 = 400;
+
     fn on(host: &Host, first: u32) -> Rank {
         let (end, told) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (over, sink, host) = (Arc::clone(&end), Arc::clone(&told), host.clone());
         let thread = std::thread::spawn(move || {
-            for machine in first.. {
+            for n in 0.. {
+                let machine = first + n % Rank::MACHINES;
                 if over.load(Ordering::Relaxed) {
                     return;
                 }
