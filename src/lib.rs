@@ -27,17 +27,23 @@
 //! # One packet, followed
 //! A DISCOVER passes the filter of `shell::packet` into a ring that kernel and daemon share, becomes an `Input::Datagram` of one of the
 //! Server's [`engine::endpoints`], is parsed by `wire::dhcp`, finds or makes its record in `roll::registry`, gets an address
-//! (`engine::dhcp`), and leaves as an `Output::Datagram` that the shell wraps into a frame. An ACK of TFTP finds its transfer by (client
-//! address, client port, server port), which takes a place in its link's lane (`engine::pace`); when its turn comes it puts out an
-//! `Output::SendFile`, and the shell reads the file into the very buffer that it sends from: one block as a frame of its own making, a
-//! window as one message that the kernel cuts up.
+//! (`engine::dhcp`), and leaves as an `Output::Datagram` that the shell wraps into a frame. A REQUEST whose answer has to be on disk first waits
+//! in [`engine::commit`] for its journal record. An ACK of TFTP finds its transfer by (client address, client port, server port), which takes a
+//! place in its link's lane (`engine::pace`); when its turn comes it puts out an `Output::SendFile`, and the shell reads the file into the very
+//! buffer that it sends from: one block as a frame of its own making, a window as one message that the kernel cuts up.
 //!
 //! # One request, followed
 //! A line of `muster node list @stuck` comes in at the operators' socket, whose guard (`shell::control`) knows who wrote it. It waits in
 //! `shell::conns`, where all connections live, and becomes an `Input::Stream` when the answer before was taken: one a turn, so that machines
-//! that boot never wait for people. `wire::control` makes a request of it, `engine::control` a page of rows from the roll, which leaves as
-//! an `Output::Write`. What machines do meanwhile is pushed to those who watch from a ring in the roll (`roll::recent`), which the
-//! transition function fills. What only the world can do (read the config again) is an `Output::Command`: `bin` does it and answers.
+//! that boot never wait for people. `wire::control` makes a request of it, [`engine::view`] a page of rows, which leaves as an `Output::Write`
+//! (`state.json` and the log get their rows from there too). What machines do meanwhile is pushed to those who watch from a ring in the roll
+//! (`roll::recent`), which the transition function fills.
+//!
+//! # One command, followed
+//! A line of `muster reload` and SIGHUP (`Input::Command`) come to the same: `engine::command` takes them one after the other. What a reload may
+//! do, and in which order, is `engine::reload`'s; what a checkpoint is, `engine::checkpoint`'s. Only work on files goes to the world, as an
+//! `Output::Task`: the shell's clerk does it beside the loop (the simulator's in memory), and an `Input::Done` says what came of it. Who asked on
+//! a connection is answered by an `Output::Write`.
 //!
 //! # One name, followed
 //! A question for `n23.cluster` waits in a socket of the table until those who boot were served, becomes an `Input::Datagram` (or a

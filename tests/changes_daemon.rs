@@ -84,7 +84,7 @@ fn what_an_operator_was_told_of_two_thousand_numbers_outlives_the_daemon() {
     musterd.kill();
     let musterd = start(&server, &lab, &state);
     assert_eq!(occupied(&server, &musterd), NODES);
-    assert!(musterd.seen("in the middle of a change").is_none(), "{}", musterd.log());
+    assert!(musterd.seen("an unfinished change").is_none(), "{}", musterd.log());
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_journal_that_ends_anywhere_in_a_change_has_none_of_it() {
         std::fs::write(state.join("journal"), &after[..before.len() + cut]).expect("write the journal");
         musterd = start(&server, &lab, &state);
         assert_eq!(occupied(&server, &musterd), left, "{cut} of {change} bytes");
-        let said = musterd.seen("in the middle of a change").is_some();
+        let said = musterd.seen("an unfinished change").is_some();
         assert_eq!(said, cut > change / 8 && left == NODES, "{cut} of {change} bytes: {}", musterd.log());
         musterd.kill();
     }

@@ -132,7 +132,7 @@ fn an_operator_sees_the_cluster() {
 
     let status = muster(&server, &socket, &["status"]).must("muster status");
     for words in [
-        "lab: 2000 lots from 10.54.1.0",
+        "lab: 2000 nodes from 10.54.1.0",
         "up            1  17",
         "down          1  40",
         "vacant     1998  0-16,18-39,41-1999",
@@ -176,20 +176,20 @@ fn mistakes_are_told_with_what_to_type() {
     let socket = socket(&musterd);
     fails(&muster(&server, &socket, &["stauts"]), 2, &["did you mean muster status?"]);
     fails(&muster(&server, &socket, &["node", "list", "c[001-010]"]), 2, &["as in n5"]);
-    fails(&muster(&server, &socket, &["node", "show", "100"]), 1, &["n100 is no lot", "ends at n99"]);
+    fails(&muster(&server, &socket, &["node", "show", "100"]), 1, &["n100 does not exist", "n0 to n99"]);
     fails(&muster(&server, &socket, &["node", "out", "@up"]), 1, &["selects no node"]);
     fails(&muster(&server, &lab.dir().join("none"), &["status"]), 3, &["no daemon answers", "--socket"]);
-    fails(&muster(&server, &socket, &["node", "replace", "5"]), 1, &["nobody lives in n5", "muster node set n5 --reserve"]);
-    fails(&muster(&server, &socket, &["node", "set", "5", "--add", "02:00:00:00:00:05"]), 4, &["n5     before: vacant", "say -y"]);
+    fails(&muster(&server, &socket, &["node", "replace", "5"]), 1, &["n5 has no machine", "muster node set n5 --reserve"]);
+    fails(&muster(&server, &socket, &["node", "set", "5", "--add", "02:00:00:00:00:05"]), 4, &["n5     before: vacant", "use -y"]);
     write(&lab.dir().join("ethers"), b"02:00:00:00:00:07 n7\n02:00:00:00:00:08 n7b\nnonsense\n");
     let imported = muster(&server, &socket, &["import", path(&lab.dir().join("ethers")), "-n"]);
-    fails(&imported, 1, &["1     n7    its name", "2     n0    lowest vacant", "line 3: left out"]);
+    fails(&imported, 1, &["1     n7    its name", "2     n0    lowest vacant", "line 3: skipped"]);
 
     Musterd::reconfigure(&server, "[cluster]\nnode0 = 10\n");
-    fails(&muster(&server, &socket, &["reload"]), 1, &["muster.toml:2:", "the old one stays in force"]);
+    fails(&muster(&server, &socket, &["reload"]), 1, &["muster.toml:2:", "the old config stays in force"]);
     Musterd::reconfigure(&server, "[cluster]\nnode0 = \"10.54.1.0\"\nnodes = 200\n");
     let reloaded = muster(&server, &socket, &["reload"]).must("muster reload");
-    assert!(reloaded.contains("nodes 100 -> 200") && reloaded.contains("in force now"), "{reloaded}");
+    assert!(reloaded.contains("nodes 100 -> 200") && reloaded.contains("now in force"), "{reloaded}");
     let written = muster(&server, &socket, &["checkpoint"]).must("muster checkpoint");
     assert!(written.contains("state.json") && musterd.run_dir().join("state.json").exists(), "{written}");
 }
@@ -218,11 +218,11 @@ fn a_street_is_renumbered_by_an_operators_word_only() {
     Musterd::reconfigure(&server, &config("10.54.2.0"));
     fails(&told(&["reload"]), 1, &["n7: 10.54.1.7 -> 10.54.2.7", "1 in all", "muster reload --renumber"]);
     musterd.signal(Signal::SIGHUP);
-    assert!(wait(10, || musterd.seen("was not taken over: it would move nodes")).is_some(), "{}", musterd.log());
-    fails(&told(&["reload", "--renumber"]), 4, &["renumber: n7: 10.54.1.7 -> 10.54.2.7", "say -y"]);
+    assert!(wait(10, || musterd.seen("config: not applied (it would move nodes")).is_some(), "{}", musterd.log());
+    fails(&told(&["reload", "--renumber"]), 4, &["renumber: n7: 10.54.1.7 -> 10.54.2.7", "use -y"]);
     assert!(told(&["node", "list", "7"]).must("muster node list").contains("10.54.1.7"), "nothing has changed yet");
     let done = told(&["reload", "--renumber", "-y"]).must("muster reload --renumber");
-    assert!(done.contains("n7: 10.54.1.7 -> 10.54.2.7") && done.contains("in force now"), "{done}");
+    assert!(done.contains("n7: 10.54.1.7 -> 10.54.2.7") && done.contains("now in force"), "{done}");
     lease(&node);
     assert!(told(&["node", "list", "7"]).must("muster node list").contains("10.54.2.7"));
 }
@@ -297,7 +297,7 @@ fn a_slow_reader_is_dropped_while_a_storm_goes_on() {
     let mut storm = rack.command(env!("CARGO_BIN_EXE_muster-storm"));
     storm.args(["-i", "eth0", "-n", "200", "--exchanges", "6", "--json"]).stdout(Stdio::piped());
     let storm = storm.spawn().expect("start a storm");
-    let dropped = wait(20, || musterd.seen("does not take what it is sent: dropped"));
+    let dropped = wait(20, || musterd.seen("dropped (it does not read what it is sent"));
     let told = muster(&server, &socket, &["status"]);
     let output = storm.wait_with_output().expect("the storm ends");
     assert!(output.status.success());

@@ -186,7 +186,7 @@ fn the_daemon_logs_to_syslog() {
     server.script(20, &script).must("musterd with a log daemon of our own");
     let mut heard = Vec::new();
     let mut buf = [0; 2048];
-    while !heard.iter().any(|line: &String| line.contains("muster ready")) {
+    while !heard.iter().any(|line: &String| line.contains("musterd: ready")) {
         let len = syslog.recv(&mut buf).unwrap_or_else(|error| panic!("{error}, after {heard:#?}"));
         heard.push(String::from_utf8_lossy(&buf[..len]).into_owned());
     }
@@ -210,7 +210,7 @@ fn state_is_shown_and_written_on_demand() {
     let state = wait(10, || serde_json::from_str::<serde_json::Value>(&text(&file)).ok()).expect("state.json");
     assert_eq!(state["clients"], 1);
     let machine = &state["machines"][0];
-    assert_eq!((machine["stage"].as_str(), machine["identity"].as_str()), (Some("up"), Some(client.mac("eth0").as_str())));
+    assert_eq!((machine["stage"].as_str(), machine["id"].as_str()), (Some("up"), Some(client.mac("eth0").as_str())));
     assert!(machine["address"].as_str().is_some_and(|address| address.starts_with("10.54.25")), "{state:#}");
     assert!(wait(5, || musterd.seen_all(&["state: 1 of", "1 up"])).is_some(), "and it is in the log");
 }
@@ -234,7 +234,7 @@ fn a_bad_config_changes_nothing_and_a_good_one_does() {
     Musterd::reconfigure(&server, "[cluster]\nnode0 = 10\n");
     musterd.signal(Signal::SIGHUP);
     assert!(wait(10, || musterd.seen_all(&["error", "muster.toml:2:"])).is_some(), "it says where the mistake is");
-    assert!(wait(10, || musterd.seen("the old one stays in force")).is_some());
+    assert!(wait(10, || musterd.seen("the old config stays in force")).is_some());
     ask("lease of 10.54.1.7");
 
     Musterd::reconfigure(&server, &(node(8) + "\n[server]\ncapacity = 100\n"));
@@ -244,7 +244,7 @@ fn a_bad_config_changes_nothing_and_a_good_one_does() {
 
     Musterd::reconfigure(&server, &node(8));
     musterd.signal(Signal::SIGHUP);
-    assert!(wait(10, || musterd.seen("in force now")).is_some());
+    assert!(wait(10, || musterd.seen("now in force")).is_some());
     ask("lease of 10.54.1.8");
     assert!(!musterd.ended());
 }
@@ -263,7 +263,7 @@ fn another_dhcp_server_is_named_at_start() {
     let listens = wait(10, || rival.script(5, "ss -Hulpn sport = :67").output.contains("dnsmasq").then_some(()));
     assert!(listens.is_some(), "the rival listens");
     let musterd = Musterd::plain(&server, lab.dir());
-    let warned = wait(10, || musterd.seen_all(&["another DHCP server answers on eth0", "10.54.0.99", &rival.mac("eth0")]));
+    let warned = wait(10, || musterd.seen_all(&["eth0: another DHCP server, 10.54.0.99, answers", &rival.mac("eth0")]));
     assert!(warned.is_some(), "{}", musterd.log());
     stop(&mut running, Signal::SIGTERM);
 }
@@ -357,10 +357,10 @@ fn signals_before_it_is_ready_do_not_end_it() {
                 }
             }
         }
-        text(&log).contains("muster ready").then_some(())
+        text(&log).contains("musterd: ready").then_some(())
     });
     assert!(ready.is_some() && signals > 20, "{signals} signals:\n{}", text(&log));
-    assert!(wait(10, || text(&log).contains("config read again").then_some(())).is_some(), "it does what they ask for:\n{}", text(&log));
+    assert!(wait(10, || text(&log).contains("config: reloaded").then_some(())).is_some(), "it does what they ask for:\n{}", text(&log));
     assert_eq!((child.try_wait().expect("a child of ours"), children().split_whitespace().count()), (None, 8), "{}", text(&log));
     stop(&mut child, Signal::SIGTERM);
 }
@@ -388,5 +388,5 @@ fn a_boot_interface_that_is_deleted_ends_it_and_one_that_goes_down_does_not() {
     server.ip("link delete eth0");
     assert_eq!(wait(10, || musterd.code()), Some(Some(1)), "{}", musterd.log());
     let lines: Vec<_> = musterd.log().lines().filter(|line| line.split_whitespace().nth(1) == Some("error")).map(str::to_string).collect();
-    assert!(lines.len() == 1 && lines[0].contains("the interface eth0 was removed"), "{lines:?}");
+    assert!(lines.len() == 1 && lines[0].contains("interface eth0 was removed"), "{lines:?}");
 }

@@ -124,14 +124,14 @@ fn a_frozen_disk_of_the_journal_holds_up_new_promises_alone() {
     // The names file is the writer's too.
     Musterd::reconfigure(&server, &config.replace("[cluster]\n", "[cluster]\nname = \"other\"\n"));
     musterd.signal(Signal::SIGHUP);
-    assert!(wait(20, || musterd.seen("in force now")).is_some(), "a reload waits for no disk:\n{}", musterd.log());
+    assert!(wait(20, || musterd.seen("now in force")).is_some(), "a reload waits for no disk:\n{}", musterd.log());
     println!("gaps of {} ms at most", all_came_up(running, 16));
     known_nodes_are_answered(&strangers, &known, AT_ONCE);
     let checkpoint = muster(&server, &lab, &["checkpoint"]);
     assert!(checkpoint.code == Some(1) && checkpoint.output.contains("the journal is not written yet"), "{checkpoint:?}");
     assert!(fs::metadata(musterd.run_dir().join("state.json")).is_ok(), "the run folder's disk is another one");
     assert!(
-        wait(20, || musterd.seen_all(&["error", "has not answered for 5 s", "known nodes boot as ever"])).is_some(),
+        wait(20, || musterd.seen_all(&["error", "has not answered for 5 s", "known nodes boot, new machines wait"])).is_some(),
         "{}",
         musterd.log()
     );
@@ -143,7 +143,7 @@ fn a_frozen_disk_of_the_journal_holds_up_new_promises_alone() {
     assert!(before.iter().all(|(mac, number)| after.get(mac) == Some(number)));
     assert!(wait(10, || musterd.seen("answers again")).is_some(), "{}", musterd.log());
     let written = muster(&server, &lab, &["checkpoint"]).must("muster checkpoint");
-    assert!(written.contains("the journal was written anew"), "{written}");
+    assert!(written.contains("the journal was rewritten"), "{written}");
     let names = wait(10, || text(&state.join("names")).contains("other").then_some(()));
     assert!(names.is_some(), "the names are written in the end");
 }
@@ -166,7 +166,7 @@ fn a_boot_root_that_does_not_answer_holds_up_who_wants_what_is_not_there() {
     write(&folder.join("cold"), &cold);
     let bound = Bound::new(&lab, &folder);
     let musterd = Musterd::keeping(&server, bound.path(), strangers::CONFIG, &lab.dir().join("run/state"));
-    assert!(musterd.seen("are sent from 64 MiB of memory").is_some(), "{}", musterd.log());
+    assert!(musterd.seen("boot files: sent from 64 MiB of memory").is_some(), "{}", musterd.log());
     let strangers = Strangers::on(&crowd, 0);
     let known = known(&strangers, 20);
     all_came_up(storm(&rack, "warm", 4, 1000, "0"), 4);
@@ -183,11 +183,15 @@ fn a_boot_root_that_does_not_answer_holds_up_who_wants_what_is_not_there() {
     let reload = muster(&server, &lab, &["reload"]);
     assert!(reload.code == Some(1) && reload.output.contains("has not answered"), "{reload:?}");
     assert!(begin.elapsed() > Duration::from_secs(7));
-    assert!(wait(20, || musterd.seen_all(&["error", "boot file has not answered for 5 s"])).is_some(), "{}", musterd.log());
+    assert!(
+        wait(20, || musterd.seen_all(&["error", "boot files: a disk or server has not answered for 5 s"])).is_some(),
+        "{}",
+        musterd.log()
+    );
     drop(stopped);
     let loaded = waiting.wait_with_output().expect("curl");
     assert!(loaded.stdout == cold, "who waited gets the file: {} of {} bytes, {:?}", loaded.stdout.len(), cold.len(), loaded.status);
-    assert!(wait(10, || musterd.seen("boot file answers again")).is_some(), "{}", musterd.log());
+    assert!(wait(10, || musterd.seen("boot files: the disk or server answers again")).is_some(), "{}", musterd.log());
     muster(&server, &lab, &["reload"]).must("muster reload");
 
     // In the middle of a file that is not all there yet, the transfer waits and goes on.
@@ -249,9 +253,9 @@ fn a_config_is_a_regular_file_of_a_megabyte_at_most() {
     let path = |path: &Path| path.to_str().expect("a path of ours").to_string();
     let (run, root) = (path(&lab.dir().join("run")), path(lab.dir()));
     let refusals = [
-        (path(&pipe), "it is no regular file"),
-        ("/dev/zero".into(), "it is no regular file"),
-        (root.clone(), "it is no regular file"),
+        (path(&pipe), "it is not a regular file"),
+        ("/dev/zero".into(), "it is not a regular file"),
+        (root.clone(), "it is not a regular file"),
         (path(&large), "larger than 1 MiB"),
     ];
     for (config, why) in &refusals {
@@ -316,7 +320,7 @@ fn files_are_served_where_openat2_is_forbidden() {
             unsafe { command.pre_exec(without_openat2(errno)) };
         };
         let musterd = Musterd::prepared(&server, &root, strangers::CONFIG, &lab.dir().join("run/state"), prepare);
-        assert!(musterd.seen_all(&["warn", "openat2", name, "name by name"]).is_some(), "{}", musterd.log());
+        assert!(musterd.seen_all(&["warn", "openat2", name, "folder by folder"]).is_some(), "{}", musterd.log());
         for path in ["folder/image", "inside", "folder/../inside"] {
             assert_eq!(load(&client, path).wait_with_output().expect("curl").stdout, b"the image", "{path}");
         }
@@ -339,7 +343,7 @@ fn a_state_folder_that_is_removed_is_made_anew_with_everything() {
     strangers.crowd(8);
     numbered(&strangers, known.len() + 8, 60);
     assert!(musterd.seen_all(&["error", "was removed while musterd runs"]).is_some(), "{}", musterd.log());
-    assert!(musterd.seen("was written anew, with everything").is_some(), "{}", musterd.log());
+    assert!(musterd.seen("was rewritten in full").is_some(), "{}", musterd.log());
     strangers.crowd(0);
     assert!(wait(30, || strangers.is_idle().then_some(())).is_some());
     assert!(text(&state.join("names")).contains("cluster"), "the names are there again");
@@ -348,11 +352,11 @@ fn a_state_folder_that_is_removed_is_made_anew_with_everything() {
     assert!(wait(10, || fs::metadata(state.join("journal")).ok()).is_some(), "it is made anew");
     fs::remove_dir_all(&state).expect("remove it");
     let written = muster(&server, &lab, &["checkpoint"]).must("muster checkpoint");
-    assert!(written.contains("the journal was written anew") && state.join("journal").exists(), "{written}");
+    assert!(written.contains("the journal was rewritten") && state.join("journal").exists(), "{written}");
     // Where it cannot be made nothing is promised, and nothing is said to be written.
     fs::remove_dir_all(&state).expect("remove it");
     write(&state, b"a file in its place");
-    assert!(wait(10, || musterd.seen_all(&["error", "cannot make anew"])).is_some(), "{}", musterd.log());
+    assert!(wait(10, || musterd.seen_all(&["error", "cannot recreate"])).is_some(), "{}", musterd.log());
     let refused = muster(&server, &lab, &["checkpoint"]);
     assert!(refused.code == Some(1) && refused.output.contains("journal"), "{refused:?}");
     let before = numbers(&strangers);
@@ -434,7 +438,11 @@ fn a_folder_of_the_root_that_does_not_answer_holds_up_no_other() {
         }
         assert!(begin.elapsed() < Duration::from_secs(2), "files of healthy folders took {:?}", begin.elapsed());
     }
-    assert!(wait(20, || musterd.seen_all(&["error", "boot file has not answered", "all else goes on"])).is_some(), "{}", musterd.log());
+    assert!(
+        wait(20, || musterd.seen_all(&["error", "boot files: a disk or server has not answered", "not in memory wait"])).is_some(),
+        "{}",
+        musterd.log()
+    );
     drop(stopped);
     for (n, loaded) in waiting.into_iter().enumerate() {
         let loaded = loaded.wait_with_output().expect("curl");
@@ -460,8 +468,8 @@ fn a_journal_that_is_cut_or_written_over_is_written_anew() {
         act();
         strangers.crowd(8);
         numbered(&strangers, known.len() + 8, 60);
-        assert!(wait(10, || musterd.seen_all(&["error", "was cut or written to by another program"])).is_some(), "{}", musterd.log());
-        assert!(wait(10, || musterd.seen("was written anew, with everything")).is_some(), "{}", musterd.log());
+        assert!(wait(10, || musterd.seen_all(&["error", "another program cut "])).is_some(), "{}", musterd.log());
+        assert!(wait(10, || musterd.seen("was rewritten in full")).is_some(), "{}", musterd.log());
         strangers.crowd(0);
         assert!(wait(60, || strangers.is_idle().then_some(())).is_some());
         known = numbers(&strangers);
@@ -471,8 +479,8 @@ fn a_journal_that_is_cut_or_written_over_is_written_anew() {
     }
     // With nothing to be promised it is noticed as well.
     write(&journal, b"");
-    assert!(wait(10, || musterd.seen("was written anew, with everything")).is_some(), "{}", musterd.log());
-    let told = musterd.log().matches("was cut or written to").count();
+    assert!(wait(10, || musterd.seen("was rewritten in full")).is_some(), "{}", musterd.log());
+    let told = musterd.log().matches("another program cut ").count();
     assert_eq!(told, 1, "{}", musterd.log());
 }
 
@@ -507,7 +515,7 @@ fn a_file_system_on_the_state_folder_is_noticed() {
     numbered(&strangers, known.len() + 8, 60);
     strangers.crowd(0);
     assert!(wait(60, || strangers.is_idle().then_some(())).is_some());
-    assert!(musterd.seen_all(&["error", place, "shows another folder or file system"]).is_some(), "{}", musterd.log());
+    assert!(musterd.seen_all(&["error", place, "is now another folder or file system"]).is_some(), "{}", musterd.log());
     let there = Path::new("/proc").join(musterd.pid().to_string()).join("root").join(place.trim_start_matches('/'));
     let journal = text(&there.join("journal"));
     let all = numbers(&strangers);
@@ -548,7 +556,7 @@ fn a_start_with_a_frozen_disk_says_so_and_ends() {
         let refused = server.run(30, env!("CARGO_BIN_EXE_musterd"), &arguments);
         drop(frozen);
         assert_eq!(refused.code, Some(1), "{refused:?}");
-        assert!(refused.output.contains(&format!("opening the journal in {state}")), "{refused:?}");
+        assert!(refused.output.contains(&format!("journal: opening it in {state}")), "{refused:?}");
         assert!(refused.output.contains("has not answered for 10 s") && refused.took < Duration::from_secs(14), "{refused:?}");
     }
 }

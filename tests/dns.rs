@@ -63,7 +63,7 @@ fn unbound(lab: &Lab, host: &Host, listen: &str, config: &str) -> Child {
 fn every_program_gets_the_same_answers() {
     let (lab, server, client) = lab();
     let musterd = Musterd::plain(&server, lab.dir());
-    assert!(musterd.seen("names are served on 10.54.0.1, port 53").is_some());
+    assert!(musterd.seen("dns: served on 10.54.0.1, port 53").is_some());
     // No machine has ever booted here.
     for more in ["", "+tcp ", "+bufsize=512 ", "+noedns ", "+dnssec ", "+cookie "] {
         assert_eq!(short(&client, &format!("{more}n23.cluster A")), "10.54.1.23", "{more}");
@@ -144,7 +144,7 @@ fn secondaries_get_whole_zones() {
         assert_eq!(all.lines().filter(|line| line.contains("\tIN\t") || line.contains(" IN ")).count(), records, "{zone}");
         assert!(all.contains("n11999.cluster.") && all.contains(if zone == "cluster" { "10.54.47.223" } else { "223.47.54.10" }));
     }
-    assert!(musterd.seen("zone 54.10.in-addr.arpa, serial").is_some());
+    assert!(musterd.seen("transferred zone 54.10.in-addr.arpa, serial").is_some());
     assert!(dig(&client, "-b 10.54.0.2 n1.cluster AXFR").contains("Transfer failed"));
     client.ip("address add 10.54.0.3/16 dev eth0");
     assert!(dig(&client, "-b 10.54.0.3 cluster AXFR").contains("Transfer failed"), "not for everybody");
@@ -275,13 +275,13 @@ fn port_53_may_be_another_programs() {
     let taken = wait(10, || server.script(5, "ss -Hulpn sport = :53").output.contains("dnsmasq").then_some(()));
     assert!(taken.is_some(), "the other server listens");
     let musterd = Musterd::plain(&server, lab.dir());
-    let told = ["names are not served on 10.54.0.1 port 53", "another name server has the port", "[dns]"];
+    let told = ["dns: not served on 10.54.0.1 port 53", "another name server has the port", "[dns]"];
     assert!(musterd.seen_all(&told).is_some());
     assert_eq!(client.run(20, "curl", &["-s", "tftp://10.54.0.1/hello"]).must("machines boot"), "still here\n");
     stop(&mut other, Signal::SIGTERM);
     drop(musterd);
     let quiet = Musterd::configured(&server, lab.dir(), &config("enabled = false"));
-    assert!(quiet.seen("names are").is_none());
+    assert!(quiet.seen("served on").is_none());
     assert_eq!(server.script(5, "ss -Hulpnt sport = :53").output.trim(), "");
 }
 
@@ -302,7 +302,7 @@ fn a_config_that_is_read_again_is_in_force_at_once() {
     assert!(longer.is_some() && serial() > first);
     assert!(dig(&client, "cluster AXFR").contains("n1099.cluster."));
     reload(&config("enabled = false"), "[dns] enabled true -> false");
-    assert!(wait(10, || musterd.seen("restart musterd for these changes")).is_some());
+    assert!(wait(10, || musterd.seen("restart musterd to apply these changes")).is_some());
     assert_eq!(short(&client, "n1.cluster"), "10.54.1.1");
 }
 

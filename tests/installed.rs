@@ -167,7 +167,7 @@ fn machines_boot_from_the_unit_as_installed() {
     assert!(status.contains("active (running)") && !status.contains(" warn ") && !status.contains(" error "), "{status}");
 
     rack.must("systemctl reload muster");
-    let reread = wait(10, || rack.status().contains("config read again").then_some(()));
+    let reread = wait(10, || rack.status().contains("config: reloaded").then_some(()));
     assert!(reread.is_some() && rack.serves(), "{}", rack.status());
 
     rack.must(STUBBORN);
@@ -262,9 +262,12 @@ fn the_sandbox_lets_the_daemon_do_its_work() {
         text(Path::new("/proc/self/status")).lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapBnd:")?.trim(), 16).ok());
     let log = rack.log();
     if raised.is_some_and(|caps| caps >> CAP_SYS_RESOURCE & 1 == 1) {
-        assert!(!log.contains("memory is not locked"), "{log}");
+        assert!(!log.contains("memory: not locked"), "{log}");
     } else {
-        assert!(log.contains("memory is not locked (ENOMEM"), "the call is allowed, and fails for the machine's own limit: {log}");
+        assert!(
+            log.contains("memory: not locked, so it may be swapped out (ENOMEM"),
+            "the call is allowed, and fails for the machine's own limit: {log}"
+        );
     }
 
     // What is mounted on the root while the daemon runs is served after a reload; and it waits for such a mount when it starts.
@@ -302,7 +305,7 @@ fn the_sandbox_lets_the_daemon_do_its_work() {
     rack.must("systemctl daemon-reload; systemctl restart muster");
     rack.served_within(5);
     let log = rack.log();
-    assert!(log.contains("forbids openat2") && log.contains("RestrictSUIDSGID"), "{log}");
+    assert!(log.contains("openat2 is forbidden") && log.contains("RestrictSUIDSGID"), "{log}");
 }
 
 #[test]

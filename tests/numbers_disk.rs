@@ -135,7 +135,11 @@ fn a_full_disk_lets_known_nodes_boot_and_new_ones_wait() {
     strangers.crowd(8);
     numbered(&strangers, 30, 60);
     let filler = disk.fill();
-    let known = nobody_is_promised_anything(&strangers, &musterd, &["error", "cannot write", "No space left", "known nodes boot as ever"]);
+    let known = nobody_is_promised_anything(
+        &strangers,
+        &musterd,
+        &["error", "cannot write", "No space left", "known nodes boot, new machines wait"],
+    );
     assert!(known.len() >= 30);
     let waited = known_nodes_boot(&strangers, &known);
     println!("known nodes waited {waited:?} at most for a full disk");
@@ -143,11 +147,11 @@ fn a_full_disk_lets_known_nodes_boot_and_new_ones_wait() {
     let socket = lab.dir().join("run/control.sock");
     let arguments = ["--socket", socket.to_str().expect("a path of ours"), "node", "set", "4000", "--add", "02:00:00:00:40:00", "-y"];
     let change = server.run(30, env!("CARGO_BIN_EXE_muster"), &arguments);
-    assert!(change.code == Some(1) && change.output.contains("when it is on its disk"), "{change:?}");
+    assert!(change.code == Some(1) && change.output.contains("confirms a change when that is on disk"), "{change:?}");
     let before = numbers(&strangers.told());
     std::fs::remove_file(filler).expect("make room");
     let after = numbered(&strangers, before.len() + 24, 60);
-    assert!(wait(10, || musterd.seen("can be written again: everything is on disk")).is_some(), "{}", musterd.log());
+    assert!(wait(10, || musterd.seen("is writable again (everything is on disk)")).is_some(), "{}", musterd.log());
     strangers.crowd(0);
     assert!(wait(30, || strangers.is_idle().then_some(())).is_some(), "who waited comes in");
     musterd.kill();
@@ -170,13 +174,13 @@ fn a_disk_that_breaks_becomes_read_only_and_loses_no_promise() {
     strangers.crowd(8);
     numbered(&strangers, 30, 60);
     disk.break_down();
-    let known = nobody_is_promised_anything(&strangers, &musterd, &["error", "cannot", "journal", "known nodes boot as ever"]);
+    let known = nobody_is_promised_anything(&strangers, &musterd, &["error", "cannot", "journal", "known nodes boot, new machines wait"]);
     known_nodes_boot(&strangers, &known);
     drop(musterd);
 
     // The head is restarted while its disk is read-only.
     let musterd = Musterd::keeping(&server, lab.dir(), strangers::CONFIG, &state);
-    assert!(musterd.seen_all(&["error", "Read-only file system", "known nodes boot as ever"]).is_some(), "{}", musterd.log());
+    assert!(musterd.seen_all(&["error", "Read-only file system", "known nodes boot, new machines wait"]).is_some(), "{}", musterd.log());
     known_nodes_boot(&strangers, &known);
     drop(musterd);
 
@@ -198,7 +202,7 @@ fn a_disk_that_breaks_becomes_read_only_and_loses_no_promise() {
     strangers.crowd(0);
     assert!(wait(30, || strangers.is_idle().then_some(())).is_some(), "who waited comes in");
     assert!(known.iter().all(|(mac, number)| after.get(mac) == Some(number)));
-    assert!(musterd.seen("can be written again: everything is on disk").is_some(), "{}", musterd.log());
+    assert!(musterd.seen("is writable again (everything is on disk)").is_some(), "{}", musterd.log());
     assert!(!common::text(&state.join("journal")).contains("n0 vac"), "the torn tail is cut by now");
     musterd.kill();
     let _musterd = Musterd::keeping(&server, lab.dir(), strangers::CONFIG, &state);

@@ -103,8 +103,8 @@ fn rooms_import_downward_only() {
 
 /// The services of the Server: each folder of the engine that is a service, found by looking.
 fn services(sources: &[Source]) -> Vec<String> {
-    /// What all services use.
-    const SHARED: [&str; 2] = ["boot", "pace"];
+    /// What all services use, and what shows all of them.
+    const SHARED: [&str; 3] = ["boot", "pace", "view"];
     let folder = |source: &Source| {
         let path = source.path.to_string_lossy().into_owned();
         let (_, inside) = path.split_once("/src/engine/")?;

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use muster::base::addr::Mac;
-use muster::base::machine::{Datagram, DnsPeer, FileId, Input, Machine, OpenFile};
+use muster::base::machine::{Datagram, DnsPeer, FileId, Input, Machine, OpenFile, Seq};
 use muster::base::outbox::{JournalOp, Outbox, Output};
 use muster::base::time::{Instant, Now};
 use muster::config::{Config, Hardware, KnownNode};
@@ -41,7 +41,7 @@ pub fn config() -> Config {
 enum Answer {
     Opened(u64),
     Bytes(u64, usize),
-    Synced(u64),
+    Synced(Seq),
     Rewritten,
 }
 

@@ -1,4 +1,4 @@
-//! Reads the names file, at each call anew.
+//! Reads the names file, again at each call.
 
 use core::ffi::CStr;
 

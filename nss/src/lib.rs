@@ -1,9 +1,9 @@
 //! The name-service module `libnss_muster.so.2`: names and addresses of a cluster's nodes by arithmetic, from the names file alone.
 //!
 //! It is a crate of its own because it is loaded into every process of a machine that looks a name up: it depends on libc alone and allocates
-//! nothing. The arithmetic is the main crate's very source (`roll/plan`), which is built in here a second time. Each call reads the file anew
+//! nothing. The arithmetic is the main crate's very source (`roll/plan`), which is built in here a second time. Each call reads the file again
 //! (some 200 bytes, always in the page cache), so there is no state: calls may come from any thread, in a signal handler, after a fork. What
-//! is no whole names file is as good as none. Results live in the caller's buffer; one that is too small is told so (ERANGE), and the caller comes
+//! is no whole names file is as good as none. Results live in the caller's buffer; one that is too small gets ERANGE, and the caller comes
 //! again with a larger one.
 //!
 //! The functions are those of glibc's nss.h (info libc, "NSS Modules Interface"). All pointers come from glibc, which checks them.

@@ -48,11 +48,29 @@ pub enum Who {
 pub struct Buckets {
     each: Bucket,
     all: Bucket,
-    nodes: Box<[Instant]>,
-    guests: Box<[Instant]>,
+    /// When each will be full again, in whole ticks.
+    nodes: Box<[Tick]>,
+    guests: Box<[Tick]>,
     together: Instant,
     seed: u64,
     refused: u64,
+}
+
+/// An instant in ticks since zero, which fits 30 years: there are sixteen for each record, and a bucket holds minutes.
+#[derive(Clone, Copy, Default)]
+struct Tick(u32);
+
+impl Tick {
+    const LENGTH: Duration = Duration::from_millis(250);
+
+    /// The first tick that is not before an instant.
+    fn after(at: Instant) -> Tick {
+        Tick(u32::try_from(at.nanos().div_ceil(Tick::LENGTH.as_nanos() as u64)).unwrap_or(u32::MAX))
+    }
+
+    fn instant(self) -> Instant {
+        Instant::ZERO + Tick::LENGTH * self.0
+    }
 }
 
 /// Places for guests, whatever the capacity.
@@ -63,8 +81,8 @@ impl Buckets {
     /// For `capacity` records of machines: `each` of one machine, `all` of all guests together.
     pub fn new(capacity: usize, seed: u64, each: Bucket, all: Bucket) -> Buckets {
         let places = (16 * capacity).next_power_of_two().clamp(PLACES_MIN, PLACES_MAX);
-        let nodes = vec![Instant::ZERO; capacity.next_power_of_two()].into();
-        Buckets { each, all, nodes, guests: vec![Instant::ZERO; places].into(), together: Instant::ZERO, seed, refused: 0 }
+        let nodes = vec![Tick::default(); capacity.next_power_of_two()].into();
+        Buckets { each, all, nodes, guests: vec![Tick::default(); places].into(), together: Instant::ZERO, seed, refused: 0 }
     }
 
     /// Whether one more is within the limits, which counts it; one that is refused costs nobody anything.
@@ -74,13 +92,15 @@ impl Buckets {
             Who::Guest(key) | Who::Resident(key) => (&mut self.guests, mix(key ^ self.seed)),
         };
         let place = key as usize & (table.len() - 1);
-        let Some(own) = table.get_mut(place) else { return false };
+        let Some(tick) = table.get_mut(place) else { return false };
+        let mut own = tick.instant();
         let shared = matches!(who, Who::Guest(_));
-        if !self.each.admits(now, *own) || shared && !self.all.admits(now, self.together) {
+        if !self.each.admits(now, own) || shared && !self.all.admits(now, self.together) {
             self.refused += 1;
             return false;
         }
-        self.each.take(now, own);
+        self.each.take(now, &mut own);
+        *tick = Tick::after(own);
         if shared {
             self.all.take(now, &mut self.together);
         }

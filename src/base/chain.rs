@@ -57,6 +57,11 @@ impl<const N: usize> Chains<N> {
         (last != NONE).then_some(last as usize)
     }
 
+    /// Whether a slot stands in a chain.
+    pub fn holds(&self, slot: usize) -> bool {
+        self.links[slot].chain != NONE
+    }
+
     /// Puts a slot at the end of a chain. One that stands in a chain stays where it is.
     pub fn push(&mut self, chain: usize, slot: usize) {
         if self.links[slot].chain != NONE {
@@ -122,6 +127,9 @@ mod tests {
                 for (chain, queue) in queues.iter().enumerate() {
                     prop_assert_eq!((chains.first(chain), chains.len(chain)), (queue.front().copied(), queue.len()));
                     prop_assert_eq!((chains.is_empty(chain), chains.last(chain)), (queue.is_empty(), queue.back().copied()));
+                }
+                for slot in 0..8 {
+                    prop_assert_eq!(chains.holds(slot), queues.iter().any(|queue| queue.contains(&slot)));
                 }
             }
         }

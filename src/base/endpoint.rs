@@ -47,7 +47,7 @@ pub enum Transport {
     Unix(Streams),
 }
 
-/// How messages are told apart on a connection.
+/// How messages are separated on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// Each ends with a newline, which the machine does not see; it writes its own. One is answered after the other.

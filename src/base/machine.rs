@@ -56,11 +56,35 @@ pub enum Conn {}
 /// A file that the world holds open. Stays valid until the machine closes it as often as it was opened; then it names no other one.
 pub type FileId = Key<OpenFile>;
 
+/// The number of a record of the journal: the first one that a machine puts out is 1, and none is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seq(u64);
+
+impl Seq {
+    /// No record at all, which comes before the first.
+    pub const NONE: Seq = Seq(0);
+
+    pub const fn new(number: u64) -> Seq {
+        Seq(number)
+    }
+
+    /// That of the record behind this one.
+    pub const fn next(self) -> Seq {
+        Seq(self.0 + 1)
+    }
+
+    /// How many records come behind `earlier`, up to this one; 0 when `earlier` is later.
+    pub const fn since(self, earlier: Seq) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
 /// What a world tells a machine.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// What the world knows of a link: once at start, before anything else of that link.
-    Link { link: Link, facts: &'a LinkFacts },
+    /// What becomes of a link: at start, before anything else of it, and whenever something of it changes. None: it has gone, or has not
+    /// come yet; nothing comes from it, and what is sent to it is lost.
+    Link { link: Link, facts: Option<&'a LinkFacts> },
     /// A UDP datagram that came to an endpoint.
     Datagram(Datagram<'a>),
     /// A whole Ethernet frame, whose checksums hold: everything, for machines that answer for their own MACs; else what neither a datagram
@@ -85,11 +109,33 @@ pub enum Input<'a> {
     /// The file behind this token was changed in place since it was opened, or cannot be read any more; nothing was sent.
     Changed { token: u64 },
     /// All records of the journal up to this one are on disk. If the disk is slow or fails, the world keeps trying and says nothing.
-    Synced { seq: u64 },
-    /// The rewritten journal is in its place, or could not be put there and the old one goes on: the next rewriting may begin.
+    Synced { seq: Seq },
+    /// The rewritten journal is in its place: the next rewriting may begin.
     Rewritten,
+    /// It could not be put there, and the old one goes on; the next may begin all the same. `why` is a sentence.
+    NotRewritten { why: &'a str },
     /// Somebody took the journal away: it is to be rewritten. No record is on disk before that is done.
     JournalGone,
+    /// A signal asks for this. What connections ask for comes in their lines.
+    Command(Command),
+    /// What came of the task with this token ([`Output::Task`](super::outbox::Output)); else why it cannot be done, in sentences, a line each.
+    Done { token: u64, outcome: Result<Done<'a>, &'a str> },
+    /// The answer to [`Output::Count`](super::outbox::Output): what the kernel has lost or refused so far, by name, and how many boot files are open.
+    Counted { lost: &'a [(String, u64)], open_files: usize },
+}
+
+/// What came of a task.
+#[derive(Clone, Copy, Debug)]
+pub enum Done<'a> {
+    /// None: there is no such file. And which links there are by now.
+    Text {
+        text: Option<&'a str>,
+        links: &'a [LinkFacts],
+    },
+    /// In the order of the names.
+    Exists(&'a [bool]),
+    Opened,
+    Written,
 }
 
 /// A UDP datagram.
@@ -127,10 +173,10 @@ pub enum Event<'a> {
     Closed,
 }
 
-/// What the world is to do for its owner: a signal asks for it, or a connection, which the owner answers.
+/// What the owner of the machine asks for, by a signal or on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Write everything down and end.
+    /// Write everything down and end: [`Output::Leave`](super::outbox::Output) says when that is done.
     Leave,
     /// Read the config again.
     Reload(Reload),

@@ -1,5 +1,6 @@
 //! Rate limits for log lines that outsiders can cause: the first, then at most one an interval, with the number left out.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::time::Instant;
@@ -7,6 +8,17 @@ use super::time::Instant;
 /// The time between two lines of one kind.
 const INTERVAL: Duration = Duration::from_secs(10);
 
+/// The end of a log line: how many similar lines were not logged. Empty for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct More(pub u64);
+
+impl fmt::Display for More {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 > 0 { write!(f, "; {} more not logged", self.0) } else { Ok(()) }
+    }
+}
+
+/// The rate limit of one kind of log line.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Muffle {
     next: Instant,
@@ -14,14 +26,14 @@ pub struct Muffle {
 }
 
 impl Muffle {
-    /// Whether to log now; gives how many lines were left out since the last one.
-    pub fn admits(&mut self, now: Instant) -> Option<u64> {
+    /// Whether to log now. Gives how many lines were left out since the last one.
+    pub fn admits(&mut self, now: Instant) -> Option<More> {
         if now < self.next {
             self.muffled += 1;
             return None;
         }
         self.next = now + INTERVAL;
-        Some(std::mem::take(&mut self.muffled))
+        Some(More(std::mem::take(&mut self.muffled)))
     }
 }
 
@@ -32,8 +44,9 @@ mod tests {
     #[test]
     fn the_first_then_one_an_interval() {
         let mut muffle = Muffle::default();
-        assert_eq!(muffle.admits(Instant::ZERO), Some(0));
+        assert_eq!(muffle.admits(Instant::ZERO), Some(More(0)));
         assert_eq!([1, 2, 9_999].map(|ms| muffle.admits(Instant::from_millis(ms))), [None; 3]);
-        assert_eq!(muffle.admits(Instant::from_millis(10_000)), Some(3));
+        assert_eq!(muffle.admits(Instant::from_millis(10_000)), Some(More(3)));
+        assert_eq!((More(0).to_string(), More(3).to_string()), (String::new(), "; 3 more not logged".to_string()));
     }
 }

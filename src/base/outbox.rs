@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::addr::Mac;
 use super::endpoint::EndpointId;
 use super::limits;
-use super::machine::{Command, ConnId, FileId, Link};
+use super::machine::{ConnId, FileId, Link, Seq};
 
 /// How a datagram finds its way on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,13 +66,13 @@ impl Run<'_> {
 ///
 /// Between `RewriteBegin` and `RewriteEnd` the world puts every `Append` into the old file and into the new one. Then it syncs the new file,
 /// renames it over the old one, syncs the folder, goes on in the new one, and says `Input::Rewritten`: after a crash there is one of the two,
-/// whole. Before that the machine begins no other; but before `RewriteEnd` it may begin anew, and the lines since the first
+/// whole. Before that the machine begins no other; but before `RewriteEnd` it may begin again, and the lines since the first
 /// `RewriteBegin` are not wanted any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JournalOp<'a> {
     /// Answered by `Input::Synced`. Records are numbered from 1 without a gap.
     Append {
-        seq: u64,
+        seq: Seq,
         line: &'a [u8],
     },
     RewriteBegin,
@@ -133,6 +133,11 @@ pub enum Output<'a> {
         file: FileId,
     },
     Record(JournalOp<'a>),
+    /// The endpoints with the address `from` are at `to` from now on, since a link's address has changed.
+    Readdress {
+        from: Ipv4Addr,
+        to: Ipv4Addr,
+    },
     /// Make the kernel's neighbour entry of `ip` permanent, or drop it when `mac` is None.
     Neighbour {
         link: Link,
@@ -144,11 +149,34 @@ pub enum Output<'a> {
         link: Link,
         ip: Ipv4Addr,
     },
-    /// Do this, and answer the connection.
-    Command {
-        conn: ConnId,
-        command: Command,
+    /// Work on files that are no boot files: the world does one task after the other, and says what came of each by `Input::Done`, with its token.
+    Task {
+        token: u64,
+        task: FileTask<'a>,
     },
+    /// Say what the kernel has lost: answered by `Input::Counted`.
+    Count,
+    /// The machine was asked to end, and has written everything down, as far as the disks answer: the world ends.
+    Leave,
+}
+
+/// What is to be done with files. Paths are what the kernel takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileTask<'a> {
+    /// Read a text, whole.
+    Read { path: &'a [u8] },
+    /// Tell which names are regular files beneath a folder: its path, and then each name behind a zero byte.
+    Exists { names: &'a [u8] },
+    /// Open a folder, to serve boot files from.
+    Root { path: &'a [u8] },
+    /// Serve from the folder that was opened last; files that are open stay so. Not answered.
+    Serve,
+    /// A piece of the text of the next `Write` or `Publish`. Not answered.
+    Piece { text: &'a [u8] },
+    /// Replace a file by the pieces, whole or not at all.
+    Write { path: &'a [u8] },
+    /// The same for a file beside the journal, by whoever writes the journal. Not answered.
+    Publish { path: &'a [u8] },
 }
 
 impl<'a> Output<'a> {
@@ -160,6 +188,16 @@ impl<'a> Output<'a> {
             | Output::Write { bytes, .. }
             | Output::Open { path: bytes, .. }
             | Output::SendFile(SendFile { to: Target::Datagrams(Run { headers: bytes, .. }), .. })
+            | Output::Task {
+                task:
+                    FileTask::Read { path: bytes }
+                    | FileTask::Exists { names: bytes }
+                    | FileTask::Root { path: bytes }
+                    | FileTask::Piece { text: bytes }
+                    | FileTask::Write { path: bytes }
+                    | FileTask::Publish { path: bytes },
+                ..
+            }
             | Output::Record(JournalOp::Append { line: bytes, .. } | JournalOp::RewriteLine { line: bytes }) => Some(bytes),
             _ => None,
         }
@@ -257,10 +295,12 @@ impl Outbox {
     }
 
     pub fn open(&mut self, token: u64, path: &[u8]) -> bool {
-        self.put_with(Output::Open { token, path: &[] }, |buf| {
-            buf.get_mut(..path.len())?.copy_from_slice(path);
-            Some(path.len())
-        })
+        self.put_with(Output::Open { token, path: &[] }, |buf| copy(buf, path))
+    }
+
+    /// Has a task done, with these bytes.
+    pub fn task(&mut self, token: u64, task: FileTask<'static>, bytes: &[u8]) -> bool {
+        self.put_with(Output::Task { token, task }, |buf| copy(buf, bytes))
     }
 
     /// Sends a part of a file to a connection.
@@ -280,7 +320,7 @@ impl Outbox {
     }
 
     /// Puts out a record that `write` lays down. `seq` is one more than the last.
-    pub fn append(&mut self, seq: u64, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+    pub fn append(&mut self, seq: Seq, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
         self.line(JournalOp::Append { seq, line: &[] }, write)
     }
 
@@ -318,6 +358,11 @@ impl Outbox {
         self.items.clear();
         self.used = 0;
     }
+}
+
+fn copy(buf: &mut [u8], bytes: &[u8]) -> Option<usize> {
+    buf.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    Some(bytes.len())
 }
 
 #[cfg(test)]

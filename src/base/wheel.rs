@@ -139,7 +139,7 @@ impl Wheel {
         }
     }
 
-    /// Empties a slot of a higher level; each timer finds its place anew, seen from the present tick.
+    /// Empties a slot of a higher level; each timer finds its place again, seen from the present tick.
     fn spread(&mut self, place: usize) {
         let mut timer = std::mem::replace(&mut self.heads[place], NONE);
         self.used[place / SLOTS] &= !(1 << (place % SLOTS));

@@ -97,7 +97,7 @@ fn missing(boot: &Boot, root: &Path, world: &impl World, notes: &mut Vec<String>
     let files: Vec<&String> =
         files.chain(&boot.script).chain(&boot.kernel).chain(&boot.initrd).filter(|name| !world.exists(root, name)).collect();
     if !files.is_empty() {
-        notes.push(format!("not in {} yet: {}", root.display(), listed(files)));
+        notes.push(format!("not found in {}: {} (put them there before nodes boot)", root.display(), listed(files)));
     }
 }
 
@@ -111,9 +111,9 @@ pub(super) fn check_scripts(boot: &Boot, overrides: &[Override], parsed: &Parsed
     }
     let line = |made: Made<'_>| (made.pxelinux_bytes() > PXELINUX_MAX).then_some(made.pxelinux_bytes());
     let too_long =
-        |bytes: usize| format!("kernel, initrd and args come to {bytes} bytes: pxelinux reads {PXELINUX_MAX}, other loaders more");
+        |bytes: usize| format!("kernel, initrd and args have {bytes} bytes: pxelinux reads only {PXELINUX_MAX}, other loaders more");
     notes.extend(line(all).map(too_long));
-    let unused = |script: &str, kernel: &str| format!("kernel {kernel} is for other loaders: iPXE runs the script {script}");
+    let unused = |script: &str, kernel: &str| format!("iPXE does not use kernel {kernel}: it runs the script {script}");
     notes.extend(boot.script.iter().zip(&boot.kernel).map(|(script, kernel)| unused(script, kernel)));
     for (this, keys) in overrides.iter().zip(&parsed.overrides) {
         let made = Made {

@@ -48,7 +48,7 @@ pub(super) fn addresses(parsed: &Parsed, drafts: &[NetworkDraft], plan: AddressP
     for draft in drafts {
         let subnet = draft.subnet;
         for router in draft.routers().into_iter().filter(|router| !subnet.is_host(*router)) {
-            let what = format!("\"{router}\" is no machine's address in {subnet}: a router is reached within its clients' subnet");
+            let what = format!("\"{router}\" is not a host address in {subnet}: a router is in its clients' subnet");
             errors.add(draft.place(draft.keys.router.at()), "router", what);
         }
         guests(draft, &street, errors);
@@ -144,7 +144,7 @@ fn alone(piece: &Segment, drafts: &[NetworkDraft], place: &Place<'_>, errors: &m
     };
     let subnet = draft.subnet;
     if !subnet.is_host(piece.address) {
-        errors.add(place.start, place.start_key, format!("\"{}\" is no machine's address in {subnet}: choose another", piece.address));
+        errors.add(place.start, place.start_key, format!("\"{}\" is not a host address in {subnet}: choose another", piece.address));
         return None;
     }
     let (room, count) = (u32::from(subnet.broadcast()) - u32::from(piece.address), piece.last.0 - piece.first.0 + 1);
@@ -186,7 +186,8 @@ pub(super) fn nodes(parsed: &Parsed, plan: Option<AddressPlan>, errors: &mut Err
     }
     let (capacity, macs) = (parsed.server.capacity.filled(), owners.len());
     if macs > capacity {
-        let what = format!("{capacity} records are too few for the {macs} macs of all nodes: raise it, as each has a record when it boots");
+        let what =
+            format!("{capacity} records are too few for the {macs} macs of all nodes: raise it, as each needs a record when it boots");
         errors.add(parsed.server.capacity.at(), "capacity", what);
     }
     if let Some(room) = plan.map(|plan| Street::macs(plan.nodes())).filter(|room| macs > *room) {
@@ -203,17 +204,17 @@ pub(super) fn nodes(parsed: &Parsed, plan: Option<AddressPlan>, errors: &mut Err
 }
 
 fn has_no_lot(number: u32, nodes: u32) -> String {
-    format!("{number} has no lot, as the cluster has {nodes} nodes: choose 0 to {}, or raise `nodes` in [cluster]", nodes - 1)
+    format!("{number} does not exist, as the cluster has {nodes} nodes: choose 0 to {}, or raise `nodes` in [cluster]", nodes - 1)
 }
 
 /// Nobody asks themselves, and no address is listed twice.
 pub(super) fn dns(keys: &DnsKeys, links: &[LinkConfig], errors: &mut Errors<'_>) {
     let heads: Vec<Ipv4Addr> = links.iter().map(|link| link.head).collect();
-    let own = "is a boot interface's own, on which names are served anyhow: leave it out";
+    let own = "is a boot interface's address, where names are served already: leave it out";
     let listened =
-        addresses_of("listen", &keys.listen, &heads, own, "is no address of this machine's own: name one, as in \"127.0.0.1\"", errors);
-    let this = "is this server itself: name another that knows everybody's names";
-    addresses_of("upstream", &keys.upstream, &[heads, listened].concat(), this, "is no server's address", errors);
+        addresses_of("listen", &keys.listen, &heads, own, "is not an address of this machine: name one, as in \"127.0.0.1\"", errors);
+    let this = "is this server itself: name another name server";
+    addresses_of("upstream", &keys.upstream, &[heads, listened].concat(), this, "is not a server's address", errors);
 }
 
 /// The good ones of a list. Those of `ours`, and those that are nobody's, are wrong by these sentences.

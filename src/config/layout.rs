@@ -103,7 +103,7 @@ fn plan(parsed: &Parsed, drafts: &mut [NetworkDraft], errors: &mut Errors<'_>, n
     };
     let Some(plan) = AddressPlan::segmented(node0, nodes, &wanted.segments) else {
         let place = parsed.segments.first().and_then(|section| section.at());
-        errors.add(place, "segment", format!("these make no street: at most {} are possible", AddressPlan::SEGMENTS_MAX));
+        errors.add(place, "segment", format!("there are too many segments: at most {} are possible", AddressPlan::SEGMENTS_MAX));
         return None;
     };
     if wanted.node0.is_none() || wanted.nodes.is_none() {
@@ -124,13 +124,13 @@ fn segments(parsed: &Parsed, drafts: &[NetworkDraft], errors: &mut Errors<'_>) -
         let (Some(nodes), Some(first)) = (nodes, first) else { continue };
         let segment = Segment { first: nodes.value.0, last: nodes.value.1, address: first.value };
         if segment.last.0 as usize >= limits::CAPACITY_MAX {
-            let what = format!("{} is more than a street can have: the highest is {}", segment.last.0, limits::CAPACITY_MAX - 1);
+            let what = format!("{} is too high: the highest number is {}", segment.last.0, limits::CAPACITY_MAX - 1);
             errors.add(nodes.at.as_ref(), "nodes", what);
             continue;
         }
         if let Some(other) = segments.iter().find(|other| segment.first <= other.last && other.first <= segment.last) {
             let what = format!("{} shares numbers with the segment {}", shown(&segment), shown(other));
-            errors.add(nodes.at.as_ref(), "nodes", format!("{what}: a number lies in one segment only"));
+            errors.add(nodes.at.as_ref(), "nodes", format!("{what}: a number belongs to one segment only"));
             continue;
         }
         if !drafts.iter().any(|draft| draft.subnet.contains(first.value)) {

@@ -83,6 +83,7 @@ fn own(
     let (subnet, name) = (Subnet::of(head, prefix), facts.name.clone());
     notes.push(format!("{name}: network {subnet}, head {head}"));
     let mut keys = keys.cloned().unwrap_or_default();
+    let (head_is_set, rate_is_set) = (keys.head.is_some(), keys.link_rate.value().is_some());
     let rate = keys.link_rate.value().or(facts.rate);
     keys.interface.get_or_insert_with(|| Set::derived(name.clone()));
     keys.head.get_or_insert(Set::derived(head));
@@ -100,7 +101,7 @@ fn own(
     fill(&mut keys, parsed);
     let LinkFacts { index, hardware, mac, mtu, .. } = *facts;
     let queue_delay = keys.queue_delay.filled();
-    let config = LinkConfig { interface: name.clone(), index, hardware, mac, head, mtu, rate, queue_delay };
+    let config = LinkConfig { interface: name.clone(), index, hardware, mac, head, head_is_set, mtu, rate, rate_is_set, queue_delay };
     Some((config, NetworkDraft { keys, subnet, own: Some((link, head)), name }))
 }
 
@@ -207,7 +208,7 @@ fn candidates(links: &[LinkFacts]) -> String {
     let all: Vec<String> = links.iter().filter(usable).map(shown).collect();
     match () {
         () if !inner.is_empty() => format!("this machine has {}", listed(inner)),
-        () if !all.is_empty() => format!("this machine has {}, its way to the rest of the world", listed(all)),
+        () if !all.is_empty() => format!("this machine has {}, which has the default route", listed(all)),
         () => "no interface of this machine has an IPv4 address: give one to the boot interface (ip address add 10.54.0.1/16 dev IF)"
             .to_string(),
     }

@@ -62,8 +62,12 @@ pub struct LinkConfig {
     pub head: Ipv4Addr,
     /// Bytes of an IP packet.
     pub mtu: u32,
+    /// The config sets `head`: no other address of the interface takes its place.
+    pub head_is_set: bool,
     /// Bits per second: the config's `link-rate`, else what the device says, else None (virtual devices).
     pub rate: Option<u64>,
+    /// The config sets `link-rate`: what the device says does not count.
+    pub rate_is_set: bool,
     /// How much queue on the way to the nodes is aimed at, 1 to 50 ms.
     pub queue_delay: Duration,
 }
@@ -72,7 +76,18 @@ impl LinkConfig {
     /// A link of 1,500 bytes, of which nothing is known or set: for simulations and tests.
     pub fn plain(interface: &str, index: u32, mac: Mac, head: Ipv4Addr) -> LinkConfig {
         let queue_delay = filled::<NetworkKeys>().queue_delay.filled();
-        LinkConfig { interface: interface.into(), index, hardware: Hardware::Ethernet, mac, head, mtu: 1500, rate: None, queue_delay }
+        LinkConfig {
+            interface: interface.into(),
+            index,
+            hardware: Hardware::Ethernet,
+            mac,
+            head,
+            head_is_set: false,
+            mtu: 1500,
+            rate: None,
+            rate_is_set: false,
+            queue_delay,
+        }
     }
 }
 
@@ -211,6 +226,13 @@ impl Config {
         }
         lines.extend(self.listing.needs_restart(&new.listing));
         lines
+    }
+
+    /// The head's own address on node 0's network, else on its first.
+    pub fn head(&self) -> Option<Ipv4Addr> {
+        let home = self.networks.iter().find(|network| network.subnet.contains(self.plan.node0()));
+        let link = home.and_then(|home| home.link).and_then(|link| self.links.get(usize::from(link)));
+        link.or(self.links.first()).map(|link| link.head)
     }
 
     /// The network that an address belongs to.

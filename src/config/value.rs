@@ -44,7 +44,7 @@ pub enum Origin {
     Default,
     /// A file of a usual name in the root.
     Found,
-    /// A text that is made from kernel, initrd and args.
+    /// A text that is generated from kernel, initrd and args.
     Made,
     /// A section by its header; for one of several its line, from 1, where it is in a file.
     Section(&'static str, Option<usize>),
@@ -56,7 +56,7 @@ impl fmt::Display for Origin {
         match *self {
             Origin::Default => f.write_str("default"),
             Origin::Found => f.write_str("found in the root"),
-            Origin::Made => f.write_str("made from kernel, initrd and args"),
+            Origin::Made => f.write_str("generated from kernel, initrd and args"),
             Origin::Section(header, Some(line)) => write!(f, "{header} line {line}"),
             Origin::Section(header, None) => f.write_str(header),
         }
@@ -246,7 +246,7 @@ pub(super) fn address(value: &Value<'_>) -> Read<Ipv4Addr> {
 
 pub(super) fn mac(value: &Value<'_>) -> Read<Mac> {
     let mac: Mac = parsed(value, |text| text.parse().ok(), "is not a MAC address: write it as in \"52:54:00:12:34:56\"")?;
-    if mac.is_individual() { Ok(mac) } else { wrong(value, "names no single machine: write the address of an interface") }
+    if mac.is_individual() { Ok(mac) } else { wrong(value, "is not an interface's address: write one as in \"52:54:00:12:34:56\"") }
 }
 
 pub(super) fn mac_pattern(value: &Value<'_>) -> Read<MacPattern> {
@@ -496,6 +496,6 @@ mod tests {
         );
         assert_eq!(with("\"10.0.0.1/16\"", subnet).unwrap_err(), "\"10.0.0.1/16\" is an address within a subnet: write \"10.0.0.0/16\"");
         assert!(with("\"10.0.0.0/33\"", subnet).is_err() && with("\"10.0.0.0\"", subnet).is_err());
-        assert!(with("\"ff:ff:ff:ff:ff:ff\"", mac).unwrap_err().contains("names no single machine"));
+        assert!(with("\"ff:ff:ff:ff:ff:ff\"", mac).unwrap_err().contains("is not an interface's address"));
     }
 }

@@ -13,13 +13,15 @@ use super::Ctx;
 
 #[derive(Default)]
 pub struct Adverts {
-    /// The link-local addresses, where the world has told them.
+    /// The link-local addresses, where the world knows them.
     own: [Option<Ipv6Addr>; limits::LINKS_MAX],
 }
 
 impl Adverts {
-    pub fn link(&mut self, link: Link, facts: &LinkFacts) {
-        self.own.iter_mut().skip(link.into()).take(1).for_each(|own| *own = facts.link_local);
+    pub fn link(&mut self, link: Link, facts: Option<&LinkFacts>) {
+        if let Some(own) = self.own.get_mut(usize::from(link)) {
+            *own = facts.and_then(|facts| facts.link_local);
+        }
     }
 
     /// Answers a solicitation with an advertisement of lifetime 0 without prefix, to its sender alone.

@@ -4,20 +4,21 @@
 //! The change itself is in force in memory at once, all of it ([`lots::change_all`](super::lots::change_all)), and its first record says that it
 //! begins. Then each lot is written as it is by the time it is written: what else becomes of it meanwhile needs no order. When none is left, a
 //! last record says that the change ends. Until that is on disk nothing that was put out since the first counts, neither for the
-//! next daemon nor for a promise (`Keeper`): so it is whole or not at all. A second change that comes meanwhile is written with it.
+//! next daemon nor for a promise ([`commit`](super::commit)): so it is whole or not at all. A second change that comes meanwhile is written with it.
 //!
-//! A journal that is written anew ([`history`](super::history)) has the whole change from memory when its walk began after the change, and else
-//! begins its walk anew: no line of the walk stands within a change.
+//! A journal that is being rewritten ([`history`](super::history)) has the whole change from memory when its walk began after the change, and else
+//! begins its walk again: no line of the walk stands within a change.
 
 use std::time::Duration;
 
 use crate::base::limits;
 use crate::base::time::Instant;
-use crate::roll::journal::{Event, Line, Mark};
+use crate::roll::journal::{Event, Line};
 use crate::roll::lot::Lot;
 use crate::roll::registry::Roll;
 
 use super::Ctx;
+use super::commit::Commit;
 
 /// Records of one piece, and the time from one piece to the next. A piece takes a few hundred microseconds.
 const PIECE: usize = 16;
@@ -32,24 +33,22 @@ pub struct Changes {
 }
 
 impl Changes {
-    pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
-        (roll.keeper.is_changing() && roll.keeper.pending() < PENDING).then_some(self.next)
+    pub fn deadline(&self, commit: &Commit) -> Option<Instant> {
+        (commit.is_changing() && commit.pending() < PENDING).then_some(self.next)
     }
 
     /// Puts out the next piece, when it is due.
     pub fn expire(&mut self, ctx: &mut Ctx<'_>) {
-        if self.deadline(ctx.roll).is_none_or(|at| at > ctx.now) {
+        if self.deadline(ctx.commit).is_none_or(|at| at > ctx.now) {
             return;
         }
         self.next = ctx.now + PAUSE;
         for _ in 0..PIECE {
-            if !ctx.out.has_room() || !ctx.roll.keeper.is_changing() {
+            if !ctx.out.has_room() || !ctx.commit.is_changing() {
                 return;
             }
             if ctx.roll.unwritten.is_empty() {
-                if ctx.record(&[Event::Change(Mark::Ends)]).is_some() {
-                    ctx.roll.keeper.ends();
-                }
+                ctx.end_change();
                 return;
             }
             if !line(ctx) {

@@ -76,6 +76,13 @@ impl Endpoints {
         Endpoints { rows, pool: first, per_link: BEFORE_POOL + last.saturating_sub(first) + 1, askers, dial }
     }
 
+    /// A link has another address.
+    pub fn readdress(&mut self, from: Ipv4Addr, to: Ipv4Addr) {
+        for row in self.rows.iter_mut().filter(|row| *row.address.ip() == from) {
+            row.address.set_ip(to);
+        }
+    }
+
     /// The table, for the world.
     pub fn rows(&self) -> &[Endpoint] {
         &self.rows

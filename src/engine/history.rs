@@ -1,14 +1,15 @@
-//! The journal read at start, and written anew when it has grown.
+//! The journal is read at start, and rewritten when it has grown.
 //!
 //! Reading gives every lot its last state and every guest whose lease runs its address back; what a numbered machine left rests until that
 //! lease would have ended. Rewriting walks the street and the records a batch at a time, while new records go to both files: each line says
 //! everything of its lot or address, so that it does not matter which of two came first in the walk. When a change of many lots begins the walk
-//! begins anew: no file has some of the walk's lines from before it, and only a part of the change.
+//! begins again: no file has some of the walk's lines from before it, and only a part of the change.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::base::machine::Seq;
 use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
@@ -20,12 +21,14 @@ use crate::roll::plan::Number;
 use crate::roll::registry::{Promise, Roll};
 use crate::roll::stage::Stage;
 
-/// A journal is written anew when it has this many events more than four for each lot and lease that it tells of.
+use super::commit::Commit;
+
+/// A journal is rewritten when it has this many events more than four for each lot and lease.
 const SURPLUS: u64 = 4096;
 /// Places that the walk comes by in one go, at most, and the time until it goes on: the loop has other things to do.
 const STRIDE: usize = 16_384;
 const PAUSE: Duration = Duration::from_millis(1);
-/// The first line of a journal that was written anew.
+/// The first line of a rewritten journal.
 const TITLE: &str = "# muster's journal: who has which number and address. It may be edited while musterd is down; leave out the ~checksum of a line that you change.";
 
 /// What a journal says beside lots.
@@ -42,7 +45,7 @@ pub fn read<'a>(roll: &mut Roll, lines: impl Iterator<Item = &'a str>) -> Result
     for (at, line) in lines.enumerate() {
         let taken = reader.line(roll, &mut past, line);
         let spelling = taken.map_err(|error| {
-            format!("line {} of the journal cannot be: {error}: mend it (without its ~checksum) or take it out", at + 1)
+            format!("line {} of the journal is invalid: {error}: correct it, without its ~checksum, or remove it", at + 1)
         })?;
         if spelling == Spelling::Old {
             reader.old.get_or_insert((at + 1, 0)).1 += 1;
@@ -50,13 +53,13 @@ pub fn read<'a>(roll: &mut Roll, lines: impl Iterator<Item = &'a str>) -> Result
     }
     if let Some((line, count)) = reader.old {
         log::warn!(
-            "{count} lines of the journal, the first of them line {line}, have a ; in what a machine said of itself, as version 0.1.0 wrote it: \
-             each was read as one word, and nothing is lost"
+            "journal: {count} lines have a ; within a reported word, as version 0.1.0 wrote them (first: line {line}; \
+             each was read as one word, nothing is lost)"
         );
     }
     match reader.changing {
         false => Ok(past),
-        true => Err("the journal ends within a change: cut it off where that begins".into()),
+        true => Err("the journal ends within a change of several numbers (remove the lines from `change begins` on)".into()),
     }
 }
 
@@ -111,7 +114,7 @@ impl Past {
     }
 }
 
-/// How long a guest may have been told that an address is its own. What was told before now ends within that, whatever the record says: it speaks
+/// How long a guest's lease can be. What was acknowledged before now ends within that, whatever the record says: it speaks
 /// of twice the lease, and the clock may have been wrong when it was written, or be so now.
 fn lease(config: &Config, guest: &Guest) -> Duration {
     let network = config.networks.iter().find(|network| network.guests.is_some_and(|range| range.contains(guest.address)));
@@ -151,7 +154,7 @@ fn settle_in(client: &mut Client, config: &Config, (guest, unix): (&Guest, u64),
     (client.papers, client.verdict) = (guest.papers, guest.verdict);
     // Of a record from another time the next renewal makes a new one.
     let until = guest.until.min(unix + 2 * lease(config, guest).as_secs());
-    client.on_record = OnRecord { address: guest.address, until, seq: 0 };
+    client.on_record = OnRecord { address: guest.address, until, seq: Seq::NONE };
 }
 
 /// Where a rewriting stands.
@@ -201,14 +204,14 @@ impl Rewrite {
         self.step = if std::mem::take(&mut self.again) { Step::Title } else { Step::Idle };
     }
 
-    fn is_due(&self, roll: &Roll) -> bool {
+    fn is_due(&self, roll: &Roll, commit: &Commit) -> bool {
         let told = (roll.street().occupied() + roll.len()) as u64;
-        roll.keeper.events() - self.from > SURPLUS + 4 * told
+        commit.events() - self.from > SURPLUS + 4 * told
     }
 
-    pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
+    pub fn deadline(&self, roll: &Roll, commit: &Commit) -> Option<Instant> {
         let works = match self.step {
-            Step::Idle => self.is_due(roll),
+            Step::Idle => self.is_due(roll, commit),
             Step::Title | Step::Lots(_) | Step::Clients(_) | Step::Guests(..) => true,
             Step::Placing => false,
         };
@@ -216,14 +219,14 @@ impl Rewrite {
     }
 
     /// Writes as much as there is room for, when it is time.
-    pub fn expire(&mut self, roll: &Roll, now: Now, out: &mut Outbox) {
+    pub fn expire(&mut self, (roll, commit): (&Roll, &Commit), now: Now, out: &mut Outbox) {
         if self.next > now.at {
             return;
         }
-        if self.step == Step::Idle && self.is_due(roll) {
+        if self.step == Step::Idle && self.is_due(roll, commit) {
             self.begin();
         }
-        if !matches!(self.step, Step::Idle | Step::Placing) && self.changes != roll.keeper.changes() {
+        if !matches!(self.step, Step::Idle | Step::Placing) && self.changes != commit.changes() {
             self.step = Step::Title;
         }
         for _ in 0..STRIDE {
@@ -233,7 +236,7 @@ impl Rewrite {
             self.step = match self.step {
                 Step::Idle | Step::Placing => return,
                 Step::Title => {
-                    (self.from, self.changes) = (roll.keeper.events(), roll.keeper.changes());
+                    (self.from, self.changes) = (commit.events(), commit.changes());
                     out.rewrite_begin();
                     out.rewrite_line(|buf| text(TITLE, buf));
                     Step::Lots(0)
@@ -296,7 +299,7 @@ fn guest(pool: usize, next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> S
 }
 
 /// To whom an address is promised, and until when: what was acknowledged, to its holder or to who left it, and what its holder is about to be
-/// told, because a record says it.
+/// acknowledged, because a record says it.
 fn promised(tenure: &Tenure, roll: &Roll, now: Now) -> Option<Guest> {
     let Tenure { address, holder, lease } = *tenure;
     let holder = holder.and_then(|key| roll.get(key));

@@ -1,14 +1,16 @@
 //! Changes of lots: each on the record, in one step.
 //!
 //! The engines and the operator's commands change the street here alone. A change is in force in memory at once, so that nobody else gets
-//! the number, and is told to nobody before its record is on disk (`Roll::promised_by`).
+//! the number, and nobody learns of it before its record is on disk (`Roll::promised_by`).
 
 use std::fmt;
 
 use super::dhcp::Counter;
+use crate::base::machine::Seq;
 use crate::base::slab::Key;
+use crate::config::Config;
 use crate::roll::client::Client;
-use crate::roll::journal::{Event, Line, Mark};
+use crate::roll::journal::{Event, Line};
 use crate::roll::lot::{By, Lot, Papers};
 use crate::roll::plan::Number;
 use crate::roll::registry::{Promise, Roll};
@@ -29,7 +31,7 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Trouble::Clash(clash) => clash.fmt(f),
-            Trouble::Busy => f.write_str("the journal's disk does not keep up: try again when it does, or see whether it is full"),
+            Trouble::Busy => f.write_str("the journal's disk is too slow (check that it is not full, then try again)"),
         }
     }
 }
@@ -41,39 +43,38 @@ pub fn rule(ctx: &Ctx<'_>, key: Key<Client>, network: usize, word: bool) -> Ruli
 
 /// The same, for numbers whose bit is not set in `spoken_for`.
 pub fn rule_beside(ctx: &Ctx<'_>, key: Key<Client>, network: usize, word: bool, spoken_for: &[u64]) -> Ruling {
-    let (Some(client), Some(network)) = (ctx.roll.get(key), ctx.config.networks.get(network)) else {
-        return Ruling::Guest(Reason::Untested);
-    };
-    let ignored = ctx.config.ignore.iter().any(|pattern| pattern.matches(client.mac));
-    let view = View { street: ctx.roll.street(), numbering: ctx.config.numbering, ignored, way: client.way, mac: client.mac, spoken_for };
-    ruling::rule(&view, &client.shown(), client.verdict, ctx.roll.plan.numbers_in(network.subnet), word)
+    ruling(ctx.config, ctx.roll, key, network, word, spoken_for)
 }
 
-/// Changes lots at once, each named once: all of them or none, in memory and on disk. Who waits for the last record that was put out waits for
-/// all of it. One or two are a record; the records of more are put out piece by piece (`engine::changes`).
-pub fn change_all<'a>(ctx: &mut Ctx<'_>, lots: impl ExactSizeIterator<Item = (Number, &'a Lot)> + Clone) -> Result<(), Trouble> {
-    let seq = ctx.roll.keeper.next().filter(|_| ctx.out.has_room()).ok_or(Trouble::Busy)?;
+/// The same outside of a call.
+pub fn ruling(config: &Config, roll: &Roll, key: Key<Client>, network: usize, word: bool, spoken_for: &[u64]) -> Ruling {
+    let (Some(client), Some(network)) = (roll.get(key), config.networks.get(network)) else {
+        return Ruling::Guest(Reason::Untested);
+    };
+    let ignored = config.ignore.iter().any(|pattern| pattern.matches(client.mac));
+    let view = View { street: roll.street(), numbering: config.numbering, ignored, way: client.way, mac: client.mac, spoken_for };
+    ruling::rule(&view, &client.shown(), client.verdict, roll.plan.numbers_in(network.subnet), word)
+}
+
+/// Changes lots at once, each named once: all of them or none, in memory and on disk. Gives the record that is committed when all of it is. One or
+/// two are a record; the records of more are put out piece by piece (`engine::changes`).
+pub fn change_all<'a>(ctx: &mut Ctx<'_>, lots: impl ExactSizeIterator<Item = (Number, &'a Lot)> + Clone) -> Result<Seq, Trouble> {
+    let seq = ctx.commit.next().filter(|_| ctx.out.has_room()).ok_or(Trouble::Busy)?;
     ctx.roll.set_lots(lots.clone(), Promise::by(seq)).map_err(Trouble::Clash)?;
     let mut line = Line::new(ctx.unix);
     let now = |ctx: &Ctx<'_>, number: Number| ctx.roll.street().lot(number).copied().unwrap_or_default();
     let few = lots.len() <= 2 && lots.clone().all(|(number, _)| line.add(&Event::Lot(number, now(ctx, number))));
     if !few {
-        line = Line::new(ctx.unix);
-        let fits = line.add(&Event::Change(Mark::Begins));
-        debug_assert!(fits, "a mark is short");
         lots.for_each(|(number, _)| ctx.roll.unwritten.add(number));
     }
-    let put_out = ctx.append(&line);
+    let put_out = if few { ctx.append(&line) } else { ctx.begin_change() };
     assert!(put_out == Some(seq), "there was room for a record");
-    if !few {
-        ctx.roll.keeper.begins();
-    }
-    Ok(())
+    Ok(seq)
 }
 
-/// Changes a lot: its machine is told when the record is on disk, and not before.
+/// Changes a lot. Its machine learns of it when the record is on disk, and not before.
 pub fn change(ctx: &mut Ctx<'_>, number: Number, lot: Lot) -> Result<(), Trouble> {
-    let seq = ctx.roll.keeper.next().ok_or(Trouble::Busy)?;
+    let seq = ctx.commit.next().ok_or(Trouble::Busy)?;
     set(ctx, number, lot, Promise::by(seq))
 }
 
@@ -110,7 +111,7 @@ pub fn came_up(ctx: &mut Ctx<'_>, number: Number) {
     if let Some(lot) = ctx.roll.street().lot(number).copied().filter(|lot| lot.unseen) {
         let promise = ctx.roll.promise(number);
         if set(ctx, number, Lot { unseen: false, ..lot }, promise).is_ok() {
-            log::debug!("{number} is heard under its address");
+            log::debug!("{number}: came up at its address");
         }
     }
 }
@@ -118,7 +119,7 @@ pub fn came_up(ctx: &mut Ctx<'_>, number: Number) {
 /// Adds to a node what its machine showed. What was promised to the MACs that are known stands.
 pub fn learn(ctx: &mut Ctx<'_>, number: Number, papers: &Papers) -> Result<(), Trouble> {
     let lot = ctx.roll.street().lot(number).copied().unwrap_or_default();
-    let seq = ctx.roll.keeper.next().ok_or(Trouble::Busy)?;
-    let promise = ctx.roll.promise_more(number, seq);
+    let seq = ctx.commit.next().ok_or(Trouble::Busy)?;
+    let promise = ctx.roll.promise_more(number, seq, ctx.commit.committed());
     set(ctx, number, ruling::learnt(&lot, papers), promise)
 }

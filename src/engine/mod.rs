@@ -3,27 +3,34 @@
 use crate::base::outbox::Outbox;
 use crate::base::time::Instant;
 use crate::config::Config;
-use crate::roll::journal::{Event, Line};
 use crate::roll::registry::Roll;
+use commit::Commit;
 use endpoints::Endpoints;
+use links::Links;
 use pace::Pace;
-use stats::{Counter, Stats};
+use stats::Stats;
 
 mod adverts;
 pub mod boot;
 mod changes;
+mod checkpoint;
+mod command;
+pub mod commit;
 pub mod control;
 pub mod dhcp;
 pub mod dns;
 pub mod endpoints;
 mod history;
+pub mod links;
 mod lots;
 mod moves;
 pub mod pace;
+mod reload;
 pub mod server;
-pub mod state;
 pub mod stats;
 pub mod tftp;
+pub mod turns;
+pub mod view;
 
 /// What an engine works with during one call.
 pub struct Ctx<'a> {
@@ -32,29 +39,12 @@ pub struct Ctx<'a> {
     pub unix: u64,
     pub config: &'a Config,
     pub endpoints: &'a Endpoints,
+    pub links: &'a Links,
     pub roll: &'a mut Roll,
+    pub commit: &'a mut Commit,
     pub stats: &'a mut Stats,
     pub pace: &'a mut Pace,
     pub out: &'a mut Outbox,
-}
-
-impl Ctx<'_> {
-    /// Puts a record into the journal; gives its number. None while too many others are not on disk yet: nothing may be promised then.
-    pub fn record(&mut self, events: &[Event]) -> Option<u64> {
-        let mut line = Line::new(self.unix);
-        if events.iter().all(|event| line.add(event)) { self.append(&line) } else { None }
-    }
-
-    /// The same with a line that is written already.
-    fn append(&mut self, line: &Line) -> Option<u64> {
-        let seq = self.roll.keeper.next()?;
-        if !self.out.append(seq, |buf| line.write(buf)) {
-            return None;
-        }
-        self.stats.count(Counter::JournalRecord);
-        self.roll.keeper.wrote(seq, line.events());
-        Some(seq)
-    }
 }
 
 /// A transfer as an operator sees it.

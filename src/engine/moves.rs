@@ -1,7 +1,7 @@
 //! What another plan would do to nodes that hold leases: a config that moves them is taken over by an operator's word only.
 //!
-//! A node learns of its new address as it asks next: it is told no (NAK), and asks anew. Where its new address is still another node's lease it is
-//! a guest, on a short lease, until that has ended.
+//! A node learns its new address at its next REQUEST: it gets a NAK, and asks again. Where its new address is still another node's lease it is
+//! a guest, on a short lease, until that lease ends.
 
 use std::fmt;
 use std::net::Ipv4Addr;

@@ -12,20 +12,29 @@ use crate::wire::dhcp::Scratch;
 use super::Ctx;
 use super::adverts::Adverts;
 use super::changes::Changes;
-use super::control::{Control, Sight};
+use super::command::Commands;
+use super::commit::{Commit, Waiter};
+use super::control::Control;
 use super::dhcp::{self, Dhcp};
-use super::dns::{self, Dns};
+use super::dns::Dns;
 use super::endpoints::{self, Endpoints};
 use super::history::{self, Rewrite};
+use super::links::Links;
 use super::moves::{self, Move};
-use super::pace::Pace;
-use super::stats::Stats;
+use super::pace::{Pace, Taker, Turn};
+use super::stats::{Counter, Stats};
 use super::tftp::Tftp;
+use super::turns::{self, Takers};
+use super::view::{Moment, Sight, Snapshot};
+
+mod links;
 
 pub struct Server {
     config: Config,
     endpoints: Endpoints,
+    links: Links,
     roll: Roll,
+    commit: Commit,
     stats: Stats,
     dhcp: Dhcp,
     tftp: Tftp,
@@ -36,8 +45,9 @@ pub struct Server {
     scratch: Box<Scratch>,
     changes: Changes,
     rewrite: Rewrite,
+    pub(super) commands: Commands,
     started: Option<Instant>,
-    pub(super) born: Now,
+    born: Now,
     /// Seconds since 1970 at the zero of the monotonic clock, as of the last look.
     epoch: i64,
 }
@@ -60,6 +70,17 @@ struct Engines<'a> {
     changes: &'a mut Changes,
 }
 
+/// Who takes turns: the same services as in [`Server::restored`], where their records are counted.
+impl Takers for Engines<'_> {
+    fn turn(&mut self, ctx: &mut Ctx<'_>, turn: Turn) {
+        const TFTP: u8 = endpoints::TFTP.id;
+        match turn.who.service {
+            TFTP => self.tftp.turn(ctx, turn),
+            other => unreachable!("service {other} takes no turns"),
+        }
+    }
+}
+
 impl Server {
     /// A server without a past: see [`Server::restored`].
     pub fn new(config: &Config, seed: u64, now: Now) -> Server {
@@ -72,20 +93,25 @@ impl Server {
     /// Allocates everything that this server will ever use, and takes up the journal. `seed` makes index order unpredictable from outside. The
     /// error says in one sentence what in the journal, or between it and the config, cannot be.
     pub fn restored<'a>(config: &Config, seed: u64, now: Now, journal: impl Iterator<Item = &'a str>) -> Result<Server, String> {
+        let tftp = Tftp::new(config.server.capacity, seed, now.at);
+        let takers = [Taker { service: endpoints::TFTP.id, records: tftp.capacity() }];
         let mut server = Server {
             roll: Roll::new(config.server.capacity, config.plan, seed, now.at),
+            commit: Commit::new(config.server.capacity),
             config: config.clone(),
             endpoints: Endpoints::new(config),
+            links: Links::default(),
             stats: Stats::default(),
             dhcp: Dhcp::new(config.server.capacity, seed),
-            tftp: Tftp::new(config.server.capacity, seed, now.at),
-            pace: Pace::new(config, config.server.capacity * crate::wire::tftp::TRANSFERS_PER_CLIENT, now.at),
+            tftp,
+            pace: Pace::new(config, &takers, now.at),
             control: Control::new(config.plan.nodes()),
             dns: Dns::new(config, seed, now),
             adverts: Adverts::default(),
             scratch: Box::default(),
             changes: Changes::default(),
             rewrite: Rewrite::default(),
+            commands: Commands::default(),
             started: None,
             born: now,
             epoch: epoch(now),
@@ -111,8 +137,18 @@ impl Server {
     }
 
     #[cfg(test)]
+    pub(super) fn commit(&self) -> &Commit {
+        &self.commit
+    }
+
+    #[cfg(test)]
     pub(super) fn roll_mut(&mut self) -> &mut Roll {
         &mut self.roll
+    }
+
+    #[cfg(test)]
+    pub(super) fn names(&self) -> crate::wire::control::DnsStatus {
+        self.dns.status()
     }
 
     pub fn stats(&self) -> &Stats {
@@ -123,9 +159,11 @@ impl Server {
         &self.pace
     }
 
-    /// What there is to say of the names that are served.
-    pub fn names(&self) -> dns::Report {
-        self.dns.report()
+    /// Everything as an operator sees it, and what the world has counted. O(capacity): see [`Snapshot`].
+    pub fn snapshot(&self, now: Now, kernel: Vec<(String, u64)>, open_files: usize) -> Snapshot {
+        let Server { config, roll, stats, pace, tftp, dns, born, .. } = self;
+        let moment = Moment { now, config, roll, stats, pace, sight: Sight { born: *born, tftp, dns } };
+        Snapshot::of(&moment, kernel, open_files)
     }
 
     /// Running transfers.
@@ -139,7 +177,7 @@ impl Server {
     pub fn reconfigure(&mut self, now: Now, config: &Config) -> Result<(), String> {
         if let Some(number) = self.roll.beyond(config.plan.nodes()) {
             return Err(format!(
-                "cluster.nodes is {}, but {number} is not vacant: take it out first (muster node out {number})",
+                "cluster.nodes is {}, but {number} is not vacant (take it out first: muster node out {number})",
                 config.plan.nodes()
             ));
         }
@@ -170,42 +208,50 @@ impl Server {
 
     /// Whether a change of many lots is still being put out.
     pub fn is_changing(&self) -> bool {
-        self.roll.keeper.is_changing()
+        self.commit.is_changing()
     }
 
-    /// Begins to write the journal anew, with the stages as they are now (SIGUSR1, `muster checkpoint`, before the end).
+    /// Begins to rewrite the journal, with the stages as they are now (SIGUSR1, `muster checkpoint`, before the end).
     pub fn checkpoint(&mut self) {
         self.rewrite.begin();
     }
 
-    /// Whether the journal is being written anew.
+    /// Records that are not on disk yet.
+    pub(super) fn pending(&self) -> u64 {
+        self.commit.pending()
+    }
+
+    /// Whether the journal is being rewritten.
     pub fn rewrites(&self) -> bool {
         self.rewrite.is_under_way()
     }
 
-    /// The clock of the machine was set (a head without a battery starts in 1970): the journal is written anew, with leases that end by the new
+    /// The clock of the machine was set (a head without a battery starts in 1970): the journal is rewritten, with leases that end by the new
     /// one, or a restart would forget them too soon or keep them too long.
     fn look_at_clock(&mut self, now: Now) {
         let step = epoch(now) - self.epoch;
         if step.unsigned_abs() > CLOCK_STEP {
             self.epoch += step;
-            log::info!("the clock was set by {step} s: the journal is written anew, as leases end by the new time");
+            log::info!("clock: moved by {step} s (the journal is rewritten, because leases end by the new time)");
             self.roll.clock_was_set(step);
             self.checkpoint();
         }
     }
 
     fn ctx<'a>(&'a mut self, now: Now, out: &'a mut Outbox) -> (Ctx<'a>, Engines<'a>) {
-        let Server { config, endpoints, roll, stats, pace, dhcp, tftp, dns, control, scratch, adverts, changes, .. } = self;
-        let ctx = Ctx { now: now.at, unix: now.unix, config, endpoints, roll, stats, pace, out };
+        let Server { config, endpoints, links, roll, commit, stats, pace, dhcp, tftp, dns, control, scratch, adverts, changes, .. } = self;
+        let ctx = Ctx { now: now.at, unix: now.unix, config, endpoints, links, roll, commit, stats, pace, out };
         (ctx, Engines { dhcp, tftp, dns, control, scratch, adverts, changes })
     }
 
     /// What has come to one of the endpoints, for the service behind it.
     fn datagram(&mut self, now: Now, datagram: Datagram<'_>, out: &mut Outbox) {
-        let (mut ctx, engines) = self.ctx(now, out);
+        let (mut ctx, mut engines) = self.ctx(now, out);
         let Some(row) = ctx.endpoints.get(datagram.endpoint) else { return };
         let ctx = &mut ctx;
+        if row.link.is_some_and(|link| !ctx.links.serves(link)) {
+            return ctx.stats.count(Counter::LinkOutOfService);
+        }
         match row.service {
             endpoints::DHCP => engines.dhcp.datagram(ctx, engines.scratch, datagram),
             endpoints::TFTP => engines.tftp.datagram(ctx, datagram),
@@ -213,21 +259,36 @@ impl Server {
             endpoints::UPSTREAM => engines.dns.answered(ctx, &datagram),
             _ => {}
         }
+        turns::give_wanted(ctx, &mut engines);
+    }
+
+    /// Answers those whose records are committed. Stops early when the outbox is full.
+    fn release(&mut self, now: Now, out: &mut Outbox) {
+        let (mut ctx, Engines { dhcp, control, scratch, .. }) = self.ctx(now, out);
+        while let Some(waiter) = ctx.commit.release(ctx.out) {
+            match waiter {
+                Waiter::Client(key) => dhcp.committed(&mut ctx, scratch, key),
+                Waiter::Operator(conn) => control.committed(&mut ctx, conn),
+            }
+        }
     }
 
     fn stream(&mut self, now: Now, stream: Stream<'_>, out: &mut Outbox) {
         let born = self.born;
-        let (mut ctx, engines) = self.ctx(now, out);
+        let (mut ctx, mut engines) = self.ctx(now, out);
         let Some(row) = ctx.endpoints.get(stream.endpoint) else { return };
-        let (ctx, tftp) = (&mut ctx, engines.tftp);
+        let ctx = &mut ctx;
         match row.service {
             endpoints::DNS => engines.dns.stream(ctx, &stream),
             endpoints::UPSTREAM => engines.dns.called(ctx, &stream),
             endpoints::CONTROL => {
-                let sight = Sight { now, born, transfers: tftp.len(), loading: &|token| tftp.loading(token) };
-                engines.control.stream(ctx, &sight, &stream);
+                engines.control.stream(ctx, Sight { born, tftp: engines.tftp, dns: engines.dns }, &stream);
             }
             _ => {}
+        }
+        turns::give_wanted(ctx, &mut engines);
+        if let Some(command) = engines.control.command() {
+            self.command(now, command, Some(stream.conn), out);
         }
     }
 }
@@ -252,14 +313,30 @@ impl Machine for Server {
         match input {
             Input::Datagram(datagram) => return self.datagram(now, datagram, out),
             Input::Stream(stream) => return self.stream(now, stream, out),
-            Input::Rewritten => return self.rewrite.placed(),
+            Input::Link { link, facts } => return self.link(now, link, facts, out),
+            Input::Frame { link, .. } | Input::Arp { link, .. } if !self.links.serves(link) => return,
+            Input::Synced { seq } => {
+                self.commit.synced(seq);
+                self.release(now, out);
+                return self.kept(out);
+            }
+            Input::Rewritten => {
+                self.rewrite.placed();
+                return self.rewritten(Ok(()), out);
+            }
+            Input::NotRewritten { why } => {
+                self.rewrite.placed();
+                return self.rewritten(Err(why), out);
+            }
+            Input::Command(command) => return self.command(now, command, None, out),
+            Input::Done { token, outcome } => return self.done(now, token, outcome, out),
+            Input::Counted { lost, open_files } => return self.counted(now, lost, open_files),
             Input::JournalGone => return self.rewrite.begin(),
             _ => {}
         }
-        let (mut ctx, Engines { dhcp, tftp, scratch, adverts, .. }) = self.ctx(now, out);
-        let ctx = &mut ctx;
+        let (mut ctx, mut engines) = self.ctx(now, out);
+        let (ctx, Engines { dhcp, tftp, scratch, adverts, .. }) = (&mut ctx, &mut engines);
         match input {
-            Input::Link { link, facts } => adverts.link(link, facts),
             Input::Frame { link, bytes } => adverts.frame(ctx, link, bytes),
             Input::Arp { link, mac, sender } => dhcp.arp(ctx, scratch, link, mac, sender),
             Input::Opened { token, answer } => tftp.opened(ctx, token, answer),
@@ -267,37 +344,43 @@ impl Machine for Server {
             Input::Warm { token } => tftp.warm(ctx, token),
             Input::Changed { token } => tftp.changed(ctx, token),
             Input::Bytes { token, bytes } => tftp.bytes(ctx, token, bytes),
-            Input::Synced { seq } => {
-                ctx.roll.keeper.synced(seq);
-                dhcp.keep_promises(ctx, scratch);
-            }
             Input::Missed { link, refused, overrun } => ctx.pace.lane(link).bottleneck.missed(now.at, refused + overrun),
-            Input::Datagram(_) | Input::Stream(_) | Input::Rewritten | Input::JournalGone => {}
+            // Taken up above.
+            Input::Datagram(_) | Input::Stream(_) | Input::Link { .. } | Input::Synced { .. } | Input::Rewritten => {}
+            Input::NotRewritten { .. } | Input::JournalGone | Input::Command(_) | Input::Done { .. } | Input::Counted { .. } => {}
         }
+        turns::give_wanted(ctx, &mut engines);
     }
 
     fn expire(&mut self, now: Now, out: &mut Outbox) {
         let first = self.started.is_none();
         self.started.get_or_insert(now.at);
         self.look_at_clock(now);
-        let (mut ctx, engines) = self.ctx(now, out);
+        self.release(now, out);
+        let (mut ctx, mut engines) = self.ctx(now, out);
         if first {
             engines.dhcp.start(&mut ctx);
         }
         engines.dhcp.expire(&mut ctx, engines.scratch);
-        engines.tftp.expire(&mut ctx);
+        turns::give_due(&mut ctx, &mut engines);
+        while ctx.out.has_room() && engines.tftp.expire(&mut ctx) {
+            turns::give_wanted(&mut ctx, &mut engines);
+        }
         ctx.pace.expire(now.at);
         engines.control.expire(&mut ctx, now);
         engines.changes.expire(&mut ctx);
         engines.dns.expire(&mut ctx);
-        self.rewrite.expire(&self.roll, now, out);
+        self.rewrite.expire((&self.roll, &self.commit), now, out);
+        if first {
+            self.publish_names();
+        }
+        self.expire_commands(now, out);
     }
 
     fn deadline(&self) -> Option<Instant> {
         let start = self.started.is_none().then_some(self.born.at);
-        let recent = self.control.deadline(&self.roll);
-        let (changes, rewrite) = (self.changes.deadline(&self.roll), self.rewrite.deadline(&self.roll));
-        let (pace, dns) = (self.pace.deadline(), self.dns.deadline());
-        [start, self.dhcp.deadline(&self.roll), self.tftp.deadline(), pace, dns, recent, changes, rewrite].into_iter().flatten().min()
+        let engines = [self.dhcp.deadline(&self.roll), self.tftp.deadline(), self.dns.deadline(), self.control.deadline(&self.roll.recent)];
+        let journal = [self.commit.deadline(), self.changes.deadline(&self.commit), self.rewrite.deadline(&self.roll, &self.commit)];
+        engines.into_iter().chain(journal).chain([start, self.pace.deadline(), self.commands.deadline()]).flatten().min()
     }
 }

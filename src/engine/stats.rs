@@ -7,6 +7,7 @@ use super::{dhcp, dns, tftp};
 crate::counters! {
     JournalRecord = "journal record written",
     RouterAdvert = "router advertisement sent",
+    LinkOutOfService = "dropped: boot interface out of service",
 }
 
 /// The tallies of all engines.

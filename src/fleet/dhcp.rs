@@ -1,6 +1,6 @@
 //! The client's side of RFC 2131 for one machine: what it sends, what it takes, when it tries again and when it gives up.
 //!
-//! [`Client`] is told of time and of messages and gives a [`Step`]; it sends nothing itself. Decisions are pure functions of the state.
+//! [`Client`] receives the time and messages and gives a [`Step`]; it sends nothing itself. Decisions are pure functions of the state.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

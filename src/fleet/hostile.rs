@@ -123,7 +123,7 @@ pub struct Assault {
     pub seed: u64,
 }
 
-/// What an OFFER told of the head.
+/// What an OFFER revealed of the head.
 #[derive(Clone, Copy)]
 struct Head {
     mac: Mac,

@@ -70,7 +70,7 @@ pub struct Life {
     /// In proportion to the weights of the other lives.
     pub weight: u32,
     pub steps: Vec<Step>,
-    /// In which places machines of this kind may stand: anywhere, unless it is told.
+    /// In which places machines of this kind may stand: anywhere, unless this is set.
     pub places: Range<u32>,
     /// In place of the firmware's own options.
     pub asks: Asks,

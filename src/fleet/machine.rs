@@ -548,7 +548,17 @@ impl Fleet {
         true
     }
 
+    /// Somebody says where its address is now: who knew it somewhere else goes there (RFC 826, "merge").
+    fn hear_announcement(&mut self, arp: &Arp) -> bool {
+        let knows = |node: &&mut Node| node.gateway == arp.sender_ip && matches!(node.hop, Hop::Known(_));
+        self.nodes.iter_mut().filter(knows).for_each(|node| node.hop = Hop::Known(arp.sender_mac));
+        true
+    }
+
     fn hear_arp_request(&mut self, arp: &Arp, out: &mut Outbox) -> bool {
+        if arp.sender_ip == arp.target_ip && !arp.sender_ip.is_unspecified() {
+            return self.hear_announcement(arp);
+        }
         let holder = self.addresses.get(arp.target_ip.to_bits().into()).map(|place| place as usize);
         let Some(place) = holder.filter(|&place| self.nodes.get(place).is_some_and(|node| node.address == Some(arp.target_ip))) else {
             return false;

@@ -7,7 +7,7 @@
 //! | state | what ends it |
 //! |---|---|
 //! | `Selecting` | the first sound offer: `Requesting` |
-//! | `Requesting` | ACK: `Probing`; NAK, or eight REQUESTs in vain: `Selecting` anew |
+//! | `Requesting` | ACK: `Probing`; NAK, or eight REQUESTs in vain: `Selecting` again |
 //! | `Probing` | nobody claims the address by ARP within 0.2 s: `Bound`; somebody does: DECLINE, `Pausing` |
 //! | `Bound` | T1: `Renewing`, with a REQUEST to the server that gave the lease |
 //! | `Renewing` | ACK: `Bound`; NAK: `Selecting`; T2: `Rebinding`, with a REQUEST to everybody |
@@ -65,7 +65,7 @@ const CLIENT_PORT: u16 = 68;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Time was not told yet.
+    /// The time is not known yet.
     Off,
     Selecting,
     Requesting,
@@ -101,11 +101,11 @@ pub enum Send {
 /// What whoever applies leases should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The lease is ours from now on: after a first exchange, or anew after a renewal.
+    /// The lease is ours from now on: after a first exchange, or again after a renewal.
     Bound { renewed: bool },
     /// A server refused the address that was asked for. One that was held before is held no more.
     Denied,
-    /// Somebody else has the address; the server was told, and is asked for another.
+    /// Somebody else has the address; it was declined, and another is requested.
     InUse { address: Ipv4Addr, by: Mac },
     /// The lease has ended, and nobody renewed it.
     Expired,
@@ -190,7 +190,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Begins when time is first told. The seed makes its transaction ids: two machines must have two seeds.
+    /// Begins when it first learns the time. The seed makes its transaction ids: two machines must have two seeds.
     pub fn new(setup: Setup, seed: u64) -> Client {
         let mut report = [0; report::LEN_MAX];
         let len = setup.report.write(&mut report).unwrap_or(0);

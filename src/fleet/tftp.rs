@@ -1,6 +1,6 @@
 //! The client's side of a TFTP read: RFC 1350, options (2347 to 2349), windows (7440), with the habits of real firmware.
 //!
-//! [`Transfer`] is told of time and of packets and gives a [`Step`]; it sends nothing itself. Of the content it keeps a length and a running hash.
+//! [`Transfer`] receives the time and packets and gives a [`Step`]; it sends nothing itself. Of the content it keeps a length and a running hash.
 
 use super::Name;
 use super::cause::Cause;

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::Link;
+use crate::base::machine::{Link, Seq};
 use crate::base::rng::mix;
 use crate::base::time::Instant;
 
@@ -138,11 +138,11 @@ pub struct OnRecord {
     /// In seconds since 1970.
     pub until: u64,
     /// The record that says it, which may not be on disk yet.
-    pub seq: u64,
+    pub seq: Seq,
 }
 
 impl OnRecord {
-    pub const NONE: OnRecord = OnRecord { address: Ipv4Addr::UNSPECIFIED, until: 0, seq: 0 };
+    pub const NONE: OnRecord = OnRecord { address: Ipv4Addr::UNSPECIFIED, until: 0, seq: Seq::NONE };
 }
 
 pub struct Client {
@@ -178,7 +178,7 @@ pub struct Client {
     pub transfer: u64,
     /// Running transfers.
     pub transfers: u16,
-    /// Its last DISCOVER, and when it asked anew: what it loaded before, it has forgotten.
+    /// Its last DISCOVER, and when it asked again: what it loaded before, it has forgotten.
     pub discover: (u32, Instant),
     pub restarted: Instant,
     /// Counts transfers, so that each gets another server port.

@@ -109,6 +109,8 @@ pub struct GuestPool {
     next_again: Instant,
     /// ARP reaches this network.
     probes: bool,
+    /// Its link is out of service.
+    suspended: bool,
 }
 
 impl GuestPool {
@@ -119,8 +121,21 @@ impl GuestPool {
         let slots: Box<[Slot]> = vec![slot; range.count() as usize].into();
         let [fresh, probing, vetted, quarantine, resting] = [EMPTY; 5];
         let (next_sweep, next_again, wheel) = (now, now, Wheel::new(slots.len(), now));
-        let mut pool =
-            GuestPool { range, slots, fresh, probing, vetted, quarantine, resting, wheel, held: 0, next_sweep, next_again, probes };
+        let mut pool = GuestPool {
+            range,
+            slots,
+            fresh,
+            probing,
+            vetted,
+            quarantine,
+            resting,
+            wheel,
+            held: 0,
+            next_sweep,
+            next_again,
+            probes,
+            suspended: false,
+        };
         for at in 0..pool.slots.len() {
             if !range.nth(at).is_none_or(&excluded) {
                 pool.push(at as u32, pool.unvetted());
@@ -231,7 +246,7 @@ impl GuestPool {
         self.hold(at, now, owner)
     }
 
-    /// The address that is in quarantine for longest, which is probed anew, while more than a quarter of the pool is.
+    /// The address that is in quarantine for longest, which is probed again, while more than a quarter of the pool is.
     fn last_resort(&mut self) -> Option<u32> {
         let List { head, len, .. } = self.quarantine;
         if len as usize <= (self.slots.len() / 4).max(1) {
@@ -412,10 +427,25 @@ impl GuestPool {
         }
     }
 
+    /// No probe reaches the network any more: who is there when it is back is anybody's guess, so every free address is to be probed again,
+    /// once [`resume`](GuestPool::resume) says that probes are heard.
+    pub fn suspend(&mut self) {
+        self.suspended = true;
+        for state in [State::Probing, State::Vetted] {
+            while let Some(at) = self.list(state).map(|list| list.head).filter(|at| *at != NONE && self.probes) {
+                self.shift(at, State::Fresh);
+            }
+        }
+    }
+
+    pub fn resume(&mut self) {
+        self.suspended = false;
+    }
+
     /// One step of the vetting sweep: an address to probe now, when it is time and one is fresh.
     pub fn sweep(&mut self, now: Instant) -> Option<Ipv4Addr> {
         self.settle(now);
-        if self.fresh.head == NONE || now < self.next_sweep {
+        if self.suspended || self.fresh.head == NONE || now < self.next_sweep {
             return None;
         }
         self.next_sweep = now + SWEEP_INTERVAL;
@@ -428,7 +458,7 @@ impl GuestPool {
 
     /// When [`sweep`](GuestPool::sweep) is to be called, at the latest: it may have nothing to do then.
     pub fn deadline(&self) -> Option<Instant> {
-        let fresh = (self.fresh.head != NONE).then_some(self.next_sweep);
+        let fresh = (self.fresh.head != NONE && !self.suspended).then_some(self.next_sweep);
         fresh.into_iter().chain(self.wheel.deadline()).min()
     }
 }

@@ -339,7 +339,7 @@ pub fn read(line: &str, mut each: impl FnMut(u64, Event) -> Result<(), String>) 
         return Ok(Spelling::Good);
     }
     let (date, mut rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    let Date(unix) = date.parse().map_err(|()| format!("{} is not a time: write it like 2026-11-23T15:34:10Z", Shown(date)))?;
+    let Date(unix) = date.parse().map_err(|()| format!("{} is not a time: write it as in 2026-11-23T15:34:10Z", Shown(date)))?;
     let mut spelling = Spelling::Good;
     loop {
         let end = rest.match_indices(';').map(|(at, _)| at).find(|at| rest.get(at + 1..).is_some_and(begins_event));
@@ -368,7 +368,7 @@ fn number(name: &str) -> Option<Number> {
 
 fn event(text: &str, unix: u64) -> Result<Event, String> {
     let mut words = text.split_whitespace();
-    let what = words.next().ok_or("nothing is said: write an event like n23 vacant")?;
+    let what = words.next().ok_or("the event is missing: write one as in n23 vacant")?;
     if what == "guest" {
         return guest(words);
     }
@@ -376,10 +376,10 @@ fn event(text: &str, unix: u64) -> Result<Event, String> {
         return match (words.next(), words.next()) {
             (Some("begins"), None) => Ok(Event::Change(Mark::Begins)),
             (Some("ends"), None) => Ok(Event::Change(Mark::Ends)),
-            _ => Err("a change begins or ends".into()),
+            _ => Err("change must be followed by begins or ends".into()),
         };
     }
-    let number = number(what).ok_or_else(|| format!("{} is no event: write the name of a node (n23) or guest", Shown(what)))?;
+    let number = number(what).ok_or_else(|| format!("{} is not an event: write the name of a node (n23) or guest", Shown(what)))?;
     let state = words.next().unwrap_or("");
     if let Some(stage) = Stage::parse(state) {
         return Ok(Event::Stage(number, stage));
@@ -409,10 +409,10 @@ fn lot<'a>(state: &str, words: impl Iterator<Item = &'a str>, unix: u64) -> Resu
     lot.state = match (state, wait) {
         ("vacant", None) => State::Vacant,
         ("occupied", None) if !lot.papers.macs.is_empty() => State::Occupied,
-        ("occupied", _) => return Err("an occupied lot needs macs=, and no for=".into()),
+        ("occupied", _) => return Err("an occupied number needs macs=, and has no for=".into()),
         ("reserved", Some(wait)) => State::Reserved(wait),
-        ("reserved", None) => return Err("a reserved lot needs for=next, for=operator or for=MAC".into()),
-        _ => return Err(format!("{} is nothing that a node can be: write occupied, reserved or vacant", Shown(state))),
+        ("reserved", None) => return Err("a reserved number needs for=next, for=operator or for=MAC".into()),
+        _ => return Err(format!("{} is not a state of a number: write occupied, reserved or vacant", Shown(state))),
     };
     if lot.state != State::Occupied {
         lot.papers = Papers::default();
@@ -425,7 +425,7 @@ fn lot<'a>(state: &str, words: impl Iterator<Item = &'a str>, unix: u64) -> Resu
 }
 
 fn guest<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Event, String> {
-    let mut next = |what: &str| words.next().ok_or_else(|| format!("a guest needs its {what}"));
+    let mut next = |what: &str| words.next().ok_or_else(|| format!("a guest needs {what}"));
     let address: Ipv4Addr = parse("address", next("address")?)?;
     let Recorded(identity) = parse("MAC", next("MAC")?)?;
     let mut guest = Guest { address, identity, until: 0, verdict: Verdict::Untested, papers: Papers::default() };
@@ -445,7 +445,7 @@ fn pair(word: &str) -> Result<(&str, &str), String> {
 }
 
 fn parse<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, String> {
-    value.parse().map_err(|_| format!("{} is not good for {key}", Shown(value)))
+    value.parse().map_err(|_| format!("{} is not a value of {key}", Shown(value)))
 }
 
 fn by(value: &str) -> Result<By, String> {
@@ -477,7 +477,7 @@ fn paper(papers: &mut Papers, key: &str, value: &str) -> Result<(), String> {
         "uuid" => papers.uuid = Some(parse(key, value)?),
         "serial" => papers.serial = Label::unquoted(value),
         "port" => papers.port = Label::unquoted(value),
-        _ => return Err(format!("{} is not a key that a journal knows", Shown(key))),
+        _ => return Err(format!("{} is not a key of the journal", Shown(key))),
     }
     Ok(())
 }

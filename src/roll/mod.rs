@@ -4,7 +4,6 @@ pub mod boot;
 pub mod client;
 pub mod guests;
 pub mod journal;
-pub mod keeper;
 pub mod kind;
 pub mod lot;
 pub mod offers;

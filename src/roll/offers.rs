@@ -1,4 +1,4 @@
-//! Numbers that were offered and not given: who asks with a passed test is offered the address of a vacant number, and the number is given
+//! Numbers that were offered and not given: a machine that passed is offered the address of a vacant number, and the number is given
 //! when it takes the offer.
 //!
 //! An offer is no promise: it is in memory alone, ends after [`HOLD`], and keeps other offers off the number, nothing else. A machine that

@@ -203,7 +203,7 @@ pub fn parse(text: &str) -> Result<Selection, Wrong> {
             Some(name) => match Group::ALL.iter().find(|(_, known)| *known == name) {
                 Some((group, _)) if groups.contains(group) => {}
                 Some((group, _)) => groups.push(*group),
-                None => return wrong(format!("{item:?} is no group: write @all, @up, @stuck or @never")),
+                None => return wrong(format!("{item:?} is not a group: write @all, @up, @stuck or @never")),
             },
             None => numbers(item, &mut runs, &mut prefix)?,
         }
@@ -221,7 +221,7 @@ fn items(text: &str) -> Result<Vec<&str>, Wrong> {
         match c {
             '[' if open => return wrong(format!("{text:?}: brackets inside brackets: write n[0-31,40]")),
             '[' => open = true,
-            ']' if !open => return wrong(format!("{text:?}: a bracket is closed that was not opened: write n[0-31,40]")),
+            ']' if !open => return wrong(format!("{text:?}: a closing bracket has no opening one: write n[0-31,40]")),
             ']' => open = false,
             ',' if !open => {
                 items.push(text.get(start..at).unwrap_or_default().trim());
@@ -235,7 +235,7 @@ fn items(text: &str) -> Result<Vec<&str>, Wrong> {
     }
     items.push(text.get(start..).unwrap_or_default().trim());
     if items.iter().any(|item| item.is_empty()) {
-        return wrong(format!("{text:?}: there is nothing between two commas, or nothing at all: write numbers as in 0-31,40, or @all"));
+        return wrong(format!("{text:?}: a number is missing: write numbers as in 0-31,40, or @all"));
     }
     Ok(items)
 }
@@ -253,7 +253,7 @@ fn numbers(item: &str, runs: &mut Vec<(u32, u32)>, strange_prefix: &mut Option<S
     }
     match rest.strip_prefix('[').map(|inner| inner.strip_suffix(']')) {
         None => run(item, rest, runs),
-        Some(None) => wrong(format!("{item:?}: nothing may stand behind the bracket: write n[0-31,40]")),
+        Some(None) => wrong(format!("{item:?}: there is text after the bracket: write n[0-31,40]")),
         Some(Some(inner)) => inner.split(',').try_for_each(|part| run(item, part.trim(), runs)),
     }
 }
@@ -270,14 +270,14 @@ fn run(item: &str, part: &str, runs: &mut Vec<(u32, u32)>) -> Result<(), Wrong> 
         None => number(item, range.trim()).map(|number| (number, number))?,
     };
     if step == 0 {
-        return wrong(format!("{item:?}: a step of 0 leads nowhere: write 0-10/2"));
+        return wrong(format!("{item:?}: the step is 0: write 0-10/2"));
     }
     if first > last {
         return wrong(format!("{item:?}: {first} is above {last}: write {last}-{first}"));
     }
     let count = if step == 1 { 1 } else { (last - first) as usize / step as usize + 1 };
     if runs.len() + count > RUNS_MAX {
-        return wrong(format!("{item:?}: this makes more than {RUNS_MAX} ranges: select fewer at a time"));
+        return wrong(format!("{item:?}: these are more than {RUNS_MAX} ranges: select fewer at a time"));
     }
     match step {
         1 => runs.push((first, last)),
@@ -287,7 +287,7 @@ fn run(item: &str, part: &str, runs: &mut Vec<(u32, u32)>) -> Result<(), Wrong> 
 }
 
 fn strange(item: &str, prefix: &str) -> String {
-    format!("{item:?} is no node: a node's name is {prefix} and its number, as in {prefix}5 or {prefix}[0-31,40]")
+    format!("{item:?} is not a node: a node's name is {prefix} and its number, as in {prefix}5 or {prefix}[0-31,40]")
 }
 
 fn number(item: &str, text: &str) -> Result<u32, Wrong> {
@@ -295,7 +295,7 @@ fn number(item: &str, text: &str) -> Result<u32, Wrong> {
         return wrong(format!("{item:?}: a number is missing: write numbers as in 0-31,40"));
     }
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return wrong(format!("{item:?}: {text:?} is no number: write numbers as in 0-31,40"));
+        return wrong(format!("{item:?}: {text:?} is not a number: write numbers as in 0-31,40"));
     }
     text.parse().map_err(|_| Wrong(format!("{item:?}: {text} is too large for a node number")))
 }
@@ -344,20 +344,20 @@ mod tests {
     fn refusals_say_what_to_write() {
         for (text, words) in [
             ("", "0-31,40"),
-            (" , ", "nothing between two commas"),
+            (" , ", "a number is missing"),
             ("n[0-31", "not closed"),
-            ("0]", "not opened"),
+            ("0]", "has no opening one"),
             ("n[0-[3]]", "inside"),
-            ("n[0]x", "behind the bracket"),
+            ("n[0]x", "after the bracket"),
             ("c-5,d-6", "c- and its number"),
-            ("5é", "no number"),
+            ("5é", "not a number"),
             ("31-0", "write 0-31"),
             ("0-", "missing"),
             ("n", "missing"),
             ("n[]", "missing"),
-            ("1-x", "\"x\" is no number"),
+            ("1-x", "\"x\" is not a number"),
             ("5/2", "0-10/2"),
-            ("0-5/0", "leads nowhere"),
+            ("0-5/0", "the step is 0"),
             ("4294967296", "too large"),
             ("0-4000000000/2", "more than 65536"),
             ("@down", "@all, @up, @stuck or @never"),

@@ -9,13 +9,13 @@ use std::net::Ipv4Addr;
 
 use crate::base::addr::Mac;
 use crate::base::index::Index;
+use crate::base::machine::Seq;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
 
 use super::client::{Client, Identity, OnRecord};
 use super::guests::{GuestPool, Lease, Tenure};
-use super::keeper::Keeper;
 use super::lot::{Lot, Macs};
 use super::offers::Offers;
 use super::plan::{AddressPlan, Number};
@@ -33,7 +33,6 @@ pub struct Roll {
     street: Street,
     /// Numbers that were offered and not given.
     pub offers: Offers,
-    pub keeper: Keeper,
     /// Lots that were changed together, and whose records have not been put out.
     pub unwritten: Unwritten,
     /// For each lot the records that its machine's number waits for.
@@ -60,19 +59,19 @@ pub struct Roll {
     pub shares: Shares,
 }
 
-/// The records that a number waits for before it is told to its machine.
+/// The records that a number waits for before its machine may learn it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Promise {
-    /// The record that gave it; 0 where none was needed.
-    pub all: u64,
+    /// The record that gave it; [`Seq::NONE`] where none was needed.
+    pub all: Seq,
     /// The record that added MACs to the first so many.
-    pub new: u64,
+    pub new: Seq,
     pub known: u8,
 }
 
 impl Promise {
     /// By one record.
-    pub const fn by(seq: u64) -> Promise {
+    pub const fn by(seq: Seq) -> Promise {
         Promise { all: seq, new: seq, known: 0 }
     }
 }
@@ -95,7 +94,6 @@ impl Roll {
             street: Street::new(plan.nodes(), seed),
             offers: Offers::new(nodes),
             plan,
-            keeper: Keeper::default(),
             unwritten: Unwritten::new(nodes),
             promised: vec![Promise::default(); nodes].into(),
             clients: Slab::new(capacity),
@@ -130,7 +128,7 @@ impl Roll {
             let old = std::mem::replace(&mut self.street, Street::new(plan.nodes(), self.seed));
             for (number, lot) in old.iter().take(nodes) {
                 let moved = self.street.set(number, *lot);
-                debug_assert!(moved.is_ok(), "what was one street makes one again");
+                debug_assert!(moved.is_ok(), "these numbers made a plan before");
             }
             self.unwritten.grow(nodes);
             self.promised = (0..nodes).map(|n| self.promised.get(n).copied().unwrap_or_default()).collect();
@@ -153,7 +151,7 @@ impl Roll {
         self.set_lots([(number, &lot)].into_iter(), promise)
     }
 
-    /// Changes lots at once, each named once; the clients with their MACs learn their numbers, which are promised as told. Clients keep the
+    /// Changes lots at once, each named once; the clients with their MACs learn their numbers, which are promised as given. Clients keep the
     /// address that they have until they ask again. Nothing is changed when it gives a clash.
     pub fn set_lots<'a>(&mut self, lots: impl Iterator<Item = (Number, &'a Lot)> + Clone, promise: Promise) -> Result<(), Clash> {
         self.street.move_macs(lots.clone())?;
@@ -185,19 +183,19 @@ impl Roll {
         self.promised.get(number.0 as usize).copied().unwrap_or_default()
     }
 
-    /// The record that must be on disk before a number is told to a MAC of its machine; 0 for none.
-    pub fn promised_by(&self, number: Number, mac: Mac) -> u64 {
+    /// The record that must be on disk before a MAC of the machine may learn its number; [`Seq::NONE`] for none.
+    pub fn promised_by(&self, number: Number, mac: Mac) -> Seq {
         let promise = self.promise(number);
         let macs = self.street.lot(number).map(|lot| lot.papers.macs).unwrap_or_default();
         let known = macs.as_slice().iter().take(promise.known.into()).any(|&other| other == mac);
         if known { promise.all } else { promise.new }
     }
 
-    /// What a number waits for once a record has added MACs behind those of its lot.
-    pub fn promise_more(&self, number: Number, seq: u64) -> Promise {
+    /// What a number waits for once a record has added MACs behind those of its lot, while those up to `committed` are.
+    pub fn promise_more(&self, number: Number, seq: Seq, committed: Seq) -> Promise {
         let promise = self.promise(number);
         let macs = self.street.lot(number).map_or(0, |lot| lot.papers.macs.len()) as u8;
-        let known = if self.keeper.holds(promise.new) { macs } else { macs.min(promise.known) };
+        let known = if promise.new <= committed { macs } else { macs.min(promise.known) };
         Promise { new: seq, known, ..promise }
     }
 
@@ -371,7 +369,7 @@ impl Roll {
         let client = self.clients.get_mut(key)?;
         let address = client.address.take()?;
         client.leased = false;
-        // A journal that is written anew meanwhile says nothing of it: if it gets the address again, that is another promise.
+        // A rewriting that is under way will not record this. If the client gets the address again, that needs a new record.
         let OnRecord { address: recorded, .. } = std::mem::replace(&mut client.on_record, OnRecord::NONE);
         if recorded == address {
             client.left = Some(address);
@@ -417,7 +415,7 @@ impl Roll {
         let (story, took) = (client.boot.story(), Seconds(now.since(client.boot.began())));
         if !story.is_empty() {
             self.recent.write(client, level <= log::Level::Warn, format_args!("{ending} ({took} in all)"));
-            let line = format_args!("{} {story} -> {ending} ({took} in all)", client.title());
+            let line = format_args!("{}: {story} -> {ending} ({took} in all)", client.title());
             self.shares.say(now, client.number, &client.identity, level, line);
         }
         client.boot.begin(now);
@@ -432,7 +430,7 @@ impl Roll {
     /// The same, of a machine that has a record: the line begins with its name.
     pub fn say_of(&mut self, now: Instant, key: Key<Client>, level: log::Level, what: fmt::Arguments<'_>) {
         if let Some(client) = self.clients.get(key) {
-            self.shares.say(now, client.number, &client.identity, level, format_args!("{} {what}", client.title()));
+            self.shares.say(now, client.number, &client.identity, level, format_args!("{}: {what}", client.title()));
         }
     }
 
@@ -452,7 +450,7 @@ impl Roll {
     /// Adds to the story without leaving the stage. What a machine does once it is up is no part of its boot.
     pub fn note(&mut self, key: Key<Client>, note: fmt::Arguments<'_>) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        log::debug!("{} {}", client.title(), note);
+        log::debug!("{}: {note}", client.title());
         self.recent.write(client, false, note);
         if client.boot.stage() != Stage::Up {
             client.boot.note(note);
@@ -537,7 +535,7 @@ impl Roll {
         self.wheel.deadline()
     }
 
-    /// The next thing that is due; call until None. What is told is settled by the caller, who must not leave an ended
+    /// The next thing that is due; call until None. What is given is settled by the caller, who must not leave an ended
     /// lease in place.
     pub fn due(&mut self, now: Instant) -> Option<Due> {
         loop {
@@ -600,24 +598,26 @@ mod tests {
         let (a, b) = (roll.admit(Instant::ZERO, mac(1)).unwrap(), roll.admit(Instant::ZERO, mac(2)).unwrap());
         let macs = [1, 2, 3].map(|n| Mac([2, 0, 0, 0, 0, n])).into_iter().collect();
         let lot = Lot::default().occupied(Papers { macs, ..Papers::default() }, By::Passed, 1);
-        roll.set_lot(Number(5), lot, Promise::by(1)).unwrap();
+        roll.set_lot(Number(5), lot, Promise::by(Seq::new(1))).unwrap();
         let number = |roll: &Roll, key| roll.get(key).unwrap().number;
         assert_eq!((number(&roll, a), number(&roll, b), roll.awaited()), (Some(Number(5)), Some(Number(5)), 0));
-        assert_eq!(roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, 1])), 1);
+        assert_eq!(roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, 1])), Seq::new(1));
         let mut more = *roll.street().lot(Number(5)).unwrap();
         more.papers.macs.add(Mac([2, 0, 0, 0, 0, 4]));
-        roll.keeper.wrote(2, 1);
-        roll.keeper.synced(1);
-        roll.set_lot(Number(5), more, roll.promise_more(Number(5), 2)).unwrap();
-        assert_eq!([1, 3, 4].map(|n| roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, n]))), [1, 1, 2], "the new NIC alone waits");
+        roll.set_lot(Number(5), more, roll.promise_more(Number(5), Seq::new(2), Seq::new(1))).unwrap();
+        assert_eq!(
+            [1, 3, 4].map(|n| roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, n]))),
+            [1, 1, 2].map(Seq::new),
+            "the new NIC alone waits"
+        );
         roll.remove(a);
         assert_eq!(roll.awaited(), 0, "its other NIC has a record");
-        roll.set_lot(Number(5), lot.emptied(2), Promise::by(2)).unwrap();
+        roll.set_lot(Number(5), lot.emptied(2), Promise::by(Seq::new(2))).unwrap();
         assert_eq!((number(&roll, b), roll.awaited(), roll.manned), (None, 0, 0));
-        roll.set_lot(Number(99), lot, Promise::by(3)).unwrap();
+        roll.set_lot(Number(99), lot, Promise::by(Seq::new(3))).unwrap();
         assert_eq!((roll.beyond(99), roll.beyond(100)), (Some(Number(99)), None));
         roll.resize(plan(200));
-        assert_eq!((number(&roll, b), roll.manned, roll.promise(Number(99)).all), (Some(Number(99)), 1, 3));
+        assert_eq!((number(&roll, b), roll.manned, roll.promise(Number(99)).all), (Some(Number(99)), 1, Seq::new(3)));
     }
 
     #[test]

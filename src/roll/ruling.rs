@@ -3,7 +3,7 @@
 //! A machine is who its MACs say it is. UUID and serial never make it one; but a report is only what somebody says. One that names a MAC of a
 //! node changes what is known of the node, and may bring it new MACs, where evidence of the node comes with it: the frame came from one of the
 //! node's own MACs, or the UUID and serial number that the node is known by are shown as well. Otherwise, or where a MAC of a node turns up on
-//! what may be another machine by all else, that is told as a conflict and nothing is changed.
+//! what may be another machine by all else, that is reported as a conflict and nothing is changed.
 //!
 //! | names MACs of | and unknown ones | evidence | ruling |
 //! |---|---|---|---|
@@ -24,7 +24,7 @@ use super::lot::{By, Label, Lot, Papers};
 use super::plan::Number;
 use super::street::Street;
 
-/// How strangers that pass come to a number.
+/// How machines that pass get a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Numbering {
     /// At once: the lowest vacant lot.
@@ -88,12 +88,12 @@ pub enum Conflict {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::Untested => f.write_str("was not tested"),
-            Reason::Failed(test) => write!(f, "failed the test {test}"),
-            Reason::Ignored => f.write_str("is to be ignored, says the config"),
-            Reason::Retired(number) => write!(f, "was {number} until it was taken out (muster guest enlist takes it back)"),
+            Reason::Untested => f.write_str("not tested"),
+            Reason::Failed(test) => write!(f, "failed test {test}"),
+            Reason::Ignored => f.write_str("ignored by cluster.ignore"),
+            Reason::Retired(number) => write!(f, "was {number} until it was taken out or replaced (muster guest enlist)"),
             Reason::Conflict(conflict) => conflict.fmt(f),
-            Reason::Held => f.write_str("passed, and waits to be numbered (muster guest enlist)"),
+            Reason::Held => f.write_str("passed, waits for its number (muster guest enlist)"),
             Reason::Locked => f.write_str("passed, but numbering is locked (muster guest enlist)"),
             Reason::NoLot => f.write_str("passed, but no number is vacant on its network (raise cluster.nodes, or muster node out)"),
         }
@@ -103,10 +103,10 @@ impl fmt::Display for Reason {
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Conflict::TwoNodes(a, b) => write!(f, "shows MACs of both {a} and {b} (muster node set settles it)"),
+            Conflict::TwoNodes(a, b) => write!(f, "reports MAC addresses of both {a} and {b} (assign them with muster node set)"),
             Conflict::Cloned(number, mac, other) => {
-                write!(f, "shows {mac}, which is {number}, beside {other}, which is not, and may be another machine ")?;
-                write!(f, "(muster node set {number} --add {other} if it is {number})")
+                write!(f, "reports {mac} of {number} and {other} of no node, so it may be another machine ")?;
+                write!(f, "(if it is {number}: muster node set {number} --add {other})")
             }
         }
     }
@@ -392,9 +392,7 @@ mod tests {
     fn a_conflict_names_both() {
         let told = Conflict::Cloned(Number(7), mac(1), mac(30)).to_string();
         assert!(
-            ["02:00:00:00:00:01, which is n7", "beside 02:00:00:00:00:1e", "muster node set n7 --add"]
-                .iter()
-                .all(|part| told.contains(part)),
+            ["02:00:00:00:00:01 of n7", "02:00:00:00:00:1e of no node", "muster node set n7 --add"].iter().all(|part| told.contains(part)),
             "{told}"
         );
     }

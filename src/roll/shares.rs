@@ -44,7 +44,7 @@ impl Shares {
         }
         match self.lines.refused() {
             0 => log::log!(level, "{line}"),
-            more => log::log!(level, "{line} ({more} lines of machines that cause too many were left out)"),
+            more => log::log!(level, "{line} (log limit: {more} lines of machines not logged)"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The story of one boot: a line that grows with each stage, in a fixed buffer, told once (law 2: a record costs no allocation).
+//! The story of one boot: a line that grows with each stage, in a fixed buffer, logged once (law 2: a record costs no allocation).
 
 use std::fmt::{self, Write};
 

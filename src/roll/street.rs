@@ -50,10 +50,10 @@ pub enum Clash {
 impl fmt::Display for Clash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Clash::NoSuchLot => f.write_str("the street has no such lot: raise cluster.nodes"),
-            Clash::Taken(mac, number) => write!(f, "{mac} is {number} already: take it out there first"),
-            Clash::Inhabited(mac) => write!(f, "the machine with {mac} lives there: take it out first"),
-            Clash::Full => f.write_str("no more MAC addresses fit: raise cluster.nodes"),
+            Clash::NoSuchLot => f.write_str("there is no such node (raise cluster.nodes)"),
+            Clash::Taken(mac, number) => write!(f, "{mac} belongs to {number} (take it out first: muster node out {number})"),
+            Clash::Inhabited(mac) => write!(f, "the machine with {mac} has this number (take it out first)"),
+            Clash::Full => f.write_str("there is no room for more MAC addresses (raise cluster.nodes)"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the loop's owner has done by the clerk ([`super::work::clerk`]): one thing after the other, each answered when it is done.
+//! What the machine and the loop have done by the clerk ([`super::work::clerk`]): one thing after the other, each answered when it is done.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -27,8 +27,8 @@ pub enum Task {
     /// Open this folder to serve from.
     Root(PathBuf),
     /// Replace this file, whole or not at all.
-    Write(PathBuf, String),
-    /// Make the control socket anew.
+    Write(PathBuf, Vec<u8>),
+    /// Create the control socket again.
     Bind(PathBuf, Option<(u64, u64)>),
     /// See whether the disk of the journal's folder answers.
     Try(PathBuf),
@@ -73,7 +73,7 @@ impl Clerk {
         }
         match self.reports.pop_front() {
             Some((_, report)) => report,
-            None => Report::Failed(format!("{what}: its disk or server has not answered for {} s: see to it", longest.as_secs())),
+            None => Report::Failed(format!("{what}: its disk or server has not answered for {} s: check it", longest.as_secs())),
         }
     }
 
@@ -122,10 +122,10 @@ impl Clerk {
         self.give(now);
         if self.worker.hangs(now) {
             let what = self.doing.as_ref().map_or(String::new(), |(_, task)| task.what());
-            log::error!("{what}: its disk or server has not answered for {} s: see to it", SLOW.as_secs());
+            log::error!("{what}: its disk or server has not answered for {} s (check it)", SLOW.as_secs());
         }
         if self.worker.recovers() {
-            log::info!("the disk or server of the config, the root or the run folder answers again");
+            log::info!("config, root or run folder: its disk or server answers again");
         }
     }
 
@@ -147,7 +147,7 @@ impl Clerk {
 }
 
 impl Task {
-    /// The socket of an operator's connections, made anew.
+    /// Creates the socket of operators' connections again.
     pub fn bind(guard: &Guard) -> Task {
         let (folder, ours) = guard.place();
         Task::Bind(folder.to_path_buf(), ours)
@@ -175,7 +175,7 @@ impl Task {
             }
             Task::Write(path, text) => {
                 let mut file = File::from(in_memory(c"muster")?);
-                io::Write::write_all(&mut file, text.as_bytes())?;
+                io::Write::write_all(&mut file, text)?;
                 files.push(file.into());
                 (Op::Write, path.as_os_str().as_bytes().to_vec())
             }
@@ -200,7 +200,7 @@ fn report(task: &Task, mut answer: Answer, room: &[u8]) -> Report {
         return Report::Failed(sentence(&answer.outcome, body));
     }
     if let Outcome::Failed(error) = &answer.outcome {
-        let remedy = if matches!(task, Task::Write(..)) { ": is its folder there and not full?" } else { "" };
+        let remedy = if matches!(task, Task::Write(..)) { ": check that its folder exists and is not full" } else { "" };
         return Report::Failed(format!("{}: {error}{remedy}", task.what()));
     }
     let words = answer.words;

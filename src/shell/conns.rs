@@ -98,7 +98,7 @@ struct Door {
     knocks: bool,
 }
 
-/// What the machine is to be told of a connection.
+/// What the machine is to learn of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
     Opened { token: u64 },
@@ -167,6 +167,15 @@ impl Conns {
     }
 
     /// Listens at a Unix socket, which another one may have been before. Those who are connected stay.
+    /// An endpoint that listens does so at another address from now on. Its connections stay.
+    pub fn move_door(&mut self, registry: &Registry, endpoint: EndpointId, address: SocketAddrV4) -> io::Result<()> {
+        let Some((at, door)) = self.doors.iter_mut().enumerate().find(|(_, door)| door.endpoint == endpoint) else { return Ok(()) };
+        let listener = Listener::Tcp(TcpListener::bind(address.into())?);
+        registry.register(&mut SourceFd(&listener.as_raw_fd()), Source::Door(at).into(), Interest::READABLE)?;
+        (door.listener, door.knocks) = (Some(listener), true);
+        Ok(())
+    }
+
     pub fn adopt(&mut self, registry: &Registry, listener: UnixListener, guard: Guard) -> io::Result<()> {
         let Some(at) = self.doors.iter().position(|door| door.unix) else { return Ok(()) };
         registry.register(&mut SourceFd(&listener.as_raw_fd()), Source::Door(at).into(), Interest::READABLE)?;
@@ -271,7 +280,7 @@ impl Conns {
             Err(error) => {
                 door.knocks = false;
                 if error.kind() != ErrorKind::WouldBlock {
-                    log::warn!("{}: nobody can be accepted: {error}", self.groups.get(place.0).map_or("", |group| group.service.name));
+                    log::warn!("{}: cannot accept connections: {error}", self.groups.get(place.0).map_or("", |group| group.service.name));
                 }
             }
         }
@@ -313,7 +322,7 @@ impl Conns {
         self.touch(slot);
         self.stir(now, slot);
         if let Err(error) = watched {
-            log::warn!("a connection cannot be watched: {error}");
+            log::warn!("connection: dropped, as it cannot be watched: {error}");
             self.end(slot);
         }
     }
@@ -336,7 +345,7 @@ impl Conns {
         self.ages.push(group, slot);
     }
 
-    /// Ends a connection; the machine is to be told.
+    /// Ends a connection; the machine is to learn of it.
     fn end(&mut self, slot: usize) {
         let Some(key) = self.conns.key_at(slot) else { return };
         let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.wire.is_some()) else { return };
@@ -392,7 +401,7 @@ impl Conns {
         }
     }
 
-    /// What the machine is to be told of a connection next, as far as this turn allows it.
+    /// What the machine is to learn of a connection next, as far as this turn allows it.
     pub fn news(&mut self, now: Instant, slot: usize) -> Option<News> {
         let conn = self.conns.key_at(slot).and_then(|key| self.conns.get_mut(key))?;
         let group = self.groups.get_mut(conn.group)?;
@@ -435,7 +444,7 @@ impl Conns {
         Some(Stream { conn: ConnId::from_u64(key.to_u64()), endpoint: conn.endpoint, peer: conn.who.address(), event })
     }
 
-    /// The machine was told.
+    /// The machine has learned of it.
     pub fn told(&mut self, now: Instant, slot: usize, news: News) {
         let Some(key) = self.conns.key_at(slot) else { return };
         let Some(conn) = self.conns.get_mut(key) else { return };
@@ -491,8 +500,8 @@ impl Conns {
         let idle_before = conn.stirred;
         if conn.is_sending() || !conn.put(now, bytes, &mut group.outputs) {
             group.counts.slow += 1;
-            if let Some(muffled) = group.slow.admits(now) {
-                log::warn!("{}: {} does not take what it is sent: dropped ({muffled} more were)", group.service.name, conn.who);
+            if let Some(more) = group.slow.admits(now) {
+                log::warn!("{}: {} dropped (it does not read what it is sent{more})", group.service.name, conn.who);
             }
             self.end(slot);
             return;
@@ -524,7 +533,7 @@ impl Conns {
         self.touch(slot);
     }
 
-    /// Begins a connection to somebody. Where that fails the machine is told that it has come and gone.
+    /// Begins a connection to somebody. Where that fails the machine learns that it has come and gone.
     pub fn connect(&mut self, registry: &Registry, now: Instant, endpoint: EndpointId, (row, to): (&Endpoint, SocketAddrV4), token: u64) {
         let transport = std::mem::discriminant(&row.transport);
         let own = |group: &Group| (group.service, group.transport) == (row.service, transport);
@@ -598,9 +607,9 @@ impl Group {
     /// Sends somebody away, with a last word as far as it is taken.
     fn turn_away(&mut self, now: Instant, mut wire: Wire, who: Who) {
         self.counts.turned_away += 1;
-        if let Some(muffled) = self.crowded.admits(now) {
+        if let Some(more) = self.crowded.admits(now) {
             let (name, conns) = (self.service.name, self.streams.conns);
-            log::warn!("{name}: {conns} connections are busy: {who} was turned away ({muffled} more were)");
+            log::warn!("{name}: {who} refused (all {conns} connections are busy{more})");
         }
         let _ = wire.write([&self.streams.crowded, &[]]);
     }

@@ -39,7 +39,7 @@ impl Guard {
     /// The guard of a socket in a folder, and the socket.
     pub fn new(folder: &Path, door: Door) -> (Guard, UnixListener) {
         if let Some(error) = door.ungiven {
-            log::warn!("the control socket is not given to the group {GROUP} ({error}): only root can use it");
+            log::warn!("control: only root can use the socket (cannot give it to the group {GROUP}: {error})");
         }
         (Guard { folder: folder.into(), ours: door.identity, group: door.group, refused: Muffle::default() }, door.listener)
     }
@@ -49,17 +49,18 @@ impl Guard {
         (&self.folder, self.ours)
     }
 
-    /// Who has connected, if they may speak; else they are told why not.
+    /// Who has connected, if they may use the socket; else the reason is written to them.
     pub fn admit(&mut self, now: Instant, stream: &UnixStream) -> Option<Who> {
         let peer = getsockopt(stream, sockopt::PeerCredentials).ok()?;
         stream.set_nonblocking(true).ok()?;
         if self.may_speak(stream, peer.uid(), peer.gid()) {
             return Some(Who::Process { pid: peer.pid(), uid: peer.uid() });
         }
-        if let Some(muffled) = self.refused.admits(now) {
-            log::warn!("control: user {} (pid {}) may not use the socket: refused ({muffled} more were)", peer.uid(), peer.pid());
+        if let Some(more) = self.refused.admits(now) {
+            let (uid, pid) = (peer.uid(), peer.pid());
+            log::warn!("control: refused user {uid}, pid {pid} (only root and the group {GROUP} may use the socket{more})");
         }
-        let hint = format!("be root, or a member of the group {GROUP}");
+        let hint = format!("become root, or a member of the group {GROUP}");
         let sorry = Sorry::new(format!("user {} may not operate this cluster", peer.uid()), hint);
         let mut line = [0; 512];
         if let Some(line) = control::write(&mut line, &Reply::Error(sorry)).and_then(|len| line.get(..len)) {

@@ -40,9 +40,7 @@ const READY: &str = "ready\n";
 /// large as it was. Where that is not allowed the daemon does without.
 pub fn lock_memory() {
     if let Err(errno) = mlockall(MlockAllFlags::MCL_CURRENT) {
-        log::info!(
-            "memory is not locked ({errno}): raise the limit of locked memory (LimitMEMLOCK, ulimit -l) so that nothing is swapped out"
-        );
+        log::info!("memory: not locked, so it may be swapped out ({errno}; raise LimitMEMLOCK or ulimit -l)");
     }
 }
 
@@ -55,7 +53,7 @@ impl Birth {
     /// Lets the parent go, and lets go of the terminal.
     pub fn ready(self) -> Result<(), Error> {
         let Some(pipe) = self.0 else { return Ok(()) };
-        let failed = |error: std::io::Error| Error::system("cannot let go of the terminal", error, "");
+        let failed = |error: std::io::Error| Error::system("cannot detach from the terminal", error, "");
         let null = OpenOptions::new().read(true).write(true).open("/dev/null").map_err(failed)?;
         for result in [nix::unistd::dup2_stdin(&null), nix::unistd::dup2_stdout(&null), nix::unistd::dup2_stderr(&null)] {
             result.map_err(|errno| failed(errno.into()))?;
@@ -73,7 +71,7 @@ impl Birth {
     }
 }
 
-/// How often a pid file that was unlinked meanwhile is opened anew.
+/// How often a pid file that was unlinked meanwhile is opened again.
 const LOCK_TRIES: u32 = 10;
 
 /// The pid file, locked for as long as this lives, removed at the end.
@@ -102,7 +100,7 @@ impl PidFile {
                 break lock;
             }
             if tries == LOCK_TRIES {
-                return Err(Error::new(format!("{} is replaced again and again: use another --run-dir", path.display())));
+                return Err(Error::new(format!("{} keeps being replaced: choose another folder with --run-dir", path.display())));
             }
         };
         let text = format!("{}\n", std::process::id());

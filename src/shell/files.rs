@@ -1,9 +1,9 @@
 //! Boot files: a fixed table of files beneath the root, one for each inode, shared by all its transfers.
 //!
 //! A path is looked at again when its last look is half a second old, so that a replaced file is seen within a second while a thousand
-//! requests for one file cost two looks a second. Who asks meanwhile waits for the look; when it takes longer than half a second, because a server
-//! hangs, they get the file as it was known. A file that nobody uses stays until its place is needed or its path shows
-//! another file. Names are resolved with the root as `/`: no link leads out of it.
+//! requests for one file cost two looks a second. A request that comes meanwhile waits for the look. If the look takes longer than half a
+//! second, because a server hangs, the request gets the file as it was known. A file that nobody uses stays until its place is needed or its
+//! path shows another file. Names are resolved with the root as `/`: no link leads out of it.
 //!
 //! What may wait is done by file processes ([`super::work`]), a bounded number of requests at a time and one for each file (`readers`). There are two kinds of files.
 //! - *Near* ones, on file systems that tell what is in memory: they are read here (RWF_NOWAIT). A cold page is read by a reader, and who wants it hears
@@ -11,11 +11,11 @@
 //! - *Far* ones, on all others (NFS, FUSE, overlays): nothing here touches them. Readers fetch their bytes in pieces into memory of the daemon's
 //!   own ([`store`]), which all transfers are sent from. While their server hangs, what is there goes on being sent.
 //!
-//! A file that is changed in place is never sent as a mixture. Of a near one: behind all reads of a batch, and before anything of it leaves, its size
-//! and time of modification are compared with those at its opening ([`Files::verify`]). Of a far one: each piece comes with them, and they are asked for each
-//! half second of its use. Not seen: a writer that sets the old time back within one transfer (`cp -p`
-//! over the file does, after writing), and, on kernels before 6.13, a change within the clock tick (4 ms) of the opening. A rename, an unlink or a change of rights is no change of
-//! content: the transfer goes on from the old inode.
+//! A file that is changed in place is never sent as a mixture. Of a near one: behind all reads of a batch, and before anything of it leaves,
+//! its size and time of modification are compared with those at its opening ([`Files::verify`]). Of a far one: each piece comes with them, and
+//! they are asked for each half second of its use. Not detected: a file that is overwritten within one transfer and gets its old mtime back, as
+//! by `cp -p`; and, on kernels before 6.13, a change within the clock tick (4 ms) of the opening. A rename, an unlink or a change of rights is
+//! no change of content: the transfer goes on from the old inode.
 
 mod cache;
 mod looks;
@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use crate::base::limits::{FILE_NAME_MAX, FILES};
 use crate::base::machine::{FileId, OpenFile, Refusal};
-use crate::base::muffle::Muffle;
+use crate::base::muffle::{More, Muffle};
 use crate::base::time::Instant;
 
 use super::sys::file::{lock_when_used, read_run};
@@ -105,7 +105,7 @@ pub enum Read {
     Changed,
 }
 
-/// What those are to be told who waited.
+/// Answers for those that waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
     Opened { token: u64, answer: Result<OpenFile, Refusal> },
@@ -129,7 +129,7 @@ pub struct Files {
     /// Counts the roots.
     epoch: u32,
     muffle: Muffle,
-    /// Who asks for what a disk cannot give writes no line each time.
+    /// Requests for what a disk cannot give do not log a line each.
     trouble: Muffle,
 }
 
@@ -172,7 +172,8 @@ impl Files {
         if let How::Walk(errno) = self.root.how {
             let error = io::Error::from_raw_os_error(errno);
             log::warn!(
-                "the kernel or a sandbox forbids openat2 ({error}; systemd's RestrictSUIDSGID= does): boot files are opened name by name, which is as safe"
+                "boot files: opened folder by folder, which is as safe, because openat2 is forbidden \
+                 ({error}; by the kernel or a sandbox, such as RestrictSUIDSGID= of systemd)"
             );
         }
         if !self.root.near {
@@ -188,7 +189,8 @@ impl Files {
         let store = Store::new();
         let swaps = if lock_when_used(store.bytes()) { "" } else { ", which may be swapped out" };
         log::info!(
-            "boot files on a file system that may wait (NFS, FUSE, an overlay) are sent from {} MiB of memory{swaps}: what is there goes on while it hangs",
+            "boot files: sent from {} MiB of memory{swaps}, because the root's file system can hang (NFS, FUSE, overlay; \
+             what is in memory stays available)",
             store::SIZE
         );
         self.store = Some(store);
@@ -239,7 +241,7 @@ impl Files {
         Ok(OpenFile { file, size: entry.size() })
     }
 
-    /// What those are to be told next who waited; call until None.
+    /// The next answer for one that waited; call until None.
     pub fn news(&mut self) -> Option<News> {
         if let Some(token) = self.warm.pop_front() {
             return Some(News::Warm { token });
@@ -404,19 +406,19 @@ impl Files {
 }
 
 impl Entry {
-    /// `told`: whether to log it, and how many were not.
-    fn ends_early(&mut self, told: Option<u64>) -> Read {
-        if let Some(muffled) = told {
+    /// `told`: whether to log it, and how many were not logged.
+    fn ends_early(&mut self, told: Option<More>) -> Read {
+        if let Some(more) = told {
             let size = self.stamp.size;
-            log::error!("a boot file ends before its size of {size} bytes: serve a regular copy of it ({muffled} more troubles untold)");
+            log::error!("boot files: one ends before its size of {size} bytes (serve a regular copy of it{more})");
         }
         self.stale = true;
         Read::Changed
     }
 
-    fn fails(&mut self, error: &io::Error, told: Option<u64>) -> Read {
-        if let Some(muffled) = told {
-            log::error!("cannot read a boot file: {error}: look at the disk ({muffled} more troubles untold)");
+    fn fails(&mut self, error: &io::Error, told: Option<More>) -> Read {
+        if let Some(more) = told {
+            log::error!("boot files: cannot read one: {error} (check the disk{more})");
         }
         self.stale = true;
         Read::Changed

@@ -129,7 +129,7 @@ impl Interfaces {
         Ok(found)
     }
 
-    /// Sets an address, or its lifetime anew. The kernel itself drops it when `lifetime` is over.
+    /// Sets an address, or its lifetime again. The kernel itself drops it when `lifetime` is over.
     pub fn set_address(&mut self, index: u32, at: Address, broadcast: Option<Ipv4Addr>, lifetime: Option<Duration>) -> io::Result<()> {
         let mut message = address_message(index, at);
         message.attributes.extend(broadcast.map(AddressAttribute::Broadcast));

@@ -2,13 +2,13 @@
 //!
 //! Lines gather in a fixed buffer. While the writer ([`super::work::pen`]) has nothing to do, all of them are handed to it, to be written and synced; a
 //! line leaves the buffer when it is on disk. A disk that is full, read-only or broken is tried again every second with the same lines, and one that is
-//! frozen answers when it thaws: lines are never told to be on disk before they are. The buffer holds what may wait; the machine puts out no more.
+//! frozen answers when it thaws: lines are never reported as on disk before they are. The buffer holds what may wait; the machine puts out no more.
 //!
-//! A journal that is written anew gathers in memory; records that come meanwhile are in it too. When it is whole the writer copies it to
+//! A journal that is rewritten gathers in memory; records that come meanwhile are in it too. When it is whole the writer copies it to
 //! `journal.new`, syncs it, renames it over the old one, and syncs the folder. Lines that come after that has begun wait in the buffer for the new file.
 //!
 //! The file is looked for before each write, at each sync, and each second: when it was taken away, cut or written over, or when its folder was removed
-//! or something was mounted on it, nothing is told to be on disk before all of it was written anew, in a new folder if need be.
+//! or something was mounted on it, nothing is reported as on disk before all of it was rewritten, in a new folder if need be.
 //!
 //! A disk that is read-only at start is no reason not to serve: known nodes need none. It is tried again like any that fails. Lines that an earlier
 //! daemon could not put there are not read back from the kernel's memory ([`unsure`]).
@@ -26,6 +26,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::base::limits::{JOURNAL_LINE_MAX, JOURNAL_PENDING};
+use crate::base::machine::Seq;
 use crate::base::muffle::Muffle;
 use crate::base::outbox::JournalOp;
 use crate::base::time::Instant;
@@ -43,7 +44,7 @@ pub use unsure::Unsure;
 
 const NAME: &str = "journal";
 pub const NEW: &str = "journal.new";
-/// Larger ones are refused: no cluster writes as much before it is written anew.
+/// Larger ones are refused: no cluster writes as much before the journal is rewritten.
 const SIZE_MAX: u64 = 256 << 20;
 /// Lines of a new file that are gathered before they are written into memory.
 const PIECE: usize = 64 << 10;
@@ -55,7 +56,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(2);
 const ADOPTION: Duration = Duration::from_secs(10);
 
 /// Of a disk that fails.
-const CONSEQUENCE: &str = "known nodes boot as ever, new machines wait until it can be written: see to the disk";
+const CONSEQUENCE: &str = "known nodes boot, new machines wait until it can be written; check the disk";
 
 /// What the writer is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,17 +66,17 @@ enum Busy {
     Appending {
         sent: usize,
         bytes: usize,
-        seq: u64,
+        seq: Seq,
     },
     /// It puts the new file into its place, which holds everything up to this record.
     Placing {
         bytes: usize,
-        seq: u64,
+        seq: Seq,
     },
     /// It syncs the folder once more, in which the new file has the journal's name.
     Settling {
         bytes: usize,
-        seq: u64,
+        seq: Seq,
     },
     /// It looks whether the file is there.
     Watching,
@@ -83,7 +84,7 @@ enum Busy {
     Naming,
 }
 
-/// A file that is written anew, in memory.
+/// The new file of a rewriting, in memory.
 struct Next {
     file: File,
     piece: Vec<u8>,
@@ -91,13 +92,13 @@ struct Next {
     whole: bool,
 }
 
-/// What the machine is to be told.
+/// What the machine is to learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
-    Synced(u64),
+    Synced(Seq),
     /// The rewriting is over; it is in its place, or the old file goes on.
     Rewritten,
-    /// The file was taken away: all is to be written anew.
+    /// The file was taken away: all is to be rewritten.
     TakenAway,
 }
 
@@ -107,18 +108,18 @@ pub struct Journal {
     /// Lines that are not known to be on disk.
     buffer: Vec<u8>,
     /// The last record in the buffer.
-    last: u64,
+    last: Seq,
     busy: Busy,
     next: Option<Next>,
     retry_at: Option<Instant>,
     watch_at: Instant,
     muffle: Muffle,
-    /// The machine waits to be told that its rewriting is over.
+    /// The machine does not know yet that its rewriting is over.
     rewritten: bool,
     /// How the last rewriting ended, until somebody asks.
     outcome: Option<Result<(), String>>,
     /// The new file bears the journal's name, but its folder could not be synced.
-    unsettled: Option<(usize, u64)>,
+    unsettled: Option<(usize, Seq)>,
     /// The file is not in its place, or was not when last seen.
     taken_away: bool,
     /// Where the names are to be written, and which.
@@ -138,18 +139,18 @@ pub fn open(folder: &Path, run: &Path, mut writer: Worker) -> Result<(Journal, V
     let settled = if sealed { Err(Errno::EROFS.into()) } else { settle(&file, &locked, whole) };
     let sealed = match settled {
         Err(error) if is_read_only(&error) => {
-            log::error!("cannot write {}: {error}; {CONSEQUENCE}", path.display());
+            log::error!("journal: cannot write {}: {error} ({CONSEQUENCE})", path.display());
             true
         }
         settled => settled.map(|()| false).map_err(|error| failed("cut and sync", error))?,
     };
     let adopted = hand_over(&mut writer, (&path, run), (&locked, &file), whole, sealed);
-    adopted.map_err(|error| Error::system("the process that writes the journal does not answer", error, "start musterd again"))?;
+    adopted.map_err(|error| Error::system("the journal's writer process does not answer", error, "start musterd again"))?;
     let journal = Journal {
         path,
         writer,
         buffer: Vec::with_capacity(JOURNAL_PENDING * JOURNAL_LINE_MAX),
-        last: 0,
+        last: Seq::NONE,
         busy: Busy::No,
         next: None,
         // That it can be written again is told then.
@@ -178,7 +179,7 @@ fn hand_over(writer: &mut Worker, (path, run): (&Path, &Path), (folder, file): (
 }
 
 fn cannot(what: &str, path: &Path, error: io::Error) -> Error {
-    let remedy = "see that the folder is there and may be written, or choose another with --state-dir";
+    let remedy = "check that the folder exists and is writable, or choose another with --state-dir";
     Error::system(format_args!("cannot {what} {}", path.display()), error, remedy)
 }
 
@@ -199,7 +200,7 @@ fn lock(folder: &Path) -> Result<File, Error> {
             Err(_) if begin.elapsed() < LOCK_WAIT => std::thread::sleep(Duration::from_millis(5)),
             Err(_) => {
                 return Err(Error::new(format!(
-                    "another musterd keeps its journal in {}, or one that ended still waits for its disk: stop it first, or choose another folder with --state-dir",
+                    "another musterd uses {}, or a stopped one still waits for its disk: stop it, or choose another folder with --state-dir",
                     folder.display()
                 )));
             }
@@ -207,12 +208,12 @@ fn lock(folder: &Path) -> Result<File, Error> {
     }
 }
 
-/// The lines that can be relied on, and how many bytes they are. What follows them is told of here, and cut off later.
+/// The lines that can be relied on, and how many bytes they are. What follows them is logged here, and cut off later.
 fn load(file: &mut File, path: &Path, unsure: &Unsure) -> Result<(Vec<String>, u64), Error> {
     let size = file.metadata().map_err(|error| cannot("read", path, error))?.len();
     if size > SIZE_MAX {
         return Err(Error::new(format!(
-            "{} is {} MiB long, which no journal is: move it away, or cut it by hand",
+            "{} is too large for a journal, {} MiB: move it away, or shorten it by hand",
             path.display(),
             size >> 20
         )));
@@ -221,7 +222,7 @@ fn load(file: &mut File, path: &Path, unsure: &Unsure) -> Result<(Vec<String>, u
     file.read_to_end(&mut bytes).map_err(|error| cannot("read", path, error))?;
     if let Some(reliable) = unsure.reliable(file).filter(|reliable| *reliable < bytes.len() as u64) {
         log::warn!(
-            "{}: what stands behind byte {reliable} never came to its disk, and nobody was promised it: it is cut off",
+            "journal: discarded the end of {} from byte {reliable} on (it did not reach the disk, and nothing was promised on it)",
             path.display()
         );
         bytes.truncate(reliable as usize);
@@ -231,19 +232,19 @@ fn load(file: &mut File, path: &Path, unsure: &Unsure) -> Result<(Vec<String>, u
         let tail = bytes.get(whole..).unwrap_or_default();
         if lines.iter().all(|line| line.trim().is_empty()) {
             return Err(Error::new(format!(
-                "{} has no line that can be relied on ({} bytes: {}): restore it from a copy, or remove it if this cluster is new",
+                "{} has no valid line ({} bytes: {}): restore a copy of it, or remove it if this cluster is new",
                 path.display(),
                 tail.len(),
                 Shown(&String::from_utf8_lossy(tail))
             )));
         }
-        log::warn!("{} {}", path.display(), damage(tail));
+        log::warn!("journal: discarded the end of {} ({})", path.display(), damage(tail));
     }
     let unfinished = lines.split_off(journal::whole(&lines));
     if !unfinished.is_empty() {
         whole -= unfinished.iter().map(|line| line.len() + 1).sum::<usize>();
         log::warn!(
-            "{} ends in the middle of a change of many numbers, which nobody was told of: none of it is done, and its {} lines are cut off",
+            "journal: discarded an unfinished change at the end of {} ({} lines; the change was not confirmed, and has no effect)",
             path.display(),
             unfinished.len()
         );
@@ -251,14 +252,14 @@ fn load(file: &mut File, path: &Path, unsure: &Unsure) -> Result<(Vec<String>, u
     Ok((lines, whole as u64))
 }
 
-/// What is amiss with the end of a journal, for a sentence.
+/// What is wrong with the end of a journal, for a log line.
 fn damage(tail: &[u8]) -> String {
     let text = String::from_utf8_lossy(tail);
     let shown = Shown(text.trim_end_matches(['\n', '\0']));
     match tail.iter().position(|&byte| byte == b'\n') {
-        Some(_) => format!("is damaged in its last line, whose checksum is wrong: it is cut off: {shown}"),
-        None if tail.iter().all(|&byte| byte == 0) => format!("ends in {} bytes that were never written: they are cut off", tail.len()),
-        None => format!("ends in the middle of a line, which nobody was promised and which is cut off: {shown}"),
+        Some(_) => format!("the checksum of the last line is wrong: {shown}"),
+        None if tail.iter().all(|&byte| byte == 0) => format!("{} bytes that were never written", tail.len()),
+        None => format!("the last line is incomplete, and nothing was promised on it: {shown}"),
     }
 }
 
@@ -266,10 +267,9 @@ fn damage(tail: &[u8]) -> String {
 fn open_file(path: &Path) -> Result<(File, bool), Error> {
     let regular = |found: std::fs::Metadata| match found.is_file() {
         true => Ok(()),
-        false => Err(Error::new(format!(
-            "{} is no regular file, which a journal is: move it away, or choose another folder with --state-dir",
-            path.display()
-        ))),
+        false => {
+            Err(Error::new(format!("{} is not a regular file: move it away, or choose another folder with --state-dir", path.display())))
+        }
     };
     std::fs::metadata(path).map_or(Ok(()), regular)?;
     let open = |writes| {
@@ -309,7 +309,7 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, usize), Error> {
             None if tail.iter().all(|&byte| byte == 0) => break,
             None => {
                 return Err(Error::new(format!(
-                    "line {} of {} is damaged: see whether its neighbours tell what it said, then mend it (without its ~checksum) or take it out",
+                    "line {} of {} is damaged: correct it, without its ~checksum, or remove it (the lines around it may help)",
                     lines.len() + 1,
                     path.display()
                 )));
@@ -389,9 +389,9 @@ impl Journal {
     /// Leaves the old file as it is.
     fn give_up(&mut self, error: &io::Error) {
         self.rewritten |= self.next.take().is_some_and(|next| next.whole);
-        self.outcome = Some(Err(format!("the journal was not written anew: {error}")));
+        self.outcome = Some(Err(format!("the journal was not rewritten: {error}")));
         if !self.taken_away {
-            log::warn!("the journal is not written anew, the old one goes on: {error}");
+            log::warn!("journal: not rewritten: {error} (the old file stays in use)");
         }
     }
 
@@ -401,8 +401,8 @@ impl Journal {
     }
 
     /// Has the names written, beside the journal.
-    pub fn publish(&mut self, path: &Path, text: &str) {
-        let memory = in_memory(c"muster names").map(File::from).and_then(|mut file| file.write_all(text.as_bytes()).map(|()| file));
+    pub fn publish(&mut self, path: &Path, text: &[u8]) {
+        let memory = in_memory(c"muster names").map(File::from).and_then(|mut file| file.write_all(text).map(|()| file));
         match memory {
             Ok(file) => self.names = Some((path.to_path_buf(), file)),
             Err(error) => unnamed(path, &error),
@@ -419,14 +419,14 @@ impl Journal {
         }
         if self.writer.hangs(now) {
             let path = self.path.display();
-            log::error!("the disk of {path} has not answered for {} s: {CONSEQUENCE}", SLOW.as_secs());
+            log::error!("journal: the disk of {path} has not answered for {} s ({CONSEQUENCE})", SLOW.as_secs());
         }
         if !self.writer.is_ready() {
             return None;
         }
         let answer = self.writer.take(&mut [])?;
         if self.writer.recovers() {
-            log::info!("the disk of {} answers again", self.path.display());
+            log::info!("journal: the disk of {} answers again", self.path.display());
         }
         self.done(now, answer)
     }
@@ -475,7 +475,7 @@ impl Journal {
     }
 
     /// Hands over the next piece of the first `bytes` of the buffer, of which it has `sent`.
-    fn append(&mut self, now: Instant, sent: usize, bytes: usize, seq: u64) -> Option<Told> {
+    fn append(&mut self, now: Instant, sent: usize, bytes: usize, seq: Seq) -> Option<Told> {
         let end = bytes.min(sent + BODY_MAX);
         let piece = self.buffer.get(sent..end).unwrap_or_default();
         self.writer.ask(now, Op::Append, [u64::from(end == bytes), 0, 0, 0, 0, 0, 0], piece, &[]);
@@ -500,7 +500,7 @@ impl Journal {
             }
             Busy::Placing { .. } | Busy::Settling { .. } => {
                 if self.taken_away {
-                    self.fail(now, "make anew", &failed);
+                    self.fail(now, "recreate", &failed);
                 }
                 self.give_up(&failed);
             }
@@ -528,7 +528,7 @@ impl Journal {
             Busy::Placing { bytes, seq } | Busy::Settling { bytes, seq } => {
                 self.next = None;
                 if std::mem::take(&mut self.taken_away) {
-                    log::warn!("{} was written anew, with everything that was promised", self.path.display());
+                    log::warn!("journal: {} was rewritten in full", self.path.display());
                 }
                 self.let_go(bytes);
                 self.rewritten = true;
@@ -550,11 +550,11 @@ impl Journal {
             return;
         }
         let (path, folder) = (self.path.display(), self.path.parent().unwrap_or(Path::new("/")).display());
-        const ANEW: &str = "it is written anew, and nothing is promised until it is";
+        const AGAIN: &str = "musterd rewrites it; new machines wait until that is done";
         match loss {
-            Loss::Removed => log::error!("{path} was removed while musterd runs: {ANEW}"),
-            Loss::Changed => log::error!("{path} was cut or written to by another program while musterd runs: {ANEW}"),
-            Loss::Covered => log::error!("{folder} shows another folder or file system while musterd runs, without our journal: {ANEW}"),
+            Loss::Removed => log::error!("journal: {path} was removed while musterd runs ({AGAIN})"),
+            Loss::Changed => log::error!("journal: another program cut {path} or wrote to it while musterd runs ({AGAIN})"),
+            Loss::Covered => log::error!("journal: {folder} is now another folder or file system, without the journal ({AGAIN})"),
         }
     }
 
@@ -562,7 +562,7 @@ impl Journal {
     fn let_go(&mut self, bytes: usize) {
         self.buffer.drain(..bytes.min(self.buffer.len()));
         if self.retry_at.take().is_some() {
-            log::info!("{} can be written again: everything is on disk", self.path.display());
+            log::info!("journal: {} is writable again (everything is on disk)", self.path.display());
         }
     }
 
@@ -570,13 +570,13 @@ impl Journal {
         self.retry_at = Some(now + RETRY);
         if self.muffle.admits(now).is_some() {
             let path = self.path.display();
-            log::error!("cannot {what} {path}: {error}; {CONSEQUENCE}");
+            log::error!("journal: cannot {what} {path}: {error} ({CONSEQUENCE})");
         }
     }
 }
 
 fn unnamed(path: &Path, error: &io::Error) {
-    log::warn!("cannot write {}: {error}: programs on this machine will not know names by it", path.display());
+    log::warn!("names: cannot write {}: {error} (programs on this machine do not get names from it)", path.display());
 }
 
 fn put(buffer: &mut Vec<u8>, line: &[u8]) {

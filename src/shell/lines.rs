@@ -1,7 +1,7 @@
 //! The log of the foreground: lines on standard error, gathered in a fixed buffer and written once a turn of the loop, never waited for.
 //!
 //! Whoever reads them may be slower than a storm, or hang altogether (a pager, journald behind a full disk): what does not fit into the
-//! buffer is counted and told as soon as there is room. Used by `bin` to set it up, and by the loop.
+//! buffer is counted and logged as soon as there is room. Used by `bin` to set it up, and by the loop.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsRawFd;
@@ -89,7 +89,7 @@ impl Lines {
         self.bytes.drain(..done);
         if self.lost > 0 && self.bytes.is_empty() {
             let lost = std::mem::take(&mut self.lost);
-            let _ = writeln!(self.bytes, "{lost} lines of the log are lost: whoever reads them is too slow");
+            let _ = writeln!(self.bytes, "log: {lost} lines lost (the reader of standard error is too slow)");
         }
     }
 }
@@ -138,7 +138,7 @@ mod tests {
         room.set(1000);
         lines.put_out(reader);
         lines.put_out(reader);
-        let all = "first\nsecond\n3 lines of the log are lost: whoever reads them is too slow\n";
+        let all = "first\nsecond\nlog: 3 lines lost (the reader of standard error is too slow)\n";
         assert_eq!((String::from_utf8(heard.take()).unwrap().as_str(), lines.bytes.len()), (all, 0));
     }
 }

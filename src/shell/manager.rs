@@ -6,16 +6,16 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// All is open: who was told to start us may go on.
+/// Everything is open: units that wait for this one may start.
 pub const READY: &str = "READY=1";
-/// We leave because we were told to.
+/// We leave because of a signal.
 pub const STOPPING: &str = "STOPPING=1";
 
 /// Says so, where there is a manager that wants to hear it. Nothing waits: a manager whose socket is full hears nothing.
 pub fn tell(state: &str) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
     if let Err(error) = send(&socket, state) {
-        log::warn!("cannot tell the service manager {state}: {error}: with Type=notify it will end this process, use Type=exec");
+        log::warn!("service manager: cannot send {state}: {error} (with Type=notify it will stop musterd; use Type=exec)");
     }
 }
 

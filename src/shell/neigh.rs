@@ -39,7 +39,7 @@ impl Neighbours {
         let mut neighbours = Neighbours { socket, buf: vec![0; 64 * 1024], sequence: 0, failed: 0 };
         let stale = neighbours.clear(indices);
         if stale > 0 {
-            log::info!("dropped {stale} neighbour entries that an earlier musterd left behind");
+            log::info!("neighbour table: removed {stale} entries of an earlier musterd");
         }
         Ok(neighbours)
     }
@@ -110,7 +110,7 @@ impl Neighbours {
         let refused = result.err().or_else(|| self.answer()).filter(|error| mac.is_some() || error.raw_os_error() != Some(libc::ENOENT));
         if let Some(error) = refused {
             self.failed += 1;
-            log::debug!("neighbour entry of {ip} on interface {index}: {error}");
+            log::debug!("neighbour table: cannot change {ip} on interface {index}: {error}");
         }
     }
 

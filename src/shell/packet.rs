@@ -59,7 +59,7 @@ impl PacketSocket {
     pub fn death(&self) -> Option<Error> {
         // The kernel reports that an interface goes down, and not that it is deleted then: its index here becomes -1.
         let gone = sys::bound_index(self.fd.as_fd()).is_ok_and(|index| index == -1);
-        let sentence = || format!("the interface {} was removed: start musterd again when it is there (a supervisor does)", self.interface);
+        let sentence = || format!("interface {} was removed: start musterd again when it is back (a supervisor does)", self.interface);
         gone.then(|| Error::new(sentence()))
     }
 }
@@ -101,7 +101,7 @@ impl Opening<'_> {
         match Ring::new(fd.as_fd(), self.frames) {
             Ok(ring) => Some(ring),
             Err(error) => {
-                log::warn!("{}: no packet ring ({error}): frames are received by system calls, which costs time", self.interface);
+                log::warn!("{}: receives by system calls, which is slower (no packet ring: {error})", self.interface);
                 None
             }
         }
@@ -112,7 +112,7 @@ impl Opening<'_> {
         let buffer = sys::set_receive_buffer(fd.as_fd(), RECEIVE_BUFFER);
         if buffer < RECEIVE_BUFFER {
             log::warn!(
-                "{}: the receive buffer is {buffer} bytes, less than a storm needs: raise net.core.rmem_max to {RECEIVE_BUFFER}",
+                "{}: receive buffer of {buffer} bytes is too small for a storm (raise net.core.rmem_max to {RECEIVE_BUFFER})",
                 self.interface
             );
         }
@@ -285,7 +285,7 @@ impl PacketSocket {
         };
         let ports = Ports::of(table, at);
         let filter = if framing == Framing::Raw { ports.ethernet() } else { Ports::cooked(table, at) };
-        let filter = filter.ok_or_else(|| Error::new(format!("{}: more ports are served than a filter holds", facts.name)))?;
+        let filter = filter.ok_or_else(|| Error::new(format!("{}: too many ports for a packet filter", facts.name)))?;
         let solicits = framing == Framing::Raw && ports.head.is_some();
         let socket = Opening { interface: &facts.name, index: facts.index, framing, frames };
         let mut socket = socket.open(Some(&filter), solicits.then_some(ALL_ROUTERS))?;

@@ -88,7 +88,7 @@ impl Queue {
         }
     }
 
-    /// Sends everything; `fd_of` gives the sockets by their numbers, `trouble` is told what was refused.
+    /// Sends everything; `fd_of` gives the sockets by their numbers, `trouble` receives what was refused.
     pub fn flush<'a>(&mut self, fd_of: impl Fn(usize) -> Option<BorrowedFd<'a>>, mut trouble: impl FnMut(usize, Trouble)) {
         let (mut at, mut told) = (0, None);
         while at < self.messages.len() {
@@ -117,7 +117,7 @@ impl Queue {
                         trouble(socket, Trouble::Whole(error));
                     } else {
                         let to = self.messages[at].to.map_or("the link".to_string(), |to| to.to_string());
-                        log::debug!("cannot send to {to}: {error}");
+                        log::debug!("{to}: cannot send: {error}");
                         self.failed += packets(&self.messages[at]);
                     }
                     at += 1;

@@ -29,7 +29,7 @@ pub fn init(level: LevelFilter) {
     }
 }
 
-/// Opens the socket anew, after the log daemon was restarted.
+/// Opens the socket again, after the log daemon was restarted.
 pub fn reopen() {
     let open = || {
         let socket = UnixDatagram::unbound()?;

@@ -49,7 +49,8 @@ fn has_socket(transport: &Transport) -> bool {
     matches!(transport, Transport::Udp | Transport::Broadcast)
 }
 
-fn open(endpoint: EndpointId, row: &Endpoint, link: Option<&LinkFacts>) -> io::Result<UdpSocket> {
+/// Opens the socket of an endpoint on its link.
+pub fn open(endpoint: EndpointId, row: &Endpoint, link: Option<&LinkFacts>) -> io::Result<UdpSocket> {
     let fd = sys::udp_socket()?;
     let broadcast = row.transport == Transport::Broadcast;
     let mute = link.is_some_and(|link| broadcast || link.hardware == Hardware::Ethernet);

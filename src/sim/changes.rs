@@ -1,8 +1,8 @@
 //! Operators who change hundreds of numbers at once, in virtual time: machines ask and get numbers and leases meanwhile, the journal is written
-//! anew or taken away, its disk stalls, and the head loses its power at any point.
+//! again or taken away, its disk stalls, and the head loses its power at any point.
 //!
 //! [`play`] plays what a seed says and gives what it came to. Laws:
-//! - after a crash the roll is what it was after some change, whole, and not before the last that an operator was told of or that a machine relies on;
+//! - after a crash the roll is what it was after some change, whole: none before the last that was confirmed, or that a machine relies on;
 //! - what is in memory is what the journal says, whenever the disk has everything;
 //! - every change is answered, once the disk has it.
 
@@ -152,7 +152,7 @@ impl Play {
                 self.pass(Duration::from_micros(micros));
             }
             88..91 => {
-                self.tell(format_args!("the journal is written anew"));
+                self.tell(format_args!("the journal is rewritten"));
                 self.world.server_mut().server.checkpoint();
                 self.settle();
                 // Somebody changes much in the middle of the walk, and the disk is quick.
@@ -268,7 +268,7 @@ impl Play {
             return self.fault(format_args!("an answer that nobody waits for: {line}"));
         }
         let reply: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
-        self.tell(format_args!("the operator is told: {}", line.get(..line.len().min(120)).unwrap_or_default()));
+        self.tell(format_args!("the operator reads: {}", line.get(..line.len().min(120)).unwrap_or_default()));
         match reply["is"].as_str() {
             Some("changed") => {
                 let count = reply["count"].as_u64().unwrap_or(0);
@@ -384,7 +384,7 @@ impl Play {
         if !before.contains(found) {
             let near = before.iter().map(|roll| roll.iter().zip(found).filter(|(a, b)| a != b).count());
             let near: Vec<usize> = near.collect();
-            self.fault(format_args!("after a crash the roll is none of those there were: it differs from them in {near:?} lots"));
+            self.fault(format_args!("after a crash the roll is none of those before: it differs from them in {near:?} numbers"));
         }
         self.world.restart(head);
         self.operator = call(&mut self.world);

@@ -195,6 +195,11 @@ impl Checks {
         transfers.block_leaves(findings, now, block, given, file);
     }
 
+    /// The head has these addresses from now on.
+    pub fn readdress(&mut self, heads: impl Iterator<Item = Ipv4Addr>) {
+        self.heads = heads.collect();
+    }
+
     /// Whom a datagram is from and to.
     fn ends(&mut self, now: Instant, from: SocketAddrV4, to: Ipv4Addr) {
         if !self.heads.contains(from.ip()) {

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::endpoint::{Endpoint, EndpointId, Framing, Streams, Transport};
-use crate::base::machine::{Command, ConnId, Event, FileId, Stream};
+use crate::base::machine::{ConnId, Event, FileId, Stream};
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Instant;
 
@@ -70,15 +70,13 @@ pub struct Conns {
     /// Addresses at which somebody takes calls, and calls that nobody has taken over yet.
     answered: Vec<SocketAddrV4>,
     calls: VecDeque<(ConnId, SocketAddrV4)>,
-    /// What the machine wants its owner to do.
-    pub commands: VecDeque<(ConnId, Command)>,
 }
 
 impl Conns {
     pub fn new(table: &[Endpoint]) -> Conns {
         let capacity = table.iter().filter_map(|row| row.transport.streams()).map(|streams| streams.conns).sum();
-        let (starved, answered, calls, commands) = (VecDeque::new(), Vec::new(), VecDeque::new(), VecDeque::new());
-        Conns { table: table.to_vec(), conns: Slab::new(capacity), starved, answered, calls, commands }
+        let (starved, answered, calls) = (VecDeque::new(), Vec::new(), VecDeque::new());
+        Conns { table: table.to_vec(), conns: Slab::new(capacity), starved, answered, calls }
     }
 
     pub fn table(&self) -> &[Endpoint] {
@@ -189,7 +187,6 @@ impl Conns {
         }
         self.starved.clear();
         self.calls.clear();
-        self.commands.clear();
     }
 
     /// Either end closes it.

@@ -75,7 +75,7 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Larger files are made anew for every read.
+    /// Larger files are generated again for every read.
     const BYTES_MAX: u64 = 16 << 20;
     const VERSIONS_MAX: usize = 16;
 
@@ -170,7 +170,7 @@ impl Disk {
         self.files.remove(name.as_bytes());
     }
 
-    /// Writes into a file where it stands: a read of whoever has it open is told so from now on.
+    /// Writes into a file where it stands: a read of whoever has it open says so from now on.
     pub fn change(&mut self, name: &str) {
         let Some(size) = self.version(name.as_bytes()).map(|version| version.size) else { return };
         self.put(name, size);

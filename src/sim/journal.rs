@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::base::machine::Seq;
 use crate::base::outbox::JournalOp;
 use crate::base::rng::Rng;
 use crate::roll::journal;
@@ -21,22 +22,22 @@ enum Busy {
     /// Syncing so many of the page's lines; the last record among all that were put out by then.
     Syncing {
         lines: usize,
-        seq: u64,
+        seq: Seq,
     },
     /// Syncing the new file of so many lines, and putting it into the place of the old one.
     Replacing {
         lines: usize,
-        seq: u64,
+        seq: Seq,
     },
 }
 
 pub struct Journal {
     file: File,
-    /// The file that is written anew; whole once it has its end.
+    /// The new file of a rewriting; whole once it has its end.
     next: Option<(File, bool)>,
-    written: u64,
+    written: Seq,
     busy: Busy,
-    /// Somebody took the file away: nothing is on disk before it is written anew.
+    /// Somebody took the file away: nothing is on disk before it is rewritten.
     gone: bool,
     /// The disk does nothing by itself.
     held: bool,
@@ -47,7 +48,7 @@ pub struct Journal {
 impl Journal {
     /// A sync takes up to four times `latency`, and at least a tenth of a millisecond.
     pub fn new(latency: Duration, rng: Rng) -> Journal {
-        Journal { file: File::default(), next: None, written: 0, busy: Busy::No, gone: false, held: false, latency, rng }
+        Journal { file: File::default(), next: None, written: Seq::NONE, busy: Busy::No, gone: false, held: false, latency, rng }
     }
 
     /// The disk does nothing by itself from now on: `done` is called when a test wants it.
@@ -76,7 +77,7 @@ impl Journal {
         let text = |line: &[u8]| String::from_utf8_lossy(line).into_owned();
         match op {
             JournalOp::Append { seq, line } => {
-                assert_eq!(seq, self.written + 1, "records are numbered without a gap");
+                assert_eq!(seq, self.written.next(), "records are numbered without a gap");
                 self.written = seq;
                 self.file.page.push(text(line));
                 if let Some((next, _)) = &mut self.next {
@@ -106,7 +107,7 @@ impl Journal {
     }
 
     /// The disk has done it: gives the last record that is on disk, whether a new file is in its place, and whether the disk goes on at once.
-    pub fn done(&mut self) -> (u64, bool, bool) {
+    pub fn done(&mut self) -> (Seq, bool, bool) {
         let placed = matches!(self.busy, Busy::Replacing { .. });
         let (lines, seq) = match self.busy {
             Busy::No => unreachable!("the disk does nothing unasked"),
@@ -147,7 +148,7 @@ impl Journal {
         self.file.durable.extend(self.file.page.drain(..).take(left));
         let whole = journal::whole(&self.file.durable);
         self.file.durable.truncate(whole);
-        (self.next, self.busy, self.written) = (None, Busy::No, 0);
+        (self.next, self.busy, self.written) = (None, Busy::No, Seq::NONE);
         self.file.durable.clone()
     }
 }
@@ -157,7 +158,7 @@ mod tests {
     use super::*;
 
     fn append(journal: &mut Journal, seq: u64) -> bool {
-        journal.act(JournalOp::Append { seq, line: seq.to_string().as_bytes() })
+        journal.act(JournalOp::Append { seq: Seq::new(seq), line: seq.to_string().as_bytes() })
     }
 
     #[test]
@@ -165,9 +166,9 @@ mod tests {
         for seed in 0..200 {
             let mut journal = Journal::new(Duration::ZERO, Rng::new(seed));
             assert!(append(&mut journal, 1) && !append(&mut journal, 2));
-            assert_eq!(journal.done(), (1, false, true));
+            assert_eq!(journal.done(), (Seq::new(1), false, true));
             append(&mut journal, 3);
-            assert_eq!(journal.done(), (2, false, true));
+            assert_eq!(journal.done(), (Seq::new(2), false, true));
             let found = journal.crash();
             assert!(found.len() >= 2 && found.iter().zip(["1", "2", "3"]).all(|(line, seq)| line == seq), "{found:?}");
         }
@@ -184,7 +185,7 @@ mod tests {
             journal.act(JournalOp::RewriteLine { line: b"all" });
             assert!(append(&mut journal, 2));
             assert!(!journal.act(JournalOp::RewriteEnd));
-            assert_eq!(journal.done(), (2, false, true), "the old file knew of the record before the new one was there");
+            assert_eq!(journal.done(), (Seq::new(2), false, true), "the old file knew of the record before the new one was there");
             let found = journal.crash();
             seen[usize::from(found == ["all", "2"])] = true;
             assert!(found == ["1", "2"] || found == ["all", "2"], "{found:?}");

@@ -7,6 +7,7 @@
 pub mod cable;
 pub mod changes;
 pub mod checks;
+mod clerk;
 pub mod config;
 pub mod conns;
 pub mod disk;

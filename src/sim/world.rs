@@ -4,12 +4,14 @@
 //! machine takes no time. Of links there is one, number 0.
 
 mod kernel;
+mod link;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::base::endpoint::{Endpoint, EndpointId};
+use crate::base::facts::LinkFacts;
 use crate::base::machine::{Command, ConnId, FileId, Input, Link, Machine};
 use crate::base::outbox::{Outbox, Output, SendFile, Target};
 use crate::base::rng::{Rng, mix};
@@ -19,6 +21,7 @@ use crate::engine::endpoints::Endpoints;
 use crate::wire::ether::{self, Arp, ArpOp};
 
 use super::checks::{Checks, Findings, Unheard};
+use super::clerk::Clerk;
 use super::conns::{Conns, Next, Sending};
 use super::disk::{Disk, Habits, Unread};
 use super::frame::{self, FRAME_MAX};
@@ -26,7 +29,7 @@ use super::journal::Journal;
 use super::net::{Net, Way, Wire};
 use super::queue::{Packet, Queue, What};
 use super::table::Table;
-use kernel::{Neighbour, facts, served};
+use kernel::{Neighbour, served};
 
 /// When a world begins.
 pub const START: Now = Now { at: Instant::ZERO, unix: 1_750_000_000 };
@@ -44,10 +47,12 @@ pub struct Setup {
 }
 
 /// Everything but the two machines.
-struct Stage {
+pub(super) struct Stage {
     now: Instant,
     /// Seconds since 1970 at time zero, by the head's clock as it is set now.
     epoch: u64,
+    /// The head's boot interface, while there is one.
+    interface: Option<LinkFacts>,
     head_mac: Mac,
     head: Ipv4Addr,
     /// UDP ports of the head, and whose they are; in order.
@@ -57,6 +62,9 @@ struct Stage {
     net: Net,
     disk: Disk,
     journal: Journal,
+    clerk: Clerk,
+    /// The server was asked to end, and has.
+    left: bool,
     checks: Checks,
     neighbours: Table<Neighbour>,
     ident: u16,
@@ -65,10 +73,10 @@ struct Stage {
 }
 
 pub struct World<S, C> {
-    stage: Stage,
-    server: S,
+    pub(super) stage: Stage,
+    pub(super) server: S,
     clients: C,
-    server_out: Outbox,
+    pub(super) server_out: Outbox,
     clients_out: Outbox,
     /// When the server and the clients want to expire: asked after whatever was done to them.
     due: [Option<Instant>; 2],
@@ -90,12 +98,15 @@ impl<S: Machine, C: Machine> World<S, C> {
             epoch: START.unix,
             head_mac: link.mac,
             head: link.head,
+            interface: Some(link::facts(link)),
             served,
             conns: Conns::new(endpoints.rows()),
             queue: Queue::default(),
             net: Net::new(setup.wire, rng.fork()),
             disk: Disk::new(setup.habits, rng.fork()),
             journal: Journal::new(setup.habits.latency, rng.fork()),
+            clerk: Clerk::new(setup.config.boot.root.display().to_string()),
+            left: false,
             checks: Checks::new(&setup.config),
             neighbours: Table::default(),
             ident: 0,
@@ -114,7 +125,7 @@ impl<S: Machine, C: Machine> World<S, C> {
         }
     }
 
-    /// Time now, as the machines are told it.
+    /// Time now, as the machines get it.
     pub fn now(&self) -> Now {
         self.stage.clock()
     }
@@ -238,9 +249,7 @@ impl<S: Machine, C: Machine> World<S, C> {
     pub fn run(&mut self, end: Instant, mut done: impl FnMut(&World<S, C>) -> bool) -> bool {
         let mut spins = 0;
         if !std::mem::replace(&mut self.linked, true) {
-            let facts = facts(&self.stage);
-            self.server.handle(self.stage.clock(), Input::Link { link: LINK, facts: &facts }, &mut self.server_out);
-            self.drain_server();
+            self.tell_link();
         }
         self.due = [self.server.deadline(), self.clients.deadline()];
         while !done(self) {
@@ -289,6 +298,15 @@ impl<S: Machine, C: Machine> World<S, C> {
             What::Changed { token } => self.tell(Input::Changed { token }),
             What::Bytes { token, bytes } => self.tell(Input::Bytes { token, bytes: &bytes }),
             What::Conn(conn) => self.serve(conn),
+            What::Done { token, answer } => {
+                let links: Vec<LinkFacts> = self.stage.interface.iter().cloned().collect();
+                self.tell(Input::Done { token, outcome: answer.outcome(&links) });
+            }
+            What::Counted => {
+                let lost = [("datagrams to unknown neighbours".to_string(), self.stage.unroutable)];
+                let open_files = self.stage.disk.held() as usize;
+                self.tell(Input::Counted { lost: &lost, open_files });
+            }
             What::JournalDone => self.journal_done(),
         }
     }
@@ -381,15 +399,23 @@ impl<S: Machine, C: Machine> World<S, C> {
         self.stage.conns.call()
     }
 
-    /// What the server wants its owner to do, and who waits for an answer.
-    pub fn command(&mut self) -> Option<(ConnId, Command)> {
-        self.stage.conns.commands.pop_front()
+    /// The head's owner sends a signal.
+    pub fn signal(&mut self, command: Command) {
+        self.tell(Input::Command(command));
     }
 
-    /// The owner answers who has asked for something.
-    pub fn answer(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.stage.conns.write(conn, bytes);
-        self.stage.stir(conn);
+    /// Whether the server has ended, as a signal asked it to.
+    pub fn has_left(&self) -> bool {
+        self.stage.left
+    }
+
+    /// The head's files that are no boot files.
+    pub fn clerk(&self) -> &Clerk {
+        &self.stage.clerk
+    }
+
+    pub fn clerk_mut(&mut self) -> &mut Clerk {
+        &mut self.stage.clerk
     }
 
     fn tell(&mut self, input: Input<'_>) {
@@ -397,7 +423,7 @@ impl<S: Machine, C: Machine> World<S, C> {
         self.drain_server();
     }
 
-    fn drain_server(&mut self) {
+    pub(super) fn drain_server(&mut self) {
         for output in self.server_out.iter() {
             self.stage.act(output);
         }
@@ -437,6 +463,8 @@ impl Stage {
             What::JournalDone => (6, &[]),
             What::Conn(conn) => (8 ^ conn.to_u64() << 8, &[]),
             What::Warm { token } => (7 ^ token << 8, &[]),
+            What::Done { token, .. } => (9 ^ token << 8, &[]),
+            What::Counted => (10, &[]),
         };
         let mut hash = mix(self.hash ^ self.now.nanos()) ^ kind;
         let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
@@ -496,7 +524,18 @@ impl Stage {
                 self.conns.close(conn, at_once);
                 self.stir(conn);
             }
-            Output::Command { conn, command } => self.conns.commands.push_back((conn, command)),
+            Output::Readdress { from, to } => {
+                assert_eq!(from, self.head, "an address moves that the head did not serve");
+                self.head = to;
+            }
+            Output::Task { token, task } => {
+                let answer = self.clerk.act(task, |name| self.disk.version(name).is_some());
+                if let Some(answer) = answer {
+                    self.push(self.now + self.disk.habits.latency, What::Done { token, answer });
+                }
+            }
+            Output::Count => self.push(self.now, What::Counted),
+            Output::Leave => self.left = true,
             Output::Frame { link, .. } | Output::Neighbour { link, .. } | Output::Probe { link, .. } => {
                 panic!("there is no link {link}")
             }

@@ -4,7 +4,7 @@
 //! Here the network takes no time, and the disk works when the seed says so: what is tried is who is given what. [`year`] plays the year of
 //! a seed and gives what it came to. The world's own [`checks`](super::checks) know machines of one NIC alone; here these laws hold at every reply:
 //! - an address has one holder at a time;
-//! - a MAC that was told its number keeps it, over every crash, until an operator says otherwise;
+//! - a MAC that has learned its number keeps it, over every crash, until an operator says otherwise;
 //! - a number has one machine: its MACs are those of one box, unless somebody carried a NIC or cloned a MAC;
 //! - a guest's lease that was acknowledged is nobody else's before it ends;
 //! - whoever invents MACs and reports, beside MACs of machines or alone, gets no number of a machine's, and his MACs get into no machine's lot.
@@ -51,7 +51,7 @@ struct Case {
 /// A machine that there is not.
 const NOBODY: Identity = Identity::Mac(Mac([2, 0, 0, 0, 0, 0]));
 
-/// What a NIC was told last.
+/// What a NIC was sent last.
 #[derive(Clone, Copy, Debug)]
 struct Lease {
     address: Ipv4Addr,
@@ -78,7 +78,7 @@ pub struct Year {
     operator: ConnId,
     cases: Vec<Case>,
     leases: BTreeMap<Mac, Lease>,
-    /// The number that a MAC was told, and that it may rely on.
+    /// The number that a MAC has learned, and that it may rely on.
     told: BTreeMap<Mac, Number>,
     /// MACs about which somebody did what no machine can sort out: carried, or cloned.
     muddled: BTreeSet<Mac>,
@@ -101,7 +101,7 @@ pub fn hostile_year(seed: u64) -> Outcome {
     played(seed, true)
 }
 
-/// A year that is played once more, to be told, when anything was wrong: writing it all down takes a quarter of the time.
+/// A year that is played once more, with a transcript, when anything was wrong: writing it all down takes a quarter of the time.
 fn played(seed: u64, hostile: bool) -> Outcome {
     let outcome = Year::new(seed, hostile).play();
     if outcome.faults.is_empty() { outcome } else { told(seed, hostile) }
@@ -166,13 +166,13 @@ impl Year {
         self.attacker = Some(rng);
     }
 
-    /// What the attacker is told.
+    /// What the attacker receives.
     fn taken_by_the_attacker(&mut self, header: Header, kind: Option<MessageType>) {
         let address = header.yiaddr;
         let number = self.config.plan.number(address);
         let owner = self.told.iter().find(|(_, told)| number == Some(**told)).map(|(mac, _)| *mac);
         if let Some(mac) = owner.filter(|_| kind == Some(MessageType::Ack)) {
-            self.fault(format_args!("{address} is told to an attacker, and is {mac}'s"));
+            self.fault(format_args!("an attacker gets {address}, which is {mac}'s"));
         }
         let next = Header { ciaddr: Ipv4Addr::UNSPECIFIED, yiaddr: Ipv4Addr::UNSPECIFIED, op: 1, ..header };
         self.bait = (kind == Some(MessageType::Offer)).then_some((next, address));
@@ -530,7 +530,7 @@ impl Year {
         }
     }
 
-    /// Whether a MAC may be told an address.
+    /// Whether a MAC may get an address.
     fn judge(&mut self, mac: Mac, address: Ipv4Addr) {
         let now = self.world.now().at;
         let holder = self.leases.iter().find(|(other, lease)| **other != mac && lease.address == address && lease.until > now);
@@ -541,7 +541,7 @@ impl Year {
         let number = self.config.plan.number(address);
         let told = self.told.get(&mac).copied();
         match (number, told) {
-            (Some(number), Some(told)) if number != told => self.fault(format_args!("{mac} was {told}, and is told to be {number}")),
+            (Some(number), Some(told)) if number != told => self.fault(format_args!("{mac} was {told}, and is now called {number}")),
             (Some(number), None) => self.one_machine(mac, number),
             _ => {}
         }
@@ -562,14 +562,14 @@ impl Year {
         }
     }
 
-    /// The MACs that were told a number are those of one case.
+    /// The MACs that have learned a number are those of one case.
     fn one_machine(&mut self, mac: Mac, number: Number) {
         let case = |mac: Mac| self.cases.iter().position(|case| case.nics.contains(&mac));
         let others = self.told.iter().filter(|(other, told)| **told == number && !self.muddled.contains(other));
         let entangled = |mac: Mac| case(mac).is_some_and(|at| self.cases[at].entangled);
         let stranger = others.map(|(other, _)| *other).find(|other| case(*other).is_some() && case(*other) != case(mac));
         if let Some(other) = stranger.filter(|other| !(self.muddled.contains(&mac) || entangled(*other) && entangled(mac))) {
-            self.fault(format_args!("{mac} is told to be {number}, which is {other}'s, in another machine"));
+            self.fault(format_args!("{mac} is called {number}, which is {other}'s, in another machine"));
         }
     }
 

@@ -118,7 +118,7 @@ pub enum Change {
     /// The node's machine has gone; another takes its number, its own MACs are retired.
     Replace {
         number: u32,
-        /// None: the next stranger that passes.
+        /// None: the next unknown machine that passes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<By>,
     },
@@ -238,7 +238,7 @@ pub struct Status {
     pub digits: u8,
     /// The head's own address on node 0's network.
     pub head: Option<Ipv4Addr>,
-    /// How strangers come to a number: automatic, ordered, locked.
+    /// How machines get a number: automatic, ordered, locked.
     pub numbering: String,
     /// How many numbers are given in a minute, at most.
     #[serde(default)]
@@ -260,8 +260,12 @@ pub struct Status {
     pub transfers: u32,
     /// Machines without a number that have a record.
     pub guests: u32,
+    /// How many machines are in each stage, by its name.
+    pub stages: Vec<(String, u32)>,
     pub networks: Vec<Network>,
     pub lanes: Vec<Lane>,
+    /// None: no names are served.
+    pub dns: Option<DnsStatus>,
     /// What has happened so far, by name; zeros left out.
     pub counters: Vec<(String, u64)>,
 }
@@ -305,6 +309,18 @@ pub struct Lane {
     pub deferred: u64,
     /// Turns given first because a packet was lost.
     pub rescued: u64,
+}
+
+/// The names that are served.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DnsStatus {
+    /// Empty when there is none.
+    pub zone: String,
+    pub reverse_zones: u64,
+    pub serial: u32,
+    /// Questions that wait for other servers.
+    pub waiting: usize,
+    pub transfers: usize,
 }
 
 /// The state of a lot, as states are folded.
@@ -371,35 +387,47 @@ pub struct NodeRow {
     pub mac: Option<Mac>,
     /// How many MACs it has.
     pub macs: u32,
-    /// `discover`, `offered`, `bound`, `tftp vmlinuz 42 %`, `booted`, `up`; where it is stuck; empty when nothing is known.
+    /// `discover`, `offered`, `leased`, `loading vmlinuz 42 %`, `loaded`, `up`; where it is stuck; empty when nothing is known.
     pub stage: String,
     /// Milliseconds in this stage.
     pub since_ms: Option<u64>,
-    /// Firmware and architecture, as it told last.
+    /// Firmware and architecture, as it sent them last.
     pub firmware: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Guests {
-    pub rows: Vec<GuestRow>,
+    pub rows: Vec<MachineRow>,
     pub next: Option<u32>,
 }
 
-/// A line of `muster guest list`.
+/// A machine that has a record: a line of `muster guest list`, a network card of a node, an entry of state.json.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct GuestRow {
+pub struct MachineRow {
     /// What names it: its MAC, or its client-id where there is none.
     pub id: String,
+    /// None: it is a guest.
+    pub number: Option<u32>,
     pub address: Option<Ipv4Addr>,
     pub interface: String,
-    pub stage: String,
-    pub since_ms: u64,
+    /// Firmware and architecture, as it reported last.
     pub firmware: String,
+    /// As in [`NodeRow`].
+    pub stage: String,
+    /// Milliseconds in this stage.
+    pub since_ms: u64,
     /// Seconds until its lease ends.
     pub lease: u64,
+    /// Running TFTP transfers.
+    pub transfers: u16,
     /// What its test said, once it has: `passed`, or the name of what failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
+    /// When it reached each stage of this boot, in that order.
+    pub steps: Vec<Step>,
+    /// The boot so far in words; empty once the log has it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub story: String,
 }
 
 /// Everything about one node.
@@ -410,27 +438,10 @@ pub struct Node {
     pub address: Option<Ipv4Addr>,
     pub state: State,
     pub lot: Lot,
-    /// One a MAC that has been seen: where it stands in its boot.
-    pub boots: Vec<Boot>,
-    /// What it is given to boot and told by DHCP: each value, and the section that says so.
+    /// One a MAC that has been seen.
+    pub boots: Vec<MachineRow>,
+    /// What it boots, and what DHCP sends it: each value, and the section that says so.
     pub given: Vec<Given>,
-}
-
-/// Where a network card of a node stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Boot {
-    pub id: String,
-    pub address: Option<Ipv4Addr>,
-    pub interface: String,
-    pub firmware: String,
-    pub stage: String,
-    pub since_ms: u64,
-    /// Seconds until its lease ends.
-    pub lease: u64,
-    pub steps: Vec<Step>,
-    /// The boot so far in words; empty once it was told in the log.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub story: String,
 }
 
 /// When a stage was reached first in this boot.
@@ -545,7 +556,7 @@ impl<'de> Deserialize<'de> for Mac {
 
 /// Reads a request; the sentence says what is wrong with it.
 pub fn read(line: &[u8]) -> Result<Request, Sorry> {
-    serde_json::from_slice(line).map_err(|error| Sorry::new(format!("this is no request: {error}"), "see muster(1), PROTOCOL"))
+    serde_json::from_slice(line).map_err(|error| Sorry::new(format!("not a request: {error}"), "see muster(1), PROTOCOL"))
 }
 
 /// Writes a line with its newline; None when it does not fit into `buf` or into [`LINE_MAX`].
@@ -599,13 +610,13 @@ mod tests {
     fn wrong_requests_are_told() {
         for (text, words) in [
             ("", "EOF"),
-            ("status", "no request"),
+            ("status", "not a request"),
             (r#"{"do":"dance"}"#, "dance"),
             (r#"{"do":"node-show"}"#, "number"),
             (r#"{"do":"states","form":1}"#, "form"),
             (r#"{"do":"change","change":{"what":"set","number":1,"macs":["12"]}}"#, "not a MAC"),
             ("{\"do\":\"status\"}{", "trailing"),
-            ("\u{ff}", "no request"),
+            ("\u{ff}", "not a request"),
         ] {
             let why = request(text).unwrap_err();
             assert!(why.contains(words), "{text}: {why}");

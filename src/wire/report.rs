@@ -79,7 +79,7 @@ impl fmt::Debug for Name {
     }
 }
 
-/// Up to 16 different MACs, each of one card, in the order in which they were told.
+/// Up to 16 different MACs, each of one card, in the order in which they were reported.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Macs {
     macs: [Mac; MACS_MAX],
@@ -118,7 +118,7 @@ impl fmt::Debug for Macs {
 /// What came of the node's own test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing was tested, or nothing is told.
+    /// Nothing was tested, or nothing is reported.
     Untested,
     Passed,
     /// The first test that failed.
@@ -128,7 +128,7 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     pub macs: Macs,
-    /// As the firmware has it: all-zero and shared ones are told too.
+    /// As the firmware has it: all-zero and shared ones are reported too.
     pub uuid: Option<[u8; 16]>,
     pub serial: Option<Name>,
     pub verdict: Verdict,

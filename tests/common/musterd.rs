@@ -79,7 +79,7 @@ impl Musterd {
             }
         });
         let mut daemon = Self { child, run_dir, lines, deaf };
-        let ready = wait(READY_SECONDS, || daemon.seen("muster ready").map(|_| true).or_else(|| daemon.ended().then_some(false)));
+        let ready = wait(READY_SECONDS, || daemon.seen("musterd: ready").map(|_| true).or_else(|| daemon.ended().then_some(false)));
         assert_eq!(ready, Some(true), "musterd did not get ready");
         daemon
     }

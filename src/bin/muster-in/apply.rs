@@ -45,7 +45,7 @@ impl Applied {
             let promoting = Promoting::begin(&self.interface.name);
             for &old in &old {
                 self.links.remove_address(self.interface.index, old).map_err(failed("remove the old address"))?;
-                log::info!("{}: {} is no longer ours", self.interface.name, old.0);
+                log::info!("{}: removed the old address {}", self.interface.name, old.0);
             }
             drop(promoting);
             // Where /proc cannot be written the kernel removes the others of a subnet together with the oldest.
@@ -70,7 +70,7 @@ impl Applied {
         let usable = |gateway: &std::net::Ipv4Addr| {
             let usable = lease.is_local(*gateway) && *gateway != lease.address;
             if !usable {
-                log::warn!("{}: the router {gateway} is not on the subnet: it is not used", self.interface.name);
+                log::warn!("{}: router {gateway} ignored (it is not on the subnet)", self.interface.name);
             }
             usable
         };
@@ -84,11 +84,7 @@ impl Applied {
                 continue;
             }
             if let Some(other) = there.iter().find(|old| old.index != index && old.metric == route.metric) {
-                log::warn!(
-                    "{}: another interface has a default route already, by {}: that one is used",
-                    self.interface.name,
-                    other.gateway
-                );
+                log::warn!("{}: the default route via {} of another interface takes precedence", self.interface.name, other.gateway);
             }
             self.links.add_default_route(*route)?;
         }
@@ -99,7 +95,7 @@ impl Applied {
     pub fn refused(&mut self) {
         if let Some(address) = self.address {
             if let Err(error) = self.links.set_address(self.interface.index, address, None, Some(NOTICE)) {
-                log::warn!("{}: cannot let {} end: {error}", self.interface.name, address.0);
+                log::warn!("{}: cannot limit the lifetime of {}: {error}", self.interface.name, address.0);
             }
         }
     }
@@ -129,9 +125,9 @@ impl Drop for Promoting {
 pub fn set_host_name(lease: &Lease) {
     let Some(name) = tell::host_name(lease) else { return };
     if name.len() > HOST_NAME_MAX {
-        return log::warn!("the host name {name:?} is too long: the name stays what it is");
+        return log::warn!("host name: {name:?} is too long (not changed)");
     }
     if let Err(error) = fs::write("/proc/sys/kernel/hostname", name) {
-        log::warn!("cannot set the host name to {name}: {error}: is /proc mounted, and are we root?");
+        log::warn!("host name: cannot set {name}: {error} (check that /proc is mounted, and run as root)");
     }
 }

@@ -7,7 +7,7 @@ use muster::base::addr::Mac;
 use muster::shell::interface::Interface;
 use muster::wire::report::{MACS_MAX, Macs, Name, Report, Verdict};
 
-/// What firmware says when nobody told it anything, in lower case.
+/// What firmware says when nobody has set anything, in lower case.
 const EMPTY_WORDS: [&str; 12] = [
     "not specified",
     "to be filled by o.e.m.",
@@ -64,7 +64,7 @@ impl Sysfs {
         let find = |name: &String| all.iter().find(|interface| interface.name == *name).cloned();
         named
             .iter()
-            .map(|name| find(name).ok_or_else(|| format!("there is no Ethernet interface {name}: ip link shows those that are there")))
+            .map(|name| find(name).ok_or_else(|| format!("there is no Ethernet interface {name}: ip link lists the interfaces")))
             .collect()
     }
 
@@ -76,7 +76,7 @@ impl Sysfs {
         for card in own.chain(others) {
             let mac = self.permanent(card);
             if !macs.push(mac) && !macs.contains(mac) {
-                log::warn!("{} ({mac}) is not reported: it is no address of a card, or there are more than {MACS_MAX}", card.name);
+                log::warn!("{}: {mac} is not reported (it is not a card's address, or there are more than {MACS_MAX})", card.name);
             }
         }
         Report { macs, uuid: self.uuid(), serial: self.serial(), verdict }

@@ -26,7 +26,7 @@ use muster::base::time::Instant;
 use muster::fleet::passing::{Counts, Event, Passing, Setup, State};
 use muster::shell::interface::{Interface, Interfaces};
 use muster::shell::signals::Signals;
-use muster::shell::{Asked, Error, Shell, stdio};
+use muster::shell::{Error, Shell, stdio};
 use muster::wire::report::Verdict;
 
 use apply::Applied;
@@ -95,7 +95,7 @@ impl Node {
         };
         let cards = sysfs.cards(&links.list()?, &options.nics).map_err(Error::new)?;
         let report = sysfs.report(&cards, &interface, verdict);
-        log::info!("{}: {}, {} of {} cards told", interface.name, tell::verdict(&verdict), report.macs.as_slice().len(), cards.len());
+        log::info!("{}: {}, reports {} of {} cards", interface.name, tell::verdict(&verdict), report.macs.as_slice().len(), cards.len());
         log::debug!("report: {report:?}");
         let setup = Setup { mac: interface.mac, report, option: options.option, probe: options.probe };
         let (client, applied) = (Passing::new(setup, seed()), Applied::new(links, interface.clone()));
@@ -110,7 +110,7 @@ impl Node {
         loop {
             let patience = self.options.patience.filter(|_| code.is_none()).map(|patience| begin + patience);
             let longest = patience.map_or(LONGEST_TURN, |end| end.since(shell.now().at).min(LONGEST_TURN));
-            if shell.turn(&mut self.client, longest)?.is_some_and(Asked::leaves) {
+            if shell.turn(&mut self.client, longest)? == Some(Command::Leave) {
                 return self.left(code);
             }
             let now = shell.now().at;
@@ -143,7 +143,7 @@ impl Node {
         }
     }
 
-    /// The operator has told us to leave.
+    /// The operator wants us to leave.
     fn left(&mut self, code: Option<u8>) -> Result<u8, Error> {
         match code {
             Some(_) if self.options.renew => Ok(0),
@@ -152,7 +152,7 @@ impl Node {
                 self.tell();
                 Ok(code)
             }
-            None => Err(Error::new(format!("{}: told to leave before there was a lease", self.interface.name))),
+            None => Err(Error::new(format!("{}: stopped before there was a lease", self.interface.name))),
         }
     }
 
@@ -164,7 +164,7 @@ impl Node {
         }
     }
 
-    /// Sleeps for so long. True: a signal told us to leave.
+    /// Sleeps for this time. True: a signal came that ends us.
     fn sleep(&mut self, nap: Duration) -> bool {
         let longest = PollTimeout::try_from(nap).unwrap_or(PollTimeout::MAX);
         let _ = poll(&mut [PollFd::new(self.signals.0.as_fd(), PollFlags::POLLIN)], longest);
@@ -180,11 +180,11 @@ impl Node {
                 return self.bound(now).map(Some);
             }
             Event::Denied => {
-                log::warn!("{name}: the server denies the address: asking again");
+                log::warn!("{name}: the server denied the address (requests one again)");
                 self.applied.refused();
             }
-            Event::InUse { address, by } => log::warn!("{name}: {address} is in use by {by}: declined, asking for another"),
-            Event::Expired => log::warn!("{name}: the lease has ended, and nobody has renewed it: asking again"),
+            Event::InUse { address, by } => log::warn!("{name}: declined {address} (in use by {by}; requests another)"),
+            Event::Expired => log::warn!("{name}: the lease expired, as no server renewed it (requests one again)"),
         }
         Ok(None)
     }
@@ -202,7 +202,7 @@ impl Node {
             _ => 0,
         };
         if code == STILL_A_GUEST && lease.is_for_now() && self.hope.is_none() {
-            log::info!("{}: the head gives numbers to many machines just now: waiting for ours", self.interface.name);
+            log::info!("{}: waits for a number (the head is numbering many machines)", self.interface.name);
             self.hope = Some(now + NUMBER_PATIENCE);
         }
         if !self.hopes(now) {
@@ -236,13 +236,13 @@ fn why(counts: Counts) -> String {
     let Counts { discovers, requests, offers, naks, declines, ignored, malformed } = counts;
     let noise = match ignored + malformed {
         0 => String::new(),
-        count => format!(" ({count} messages were of no use)"),
+        count => format!(" ({count} other messages ignored)"),
     };
     match (offers, naks, declines) {
-        (0, ..) => format!("{discovers} DISCOVERs and no offer{noise}: is the cable in the right switch, and does musterd run?"),
-        (_, _, 1..) => format!("{declines} addresses were in use by others: look for machines with addresses of their own"),
-        (_, 1.., _) => format!("{naks} of {requests} REQUESTs were denied{noise}: musterd's log says why"),
-        _ => format!("{offers} offers, but no answer to {requests} REQUESTs{noise}: musterd's log says why"),
+        (0, ..) => format!("{discovers} DISCOVERs, no offer{noise}: check the cable, the switch, and that musterd runs"),
+        (_, _, 1..) => format!("{declines} addresses were in use: look for machines with fixed addresses"),
+        (_, 1.., _) => format!("{naks} of {requests} REQUESTs were denied{noise}: see musterd's log"),
+        _ => format!("{offers} offers, but no answer to {requests} REQUESTs{noise}: see musterd's log"),
     }
 }
 

@@ -14,13 +14,13 @@ use crate::tell;
 /// Where the name-service module looks.
 pub const FILE: &str = "/var/lib/muster/names";
 
-/// Writes the file anew, if the head told a plan and it is not there already. A node without names boots all the same.
+/// Writes the file, if the head sent a plan and the file does not have it already. A node without names boots all the same.
 pub fn install(lease: &Lease, to: &Path) {
     if lease.names().is_empty() {
-        return log::debug!("the head tells no names: {} stays what it is", to.display());
+        return log::debug!("names: the head sends none ({} is unchanged)", to.display());
     }
     let Some(told) = NamesFile::parse(lease.names()) else {
-        return log::warn!("the head's names are not understood: are musterd and muster-in of one version?");
+        return log::warn!("names: cannot understand the head's list (use the same version of musterd and muster-in)");
     };
     let this = tell::number(lease).map(|number| This::Node(Number(number)));
     let text = NamesFile { this, ..told }.to_string();
@@ -28,8 +28,8 @@ pub fn install(lease: &Lease, to: &Path) {
         return;
     }
     match write(to, &text) {
-        Ok(()) => log::info!("names of {} nodes: {}", told.plan.nodes(), to.display()),
-        Err(error) => log::warn!("cannot write {}: {error}: programs on this node will not know names by it", to.display()),
+        Ok(()) => log::info!("wrote the names of {} nodes to {}", told.plan.nodes(), to.display()),
+        Err(error) => log::warn!("names: cannot write {}: {error} (programs on this node do not get names from it)", to.display()),
     }
 }
 

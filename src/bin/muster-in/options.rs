@@ -39,11 +39,11 @@ fn flags() -> getopts::Options {
         .optopt("i", "interface", "the interface to configure (default: BOOTIF)", "IF")
         .optopt("d", "tests", &format!("run the executables of this folder first ({TESTS})"), "DIR")
         .optopt("", "test-limit", &format!("seconds that each test may take ({TEST_SECONDS})"), "S")
-        .optflag("", "no-test", "run no test, and say so to the server")
-        .optmulti("", "nic", "report this card, once for each (all physical ones)", "IF")
+        .optflag("", "no-test", "run no test, and report that to the server")
+        .optmulti("", "nic", "report this card; may be repeated (default: all physical ones)", "IF")
         .optopt("", "option", &format!("the DHCP option that carries the report ({})", report::CODE), "N")
         .optopt("t", "timeout", &format!("give up after S seconds, 0: never ({ANSWER_SECONDS})"), "S")
-        .optflag("", "no-probe", "take the address without asking by ARP who has it")
+        .optflag("", "no-probe", "do not check by ARP whether the address is in use")
         .optopt("", "names", &format!("write the cluster's names here ({})", names::FILE), "FILE")
         .optflag("", "no-names", "write no names")
         .optflag("r", "renew", "stay in the foreground and renew the lease, until SIGTERM")
@@ -63,7 +63,7 @@ pub fn read() -> Result<Option<Options>, String> {
     let flags = flags();
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
     if matches.opt_present("h") {
-        let brief = "muster-in: tests this node, asks musterd for its place, and configures it\n\
+        let brief = "muster-in: tests this node, requests its number, and configures it\n\
                      Usage: muster-in [-i IF] [-d DIR | --no-test] [-t S] [-r]";
         let usage = flags.usage(brief);
         return said(format!("{usage}\nExit: 0 numbered, 1 error, 2 no answer, 3 test failed, 4 still a guest. See muster-in(8).\n"));
@@ -78,14 +78,14 @@ pub fn read() -> Result<Option<Options>, String> {
         None => Ok(default),
         Some(text) => match text.parse() {
             Ok(number) if (from..=to).contains(&number) => Ok(number),
-            _ => Err(format!("--{name} wants a number from {from} to {to}, not {text:?}")),
+            _ => Err(format!("--{name} takes a number from {from} to {to}, not {text:?}")),
         },
     };
     if matches.opt_present("no-names") && matches.opt_present("names") {
-        return Err("--no-names contradicts --names".into());
+        return Err("--no-names excludes --names".into());
     }
     if matches.opt_present("no-test") && (matches.opt_present("tests") || matches.opt_present("test-limit")) {
-        return Err("--no-test contradicts --tests and --test-limit".into());
+        return Err("--no-test excludes --tests and --test-limit".into());
     }
     let patience = number("timeout", ANSWER_SECONDS, 0, SECONDS_MAX)?;
     Ok(Some(Options {

@@ -49,7 +49,7 @@ pub fn find(links: &mut Interfaces, sysfs: &Sysfs, wish: &Wish<'_>) -> Result<Pl
             (Wish { interface: Some(name), .. }, _) => named(&all, name),
             (Wish { boot: Some(mac), .. }, Ok(cards)) => booted(&all, cards, sysfs, *mac),
             (_, Ok(cards)) => match cards.as_slice() {
-                [] => Err("this machine has no Ethernet card that the kernel knows: load its driver, or name an interface with -i".into()),
+                [] => Err("the kernel knows no Ethernet card: load a driver, or name an interface with -i".into()),
                 [one] => Ok(one.clone()),
                 _ => return Cables::new(links, cards).map(Place::Somewhere),
             },
@@ -75,9 +75,7 @@ fn named(all: &[Interface], name: &str) -> Result<Interface, String> {
 fn booted(all: &[Interface], cards: &[Interface], sysfs: &Sysfs, mac: Mac) -> Result<Interface, String> {
     let permanent = cards.iter().find(|card| sysfs.permanent(card) == mac);
     let found = permanent.or_else(|| cards.iter().chain(all).find(|interface| interface.mac == mac)).cloned();
-    found.ok_or_else(|| {
-        format!("BOOTIF of the kernel's command line is {mac}, which no interface here has: name one with -i ({})", names(all))
-    })
+    found.ok_or_else(|| format!("no interface has {mac}, which is BOOTIF on the kernel's command line: name one with -i ({})", names(all)))
 }
 
 fn names(all: &[Interface]) -> String {
@@ -91,7 +89,7 @@ fn names(all: &[Interface]) -> String {
 fn wake(links: &mut Interfaces, interface: &Interface) -> Result<bool, Error> {
     if !interface.up {
         links.set_up(interface, true)?;
-        log::debug!("{} was down, and is up now", interface.name);
+        log::debug!("{}: brought up", interface.name);
     }
     Ok(!interface.up)
 }

@@ -1,6 +1,6 @@
-//! What an init script is told, on standard output: `KEY='value'` lines, as a shell reads them by `eval`.
+//! What an init script reads from standard output: `KEY='value'` lines, as a shell reads them by `eval`.
 //!
-//! All keys are told each time, so that no value of an earlier run survives. What the server sent is told only where it is plain text.
+//! All keys are printed each time, so that no value of an earlier run survives. What the server sent is printed only where it is plain text.
 
 use std::fmt::Display;
 use std::io::{self, Write};

@@ -26,10 +26,10 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// A signal may come between a look at the child and the wait for it: looked at this often anyhow.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Runs the tests; no folder and an empty one are passed. An error says why nothing can be told.
+/// Runs the tests; no folder and an empty one are passed. An error says why there is no verdict.
 pub fn run(folder: &Path, limit: Duration) -> Result<Verdict, String> {
     let tests = list(folder)
-        .map_err(|error| format!("cannot read the folder of tests, {}: {error}: name another with --tests", folder.display()))?;
+        .map_err(|error| format!("cannot read the folder of tests {}: {error}: name another with --tests", folder.display()))?;
     let mut watch = Watch::open().map_err(|error| format!("cannot watch signals: {error}"))?;
     for (name, path) in tests {
         let name = name.to_string_lossy();
@@ -62,7 +62,7 @@ fn list(folder: &Path) -> io::Result<Vec<(OsString, PathBuf)>> {
         if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 {
             tests.push((entry.file_name(), entry.path()));
         } else if metadata.is_file() {
-            log::warn!("{} is not executable: it is no test", entry.path().display());
+            log::warn!("{}: skipped (not executable)", entry.path().display());
         }
     }
     tests.sort();
@@ -96,7 +96,7 @@ impl Watch {
         let _ = self.set.thread_block();
         let mut child = match spawned {
             Ok(child) => child,
-            Err(error) => return Ok(Err(format!("it cannot be started: {error}"))),
+            Err(error) => return Ok(Err(format!("cannot start it: {error}"))),
         };
         let ended = self.wait(&child, limit);
         // Also what a test that has ended left behind; its own process is not reaped yet, so the group is still its own.
@@ -108,12 +108,12 @@ impl Watch {
                 if let Ok(true) = self.wait(&child, LAST_WORDS) {
                     let _ = child.wait();
                 }
-                Ok(Err(format!("it did not end within {} s and was killed", limit.as_secs())))
+                Ok(Err(format!("it was killed after {} s", limit.as_secs())))
             }
         }
     }
 
-    /// Whether a child has ended within so much time. It is not reaped. An error is the signal that told us to leave.
+    /// Whether a child has ended within so much time. It is not reaped. An error is the signal that ends us.
     fn wait(&mut self, child: &Child, limit: Duration) -> Result<bool, Signal> {
         let end = Instant::now() + limit;
         loop {
@@ -142,7 +142,7 @@ fn pid(child: &Child) -> Pid {
 }
 
 fn judge(status: io::Result<std::process::ExitStatus>) -> Result<(), String> {
-    let status = status.map_err(|error| format!("its end was not seen: {error}"))?;
+    let status = status.map_err(|error| format!("cannot wait for its end: {error}"))?;
     match (status.code(), status.signal()) {
         (Some(0), _) => Ok(()),
         (Some(code), _) => Err(format!("exit status {code}")),

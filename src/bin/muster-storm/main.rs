@@ -14,12 +14,13 @@ use log::LevelFilter;
 use serde_json::{Value, json};
 
 use muster::base::facts::{Hardware, LinkFacts};
+use muster::base::machine::Command;
 use muster::base::time::{Instant, Now};
 use muster::engine::server::Server;
 use muster::fleet::exchange::Exchanges;
 use muster::fleet::hostile::{Assault, Hostile};
 use muster::fleet::{Fleet, Plan, Summary, mac};
-use muster::shell::{Asked, Error, Shell, facts, stdio};
+use muster::shell::{Error, Shell, facts, stdio};
 use muster::sim::config::{INITRD, KERNEL, PROGRAMS, config};
 use muster::sim::disk::Habits;
 use muster::sim::net::{Way, Wire};
@@ -75,13 +76,13 @@ fn find_link(name: &str, yes_really: bool) -> Result<LinkFacts, String> {
     let link = links.iter().find(|link| link.name == name);
     let link = link.ok_or_else(|| format!("there is no interface {name:?} here, only {}", names.join(", ")))?;
     if link.hardware != Hardware::Ethernet || link.loopback {
-        return Err(format!("{name} is no Ethernet: the machines need MACs of their own"));
+        return Err(format!("{name} is not an Ethernet interface: each machine needs its own MAC"));
     }
     if !link.up {
         return Err(format!("{name} is down: ip link set {name} up"));
     }
     if link.default_route && !yes_really {
-        return Err(format!("{name} has the default route, so it is no private boot network: --yes-really storms it all the same"));
+        return Err(format!("{name} has the default route, so it is not a private boot network: --yes-really storms it anyway"));
     }
     Ok(link.clone())
 }
@@ -94,7 +95,7 @@ fn storm(options: &Options, link: &LinkFacts) -> Result<bool, Error> {
     let mut fleet = Fleet::new(options.plan.clone(), began).map_err(Error::new)?;
     let mut meter = Meter::new();
     while !fleet.done() && shell.now().at.since(began) < options.timeout {
-        if shell.turn(&mut fleet, LONGEST_TURN)?.is_some_and(Asked::leaves) {
+        if shell.turn(&mut fleet, LONGEST_TURN)? == Some(Command::Leave) {
             break;
         }
         meter.tell(shell.now().at.since(began), fleet.progress());
@@ -117,7 +118,7 @@ fn exchange(options: &Options, link: &LinkFacts, length: Duration) -> Result<boo
     let began = shell.now().at;
     let mut machines = Exchanges::new(options.plan.count, options.plan.first, began).map_err(Error::new)?;
     while shell.now().at.since(began) < length {
-        if shell.turn(&mut machines, LONGEST_TURN)?.is_some_and(Asked::leaves) {
+        if shell.turn(&mut machines, LONGEST_TURN)? == Some(Command::Leave) {
             break;
         }
     }
@@ -136,7 +137,7 @@ fn assail(options: &Options, link: &LinkFacts, assault: Assault) -> Result<bool,
     let began = shell.now().at;
     let mut hostile = Hostile::new(assault, began).map_err(Error::new)?;
     while shell.now().at.since(began) < options.timeout {
-        if shell.turn(&mut hostile, LONGEST_TURN)?.is_some_and(Asked::leaves) {
+        if shell.turn(&mut hostile, LONGEST_TURN)? == Some(Command::Leave) {
             break;
         }
     }
@@ -190,14 +191,14 @@ fn swarms(first: u64, duration: Duration) -> Result<bool, Error> {
             failed += 1;
             let faults = outcome.faults.join("\n  ");
             let repeat = format!("repeat: muster-storm --simulate --swarm 0 --seed {seed}");
-            if !stdio::print(&format!("seed {seed} fails, ended at {}:\n  {faults}\n{repeat}\n", outcome.ended))? {
+            if !stdio::print(&format!("seed {seed} failed, ended at {}:\n  {faults}\n{repeat}\n", outcome.ended))? {
                 break;
             }
         }
         if began.elapsed() >= duration || seed == u64::MAX {
             let silent = silence.0.as_secs_f64();
             stdio::print(&format!(
-                "seeds {first} to {seed}: {failed} failed; {machines} machines, of which the link alone kept {unheard} from their lease; longest silence {silent:.3} s (seed {}); the last run's transcript {:016x}
+                "seeds {first} to {seed}: {failed} failed; {machines} machines, {unheard} without a lease because of the link alone; longest silence {silent:.3} s (seed {}); the last run's transcript {:016x}
 ",
                 silence.1, outcome.hash
             ))?;

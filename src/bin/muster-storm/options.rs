@@ -54,43 +54,33 @@ fn flags() -> getopts::Options {
         .optopt("i", "interface", "the link where the machines are", "IF")
         .optopt("n", "count", "machines (100)", "N")
         .optopt("p", "profile", "rom, edk2, ipxe, grub, pxelinux, pi, uboot, os, or mix (rom)", "KIND")
-        .optmulti("f", "file", "load this file (may be repeated); else what the server offers", "NAME")
-        .optopt("", "stages", "of rom (the firmware's own), ipxe, os, reboot (asks again as INIT-REBOOT), in this order (rom)", "LIST")
-        .optopt("", "spread", "power comes back to each machine within this (0)", "SECONDS")
-        .optmulti("", "off", "power goes for these machines, counted from 0, so long after the beginning (may be repeated)", "N-M@SECONDS")
-        .optmulti("", "on", "power comes to these then, and not before unless it went (may be repeated)", "N-M@SECONDS")
-        .optopt("", "wake", "first frames of each machine that are lost, waking its switch port (0)", "K")
-        .optopt("", "deaf", "machines that do not answer ARP while they load (0)", "PERMILLE")
-        .optopt("", "loss", "frames dropped here, in both directions (0)", "PPM")
-        .optopt("", "exchanges", "no boot: all machines ask for leases again and again for so long, and the rate is told", "SECONDS")
-        .optopt("", "hostile", "no boot: hostile frames of these kinds, so many a second, until --timeout", "KIND[,KIND]@N")
-        .optopt("", "node0", "with --hostile: the address of the first node in whose name frames are sent", "ADDRESS")
-        .optopt("", "blksize", "that every machine asks for, whatever its firmware would", "BYTES")
-        .optopt("", "windowsize", "likewise; 1: no windows", "BLOCKS")
-        .optmulti(
-            "",
-            "server-pid",
-            "a process of the server's on this machine: tells its CPU, memory, descriptors (may be repeated)",
-            "PID",
-        )
-        .optopt("", "verify-root", "files that are loaded must be as they are in this folder, where it has them", "DIR")
+        .optmulti("f", "file", "load this file (may be repeated; default: what the server offers)", "NAME")
+        .optopt("", "stages", "steps of a boot: rom (the firmware), ipxe, os, reboot (asks again as INIT-REBOOT) (rom)", "LIST")
+        .optopt("", "spread", "power returns to each machine within this time (0)", "SECONDS")
+        .optmulti("", "off", "these machines, counted from 0, lose power at this time (may be repeated)", "N-M@SECONDS")
+        .optmulti("", "on", "these machines get power at this time, not earlier (may be repeated)", "N-M@SECONDS")
+        .optopt("", "wake", "each machine loses its first K frames, which wake its switch port (0)", "K")
+        .optopt("", "deaf", "machines that ignore ARP while they load (0)", "PERMILLE")
+        .optopt("", "loss", "frames that are dropped here, in both directions (0)", "PPM")
+        .optopt("", "exchanges", "no boot: all machines request leases again and again for this time; prints the rate", "SECONDS")
+        .optopt("", "hostile", "no boot: N hostile frames of these kinds a second, until --timeout", "KIND[,KIND]@N")
+        .optopt("", "node0", "with --hostile: address of the first node that frames impersonate", "ADDRESS")
+        .optopt("", "blksize", "block size that every machine requests, whatever its firmware would", "BYTES")
+        .optopt("", "windowsize", "window size that every machine requests; 1: no windows", "BLOCKS")
+        .optmulti("", "server-pid", "server process on this machine: prints its CPU, memory, descriptors (may be repeated)", "PID")
+        .optopt("", "verify-root", "compare loaded files with those of this folder", "DIR")
         .optflag("", "simulate", "no link: the real engines in virtual time, on a modelled link")
-        .optmulti("", "size", "of the simulated files (1048576); repeated: of the first -f, the second, and so on", "BYTES")
-        .optopt("", "rate", "of the modelled link, in bits a second, as 1G, 100M or a number; 0: no limit (1G)", "BITS")
-        .optopt("", "queue", "packets that the modelled switch holds on their way to the machines (256)", "PACKETS")
-        .optopt("", "queue-up", "likewise on their way to the head (4096)", "PACKETS")
-        .optopt("", "link-rate", "that the head's interface claims (ten times the rate)", "BITS")
-        .optopt(
-            "",
-            "swarm",
-            "with --simulate: small storms in all weather, drawn from one seed after another, for so long; 0: of one",
-            "SECONDS",
-        )
+        .optmulti("", "size", "size of the simulated files (1048576); repeated: of the first -f, the second, and so on", "BYTES")
+        .optopt("", "rate", "bits a second on the modelled link, as 1G, 100M or a number; 0: no limit (1G)", "BITS")
+        .optopt("", "queue", "packets that the modelled switch queues toward the machines (256)", "PACKETS")
+        .optopt("", "queue-up", "packets that the modelled switch queues toward the head (4096)", "PACKETS")
+        .optopt("", "link-rate", "rate that the head's interface claims (ten times the rate)", "BITS")
+        .optopt("", "swarm", "with --simulate: small random storms for this time, one seed after another; 0: one storm", "SECONDS")
         .optopt("", "seed", "the same seed gives the same choices (0)", "N")
-        .optopt("", "first", "number of the first machine; its MAC is 02:4d and this (0)", "N")
-        .optopt("", "timeout", "end the storm after this (600)", "SECONDS")
+        .optopt("", "first", "number of the first machine; its MAC is 02:4d and this number (0)", "N")
+        .optopt("", "timeout", "end the storm after this time (600)", "SECONDS")
         .optflag("", "json", "print the result as JSON")
-        .optflag("", "yes-really", "storm even where the default route is")
+        .optflag("", "yes-really", "storm even an interface with the default route")
         .optflag("h", "help", "print this")
         .optflag("V", "version", "print version and commit");
     flags
@@ -106,7 +96,7 @@ pub fn options() -> Result<Option<Options>, String> {
     let flags = flags();
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
     if matches.opt_present("h") {
-        let brief = "muster-storm: boots simulated machines against the boot server of a link\nUsage: muster-storm -i IF | --simulate [-n N] [-p KIND] [-f NAME]...";
+        let brief = "muster-storm: boots simulated machines against a boot server\nUsage: muster-storm -i IF | --simulate [-n N] [-p KIND] [-f NAME]...";
         let usage = flags.usage(brief);
         return said(format!("{usage}\nExit status: 0 all came up, 1 a machine was lost or bytes differ, 2 wrong usage.\n"));
     }
@@ -123,22 +113,24 @@ pub fn options() -> Result<Option<Options>, String> {
     let swarm = matches.opt_str("swarm").map(|text| self::seconds("swarm", Some(text), 0.0)).transpose()?;
     let for_model = ["swarm", "size", "rate", "queue", "queue-up", "link-rate"].into_iter().find(|name| matches.opt_present(name));
     if let Some(name) = for_model.filter(|_| !matches.opt_present("simulate")) {
-        return Err(format!("--{name} is for --simulate"));
+        return Err(format!("--{name} needs --simulate"));
     }
     let exchanges = matches.opt_str("exchanges").map(|text| seconds("exchanges", Some(text), 0.0)).transpose()?;
     if let Some(name) = ["exchanges", "hostile"].into_iter().find(|name| matches.opt_present(name) && matches.opt_present("simulate")) {
-        return Err(format!("--{name} is for a server on a link: not with --simulate"));
+        return Err(format!("--simulate excludes --{name}"));
     }
     let place = match (matches.opt_present("simulate"), matches.opt_str("interface")) {
-        (true, Some(_)) => return Err("--simulate needs no --interface".into()),
+        (true, Some(_)) => return Err("--simulate excludes --interface".into()),
         (true, None) if plan.count > SIMULATED_MAX => return Err(format!("--simulate has room for {SIMULATED_MAX} machines")),
-        (true, None) if verify_root.is_some() => return Err("--simulate makes its own files: nothing to verify in a folder".into()),
+        (true, None) if verify_root.is_some() => {
+            return Err("--simulate makes its own files, so --verify-root has nothing to compare".into());
+        }
         (true, None) if swarm.is_some() => Where::Swarm(swarm.unwrap_or_default()),
         (true, None) => Where::Simulated(model),
         (false, name) => Where::Link(name.ok_or("--interface is missing")?),
     };
     if let Some(root) = verify_root.as_ref().filter(|root| !root.is_dir()) {
-        return Err(format!("--verify-root {}: not a folder", root.display()));
+        return Err(format!("--verify-root {} is not a folder", root.display()));
     }
     Ok(Some(Options {
         hostile: hostile(&matches, &plan)?,
@@ -184,16 +176,16 @@ fn plan(matches: &getopts::Matches) -> Result<Plan, String> {
 fn hostile(matches: &getopts::Matches, plan: &Plan) -> Result<Option<Assault>, String> {
     let Some(text) = matches.opt_str("hostile") else { return Ok(None) };
     let kinds = || Attack::ALL.iter().map(|attack| attack.name()).collect::<Vec<_>>().join(", ");
-    let (list, rate) = text.split_once('@').ok_or_else(|| format!("--hostile {text:?}: kinds and frames a second, as arp@500"))?;
+    let (list, rate) = text.split_once('@').ok_or_else(|| format!("--hostile {text:?}: write kinds and frames a second, as in arp@500"))?;
     let known = |name: &str| Attack::ALL.iter().copied().find(|attack| attack.name() == name);
     let attacks: Option<Vec<Attack>> = if list == "all" { Some(Attack::ALL.to_vec()) } else { list.split(',').map(known).collect() };
-    let attacks = attacks.ok_or_else(|| format!("--hostile {list:?}: none but {}, or all", kinds()))?;
+    let attacks = attacks.ok_or_else(|| format!("--hostile {list:?}: the kinds are {}, or all", kinds()))?;
     let node0 = matches.opt_str("node0").and_then(|text| text.parse().ok());
     let node0 = node0.ok_or("--hostile needs --node0, the address of the first node")?;
     if !matches.opt_present("timeout") {
-        return Err("--hostile needs --timeout: how long it lasts".into());
+        return Err("--hostile needs --timeout, its duration".into());
     }
-    let file = plan.names.first().cloned().ok_or("--hostile needs --file: what is asked for")?;
+    let file = plan.names.first().cloned().ok_or("--hostile needs --file, the name to request")?;
     let (nodes, rate) = (plan.count as u32, number("hostile", Some(rate.to_string()), 0)?);
     Ok(Some(Assault { attacks, rate, first: plan.first, node0, nodes, file, seed: plan.seed }))
 }
@@ -212,7 +204,7 @@ fn switch(name: &str, text: &str, on: bool) -> Result<Switch, String> {
         let at = Duration::try_from_secs_f64(at.parse().ok()?).ok()?;
         Some(Switch { at, who: first..last.checked_add(1)?, on })
     });
-    parsed.ok_or_else(|| format!("--{name} {text:?}: machines and seconds, as 0-99@2.5"))
+    parsed.ok_or_else(|| format!("--{name} {text:?}: write machines and seconds, as in 0-99@2.5"))
 }
 
 /// The modelled link and files.
@@ -222,7 +214,7 @@ fn model(matches: &getopts::Matches) -> Result<Model, String> {
     let queue = number("queue", matches.opt_str("queue"), 256)?;
     let queue_up = number("queue-up", matches.opt_str("queue-up"), 4096)?;
     if queue == 0 || queue_up == 0 {
-        return Err("--queue 0: a switch holds the packet that it sends, at least".into());
+        return Err("--queue 0: a switch queues at least the packet that it sends".into());
     }
     // A claim of nothing is no claim.
     let link_rate = Some(bits("link-rate", matches.opt_str("link-rate"), rate.saturating_mul(10))?).filter(|&rate| rate > 0);
@@ -236,11 +228,11 @@ fn bits(name: &str, text: Option<String>, default: u64) -> Result<u64, String> {
     let unit = units.into_iter().find_map(|(letter, unit)| text.strip_suffix(letter).map(|digits| (digits, unit)));
     let (digits, unit) = unit.unwrap_or((&text, 1));
     let rate = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-    rate.ok_or_else(|| format!("--{name} {text:?}: bits a second, as 1G, 100M, 64k or a number"))
+    rate.ok_or_else(|| format!("--{name} {text:?}: write bits a second, as in 1G, 100M, 64k or a number"))
 }
 
 fn number<T: FromStr>(name: &str, text: Option<String>, default: T) -> Result<T, String> {
-    text.map_or(Ok(default), |text| text.parse().map_err(|_| format!("--{name} {text:?}: not a number that is possible here")))
+    text.map_or(Ok(default), |text| text.parse().map_err(|_| format!("--{name} {text:?}: not a possible number")))
 }
 
 fn seconds(name: &str, text: Option<String>, default: f64) -> Result<Duration, String> {

@@ -35,7 +35,7 @@ pub fn all(client: &mut Client, options: &Options, parts: &[Change]) -> Result<(
         return Ok(());
     }
     if !options.yes {
-        confirm(&format!("change {}?", counted(shown.count.into(), "lot")))?;
+        confirm(&format!("change {}?", counted(shown.count.into(), "number")))?;
     }
     let done = ask(client, parts, false)?;
     if options.json {
@@ -43,10 +43,10 @@ pub fn all(client: &mut Client, options: &Options, parts: &[Change]) -> Result<(
     }
     // Somebody else may have been quicker: then what was done is shown.
     if (&done.lots, done.count) != (&shown.lots, shown.count) {
-        print(&["meanwhile something had changed; this was done:".into()])?;
+        print(&["the numbers had changed meanwhile; this was done:".into()])?;
         print(&lines(&done))?;
     }
-    let back = if parts.contains(&Change::Undo) { "" } else { "; muster undo takes it back" };
+    let back = if parts.contains(&Change::Undo) { "" } else { "; muster undo reverts it" };
     print(&[format!("done{back}")])
 }
 
@@ -65,10 +65,10 @@ pub fn reload(client: &mut Client, options: &Options, renumber: bool) -> Result<
             return Ok(());
         }
         if !options.yes {
-            confirm("take this config over? nodes that move lose their connections")?;
+            confirm("apply this config? nodes that move lose their connections")?;
         }
     }
-    look::errand(client, options, &Request::Reload { renumber, dry: false })
+    look::command(client, options, &Request::Reload { renumber, dry: false })
 }
 
 fn ask(client: &mut Client, parts: &[Change], dry: bool) -> Result<Changed, Failure> {
@@ -86,7 +86,7 @@ fn confirm(question: &str) -> Result<(), Failure> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
         return Err(Failure::Unconfirmed(
-            "nothing was changed: there is no terminal to ask on; say -y to change without being asked".into(),
+            "nothing was changed: there is no terminal to ask on; use -y to change without a question".into(),
         ));
     }
     let mut stderr = std::io::stderr();

@@ -31,9 +31,7 @@ impl Client {
     pub fn connect(path: &Path) -> Result<Client, Failure> {
         let shown = path.display();
         let stream = connect(path).map_err(|error| match error.kind() {
-            ErrorKind::PermissionDenied => {
-                Failure::Failed(format!("you may not use {shown}: become root, or have yourself added to the group {GROUP}"))
-            }
+            ErrorKind::PermissionDenied => Failure::Failed(format!("you may not use {shown}: become root, or join the group {GROUP}")),
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
                 Failure::NoDaemon(format!("no daemon answers on {shown}: start musterd, or name its socket with --socket"))
             }
@@ -53,13 +51,15 @@ impl Client {
     /// Asks, and gives the reply; an error of the daemon's is a failure.
     pub fn ask(&mut self, request: &Request) -> Result<Reply, Failure> {
         let mut line = vec![0; LINE_MAX];
-        let len = control::write(&mut line, request).ok_or_else(|| Failure::Failed("the request is longer than one line may be".into()))?;
+        let len = control::write(&mut line, request).ok_or_else(|| Failure::Failed("the request is too long for one line".into()))?;
         self.changes = matches!(request, Request::Change { dry: false, .. });
         // Who was turned away cannot write, but has been told why.
         let sent = self.reader.get_mut().write_all(line.get(..len).unwrap_or_default());
         match (self.next(), sent) {
             (Ok(Some(reply)), _) => Ok(reply),
-            (Ok(None), Err(error)) => Err(Failure::Failed(format!("the daemon at {} does not listen: {error}", self.path.display()))),
+            (Ok(None), Err(error)) => {
+                Err(Failure::Failed(format!("the daemon at {} does not accept requests: {error}", self.path.display())))
+            }
             (Ok(None), Ok(())) => Err(Failure::Failed(format!("the daemon at {} closed the connection", self.path.display()))),
             (Err(failure), _) => Err(failure),
         }
@@ -94,8 +94,11 @@ impl Client {
             Ok(_) => {}
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 let (path, seconds) = (self.path.display(), PATIENCE.as_secs());
-                let why =
-                    if self.changes { ": a change is certain when it is on its disk, which may be slow or full; see its log" } else { "" };
+                let why = if self.changes {
+                    ": it confirms a change when that is on disk, and its disk may be slow or full; see its log"
+                } else {
+                    ""
+                };
                 return Err(Failure::Failed(format!("the daemon at {path} has not answered in {seconds} s{why}")));
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
@@ -105,14 +108,14 @@ impl Client {
             Ok(Reply::Error(sorry)) => Err(sorry.into()),
             Ok(reply) => Ok(Some(reply)),
             Err(error) => {
-                Err(Failure::Failed(format!("the daemon's answer is not understood ({error}): are muster and musterd of one version?")))
+                Err(Failure::Failed(format!("cannot understand the daemon's answer ({error}): use the same version of muster and musterd")))
             }
         }
     }
 
     /// The daemon answered something that was not asked for.
     pub fn unexpected<T>(reply: &Reply) -> Result<T, Failure> {
-        Err(Failure::Failed(format!("the daemon's answer does not fit the question ({reply:?}): are muster and musterd of one version?")))
+        Err(Failure::Failed(format!("unexpected answer of the daemon ({reply:?}): use the same version of muster and musterd")))
     }
 
     /// Refuses a name that does not begin as this cluster's nodes do.

@@ -51,14 +51,14 @@ pub fn hosts(client: &mut Client, options: &Options, form: Form, nodes: Option<&
     let reply = client.ask(&Request::Status)?;
     let Reply::Status(status) = reply else { return Client::unexpected(&reply) };
     let plan = plan(&status)
-        .ok_or_else(|| Failure::Failed("the daemon's plan is not understood: are muster and musterd of one version?".into()))?;
+        .ok_or_else(|| Failure::Failed("cannot understand the daemon's plan: use the same version of muster and musterd".into()))?;
     let mut numbers = Ranges::default();
     match nodes {
         Some(nodes) => numbers = client.numbers(nodes)?,
         None => numbers.add(0, plan.nodes().saturating_sub(1)),
     }
     if let Some(beyond) = numbers.iter().find(|number| *number >= plan.nodes()) {
-        return Err(Failure::Failed(format!("n{beyond} is no lot of this street, which ends at n{}", plan.nodes() - 1)));
+        return Err(Failure::Failed(format!("n{beyond} does not exist; nodes are n0 to n{}", plan.nodes() - 1)));
     }
     if numbers.is_empty() {
         return Err(Failure::Failed("no node is selected".into()));

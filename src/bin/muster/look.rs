@@ -5,7 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use muster::roll::ranges::Ranges;
-use muster::wire::control::{Boot, GuestRow, LotKind, Node, NodeRow, Reply, Request, State, Status};
+use muster::wire::control::{LotKind, MachineRow, Node, NodeRow, Reply, Request, State, Status};
 
 use super::Failure;
 use super::client::Client;
@@ -43,22 +43,21 @@ pub fn status(client: &mut Client, options: &Options) -> Result<(), Failure> {
 fn status_lines(status: &Status, states: &[Ranges]) -> Vec<String> {
     let Status { cluster, node0, nodes, numbering, version, uptime, .. } = status;
     let mut lines =
-        vec![format!("{}: {nodes} lots from {node0}, numbering {numbering}; musterd {version}, for {}", plain(cluster), seconds(*uptime))];
+        vec![format!("{}: {nodes} nodes from {node0}, numbering {numbering}; musterd {version}, up {}", plain(cluster), seconds(*uptime))];
     for (state, ranges) in State::ALL.iter().zip(states).filter(|(_, ranges)| !ranges.is_empty()) {
         lines.push(format!("{} {:>6}  {ranges}", painted(*state, &format!("{:<8}", state.name())), ranges.len()));
     }
     if status.never > 0 {
-        let (numbers, was) = (counted(status.never.into(), "number"), if status.never == 1 { "was" } else { "were" });
-        lines.push(format!("{numbers} {was} given and not heard yet: muster node list @never"));
+        lines.push(format!("{} assigned, but not up since: muster node list @never", counted(status.never.into(), "number")));
     }
     lines.push(format!("guests   {:>6}", status.guests));
     if status.delayed > 0 {
         let (delayed, rate) = (counted(status.delayed.into(), "guest"), status.new_numbers);
-        lines.push(format!("  {delayed} passed and get their number later: cluster.new-numbers is {rate} a minute"));
+        lines.push(format!("  {delayed} passed, to be numbered soon: cluster.new-numbers is {rate} a minute"));
     }
     for network in &status.networks {
         let mut pool = format!("  {}: {} guest addresses held, {} free", network.subnet, network.guests_held, network.guests_free);
-        for (n, what) in [(network.guests_left, "left before their leases end"), (network.guests_quarantined, "in quarantine")] {
+        for (n, what) in [(network.guests_left, "abandoned before their leases end"), (network.guests_quarantined, "in quarantine")] {
             if n > 0 {
                 pool += &format!(", {n} {what}");
             }
@@ -87,8 +86,11 @@ pub fn nodes(client: &mut Client, options: &Options, nodes: Option<&str>) -> Res
         return print_json(&rows);
     }
     if rows.is_empty() {
-        let none =
-            if nodes.is_some() { "no node is selected" } else { "no lot is occupied: machines without a number are in muster guest list" };
+        let none = if nodes.is_some() {
+            "no node is selected"
+        } else {
+            "no number is occupied: muster guest list shows machines without a number"
+        };
         return print(&[none.into()]);
     }
     let mut table = Table::new(&["NODE", "STATE", "ADDRESS", "STAGE", "SINCE", "MAC", "FIRMWARE"]);
@@ -111,7 +113,7 @@ pub fn nodes(client: &mut Client, options: &Options, nodes: Option<&str>) -> Res
 }
 
 pub fn guests(client: &mut Client, options: &Options) -> Result<(), Failure> {
-    let mut rows: Vec<GuestRow> = Vec::new();
+    let mut rows: Vec<MachineRow> = Vec::new();
     let mut from = Some(0);
     while let Some(at) = from {
         let reply = client.ask(&Request::GuestList { from: at, limit: None })?;
@@ -123,7 +125,7 @@ pub fn guests(client: &mut Client, options: &Options) -> Result<(), Failure> {
         return print_json(&rows);
     }
     if rows.is_empty() {
-        return print(&["no machine without a number has been seen lately".into()]);
+        return print(&["there are no guests".into()]);
     }
     let mut table = Table::new(&["ID", "ADDRESS", "STAGE", "SINCE", "LEASE", "LINK", "FIRMWARE", "VERDICT"]);
     for row in &rows {
@@ -186,7 +188,7 @@ fn node_lines(node: &Node) -> Vec<String> {
     lines
 }
 
-fn boot_lines(boot: &Boot) -> Vec<String> {
+fn boot_lines(boot: &MachineRow) -> Vec<String> {
     let address = boot.address.map_or("no address".into(), |address| format!("{address} for {}", seconds(boot.lease)));
     let mut lines = vec![format!("  {} on {}, {}: {}", plain(&boot.id), plain(&boot.interface), boot.firmware, plain(&boot.stage))];
     lines.push(format!("    since {}, {address}", millis(boot.since_ms)));
@@ -201,7 +203,7 @@ fn boot_lines(boot: &Boot) -> Vec<String> {
 }
 
 /// Reload or checkpoint.
-pub fn errand(client: &mut Client, options: &Options, request: &Request) -> Result<(), Failure> {
+pub fn command(client: &mut Client, options: &Options, request: &Request) -> Result<(), Failure> {
     let reply = client.ask(request)?;
     let Reply::Done { said } = &reply else { return Client::unexpected(&reply) };
     match options.json {

@@ -12,36 +12,36 @@ use super::hosts::Form;
 use super::import::Format;
 use super::look::print;
 
-/// Where the daemon listens unless it was told otherwise.
+/// Where the daemon listens by default.
 const SOCKET: &str = "/run/muster/control.sock";
 
 /// Each command: its words, what follows them, what it does, and the flags that it takes beside the common ones.
 type Usage = (&'static [&'static str], &'static str, &'static str, &'static [&'static str]);
 const COMMANDS: [Usage; 14] = [
-    (&["status"], "", "the whole cluster: states folded into ranges, guests, load", &[]),
-    (&["node", "list"], "[RANGE...]", "nodes and where they stand; without a range all that are not vacant", &[]),
-    (&["node", "show"], "RANGE", "everything about a node, and what it is given by which section", &[]),
+    (&["status"], "", "the whole cluster: states of nodes as ranges, guests, load", &[]),
+    (&["node", "list"], "[RANGE...]", "nodes and their stages; without a range all that are not vacant", &[]),
+    (&["node", "show"], "RANGE", "one node: hardware, boots, and the config sections that apply to it", &[]),
     (
         &["node", "set"],
         "NUMBER FLAGS",
-        "give a number its MACs (--mac, --add, --remove), --reserve or --free it",
+        "set the MACs of a number (--mac, --add, --remove), --reserve or --free it",
         &["mac", "add", "remove", "reserve", "free", "dry-run"],
     ),
     (&["node", "replace"], "NUMBER", "the next machine that passes (or --mac, --guest) becomes this node", &["mac", "guest", "dry-run"]),
-    (&["node", "out"], "RANGE...", "these machines have gone for good: their numbers are vacant again", &["dry-run"]),
+    (&["node", "out"], "RANGE...", "remove these machines for good: their numbers become vacant", &["dry-run"]),
     (&["guest", "list"], "", "machines without a number", &[]),
-    (&["guest", "enlist"], "ID [NUMBER]", "make a guest a node; @held: all that passed and wait", &["dry-run"]),
-    (&["watch"], "", "every step of every machine, as it happens", &[]),
-    (&["reload"], "", "read the config again (--renumber: though nodes get other addresses by it)", &["renumber", "dry-run"]),
-    (&["checkpoint"], "", "write the state to disk", &[]),
+    (&["guest", "enlist"], "ID [NUMBER]", "give a guest a number; @held: all guests that passed and wait", &["dry-run"]),
+    (&["watch"], "", "show every step of every machine as it happens", &[]),
+    (&["reload"], "", "read the config again (--renumber: even if nodes get other addresses)", &["renumber", "dry-run"]),
+    (&["checkpoint"], "", "write state and journal to disk", &[]),
     (
         &["hosts"],
         "[RANGE...]",
         "names and addresses of all nodes, for other programs (--form hosts, genders, clustershell, slurm, ansible)",
         &["form"],
     ),
-    (&["undo"], "", "take the last change back", &["dry-run"]),
-    (&["import"], "FILE|-", "take over known machines: ethers, dnsmasq, ISC, Kea, Beowulf (--format)", &["format", "dry-run"]),
+    (&["undo"], "", "undo the last change", &["dry-run"]),
+    (&["import"], "FILE|-", "import known machines: ethers, dnsmasq, ISC, Kea, Beowulf (--format)", &["format", "dry-run"]),
 ];
 
 pub enum Command {
@@ -84,19 +84,19 @@ pub struct Options {
 fn flags() -> getopts::Options {
     let mut flags = getopts::Options::new();
     flags
-        .optflag("", "json", "print JSON: an object, for lists an array, for watch a line each")
+        .optflag("", "json", "print JSON: an object; an array for lists; a line each for watch")
         .optflag("y", "yes", "do not ask before a change")
-        .optflag("n", "dry-run", "show what would change, and change nothing")
+        .optflag("n", "dry-run", "show what would change, without changing it")
         .optopt("", "socket", &format!("the daemon's control socket ({SOCKET})"), "PATH")
         .optmulti("", "mac", "node set: all MACs of the node (may be repeated); node replace: the new machine's", "MAC")
-        .optmulti("", "add", "node set: one more MAC (may be repeated)", "MAC")
-        .optmulti("", "remove", "node set: this MAC no more (may be repeated)", "MAC")
-        .optflag("", "reserve", "node set: keep the number from being given away automatically")
-        .optflag("", "free", "node set: take that back")
+        .optmulti("", "add", "node set: add this MAC (may be repeated)", "MAC")
+        .optmulti("", "remove", "node set: remove this MAC (may be repeated)", "MAC")
+        .optflag("", "reserve", "node set: do not assign this number automatically")
+        .optflag("", "free", "node set: undo --reserve")
         .optopt("", "guest", "node replace: this guest is the new machine", "ID")
-        .optflag("", "renumber", "reload: though nodes that have leases get other addresses by it")
-        .optopt("", "form", "hosts: hosts, genders, clustershell, slurm or ansible; hosts unless given", "FORM")
-        .optopt("", "format", "import: ethers, dnsmasq, isc, kea or beowulf, rather than guess", "FORMAT")
+        .optflag("", "renumber", "reload: even if nodes with leases get other addresses")
+        .optopt("", "form", "hosts: hosts (default), genders, clustershell, slurm or ansible", "FORM")
+        .optopt("", "format", "import: ethers, dnsmasq, isc, kea or beowulf (default: detected)", "FORMAT")
         .optflag("h", "help", "print this")
         .optflag("V", "version", "print version and commit");
     flags
@@ -120,7 +120,7 @@ pub fn options() -> Result<Option<Options>, Failure> {
 }
 
 fn help(flags: &getopts::Options) -> Result<(), Failure> {
-    let mut brief = String::from("muster: sees and steers a cluster that musterd boots\nUsage: muster COMMAND [FLAGS]\n\nCommands:");
+    let mut brief = String::from("muster: shows and controls a cluster that musterd boots\nUsage: muster COMMAND [FLAGS]\n\nCommands:");
     for (words, rest, what, _) in COMMANDS {
         let command = format!("{} {rest}", words.join(" "));
         brief.push_str(&format!("\n    {command:<26}{what}"));
@@ -135,7 +135,7 @@ fn read(matches: &getopts::Matches) -> Result<Options, Failure> {
     let (words, rest, allowed) = find(&words)?;
     let specific = ["mac", "add", "remove", "reserve", "free", "guest", "format", "form", "renumber", "dry-run"];
     if let Some(stray) = specific.iter().find(|flag| matches.opt_present(flag) && !allowed.contains(*flag)) {
-        return Err(usage(format!("--{stray} means nothing to muster {}: see muster --help", words.join(" "))));
+        return Err(usage(format!("--{stray} is not an option of muster {}: see muster --help", words.join(" "))));
     }
     let command = command(matches, words, &rest)?;
     let files = matches!(command, Command::Import { .. });
@@ -160,22 +160,22 @@ fn find<'a>(given: &[&'a str]) -> Result<(&'static [&'static str], Vec<&'a str>,
     }
     let first: Vec<&str> = COMMANDS.iter().filter_map(|(words, ..)| words.first().copied()).collect();
     let Some(word) = given.first() else {
-        return Err(usage("say what to do: muster status, or muster --help for all commands"));
+        return Err(usage("a command is missing: muster status, for example; muster --help lists all"));
     };
     let second: Vec<&str> =
         COMMANDS.iter().filter(|(words, ..)| words.first() == Some(word)).filter_map(|(words, ..)| words.get(1).copied()).collect();
     if second.is_empty() {
         return Err(usage(match nearest(word, &first) {
-            Some(near) => format!("{word:?} is no command: did you mean muster {near}?"),
-            None => format!("{word:?} is no command: muster --help lists them"),
+            Some(near) => format!("{word:?} is not a command: did you mean muster {near}?"),
+            None => format!("{word:?} is not a command: muster --help lists them"),
         }));
     }
     let Some(next) = given.get(1) else {
-        return Err(usage(format!("muster {word} is not all: say muster {word} {}", second.join(&format!(", muster {word} ")))));
+        return Err(usage(format!("muster {word} is incomplete: use muster {word} {}", second.join(&format!(", muster {word} ")))));
     };
     Err(usage(match nearest(next, &second) {
-        Some(near) => format!("muster {word} {next} is no command: did you mean muster {word} {near}?"),
-        None => format!("muster {word} {next} is no command: muster {word} takes {}", second.join(", ")),
+        Some(near) => format!("muster {word} {next} is not a command: did you mean muster {word} {near}?"),
+        None => format!("muster {word} {next} is not a command: muster {word} takes {}", second.join(", ")),
     }))
 }
 
@@ -189,10 +189,10 @@ fn command(matches: &getopts::Matches, words: &[&str], rest: &[&str]) -> Result<
         _ => 1,
     };
     if let Some(stray) = rest.get(most) {
-        return Err(usage(format!("{stray:?} is too much: say muster {name} {takes}")));
+        return Err(usage(format!("{stray:?} is one argument too many: use muster {name} {takes}")));
     }
     if rest.is_empty() && !(takes.is_empty() || takes.starts_with('[')) {
-        return Err(usage(format!("muster {name} needs to know more: say muster {name} {takes}")));
+        return Err(usage(format!("muster {name} needs an argument: use muster {name} {takes}")));
     }
     let first = rest.first().copied().unwrap_or_default();
     Ok(match name.as_str() {
@@ -251,7 +251,7 @@ fn set(matches: &getopts::Matches, number: u32) -> Result<Change, Failure> {
     let (add, remove) = (macs(matches, "add")?, macs(matches, "remove")?);
     if all.is_empty() && add.is_empty() && remove.is_empty() && reserve.is_none() {
         return Err(usage(format!(
-            "nothing is to be set: say muster node set {number} --add MAC, --remove MAC, --mac MAC, --reserve or --free"
+            "no change is given: use muster node set {number} with --add MAC, --remove MAC, --mac MAC, --reserve or --free"
         )));
     }
     Ok(Change::Set { number, macs: Some(all).filter(|all| !all.is_empty()), add, remove, reserve })
@@ -262,7 +262,7 @@ fn by(matches: &getopts::Matches) -> Result<Option<By>, Failure> {
         ([], None) => Ok(None),
         ([mac], None) => Ok(Some(By::Mac(*mac))),
         ([], Some(guest)) => Ok(Some(By::Guest(guest))),
-        _ => Err(usage("a node is replaced by one machine: say --mac once, or --guest")),
+        _ => Err(usage("one machine replaces a node: use --mac once, or --guest")),
     }
 }
 
@@ -342,13 +342,13 @@ mod tests {
             ("node lits", "muster node list?"),
             ("node frobnicate", "takes list, show, set, replace, out"),
             ("node show", "muster node show RANGE"),
-            ("node show 1 2", "\"2\" is too much"),
+            ("node show 1 2", "\"2\" is one argument too many"),
             ("node set 1", "--add MAC"),
             ("node set 1-2 --reserve", "not one node"),
             ("node set 1 --reserve --free", "contradict"),
             ("node set 1 --add 12", "not a MAC address"),
-            ("status now", "too much"),
-            ("status --guest x", "--guest means nothing to muster status"),
+            ("status now", "one argument too many"),
+            ("status --guest x", "--guest is not an option of muster status"),
             ("import x --format keaa", "did you mean kea?"),
             ("node replace 1 --mac 02:00:00:00:00:01 --guest x", "one machine"),
         ] {

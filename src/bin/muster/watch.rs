@@ -17,12 +17,12 @@ pub fn watch(client: &mut Client, options: &Options) -> Result<(), Failure> {
         let line = match (&reply, options.json) {
             (Reply::Event(_) | Reply::Lost { .. }, true) => serde_json::to_string(&reply).unwrap_or_default(),
             (Reply::Event(event), false) => shown(event),
-            (Reply::Lost { count }, false) => format!("({count} steps were too many to tell)"),
+            (Reply::Lost { count }, false) => format!("({count} steps not shown: too many at once)"),
             _ => return Client::unexpected(&reply),
         };
         print(&[line])?;
     }
-    Err(Failure::Failed("the daemon has closed the connection: it has left, or this end took its lines too slowly".into()))
+    Err(Failure::Failed("the daemon closed the connection: it stopped, or this program read too slowly".into()))
 }
 
 /// `12:03:05 n17 52:54:00:12:34:56 offer 10.54.1.17`

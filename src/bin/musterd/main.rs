@@ -1,12 +1,9 @@
-//! musterd: flags, composition, exit codes. 0: left when told to. 1: refused to start, or failed. 2: wrong usage.
+//! musterd: flags, composition, exit codes. 0: stopped by a signal. 1: refused to start, or failed. 2: wrong usage.
 //!
 //! The order at start: become a daemon, fork the file processes while there is nothing yet to copy, open the log, read the config, open everything.
 
-mod errand;
-mod machine;
-
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -17,27 +14,20 @@ use log::LevelFilter;
 use muster::base::endpoint::{self, Transport};
 use muster::base::facts::LinkFacts;
 use muster::base::limits;
-use muster::base::machine::Command;
-use muster::config::{Config, Flags, Resolved};
+use muster::base::machine::{Command, Input};
+use muster::config::{Config, ConfigFile, Flags, MachineFacts, Resolved, Unresolved};
 use muster::engine::dns;
 use muster::engine::endpoints::{self, Endpoints};
 use muster::engine::server::Server;
-use muster::roll::plan::{NamesFile, This};
 use muster::shell;
 use muster::shell::clerk::{Clerk, Report, Task};
 use muster::shell::daemon::{self, Birth, PidFile};
 use muster::shell::work::{self, beneath, clerk::read_config};
-use muster::shell::{Asked, Crew, Error, Shell, facts, journal, lines, manager, signals, stdio, syslog};
-
-use errand::Errands;
-use machine::{Machine, Unresolved, resolve};
+use muster::shell::{Crew, Error, Shell, facts, journal, lines, manager, signals, stdio, syslog};
 
 const CONFIG: &str = "/etc/muster/muster.toml";
 /// The loop wakes at least this often.
 const LONGEST_TURN: Duration = Duration::from_secs(60);
-/// At the end: how long the journal's disk is waited for, and how long at a time.
-const LAST_WAIT: Duration = Duration::from_secs(5);
-const LAST_TURN: Duration = Duration::from_millis(50);
 /// Descriptors besides those of endpoints, files and links.
 const OTHER_DESCRIPTORS: usize = 64;
 /// At start: how long the disks of config, root and journal are waited for.
@@ -47,9 +37,8 @@ struct Options {
     debug: bool,
     foreground: bool,
     test: bool,
-    /// None: the usual place, if there is a file.
-    config: Option<PathBuf>,
-    flags: Flags,
+    /// In the usual place there need not be one.
+    config: ConfigFile,
 }
 
 fn main() -> ExitCode {
@@ -103,12 +92,12 @@ fn options() -> Result<Option<Options>, String> {
     flags
         .optflag("d", "debug", "stay in the foreground, with a detailed coloured log on stderr")
         .optflag("f", "foreground", "stay in the foreground, with the usual log on stderr")
-        .optflag("t", "test", "check the config, print what it comes to, and exit")
+        .optflag("t", "test", "check the config, print the effective settings, and exit")
         .optmulti("i", "interface", "serve this interface (may be repeated; replaces those of the config)", "IF")
         .optopt("r", "root", "serve boot files from this folder", "DIR")
         .optopt("c", "config", &format!("read this config file instead of {CONFIG}"), "FILE")
-        .optopt("", "run-dir", "where the pid file and state.json go (/run/muster)", "DIR")
-        .optopt("", "state-dir", "where the journal is kept (/var/lib/muster)", "DIR")
+        .optopt("", "run-dir", "folder of the pid file and state.json (/run/muster)", "DIR")
+        .optopt("", "state-dir", "folder of the journal (/var/lib/muster)", "DIR")
         .optflag("h", "help", "print this")
         .optflag("V", "version", "print version and commit");
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
@@ -125,12 +114,16 @@ fn options() -> Result<Option<Options>, String> {
         return Err(format!("{stray:?} is not a flag"));
     }
     let path = |name| matches.opt_str(name).map(|path| std::path::absolute(&path).unwrap_or(path.into()));
+    let config = path("c");
     Ok(Some(Options {
         debug: matches.opt_present("d"),
         foreground: matches.opt_present("f"),
         test: matches.opt_present("t"),
-        config: path("c"),
-        flags: Flags { interfaces: matches.opt_strs("i"), root: path("r"), run_dir: path("run-dir"), state_dir: path("state-dir") },
+        config: ConfigFile {
+            required: config.is_some(),
+            path: config.unwrap_or(CONFIG.into()),
+            flags: Flags { interfaces: matches.opt_strs("i"), root: path("r"), run_dir: path("run-dir"), state_dir: path("state-dir") },
+        },
     }))
 }
 
@@ -169,35 +162,19 @@ fn start_log(options: &Options) {
         .init();
 }
 
-impl Options {
-    fn config_path(&self) -> &Path {
-        self.config.as_deref().unwrap_or(Path::new(CONFIG))
-    }
-
-    /// A config that was not found: only the usual one need not be there.
-    fn text(&self, found: Option<String>) -> Result<Option<String>, String> {
-        match found {
-            None if self.config.is_some() => {
-                Err(format!("cannot read the config {}: no such file: name another with -c", self.config_path().display()))
-            }
-            found => Ok(found),
-        }
-    }
-}
-
 /// Reads and resolves everything, before anything is opened. `exists` tells which names are files beneath a root.
 fn load(
-    options: &Options,
-    found: Option<String>,
+    file: &ConfigFile,
+    text: Option<String>,
     mut exists: impl FnMut(&Path, &[String]) -> Result<Vec<bool>, String>,
-) -> Result<(Resolved, Machine), String> {
-    let text = options.text(found)?;
-    let mut machine = Machine::new(facts::links().map_err(|error| error.to_string())?);
+) -> Result<(Resolved, Vec<LinkFacts>), String> {
+    let links = facts::links().map_err(|error| error.to_string())?;
+    let mut facts = MachineFacts::new(links.clone());
     loop {
-        match resolve(options, text.as_deref(), &machine) {
-            Ok(resolved) => return Ok((resolved, machine)),
+        match file.resolve(text.as_deref(), &facts) {
+            Ok(resolved) => return Ok((resolved, links)),
             Err(Unresolved::Wrong(why)) => return Err(why),
-            Err(Unresolved::Ask(root, names)) => machine.learn(&root, &names, &exists(&root, &names)?),
+            Err(Unresolved::Ask(root, names)) => facts.learn(&root, &names, &exists(&root, &names)?),
         }
     }
 }
@@ -207,7 +184,8 @@ fn test(options: &Options) -> ExitCode {
         let root = beneath::root(root).ok();
         Ok(names.iter().map(|name| root.as_ref().is_some_and(|root| beneath::is_file(root, name.as_bytes()))).collect())
     };
-    match read_config(options.config_path()).map_err(|error| error.to_string()).and_then(|found| load(options, found, exists)) {
+    let text = read_config(&options.config.path).map_err(|error| error.to_string());
+    match text.and_then(|text| load(&options.config, text, exists)) {
         Ok((resolved, _)) => {
             let mut text: String = resolved.notes.iter().map(|note| format!("# {note}\n")).collect();
             text.push_str(&resolved.config.listing.to_string());
@@ -217,15 +195,15 @@ fn test(options: &Options) -> ExitCode {
     }
 }
 
-/// The same by the clerk: a disk that hangs is told of.
-fn load_at_start(options: &Options, clerk: &mut Clerk) -> Result<(Resolved, Machine), String> {
-    let unforeseen = || "a file process answered something else: start musterd again".to_string();
-    let found = match clerk.wait(Task::Config(options.config_path().into()), FIRST_WAIT) {
-        Report::Config(found) => found,
+/// The same by the clerk, which reports a disk that hangs.
+fn load_at_start(file: &ConfigFile, clerk: &mut Clerk) -> Result<(Resolved, Vec<LinkFacts>), String> {
+    let unforeseen = || "unexpected answer of a file process: start musterd again".to_string();
+    let text = match clerk.wait(Task::Config(file.path.clone()), FIRST_WAIT) {
+        Report::Config(text) => text,
         Report::Failed(why) => return Err(why),
         _ => return Err(unforeseen()),
     };
-    load(options, found, |root, names| match clerk.wait(Task::Exists(root.into(), names.to_vec()), FIRST_WAIT) {
+    load(file, text, |root, names| match clerk.wait(Task::Exists(root.into(), names.to_vec()), FIRST_WAIT) {
         Report::Exists(found) => Ok(found),
         Report::Failed(why) => Err(why),
         _ => Err(unforeseen()),
@@ -233,10 +211,8 @@ fn load_at_start(options: &Options, clerk: &mut Clerk) -> Result<(Resolved, Mach
 }
 
 struct Daemon {
-    options: Options,
     server: Server,
     shell: Shell,
-    errands: Errands,
     _pid: PidFile,
 }
 
@@ -244,22 +220,21 @@ impl Daemon {
     fn start(options: Options, crew: Crew) -> Result<Daemon, String> {
         let begin = Instant::now();
         let mut clerk = Clerk::new(crew.clerk);
-        let (Resolved { config, notes }, machine) = load_at_start(&options, &mut clerk)?;
+        let (Resolved { config, notes }, links) = load_at_start(&options.config, &mut clerk)?;
         for note in &notes {
             log::info!("{note}");
         }
-        let links = machine.facts();
         let open = || -> Result<(PidFile, Shell, Vec<String>), Error> {
             let table = Endpoints::new(&config);
-            check_limits(&config, links, &table)?;
+            check_limits(&config, &links, &table)?;
             let pid = PidFile::create(&config.server.run_dir)?;
             let state = &config.server.state_dir;
-            log::info!("opening the journal in {}", state.display());
+            log::info!("journal: opening it in {}", state.display());
             if let Report::Failed(why) = clerk.wait(Task::Try(state.clone()), FIRST_WAIT) {
                 return Err(Error::new(why));
             }
             let (journal, lines) = journal::open(state, &config.server.run_dir, crew.writer)?;
-            let served: Vec<LinkFacts> = config.links.iter().filter_map(|link| facts_of(links, link.index)).cloned().collect();
+            let served: Vec<LinkFacts> = config.links.iter().filter_map(|link| facts_of(&links, link.index)).cloned().collect();
             let mut shell = Shell::server(table.rows(), &served, &config.boot.root, clerk, crew.readers)?;
             tell_names(&shell, &table);
             shell.keep(journal)?;
@@ -268,67 +243,35 @@ impl Daemon {
         let (pid, mut shell, lines) = open().map_err(|error| error.to_string())?;
         shell.open_control(&config.server.run_dir).map_err(|error| error.to_string())?;
         let server = Server::restored(&config, seed(), shell.now(), lines.iter().map(String::as_str))
-            .map_err(|why| format!("{why} ({})", config.server.state_dir.join("journal").display()))?;
+            .map_err(|why| format!("{why} ({})", config.server.state_dir.join("journal").display()))?
+            .with_file(options.config);
         drop(lines);
-        write_names(&config, &mut shell);
         daemon::lock_memory();
         let links = config.links.iter().map(|link| format!("{} ({})", link.interface, link.head)).collect::<Vec<_>>().join(", ");
         let took = begin.elapsed().as_secs_f64() * 1000.0;
-        log::info!("muster ready on {links}: {} records, {} guests, in {took:.0} ms", config.server.capacity, guests(&config));
-        Ok(Daemon { options, server, shell, errands: Errands::default(), _pid: pid })
+        let (clients, guests) = (config.server.capacity, guests(&config));
+        log::info!("musterd: ready on {links} (capacity {clients} clients, {guests} guest addresses; started in {took:.0} ms)");
+        Ok(Daemon { server, shell, _pid: pid })
     }
 
+    /// Hands signals on, until the machine has ended.
     fn run(&mut self) -> Result<(), Error> {
-        loop {
-            match self.shell.turn(&mut self.server, LONGEST_TURN)? {
-                Some(Asked { command: Command::Leave, .. }) => {
-                    manager::tell(manager::STOPPING);
-                    self.keep_all()?;
-                    self.shell.leave();
-                    log::info!("muster has left");
-                    return Ok(());
+        while !self.shell.has_left() {
+            let Some(command) = self.shell.turn(&mut self.server, LONGEST_TURN)? else { continue };
+            match command {
+                Command::Leave => manager::tell(manager::STOPPING),
+                // Both may have been taken away.
+                Command::Reload(_) => {
+                    syslog::reopen();
+                    self.shell.reopen_control();
                 }
-                asked => self.work(asked),
+                Command::Checkpoint => {}
             }
+            self.shell.hand(&mut self.server, Input::Command(command));
         }
-    }
-
-    /// Writes the state, and the journal anew, with the stages as they are; waits for their disks, but not for one that fails.
-    fn keep_all(&mut self) -> Result<(), Error> {
-        let mut written = self.write_state(false);
-        self.server.checkpoint();
-        let begin = Instant::now();
-        loop {
-            self.shell.turn(&mut self.server, LAST_TURN)?;
-            while let Some((ticket, report)) = self.shell.report() {
-                if let Report::Failed(why) = report {
-                    log::error!("{why}");
-                }
-                written = written.filter(|awaited| *awaited != ticket);
-            }
-            let puts_out = self.server.is_changing() || self.server.rewrites();
-            if self.shell.has_kept() && written.is_none() && !puts_out {
-                return Ok(());
-            }
-            if begin.elapsed() > LAST_WAIT {
-                log::error!("the disk of journal or state does not answer: what was promised is on it, the latest stages are not");
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// Tells the programs of this machine the plan (libnss_muster(8)). Boots need no such file.
-fn write_names(config: &Config, shell: &mut Shell) {
-    let home = config.networks.iter().find(|network| network.subnet.contains(config.plan.node0()));
-    let link = home.and_then(|home| home.link).and_then(|link| config.links.get(usize::from(link)));
-    let head = link.or(config.links.first()).map(|link| link.head);
-    let text = NamesFile { plan: config.plan, head, this: Some(This::Head) }.to_string();
-    if text.len() > NamesFile::TOLD_MAX {
-        log::warn!("the plan has too many segments for a DHCP message: nodes are not told the names, copy the file (libnss_muster(8))");
-    }
-    if let Some(journal) = shell.journal() {
-        journal.publish(&config.server.state_dir.join("names"), &text);
+        self.shell.leave();
+        log::info!("musterd: stopped");
+        Ok(())
     }
 }
 
@@ -337,17 +280,17 @@ fn check_limits(config: &Config, links: &[LinkFacts], table: &Endpoints) -> Resu
     let descriptors = endpoint::descriptors(table.rows()) + config.links.len() + limits::FILES + work::READERS;
     facts::ensure_descriptors((descriptors + OTHER_DESCRIPTORS) as u64)?;
     for link in &config.links {
-        let rate = link.rate.map_or("a rate that it does not tell".into(), |rate| format!("{} Mbit/s", rate / 1_000_000));
+        let rate = link.rate.map_or("unknown rate".into(), |rate| format!("{} Mbit/s", rate / 1_000_000));
         log::info!("{}: {rate}, MTU {}, {}", link.interface, link.mtu, link.mac);
         if link.rate.is_some_and(|rate| rate < 1_000_000_000) {
-            log::warn!("{} is slower than 1 Gbit/s: large images will take their time", link.interface);
+            log::warn!("{}: slower than 1 Gbit/s (large images take long)", link.interface);
         }
         if facts_of(links, link.index).is_some_and(|facts| !facts.up) {
-            log::warn!("{} is down: nothing is heard until it is up (ip link set {} up)", link.interface, link.interface);
+            log::warn!("{}: the interface is down (ip link set {} up)", link.interface, link.interface);
         }
     }
     if let Some(limit) = facts::gc_thresh3() {
-        log::info!("neighbour table: at most {limit} entries besides the permanent ones of machines with a lease");
+        log::info!("neighbour table: at most {limit} entries (the permanent ones of machines with leases do not count)");
     }
     Ok(())
 }
@@ -363,18 +306,18 @@ fn tell_names(shell: &Shell, table: &Endpoints) {
     for (at, row) in rows {
         let (address, port) = (row.address.ip(), row.address.port());
         match shell.refused().iter().find(|refused| refused.endpoint == at) {
-            Some(refused) => log::error!("names are not served on {address} port {port}: {}: {}", refused.error, refused.remedy),
+            Some(refused) => log::error!("dns: not served on {address} port {port}: {} ({})", refused.error, refused.remedy),
             None if row.transport == Transport::Udp => on.push(address.to_string()),
             None => {}
         }
     }
     if !on.is_empty() {
-        log::info!("names are served on {}, port {}", on.join(", "), dns::PORT);
+        log::info!("dns: served on {}, port {}", on.join(", "), dns::PORT);
     }
     let asker = |refused: &&shell::Refused| table.get(refused.endpoint).is_some_and(|row| row.service == endpoints::UPSTREAM);
     if let Some(refused) = shell.refused().iter().find(asker) {
         let error = &refused.error;
-        log::error!("cannot open a socket from which other name servers are asked: {error}: those questions stay unanswered");
+        log::error!("dns: cannot open a socket for upstream queries: {error} (such queries fail)");
     }
 }
 

@@ -240,7 +240,7 @@ fn file(value: &Value<'_>, max: usize) -> Read<String> {
 fn file_in_script(value: &Value<'_>) -> Read<String> {
     let text = file(value, limits::FILE_NAME_MAX)?;
     match text.contains([' ', '$', '{', '}', '|', '&', ',', '#', '?', '%']) {
-        true => wrong(value, "has a blank or one of ${}|&,#?% in it, which mean something else in a boot script: rename the file"),
+        true => wrong(value, "has a blank or one of ${}|&,#?% in it, which have a special meaning in a boot script: rename the file"),
         false => Ok(text),
     }
 }
@@ -286,12 +286,12 @@ fn args(value: &Value<'_>) -> Read<String> {
         };
         if !PLACEHOLDERS.contains(&name) {
             let known = listed(PLACEHOLDERS.iter().map(|known| format!("{{{known}}}")));
-            return value::wrong_plainly(value, format_args!("{{{name}}} stands for nothing: there are {known}"));
+            return value::wrong_plainly(value, format_args!("{{{name}}} is unknown: the placeholders are {known}"));
         }
     }
     // iPXE, which knows no quotes, would end the kernel's line there.
     match text.split_ascii_whitespace().find(|word| ["||", "&&"].contains(word)) {
-        Some(word) => value::wrong_plainly(value, format_args!("{word:?} means something else in a boot script: leave it out")),
+        Some(word) => value::wrong_plainly(value, format_args!("{word:?} has a special meaning in a boot script: leave it out")),
         None => Ok(text.to_string()),
     }
 }

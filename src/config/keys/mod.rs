@@ -60,7 +60,7 @@ section! {
         node0 "node0": Address, Derived, Reload, "The address of node 0; node n has node0 + n.";
         nodes "nodes": Nodes, Derived, Reload, "How many numbers there are, from 0 on.";
         guests "guests": Guests, Derived, Reload, "Addresses of machines without a number, in the network that holds them.";
-        numbering "numbering": How, Is("\"automatic\""), Reload, "How a machine that passes its test comes to a number.";
+        numbering "numbering": How, Is("\"automatic\""), Reload, "How a machine that passes its test gets a number.";
         new_numbers "new-numbers": NewNumbers, Is("600"), Reload, "New numbers a minute, a fifth of them at once.";
         ignore "ignore": List<Pattern, 64>, Is("[]"), Reload, "MAC addresses that get no number, such as those of BMCs.";
     }
@@ -80,8 +80,8 @@ section! {
         ntp "ntp": Addresses, Is("[]"), Reload, "Time servers, DHCP option 42.";
         domain "domain": DomainName, Derived, Reload, "The domain, DHCP option 15.";
         link_rate "link-rate": Rate, Derived, Reload,
-            "What the path to the nodes carries, when that is less than what the interface says.";
-        queue_delay "queue-delay": QueueDelay, Is("\"2ms\""), Reload, "How much queue on the path to the nodes is aimed at.";
+            "The rate of the path to the nodes, if it is lower than the interface's.";
+        queue_delay "queue-delay": QueueDelay, Is("\"2ms\""), Reload, "The queue on the path to the nodes that pacing aims at.";
         options "options": Options, Derived, Reload, "More DHCP options, by number.";
     }
 }
@@ -107,7 +107,7 @@ section! {
     BootKeys "[boot]" {
         root "root": Folder, Is("\"/srv/tftp\""), Reload, "The folder that TFTP serves.";
         program "program": Programs, Derived, Reload, "Boot programs by architecture.";
-        script "script": Script, Derived, Reload, "What iPXE runs instead of a script made from kernel, initrd and args.";
+        script "script": Script, Derived, Reload, "What iPXE runs instead of a script generated from kernel, initrd and args.";
         kernel "kernel": LoaderFile, Derived, Reload, "The kernel.";
         initrd "initrd": Initrds, Derived, Reload, "Initial RAM disks.";
         args "args": Args, Is("\"\""), Reload, "The kernel's arguments.";
@@ -134,7 +134,7 @@ section! {
         ports "ports": Ports, (u16, u16), Is("\"20069-20084\""), Restart, "The server's ports, bound on every link.";
         windowsize "windowsize": Count<u16, 1, { crate::config::limits::WINDOWSIZE_MAX as u64 }>, u16, Is("16"), Reload,
             "The largest window (RFC 7440) that a client is granted.";
-        give_up "give-up": Seconds<2, 3600>, Duration, Is("\"30s\""), Reload, "A transfer whose client is silent for this long is ended.";
+        give_up "give-up": Seconds<2, 3600>, Duration, Is("\"30s\""), Reload, "A transfer ends when its client is silent for this long.";
     }
 }
 
@@ -142,7 +142,7 @@ section! {
     /// `[dhcp]`: addresses.
     settled Dhcp, DhcpKeys "[dhcp]" {
         authoritative "authoritative": Flag, bool, Is("false"), Reload,
-            "Whether a machine that asks for an unknown address of the right network is answered with NAK.";
+            "Whether a request for an unknown address of the right network gets a NAK.";
         lease "lease": Lease, Duration, Is("\"12h\""), Reload, "The lease of machines with a number, in networks that set none.";
         guest_lease "guest-lease": Lease, Duration, Is("\"10m\""), Reload,
             "The lease of machines without a number, in networks that set none.";
@@ -167,7 +167,7 @@ section! {
 section! {
     /// `[server]`: the daemon itself.
     settled Server, ServerKeys "[server]" {
-        capacity "capacity": Capacity, usize, Is("4096"), Restart, "How many machines are remembered, with and without a number.";
+        capacity "capacity": Capacity, usize, Is("4096"), Restart, "How many machines can have a record, with and without a number.";
         run_dir "run-dir": Folder, PathBuf, Is("\"/run/muster\""), Restart, "The folder of the pid file and of state.json.";
         state_dir "state-dir": Folder, PathBuf, Is("\"/var/lib/muster\""), Restart, "The folder of the journal.";
         router_adverts "router-adverts": Flag, bool, Is("true"), Reload,

@@ -65,7 +65,7 @@ fn lease<'a>(config: &'a Config, number: Number, at: usize, network: &'a Network
     Setting { name: Name::Key("lease"), value: Value::Time(lease), origin }
 }
 
-/// What all machines of a network are told.
+/// What all machines of a network get.
 fn told<'a>(config: &'a Config, at: usize, network: &'a Network) -> impl Iterator<Item = Setting<'a>> {
     let setting = move |key, value| Setting { name: Name::Key(key), value, origin: config.listing.network(at, key) };
     let lists = [("router", network.routers.as_slice()), ("dns", &network.dns), ("ntp", &network.ntp)];
@@ -172,7 +172,7 @@ script = "one.ipxe"
         let node_40 = [
             "program.bios = \"undionly.kpxe\" (found in the root)",
             "program.efi-x64 = \"snponly.efi\" (found in the root)",
-            "script = \"muster.ipxe\" (made from kernel, initrd and args)",
+            "script = \"muster.ipxe\" (generated from kernel, initrd and args)",
             "kernel = \"vmlinuz\" ([boot])",
             "initrd = [\"a.img\", \"b\\\"1\\\".img\"] ([[for]] line 21)",
             "args = \"login\" ([[for]] line 21)",
@@ -208,7 +208,7 @@ script = "one.ipxe"
         let told = [
             "program.bios = \"undionly.kpxe\" (found in the root)",
             "program.efi-x64 = \"snponly.efi\" (found in the root)",
-            "script = \"muster.ipxe\" (made from kernel, initrd and args)",
+            "script = \"muster.ipxe\" (generated from kernel, initrd and args)",
             "kernel = \"vmlinuz\" (found in the root)",
             "initrd = [\"initrd.img\"] (found in the root)",
             "args = \"\" (default)",

@@ -58,7 +58,7 @@ pub fn expand(text: &mut impl Write, args: &str, client: &Client, (names, head):
 /// Kernel arguments as words of a GRUB script, each in single quotes, in which nothing but the quote itself means anything
 /// (grub-core/script/yylex.l).
 ///
-/// Arguments are told apart as the kernel does it (lib/cmdline.c, `next_arg`): blanks in double quotes are part of one. The double
+/// Arguments are separated as the kernel does it (lib/cmdline.c, `next_arg`): blanks in double quotes are part of one. The double
 /// quotes are left out, for GRUB puts its own around a word with blanks; it would escape those that it is given with a backslash,
 /// which the kernel does not know (grub-core/lib/cmdline.c).
 pub struct Words<'t, W> {

@@ -10,6 +10,7 @@ use std::net::Ipv4Addr;
 
 use crate::base::addr::Mac;
 use crate::base::limits::NETWORKS_MAX;
+use crate::base::machine::Seq;
 use crate::base::slab::Key;
 use crate::roll::client::Client;
 use crate::roll::journal::Verdict;
@@ -19,9 +20,9 @@ use crate::roll::ranges::{self, Ranges};
 use crate::roll::ruling::{self, Ruling};
 use crate::wire::control::{self, Change, Changed, Entry, LINE_MAX, LotChange, Reply, Sorry};
 
-use super::super::{Ctx, lots};
+use super::super::{Ctx, lots, view};
+use super::Refusal;
 use super::draft::{Draft, Step};
-use super::{Refusal, look};
 
 /// Lots of a change that are shown one by one.
 const SHOWN: usize = 64;
@@ -30,7 +31,7 @@ const NODES_MAX: usize = 16 << 10;
 /// What names all guests that passed and wait.
 const HELD: &str = "@held";
 
-/// What is being changed, and what was changed last; both have room for all lots.
+/// What is being changed, and what was changed last; each allocates what it holds.
 pub struct Desk {
     draft: Draft,
     undo: Draft,
@@ -51,16 +52,16 @@ impl Desk {
 /// Refuses what the config says.
 fn own(number: Number, lot: &Lot) -> Result<(), Refusal> {
     match lot.by {
-        By::Config(_) if lot.is_occupied() => Err(Refusal::new(
-            format!("{number} is what a [[node]] section says"),
-            "change the section in the config, then say muster reload",
-        )),
+        By::Config(_) if lot.is_occupied() => {
+            Err(Refusal::new(format!("a [[node]] section of the config sets {number}"), "change that section, then run muster reload"))
+        }
         _ => Ok(()),
     }
 }
 
-/// Changes the roll as an operator wishes, or (`dry`) says what that would do. The numbers and MACs of the wish have been checked.
-pub fn change(ctx: &mut Ctx<'_>, desk: &mut Desk, wish: &Change, dry: bool) -> Result<Changed, Refusal> {
+/// Changes the roll as an operator wishes, or (`dry`) says what that would do. The numbers and MACs of the wish have been checked. Gives what is to
+/// be answered, and the record that makes it true; none where nothing was changed.
+pub fn change(ctx: &mut Ctx<'_>, desk: &mut Desk, wish: &Change, dry: bool) -> Result<(Changed, Option<Seq>), Refusal> {
     let Desk { draft, undo } = desk;
     draft.clear();
     match wish {
@@ -72,17 +73,19 @@ pub fn change(ctx: &mut Ctx<'_>, desk: &mut Desk, wish: &Change, dry: bool) -> R
         Change::Undo => take_back(ctx, draft, undo.steps())?,
     }
     draft.settle();
+    let mut record = None;
     if !dry && !draft.steps().is_empty() {
         let lots = draft.steps().iter().map(|step| (step.number, &step.after));
-        lots::change_all(ctx, lots).map_err(|trouble| Refusal::new(trouble.to_string(), "see muster status, and the log"))?;
+        let put_out = lots::change_all(ctx, lots).map_err(|trouble| Refusal::new(trouble.to_string(), "see muster status and the log"))?;
+        record = Some(put_out);
         // A lot that was set may be a little less than was wished: who lives in the street is retired nowhere.
         draft.became(|number| ctx.roll.street().lot(number).copied().unwrap_or_default());
     }
     let changed = shown(draft, dry);
-    if !dry && changed.count > 0 {
+    if record.is_some() {
         std::mem::swap(&mut desk.draft, &mut desk.undo);
     }
-    Ok(changed)
+    Ok((changed, record))
 }
 
 /// What a change does, as far as one line of an answer holds it.
@@ -95,7 +98,7 @@ fn shown(draft: &mut Draft, dry: bool) -> Changed {
     }
     let first = draft.steps().iter().take(SHOWN);
     let lots =
-        first.map(|step| LotChange { number: step.number.0, before: look::lot(&step.before), after: look::lot(&step.after) }).collect();
+        first.map(|step| LotChange { number: step.number.0, before: view::lot(&step.before), after: view::lot(&step.after) }).collect();
     let mut reply = Reply::Changed(Changed { dry, count: draft.steps().len() as u32, nodes, lots, notes: draft.notes() });
     let mut line = vec![0; LINE_MAX];
     // Machines with many cards, all of them with many more that are retired.
@@ -123,8 +126,8 @@ fn set(
     if let Some(reserve) = reserve {
         let wanted = match (reserve, lot.state) {
             (_, State::Occupied) => {
-                let hint = format!("say muster node replace {number}, or muster node out {number}");
-                return Err(Refusal::new(format!("a machine lives in {number}"), hint));
+                let hint = format!("run muster node replace {number}, or muster node out {number}");
+                return Err(Refusal::new(format!("{number} is in use"), hint));
             }
             (true, _) => lot.reserved(Wait::Operator, ctx.unix),
             (false, _) => lot.emptied(ctx.unix),
@@ -136,10 +139,13 @@ fn set(
     let wanted: Vec<Mac> = macs.map_or_else(|| kept.chain(add).copied().collect(), <[Mac]>::to_vec);
     let list: Macs = wanted.iter().copied().collect();
     if wanted.iter().any(|mac| !list.contains(*mac)) {
-        return Err(Refusal::new("a machine has at most 16 MAC addresses", "leave those out that it never boots from"));
+        return Err(Refusal::new("a machine has at most 16 MAC addresses", "leave out those from which it never boots"));
     }
     if list.is_empty() {
-        return Err(Refusal::new(format!("{number} would have no MAC address left"), format!("say muster node out {number}")));
+        return Err(Refusal::new(
+            format!("{number} would have no MAC address left"),
+            format!("to remove the machine, run muster node out {number}"),
+        ));
     }
     for mac in list.as_slice() {
         free(ctx, draft, *mac, number)?;
@@ -161,7 +167,7 @@ fn free(ctx: &Ctx<'_>, draft: &mut Draft, mac: Mac, to: Number) -> Result<(), Re
     own(owner, &lot)?;
     lot.papers.macs.remove(mac);
     let left = if lot.papers.macs.is_empty() { Lot { retired: lot.retired, since: ctx.unix, ..Lot::default() } } else { lot };
-    draft.note(format_args!("{owner} loses {mac}{}", if left.is_vacant() { " and is vacant then" } else { "" }));
+    draft.note(format_args!("{owner} loses {mac}{}", if left.is_vacant() { " and becomes vacant" } else { "" }));
     draft.set(ctx, owner, left);
     Ok(())
 }
@@ -171,15 +177,15 @@ fn replace(ctx: &Ctx<'_>, draft: &mut Draft, number: Number, by: Option<&control
     own(number, &lot)?;
     if lot.is_vacant() {
         return Err(Refusal::new(
-            format!("nobody lives in {number}"),
-            format!("to keep it for somebody say muster node set {number} --reserve"),
+            format!("{number} has no machine"),
+            format!("to reserve the number, run muster node set {number} --reserve"),
         ));
     }
     let wait = match by {
         None => Wait::Next,
         Some(control::By::Mac(mac)) => {
             if let Some(other) = ctx.roll.street().number_of(*mac).filter(|&other| other != number) {
-                return Err(Refusal::new(format!("{mac} is {other} already"), format!("take it out there first: muster node out {other}")));
+                return Err(Refusal::new(format!("{mac} belongs to {other}"), format!("take it out first: muster node out {other}")));
             }
             Wait::Mac(*mac)
         }
@@ -204,7 +210,7 @@ fn out(ctx: &Ctx<'_>, draft: &mut Draft, nodes: &str) -> Result<(), Refusal> {
         }
     }
     if !draft.steps().is_empty() {
-        draft.last_note(format_args!("a machine that still runs keeps its address until it renews"));
+        draft.last_note(format_args!("a machine that is running keeps its address until it renews"));
     }
     Ok(())
 }
@@ -215,9 +221,9 @@ fn guest<'a>(ctx: &'a Ctx<'_>, id: &str) -> Result<&'a Client, Refusal> {
     let mut guests = ctx.roll.iter().map(|(_, client)| client).filter(|client| client.number.is_none());
     let found =
         guests.find(|client| client.identity.to_string() == id.to_ascii_lowercase() || (address.is_some() && client.address == address));
-    let client = found.ok_or_else(|| Refusal::new(format!("{id} is no guest here"), "see muster guest list for those that are"))?;
+    let client = found.ok_or_else(|| Refusal::new(format!("{id} is not a guest"), "muster guest list shows the guests"))?;
     if client.mac == Mac::ZERO {
-        return Err(Refusal::new(format!("{id} has no MAC address, and cannot have a number"), ""));
+        return Err(Refusal::new(format!("{id} has no MAC address, so it cannot have a number"), ""));
     }
     Ok(client)
 }
@@ -233,7 +239,7 @@ fn enlist(ctx: &Ctx<'_>, draft: &mut Draft, id: &str, number: Option<Number>) ->
     };
     let lot = draft.lot(ctx, number);
     if lot.is_occupied() {
-        return Err(Refusal::new(format!("a machine lives in {number}"), format!("say muster node replace {number} --guest {id}")));
+        return Err(Refusal::new(format!("{number} is in use"), format!("run muster node replace {number} --guest {id}")));
     }
     draft.set(ctx, number, ruling::enlisted(&lot, &client.shown(), By::Operator, ctx.unix));
     Ok(())
@@ -245,7 +251,7 @@ fn vacant(ctx: &Ctx<'_>, draft: &Draft, client: &Client, from: &mut [Number; NET
     let ruling = key.map(|key| lots::rule(ctx, key, usize::from(client.network), true));
     let first = match ruling {
         Some(Ruling::Enlist(first)) => first,
-        Some(Ruling::Guest(reason)) => return Err(Refusal::new(format!("{} {reason}", client.identity), "")),
+        Some(Ruling::Guest(reason)) => return Err(Refusal::new(format!("{}: {reason}", client.identity), "")),
         _ => return Err(Refusal::new(format!("{} has a number already", client.identity), "see muster node list")),
     };
     if !draft.has(first) {
@@ -257,7 +263,8 @@ fn vacant(ctx: &Ctx<'_>, draft: &Draft, client: &Client, from: &mut [Number; NET
         let ranges = network.into_iter().flat_map(|network| ctx.roll.plan.numbers_in(network.subnet));
         let ranges = ranges.map(|(first, last)| (first.max(*from), last)).filter(|(first, last)| first <= last);
         let number = ctx.roll.street().lowest_vacant(ranges, &[]);
-        let number = number.ok_or_else(|| Refusal::new("no number is vacant on its network", "raise cluster.nodes, or take nodes out"))?;
+        let number =
+            number.ok_or_else(|| Refusal::new("no number is vacant on its network", "raise cluster.nodes, or run muster node out"))?;
         *from = Number(number.0 + 1);
         if !draft.has(number) {
             return Ok(number);
@@ -281,7 +288,7 @@ fn enlist_held(ctx: &Ctx<'_>, draft: &mut Draft, first: Option<Number>) -> Resul
     if held.is_empty() {
         return Err(Refusal::new("no guest waits for a number", "see muster guest list"));
     }
-    draft.note(format_args!("numbered {}", if by_port { "by switch port" } else { "in the order in which they came" }));
+    draft.note(format_args!("numbered {}", if by_port { "by switch port" } else { "in order of arrival" }));
     let (mut next, mut from) = (first, [Number(0); NETWORKS_MAX]);
     for client in held {
         let number = match next {
@@ -291,8 +298,8 @@ fn enlist_held(ctx: &Ctx<'_>, draft: &mut Draft, first: Option<Number>) -> Resul
         let lot = draft.lot(ctx, number);
         if lot.is_occupied() || ctx.roll.street().lot(number).is_none() {
             return Err(Refusal::new(
-                format!("{number} cannot be given to {}: it is no vacant lot", client.identity),
-                "give a number with enough vacant ones behind it",
+                format!("{number} cannot be given to {}: it is not vacant", client.identity),
+                "choose a number that is followed by enough vacant ones",
             ));
         }
         draft.set(ctx, number, ruling::enlisted(&lot, &client.shown(), By::Operator, ctx.unix));
@@ -335,16 +342,16 @@ fn import(ctx: &Ctx<'_>, draft: &mut Draft, entries: &[Entry]) {
         let macs: Macs = entry.macs.iter().copied().collect();
         let planned = |mac: &Mac| drafted.get(&mac.to_u64()).copied().filter(|&other| other != number);
         let taken = |mac: &Mac| ctx.roll.street().number_of(*mac).filter(|&other| other != number).or_else(|| planned(mac));
-        let owner = macs.as_slice().iter().find_map(|mac| taken(mac).map(|other| format!("{mac} is {other} already")));
+        let owner = macs.as_slice().iter().find_map(|mac| taken(mac).map(|other| format!("{mac} belongs to {other}")));
         let stranger = lot.is_occupied() && !macs.as_slice().iter().any(|mac| lot.papers.macs.contains(*mac));
         let trouble = match owner {
-            _ if macs.is_empty() => Some("no MAC address is given".to_string()),
+            _ if macs.is_empty() => Some("it has no MAC address".to_string()),
             Some(owner) => Some(owner),
-            None if stranger => Some("another machine lives there".to_string()),
+            None if stranger => Some("another machine has this number".to_string()),
             None => None,
         };
         if let Some(trouble) = trouble {
-            draft.note(format_args!("{number} is left out: {trouble}"));
+            draft.note(format_args!("{number} skipped: {trouble}"));
             continue;
         }
         if macs.as_slice().iter().all(|mac| lot.papers.macs.contains(*mac)) {
@@ -359,12 +366,12 @@ fn import(ctx: &Ctx<'_>, draft: &mut Draft, entries: &[Entry]) {
 
 fn take_back(ctx: &Ctx<'_>, draft: &mut Draft, undo: &[Step]) -> Result<(), Refusal> {
     if undo.is_empty() {
-        return Err(Sorry::new("there is nothing to take back", "only the last change since the daemon's start can be"));
+        return Err(Sorry::new("there is nothing to undo", "muster undo reverts the last change since the daemon started"));
     }
     // A machine that came up under the number that it was given is still what the change made of it.
     let now = |step: &Step| ctx.roll.street().lot(step.number).map(|lot| Lot { unseen: step.after.unseen, ..*lot });
     if let Some(step) = undo.iter().find(|step| now(step) != Some(step.after)) {
-        return Err(Sorry::new(format!("{} has changed since", step.number), "set it right by hand: muster node set"));
+        return Err(Sorry::new(format!("{} has changed since then", step.number), "correct it with muster node set"));
     }
     undo.iter().for_each(|step| draft.set(ctx, step.number, Lot { since: ctx.unix, ..step.before }));
     Ok(())

@@ -1,4 +1,5 @@
-//! A change in the making: lots with what they are and what they become, each once, found by number. It has room for all lots from the start.
+//! A change in the making: lots with what they are and what they become, each once, found by number. Its steps are allocated as it grows, since no
+//! packet waits for an operator's change, and given back when it is done: room for all lots from the start would be a seventh of the daemon.
 
 use std::fmt;
 
@@ -7,7 +8,7 @@ use crate::roll::plan::Number;
 
 use super::super::Ctx;
 
-/// Notes that are told one by one.
+/// Notes that are kept one by one, at most.
 const NOTES: usize = 64;
 
 /// One lot of a change.
@@ -31,19 +32,18 @@ pub struct Draft {
 impl Draft {
     pub fn new(nodes: u32) -> Draft {
         let nodes = nodes as usize;
-        Draft { steps: Vec::with_capacity(nodes), places: vec![0; nodes].into(), notes: Vec::new(), more: 0, last: None }
+        Draft { steps: Vec::new(), places: vec![0; nodes].into(), notes: Vec::new(), more: 0, last: None }
     }
 
-    /// Has room for so many lots from now on; keeps its steps. Allocates.
+    /// Has room for so many numbers from now on; keeps its steps. Allocates.
     pub fn resize(&mut self, nodes: u32) {
         self.places = vec![0; nodes as usize].into();
-        self.steps.reserve((nodes as usize).saturating_sub(self.steps.len()));
         self.find_places();
     }
 
     pub fn clear(&mut self) {
         self.forget_places();
-        self.steps.clear();
+        self.steps = Vec::new();
         self.notes.clear();
         (self.more, self.last) = (0, None);
     }
@@ -100,7 +100,7 @@ impl Draft {
 
     /// Takes the notes out.
     pub fn notes(&mut self) -> Vec<String> {
-        let more = (self.more > 0).then(|| format!("and {} more like these", self.more));
+        let more = (self.more > 0).then(|| format!("and {} more notes like these", self.more));
         let mut notes = std::mem::take(&mut self.notes);
         notes.extend(more.into_iter().chain(self.last.take()));
         notes

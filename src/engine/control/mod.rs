@@ -1,43 +1,33 @@
 //! The operator's engine: executes the requests of `wire::control`, and tells watchers what happens.
 //!
 //! A connection is nothing but a key here; one that watches has a place in the ring of recent steps (`roll::recent`). A request is
-//! answered by one line, which costs a bounded walk: lists come in pages of at most [`PAGE_ROWS`] rows, found among at most
-//! [`PAGE_LOTS`] lots. What watchers hear is gathered for [`PUSH_INTERVAL`] and written without allocating; everything else here
+//! answered by one line, whose rows come from [`view`](super::view): lists in pages, each a bounded walk. What watchers hear is gathered for [`PUSH_INTERVAL`] and written without allocating; everything else here
 //! allocates, since no packet waits for it. What an operator changes ([`change`]) is answered when it is on disk.
 
 mod change;
 mod draft;
-mod given;
-mod look;
 
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::base::machine::{Command, ConnId, Event as Happening, Reload, Stream};
-use crate::base::outbox::Output;
 use crate::base::text::Text;
 use crate::base::time::{Instant, Now};
 use crate::roll::lot::MACS_MAX;
 use crate::roll::plan::Number;
 use crate::roll::ranges;
 use crate::roll::recent::Recent;
-use crate::roll::registry::Roll;
 use crate::wire::control::{self, Change, Changed, Entry, Event, IMPORT_MAX, Reply, Request, Sorry};
 
-use super::{Ctx, Loading};
-
-pub use look::{firmware, lanes, networks};
-
+use super::Ctx;
+use super::commit::Waiter;
+use super::view::{Moment, PAGE_GUESTS, PAGE_ROWS, Sight};
 use change::Desk;
 
-/// Rows of one page, whatever the client would like.
-pub const PAGE_ROWS: u32 = 64;
-/// Lots (or client records) that are looked at for one page.
-pub const PAGE_LOTS: u32 = 1024;
-/// How often watchers are told.
+/// The time between two batches to a watcher.
 const PUSH_INTERVAL: Duration = Duration::from_millis(20);
-/// What one watcher is told at once, in bytes.
+/// The largest batch to a watcher, in bytes.
 const PUSH_BYTES: usize = 8 * 1024;
 /// More than one event's line takes; a line that does not fit would cost an allocation (its error does).
 const EVENT_MAX: usize = 1024;
@@ -45,28 +35,20 @@ const EVENT_MAX: usize = 1024;
 /// Why a change is not possible, and what to do instead.
 pub type Refusal = Sorry;
 
-/// What is asked for that the context does not hold.
-pub struct Sight<'a> {
-    pub now: Now,
-    pub born: Now,
-    /// Running transfers.
-    pub transfers: usize,
-    /// How far the transfer with this token has come.
-    pub loading: &'a dyn Fn(u64) -> Option<Loading<'a>>,
-}
-
 pub struct Control {
     /// Connections that watch, and where each reads on in the ring of recent steps.
     watchers: [Option<(ConnId, u64)>; control::CONNECTIONS],
     next_push: Instant,
-    /// Answers that wait for the record that makes them true.
-    waiting: Vec<(u64, ConnId, Reply)>,
+    /// Replies that wait for the record that makes them true; their connections stand in the commit lane.
+    kept: Vec<(ConnId, Reply)>,
     desk: Desk,
     /// The connection whose import has not come whole, and what has.
     import: Option<(ConnId, Vec<Entry>)>,
+    /// What the last line asks the whole Server for.
+    command: Option<Command>,
 }
 
-/// What a watcher is told: these variants of `Reply`, without allocating.
+/// What a watcher reads: these variants of `Reply`, without allocating.
 #[derive(Serialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
 enum Told<'a> {
@@ -80,9 +62,10 @@ impl Control {
         Control {
             watchers: [None; control::CONNECTIONS],
             next_push: Instant::ZERO,
-            waiting: Vec::new(),
+            kept: Vec::new(),
             desk: Desk::new(nodes),
             import: None,
+            command: None,
         }
     }
 
@@ -92,7 +75,7 @@ impl Control {
     }
 
     /// What an operator does on a connection.
-    pub fn stream(&mut self, ctx: &mut Ctx<'_>, sight: &Sight<'_>, stream: &Stream<'_>) {
+    pub fn stream(&mut self, ctx: &mut Ctx<'_>, sight: Sight<'_>, stream: &Stream<'_>) {
         match stream.event {
             Happening::Bytes(line) => self.request(ctx, sight, stream.conn, line),
             Happening::Closed => self.closed(ctx, stream.conn),
@@ -100,25 +83,30 @@ impl Control {
         }
     }
 
+    /// What the line that has just come asks for, of which this engine is a part. The Server answers it.
+    pub fn command(&mut self) -> Option<Command> {
+        self.command.take()
+    }
+
     /// The connection has gone.
     fn closed(&mut self, ctx: &mut Ctx<'_>, conn: ConnId) {
         if self.watchers.iter_mut().any(|watcher| watcher.take_if(|(whose, _)| *whose == conn).is_some()) {
             ctx.roll.recent.leave();
         }
-        self.waiting.retain(|(_, waits, _)| *waits != conn);
+        self.kept.retain(|(whose, _)| *whose != conn);
         self.import = self.import.take().filter(|(whose, _)| *whose != conn);
     }
 
-    /// Answers whose changes are on disk now.
-    fn keep_promises(&mut self, ctx: &mut Ctx<'_>) {
-        while let Some(at) = self.waiting.iter().position(|(seq, ..)| ctx.roll.keeper.holds(*seq) && ctx.out.has_room()) {
-            let (_, conn, reply) = self.waiting.remove(at);
+    /// The record that a connection's reply waited for is committed.
+    pub fn committed(&mut self, ctx: &mut Ctx<'_>, conn: ConnId) {
+        if let Some(at) = self.kept.iter().position(|(whose, _)| *whose == conn) {
+            let (_, reply) = self.kept.remove(at);
             tell(ctx, conn, &reply);
         }
     }
 
     /// A line of an operator's.
-    fn request(&mut self, ctx: &mut Ctx<'_>, sight: &Sight<'_>, conn: ConnId, line: &[u8]) {
+    fn request(&mut self, ctx: &mut Ctx<'_>, sight: Sight<'_>, conn: ConnId, line: &[u8]) {
         let answer = control::read(line).and_then(|request| self.execute(ctx, sight, conn, &request));
         let reply = match answer {
             Ok(Some(reply)) => reply,
@@ -129,16 +117,17 @@ impl Control {
     }
 
     /// None: the answer comes from elsewhere.
-    fn execute(&mut self, ctx: &mut Ctx<'_>, sight: &Sight<'_>, conn: ConnId, request: &Request) -> Result<Option<Reply>, Sorry> {
+    fn execute(&mut self, ctx: &mut Ctx<'_>, sight: Sight<'_>, conn: ConnId, request: &Request) -> Result<Option<Reply>, Sorry> {
+        let view = Moment::of(ctx, sight);
         Ok(Some(match request {
-            Request::Status => Reply::Status(Box::new(look::status(ctx, sight))),
-            Request::States { from } => Reply::States(look::states(ctx, sight, *from)),
+            Request::Status => Reply::Status(Box::new(view.status())),
+            Request::States { from } => Reply::States(view.states(*from)),
             Request::NodeList { nodes, from, limit } => {
                 let selection = nodes.as_deref().map(|text| selection(ctx, text)).transpose()?;
-                Reply::Nodes(look::nodes(ctx, sight, selection.as_ref(), *from, limit.unwrap_or(PAGE_ROWS)))
+                Reply::Nodes(view.nodes(selection.as_ref(), *from, limit.unwrap_or(PAGE_ROWS)))
             }
-            Request::NodeShow { number } => Reply::Node(Box::new(look::node(ctx, sight, lot(ctx, *number)?))),
-            Request::GuestList { from, limit } => Reply::Guests(look::guests(ctx, sight, *from, limit.unwrap_or(PAGE_ROWS))),
+            Request::NodeShow { number } => Reply::Node(Box::new(view.node(lot(ctx, *number)?))),
+            Request::GuestList { from, limit } => Reply::Guests(view.guests(*from, limit.unwrap_or(PAGE_GUESTS))),
             Request::Watch => {
                 let watches = self.watchers.iter().flatten().any(|(whose, _)| *whose == conn);
                 if let Some(watcher) = self.watchers.iter_mut().find(|watcher| watcher.is_none()).filter(|_| !watches) {
@@ -152,9 +141,13 @@ impl Control {
                     (false, true) => Reload::Renumber,
                     (false, false) => Reload::Stay,
                 };
-                return command(ctx, conn, Command::Reload(how));
+                self.command = Some(Command::Reload(how));
+                return Ok(None);
             }
-            Request::Checkpoint => return command(ctx, conn, Command::Checkpoint),
+            Request::Checkpoint => {
+                self.command = Some(Command::Checkpoint);
+                return Ok(None);
+            }
             Request::Change { change: wish, dry } => {
                 check(ctx, wish)?;
                 let whole = match wish {
@@ -164,10 +157,11 @@ impl Control {
                     },
                     _ => None,
                 };
-                let changed = change::change(ctx, &mut self.desk, whole.as_ref().unwrap_or(wish), *dry)?;
-                if !dry && changed.count > 0 {
-                    log::info!("an operator has changed ({}) {} lots: {}", wish.name(), changed.count, changed.nodes);
-                    self.waiting.push((ctx.roll.keeper.written(), conn, Reply::Changed(changed)));
+                let (changed, record) = change::change(ctx, &mut self.desk, whole.as_ref().unwrap_or(wish), *dry)?;
+                if let Some(seq) = record {
+                    log::info!("control: changed {} numbers ({}): {}", changed.count, wish.name(), changed.nodes);
+                    self.kept.push((conn, Reply::Changed(changed)));
+                    ctx.commit.after(seq, Waiter::Operator(conn));
                     return Ok(None);
                 }
                 Reply::Changed(changed)
@@ -180,11 +174,11 @@ impl Control {
         let (whose, mut all) = self.import.take().unwrap_or((conn, Vec::new()));
         if whose != conn {
             self.import = Some((whose, all));
-            return Err(Sorry::new("another import is under way", "try again when it is done"));
+            return Err(Sorry::new("another import is in progress", "try again when it is done"));
         }
         // More than one for a number are its network cards.
         if all.len() + entries.len() > ctx.roll.street().len() * MACS_MAX {
-            return Err(Sorry::new("these are more machines than there are numbers", "raise `nodes` in [cluster] of the config"));
+            return Err(Sorry::new("the import has more machines than there are numbers", "raise `nodes` in [cluster]"));
         }
         all.extend_from_slice(entries);
         if more {
@@ -194,20 +188,14 @@ impl Control {
         Ok(Some(all))
     }
 
-    /// When somebody is to be told something.
-    pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
-        let answer = self.waiting.iter().any(|(seq, ..)| roll.keeper.holds(*seq));
-        if answer { Some(Instant::ZERO) } else { self.push_at(&roll.recent) }
-    }
-
-    fn push_at(&self, recent: &Recent) -> Option<Instant> {
+    /// When the next batch of events is due.
+    pub fn deadline(&self, recent: &Recent) -> Option<Instant> {
         self.watchers.iter().flatten().any(|(_, place)| *place != recent.next()).then_some(self.next_push)
     }
 
-    /// Tells watchers what has happened. One that is far behind hears more in the next turn.
+    /// Sends watchers what has happened. One that is far behind gets more in the next turn.
     pub fn expire(&mut self, ctx: &mut Ctx<'_>, now: Now) {
-        self.keep_promises(ctx);
-        if self.push_at(&ctx.roll.recent).is_none_or(|at| at > now.at) {
+        if self.deadline(&ctx.roll.recent).is_none_or(|at| at > now.at) {
             return;
         }
         let Ctx { roll, out, .. } = ctx;
@@ -255,15 +243,8 @@ fn events(recent: &Recent, place: &mut u64, unix: u64, buf: &mut [u8]) -> Option
 
 fn tell(ctx: &mut Ctx<'_>, conn: ConnId, reply: &Reply) {
     if !ctx.out.write(conn, |buf| control::write(buf, reply)) {
-        let sorry = Sorry::new("the answer is longer than one line may be", "ask for less of it");
+        let sorry = Sorry::new("the answer does not fit into one line", "request fewer rows");
         ctx.out.write(conn, |buf| control::write(buf, &Reply::Error(sorry)));
-    }
-}
-
-fn command(ctx: &mut Ctx<'_>, conn: ConnId, command: Command) -> Result<Option<Reply>, Sorry> {
-    match ctx.out.put(Output::Command { conn, command }) {
-        true => Ok(None),
-        false => Err(Sorry::new("the daemon is too busy", "try again")),
     }
 }
 
@@ -274,7 +255,7 @@ fn lot(ctx: &Ctx<'_>, number: u32) -> Result<Number, Sorry> {
         return Ok(Number(number));
     }
     let last = nodes.saturating_sub(1);
-    Err(Sorry::new(format!("n{number} is no lot of this street, which ends at n{last}"), "raise `nodes` in [cluster] of the config"))
+    Err(Sorry::new(format!("n{number} does not exist; nodes are n0 to n{last}"), "raise `nodes` in [cluster]"))
 }
 
 /// A selection all of whose numbers have a lot.
@@ -288,7 +269,7 @@ fn selection(ctx: &Ctx<'_>, text: &str) -> Result<ranges::Selection, Sorry> {
 /// What holds for a change whatever the roll is: numbers have lots, MACs name machines, nothing is said twice.
 fn check(ctx: &Ctx<'_>, wish: &Change) -> Result<(), Sorry> {
     let individual = |macs: &[crate::base::addr::Mac]| match macs.iter().find(|mac| !mac.is_individual()) {
-        Some(mac) => Err(Sorry::new(format!("{mac} names no single machine"), "give the address of one network card")),
+        Some(mac) => Err(Sorry::new(format!("{mac} is not a network card's address"), "give the address of one network card")),
         None => Ok(()),
     };
     match wish {
@@ -297,10 +278,13 @@ fn check(ctx: &Ctx<'_>, wish: &Change) -> Result<(), Sorry> {
             individual(macs.as_deref().unwrap_or_default())?;
             individual(add)?;
             if macs.is_some() && !(add.is_empty() && remove.is_empty()) {
-                return Err(Sorry::new("both all MACs and single ones are given", "say --mac for all of them, or --add and --remove"));
+                return Err(Sorry::new(
+                    "--mac excludes --add and --remove",
+                    "use --mac for all MAC addresses, or --add and --remove for single ones",
+                ));
             }
             if macs.is_none() && add.is_empty() && remove.is_empty() && reserve.is_none() {
-                return Err(Sorry::new("nothing is to be set", "say --mac, --add, --remove, --reserve or --free"));
+                return Err(Sorry::new("no change is given", "use --mac, --add, --remove, --reserve or --free"));
             }
             Ok(())
         }
@@ -313,12 +297,12 @@ fn check(ctx: &Ctx<'_>, wish: &Change) -> Result<(), Sorry> {
         }
         Change::Out { nodes } => match selection(ctx, nodes)?.groups.as_slice() {
             [] => Ok(()),
-            _ => Err(Sorry::new("a group is no list of numbers", "ask for its numbers first")),
+            _ => Err(Sorry::new("a group such as @up is not a list of numbers", "look up its numbers with node-list first")),
         },
         Change::Enlist { number, .. } => number.map_or(Ok(()), |number| lot(ctx, number).map(drop)),
         Change::Import { entries, .. } => {
             if entries.len() > IMPORT_MAX {
-                return Err(Sorry::new(format!("{} machines are too many for one request", entries.len()), "send 256 at a time"));
+                return Err(Sorry::new(format!("{} machines are too many for one request", entries.len()), "send at most 256 at a time"));
             }
             entries.iter().try_for_each(|entry| lot(ctx, entry.number).map(drop).and_then(|()| individual(&entry.macs)))
         }

@@ -18,7 +18,7 @@ use crate::roll::stage::Stage;
 
 use super::request::Request;
 use super::rights::{self, Holder, HolderView, OfferView, RightView, Vetting};
-use super::{Dhcp, STRANGER_HOLD, conflict, promise};
+use super::{Dhcp, STRANGER_HOLD, conflict};
 
 /// NICs of one machine ask one after the other; a NIC that was silent for this long leaves the node's address to another one.
 const NIC_SILENCE: Duration = Duration::from_secs(5);
@@ -73,10 +73,10 @@ impl Dhcp {
     fn pool_is_empty(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Request<'_>) {
         ctx.stats.count(Counter::DhcpNoAddress);
         ctx.roll.keep_until(key, ctx.now + STRANGER_HOLD);
-        if let Some(muffled) = self.empty.admits(ctx.now) {
+        if let Some(more) = self.empty.admits(ctx.now) {
             let subnet = ctx.config.networks.get(asked.network).map(|network| network.subnet.to_string()).unwrap_or_default();
             let who = asked.identity;
-            log::warn!("no guest address is left in {subnet}: {who} is not answered, nor were {muffled} others; widen `guests`");
+            log::warn!("{who}: not answered (guest pool exhausted in {subnet}; enlarge `guests`{more})");
         }
     }
 }
@@ -156,12 +156,6 @@ pub(super) fn link_of(ctx: &Ctx<'_>, network: usize) -> Option<Link> {
 /// Whether a link can be asked by ARP.
 pub fn probes(config: &Config, link: Option<Link>) -> bool {
     link.and_then(|link| config.links.get(usize::from(link))).is_some_and(|link| link.hardware == Hardware::Ethernet)
-}
-
-/// The record that a client's number waits for, where the number gives it an address here.
-pub(super) fn unpromised(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Option<u64> {
-    let client = ctx.roll.get(key)?;
-    promise::numbered(ctx, numbered_address(ctx, client.number, network)?, client.mac)
 }
 
 pub(super) fn drop_neighbour(ctx: &mut Ctx<'_>, key: Key<Client>) {

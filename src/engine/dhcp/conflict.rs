@@ -5,8 +5,8 @@
 //! somebody answered its probe: ours asks once more, and only an answer puts the address away. Where none comes the machine is served again: a
 //! guest with another address, a node with its own, unless it declines that over and over. Where ARP does not reach, the word is all there is.
 //!
-//! A box that answers for everybody (proxy ARP, ARP suppression of a switch) would put every address away: who has answered for more than
-//! [`FEW`] is told of once and not believed any more, and what was put away for it comes back.
+//! A box that answers for everybody (proxy ARP, ARP suppression of a switch) would put every address away. One that has answered for more than
+//! [`FEW`] is logged once and not believed any more, and the addresses that were put away for it come back.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -124,11 +124,11 @@ impl Dhcp {
 
     fn tell_declined(&mut self, ctx: &Ctx<'_>, key: Key<Client>, address: Ipv4Addr, asks: bool) {
         let Some(client) = ctx.roll.get(key) else { return };
-        let Some(muffled) = self.declined.admits(ctx.now) else { return };
+        let Some(more) = self.declined.admits(ctx.now) else { return };
         let (who, pause) = (client.title(), QUARANTINE.as_secs());
         match asks {
-            true => log::warn!("{who} declined {address}: whether another machine uses it is being asked by ARP ({muffled} more declined)"),
-            false => log::warn!("{who} declined {address} and gets another one: it is not given for {pause} s ({muffled} more declined)"),
+            true => log::warn!("{who}: declined {address} (ARP now asks whether another machine uses it{more})"),
+            false => log::warn!("{who}: declined {address} and gets another address (nobody gets {address} for {pause} s{more})"),
         }
     }
 
@@ -182,8 +182,8 @@ impl Dhcp {
     fn doubt(&mut self, ctx: &mut Ctx<'_>, mac: Mac, address: Ipv4Addr) {
         ctx.stats.count(Counter::ArpNotBelieved);
         let Some(number) = ctx.roll.plan.number(address) else { return };
-        if let Some(muffled) = self.doubted.admits(ctx.now) {
-            log::warn!("{mac}, which no node has, answers ARP for {address}, the address of {number}: not believed ({muffled} more)");
+        if let Some(more) = self.doubted.admits(ctx.now) {
+            log::warn!("{mac}: its ARP answer for {address} is ignored (that is {number}'s address, and no node has this MAC{more})");
         }
     }
 
@@ -193,11 +193,11 @@ impl Dhcp {
         for pool in ctx.roll.pools.iter_mut().flatten() {
             addresses.iter().flatten().for_each(|address| pool.take_back(*address, mac));
         }
-        if let Some(muffled) = self.proxies.admits(ctx.now) {
+        if let Some(more) = self.proxies.admits(ctx.now) {
             let interface = ctx.config.links.get(usize::from(link)).map_or("?", |link| link.interface.as_str());
             log::warn!(
-                "{mac} answers ARP on {interface} for more than {FEW} addresses: a proxy, not believed from now on ({muffled} more such): \
-                 switch proxy ARP or ARP suppression off there"
+                "{mac}: its ARP answers on {interface} are ignored from now on (it is a proxy, as it answers for more than {FEW} addresses; \
+                 switch off proxy ARP or ARP suppression there{more})"
             );
         }
     }
@@ -221,16 +221,13 @@ impl Dhcp {
             }
         }
         ctx.stats.count(Counter::ArpConflict);
-        if let Some(muffled) = self.conflict.admits(ctx.now) {
+        if let Some(more) = self.conflict.admits(ctx.now) {
             let pause = QUARANTINE.as_secs();
             match number {
                 Some(number) => log::warn!(
-                    "{address}, the address of {number}, is used by {mac}: {number} is a guest for {pause} s ({muffled} more): \
-                     take the address from that machine"
+                    "{number}: {mac} uses its address {address}, so {number} is a guest for {pause} s (remove the address from that machine{more})"
                 ),
-                None => {
-                    log::warn!("{address} is used by {mac}, to which it was not given: it is left out for {pause} s ({muffled} more)")
-                }
+                None => log::warn!("{mac}: uses {address} without a lease (nobody gets {address} for {pause} s{more})"),
             }
         }
         let Some(key) = holder else { return };

@@ -28,7 +28,7 @@ crate::counters! {
     /// A machine that has caused more records of the journal than its share.
     DhcpRecords = "dhcp dropped: more records than its share",
     /// As many records as there may be wait for the disk.
-    DhcpJournal = "dhcp dropped: too much waits for the journal",
+    DhcpJournal = "dhcp dropped: journal queue is full",
     ReportMalformed = "report of a machine dropped: malformed",
     Enlisted = "machine got its number",
     /// It took an offer, and new numbers are given more slowly than that.

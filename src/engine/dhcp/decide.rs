@@ -111,7 +111,7 @@ pub enum Word {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Licence {
     Everything,
-    /// The machine is told again what it has. Nothing changes but the end of its lease.
+    /// The reply repeats what the machine has. Nothing changes but the end of its lease.
     Repeat,
     Nothing,
 }
@@ -154,7 +154,7 @@ pub enum Claim {
     Nothing,
     /// A free address is probed again, before it is given.
     LookAgain,
-    /// The answer is not believed; it is told of.
+    /// The answer is not believed, and logged.
     Doubted,
     /// Another machine uses the address: it is not given for a while.
     Conflict,

@@ -14,7 +14,7 @@ use crate::wire::dhcp::{Builder, Header, Message, MessageType, code};
 
 use super::reply::{CLIENT_PORT, SERVER_PORT};
 
-/// Servers that were told of already.
+/// Servers that were logged already, at most.
 const REMEMBERED: usize = 8;
 
 pub struct Foreign {
@@ -52,14 +52,14 @@ impl Foreign {
             return;
         }
         ctx.stats.count(Counter::ForeignServer);
-        let Some(muffled) = self.told.admits(ctx.now) else { return };
+        let Some(more) = self.told.admits(ctx.now) else { return };
         self.seen.rotate_right(1);
         self.seen[0] = Some(server);
         let interface = ctx.config.links.get(usize::from(link)).map_or("?", |link| link.interface.as_str());
         let name = if message.sname.is_empty() { b"no name".as_slice() } else { message.sname };
         let mac = mac.unwrap_or(Mac::ZERO);
         log::warn!(
-            "another DHCP server answers on {interface}: {server} ({}, {mac}; {muffled} more did); machines may boot from it: switch one of the two off",
+            "{interface}: another DHCP server, {server}, answers here ({}, {mac}; machines may boot from it, so stop one of the two{more})",
             Printable(name)
         );
     }

@@ -1,4 +1,4 @@
-//! Messages that wait: a DISCOVER for its address to be vetted or for room on the link, any message for the disk (`promise`).
+//! Messages that wait: a DISCOVER for its address to be vetted or for room on the link, any message for a record (`promise`).
 //!
 //! One message of each client is kept, its newest. It is taken up as if it came at that moment.
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::base::endpoint::EndpointId;
-use crate::base::machine::Datagram;
+use crate::base::machine::{Datagram, Link};
 use crate::base::slab::Key;
 use crate::base::time::Instant;
 use crate::engine::Ctx;
@@ -22,8 +22,8 @@ use super::{Dhcp, OFFER_HOLD};
 
 /// How often it is looked whether held DISCOVERs can be answered.
 const RELEASE_INTERVAL: Duration = Duration::from_millis(10);
-/// A DISCOVER that is held while an address is probed: firmware sends less.
-const HELD_MAX: usize = 768;
+/// Bytes of a message that is held: what every machine takes is 548 (RFC 2131, 2), and firmware sends no more.
+const HELD_MAX: usize = 576;
 
 /// How long a DISCOVER may wait. A ROM asks again after 4 s and EDK2 picks an offer only then; iPXE asks again after 1 s, udhcpc after
 /// 3; some Raspberry Pis never ask again.
@@ -120,6 +120,17 @@ impl Dhcp {
     pub(super) fn drop_held(&mut self, key: Key<Client>) -> Option<Held> {
         let held = self.held_by.get_mut(key.slot())?.take()?;
         self.held.remove(held)
+    }
+
+    /// Forgets what was held for machines of a link that is out of service: they ask again.
+    pub fn link_lost(&mut self, ctx: &mut Ctx<'_>, link: Link) {
+        let of_link: Vec<_> = ctx.roll.iter().filter(|(_, client)| client.link == link).map(|(key, _)| key).collect();
+        for key in of_link {
+            if self.drop_held(key).is_some() && ctx.roll.get(key).is_some_and(|client| client.boot.stage() == Stage::Probing) {
+                ctx.roll.keep_until(key, ctx.now + OFFER_HOLD);
+                ctx.roll.enter(ctx.now, key, Stage::Discover, format_args!("its link is out of service"));
+            }
+        }
     }
 
     /// Takes up a DISCOVER that was held, for its address or for room.

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
+use crate::base::muffle::More;
 use crate::base::outbox::Output;
 use crate::base::slab::Key;
 use crate::base::time::{Instant, Seconds};
@@ -19,7 +20,7 @@ use super::decide::{self, State, Verdict, View};
 use super::promise::{self, Kept};
 use super::reply::send;
 use super::request::Request;
-use super::{Dhcp, OFFER_HOLD, Others, passing};
+use super::{Dhcp, OFFER_HOLD, passing};
 
 /// One boot asks several times; an entry is made once for all of them, for each is a message to the kernel.
 const NEIGHBOUR_AGAIN: Duration = Duration::from_secs(10);
@@ -54,8 +55,8 @@ impl Dhcp {
             Verdict::Adopt => self.adopt(ctx, asked, state, address),
             Verdict::Nak => {
                 ctx.stats.count(Counter::Nak);
-                if let Some(muffled) = self.nak.admits(ctx.now) {
-                    log::info!("{} asked for {address}, not its address here: told to ask anew ({muffled} more were)", asked.identity);
+                if let Some(more) = self.nak.admits(ctx.now) {
+                    log::info!("{}: denied {address} (NAK; that is not its address on this network{more})", asked.identity);
                 }
                 send(ctx, asked, None, Some(MessageType::Nak), None, None);
                 self.leave(ctx, record, address);
@@ -82,8 +83,8 @@ impl Dhcp {
         let Some(key) = self.admit(ctx, asked) else { return };
         let lease = lease_of(ctx, address, ctx.roll.get(key).and_then(|client| client.number), asked.network);
         match promise::kept(ctx, key, address, lease) {
-            Kept::OnDisk => {}
-            Kept::By(seq) => return self.await_disk(ctx, key, asked.datagram, seq),
+            Kept::Committed => {}
+            Kept::By(seq) => return self.await_record(ctx, key, asked.datagram, seq),
             Kept::NoRoom => return ctx.stats.count(Counter::DhcpJournal),
             Kept::NoShare => return ctx.stats.count(Counter::DhcpRecords),
         }
@@ -139,14 +140,14 @@ impl Dhcp {
         }
         ctx.roll.enter(ctx.now, key, Stage::Leased, format_args!("lease {address}"));
         if told.is_none() {
-            if let Some(muffled) = self.no_script.admits(ctx.now) {
+            if let Some(more) = self.no_script.admits(ctx.now) {
                 let what = if kind == Kind::Ipxe { "boot.script or boot.kernel" } else { "boot.program for its architecture" };
-                log::warn!("{} has nothing to boot ({kind}; so had {muffled} others): set {what}", asked.identity);
+                log::warn!("{}: has nothing to boot ({kind}; set {what}{more})", asked.identity);
             }
         }
     }
 
-    /// Takes an address back that a client was told not to use any more.
+    /// Takes back an address that a NAK has denied to its client.
     fn leave(&mut self, ctx: &mut Ctx<'_>, record: Option<Key<Client>>, address: Ipv4Addr) {
         let Some(key) = record.filter(|&key| ctx.roll.get(key).is_some_and(|client| client.address == Some(address))) else { return };
         if ctx.roll.plan.number(address).is_some() {
@@ -170,7 +171,7 @@ impl Dhcp {
         let Some(key) = ctx.roll.find(&asked.identity) else { return };
         let Some(client) = ctx.roll.get(key) else { return };
         if client.address == Some(asked.message.header.ciaddr) {
-            log::debug!("{} released {}", client.title(), asked.message.header.ciaddr);
+            log::debug!("{}: released {}", client.title(), asked.message.header.ciaddr);
             ctx.roll.waive(key);
             self.forget(ctx, key, true);
         }
@@ -180,29 +181,31 @@ impl Dhcp {
         let Some(client) = ctx.roll.get(key) else { return };
         let silent = Seconds(ctx.now.since(client.boot.since()));
         let address = client.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
-        let file = boot::file(ctx.config, client).unwrap_or("nothing");
+        let file = boot::file(ctx.config, client).unwrap_or("any file");
         match client.boot.stage() {
             Stage::Offered => {
                 let known = client.number.is_some();
-                ctx.roll.stick(key, format_args!("no request for the offer"));
-                // A flood of invented machines ends here too: strangers are told of once an interval.
-                let told = if known { Some(0) } else { self.unclaimed.admits(ctx.now) };
-                let Some(muffled) = told else { return ctx.roll.note(key, format_args!("no request for the offer")) };
-                let others = Others(muffled);
-                let why = format_args!("stalled: no request for the offer in {silent}{others}");
+                ctx.roll.stick(key, format_args!("no REQUEST for the offer"));
+                // A flood of invented machines ends here too: machines without a number are logged once an interval.
+                let admitted = if known { Some(More(0)) } else { self.unclaimed.admits(ctx.now) };
+                let Some(more) = admitted else { return ctx.roll.note(key, format_args!("no REQUEST for the offer")) };
+                let why = format_args!("stalled: no REQUEST for the offer in {silent}{more}");
                 ctx.roll.tell(ctx.now, key, log::Level::Warn, why);
             }
             Stage::Leased => {
                 // `file` borrows the config, not the roll.
-                ctx.roll.stick(key, format_args!("asked for nothing, was told {file}"));
+                ctx.roll.stick(key, format_args!("did not request {file}"));
                 ctx.roll.tell(
                     ctx.now,
                     key,
                     log::Level::Warn,
-                    format_args!("stalled: has {address} and was told to load {file}, but asked for nothing in {silent}"),
+                    format_args!("stalled: has {address}, but did not request {file} in {silent}"),
                 );
             }
-            _ => ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("loaded, then silent for {silent}")),
+            _ => match client.boot.stuck().copied() {
+                Some(place) => ctx.roll.tell(ctx.now, key, log::Level::Warn, format_args!("stalled: {place}, then silent for {silent}")),
+                None => ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("loaded its files, then silent for {silent}")),
+            },
         }
     }
 
@@ -213,7 +216,7 @@ impl Dhcp {
             return ctx.roll.keep_until(key, ctx.now + OFFER_HOLD);
         }
         if let (true, Some(address)) = (client.leased, client.address) {
-            ctx.roll.say_of(ctx.now, key, log::Level::Info, format_args!("did not renew {address}: its lease has ended"));
+            ctx.roll.say_of(ctx.now, key, log::Level::Info, format_args!("lease of {address} expired (not renewed)"));
         }
         self.forget(ctx, key, true);
     }

@@ -10,7 +10,7 @@
 //! | report | [`passing`] | a tested machine's report, which may give it a number |
 //! | decide | [`decide`], [`rights`] | pure tables: what a REQUEST gets, who may have which address, when it may be offered |
 //! | apply | [`offer`], [`lease`], [`conflict`], on [`addresses`] | DISCOVER and BOOTP; REQUEST and RELEASE; DECLINE and ARP |
-//! | wait | [`held`], [`promise`] | for a probe, for room on the link, for the disk: the message is kept, and goes the whole way again |
+//! | wait | [`held`], [`promise`] | for a probe, for room on the link, for a record (`engine::commit`): the message is kept, and goes the whole way again |
 //! | answer | [`reply`] | the reply, from the config and the record |
 //!
 //! Identity is the MAC. A numbered node has the address of its number and costs no state. A machine without a number gets a guest address that
@@ -32,7 +32,6 @@ mod rights;
 mod suspect;
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::Duration;
 
 use crate::base::machine::Datagram;
@@ -50,7 +49,6 @@ use decide::Licence;
 use foreign::Foreign;
 use held::Held;
 use passing::Passing;
-use promise::Awaiting;
 use reply::send;
 use request::Request;
 
@@ -63,15 +61,6 @@ const OFFER_HOLD: Duration = Duration::from_secs(60);
 /// A machine that was refused an address is remembered this long.
 const STRANGER_HOLD: Duration = Duration::from_secs(60);
 
-/// The end of a log line: to how many others the same happened, without a line of their own.
-struct Others(u64);
-
-impl fmt::Display for Others {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 > 0 { write!(f, ", as for {} others", self.0) } else { Ok(()) }
-    }
-}
-
 pub struct Dhcp {
     held: Slab<Held>,
     /// Parallel to the roll's slots.
@@ -80,7 +69,6 @@ pub struct Dhcp {
     deferred: VecDeque<Key<Client>>,
     next_release: Instant,
     foreign: Foreign,
-    awaiting: Awaiting,
     passing: Passing,
     full: Muffle,
     empty: Muffle,
@@ -104,7 +92,6 @@ impl Dhcp {
             deferred: VecDeque::with_capacity(capacity),
             next_release: Instant::ZERO,
             foreign: Foreign::new(seed),
-            awaiting: Awaiting::new(capacity),
             passing: Passing::default(),
             full: muffle,
             empty: muffle,
@@ -187,11 +174,9 @@ impl Dhcp {
     fn admit(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<Key<Client>> {
         let Some(key) = ctx.roll.admit(ctx.now, asked.identity).or_else(|| self.admit_node(ctx, asked)) else {
             ctx.stats.count(Counter::DhcpTableFull);
-            if let Some(muffled) = self.full.admits(ctx.now) {
+            if let Some(more) = self.full.admits(ctx.now) {
                 let (who, room) = (asked.identity, ctx.roll.capacity());
-                log::warn!(
-                    "client table is full ({room} records): {who} is not answered, nor were {muffled} others; raise server.capacity"
-                );
+                log::warn!("{who}: not answered (all {room} client records are in use; raise server.capacity{more})");
             }
             return None;
         };
@@ -204,7 +189,7 @@ impl Dhcp {
     pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
         let pools = roll.pools.iter().flatten().filter_map(|pool| pool.deadline());
         let release = (!self.deferred.is_empty()).then_some(self.next_release);
-        pools.chain(roll.deadline()).chain(release).chain(self.awaiting.deadline(roll)).min()
+        pools.chain(roll.deadline()).chain(release).min()
     }
 
     /// Vets guest addresses ahead of need, answers what was held, ends leases. Stops early when the outbox is full.
@@ -218,7 +203,6 @@ impl Dhcp {
             }
         }
         self.release_deferred(ctx, scratch);
-        self.keep_promises(ctx, scratch);
         ctx.stats.add(Counter::LogLeftOut, ctx.roll.shares.left_out());
         while ctx.out.has_room() {
             match ctx.roll.due(ctx.now) {

@@ -10,7 +10,7 @@ use crate::roll::kind::Kind;
 use crate::roll::stage::Stage;
 use crate::wire::dhcp::MessageType;
 
-use super::addresses::{lease_of, number_for, unpromised};
+use super::addresses::{lease_of, number_for};
 use super::promise::{self, Kept};
 use super::reply::send;
 use super::request::Request;
@@ -26,8 +26,8 @@ impl Dhcp {
             client.asks_anew(ctx.now, asked.message.header.xid);
         }
         begin_boot(ctx, key, asked.kind);
-        if let Some(seq) = unpromised(ctx, key, asked.network) {
-            return self.await_disk(ctx, key, asked.datagram, seq);
+        if let Some(seq) = promise::awaited(ctx, key, asked.network) {
+            return self.await_record(ctx, key, asked.datagram, seq);
         }
         let Some((address, ready)) = self.choose(ctx, key, asked) else { return };
         if ready > ctx.now {
@@ -44,7 +44,7 @@ impl Dhcp {
         let (again, until) = (client.boot.stage() == Stage::Offered, client.until.max(ctx.now + OFFER_HOLD));
         ctx.roll.keep_until(key, until);
         if again {
-            log::debug!("offer {address} again to {}", asked.identity);
+            log::debug!("{}: offer {address} again", asked.identity);
         } else {
             ctx.roll.enter(ctx.now, key, Stage::Offered, format_args!("offer {address}"));
         }
@@ -62,8 +62,8 @@ impl Dhcp {
             return ctx.roll.keep_until(key, ready + STRANGER_HOLD);
         }
         match promise::kept(ctx, key, address, BOOTP_HOLD) {
-            Kept::OnDisk => {}
-            Kept::By(seq) => return self.await_disk(ctx, key, asked.datagram, seq),
+            Kept::Committed => {}
+            Kept::By(seq) => return self.await_record(ctx, key, asked.datagram, seq),
             Kept::NoRoom => return ctx.stats.count(Counter::DhcpJournal),
             Kept::NoShare => return ctx.stats.count(Counter::DhcpRecords),
         }

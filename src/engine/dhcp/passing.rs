@@ -6,8 +6,8 @@
 //! belong to two.
 //!
 //! Where no number's address could be offered (as many offers are open as numbers may be given; whoever left the number may still use its
-//! address) the offer is of a guest's address. The REQUEST for it gives the number as well, and is denied: the machine asks anew, as the node that
-//! it is by then. Beyond the rate it stays a guest, and is told to renew soon: its renewal is another REQUEST.
+//! address) the offer is of a guest's address. The REQUEST for it gives the number as well, and is denied: the machine asks again, as the node that
+//! it is by then. Beyond the rate it stays a guest, with a lease that it renews soon: its renewal is another REQUEST.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -27,10 +27,10 @@ use crate::roll::ruling::{Reason, Ruling};
 use crate::wire::dhcp::MessageType;
 use crate::wire::report::{self, Report};
 
+use super::Dhcp;
 use super::addresses::numbered_address;
 use super::decide::State;
 use super::request::Request;
-use super::{Dhcp, Others};
 use log::Level;
 
 /// A lease that is acknowledged so long after the number was given was asked for by a machine that has come back, in seconds.
@@ -76,18 +76,18 @@ impl Dhcp {
             // What it may not record now it shows again.
             Ruling::Learn(_) if !ctx.roll.may_record(ctx.now, &asked.identity, false) => {}
             Ruling::Learn(number) => match lots::learn(ctx, number, &papers) {
-                Ok(()) => say(Level::Info, ctx, format_args!("{number} showed itself anew:{papers}")),
-                Err(trouble) => say(Level::Warn, ctx, format_args!("what {number} showed of itself is not kept: {trouble}")),
+                Ok(()) => say(Level::Info, ctx, format_args!("{number}: hardware inventory updated:{papers}")),
+                Err(trouble) => say(Level::Warn, ctx, format_args!("{number}: hardware inventory not updated: {trouble}")),
             },
             // Told as its boot began.
             Ruling::Guest(Reason::Retired(_)) => {}
             Ruling::Guest(Reason::Conflict(conflict)) => {
                 ctx.stats.count(Counter::NumberConflict);
                 if news {
-                    say(Level::Warn, ctx, format_args!("{mac} {conflict}"));
+                    say(Level::Warn, ctx, format_args!("{mac}: {conflict}"));
                 }
             }
-            Ruling::Guest(reason) if news => say(Level::Info, ctx, format_args!("{mac} stays as it is: it {reason}")),
+            Ruling::Guest(reason) if news => say(Level::Info, ctx, format_args!("{mac}: remains a guest: {reason}")),
             Ruling::Guest(_) => {}
         }
     }
@@ -136,10 +136,10 @@ impl Dhcp {
             Ok(()) => {
                 pace.take(ctx.now, &mut self.passing.full);
                 ctx.roll.offers.withdraw(number);
-                log::info!("{mac} passed muster: it is {number} from now on");
+                log::info!("{mac}: passed muster, is {number} from now on");
             }
             Err(trouble) => {
-                let line = format_args!("{mac} passed muster but could not become {number}: {trouble}");
+                let line = format_args!("{mac}: passed muster, but did not become {number}: {trouble}");
                 ctx.roll.say(ctx.now, &asked.identity, Level::Warn, line);
             }
         }
@@ -151,10 +151,9 @@ impl Dhcp {
         if let Some(client) = ctx.roll.get_mut(key) {
             client.delayed = true;
         }
-        if let Some(muffled) = self.passing.delayed.admits(ctx.now) {
+        if let Some(more) = self.passing.delayed.admits(ctx.now) {
             let rate = ctx.config.new_numbers;
-            let why = format_args!("more machines pass than cluster.new-numbers = {rate} a minute lets in");
-            log::warn!("{why}: {mac} gets its number later, and is a guest until then{}", Others(muffled));
+            log::warn!("{mac}: passed muster, is a guest until numbers are available (cluster.new-numbers = {rate} a minute{more})");
         }
     }
 }
@@ -222,7 +221,7 @@ pub(super) fn heard_by_arp(ctx: &mut Ctx<'_>, key: Key<Client>, mac: Mac) {
 pub(super) fn refuse_retired(ctx: &mut Ctx<'_>, key: Key<Client>) {
     let Some(mac) = ctx.roll.get(key).filter(|client| client.number.is_none()).map(|client| client.mac) else { return };
     if let Some(number) = ctx.roll.street().retired_from(mac) {
-        let line = format_args!("{mac} was {number} until it was taken out: it is a guest now (muster guest enlist {mac} takes it back)");
+        let line = format_args!("{mac}: is a guest now, was {number} until it was taken out or replaced (muster guest enlist {mac})");
         ctx.roll.say(ctx.now, &Identity::Mac(mac), Level::Warn, line);
     }
 }

@@ -1,65 +1,51 @@
-//! What may be promised (law 4): a number, and a guest's lease, is told when its record is on disk.
+//! What may be promised (law 4): a number, or a guest's lease, once its record is committed.
 //!
-//! Whoever asks before waits here: the message is kept, and taken up again as if it came now once the world has said `Synced`. A slow disk
-//! delays new machines and nobody else: known nodes need no record.
+//! Whoever asks before that waits in the commit lane ([`commit`](crate::engine::commit)). Its message is kept, and goes the whole way again when the
+//! lane releases it.
 
-use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::Datagram;
+use crate::base::machine::{Datagram, Seq};
 use crate::base::slab::Key;
-use crate::base::time::Instant;
 use crate::engine::Ctx;
+use crate::engine::commit::Waiter;
 use crate::roll::client::{Client, OnRecord};
 use crate::roll::journal::{Event, Guest};
-use crate::roll::registry::Roll;
 use crate::wire::dhcp::Scratch;
 
-use super::{Dhcp, OFFER_HOLD};
-
-/// Clients whose kept message waits for a record, in the order of the records.
-pub struct Awaiting {
-    queue: VecDeque<(u64, Key<Client>)>,
-    /// Parallel to the roll's slots: the record that stands in the queue, 0 for none.
-    by_slot: Box<[u64]>,
-}
-
-impl Awaiting {
-    pub fn new(capacity: usize) -> Awaiting {
-        Awaiting { queue: VecDeque::with_capacity(capacity), by_slot: vec![0; capacity].into() }
-    }
-
-    /// At once, when the first is on disk.
-    pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
-        self.queue.front().filter(|(seq, _)| roll.keeper.holds(*seq)).map(|_| Instant::ZERO)
-    }
-}
+use super::addresses::numbered_address;
+use super::{Counter, Dhcp, OFFER_HOLD};
 
 /// Whether a lease is on the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
-    OnDisk,
+    Committed,
     /// It will be, with this record.
-    By(u64),
+    By(Seq),
     /// Too much waits for the disk already.
     NoRoom,
     /// The machine, or all without a number, have caused more records than their share: it waits until there is one for it.
     NoShare,
 }
 
-/// The record that the number of this address waits for, before it is told to a MAC.
-pub fn numbered(ctx: &Ctx<'_>, address: Ipv4Addr, mac: Mac) -> Option<u64> {
-    let seq = ctx.roll.promised_by(ctx.roll.plan.number(address)?, mac);
-    (!ctx.roll.keeper.holds(seq)).then_some(seq)
+/// The record that a client's number still waits for, where the number gives it an address here.
+pub fn awaited(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Option<Seq> {
+    let client = ctx.roll.get(key)?;
+    numbered(ctx, numbered_address(ctx, client.number, network)?, client.mac)
+}
+
+/// The record that the number of this address waits for, before a MAC may have it.
+fn numbered(ctx: &Ctx<'_>, address: Ipv4Addr, mac: Mac) -> Option<Seq> {
+    ctx.commit.awaited(ctx.roll.promised_by(ctx.roll.plan.number(address)?, mac))
 }
 
 /// Puts a lease on the record, where it needs one and has none. A record speaks of twice the lease, so that every other renewal writes.
 pub fn kept(ctx: &mut Ctx<'_>, key: Key<Client>, address: Ipv4Addr, lease: Duration) -> Kept {
     let Some(client) = ctx.roll.get(key) else { return Kept::NoRoom };
     if ctx.roll.plan.number(address).is_some() {
-        return numbered(ctx, address, client.mac).map_or(Kept::OnDisk, Kept::By);
+        return numbered(ctx, address, client.mac).map_or(Kept::Committed, Kept::By);
     }
     let mut record = client.on_record;
     let (renews, covers) = (record.address == address, record.until >= ctx.unix + lease.as_secs());
@@ -80,35 +66,26 @@ pub fn kept(ctx: &mut Ctx<'_>, key: Key<Client>, address: Ipv4Addr, lease: Durat
             (client.on_record, client.news) = (record, false);
         }
     }
-    if ctx.roll.keeper.holds(record.seq) { Kept::OnDisk } else { Kept::By(record.seq) }
+    ctx.commit.awaited(record.seq).map_or(Kept::Committed, Kept::By)
 }
 
 impl Dhcp {
-    /// Keeps a message until a record is on disk. When the queue is full the client's next message is taken up in its place.
-    pub(super) fn await_disk(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, datagram: Datagram<'_>, seq: u64) {
-        self.keep(key, datagram);
+    /// Keeps a message until a record is committed. When the lane is full, the client has to ask again.
+    pub(super) fn await_record(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, datagram: Datagram<'_>, seq: Seq) {
         // A record that was just made for it must not end before the disk has answered.
         let until = ctx.roll.get(key).map_or(ctx.now, |client| client.until.max(ctx.now + OFFER_HOLD));
         ctx.roll.keep_until(key, until);
-        let waits = &mut self.awaiting;
-        let room = waits.queue.len() < waits.by_slot.len();
-        if let Some(place) = waits.by_slot.get_mut(key.slot()).filter(|place| **place != seq && room) {
-            *place = seq;
-            waits.queue.push_back((seq, key));
+        match ctx.commit.after(seq, Waiter::Client(key)) {
+            true => self.keep(key, datagram),
+            false => ctx.stats.count(Counter::DhcpJournal),
         }
     }
 
-    /// Answers whose records are on disk, in order. Stops early when the outbox is full.
-    pub fn keep_promises(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch) {
-        while let Some(&(seq, key)) = self.awaiting.queue.front().filter(|(seq, _)| ctx.roll.keeper.holds(*seq) && ctx.out.has_room()) {
-            self.awaiting.queue.pop_front();
-            if let Some(place) = self.awaiting.by_slot.get_mut(key.slot()).filter(|place| **place == seq) {
-                *place = 0;
-            }
-            let held = ctx.roll.get(key).and_then(|_| self.drop_held(key));
-            if let Some(held) = held {
-                self.take(ctx, scratch, held.datagram(), true);
-            }
+    /// The record that a client's message waited for is committed: the message is taken up.
+    pub fn committed(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch, key: Key<Client>) {
+        let held = ctx.roll.get(key).and_then(|_| self.drop_held(key));
+        if let Some(held) = held {
+            self.take(ctx, scratch, held.datagram(), true);
         }
     }
 }

@@ -230,7 +230,7 @@ impl Reply<'_> {
         }
     }
 
-    /// Only who reports is told the plan: others ask for site-specific options that mean something else (252 to a PC is a proxy's URL).
+    /// Only a machine that reports gets the plan: others ask for site-specific options that mean something else (252 to a PC is a proxy's URL).
     fn wants_names(&self) -> bool {
         let (message, report) = (self.asked.message, self.config.dhcp.report_option);
         let asks = message.parameter_request_list().is_some_and(|codes| codes.contains(&(report + 1)));

@@ -12,8 +12,8 @@
 //! It is not seen at all on InfiniBand. (macvlan and ipvlan need no case: what they write into `chaddr` is what their frames bear.)
 //!
 //! So a record remembers its [`Way`], the one by which the machine got what it has, and a message by that way, or in a frame of the machine's own
-//! MAC, is its own word. What comes another way is no proof of anything, and must cost the machine nothing: it is not released, not declined, not
-//! told NAK, its stage, firmware, evidence and story stay what they are. Nor is an honest client that differs turned away: a DISCOVER is answered
+//! MAC, is its own word. What comes another way is no proof of anything, and must cost the machine nothing: it is not released, not declined, gets
+//! no NAK, and its stage, firmware, evidence and story stay what they are. Nor is an honest client that differs turned away: a DISCOVER is answered
 //! with the address that the machine has, and a REQUEST for that address prolongs its lease. Where the machine has nothing to lose (no
 //! record, no address, no way on record, a way that was a bridge's), everybody is served by `chaddr`; but not in another machine's frames while it
 //! asks for its first address in its own, for a number may come of that. One that has moved, from the
@@ -34,7 +34,7 @@ use crate::roll::stage::Stage;
 use crate::wire::dhcp::{Message, MessageType};
 
 use super::Dhcp;
-use super::addresses::{entitled, lease_of, unpromised};
+use super::addresses::{entitled, lease_of};
 use super::decide::{self, State, Word};
 use super::promise::{self, Kept};
 use super::reply::send;
@@ -100,17 +100,15 @@ impl Dhcp {
         }
     }
 
-    /// Counts and tells what was said in a machine's name and had no effect.
+    /// Counts and logs a message in a machine's name that has no effect.
     pub(super) fn not_itself(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
         let record = ctx.roll.find(&asked.identity).and_then(|key| ctx.roll.get(key));
         ctx.stats.count(Counter::DhcpNotItself);
         let Some((client, address)) = record.and_then(|client| Some((client, client.address?))) else { return };
-        let Some(muffled) = self.forged.admits(ctx.now) else { return };
+        let Some(more) = self.forged.admits(ctx.now) else { return };
         let what = asked.message_type().map_or("BOOTP request", MessageType::name);
         let (who, frame) = (client.title(), asked.datagram.mac.unwrap_or(Mac::ZERO));
-        log::warn!(
-            "{what} in the name of {who}, which has {address}, came in a frame of {frame} and has no effect ({muffled} more): look for that machine"
-        );
+        log::warn!("{who}: {what} in its name ignored (it has {address}, and the frame came from {frame}; look for that machine{more})");
     }
 }
 
@@ -120,7 +118,7 @@ fn offer_again(ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<()> {
     let address = entitled(ctx, key, asked).filter(|address| ctx.roll.get(key).is_some_and(|client| client.address == Some(*address)))?;
     let client = ctx.roll.get(key)?;
     let waits = client.boot.stage() == Stage::Probing || client.doubt.declined && ctx.now < client.doubt.asked;
-    if waits || unpromised(ctx, key, asked.network).is_some() {
+    if waits || promise::awaited(ctx, key, asked.network).is_some() {
         return None;
     }
     let lease = lease_of(ctx, address, client.number, asked.network);
@@ -137,7 +135,7 @@ fn prolong(ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<()> {
     let client = ctx.roll.get(key).filter(|client| client.leased && client.address == Some(address))?;
     let lease = lease_of(ctx, address, client.number, asked.network);
     let ours = !matches!(state, State::Selecting { server } if !ctx.config.links.iter().any(|link| link.head == server));
-    if !ours || entitled(ctx, key, asked) != Some(address) || promise::kept(ctx, key, address, lease) != Kept::OnDisk {
+    if !ours || entitled(ctx, key, asked) != Some(address) || promise::kept(ctx, key, address, lease) != Kept::Committed {
         return None;
     }
     ctx.stats.count(Counter::Ack);

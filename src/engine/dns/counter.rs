@@ -4,7 +4,7 @@ crate::counters! {
     DnsQuery = "dns query",
     DnsAnswer = "dns answered from the plan",
     DnsForwarded = "dns forwarded",
-    DnsForwardedAnswer = "dns answer of an upstream handed on",
+    DnsForwardedAnswer = "dns answer of an upstream forwarded",
     DnsRefused = "dns refused",
     DnsFailed = "dns failed: no upstream has answered",
     /// Shorter than a header, or a response.
@@ -12,8 +12,8 @@ crate::counters! {
     DnsMalformed = "dns refused: malformed",
     /// An opcode other than QUERY or a meta type that is not served (RFC 1035, 4.1.1: NOTIMP), or a version of EDNS above 0 (RFC 6891, 6.1.3: BADVERS).
     DnsUnsupported = "dns refused: unsupported",
-    DnsTableFull = "dns failed: too many wait for upstreams",
-    DnsRepeated = "dns dropped: asked already",
+    DnsTableFull = "dns failed: upstream queue is full",
+    DnsRepeated = "dns dropped: query is pending already",
     /// From nobody who was asked, or not what was asked.
     DnsStray = "dns dropped: not an answer to us",
     DnsRetried = "dns asked an upstream again",

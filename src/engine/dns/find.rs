@@ -15,7 +15,7 @@ use super::zone::{Spot, Zones};
 /// How long an answer may be remembered, in seconds: what follows from the plan alone stays until the plan changes.
 pub const PLAN_TTL: u32 = 3600;
 pub const GUEST_TTL: u32 = 30;
-/// Who asks is another one the next time.
+/// The answer depends on the asker, so it must not be cached.
 const SELF_TTL: u32 = 0;
 
 const GUEST: &str = "guest-";

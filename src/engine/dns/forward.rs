@@ -5,7 +5,7 @@
 //! wants a cache asks a resolver that forwards here.
 //!
 //! An answer counts when it comes from the server that was asked, to the socket from which it was asked, with the id and the question that
-//! were sent (RFC 5452, 9): ids and sockets are drawn anew for each try from a keyed hash, so that nobody can tell the next from the last.
+//! were sent (RFC 5452, 9): ids and sockets are drawn again for each try from a keyed hash, so that nobody can tell the next from the last.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -125,9 +125,9 @@ impl Forwarder {
     fn fail(&mut self, ctx: &mut Ctx<'_>, key: Key<Pending>) {
         if let Some(pending) = self.take(ctx, key) {
             ctx.stats.count(Counter::DnsFailed);
-            if let (Some(muffled), Some(question)) = (self.silent.admits(ctx.now), &pending.query.question) {
+            if let (Some(more), Some(question)) = (self.silent.admits(ctx.now), &pending.query.question) {
                 let name = &question.name;
-                log::warn!("dns: no upstream answers: {name} stays unknown, {muffled} others before it: are they reachable from the head?");
+                log::warn!("dns: no upstream answered for {name} (check that the head can reach dns.upstream{more})");
             }
             say(ctx, pending.peer, pending.src, &pending.query, rcode::SERVFAIL);
         }

@@ -20,6 +20,7 @@ use crate::base::machine::{ConnId, Datagram, Event, Stream};
 use crate::base::outbox::Via;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
+use crate::wire::control::DnsStatus;
 use crate::wire::dns::{self, Builder, CLASS_IN, Data, NoQuery, OPCODE_QUERY, Query, Record, Verdict, rcode, rtype};
 
 use super::Ctx;
@@ -56,18 +57,6 @@ enum Judgement<'q> {
     Transfer(Zone),
 }
 
-/// What an operator sees of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Empty when there is none.
-    pub zone: String,
-    pub reverse_zones: u64,
-    pub serial: u32,
-    /// Questions that wait for other servers.
-    pub waiting: usize,
-    pub transfers: usize,
-}
-
 impl Dns {
     /// Allocates everything that will ever be used. The zones' serial is the time at which they came into force.
     pub fn new(config: &Config, seed: u64, now: Now) -> Dns {
@@ -90,8 +79,9 @@ impl Dns {
         }
     }
 
-    pub fn report(&self) -> Report {
-        Report {
+    /// What an operator sees of it.
+    pub fn status(&self) -> DnsStatus {
+        DnsStatus {
             zone: self.zones.apex().map(ToString::to_string).unwrap_or_default(),
             reverse_zones: self.zones.reverse_count(),
             serial: self.zones.serial(),

@@ -22,7 +22,7 @@ pub struct Transfer {
     query: Query,
     src: SocketAddrV4,
     zone: Zone,
-    /// Of the zones that are being told.
+    /// The serial number of the zones that are being sent.
     serial: u32,
     /// The next record.
     step: u64,
@@ -99,7 +99,7 @@ impl Transfer {
             return Progress::More;
         }
         if let Some(name) = zones.name(self.zone) {
-            log::info!("dns: zone {name}, serial {}, went to {}", self.serial, self.src.ip());
+            log::info!("dns: transferred zone {name}, serial {}, to {}", self.serial, self.src.ip());
         }
         Progress::Over
     }

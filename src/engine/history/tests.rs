@@ -93,7 +93,7 @@ fn a_journal_of_an_older_version_keeps_all_that_it_says() {
     let mut broken = lines.to_vec();
     broken[1] = old("2023-11-14T22:00:01Z n4 occupied by=passed macs=02:00:00:00:00:32 port=a; x6 vacant");
     let why = Server::restored(&config(), 7, now(1_700_000_000), broken.iter().map(String::as_str)).err().unwrap();
-    assert!(why.starts_with("line 2 of the journal cannot be"), "{why}");
+    assert!(why.starts_with("line 2 of the journal is invalid"), "{why}");
 }
 
 /// Whatever the clock was when it was told, or is now: no lease that was told ends later than one that would be told now.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::base::time::Instant;
 
+use super::FULL_FRAME;
 use super::crowd::{Crowd, Witness};
 
 const TICK: Duration = Duration::from_millis(10);
@@ -24,7 +25,7 @@ const SLOTS: usize = 12;
 /// A round trip that is longer counts as this long, and one that nobody has measured.
 const LEAST_MAX: Duration = Duration::from_millis(20);
 /// What may be under way before anything was measured: 32 full frames, an eighth of a small switch's queue.
-const FIRST_WINDOW: u64 = 32 * 1538;
+const FIRST_WINDOW: u64 = 32 * FULL_FRAME;
 /// Packets that the queue on the way is trusted to hold, whatever their size: two thirds of a small switch's.
 const QUEUE_PACKETS: u64 = 166;
 /// Small packets that may be under way, whatever the rate: each may be answered by two (a size probe's ERROR and the next request), and
@@ -227,7 +228,7 @@ impl Bottleneck {
 
     /// Whether as many small packets are under way as may be. Queues count packets, and a small one as much as a block.
     fn small_fill_the_way(&self) -> bool {
-        self.under_way.packets >= SMALL_PACKETS.max(self.window() / 1538)
+        self.under_way.packets >= SMALL_PACKETS.max(self.window() / FULL_FRAME)
     }
 
     /// How many bytes may be under way.
@@ -238,7 +239,7 @@ impl Bottleneck {
                 // On the way up most clients have seen a queue and no way without one: the least round trip of all counts.
                 let base = if self.phase == Phase::Cruise { self.base } else { self.least };
                 let during = |nanos: u64| (u128::from(rate) * u128::from(nanos) / 1_000_000_000) as u64;
-                let queue = during(self.queue.as_nanos() as u64).min(QUEUE_PACKETS * 1538);
+                let queue = during(self.queue.as_nanos() as u64).min(QUEUE_PACKETS * FULL_FRAME);
                 (during(base) + queue).max(FIRST_WINDOW / 2)
             }
         }
@@ -246,7 +247,7 @@ impl Bottleneck {
 
     fn depth(&self) -> i64 {
         // A timer fires every half millisecond at best: a millisecond's worth may leave at once.
-        (self.rate().min(u64::MAX / 4096) / 1000).clamp(8 * 1538, 96 * 1538) as i64
+        (self.rate().min(u64::MAX / 4096) / 1000).clamp(8 * FULL_FRAME, 96 * FULL_FRAME) as i64
     }
 
     fn fill(&mut self, now: Instant) {
@@ -275,7 +276,7 @@ impl Bottleneck {
         if self.tokens > 0 {
             return now + Duration::from_millis(2);
         }
-        let missing = self.tokens.unsigned_abs() + 1538;
+        let missing = self.tokens.unsigned_abs() + FULL_FRAME;
         let wait = u128::from(missing) * 1_000_000_000 / u128::from(self.rate().max(1));
         now + Duration::from_nanos(wait as u64).clamp(Duration::from_micros(250), Duration::from_millis(10))
     }
@@ -315,7 +316,7 @@ impl Bottleneck {
     /// The kernel had no room for so many packets, on their way out or in: lost, before any client has to say so.
     pub fn missed(&mut self, now: Instant, packets: u32) {
         self.turn(now);
-        self.missed += u64::from(packets).max(9) * 1538;
+        self.missed += u64::from(packets).max(9) * FULL_FRAME;
     }
 
     /// So many bytes leave for somebody who is no evidence. They take their room on the way, and are reckoned as delivered where others'
@@ -478,7 +479,7 @@ impl Bottleneck {
     /// Delay first, loss second: both lower the share by a tenth, and it comes back by a fiftieth. When half of the rate is still too
     /// much, the way has changed.
     fn react(&mut self) {
-        let missed = self.missed * 50 > self.sent_now && self.missed > 8 * 1538;
+        let missed = self.missed * 50 > self.sent_now && self.missed > 8 * FULL_FRAME;
         // Where the rate keeps nobody waiting a lower one cures nothing: the cause is another.
         let crowded = self.refused && (self.is_slow() || self.crowd.loses());
         self.share = if crowded || missed { self.share * 9 / 10 } else { (self.share + 20).min(1000) };
@@ -525,7 +526,7 @@ mod tests {
     }
 
     fn run(way: &Way, limit: Option<u64>, millis: u64) -> Outcome {
-        const BYTES: u64 = 1538;
+        const BYTES: u64 = FULL_FRAME;
         let mut it = Bottleneck::new(limit, Duration::from_millis(2), Instant::ZERO);
         let mut witnesses = vec![Witness::default(); way.clients];
         let mut waiting: VecDeque<usize> = (0..way.clients).collect();
@@ -611,6 +612,6 @@ mod tests {
         let way = Way { rate: GIGABIT, queue: 256, think: Duration::from_millis(1), clients: 10, late: 0 };
         let outcome = run(&way, None, 1000);
         // Ten clients in lock-step: ten packets a millisecond and a bit.
-        assert!(outcome.used > 0.9 * 10.0 * 1538.0 * 1000.0 / 1.15 / GIGABIT as f64, "{outcome:?}");
+        assert!(outcome.used > 0.9 * 10.0 * FULL_FRAME as f64 * 1000.0 / 1.15 / GIGABIT as f64, "{outcome:?}");
     }
 }

@@ -19,22 +19,24 @@ const VOICE: u32 = 1 << 10;
 const SPAN: u64 = 16;
 const QUORUM: u32 = 3;
 
-/// A client as evidence: its least round trip, and when it was counted last.
+/// A client as evidence: its least round trip, and when it was counted last. There is one in every transfer, so it is small: a tick is
+/// kept in 32 bits, which wrap after 497 days.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Witness {
-    least: Duration,
-    /// Tick and span, counted from 1, in which it was heard, and in which it told of loss.
-    heard: u64,
-    span: u64,
-    lost: u64,
-    rose: u64,
+    /// In nanoseconds.
+    least: u64,
+    /// Tick and span, counted from 1, in which it was heard, and in which it reported loss.
+    heard: u32,
+    span: u32,
+    lost: u32,
+    rose: u32,
     mute: bool,
 }
 
 impl Witness {
     /// The least round trip so far; zero before the first.
     pub fn least(&self) -> Duration {
-        self.least
+        Duration::from_nanos(self.least)
     }
 
     /// Its client speaks by another transfer from now on: this one has no voice.
@@ -44,10 +46,11 @@ impl Witness {
 
     /// Takes in a round trip; gives its rise over the least.
     pub(super) fn measure(&mut self, trip: Duration) -> Duration {
-        if self.least.is_zero() || trip < self.least {
-            self.least = trip;
+        let nanos = trip.as_nanos() as u64;
+        if self.least == 0 || nanos < self.least {
+            self.least = nanos;
         }
-        trip.saturating_sub(self.least)
+        Duration::from_nanos(nanos - self.least)
     }
 }
 
@@ -74,7 +77,7 @@ impl Crowd {
             let before = if self.span + 1 == span { self.spoke[0] } else { 0 };
             (self.span, self.spoke) = (span, [0, before]);
         }
-        self.spoke[0] += u32::from(std::mem::replace(&mut witness.span, span) != span);
+        self.spoke[0] += u32::from(std::mem::replace(&mut witness.span, span as u32) != span as u32);
         self.heard += voice(tick, &mut witness.heard);
     }
 
@@ -123,8 +126,9 @@ impl Crowd {
 }
 
 /// The weight of a voice, if it is the first of its client in this tick.
-fn voice(tick: u64, last: &mut u64) -> u32 {
-    if std::mem::replace(last, tick + 1) == tick + 1 { 0 } else { VOICE }
+fn voice(tick: u64, last: &mut u32) -> u32 {
+    let tick = (tick + 1) as u32;
+    if std::mem::replace(last, tick) == tick { 0 } else { VOICE }
 }
 
 fn bin(rise: Duration) -> usize {

@@ -1,4 +1,5 @@
-//! A lane: what one boot interface sends, and who waits for it.
+//! A lane: what one boot interface sends, and the waiters for it. All services that send by turns share it: a waiter is a record of one of
+//! them, and the lane knows no more of it.
 //!
 //! Waiting transfers stand in chains, each in one at most. Those that are known to be there: whose packet was lost, the ring of running
 //! transfers, one turn each, and transfers that have not begun. Who lost a packet goes first, though never more than three times in a row
@@ -7,11 +8,12 @@
 //! wait their time.
 //!
 //! Those of whom nobody knows whether or who they are ([`quiet`](super::quiet)) take turns in a share of their own: who fell silent a
-//! moment ago (its packet was lost twice, perhaps), strangers, and who has been silent for long.
+//! moment ago (its packet was lost twice, perhaps), strangers, and transfers that have been silent for long.
 
 use std::time::Duration;
 
 use crate::base::chain::Chains;
+use crate::base::slab::Key;
 use crate::base::time::Instant;
 
 use super::quiet::{PART, Share};
@@ -61,8 +63,49 @@ impl Place {
     }
 }
 
-/// Who waits: the slot of a transfer.
-pub type Waiter = usize;
+/// A service that sends by turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taker {
+    /// Its number in the table of endpoints.
+    pub service: u8,
+    /// How many records it has, each of which may wait in one lane.
+    pub records: usize,
+}
+
+/// A record of a service that waits, or has its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiter {
+    pub service: u8,
+    /// The record's key, as the service's own word.
+    key: u64,
+}
+
+impl Waiter {
+    pub fn new<T>(service: u8, key: Key<T>) -> Waiter {
+        Waiter { service, key: key.to_u64() }
+    }
+
+    /// The key that its service gave it.
+    pub fn key<T>(self) -> Key<T> {
+        Key::from_u64(self.key)
+    }
+}
+
+/// Permission to send one window, or a part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    pub who: Waiter,
+    /// Where it has waited, and how long.
+    pub place: Place,
+    pub waited: Duration,
+}
+
+/// What a lane keeps of a record of a service: its key, and since when it waits.
+#[derive(Clone, Copy)]
+struct Standing {
+    key: u64,
+    since: Instant,
+}
 
 /// A minute in which somebody had to wait: since when, turns given, the longest wait of one, and the lane's counters as it began.
 #[derive(Clone, Copy, Debug)]
@@ -80,9 +123,10 @@ impl Minute {
 
 pub struct Lane {
     pub bottleneck: Bottleneck,
+    /// Whose records the standings are, in their order.
+    takers: Box<[Taker]>,
     waiting: Chains<{ Place::ALL }>,
-    /// When each waiter entered.
-    entered: Box<[Instant]>,
+    standings: Box<[Standing]>,
     /// The turn before this one went to a new transfer.
     new_had_one: bool,
     /// Lost packets served in a row.
@@ -109,13 +153,15 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// For waiters `0..capacity`. `limit`: the link's rate in bits per second, if it is known; `queue`: the queue on the way that is
-    /// aimed at.
-    pub fn new(capacity: usize, limit: Option<u64>, queue: Duration, now: Instant) -> Lane {
+    /// For all records of these services. `limit`: the link's rate in bits per second, if it is known; `queue`: the queue on the way that
+    /// is aimed at.
+    pub fn new(takers: &[Taker], limit: Option<u64>, queue: Duration, now: Instant) -> Lane {
+        let records = takers.iter().map(|taker| taker.records).sum();
         Lane {
             bottleneck: Bottleneck::new(limit, queue, now),
-            waiting: Chains::new(capacity),
-            entered: vec![now; capacity].into(),
+            takers: takers.into(),
+            waiting: Chains::new(records),
+            standings: vec![Standing { key: 0, since: now }; records].into(),
             new_had_one: false,
             rescues: 0,
             share: Share::new(now),
@@ -132,15 +178,54 @@ impl Lane {
         }
     }
 
+    /// The place of a record among the standings of all services.
+    fn slot(&self, who: Waiter) -> usize {
+        let mut first = 0;
+        for taker in &self.takers {
+            if taker.service == who.service {
+                let slot = who.key::<()>().slot();
+                assert!(slot < taker.records, "a service has no more records than it has said");
+                return first + slot;
+            }
+            first += taker.records;
+        }
+        unreachable!("service {} takes no turns", who.service);
+    }
+
+    /// Who has a place.
+    fn who(&self, slot: usize) -> Waiter {
+        let mut end = 0;
+        for taker in &self.takers {
+            end += taker.records;
+            if slot < end {
+                return Waiter { service: taker.service, key: self.standings[slot].key };
+            }
+        }
+        unreachable!("there is no place {slot}");
+    }
+
     /// Puts somebody at the end of a queue who stands in none.
     pub fn enter(&mut self, now: Instant, place: Place, who: Waiter) {
-        self.waiting.push(place as usize, who);
-        self.entered[who] = now;
+        let slot = self.slot(who);
+        self.waiting.push(place as usize, slot);
+        self.standings[slot] = Standing { key: who.key, since: now };
+    }
+
+    /// Puts a waiter at the end of another queue. For how long it has waited is not forgotten.
+    pub fn change(&mut self, place: Place, who: Waiter) {
+        let slot = self.slot(who);
+        self.waiting.remove(slot);
+        self.waiting.push(place as usize, slot);
     }
 
     /// Somebody waits no longer.
     pub fn leave(&mut self, who: Waiter) {
-        self.waiting.remove(who);
+        self.waiting.remove(self.slot(who));
+    }
+
+    /// Whether somebody waits.
+    pub fn waits(&self, who: Waiter) -> bool {
+        self.waiting.holds(self.slot(who))
     }
 
     fn none(&self, place: Place) -> bool {
@@ -149,18 +234,24 @@ impl Lane {
 
     /// How long the first in a queue has waited.
     fn waited(&self, now: Instant, place: Place) -> Option<Duration> {
-        self.waiting.first(place as usize).map(|who| now.since(self.entered[who]))
+        self.waiting.first(place as usize).map(|slot| now.since(self.standings[slot].since))
     }
 
-    /// Who is to be served now, and from which place. None while the way is full, or nobody waits.
-    pub fn next(&mut self, now: Instant) -> Option<(Waiter, Place)> {
+    /// Takes the first out of a queue.
+    fn pop(&mut self, now: Instant, place: Place) -> Option<Turn> {
+        let slot = self.waiting.pop(place as usize)?;
+        Some(Turn { who: self.who(slot), place, waited: now.since(self.standings[slot].since) })
+    }
+
+    /// Whose turn it is now. None while the way is full, or nobody waits.
+    pub fn next(&mut self, now: Instant) -> Option<Turn> {
         self.next = None;
         let due = self.waited(now, Place::New).is_some_and(|waited| waited >= FIRST_PACKET_WAIT);
         let admitted = !self.none(Place::New) && (self.regime != Regime::Deferral || due);
         let wanted = !self.none(Place::Lost) || !self.none(Place::Ring) || admitted;
         if !wanted {
             self.bottleneck.idle();
-            self.next = self.waiting.first(Place::New as usize).map(|who| self.entered[who] + FIRST_PACKET_WAIT);
+            self.next = self.waiting.first(Place::New as usize).map(|slot| self.standings[slot].since + FIRST_PACKET_WAIT);
         }
         if let Some(quiet) = self.next_quiet(now) {
             return Some(quiet);
@@ -173,13 +264,13 @@ impl Lane {
             return None;
         }
         let place = self.choose(now, admitted, due);
-        let who = self.waiting.pop(place as usize)?;
+        let turn = self.pop(now, place)?;
         match place {
             Place::Lost => self.rescued += 1,
-            Place::New => self.deferred += u64::from(now.since(self.entered[who]) > Duration::from_millis(100)),
+            Place::New => self.deferred += u64::from(turn.waited > Duration::from_millis(100)),
             _ => {}
         }
-        Some((who, place))
+        Some(turn)
     }
 
     /// Which queue has the next turn, of those that are known to be there.
@@ -201,7 +292,7 @@ impl Lane {
     }
 
     /// The next of the quiet, if their share has room.
-    fn next_quiet(&mut self, now: Instant) -> Option<(Waiter, Place)> {
+    fn next_quiet(&mut self, now: Instant) -> Option<Turn> {
         if self.quiet() == 0 {
             return None;
         }
@@ -219,9 +310,8 @@ impl Lane {
         }
         for _ in Place::QUIET {
             self.quiet_turn = (self.quiet_turn + 1) % Place::QUIET.len();
-            let place = Place::QUIET[self.quiet_turn];
-            if let Some(who) = self.waiting.pop(place as usize) {
-                return Some((who, place));
+            if let Some(turn) = self.pop(now, Place::QUIET[self.quiet_turn]) {
+                return Some(turn);
             }
         }
         None
@@ -287,7 +377,7 @@ impl Lane {
         Duration::from_nanos((u128::from(self.turn_bytes) * 1_000_000_000 / u128::from(self.bottleneck.steady_rate())) as u64)
     }
 
-    /// A turn was given `waited` after it was asked for.
+    /// A turn was given to somebody who is known to be there, `waited` after it was asked for.
     pub fn served(&mut self, now: Instant, waited: Duration) {
         self.wait = self.wait - self.wait / 64 + waited.as_nanos() as u64 / 64;
         self.judge(now);
@@ -325,20 +415,33 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::pace::Witness;
+    use crate::engine::pace::{FULL_FRAME, Witness};
 
     fn lane() -> Lane {
-        Lane::new(16, Some(1_000_000_000), Duration::from_millis(2), Instant::ZERO)
+        Lane::new(&[taker(16)], Some(1_000_000_000), Duration::from_millis(2), Instant::ZERO)
+    }
+
+    fn taker(records: usize) -> Taker {
+        Taker { service: 3, records }
+    }
+
+    fn who(n: usize) -> Waiter {
+        Waiter::new(3, Key::<()>::from_u64(n as u64))
+    }
+
+    /// Whose turn it is, and from where.
+    fn next(lane: &mut Lane, now: Instant) -> Option<(usize, Place)> {
+        lane.next(now).map(|turn| (turn.who.key::<()>().slot(), turn.place))
     }
 
     #[test]
     fn lost_packets_go_first() {
         let (mut lane, now) = (lane(), Instant::ZERO);
-        lane.enter(now, Place::New, 1);
-        lane.enter(now, Place::Ring, 2);
-        lane.enter(now, Place::Ring, 3);
-        lane.enter(now, Place::Lost, 4);
-        let order: Vec<_> = std::iter::from_fn(|| lane.next(now)).map(|(who, _)| who).collect();
+        lane.enter(now, Place::New, who(1));
+        lane.enter(now, Place::Ring, who(2));
+        lane.enter(now, Place::Ring, who(3));
+        lane.enter(now, Place::Lost, who(4));
+        let order: Vec<_> = std::iter::from_fn(|| next(&mut lane, now)).map(|(who, _)| who).collect();
         assert_eq!(order, [4, 1, 2, 3]);
         assert_eq!((lane.waiting(), lane.deadline()), (0, None));
     }
@@ -346,32 +449,32 @@ mod tests {
     #[test]
     fn lost_packets_do_not_keep_others_waiting() {
         let (mut lane, now) = (lane(), Instant::ZERO);
-        (0..8).for_each(|who| lane.enter(now, Place::Lost, who));
-        (8..10).for_each(|who| lane.enter(now, Place::Ring, who));
-        let order: Vec<_> = std::iter::from_fn(|| lane.next(now)).map(|(who, _)| who).collect();
+        (0..8).for_each(|n| lane.enter(now, Place::Lost, who(n)));
+        (8..10).for_each(|n| lane.enter(now, Place::Ring, who(n)));
+        let order: Vec<_> = std::iter::from_fn(|| next(&mut lane, now)).map(|(who, _)| who).collect();
         assert_eq!(order, [0, 1, 2, 8, 3, 4, 5, 9, 6, 7]);
     }
 
     /// The law of silence: whoever does not answer, and however many, together they get a small share, and say nothing of the way.
     #[test]
     fn the_silent_share_a_sixteenth() {
-        let mut lane = Lane::new(64, Some(1_000_000_000), Duration::from_millis(2), Instant::ZERO);
+        let mut lane = Lane::new(&[taker(64)], Some(1_000_000_000), Duration::from_millis(2), Instant::ZERO);
         let rate = lane.bottleneck.steady_rate();
         let quiet = [Place::Silent, Place::Stranger, Place::LongSilent];
-        (0..60).for_each(|who| lane.enter(Instant::ZERO, quiet[who % 3], who));
-        lane.enter(Instant::ZERO, Place::Ring, 63);
+        (0..60).for_each(|n| lane.enter(Instant::ZERO, quiet[n % 3], who(n)));
+        lane.enter(Instant::ZERO, Place::Ring, who(63));
         let (mut quiet_bytes, mut ring_bytes) = (0, 0);
         let mut stamps = std::collections::VecDeque::new();
         let mut witness = Witness::default();
         for micros in (0..1_000_000).step_by(10) {
             let now = Instant::from_nanos(micros * 1000);
-            while let Some((who, place)) = lane.next(now) {
+            while let Some(Turn { who, place, .. }) = lane.next(now) {
                 if place.is_quiet() {
-                    lane.sent_quietly(now, 1538);
-                    quiet_bytes += 1538;
+                    lane.sent_quietly(now, FULL_FRAME);
+                    quiet_bytes += FULL_FRAME;
                 } else {
-                    stamps.push_back((now + Duration::from_micros(200), lane.bottleneck.sent(now, 1538, 1, true)));
-                    ring_bytes += 1538;
+                    stamps.push_back((now + Duration::from_micros(200), lane.bottleneck.sent(now, FULL_FRAME, 1, true)));
+                    ring_bytes += FULL_FRAME;
                 }
                 lane.enter(now, place, who);
             }
@@ -383,7 +486,7 @@ mod tests {
         assert!(quiet_bytes <= rate / 15, "{quiet_bytes}");
         assert!(ring_bytes > rate / 100 * 85, "{ring_bytes} of {rate}");
         assert_eq!((lane.waiting(), lane.quiet()), (1, 60));
-        (0..60).for_each(|who| lane.leave(who));
+        (0..60).for_each(|n| lane.leave(who(n)));
         assert_eq!(lane.quiet(), 0);
     }
 
@@ -398,10 +501,10 @@ mod tests {
         };
         lane.begins(lap(460));
         assert_eq!(served(&mut lane, 0), Regime::Deferral);
-        lane.enter(Instant::ZERO, Place::New, 7);
+        lane.enter(Instant::ZERO, Place::New, who(7));
         assert_eq!(lane.next(Instant::ZERO), None, "held");
         assert_eq!(lane.deadline(), Some(Instant::ZERO + FIRST_PACKET_WAIT));
-        assert_eq!(lane.next(Instant::ZERO + FIRST_PACKET_WAIT), Some((7, Place::New)), "and not forgotten");
+        assert_eq!(next(&mut lane, Instant::ZERO + FIRST_PACKET_WAIT), Some((7, Place::New)), "and not forgotten");
         lane.ends(Instant::ZERO, lap(60));
         assert_eq!(served(&mut lane, 0), Regime::Deferral, "between the marks nothing changes");
         lane.ends(Instant::ZERO, lap(60));
@@ -435,10 +538,10 @@ mod tests {
     fn a_full_way_is_waited_for() {
         let (mut lane, now) = (lane(), Instant::ZERO);
         let mut sent = 0;
-        lane.enter(now, Place::Ring, 1);
-        while let Some((who, _)) = lane.next(now) {
-            lane.bottleneck.sent(now, 1538, 1, true);
-            lane.enter(now, Place::Ring, who);
+        lane.enter(now, Place::Ring, who(1));
+        while let Some(turn) = lane.next(now) {
+            lane.bottleneck.sent(now, FULL_FRAME, 1, true);
+            lane.enter(now, Place::Ring, turn.who);
             sent += 1;
         }
         assert_eq!(sent, 32, "the first window");

@@ -24,6 +24,7 @@ mod quiet;
 
 use std::fmt;
 
+use crate::base::limits::LINKS_MAX;
 use crate::base::machine::Link;
 use crate::base::muffle::Muffle;
 use crate::base::time::Instant;
@@ -31,16 +32,15 @@ use crate::config::Config;
 
 pub use bottleneck::{Bottleneck, Stamp};
 pub use crowd::Witness;
-pub use lane::{Lane, Minute, Place};
+pub use lane::{Lane, Minute, Place, Taker, Turn, Waiter};
 
 /// Bytes of a frame beside its IP packet: preamble, start, addresses, type, check sequence, gap.
 const FRAME: u64 = 7 + 1 + 14 + 4 + 12;
-/// IPv4, UDP and TFTP headers.
-const HEADERS: u64 = 20 + 8 + 4;
+/// A full frame of Ethernet on the wire: the unit of queues and buckets.
+pub const FULL_FRAME: u64 = wire_bytes(1500);
 
-/// Bytes that a block of this payload takes on the wire.
-pub const fn wire_bytes(payload: u64) -> u64 {
-    let packet = payload + HEADERS;
+/// Bytes that an IP packet of this length takes on the wire.
+pub const fn wire_bytes(packet: u64) -> u64 {
     FRAME + if packet < 46 { 46 } else { packet }
 }
 
@@ -67,15 +67,20 @@ pub struct Pace {
     names: Box<[String]>,
     /// The regime that the log knows of, and what keeps it short.
     told: Box<[(Regime, Muffle)]>,
+    /// Links on which somebody has wanted a turn since the last were given: a bit for each.
+    wanted: u16,
 }
 
+const _: () = assert!(LINKS_MAX <= u16::BITS as usize);
+
 impl Pace {
-    /// A lane for each link, for transfers of the slots `0..transfers`.
-    pub fn new(config: &Config, transfers: usize, now: Instant) -> Pace {
+    /// A lane for each link, which all `takers` share.
+    pub fn new(config: &Config, takers: &[Taker], now: Instant) -> Pace {
         Pace {
-            lanes: config.links.iter().map(|link| Lane::new(transfers, link.rate, link.queue_delay, now)).collect(),
+            lanes: config.links.iter().map(|link| Lane::new(takers, link.rate, link.queue_delay, now)).collect(),
             names: config.links.iter().map(|link| link.interface.clone()).collect(),
             told: config.links.iter().map(|_| (Regime::Bandwidth, Muffle::default())).collect(),
+            wanted: 0,
         }
     }
 
@@ -93,8 +98,29 @@ impl Pace {
 
     /// The lane of a link; there is at least one, and the server drops what comes from others.
     pub fn lane(&mut self, link: Link) -> &mut Lane {
-        let last = self.lanes.len() - 1;
-        &mut self.lanes[usize::from(link).min(last)]
+        let at = self.at(link);
+        &mut self.lanes[at]
+    }
+
+    fn at(&self, link: Link) -> usize {
+        usize::from(link).min(self.lanes.len() - 1)
+    }
+
+    /// Somebody wants a turn, and takes its place unless it stands somewhere already. Turns are given as soon as the present input is
+    /// done with (`engine::turns`): what it said may have opened the way.
+    pub fn want(&mut self, now: Instant, link: Link, place: Place, who: Waiter) {
+        let at = self.at(link);
+        self.wanted |= 1 << at;
+        let lane = &mut self.lanes[at];
+        if !lane.waits(who) {
+            lane.enter(now, place, who);
+        }
+    }
+
+    /// The links on which a turn was wanted since this was asked last.
+    pub fn wanted(&mut self) -> impl Iterator<Item = Link> + use<> {
+        let wanted = std::mem::take(&mut self.wanted);
+        (0..LINKS_MAX as Link).filter(move |link| wanted >> link & 1 == 1)
     }
 
     /// Tells when a regime has changed, and once a minute how it goes under load.
@@ -103,8 +129,8 @@ impl Pace {
             let (regime, waiting, lap) = (lane.regime, lane.waiting(), lane.lap().as_millis());
             if regime != *told {
                 *told = regime;
-                if let Some(muffled) = muffle.admits(now) {
-                    log::info!("{name}: {regime} now ({waiting} wait, a lap takes {lap} ms; {muffled} changes untold)");
+                if let Some(more) = muffle.admits(now) {
+                    log::info!("{name}: pacing is now by {regime} ({waiting} transfers wait, lap {lap} ms{more})");
                 }
             }
             let Some(minute) = lane.minute.filter(|minute| now.since(minute.since) >= Minute::LENGTH) else { continue };
@@ -113,8 +139,8 @@ impl Pace {
             let (rescued, deferred) = (lane.rescued - rescued, lane.deferred - deferred);
             let megabit = |bytes: u64| bytes * 8 / 1_000_000;
             log::info!(
-                "{name}: {regime}, {waiting} wait, a lap takes {lap} ms; sends {} of {} Mbit/s measured; \
-                 this minute {turns} turns, the longest wait {} ms, {deferred} deferred, {rescued} rescued",
+                "{name}: {regime}, {waiting} transfers wait, lap {lap} ms; sends {} of {} Mbit/s measured; \
+                 in the last minute {turns} turns, longest wait {} ms, {deferred} deferred, {rescued} rescued",
                 megabit(lane.bottleneck.steady_rate()),
                 lane.bottleneck.measured().map_or(0, megabit),
                 longest.as_millis(),

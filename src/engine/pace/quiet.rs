@@ -14,10 +14,12 @@ use std::time::Duration;
 
 use crate::base::time::Instant;
 
+use super::FULL_FRAME;
+
 /// Their part of the rate is one in so many.
 pub const PART: u64 = 16;
 /// How many bytes of it may leave at once.
-const DEPTH: i64 = 8 * 1538;
+const DEPTH: i64 = 8 * FULL_FRAME as i64;
 
 pub struct Share {
     credit: i64,
@@ -72,7 +74,7 @@ mod tests {
         assert!((980_000..=1_020_000).contains(&sent), "a sixteenth of 16 MB/s: {sent}");
         let idle = Instant::from_millis(60_000);
         let burst = (0..).take_while(|_| {
-            share.sent(1538);
+            share.sent(FULL_FRAME);
             share.open(idle, rate)
         });
         assert!(burst.count() <= 8, "what was not used is not saved");

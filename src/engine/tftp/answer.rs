@@ -1,7 +1,5 @@
 //! What the server says besides data: options settled, OACK, ERROR.
 
-use std::net::SocketAddrV4;
-
 use crate::base::limits;
 use crate::base::machine::Datagram;
 use crate::base::outbox::Via;
@@ -10,40 +8,35 @@ use crate::engine::Ctx;
 use crate::roll::kind::Kind;
 use crate::wire::tftp::{self, ErrorCode};
 
-use super::transfer::{Source, Transfer};
-use super::{WINDOW_BYTES_MAX, head_of};
-
-/// IPv4, UDP and TFTP headers around a block.
-const HEADERS: u32 = 20 + 8 + 4;
+use super::transfer::{Settled, Source, Transfer};
+use super::{HEADERS, WINDOW_BYTES_MAX};
 
 /// Turns the options that were asked for into those that are acknowledged: only what was asked, never a larger value (RFC 2347).
-pub fn settle_options(transfer: &mut Transfer, config: &Config) {
-    let lock_step = transfer.netascii.is_some() || matches!(transfer.source, Source::Made { .. });
-    let mtu = config.links.get(usize::from(transfer.link)).map_or(1500, |link| link.mtu);
+pub fn settle(transfer: &Transfer, config: &Config) -> Settled {
+    let (session, content) = (transfer.session(), transfer.content());
+    let netascii = content.netascii().is_some();
+    let lock_step = netascii || matches!(content.source(), Source::Made { .. });
+    let mtu = config.links.get(usize::from(session.link())).map_or(1500, |link| link.mtu);
     let fits = if lock_step { limits::WRITE_MAX as u32 } else { mtu }.min(mtu).saturating_sub(HEADERS);
     let blksize_max = fits.clamp(tftp::BLKSIZE_MIN.into(), tftp::BLKSIZE_MAX.into()) as u16;
-    let options = &mut transfer.options;
+    let mut options = *session.options();
     options.blksize = options.blksize.map(|asked| asked.min(blksize_max));
-    transfer.blksize = options.blksize.unwrap_or(tftp::BLKSIZE_DEFAULT);
-    let window_max = (WINDOW_BYTES_MAX / usize::from(transfer.blksize)).clamp(1, config.tftp.windowsize.into()) as u16;
+    let blksize = options.blksize.unwrap_or(tftp::BLKSIZE_DEFAULT);
+    let window_max = (WINDOW_BYTES_MAX / usize::from(blksize)).clamp(1, config.tftp.windowsize.into()) as u16;
     options.windowsize = options.windowsize.filter(|_| !lock_step).map(|asked| asked.min(window_max));
-    transfer.windowsize = options.windowsize.unwrap_or(1);
     // The length of a netascii text is known only when it has been sent: no size is better than a wrong one.
-    let size = transfer.size();
-    let options = &mut transfer.options;
-    options.tsize = options.tsize.filter(|_| transfer.netascii.is_none()).map(|_| size);
+    options.tsize = options.tsize.filter(|_| !netascii).map(|_| content.size());
     // RFC 2349: who acknowledges the interval keeps to it. U-Boot asks for the 5 s of its own retry, does not look for the answer, and survives
     // duplicates (`net/tftp.c`): every loss would cost it 5 s.
-    options.timeout = options.timeout.filter(|_| transfer.kind != Kind::UBoot);
-    if transfer.netascii.is_none() {
-        transfer.blocks = size / u64::from(transfer.blksize) + 1;
-    }
+    options.timeout = options.timeout.filter(|_| session.kind() != Kind::UBoot);
+    let blocks = if netascii { u64::MAX } else { content.size() / u64::from(blksize) + 1 };
+    Settled { options, blksize, windowsize: options.windowsize.unwrap_or(1), blocks }
 }
 
 /// Sends a packet of a transfer.
 pub fn send(ctx: &mut Ctx<'_>, transfer: &Transfer, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
-    let from = SocketAddrV4::new(head_of(ctx, transfer.link), transfer.port);
-    ctx.out.datagram(ctx.endpoints.udp(transfer.link, transfer.port), from, transfer.peer, transfer.via(), write);
+    let (session, from) = (transfer.session(), transfer.session().head(ctx));
+    ctx.out.datagram(ctx.endpoints.udp(session.link(), session.port()), from, session.peer(), transfer.via(), write);
 }
 
 pub fn error_to(ctx: &mut Ctx<'_>, transfer: &Transfer, code: ErrorCode, text: &str) {

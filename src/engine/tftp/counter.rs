@@ -8,7 +8,7 @@ crate::counters! {
     TftpWrite = "tftp refused: write request",
     TftpOption = "tftp refused: absurd option",
     TftpTableFull = "tftp dropped: transfer table is full",
-    TftpForgotten = "tftp ended: its machine asks for an address anew",
+    TftpForgotten = "tftp ended: its machine asked for an address again",
     TftpEvicted = "tftp ended: silent or never acknowledged, another needed its place",
     /// From another card than the one on record.
     TftpForged = "tftp from a MAC that is not the machine's",

@@ -1,5 +1,5 @@
-//! Who holds which boot files open. The world has places for so many ([`limits::FILES`]), each with a descriptor, and who asks for a file
-//! holds one for as long as its transfer lives, whether it answers or not.
+//! Which transfers hold which boot files open. The world has [`limits::FILES`] places, each with a descriptor. A client that asks for a
+//! file holds one for as long as its transfer lives, whether it answers or not.
 //!
 //! | files held by nobody but | take at most |
 //! |---|---|
@@ -132,8 +132,8 @@ impl Held {
 impl Tftp {
     /// Whose transfer this is.
     fn rank(ctx: &Ctx<'_>, transfer: &Transfer) -> Rank {
-        let client = transfer.client.and_then(|client| ctx.roll.get(client));
-        match (transfer.origin, client) {
+        let client = transfer.session().client().and_then(|client| ctx.roll.get(client));
+        match (transfer.session().origin(), client) {
             (Origin::Stranger, _) => Rank::Stranger,
             (_, Some(client)) if client.number.is_none() => Rank::Guest,
             _ => Rank::Node,
@@ -145,8 +145,9 @@ impl Tftp {
     pub(super) fn hold(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, file: FileId) -> bool {
         let Some(transfer) = self.transfers.get_mut(key) else { return false };
         let rank = Tftp::rank(ctx, transfer);
-        transfer.hold = self.held.hold(key.slot(), file, rank);
-        let Some(hold) = transfer.hold else { return true };
+        let hold = self.held.hold(key.slot(), file, rank);
+        transfer.held(hold);
+        let Some(hold) = hold else { return true };
         for _ in 0..EVICTIONS {
             let Some(surplus) = self.held.surplus() else { return true };
             if !self.drop_file(ctx, surplus, Some(hold)) {
@@ -167,7 +168,7 @@ impl Tftp {
 
     /// Ends a transfer that holds a file which nobody better than `rank` holds.
     fn drop_file(&mut self, ctx: &mut Ctx<'_>, rank: Rank, except: Option<Hold>) -> bool {
-        let heard = |slot| Some(self.transfers.get(self.transfers.key_at(slot)?)?.heard);
+        let heard = |slot| Some(self.transfers.get(self.transfers.key_at(slot)?)?.look().heard());
         let victim = self.held.victim(rank, except, heard).and_then(|slot| self.transfers.key_at(slot));
         if let Some(victim) = victim {
             ctx.stats.count(Counter::TftpEvicted);

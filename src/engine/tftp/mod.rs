@@ -1,12 +1,12 @@
 //! The TFTP server (RFC 1350, 2347, 2348, 2349, 7440): reads only.
 //!
 //! A transfer is keyed by client address, client port and server port, so that no node costs a descriptor. It begins with a request,
-//! waits for its file, sends an OACK or its first window, and from then on one acknowledgement asks for one window. What leaves unasked
-//! leaves at the half-second look alone ([`policy`]). Limits: the transfer slab is twice the client capacity; who has a place in it,
-//! and who makes room, is told in [`places`]; who may hold how many files open, in [`files`].
+//! waits for its file, sends an OACK or its first window, and from then on one acknowledgement asks for one window. Unsolicited
+//! retransmission happens only at the half-second check ([`policy`]). Limits: the transfer slab is twice the client capacity; who has a place in it,
+//! and who makes room, is in [`places`]; who may hold how many files open, in [`files`].
 //!
 //! Nothing leaves as soon as it is asked for: the transfer takes its place in its link's lane (`engine::pace`), and all blocks
-//! leave by turns (`turns`).
+//! leave by turns (module `turns`).
 
 mod answer;
 mod counter;
@@ -17,7 +17,7 @@ mod policy;
 mod transfer;
 mod turns;
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::base::chain::Chains;
 use crate::base::index::Index;
@@ -30,16 +30,17 @@ use crate::base::slab::{Key, Slab};
 use crate::base::text::Text;
 use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
+use crate::roll::client::Client;
 use crate::roll::stage::Stage;
 use crate::roll::story::{Bytes, Printable};
 use crate::wire::tftp::{self, ErrorCode, Malformed, Mode, Packet, Request};
 
 use super::boot::Made;
-use super::pace::Place;
+use super::pace::{self, Place};
 use super::{Ctx, Loading, boot, lots};
 use files::Held;
 use places::Claim;
-use transfer::{Ack, Netascii, Origin, Source, State, Transfer};
+use transfer::{Ack, Asked, Session, Source, State, Transfer};
 
 pub use counter::Counter;
 pub use policy::kind_of;
@@ -48,6 +49,10 @@ pub use policy::kind_of;
 pub const PORT: u16 = 69;
 /// Transfers of one machine at a time: what it runs, and a few that its firmware gave up without a word.
 const CLIENT_TRANSFERS: u16 = 16;
+/// IPv4, UDP and TFTP headers around a block.
+const HEADERS: u32 = 20 + 8 + 4;
+/// About what an OACK takes on the wire.
+const OACK_BYTES: u64 = 100;
 /// A window, in bytes: a few runs of one output each.
 const WINDOW_BYTES_MAX: usize = 6 * limits::RUN_BYTES_MAX;
 
@@ -63,17 +68,25 @@ pub struct Tftp {
     opening: usize,
     /// Turns through the port pool for clients without a record.
     turn: u8,
-    /// The text that is being sent, made anew for each of its blocks.
+    /// The text that is being sent, generated again for each of its blocks.
     text: Box<[u8]>,
+    /// When the transfers that each link had were given up, since the head's address there was another one.
+    abandoned: [Option<Instant>; limits::LINKS_MAX],
     told_changed: Muffle,
     told_forged: Muffle,
     told_busy: Muffle,
+    told_missing: Muffle,
 }
 
 /// Chains of transfers whose client may not be there: strangers that have not acknowledged anything, and machines that have fallen
 /// silent.
 const STRANGERS: usize = 0;
 const SILENT: usize = 1;
+
+/// Bytes that a block of this payload takes on the wire.
+const fn wire_bytes(payload: u64) -> u64 {
+    pace::wire_bytes(payload + HEADERS as u64)
+}
 
 impl Tftp {
     pub fn new(capacity: usize, seed: u64, now: Instant) -> Tftp {
@@ -88,10 +101,17 @@ impl Tftp {
             opening: 0,
             turn: 0,
             text: vec![0; crate::config::limits::SCRIPT_MAX].into(),
+            abandoned: [None; limits::LINKS_MAX],
             told_changed: Muffle::default(),
             told_forged: Muffle::default(),
             told_busy: Muffle::default(),
+            told_missing: Muffle::default(),
         }
+    }
+
+    /// How many transfers may run.
+    pub fn capacity(&self) -> usize {
+        self.transfers.capacity()
     }
 
     /// Running transfers.
@@ -106,7 +126,7 @@ impl Tftp {
     /// How far a transfer has come, by the token that its client's record holds; None when it has ended.
     pub fn loading(&self, token: u64) -> Option<Loading<'_>> {
         let transfer = self.transfers.get(Key::from_u64(token))?;
-        Some(Loading { name: transfer.name(), done: transfer.progress(), size: transfer.size() })
+        Some(Loading { name: transfer.session().name(), done: transfer.progress(), size: transfer.content().size() })
     }
 
     pub fn deadline(&self) -> Option<Instant> {
@@ -122,7 +142,7 @@ impl Tftp {
         if datagram.dst.port() == PORT {
             return self.request(ctx, datagram, packet);
         }
-        let found = self.by_key.get(Transfer::key(datagram.src, datagram.dst.port()));
+        let found = self.by_key.get(Session::key(datagram.src, datagram.dst.port()));
         let Some(key) = found.and_then(|slot| self.transfers.key_at(slot as usize)) else {
             return ctx.stats.count(Counter::TftpNoTransfer);
         };
@@ -130,7 +150,7 @@ impl Tftp {
             if !transfer.may_come_from(datagram.mac) {
                 return ctx.stats.count(Counter::TftpForged);
             }
-            transfer.mac = datagram.mac.or(transfer.mac);
+            transfer.came_from(datagram.mac);
         }
         match packet {
             Ok(Packet::Ack { block }) => self.ack(ctx, key, block),
@@ -161,7 +181,7 @@ impl Tftp {
     fn read_request(&mut self, ctx: &mut Ctx<'_>, datagram: Datagram<'_>, request: Request<'_>) {
         ctx.stats.count(Counter::Rrq);
         let hash = datagram.payload.iter().fold(1, |hash, &byte| mix(hash ^ u64::from(byte)));
-        let running = self.by_peer.get(Transfer::peer_key(datagram.src)).and_then(|slot| self.transfers.key_at(slot as usize));
+        let running = self.by_peer.get(Session::peer_key(datagram.src)).and_then(|slot| self.transfers.key_at(slot as usize));
         if let Some(key) = running {
             match self.claim(ctx, key, &datagram) {
                 Claim::Forged => return ctx.stats.count(Counter::TftpForged),
@@ -170,16 +190,11 @@ impl Tftp {
             }
         }
         let name = boot::requested_name(request.filename);
-        let Some(key) = self.admit(ctx, &datagram, name) else {
+        let asked = Asked { name, options: request.options, netascii: request.mode == Mode::Netascii, hash };
+        let Some(key) = self.admit(ctx, &datagram, &asked) else {
             ctx.stats.count(Counter::TftpTableFull);
             return;
         };
-        let Some(transfer) = self.transfers.get_mut(key) else { return };
-        let known = transfer.client.and_then(|client| ctx.roll.get(client)).map(|client| client.kind);
-        transfer.kind = known.map_or(transfer.kind, |known| kind_of(known, &request.options));
-        transfer.request = hash;
-        transfer.options = request.options;
-        transfer.netascii = (request.mode == Mode::Netascii).then(Netascii::default);
         if name.is_empty() || name.len() > limits::FILE_NAME_MAX {
             self.refuse(ctx, key, Refusal::NotFound);
         } else {
@@ -190,29 +205,28 @@ impl Tftp {
     /// Answers a request that repeats the one which began this transfer, if it has got no further. False: it is a new one.
     fn repeated(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, request: u64) -> bool {
         let Some(transfer) = self.transfers.get_mut(key) else { return false };
-        let policy = policy::of(transfer.kind);
-        if transfer.request != request || (transfer.acked > 0 && ctx.now.since(transfer.heard) >= policy.early) {
+        let (early, acked) = (transfer.session().policy().early, transfer.window().acked());
+        if !transfer.session().is_of(request) || (acked > 0 && ctx.now.since(transfer.look().heard()) >= early) {
             return false;
         }
         ctx.stats.count(Counter::RrqRepeated);
-        if transfer.acked > 0 {
+        if acked > 0 {
             // A late copy that the network made: the client is in the middle of this transfer, and would never answer another port.
             return true;
         }
-        let early = ctx.now.since(transfer.last_sent) < policy.early;
-        transfer.heard = ctx.now;
-        if transfer.origin != Origin::Stranger {
+        let early = transfer.look().since_sending(ctx.now) < early;
+        transfer.asked_again(ctx.now);
+        if !transfer.session().is_strangers() {
             self.hear(ctx, key);
         }
         let Some(transfer) = self.transfers.get_mut(key) else { return false };
-        match transfer.state {
+        match transfer.state() {
             State::Opening => {}
-            State::Data if transfer.options.is_empty() => self.rewind(ctx, key),
+            State::Data if transfer.session().options().is_empty() => self.rewind(ctx, key),
             // A copy that the network made: a client that begins anew takes longer.
             State::Data if early => {}
             State::Oack | State::Data => {
-                transfer.give_up(ctx);
-                (transfer.state, transfer.sent) = (State::Oack, 0);
+                transfer.starts_over(ctx.pace.lane(transfer.session().link()), ctx.now);
                 self.want(ctx, key, Place::Lost);
             }
         }
@@ -223,20 +237,19 @@ impl Tftp {
     pub fn opened(&mut self, ctx: &mut Ctx<'_>, token: u64, answer: Result<OpenFile, Refusal>) {
         let key = Key::from_u64(token);
         self.settled(key);
-        let waiting = self.transfers.get_mut(key).filter(|transfer| transfer.source == Source::Opening);
+        let waiting = self.transfers.get_mut(key).filter(|transfer| transfer.content().source() == Source::Opening);
         match (waiting, answer) {
             (Some(transfer), Ok(open)) => {
-                transfer.source = Source::File(open);
+                transfer.opened(open);
                 match self.hold(ctx, key, open.file) {
                     true => self.ready(ctx, key),
                     false => self.refuse(ctx, key, Refusal::Busy),
                 }
             }
             (Some(transfer), Err(Refusal::NotFound)) => {
-                match transfer.made.and_then(|what| transfer.make(ctx, what, &mut self.text)) {
+                match transfer.content().made().and_then(|what| transfer.make(ctx, what, &mut self.text)) {
                     Some(made) => {
-                        // It is sent as it is in either mode.
-                        (transfer.source, transfer.netascii) = (made, None);
+                        transfer.was_made(made);
                         self.ready(ctx, key);
                     }
                     None => self.refuse(ctx, key, Refusal::NotFound),
@@ -264,84 +277,88 @@ impl Tftp {
             }
         };
         ctx.stats.count(counter);
-        let name = Printable(transfer.name());
-        match transfer.client {
-            Some(client) if transfer.made.is_some() && code == ErrorCode::NotFound => {
-                ctx.roll.note(client, format_args!("tftp {name}: {text}, and no kernel is configured to make it from"));
+        let name = Printable(transfer.session().name());
+        match transfer.session().client() {
+            Some(client) if transfer.content().made().is_some() && code == ErrorCode::NotFound => {
+                ctx.roll.note(client, format_args!("tftp {name}: {text}, and cannot be generated without boot.kernel"));
             }
-            Some(client) if !boot::asks_in_series(transfer.name()) => ctx.roll.note(client, format_args!("tftp {name}: {text}")),
-            _ => log::debug!("tftp {} asked for {name}: {text}", transfer.peer),
+            Some(client) if !boot::asks_in_series(transfer.session().name()) => ctx.roll.note(client, format_args!("tftp {name}: {text}")),
+            _ => log::debug!("{}: tftp {name}: {text}", transfer.session().peer()),
         }
         answer::error_to(ctx, transfer, code, text);
+        let place = Text::<96>::of(format_args!("tftp {name}: {text}"));
+        let session = transfer.session();
+        let named = |client: &_| ctx.roll.get(*client).is_some_and(|client| boot::names_file(ctx.config, client, session.name()));
+        let missing = session.client().filter(named);
         self.end(ctx, key);
+        if let Some(client) = missing {
+            self.miss(ctx, client, &place);
+        }
+    }
+
+    /// A machine cannot load a file that the config names: it is stuck until it loads another.
+    fn miss(&mut self, ctx: &mut Ctx<'_>, client: Key<Client>, place: &Text<96>) {
+        if let Some(more) = self.told_missing.admits(ctx.now) {
+            let line = format_args!("{place} (the config names this file; check boot.root{more})");
+            ctx.roll.say_of(ctx.now, client, log::Level::Warn, line);
+        }
+        if is_loaded(ctx, client) {
+            ctx.roll.stick(client, format_args!("{place}"));
+        }
     }
 
     /// A machine on record finds no place for its file.
     fn tell_busy(&mut self, ctx: &Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get(key) else { return };
-        let Some(client) = transfer.client.and_then(|client| ctx.roll.get(client)) else { return };
-        let Some(muffled) = self.told_busy.admits(ctx.now) else { return };
-        let (title, name, files) = (client.title(), Printable(transfer.name()), limits::FILES);
-        log::warn!("{title} asked for {name}: no place for another open file, of {files} (and {muffled} more); it will ask again");
+        let Some(client) = transfer.session().client().and_then(|client| ctx.roll.get(client)) else { return };
+        let Some(more) = self.told_busy.admits(ctx.now) else { return };
+        let (title, name, files) = (client.title(), Printable(transfer.session().name()), limits::FILES);
+        log::warn!("{title}: request for {name} dropped ({files} other boot files are open; it will ask again{more})");
     }
 
     /// The source is known: settle the options, and answer when it is this transfer's turn.
     fn ready(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
-        answer::settle_options(transfer, ctx.config);
+        transfer.settled(answer::settle(transfer, ctx.config));
         self.want(ctx, key, Place::New);
-    }
-
-    fn oack(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
-        let Some(transfer) = self.transfers.get_mut(key) else { return };
-        transfer.last_sent = ctx.now;
-        let options = transfer.options;
-        answer::send(ctx, transfer, |buf| tftp::emit_oack(buf, &options));
     }
 
     fn ack(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, block: u16) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
-        // Data that left before a repeated request was answered again may still be acknowledged.
-        if transfer.state == State::Oack && block != 0 && u64::from(block) <= transfer.highest {
-            transfer.state = State::Data;
+        let link = transfer.session().link();
+        if transfer.oack_answered(block) {
+            transfer.arrived(ctx.pace.lane(link), ctx.now);
+            self.hear(ctx, key);
+            return self.progress(ctx, key, 0, Place::Ring);
         }
-        if transfer.state != State::Data {
-            if transfer.state == State::Oack && block == 0 {
-                transfer.state = State::Data;
-                transfer.arrived(ctx);
-                self.hear(ctx, key);
-                return self.progress(ctx, key, 0, Place::Ring);
-            }
+        if transfer.state() != State::Data {
             return ctx.stats.count(Counter::TftpStaleAck);
         }
-        let early = ctx.now.since(transfer.last_sent) < transfer.echo();
-        let (meaning, acked) = transfer.judge(block, early);
+        let (meaning, acked) = transfer.judge(ctx.now, block);
         if meaning != Ack::Stale {
             self.hear(ctx, key);
         }
         let Some(transfer) = self.transfers.get_mut(key) else { return };
+        let lane = ctx.pace.lane(link);
         match meaning {
             Ack::Done => {
-                transfer.acked = acked;
-                transfer.arrived(ctx);
+                transfer.arrived(lane, ctx.now);
+                transfer.progressed(acked);
                 self.done(ctx, key);
             }
             Ack::Next => {
-                transfer.arrived(ctx);
+                transfer.arrived(lane, ctx.now);
                 self.progress(ctx, key, acked, Place::Ring);
             }
             Ack::Broken => {
-                transfer.sent = acked;
-                transfer.lost(ctx);
+                transfer.lost(lane, ctx.now);
                 self.progress(ctx, key, acked, Place::Lost);
             }
             Ack::Retry => {
                 ctx.stats.count(Counter::TftpRetry);
-                transfer.lost(ctx);
-                // Who asks again while it waits for its turn has not been answered.
-                let answered = std::mem::replace(&mut transfer.retried, ctx.now) <= transfer.last_sent;
-                transfer.retries = transfer.retries.saturating_add(u8::from(answered));
-                if transfer.is_silent() {
+                transfer.lost(lane, ctx.now);
+                transfer.retried(ctx.now);
+                if transfer.look().is_silent() {
                     self.fall_silent(ctx, key);
                 }
                 self.rewind(ctx, key);
@@ -353,12 +370,7 @@ impl Tftp {
 
     fn progress(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, acked: u64, place: Place) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
-        transfer.acked = acked;
-        transfer.sent = transfer.sent.max(acked);
-        (transfer.resent, transfer.retries, transfer.resend) = (0, 0, false);
-        if let Some(netascii) = transfer.netascii.as_mut().filter(|_| acked > 0) {
-            netascii.place = netascii.next;
-        }
+        transfer.progressed(acked);
         self.want(ctx, key, place);
     }
 
@@ -367,27 +379,25 @@ impl Tftp {
         let key = Key::from_u64(token);
         let Some(transfer) = self.transfers.get(key) else { return };
         ctx.stats.count(Counter::TftpChanged);
-        let name = Printable(transfer.name());
-        if let Some(muffled) = self.told_changed.admits(ctx.now) {
-            let peer = transfer.peer;
-            log::warn!("tftp {name} was changed in place while {peer} loaded it: ended, and {muffled} more; replace files by rename");
+        let name = Printable(transfer.session().name());
+        if let Some(more) = self.told_changed.admits(ctx.now) {
+            let peer = transfer.session().peer();
+            log::warn!("{peer}: tftp {name} ended (the file was changed in place; replace files by rename{more})");
         }
-        if let Some(client) = transfer.client {
+        if let Some(client) = transfer.session().client() {
             ctx.roll.note(client, format_args!("tftp {name}: changed in place"));
         }
         answer::error_to(ctx, transfer, ErrorCode::NotDefined, "the file was changed while it was being sent: ask again");
         self.end(ctx, key);
     }
 
-    /// Looks at every transfer whose half second is over. Stops early when the outbox is full.
-    pub fn expire(&mut self, ctx: &mut Ctx<'_>) {
-        self.give_all_turns(ctx);
-        while ctx.out.has_room() {
-            let Some(slot) = self.wheel.expire(ctx.now) else { return };
-            if let Some(key) = self.transfers.key_at(slot) {
-                self.look(ctx, key);
-            }
+    /// Looks at one transfer whose half second is over. False: there is none.
+    pub fn expire(&mut self, ctx: &mut Ctx<'_>) -> bool {
+        let Some(slot) = self.wheel.expire(ctx.now) else { return false };
+        if let Some(key) = self.transfers.key_at(slot) {
+            self.look(ctx, key);
         }
+        true
     }
 
     /// The half-second look (law 7).
@@ -395,39 +405,28 @@ impl Tftp {
         if self.forgotten(ctx, key) {
             return;
         }
+        if self.transfers.get(key).is_some_and(|transfer| self.is_abandoned(transfer)) {
+            return self.end(ctx, key);
+        }
         let Some(transfer) = self.transfers.get_mut(key) else { return };
-        let policy = policy::of(transfer.kind);
-        let interval = transfer.options.timeout.map_or(policy.interval, |t| std::time::Duration::from_secs(t.into()));
+        let (policy, interval) = (transfer.session().policy(), transfer.session().interval());
         // What is sent soon after this look is looked at when it is due, not up to half a second later.
         self.wheel.set(key.slot(), ctx.now + interval.min(limits::CHECK_INTERVAL));
-        if ctx.now.since(transfer.heard) >= policy.patience.min(ctx.config.tftp.give_up) {
+        if ctx.now.since(transfer.look().heard()) >= policy.patience.min(ctx.config.tftp.give_up) {
             return self.gave_up(ctx, key);
         }
-        if std::mem::take(&mut transfer.cold) {
+        if transfer.warm() {
             return self.want(ctx, key, Place::Ring);
         }
-        if transfer.waits {
+        let lane = ctx.pace.lane(transfer.session().link());
+        if lane.waits(turns::waiter(key)) || !transfer.awaits_answer() || transfer.look().resent() >= policy.resends {
             return;
         }
-        let quiet = ctx.now.since(transfer.last_sent);
-        let unanswered = transfer.state == State::Oack || (transfer.state == State::Data && transfer.sent > transfer.acked);
-        if !unanswered || transfer.resent >= policy.resends {
-            return;
-        }
+        let quiet = transfer.look().since_sending(ctx.now);
         if quiet < interval {
             return self.wheel.set(key.slot(), ctx.now + (interval - quiet).min(limits::CHECK_INTERVAL));
         }
-        transfer.resent = transfer.resent.saturating_add(1);
-        transfer.unheard = transfer.unheard.saturating_add(1);
-        // Whether it was lost is for the client to say: it may be dead.
-        transfer.missed |= transfer.give_up(ctx);
-        let place = transfer.place_unasked();
-        if transfer.state == State::Data && transfer.resent > 1 && transfer.sent > transfer.acked + 1 {
-            // It does not say where it stands: some clients say so once for each gap.
-            (transfer.sent, transfer.resend) = (transfer.acked, false);
-        } else {
-            transfer.resend = true;
-        }
+        let place = transfer.missed(lane, ctx.now);
         self.fall_silent(ctx, key);
         self.want(ctx, key, place);
     }
@@ -435,17 +434,18 @@ impl Tftp {
     fn done(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get(key) else { return };
         ctx.stats.count(Counter::TftpDone);
-        let (name, size, took) = (Printable(transfer.name()), Bytes(transfer.size()), Seconds(ctx.now.since(transfer.began)));
-        match transfer.client {
+        let (name, size, took) =
+            (Printable(transfer.session().name()), Bytes(transfer.content().size()), Seconds(ctx.now.since(transfer.session().began())));
+        match transfer.session().client() {
             Some(client) => {
                 ctx.roll.note(client, format_args!("tftp {name} {size} {took}"));
                 // A whole file was acknowledged from the address of its number, where ARP may not reach.
                 let number = lots::own_address(ctx.roll, client);
-                if let Some(number) = number.filter(|&number| ctx.roll.plan.address(number) == Some(*transfer.peer.ip())) {
+                if let Some(number) = number.filter(|&number| ctx.roll.plan.address(number) == Some(*transfer.session().peer().ip())) {
                     lots::came_up(ctx, number);
                 }
             }
-            None => log::debug!("tftp {} {name} {size} {took}", transfer.peer),
+            None => log::debug!("{}: tftp {name} {size} {took}", transfer.session().peer()),
         }
         self.end(ctx, key);
     }
@@ -453,14 +453,14 @@ impl Tftp {
     /// The client sent an ERROR: after a size probe that is how it says thanks.
     fn ended_by_client(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get(key) else { return };
-        if transfer.state == State::Oack {
+        if transfer.state() == State::Oack {
             ctx.stats.count(Counter::TftpProbe);
         } else {
             ctx.stats.count(Counter::TftpAborted);
-            let (name, at, size) = (Printable(transfer.name()), Bytes(transfer.progress()), Bytes(transfer.size()));
-            match transfer.client {
+            let (name, at, size) = (Printable(transfer.session().name()), Bytes(transfer.progress()), Bytes(transfer.content().size()));
+            match transfer.session().client() {
                 Some(client) => ctx.roll.note(client, format_args!("tftp {name} ended by the client at {at} of {size}")),
-                None => log::debug!("tftp {} ended {name} at {at} of {size}", transfer.peer),
+                None => log::debug!("{}: tftp {name} ended by the client at {at} of {size}", transfer.session().peer()),
             }
         }
         self.end(ctx, key);
@@ -469,51 +469,62 @@ impl Tftp {
     fn gave_up(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get(key) else { return };
         ctx.stats.count(Counter::TftpGaveUp);
-        let (name, at, size) = (Printable(transfer.name()), Bytes(transfer.progress()), Bytes(transfer.size()));
-        let silence = Seconds(ctx.now.since(transfer.heard));
+        let (name, at, size) = (Printable(transfer.session().name()), Bytes(transfer.progress()), Bytes(transfer.content().size()));
+        let silence = Seconds(ctx.now.since(transfer.look().heard()));
         let place = Text::<96>::of(format_args!("tftp {name} at {at} of {size}"));
-        let stalled = transfer.client.filter(|_| transfer.acked > 0);
+        let stalled = transfer.session().client().filter(|_| transfer.window().acked() > 0);
         match stalled {
             Some(client) => {
                 ctx.roll.tell(
                     ctx.now,
                     client,
                     log::Level::Warn,
-                    format_args!("stalled in tftp {name} at {at} of {size}: silent for {silence}"),
+                    format_args!("stalled: tftp {name} at {at} of {size}, silent for {silence}"),
                 );
             }
-            None => log::debug!("tftp {} {name}: silent for {silence} at {at} of {size}", transfer.peer),
+            None => log::debug!("{}: tftp {name} at {at} of {size}: silent for {silence}", transfer.session().peer()),
         }
         self.end(ctx, key);
-        // Unless it loads something else meanwhile.
-        let still = |key| ctx.roll.get(key).is_some_and(|client| client.transfers == 0 && client.boot.stage() == Stage::Loaded);
-        if let Some(client) = stalled.filter(|key| still(*key)) {
+        if let Some(client) = stalled.filter(|key| is_loaded(ctx, *key)) {
             ctx.roll.stick(client, format_args!("{place}"));
         }
+    }
+
+    /// Ends all transfers of a link, at their looks, which are due now.
+    pub fn abandon(&mut self, now: Instant, link: Link) {
+        if let Some(abandoned) = self.abandoned.get_mut(usize::from(link)) {
+            *abandoned = Some(now);
+        }
+        for (key, _) in self.transfers.iter().filter(|(_, transfer)| transfer.session().link() == link) {
+            self.wheel.set(key.slot(), now);
+        }
+    }
+
+    /// Whether its link was abandoned since it began.
+    pub(super) fn is_abandoned(&self, transfer: &Transfer) -> bool {
+        let session = transfer.session();
+        let abandoned = self.abandoned.get(usize::from(session.link())).copied().flatten();
+        abandoned.is_some_and(|abandoned| session.began() <= abandoned)
     }
 
     /// Ends a transfer and lets go of what it holds.
     fn end(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(mut transfer) = self.transfers.remove(key) else { return };
-        transfer.give_up(ctx);
-        let lane = ctx.pace.lane(transfer.link);
-        lane.leave(key.slot());
-        if transfer.counted {
-            lane.ends(ctx.now, transfer.turn);
-        }
+        let (link, peer) = (transfer.session().link(), transfer.session().peer());
+        transfer.ended(ctx.pace.lane(link), ctx.now, turns::waiter(key));
         self.wheel.cancel(key.slot());
         self.chains.remove(key.slot());
-        self.by_key.remove(Transfer::key(transfer.peer, transfer.port));
-        if self.by_peer.get(Transfer::peer_key(transfer.peer)) == Some(key.slot() as u32) {
-            self.by_peer.remove(Transfer::peer_key(transfer.peer));
+        self.by_key.remove(Session::key(peer, transfer.session().port()));
+        if self.by_peer.get(Session::peer_key(peer)) == Some(key.slot() as u32) {
+            self.by_peer.remove(Session::peer_key(peer));
         }
-        if let Some(hold) = transfer.hold {
+        if let Some(hold) = transfer.content().hold() {
             self.held.release(key.slot(), hold);
         }
-        if let Some(file) = transfer.file() {
+        if let Some(file) = transfer.content().file() {
             ctx.out.put(Output::CloseFile { file });
         }
-        let Some(key) = transfer.client else { return };
+        let Some(key) = transfer.session().client() else { return };
         let Some(client) = ctx.roll.get_mut(key) else { return };
         client.transfers = client.transfers.saturating_sub(1);
         if client.transfers == 0 && client.boot.stage() == Stage::Loading {
@@ -522,28 +533,31 @@ impl Tftp {
     }
 }
 
+/// Whether a machine loads nothing any more.
+fn is_loaded(ctx: &Ctx<'_>, key: Key<Client>) -> bool {
+    ctx.roll.get(key).is_some_and(|client| client.transfers == 0 && client.boot.stage() == Stage::Loaded)
+}
+
 impl Transfer {
     /// Writes the text that is made for its client. None: it is no client of ours, or has no kernel to boot.
     fn make(&self, ctx: &Ctx<'_>, what: Made, text: &mut [u8]) -> Option<Source> {
-        let client = ctx.roll.get(self.client?)?;
-        let len = what.write(ctx.config, client, head_of(ctx, self.link), text)?;
+        let client = ctx.roll.get(self.session().client()?)?;
+        let len = what.write(ctx.config, client, self.session().head_address(ctx), text)?;
         let hash = text.get(..len)?.iter().fold(0, |hash, &byte| mix(hash ^ u64::from(byte)));
         Some(Source::Made { what, len: len as u64, hash })
     }
+}
 
-    /// Payload bytes that have arrived.
-    fn progress(&self) -> u64 {
-        (self.acked * u64::from(self.blksize)).min(self.size())
+impl Session {
+    /// The head's address, as the client sees it.
+    fn head_address(&self, ctx: &Ctx<'_>) -> Ipv4Addr {
+        ctx.config.links.get(usize::from(self.link())).map_or(Ipv4Addr::UNSPECIFIED, |link| link.head)
     }
 
     /// The server's address and port, as the client sees them.
-    fn peer_at_head(&self, ctx: &Ctx<'_>) -> SocketAddrV4 {
-        SocketAddrV4::new(head_of(ctx, self.link), self.port)
+    fn head(&self, ctx: &Ctx<'_>) -> SocketAddrV4 {
+        SocketAddrV4::new(self.head_address(ctx), self.port())
     }
-}
-
-fn head_of(ctx: &Ctx<'_>, link: Link) -> std::net::Ipv4Addr {
-    ctx.config.links.get(usize::from(link)).map_or(std::net::Ipv4Addr::UNSPECIFIED, |link| link.head)
 }
 
 #[cfg(test)]

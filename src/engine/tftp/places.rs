@@ -12,11 +12,13 @@
 use crate::base::machine::Datagram;
 use crate::base::slab::Key;
 use crate::engine::Ctx;
-use crate::engine::pace::Place;
 use crate::roll::client::Client;
+use crate::roll::kind::Kind;
 use crate::roll::stage::Stage;
 
-use super::transfer::{Origin, Transfer};
+use super::policy::kind_of;
+use super::transfer::{Asked, Asker, Origin, Session, Transfer};
+use super::turns::waiter;
 use super::{CHECK_INTERVAL, CLIENT_TRANSFERS, SILENT, STRANGERS, Tftp};
 use crate::engine::tftp::Counter;
 
@@ -46,11 +48,13 @@ impl Tftp {
     }
 
     /// Makes the record of a transfer, on a server port that its client did not have for the last one.
-    pub(super) fn admit(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram<'_>, name: &[u8]) -> Option<Key<Transfer>> {
+    pub(super) fn admit(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram<'_>, asked: &Asked<'_>) -> Option<Key<Transfer>> {
         let (client, origin) = self.origin(ctx, datagram);
         if !self.make_room(ctx, client, origin) {
             return None;
         }
+        let known = client.and_then(|key| ctx.roll.get(key)).map(|client| client.kind);
+        let kind = known.map_or(Kind::Other, |known| kind_of(known, &asked.options));
         let turn = match client.and_then(|key| ctx.roll.get_mut(key)) {
             Some(client) => &mut client.ports,
             None => &mut self.turn,
@@ -58,17 +62,17 @@ impl Tftp {
         *turn = turn.wrapping_add(1);
         let (first, last) = ctx.config.tftp.ports;
         let port = first + u16::from(*turn) % (last - first + 1);
-        let mut transfer = Transfer::new(ctx.now, ctx.endpoints.link(datagram.endpoint), datagram, port, name);
-        (transfer.client, transfer.origin) = (client, origin);
-        let key = self.transfers.insert(transfer)?;
-        let fits = self.by_key.insert(Transfer::key(datagram.src, port), key.slot() as u32)
-            && self.by_peer.insert(Transfer::peer_key(datagram.src), key.slot() as u32);
+        let asker = Asker { client, origin, kind };
+        let session = Session::new(ctx.now, ctx.endpoints.link(datagram.endpoint), port, asker, datagram, asked);
+        let key = self.transfers.insert(Transfer::new(ctx.now, session, asked))?;
+        let fits = self.by_key.insert(Session::key(datagram.src, port), key.slot() as u32)
+            && self.by_peer.insert(Session::peer_key(datagram.src), key.slot() as u32);
         assert!(fits, "the index has a place for every record");
         self.wheel.set(key.slot(), ctx.now + CHECK_INTERVAL);
         if let Some(client) = client {
             let former = begins(ctx, client, key.to_u64()).and_then(|token| self.transfers.get_mut(Key::from_u64(token)));
-            if let Some(former) = former.filter(|former| former.client == Some(client)) {
-                former.witness.silence();
+            if let Some(former) = former.filter(|former| former.session().client() == Some(client)) {
+                former.muted();
             }
         }
         Some(key)
@@ -90,11 +94,11 @@ impl Tftp {
             return (Some(key), Origin::Record);
         }
         ctx.stats.count(Counter::TftpForged);
-        if let Some(muffled) = self.told_forged.admits(ctx.now) {
+        if let Some(more) = self.told_forged.admits(ctx.now) {
             let title = client.title();
             log::warn!(
-                "a tftp request in the name of {title} ({address}) came from {mac}, which is not its card: served as a stranger's \
-                 (and {muffled} more); if the machine has that card, add it to the node"
+                "{title}: TFTP request from its address {address} came from {mac} (served as an unknown machine's; \
+                 if the machine has that card, add its MAC to the node{more})"
             );
         }
         (None, Origin::Stranger)
@@ -113,7 +117,7 @@ impl Tftp {
         if let Some((CLIENT_TRANSFERS.., last)) = begun {
             // One that was never acknowledged makes room; sixteen that run are too many.
             let last = Key::from_u64(last);
-            if self.transfers.get(last).is_none_or(|transfer| transfer.met) {
+            if self.transfers.get(last).is_none_or(|transfer| transfer.look().is_met()) {
                 return false;
             }
             ctx.stats.count(Counter::TftpEvicted);
@@ -133,7 +137,7 @@ impl Tftp {
     /// The world has answered. A stranger's transfer holds a place from now on until it is heard of.
     pub(super) fn settled(&mut self, key: Key<Transfer>) {
         self.opening = self.opening.saturating_sub(1);
-        if self.transfers.get(key).is_some_and(|transfer| transfer.origin == Origin::Stranger) {
+        if self.transfers.get(key).is_some_and(|transfer| transfer.session().is_strangers()) {
             self.chains.push(STRANGERS, key.slot());
         }
     }
@@ -143,49 +147,31 @@ impl Tftp {
     pub(super) fn claim(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, datagram: &Datagram<'_>) -> Claim {
         match self.transfers.get(key) {
             Some(transfer) if !transfer.may_come_from(datagram.mac) => {
-                let strangers = transfer.origin == Origin::Stranger;
+                let strangers = transfer.session().is_strangers();
                 if strangers && self.origin(ctx, datagram).1 != Origin::Stranger { Claim::Stronger } else { Claim::Forged }
             }
             Some(_) | None => Claim::Same,
         }
     }
 
-    /// Something came from the transfer's client: it is there. What a look gave up for lost has been lost, then, unless that is too
-    /// long ago to say anything of the way.
+    /// Something came from the transfer's client: it is there.
     pub(super) fn hear(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
-        let (quiet, silent) = (transfer.is_quiet(), transfer.is_silent());
-        (transfer.heard, transfer.unheard, transfer.met) = (ctx.now, 0, true);
-        if let Some(hold) = transfer.hold {
+        if let Some(hold) = transfer.content().hold() {
             self.held.heard(key.slot(), hold);
         }
-        let missed = std::mem::take(&mut transfer.missed);
-        let lane = ctx.pace.lane(transfer.link);
-        if quiet {
+        if transfer.is_quiet() {
             self.chains.remove(key.slot());
         }
-        let still = transfer.is_quiet();
-        if quiet && transfer.waits && (silent || !still) {
-            lane.leave(key.slot());
-            lane.enter(ctx.now, if still { transfer.place_unasked() } else { Place::Lost }, key.slot());
-        }
-        if still {
-            return;
-        }
-        if missed && !silent {
-            lane.bottleneck.lost(ctx.now, &mut transfer.witness);
-        }
-        if transfer.turn > 0 && !std::mem::replace(&mut transfer.counted, true) {
-            lane.begins(transfer.turn);
-        }
+        transfer.heard(ctx.pace.lane(transfer.session().link()), ctx.now, waiter(key));
     }
 
-    /// Ends a transfer whose machine has asked for an address since it was heard of: it began to boot anew, and a packet of what it has
+    /// Ends a transfer whose machine has asked for an address since it was heard of: it began to boot again, and a packet of what it has
     /// forgotten would be fatal to what it loads now from the same port.
     pub(super) fn forgotten(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) -> bool {
         let Some(transfer) = self.transfers.get(key) else { return true };
-        let restarted = transfer.client.and_then(|client| ctx.roll.get(client)).map(|client| client.restarted);
-        let forgotten = restarted.is_some_and(|at| at > transfer.heard);
+        let restarted = transfer.session().client().and_then(|client| ctx.roll.get(client)).map(|client| client.restarted);
+        let forgotten = restarted.is_some_and(|at| at > transfer.look().heard());
         if forgotten {
             ctx.stats.count(Counter::TftpForgotten);
             self.end(ctx, key);
@@ -196,12 +182,10 @@ impl Tftp {
     /// A look finds no answer: it counts no longer among those who load, until it is heard of. After two looks it is silent.
     pub(super) fn fall_silent(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
-        if transfer.is_silent() {
+        if transfer.look().is_silent() {
             self.chains.push(SILENT, key.slot());
         }
-        if std::mem::take(&mut transfer.counted) {
-            ctx.pace.lane(transfer.link).ends(ctx.now, transfer.turn);
-        }
+        transfer.counts_no_more(ctx.pace.lane(transfer.session().link()), ctx.now);
     }
 }
 

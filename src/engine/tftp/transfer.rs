@@ -1,374 +1,514 @@
-//! One transfer: where it stands, and what an acknowledgement means (RFC 1350, 7440).
+//! One transfer. It is made of parts whose fields are their own; only a method that names an event changes anything.
 //!
-//! Blocks are counted from 1 in 64 bits; on the wire the number wraps. `acked` blocks are behind, `sent` is the highest that
-//! left of the present window; `acked <= sent <= highest <= acked + windowsize`. The pure decision is [`Transfer::judge`].
+//! | part | what it knows |
+//! |---|---|
+//! | [`Session`] | who loads, by which ports, what was asked for |
+//! | [`Content`] | the file or made text, and where its blocks lie |
+//! | [`Window`] | which blocks have left and arrived; what an ACK means |
+//! | [`Look`] | when its client was heard, and what was tried in vain since |
+//! | [`Traffic`] | what is under way, as its lane knows it |
+//!
+//! | state | what happens | next state |
+//! |---|---|---|
+//! | opening | its first turn, and options were asked for | oack |
+//! | opening | its first turn, without options | data |
+//! | oack | ACK 0, or one of data that left before the request was repeated | data |
+//! | data, nothing acknowledged | the request is repeated | oack |
 
-use std::net::SocketAddrV4;
+mod content;
+mod look;
+mod session;
+mod traffic;
+mod window;
+
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::{Datagram, FileId, Link, OpenFile};
+use crate::base::machine::OpenFile;
 use crate::base::outbox::Via;
-use crate::base::slab::Key;
 use crate::base::time::Instant;
-use crate::engine::boot::Made;
-use crate::engine::pace::{Place, Stamp, Witness};
-use crate::roll::client::Client;
-use crate::roll::kind::Kind;
+use crate::engine::pace::{Lane, Place, Waiter};
 use crate::wire::tftp::Options;
 
 use super::files::Hold;
-use super::netascii;
+use super::netascii::Cursor;
+use super::{OACK_BYTES, wire_bytes};
+use look::Silence;
+use traffic::Traffic;
 
-/// Bytes of a file name that the story tells.
-const NAME_MAX: usize = 48;
-/// Sendings that nobody asked for and nobody answered, after which a transfer is silent, and has been so for long.
-const SILENT_AFTER: u8 = 2;
-const LONG_SILENT_AFTER: u8 = 4;
-
-/// Where the bytes come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// The world was asked to open it.
-    Opening,
-    File(OpenFile),
-    /// A text made from the config, of this many bytes, and a hash of them.
-    Made {
-        what: Made,
-        len: u64,
-        hash: u64,
-    },
-}
+pub use content::{Content, Source};
+pub use look::Look;
+pub use session::{Asked, Asker, Origin, Session};
+pub use window::{Ack, Window};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Waiting for the file.
+    /// Waiting for the file, or for its first turn.
     Opening,
     /// The OACK was sent, ACK 0 is awaited (RFC 2347).
     Oack,
     Data,
 }
 
-/// Whose request it is.
+/// What is due in the data phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// The frame came from a MAC that is on record for the address: no other one may speak for it.
-    Record,
-    /// A machine on record, behind a router.
-    Routed,
-    /// Anybody else.
-    Stranger,
+enum Due {
+    /// The next blocks of the window, as far as it has more.
+    Next,
+    /// The OACK or the last block again: a look found no answer.
+    Again,
+    /// Blocks of a cold disk: they are asked for again in a moment.
+    Warm,
 }
 
-pub struct Transfer {
-    pub link: Link,
-    pub peer: SocketAddrV4,
-    /// Where its packets come from: its own MAC, or its router's. None where the link does not show it.
-    pub mac: Option<Mac>,
-    /// The server's port.
-    pub port: u16,
-    pub client: Option<Key<Client>>,
-    pub origin: Origin,
-    pub kind: Kind,
-    pub state: State,
-    pub source: Source,
-    /// Its place among those who hold the file.
-    pub hold: Option<Hold>,
-    /// What is made for it where the root has no file of the name.
-    pub made: Option<Made>,
-    /// A hash of the request: a repeated one is answered again, a different one replaces the transfer.
-    pub request: u64,
-    /// What was asked for; once the file is open, what is acknowledged.
+/// What a turn sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// The answer to the request.
+    First,
+    Oack,
+    /// The last block that left, alone: it makes the client say where it stands; a whole window would be mostly duplicates.
+    Again(u64),
+    /// The blocks `first..=last`; `rest`: the window has more, for another turn.
+    Blocks {
+        first: u64,
+        last: u64,
+        rest: bool,
+    },
+    Nothing,
+}
+
+/// What is settled when the file is known.
+pub struct Settled {
+    /// What is acknowledged.
     pub options: Options,
     pub blksize: u16,
     pub windowsize: u16,
-    /// Blocks in all; the last is short. Unknown (the maximum) in netascii until the last was made.
+    /// Blocks in all; the maximum where that is not known.
     pub blocks: u64,
-    pub acked: u64,
-    pub sent: u64,
-    /// The highest block that ever left: what is below it is sent again.
-    pub highest: u64,
-    pub netascii: Option<Netascii>,
-    pub began: Instant,
-    pub heard: Instant,
-    pub last_sent: Instant,
-    /// Sendings nobody asked for since the last progress, and since anything was heard.
-    pub resent: u8,
-    pub unheard: u8,
-    /// Its client's own retries since the last progress, of what was sent to it meanwhile; and when the last one came.
-    pub retries: u8,
-    pub retried: Instant,
-    /// Something was acknowledged: its client is there.
-    pub met: bool,
-    /// A look has given something up as lost. It counts as evidence of the way when the client speaks.
-    pub missed: bool,
-    /// It counts in its link's lap.
-    pub counted: bool,
-    /// The last block of a window was sent again by itself, to make the client say where it stands: its answer is no echo.
-    pub probed: bool,
-    /// Its bytes come from a cold disk: they are asked for again in a moment.
-    pub cold: bool,
-    /// It stands in its link's lane, since `asked`.
-    pub waits: bool,
-    pub asked: Instant,
-    /// The half-second look wants the OACK or the last block sent again.
-    pub resend: bool,
-    /// What is under way. None of a stranger's ever is.
-    pub stamp: Option<Stamp>,
-    /// What its client knows of the way.
-    pub witness: Witness,
-    /// Wire bytes of one turn; 0 before the first.
-    pub turn: u64,
-    name: [u8; NAME_MAX],
-    name_len: u8,
 }
 
-/// The place of the block that is being sent, and of the one after it once that is known.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Netascii {
-    pub place: netascii::Place,
-    pub next: netascii::Place,
-    /// Reads that are not answered yet. Answers come in order, and all but the last are of a place that may be behind.
-    pub reads: u8,
+pub struct Transfer {
+    session: Session,
+    content: Content,
+    window: Window,
+    look: Look,
+    traffic: Traffic,
+    state: State,
+    due: Due,
 }
 
-impl Netascii {
-    /// Takes the answer to a read. False: a later read is under way, and its answer is the one that counts.
-    pub fn answered(&mut self) -> bool {
-        self.reads = self.reads.saturating_sub(1);
-        self.reads == 0
-    }
-}
-
-/// What an ACK means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ack {
-    /// The whole file has arrived.
-    Done,
-    /// Everything that was sent has arrived: the next window.
-    Next,
-    /// The window broke after this block: it goes on from there.
-    Broken,
-    /// The client repeats its last ACK, late enough to be its own retry.
-    Retry,
-    /// It repeats its last ACK while our packets may still be under way (Sorcerer's Apprentice): not to be answered.
-    Echo,
-    /// Outside the window.
-    Stale,
-}
-
+/// What there is to know of it.
 impl Transfer {
-    pub fn new(now: Instant, link: Link, request: &Datagram<'_>, port: u16, name: &[u8]) -> Transfer {
-        let mut transfer = Transfer {
-            link,
-            peer: request.src,
-            mac: request.mac,
-            port,
-            client: None,
-            origin: Origin::Stranger,
-            kind: Kind::Other,
-            state: State::Opening,
-            source: Source::Opening,
-            hold: None,
-            made: Made::of(name),
-            request: 0,
-            options: Options::default(),
-            blksize: 512,
-            windowsize: 1,
-            blocks: u64::MAX,
-            acked: 0,
-            sent: 0,
-            highest: 0,
-            netascii: None,
-            began: now,
-            heard: now,
-            last_sent: now,
-            resent: 0,
-            unheard: 0,
-            retries: 0,
-            retried: Instant::ZERO,
-            met: false,
-            missed: false,
-            counted: false,
-            probed: false,
-            cold: false,
-            waits: false,
-            asked: now,
-            resend: false,
-            stamp: None,
-            witness: Witness::default(),
-            turn: 0,
-            name: [0; NAME_MAX],
-            name_len: name.len().min(NAME_MAX) as u8,
-        };
-        let tail = &name[name.len().saturating_sub(NAME_MAX)..];
-        transfer.name.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
-        transfer
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+
+    pub fn window(&self) -> &Window {
+        &self.window
+    }
+
+    pub fn look(&self) -> &Look {
+        &self.look
+    }
+
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Payload bytes that have arrived.
+    pub fn progress(&self) -> u64 {
+        (self.window.acked() * u64::from(self.content.blksize())).min(self.content.size())
     }
 
     /// How its packets leave, all of them by one way, so that they keep their order: in lock-step as frames to where its own come from,
     /// without a question to ARP; windows through the kernel, which cuts them up.
     pub fn via(&self) -> Via {
-        match self.mac {
-            Some(mac) if self.windowsize == 1 && mac.is_individual() => Via::Mac(mac),
+        match self.session.mac() {
+            Some(mac) if self.window.size() == 1 && mac.is_individual() => Via::Mac(mac),
             _ => Via::Kernel,
         }
     }
 
-    /// Sendings to no avail. Who asks for the same again and again, three times and more, is as good as silent.
-    fn vain(&self) -> u8 {
-        self.unheard.max(self.retries.saturating_sub(1))
-    }
-
-    /// Whether it has not answered for several looks, or not got on: no evidence of the way any more (`engine::pace`).
-    pub fn is_silent(&self) -> bool {
-        self.vain() >= SILENT_AFTER
-    }
-
     /// Whether nobody knows if its client is there, or who it is: it is no evidence, and is served in the quiet share.
     pub fn is_quiet(&self) -> bool {
-        self.is_silent() || self.origin == Origin::Stranger
+        self.look.is_silent() || self.session.is_strangers()
     }
 
     /// Where it waits for what nobody asked for, or for its first packet.
     pub fn place_unasked(&self) -> Place {
-        match self.vain() {
-            LONG_SILENT_AFTER.. => Place::LongSilent,
-            SILENT_AFTER.. => Place::Silent,
-            _ if self.is_quiet() => Place::Stranger,
-            0 => Place::New,
-            _ => Place::Lost,
+        match self.look.silence() {
+            Silence::Long => Place::LongSilent,
+            Silence::Silent => Place::Silent,
+            _ if self.session.is_strangers() => Place::Stranger,
+            Silence::None => Place::New,
+            Silence::Missed => Place::Lost,
         }
+    }
+
+    /// Where it waits, when `place` is for who is known to be there.
+    pub fn place(&self, place: Place) -> Place {
+        if self.is_quiet() { self.place_unasked() } else { place }
     }
 
     /// Whether a frame from this MAC may speak for its client. Behind a router, another one may have taken the router's place: that is
     /// believed when nothing more comes from the old one.
     pub fn may_come_from(&self, mac: Option<Mac>) -> bool {
-        let (Some(ours), Some(theirs)) = (self.mac, mac) else { return true };
-        ours == theirs || (self.origin != Origin::Record && self.unheard > 0)
+        let (Some(ours), Some(theirs)) = (self.session.mac(), mac) else { return true };
+        ours == theirs || (self.session.origin() != Origin::Record && self.look.is_unheard())
     }
 
-    /// The end of the name that was asked for.
-    pub fn name(&self) -> &[u8] {
-        &self.name[..usize::from(self.name_len)]
-    }
-
-    /// The key of a transfer: client address, client port, server port, in 64 bits.
-    pub fn key(peer: SocketAddrV4, port: u16) -> u64 {
-        Transfer::peer_key(peer) << 16 | u64::from(port)
-    }
-
-    /// The key of a client's socket.
-    pub fn peer_key(peer: SocketAddrV4) -> u64 {
-        u64::from(u32::from(*peer.ip())) << 16 | u64::from(peer.port())
-    }
-
-    pub fn file(&self) -> Option<FileId> {
-        match self.source {
-            Source::File(open) => Some(open.file),
-            Source::Opening | Source::Made { .. } => None,
+    /// Whether something that has left is not answered.
+    pub fn awaits_answer(&self) -> bool {
+        match self.state {
+            State::Opening => false,
+            State::Oack => true,
+            State::Data => self.window.under_way() > 0,
         }
-    }
-
-    /// Payload bytes in all; 0 while unknown.
-    pub fn size(&self) -> u64 {
-        match self.source {
-            Source::File(open) => open.size,
-            Source::Made { len, .. } => len,
-            Source::Opening => 0,
-        }
-    }
-
-    /// The file offset and length of a block, for anything but netascii.
-    pub fn extent(&self, block: u64) -> (u64, u64) {
-        let offset = (block - 1) * u64::from(self.blksize);
-        (offset, self.size().saturating_sub(offset).min(u64::from(self.blksize)))
     }
 
     /// How soon after our last packet an ACK that repeats the last one cannot be an answer to it. In lock-step it is an echo until a client
     /// may retry by itself; in windows it says at once that the first block was lost (RFC 7440, 4), but no sooner than a round trip allows.
-    pub fn echo(&self) -> Duration {
-        let early = super::policy::of(self.kind).early;
-        let least = self.witness.least();
-        if self.windowsize > 1 && !least.is_zero() { early.min(least / 2) } else { early }
+    fn echo(&self) -> Duration {
+        let early = self.session.policy().early;
+        let least = self.traffic.witness().least();
+        if self.window.size() > 1 && !least.is_zero() { early.min(least / 2) } else { early }
     }
 
-    /// The last block of the window that begins behind `acked`.
-    pub fn window_end(&self) -> u64 {
-        self.acked.saturating_add(u64::from(self.windowsize)).min(self.blocks)
+    /// What an ACK of a block number means now, and the block that is acknowledged.
+    pub fn judge(&self, now: Instant, block: u16) -> (Ack, u64) {
+        let early = self.look.since_sending(now) < self.echo() && !self.look.is_probed();
+        self.window.judge(block, early)
     }
 
-    /// What an ACK of a 16-bit block number means now. `early`: our last packet left too recently for this to be a retry.
-    /// Moves nothing; gives the block that is acknowledged with the meaning.
-    pub fn judge(&self, block: u16, early: bool) -> (Ack, u64) {
-        let ahead = u64::from(block.wrapping_sub(self.acked as u16));
-        let acked = self.acked + ahead;
-        let meaning = match ahead {
-            0 if early && !self.probed => Ack::Echo,
-            0 => Ack::Retry,
-            // After a rewind or a cold read, what left before may still arrive and be acknowledged.
-            _ if acked > self.highest => Ack::Stale,
-            _ if acked == self.blocks => Ack::Done,
-            _ if acked >= self.sent => Ack::Next,
-            _ => Ack::Broken,
-        };
-        (meaning, acked)
+    /// Blocks of this many payload bytes in all, but one at least and no more than a window.
+    fn turn_blocks(&self, bytes: u64) -> u64 {
+        (bytes / u64::from(self.content.blksize())).clamp(1, self.window.size().into())
+    }
+
+    /// What it sends in a turn of so many payload bytes.
+    pub fn sending(&self, bytes: u64) -> Sending {
+        match (self.state, self.due) {
+            (State::Opening, _) => Sending::First,
+            (State::Oack, _) => Sending::Oack,
+            (State::Data, Due::Again) if self.window.under_way() > 0 => Sending::Again(self.window.sent()),
+            (State::Data, _) => {
+                let (first, end) = (self.window.sent() + 1, self.window.end());
+                let last = end.min(self.window.sent() + self.turn_blocks(bytes));
+                if first > last { Sending::Nothing } else { Sending::Blocks { first, last, rest: last < end } }
+            }
+        }
+    }
+}
+
+/// What happens to it.
+impl Transfer {
+    pub fn new(now: Instant, session: Session, asked: &Asked<'_>) -> Transfer {
+        Transfer {
+            session,
+            content: Content::new(asked.name, asked.netascii),
+            window: Window::NEW,
+            look: Look::new(now),
+            traffic: Traffic::default(),
+            state: State::Opening,
+            due: Due::Next,
+        }
+    }
+
+    /// The one writer of the state.
+    fn enter(&mut self, state: State) {
+        use State::{Data, Oack, Opening};
+        let may = matches!((self.state, state), (Opening, Oack | Data) | (Oack, Data) | (Oack | Data, Oack));
+        assert!(may, "{:?} does not lead to {state:?}", self.state);
+        self.state = state;
+    }
+
+    /// What a look wanted again is not due any more. Blocks that are not in memory are awaited all the same.
+    fn go_on(&mut self) {
+        if self.due == Due::Again {
+            self.due = Due::Next;
+        }
+    }
+
+    /// A packet that may speak for its client came from this MAC.
+    pub fn came_from(&mut self, mac: Option<Mac>) {
+        self.session.came_from(mac);
+    }
+
+    /// The file is open.
+    pub fn opened(&mut self, open: OpenFile) {
+        self.content.opened(open);
+    }
+
+    /// It has a place among those who hold the file.
+    pub fn held(&mut self, hold: Option<Hold>) {
+        self.content.held(hold);
+    }
+
+    /// The root has no such file, and this was made instead.
+    pub fn was_made(&mut self, made: Source) {
+        self.content.was_made(made);
+    }
+
+    pub fn settled(&mut self, settled: Settled) {
+        let Settled { options, blksize, windowsize, blocks } = settled;
+        self.session.settled(options);
+        self.content.settled(blksize);
+        self.window.settled(windowsize, blocks);
+    }
+
+    /// Its first turn; `turn`: payload bytes of each one that follows.
+    pub fn begins(&mut self, lane: &mut Lane, turn: u64) {
+        // A smaller window than was asked for is as good (RFC 7440, 4), and leaves room for everybody in half a second.
+        let block = wire_bytes(self.content.blksize().into());
+        self.window.narrowed((lane.window_share() / block).max(1));
+        self.session.narrowed(self.window.size());
+        self.traffic.begins(lane, self.turn_blocks(turn) * block, self.is_quiet());
+        self.enter(if self.session.options().is_empty() { State::Data } else { State::Oack });
+    }
+
+    /// The request that began it came again.
+    pub fn asked_again(&mut self, now: Instant) {
+        self.look.asked(now);
+    }
+
+    /// The request is answered again by an OACK.
+    pub fn starts_over(&mut self, lane: &mut Lane, now: Instant) {
+        self.given_up(lane, now);
+        self.enter(State::Oack);
+        self.window.rewound();
+    }
+
+    /// The OACK leaves.
+    pub fn oack_left(&mut self, lane: &mut Lane, now: Instant) {
+        self.go_on();
+        self.look.oack_left(now);
+        self.left(lane, now, (1, OACK_BYTES), true);
+    }
+
+    /// The blocks `first..=last` leave; gives how many of them not for the first time. `again`: a look wanted the last one of them alone.
+    pub fn blocks_left(&mut self, lane: &mut Lane, now: Instant, (first, last): (u64, u64), again: bool) -> u64 {
+        self.go_on();
+        self.look.blocks_left(now, again && self.window.under_way() > 1);
+        let resent = self.window.left(first, last);
+        let packets = last + 1 - first;
+        let full = wire_bytes(self.content.blksize().into());
+        // The last block of a file is short; where the length is not known, all are reckoned full.
+        let final_bytes = if last == self.window.blocks() { wire_bytes(self.content.extent(last).1) } else { full };
+        // The last of a window is acknowledged, and all before it with it.
+        self.left(lane, now, (packets, (packets - 1) * full + final_bytes), last == self.window.end());
+        resent
+    }
+
+    fn left(&mut self, lane: &mut Lane, now: Instant, (packets, bytes): (u64, u64), answered: bool) {
+        if self.is_quiet() {
+            return lane.sent_quietly(now, bytes);
+        }
+        self.traffic.left(lane, now, (packets, bytes), answered);
+    }
+
+    /// ACK 0 of the OACK, or of data that left before a repeated request was answered again. True: it was ACK 0.
+    pub fn oack_answered(&mut self, block: u16) -> bool {
+        if self.state != State::Oack || u64::from(block) > self.window.highest() {
+            return false;
+        }
+        self.enter(State::Data);
+        block == 0
+    }
+
+    /// Everything under way has arrived.
+    pub fn arrived(&mut self, lane: &mut Lane, now: Instant) {
+        self.traffic.arrived(lane, now, self.look.resent() == 0);
+    }
+
+    /// The client says that something of what is under way was lost.
+    pub fn lost(&mut self, lane: &mut Lane, now: Instant) {
+        let quiet = self.is_quiet();
+        self.traffic.lost(lane, now, quiet);
+    }
+
+    /// The client stands behind this block, and wants the next ones.
+    pub fn progressed(&mut self, block: u64) {
+        self.window.acknowledged(block);
+        self.look.progressed();
+        self.go_on();
+        if block > 0 {
+            self.content.arrived();
+        }
+    }
+
+    /// The client asks again for what follows its last ACK.
+    pub fn retried(&mut self, now: Instant) {
+        self.look.retried(now);
+    }
+
+    /// What is not acknowledged will leave again, as soon as there is room.
+    pub fn rewound(&mut self, lane: &mut Lane, now: Instant) {
+        self.given_up(lane, now);
+        self.window.rewound();
+        self.go_on();
+    }
+
+    /// Something came from its client: it is there, and waits where those do, if it waits.
+    pub fn heard(&mut self, lane: &mut Lane, now: Instant, waiter: Waiter) {
+        let (quiet, silent) = (self.is_quiet(), self.look.is_silent());
+        self.look.answered(now);
+        let still = self.is_quiet();
+        if quiet && (silent || !still) && lane.waits(waiter) {
+            lane.change(self.place(Place::Lost), waiter);
+        }
+        self.traffic.heard(lane, now, still, silent);
+    }
+
+    /// A look finds that something is not answered; gives the place for what it sends now.
+    pub fn missed(&mut self, lane: &mut Lane, now: Instant) -> Place {
+        self.look.missed();
+        self.traffic.missed(lane, now);
+        if self.state == State::Data && self.look.resent() > 1 && self.window.under_way() > 1 {
+            // It does not say where it stands: some clients say so once for each gap.
+            self.window.rewound();
+            self.go_on();
+        } else {
+            self.due = Due::Again;
+        }
+        self.place_unasked()
+    }
+
+    /// It counts no longer among those who load.
+    pub fn counts_no_more(&mut self, lane: &mut Lane, now: Instant) {
+        self.traffic.counts_no_more(lane, now);
+    }
+
+    /// Another transfer speaks for its client.
+    pub fn muted(&mut self) {
+        self.traffic.muted();
+    }
+
+    /// The blocks were not in memory: nothing was sent.
+    pub fn cold(&mut self, lane: &mut Lane, now: Instant) {
+        self.given_up(lane, now);
+        self.window.rewound();
+        self.due = Due::Warm;
+    }
+
+    /// What was not in memory is there, or ought to be. False: nothing was awaited.
+    pub fn warm(&mut self) -> bool {
+        let awaited = self.due == Due::Warm;
+        if awaited {
+            self.due = Due::Next;
+        }
+        awaited
+    }
+
+    /// The cursor of a netascii text has gone on.
+    pub fn moved(&mut self, cursor: Cursor) {
+        self.content.moved(cursor);
+    }
+
+    /// This netascii block is the last one.
+    pub fn ends_at(&mut self, block: u64) {
+        self.window.ends_at(block);
+    }
+
+    /// It ends, and its lane forgets it.
+    pub fn ended(&mut self, lane: &mut Lane, now: Instant, waiter: Waiter) {
+        self.given_up(lane, now);
+        lane.leave(waiter);
+        self.counts_no_more(lane, now);
+    }
+
+    fn given_up(&mut self, lane: &mut Lane, now: Instant) {
+        self.traffic.given_up(lane, now);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
+    use crate::base::machine::Datagram;
+    use crate::engine::pace::Taker;
+    use crate::roll::kind::Kind;
+    use std::net::{Ipv4Addr, SocketAddrV4};
 
-    fn transfer(acked: u64, sent: u64, blocks: u64, windowsize: u16) -> Transfer {
+    fn transfer(mac: Option<Mac>, windowsize: u16) -> Transfer {
         let src = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 2070);
-        let request = Datagram { endpoint: 0, mac: Some(Mac([2, 0, 0, 0, 0, 9])), src, dst: src, payload: b"" };
-        Transfer { acked, sent, highest: sent, blocks, windowsize, ..Transfer::new(Instant::ZERO, 0, &request, 20069, b"vmlinuz") }
+        let datagram = Datagram { endpoint: 0, mac, src, dst: src, payload: b"" };
+        let asker = Asker { client: None, origin: Origin::Record, kind: Kind::Other };
+        let asked = Asked { name: b"vmlinuz", options: Options::default(), netascii: false, hash: 0 };
+        let mut transfer = Transfer::new(Instant::ZERO, Session::new(Instant::ZERO, 0, 20069, asker, &datagram, &asked), &asked);
+        transfer.settled(Settled { options: asked.options, blksize: 512, windowsize, blocks: 99 });
+        transfer
     }
 
-    #[test]
-    fn what_acks_mean() {
-        let table = [
-            // acked, sent, blocks, ACK, early -> meaning, acknowledged
-            (0, 1, 9, 1, false, Ack::Next, 1),
-            (0, 1, 9, 0, false, Ack::Retry, 0),
-            (0, 1, 9, 0, true, Ack::Echo, 0),
-            (8, 9, 9, 9, false, Ack::Done, 9),
-            (4, 8, 99, 8, false, Ack::Next, 8),
-            (4, 8, 99, 6, false, Ack::Broken, 6),
-            (4, 8, 99, 4, true, Ack::Echo, 4),
-            (4, 8, 99, 9, false, Ack::Stale, 9),
-            // the number wraps
-            (65_535, 65_536, 70_000, 0, false, Ack::Next, 65_536),
-            (65_534, 65_538, 70_000, 1, false, Ack::Broken, 65_537),
-            (131_071, 131_072, 200_000, 0, false, Ack::Next, 131_072),
-        ];
-        for (acked, sent, blocks, block, early, meaning, at) in table {
-            assert_eq!(transfer(acked, sent, blocks, 4).judge(block, early), (meaning, at), "{acked} {sent} {block}");
-        }
-        assert_eq!(transfer(4, 8, 99, 4).judge(3, false).0, Ack::Stale, "an old ACK");
-        let rewound = Transfer { sent: 5, ..transfer(4, 8, 99, 4) };
-        assert_eq!([5, 7, 8, 9].map(|block| rewound.judge(block, false).0), [Ack::Next, Ack::Next, Ack::Next, Ack::Stale]);
-        let probed = Transfer { probed: true, ..transfer(4, 8, 99, 4) };
-        assert_eq!(probed.judge(4, true), (Ack::Retry, 4), "the answer to a probe comes at once");
+    fn lane() -> Lane {
+        Lane::new(&[Taker { service: 0, records: 1 }], None, Duration::from_millis(2), Instant::ZERO)
     }
 
     #[test]
     fn lock_step_leaves_by_the_way_it_came() {
         let mac = Mac([2, 0, 0, 0, 0, 9]);
-        assert_eq!(transfer(0, 0, 9, 1).via(), Via::Mac(mac));
-        assert_eq!(transfer(0, 0, 9, 4).via(), Via::Kernel);
+        assert_eq!(transfer(Some(mac), 1).via(), Via::Mac(mac));
+        assert_eq!(transfer(Some(mac), 4).via(), Via::Kernel);
         for mac in [None, Some(Mac::ZERO)] {
-            assert_eq!(Transfer { mac, ..transfer(0, 0, 9, 1) }.via(), Via::Kernel, "no way is known, or that of the loopback");
+            assert_eq!(transfer(mac, 1).via(), Via::Kernel, "no way is known, or that of the loopback");
         }
+        assert_eq!(transfer(None, 1).session().name(), b"vmlinuz");
     }
 
     #[test]
-    fn extents_end_with_a_short_block() {
-        let mut it = transfer(0, 0, 3, 1);
-        it.source = Source::File(OpenFile { file: FileId::from_u64(0), size: 1024 });
-        assert_eq!([1, 2, 3].map(|block| it.extent(block)), [(0, 512), (512, 512), (1024, 0)]);
-        assert_eq!(it.name(), b"vmlinuz");
+    fn what_a_turn_sends() {
+        let (mut it, mut lane, now) = (transfer(None, 8), lane(), Instant::ZERO);
+        assert_eq!(it.sending(2048), Sending::First);
+        it.begins(&mut lane, 2048);
+        assert_eq!(it.sending(2048), Sending::Blocks { first: 1, last: 4, rest: true });
+        it.blocks_left(&mut lane, now, (1, 4), false);
+        assert_eq!(it.sending(4096), Sending::Blocks { first: 5, last: 8, rest: false });
+        it.blocks_left(&mut lane, now, (5, 8), false);
+        assert_eq!(it.sending(4096), Sending::Nothing);
+        it.missed(&mut lane, now);
+        assert_eq!(it.sending(4096), Sending::Again(8));
+        it.cold(&mut lane, now);
+        assert_eq!(it.sending(4096), Sending::Blocks { first: 1, last: 8, rest: false }, "nothing of it has left");
+        assert_eq!((it.warm(), it.warm()), (true, false));
+    }
+
+    #[test]
+    fn the_answer_to_a_probe_comes_at_once() {
+        let (mut it, mut lane, now) = (transfer(None, 4), lane(), Instant::ZERO);
+        it.begins(&mut lane, 2048);
+        it.blocks_left(&mut lane, now, (1, 4), false);
+        it.progressed(4);
+        it.blocks_left(&mut lane, now, (5, 8), false);
+        assert_eq!(it.judge(now, 4), (Ack::Echo, 4));
+        it.missed(&mut lane, now);
+        it.blocks_left(&mut lane, now, (8, 8), true);
+        assert_eq!(it.judge(now, 4), (Ack::Retry, 4));
+    }
+
+    /// States have one writer, which knows what leads where.
+    #[test]
+    #[should_panic(expected = "Data does not lead to Data")]
+    fn a_transfer_begins_once() {
+        let (mut it, mut lane) = (transfer(None, 1), lane());
+        it.begins(&mut lane, 512);
+        it.begins(&mut lane, 512);
+    }
+
+    #[test]
+    fn the_oack_and_what_answers_it() {
+        let mut it = transfer(None, 1);
+        let mut lane = lane();
+        it.session.settled(Options { tsize: Some(0), ..Options::default() });
+        it.begins(&mut lane, 512);
+        assert_eq!((it.state(), it.oack_answered(1)), (State::Oack, false), "nothing has left that this could acknowledge");
+        assert!(it.oack_answered(0) && it.state() == State::Data);
+        it.blocks_left(&mut lane, Instant::ZERO, (1, 1), false);
+        it.starts_over(&mut lane, Instant::ZERO);
+        assert_eq!((it.state(), it.window().sent()), (State::Oack, 0), "its request was repeated");
+        assert!(!it.oack_answered(1) && it.state() == State::Data, "but an ACK of the data was on its way");
     }
 }

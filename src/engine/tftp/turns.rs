@@ -1,196 +1,92 @@
-//! Turns: a transfer that wants to send takes its place in its link's lane, and sends when the lane gives it a turn.
+//! Turns: a transfer that wants to send takes its place in its link's lane, and sends when it is given a turn (`engine::turns`).
 //!
 //! A turn is the rest of the window, but no more than [`TURN_BYTES`] while others wait, so that a big window takes no more than its share
 //! of a lap; what is left waits at the end of the ring.
 
 use crate::base::limits;
-use crate::base::machine::{Link, OpenFile};
+use crate::base::machine::OpenFile;
 use crate::base::outbox::{Output, Run};
 use crate::base::slab::Key;
 use crate::engine::Ctx;
-use crate::engine::pace::{self, Place};
+use crate::engine::endpoints;
+use crate::engine::pace::{Place, Turn, Waiter};
 use crate::engine::tftp::Counter;
 use crate::wire::tftp;
 
-use super::transfer::{Netascii, Source, State, Transfer};
-use super::{Tftp, answer, netascii};
+use super::transfer::{Sending, Source, Transfer};
+use super::{Tftp, answer};
 
 /// Payload bytes of one turn: sixteen full frames.
 const TURN_BYTES: u64 = 16 * 1468;
-/// About what an OACK takes on the wire.
-const OACK_BYTES: u64 = 100;
-/// Turns that may be given while one packet is handled; more are given when the machine is called again, at once.
-const TURNS_A_CALL: usize = 4;
 
-impl Transfer {
-    /// Blocks of this many payload bytes that one turn sends at most.
-    fn turn_blocks(&self, bytes: u64) -> u64 {
-        (bytes / u64::from(self.blksize)).clamp(1, self.windowsize.into())
-    }
-
-    /// Notes that blocks leave. The last of a window is acknowledged, and all before it with it.
-    fn left(&mut self, ctx: &mut Ctx<'_>, first: u64, last: u64) {
-        let packets = last + 1 - first;
-        let full = pace::wire_bytes(self.blksize.into());
-        // The last block of a file is short; where the length is not known, all are reckoned full.
-        let final_bytes = if last == self.blocks { pace::wire_bytes(self.extent(last).1) } else { full };
-        self.under_way(ctx, packets, (packets - 1) * full + final_bytes, last == self.window_end());
-    }
-
-    /// Notes packets of so many bytes on the wire in all.
-    fn under_way(&mut self, ctx: &mut Ctx<'_>, packets: u64, bytes: u64, answered: bool) {
-        let lane = ctx.pace.lane(self.link);
-        if self.is_quiet() {
-            return lane.sent_quietly(ctx.now, bytes);
-        }
-        let stamp = lane.bottleneck.sent(ctx.now, bytes, packets, answered);
-        self.stamp = Some(self.stamp.map_or(stamp, |old| old.and(stamp)));
-    }
-
-    /// Notes that everything under way has arrived.
-    pub(super) fn arrived(&mut self, ctx: &mut Ctx<'_>) {
-        let Some(stamp) = self.stamp.take() else { return };
-        let certain = self.resent == 0;
-        ctx.pace.lane(self.link).bottleneck.acknowledged(ctx.now, stamp, &mut self.witness, certain);
-    }
-
-    /// What is under way is waited for no longer. False: nothing was.
-    pub(super) fn give_up(&mut self, ctx: &mut Ctx<'_>) -> bool {
-        let Some(stamp) = self.stamp.take() else { return false };
-        ctx.pace.lane(self.link).bottleneck.given_up(ctx.now, stamp);
-        true
-    }
-
-    /// The client says that something of what is under way was lost.
-    pub(super) fn lost(&mut self, ctx: &mut Ctx<'_>) {
-        self.give_up(ctx);
-        if !self.is_quiet() {
-            ctx.pace.lane(self.link).bottleneck.lost(ctx.now, &mut self.witness);
-        }
-    }
+/// A transfer as the lanes know it.
+pub(super) fn waiter(key: Key<Transfer>) -> Waiter {
+    Waiter::new(endpoints::TFTP.id, key)
 }
 
 impl Tftp {
-    /// Takes a place in the lane, and gives turns while the way is free.
+    /// Takes a place in the lane.
     pub(super) fn want(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, place: Place) {
+        let Some(transfer) = self.transfers.get(key) else { return };
+        ctx.pace.want(ctx.now, transfer.session().link(), transfer.place(place), waiter(key));
+    }
+
+    /// It is a transfer's turn.
+    pub fn turn(&mut self, ctx: &mut Ctx<'_>, turn: Turn) {
+        let key = turn.who.key();
+        if !self.forgotten(ctx, key) {
+            self.serve(ctx, key);
+        }
+    }
+
+    /// Sends what is due, as much as one turn allows.
+    fn serve(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
+        if self.transfers.get(key).is_some_and(|transfer| self.is_abandoned(transfer)) {
+            return self.end(ctx, key);
+        }
         let Some(transfer) = self.transfers.get_mut(key) else { return };
-        let link = transfer.link;
-        if !transfer.waits {
-            let place = if transfer.is_quiet() { transfer.place_unasked() } else { place };
-            (transfer.waits, transfer.asked) = (true, ctx.now);
-            ctx.pace.lane(link).enter(ctx.now, place, key.slot());
-        }
-        self.give_turns(ctx, link, TURNS_A_CALL);
-    }
-
-    /// Gives turns to those who wait on a link, while its way is free.
-    pub(super) fn give_turns(&mut self, ctx: &mut Ctx<'_>, link: Link, most: usize) {
-        for _ in 0..most {
-            if !ctx.out.has_room() {
-                break;
+        let lane = ctx.pace.lane(transfer.session().link());
+        let alone = !transfer.is_quiet() && lane.waiting() == 0;
+        match transfer.sending(if alone { limits::RUN_BYTES_MAX as u64 } else { TURN_BYTES }) {
+            Sending::First => {
+                transfer.begins(lane, TURN_BYTES);
+                self.serve(ctx, key);
             }
-            let Some((waiter, place)) = ctx.pace.lane(link).next(ctx.now) else { return };
-            let Some(key) = self.transfers.key_at(waiter) else { continue };
-            let Some(transfer) = self.transfers.get_mut(key) else { continue };
-            transfer.waits = false;
-            if !place.is_quiet() {
-                ctx.pace.lane(link).served(ctx.now, ctx.now.since(transfer.asked));
+            Sending::Oack => {
+                transfer.oack_left(lane, ctx.now);
+                answer::send(ctx, transfer, |buf| tftp::emit_oack(buf, transfer.session().options()));
             }
-            if !self.forgotten(ctx, key) {
-                self.turn(ctx, key);
+            Sending::Again(last) => self.send(ctx, key, (last, last), true),
+            Sending::Blocks { first, last, rest } => {
+                if rest {
+                    lane.enter(ctx.now, transfer.place(Place::Ring), waiter(key));
+                }
+                self.send(ctx, key, (first, last), false);
             }
-        }
-        ctx.pace.lane(link).pause(ctx.now);
-    }
-
-    /// All lanes, as far as the outbox has room.
-    pub(super) fn give_all_turns(&mut self, ctx: &mut Ctx<'_>) {
-        for link in 0..ctx.pace.links() {
-            if ctx.pace.lane(link).deadline().is_some_and(|deadline| deadline <= ctx.now) {
-                self.give_turns(ctx, link, usize::MAX);
-            }
-        }
-    }
-
-    /// One turn of a transfer.
-    fn turn(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
-        let Some(transfer) = self.transfers.get_mut(key) else { return };
-        if transfer.state == State::Opening {
-            return self.begin(ctx, key);
-        }
-        if transfer.state == State::Oack {
-            transfer.resend = false;
-            transfer.under_way(ctx, 1, OACK_BYTES, true);
-            return self.oack(ctx, key);
-        }
-        if std::mem::take(&mut transfer.resend) && transfer.sent > transfer.acked {
-            // The last block of a window makes the client say where it stands; a whole window would be mostly duplicates.
-            let (last, probed) = (transfer.sent, transfer.sent > transfer.acked + 1);
-            self.send(ctx, key, last, last);
-            if let Some(transfer) = self.transfers.get_mut(key) {
-                transfer.probed = probed;
-            }
-            return;
-        }
-        let (first, end) = (transfer.sent + 1, transfer.window_end());
-        let alone = !transfer.is_quiet() && ctx.pace.lane(transfer.link).waiting() == 0;
-        let last = end.min(transfer.sent + transfer.turn_blocks(if alone { limits::RUN_BYTES_MAX as u64 } else { TURN_BYTES }));
-        if first > last {
-            return;
-        }
-        if last < end {
-            let place = if transfer.is_quiet() { transfer.place_unasked() } else { Place::Ring };
-            (transfer.waits, transfer.asked) = (true, ctx.now);
-            ctx.pace.lane(transfer.link).enter(ctx.now, place, key.slot());
-        }
-        self.send(ctx, key, first, last);
-    }
-
-    /// The first turn: the answer to the request.
-    fn begin(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
-        let Some(transfer) = self.transfers.get_mut(key) else { return };
-        // A smaller window than was asked for is as good (RFC 7440, 4), and leaves room for everybody in half a second.
-        let share = ctx.pace.lane(transfer.link).window_share() / pace::wire_bytes(transfer.blksize.into());
-        transfer.windowsize = u64::from(transfer.windowsize).min(share.max(1)) as u16;
-        transfer.options.windowsize = transfer.options.windowsize.map(|_| transfer.windowsize);
-        transfer.turn = transfer.turn_blocks(TURN_BYTES) * pace::wire_bytes(transfer.blksize.into());
-        if !transfer.is_quiet() {
-            transfer.counted = true;
-            ctx.pace.lane(transfer.link).begins(transfer.turn);
-        }
-        if transfer.options.is_empty() {
-            transfer.state = State::Data;
-            self.turn(ctx, key);
-        } else {
-            transfer.state = State::Oack;
-            self.turn(ctx, key);
+            Sending::Nothing => {}
         }
     }
 
     /// Sends everything again that is not acknowledged, as soon as there is room.
     pub(super) fn rewind(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
-        transfer.give_up(ctx);
-        (transfer.sent, transfer.resend) = (transfer.acked, false);
+        transfer.rewound(ctx.pace.lane(transfer.session().link()), ctx.now);
         self.want(ctx, key, Place::Lost);
     }
 
-    /// Puts out the blocks `first..=last`, which lie in the window.
-    fn send(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, first: u64, last: u64) {
+    /// Puts out the blocks `first..=last`, which lie in the window. `again`: a look wants the last one that left, alone.
+    fn send(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, (first, last): (u64, u64), again: bool) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
-        transfer.probed = false;
-        transfer.last_sent = ctx.now;
-        let again = (transfer.highest + 1).saturating_sub(first).min(last + 1 - first);
-        ctx.stats.add(Counter::TftpResent, again);
-        transfer.sent = transfer.sent.max(last);
-        transfer.highest = transfer.highest.max(last);
-        transfer.left(ctx, first, last);
-        match (transfer.source, transfer.netascii.as_mut()) {
-            (Source::File(open), Some(netascii)) => {
-                let len = u32::from(transfer.blksize);
-                let asked = netascii.reads < u8::MAX
-                    && ctx.out.put(Output::Read { token: key.to_u64(), file: open.file, offset: netascii.place.offset, len });
-                netascii.reads += u8::from(asked);
+        let lane = ctx.pace.lane(transfer.session().link());
+        let resent = transfer.blocks_left(lane, ctx.now, (first, last), again);
+        ctx.stats.add(Counter::TftpResent, resent);
+        match (transfer.content().source(), transfer.content().netascii()) {
+            (Source::File(open), Some(cursor)) => {
+                let len = u32::from(transfer.content().blksize());
+                let read = Output::Read { token: key.to_u64(), file: open.file, offset: cursor.offset(), len };
+                if let Some(cursor) = cursor.reads().filter(|_| ctx.out.put(read)) {
+                    transfer.moved(cursor);
+                }
             }
             (Source::File(open), None) => send_runs(ctx, key, transfer, open, first, last),
             (made @ Source::Made { what, .. }, _) => {
@@ -206,23 +102,22 @@ impl Tftp {
     /// The bytes of a netascii block.
     pub fn bytes(&mut self, ctx: &mut Ctx<'_>, token: u64, bytes: &[u8]) {
         let Some(transfer) = self.transfers.get_mut(Key::from_u64(token)) else { return };
-        if !transfer.netascii.as_mut().is_some_and(Netascii::answered) {
-            return;
+        let Some(mut cursor) = transfer.content().netascii() else { return };
+        if !cursor.answered() {
+            return transfer.moved(cursor);
         }
-        let Some(mut netascii) = transfer.netascii else { return };
-        let block = transfer.acked + 1;
-        let blksize = usize::from(transfer.blksize);
+        let block = transfer.window().acked() + 1;
+        let blksize = usize::from(transfer.content().blksize());
         let mut len = 0;
         answer::send(ctx, transfer, |buf| {
             let body = buf.get_mut(..4 + blksize)?;
             tftp::emit_data_header(body, block as u16)?;
-            let (laid, next) = netascii::encode(netascii.place, bytes, body.get_mut(4..)?);
-            (len, netascii.next) = (laid, next);
-            Some(4 + laid)
+            len = cursor.lay(bytes, body.get_mut(4..)?);
+            Some(4 + len)
         });
-        transfer.netascii = Some(netascii);
+        transfer.moved(cursor);
         if len < blksize {
-            transfer.blocks = block;
+            transfer.ends_at(block);
         }
         ctx.stats.count(Counter::DataPackets);
         ctx.stats.add(Counter::DataBytes, len as u64);
@@ -233,17 +128,20 @@ impl Tftp {
         let key = Key::from_u64(token);
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         ctx.stats.count(Counter::TftpCold);
-        if transfer.netascii.as_mut().is_some_and(|netascii| !netascii.answered()) {
-            return;
+        if let Some(mut cursor) = transfer.content().netascii() {
+            let counts = cursor.answered();
+            transfer.moved(cursor);
+            if !counts {
+                return;
+            }
         }
-        transfer.give_up(ctx);
-        (transfer.sent, transfer.cold) = (transfer.acked, true);
+        transfer.cold(ctx.pace.lane(transfer.session().link()), ctx.now);
     }
 
     /// What was not in memory is there now.
     pub fn warm(&mut self, ctx: &mut Ctx<'_>, token: u64) {
         let key = Key::from_u64(token);
-        if self.transfers.get_mut(key).is_some_and(|transfer| std::mem::take(&mut transfer.cold)) {
+        if self.transfers.get_mut(key).is_some_and(Transfer::warm) {
             self.want(ctx, key, Place::Ring);
         }
     }
@@ -251,20 +149,21 @@ impl Tftp {
 
 /// Puts out blocks of a file, in runs that the world can read and send at once.
 fn send_runs(ctx: &mut Ctx<'_>, key: Key<Transfer>, transfer: &Transfer, open: OpenFile, first: u64, last: u64) {
-    let from = transfer.peer_at_head(ctx);
-    let per_run = (limits::RUN_BYTES_MAX / usize::from(transfer.blksize)).max(1) as u64;
+    let (session, content) = (transfer.session(), transfer.content());
+    let from = session.head(ctx);
+    let per_run = (limits::RUN_BYTES_MAX / usize::from(content.blksize())).max(1) as u64;
     let mut block = first;
     while block <= last {
         let end = last.min(block + per_run - 1);
-        let (offset, _) = transfer.extent(block);
-        let (last_offset, last_len) = transfer.extent(end);
+        let (offset, _) = content.extent(block);
+        let (last_offset, last_len) = content.extent(end);
         let bytes = last_offset - offset + last_len;
         let run = Run {
-            endpoint: ctx.endpoints.udp(transfer.link, transfer.port),
+            endpoint: ctx.endpoints.udp(session.link(), session.port()),
             from,
-            to: transfer.peer,
+            to: session.peer(),
             via: transfer.via(),
-            size: transfer.blksize,
+            size: content.blksize(),
             count: (end - block + 1) as u16,
             headers: &[],
         };
@@ -281,7 +180,7 @@ fn send_runs(ctx: &mut Ctx<'_>, key: Key<Transfer>, transfer: &Transfer, open: O
 
 /// Puts out one block of a text that was made: these go in lock-step.
 fn send_made(ctx: &mut Ctx<'_>, transfer: &Transfer, text: &[u8], block: u64) {
-    let (offset, len) = transfer.extent(block);
+    let (offset, len) = transfer.content().extent(block);
     let Some(body) = text.get(offset as usize..(offset + len) as usize) else { return };
     answer::send(ctx, transfer, |buf| {
         tftp::emit_data_header(buf, block as u16)?;

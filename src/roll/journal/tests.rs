@@ -87,14 +87,14 @@ fn hands_may_write_too() {
     let bad = [
         ("yesterday n5 vacant", "is not a time"),
         ("2026-02-30T00:00:00Z n5 vacant", "is not a time"),
-        ("2026-11-23T15:34:10Z", "nothing is said"),
-        ("2026-11-23T15:34:10Z m5 vacant", "is no event"),
-        ("2026-11-23T15:34:10Z n05 vacant", "is no event"),
-        ("2026-11-23T15:34:10Z n5 gone", "is nothing that a node can be"),
+        ("2026-11-23T15:34:10Z", "the event is missing"),
+        ("2026-11-23T15:34:10Z m5 vacant", "is not an event"),
+        ("2026-11-23T15:34:10Z n05 vacant", "is not an event"),
+        ("2026-11-23T15:34:10Z n5 gone", "is not a state of a number"),
         ("2026-11-23T15:34:10Z n5 occupied", "needs macs="),
-        ("2026-11-23T15:34:10Z n5 occupied macs=52:54", "not good for a MAC"),
+        ("2026-11-23T15:34:10Z n5 occupied macs=52:54", "not a value of a MAC"),
         ("2026-11-23T15:34:10Z n5 vacant colour=red", "not a key"),
-        ("2026-11-23T15:34:10Z guest 10.0.0.1", "needs its MAC"),
+        ("2026-11-23T15:34:10Z guest 10.0.0.1", "needs MAC"),
         ("2026-11-23T15:34:10Z change its mind", "begins or ends"),
         ("2026-11-23T15:34:10Z n5 vacant; n6", "is not key=value"),
         ("2026-11-23T15:34:10Z n5 vacant; m6 vacant", "is not key=value"),
@@ -117,7 +117,7 @@ fn damage_shows() {
     assert_eq!(check(&good.replace(" ~", "~")), Check::Bad, "a checksum that lost its blank");
     assert_eq!(check(&good.replace(" ~", "\t~")), Check::Bad);
     let long = format!("2026-11-23T15:34:10Z {} vacant", "x\u{1b}".repeat(100_000));
-    assert!(events(&long).is_err_and(|why| why.contains("is no event") && why.len() < SHOWN_MAX + 100));
+    assert!(events(&long).is_err_and(|why| why.contains("is not an event") && why.len() < SHOWN_MAX + 100));
     assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
 }
 

@@ -38,7 +38,7 @@ pub struct NamesFile {
 impl NamesFile {
     /// The longest file in bytes: larger ones are not read.
     pub const MAX: usize = 4096;
-    /// The longest text that nodes are told by DHCP: beside all else that a reply carries it fits into one frame.
+    /// The longest text that nodes get by DHCP, in bytes: beside all else that a reply carries it fits into one frame.
     pub const TOLD_MAX: usize = 1024;
 
     /// None for what is no whole and sound names file.

@@ -1,7 +1,7 @@
 //! Names by arithmetic: what a number is called, and which number a name means.
 //!
-//! A node is called by the prefix and its number (`n23`), with leading zeros when `digits` asks for them (`n0023`), and that is the form that is
-//! told. Understood are more: any number of leading zeros, the words `n` and `node` beside a prefix of one's own, the classic `.23`, and
+//! A node is called by the prefix and its number (`n23`), with leading zeros when `digits` asks for them (`n0023`), and that form is the one
+//! that is given out. Understood are more: any number of leading zeros, the words `n` and `node` beside a prefix of one's own, the classic `.23`, and
 //! each with the domain behind it (`n23.cluster`), in any case (RFC 4343). `head` and `master` are the head, `self` is whoever asks.
 
 use core::fmt;

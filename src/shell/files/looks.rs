@@ -1,4 +1,4 @@
-//! Looks at paths that are under way, and who waits for each: any number of requests for one path are one look.
+//! Looks at paths that are under way, and the requests that wait for each: any number of requests for one path are one look.
 
 use std::collections::VecDeque;
 
@@ -176,7 +176,7 @@ impl Looks {
         self.looks[usize::from(at)].folder
     }
 
-    /// Tells those who wait what there is; with `over` the look is over. Gives what they were to be told before.
+    /// Answers those that wait with what there is; with `over` the look is over. Gives the answer that they were to get before.
     pub fn found(&mut self, at: u16, found: Found, over: bool) -> Option<Found> {
         let look = &mut self.looks[usize::from(at)];
         look.over = over;
@@ -200,7 +200,7 @@ impl Looks {
         !self.ready.is_empty()
     }
 
-    /// The next one who can be told something.
+    /// The next one that can be answered.
     pub fn next(&mut self) -> Option<Next> {
         loop {
             let at = *self.ready.front()?;

@@ -37,7 +37,7 @@ pub enum Job {
     Bury(OwnedFd, Folder),
 }
 
-/// Who waits for bytes of a file.
+/// A transfer that waits for bytes of a file.
 pub struct Cold {
     token: u64,
     pub file: FileId,
@@ -133,12 +133,12 @@ impl Files {
         let worker = &mut self.readers[at].worker;
         if worker.hangs(self.now) && self.muffle.admits(self.now).is_some() {
             log::error!(
-                "the disk or server of a boot file has not answered for {} s: who wants a file of its folder that is not in memory waits, all else goes on",
+                "boot files: a disk or server has not answered for {} s (check it; requests for its files that are not in memory wait)",
                 SLOW.as_secs()
             );
         }
         if worker.recovers() && !self.readers.iter().any(|reader| reader.worker.is_told()) {
-            log::info!("the disk or server of a boot file answers again");
+            log::info!("boot files: the disk or server answers again");
         }
     }
 
@@ -485,8 +485,8 @@ impl Files {
             Some(libc::ENXIO | libc::ENODEV | libc::EISDIR) => Refusal::NotAFile,
             Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN) => Refusal::Busy,
             _ => {
-                if let Some(muffled) = self.trouble.admits(self.now) {
-                    log::error!("cannot open a boot file: {error}: look at the disk ({muffled} more troubles untold)");
+                if let Some(more) = self.trouble.admits(self.now) {
+                    log::error!("boot files: cannot open one: {error} (check the disk{more})");
                 }
                 Refusal::Failed
             }

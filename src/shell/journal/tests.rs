@@ -46,7 +46,7 @@ fn line(n: u64) -> String {
 }
 
 fn append(journal: &mut Journal, seq: u64) {
-    journal.act(JournalOp::Append { seq, line: line(seq).as_bytes() });
+    journal.act(JournalOp::Append { seq: Seq::new(seq), line: line(seq).as_bytes() });
 }
 
 /// Waits for the writer's answer, if it has something to do.
@@ -76,9 +76,9 @@ fn lines_come_back_after_a_restart() {
     assert!(lines.is_empty() && journal.is_idle());
     append(&mut journal, 1);
     append(&mut journal, 2);
-    assert_eq!(settle(&mut journal), [Told::Synced(2)], "one sync for both");
+    assert_eq!(settle(&mut journal), [Told::Synced(Seq::new(2))], "one sync for both");
     append(&mut journal, 3);
-    assert_eq!(settle(&mut journal), [Told::Synced(3)]);
+    assert_eq!(settle(&mut journal), [Told::Synced(Seq::new(3))]);
     drop(journal);
     assert_eq!(start(&folder).unwrap().1, [line(1), line(2), line(3)]);
 }
@@ -101,10 +101,10 @@ fn a_tail_that_was_torn_anywhere_is_cut() {
 
 #[test]
 fn what_is_damaged_at_the_end_is_told_as_it_is_and_in_bounds() {
-    assert!(damage(b"2026-11-23T15:34").starts_with("ends in the middle of a line"));
-    assert!(damage(&[0; 70]).starts_with("ends in 70 bytes that were never written"));
+    assert!(damage(b"2026-11-23T15:34").starts_with("the last line is incomplete"));
+    assert!(damage(&[0; 70]).starts_with("70 bytes that were never written"));
     let whole = damage((line(3).replace("n3", "n4") + "\n").as_bytes());
-    assert!(whole.starts_with("is damaged in its last line") && whole.contains("n4 vacant"), "{whole}");
+    assert!(whole.starts_with("the checksum of the last line is wrong") && whole.contains("n4 vacant"), "{whole}");
     assert!(damage(&[b"\x1b".repeat(1 << 20), b"\n".to_vec()].concat()).len() < 400);
 }
 
@@ -114,7 +114,7 @@ fn a_journal_without_a_sound_line_is_no_empty_cluster() {
     assert_eq!(folder.found(b""), Ok(vec![]));
     for bytes in [&[0; 4096][..], b"\n\0\0\n", b"2026-11-23T15:34:10Z n0 vac", b"\xff\xfe\n", line(1).replace("n1", "n2").as_bytes()] {
         let why = folder.found(bytes).unwrap_err();
-        assert!(why.contains("no line that can be relied on") || why.contains("is damaged"), "{why}");
+        assert!(why.contains("has no valid line") || why.contains("is damaged"), "{why}");
         assert_eq!(std::fs::read(folder.state().join(NAME)).unwrap(), bytes, "it is left as it is");
     }
 }
@@ -126,7 +126,7 @@ fn only_a_regular_file_is_a_journal() {
     let path = folder.state().join(NAME);
     let refused = || {
         let why = start(&folder).err().unwrap().to_string();
-        assert!(why.contains("is no regular file") && why.contains("--state-dir"), "{why}");
+        assert!(why.contains("is not a regular file") && why.contains("--state-dir"), "{why}");
         std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path)).unwrap();
     };
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -144,7 +144,7 @@ fn damage_in_the_middle_refuses_and_names_the_line() {
     let folder = Folder::new("damage");
     let bad = line(2).replace("n2", "n3");
     let why = folder.found(format!("{}\n{bad}\n{}\n", line(1), line(3)).as_bytes()).unwrap_err();
-    assert!(why.starts_with("line 2 of ") && why.contains("mend it"), "{why}");
+    assert!(why.starts_with("line 2 of ") && why.contains("correct it"), "{why}");
     let by_hand = "2026-11-23T15:34:10Z n3 vacant";
     assert_eq!(folder.found(format!("{}\n{by_hand}\n{}\n", line(1), line(3)).as_bytes()), Ok(vec![line(1), by_hand.into(), line(3)]));
 }
@@ -163,7 +163,7 @@ fn a_new_file_has_what_came_meanwhile() {
     assert_eq!(journal.turn(Instant::ZERO), None);
     append(&mut journal, 7);
     let told = settle(&mut journal);
-    assert_eq!((told.first(), told.last()), (Some(&Told::Synced(6)), Some(&Told::Synced(7))));
+    assert_eq!((told.first(), told.last()), (Some(&Told::Synced(Seq::new(6))), Some(&Told::Synced(Seq::new(7)))));
     assert!(told.contains(&Told::Rewritten));
     let expected = [line(100), line(6), line(101), line(7)];
     drop(journal);
@@ -176,7 +176,7 @@ fn one_daemon_keeps_a_journal() {
     let folder = Folder::new("two");
     let first = start(&folder).unwrap();
     let why = start(&folder).err().unwrap().to_string();
-    assert!(why.starts_with("another musterd keeps its journal in "), "{why}");
+    assert!(why.starts_with("another musterd uses "), "{why}");
     drop(first);
     start(&folder).unwrap();
     let why = open(Path::new("/nowhere/at/all"), &folder.0, Crew::start().unwrap().writer).err().unwrap().to_string();
@@ -212,7 +212,7 @@ fn a_disk_that_fails_is_tried_again_with_the_same_lines() {
         told = journal.turn(at(1_002));
         await_writer(&mut journal);
     }
-    assert_eq!((told, journal.retry_at), (Some(Told::Synced(3)), None));
+    assert_eq!((told, journal.retry_at), (Some(Told::Synced(Seq::new(3))), None));
     drop(journal);
     assert_eq!(start(&folder).unwrap().1, [line(1), line(2), line(3)]);
 }
@@ -221,7 +221,7 @@ fn a_disk_that_fails_is_tried_again_with_the_same_lines() {
 fn a_journal_that_was_taken_away_is_written_anew_before_anything_is_told() {
     let folder = Folder::new("taken");
     let (mut journal, _) = start(&folder).unwrap();
-    journal.publish(&folder.state().join("names"), "the names");
+    journal.publish(&folder.state().join("names"), b"the names");
     append(&mut journal, 1);
     settle(&mut journal);
     std::fs::remove_dir_all(folder.state()).unwrap();
@@ -237,7 +237,7 @@ fn a_journal_that_was_taken_away_is_written_anew_before_anything_is_told() {
         journal.act(JournalOp::RewriteLine { line: line(n).as_bytes() });
     }
     journal.act(JournalOp::RewriteEnd);
-    assert_eq!(settle(&mut journal), [Told::Synced(2), Told::Rewritten]);
+    assert_eq!(settle(&mut journal), [Told::Synced(Seq::new(2)), Told::Rewritten]);
     assert_eq!(journal.outcome(), Some(Ok(())));
     assert_eq!(folder.text(), line(1) + "\n" + &line(2) + "\n");
     assert_eq!(std::fs::read_to_string(folder.state().join("names")).unwrap(), "the names");

@@ -34,7 +34,8 @@ impl Unsure {
         let Ok(inode) = file.metadata().map(|file| file.ino()) else { return };
         self.noted = true;
         if let Err(error) = std::fs::write(&self.path, format!("{inode} {durable}\n")) {
-            log::error!("cannot write {}: {error}: do not restart musterd before the journal's disk is mounted anew", self.path.display());
+            let path = self.path.display();
+            log::error!("journal: cannot write {path}: {error} (do not restart musterd until the journal's disk is mounted again)");
         }
     }
 

@@ -14,7 +14,7 @@ use crate::wire::ether::{self, Arp, ArpOp};
 use super::super::files::{Files, Read};
 use super::super::frame::{self, Way};
 use super::super::queue::{PUT_MAX, Trouble};
-use super::{Asked, COMMANDS, Laid, Owed, RUN_MAX, Shell};
+use super::{Laid, Owed, RUN_MAX, Shell};
 
 /// The most that one UDP datagram holds, and how many packets the kernel makes of it.
 const SEGMENTED_MAX: usize = 65_535 - 20 - 8;
@@ -65,11 +65,10 @@ impl Shell {
                 let probe = Arp { operation: ArpOp::Request, sender_mac: mac, sender_ip: nobody, target_mac: Mac::ZERO, target_ip: ip };
                 self.put(usize::from(link), None, |buf| ether::emit_arp(buf, &probe));
             }
-            Output::Command { conn, command } => {
-                if self.commands.len() < COMMANDS {
-                    self.commands.push_back(Asked { command, by: Some(conn) });
-                }
-            }
+            Output::Readdress { from, to } => self.readdress(from, to),
+            Output::Task { token, task } => self.task(token, task),
+            Output::Count => self.owe(Owed::Counted),
+            Output::Leave => self.left = true,
         }
     }
 
@@ -208,7 +207,7 @@ impl Shell {
         let Some((link, error)) = whole else { return };
         if let Some(link) = links.get_mut(link).filter(|link| link.segment) {
             link.segment = false;
-            log::warn!("interface {}: UDP_SEGMENT is refused ({error}): windows are sent packet by packet from now on", link.index);
+            log::warn!("interface {}: windows are sent packet by packet from now on (UDP_SEGMENT failed: {error})", link.index);
         }
     }
 }

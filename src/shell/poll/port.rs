@@ -21,7 +21,7 @@ pub struct LinkPort {
     pub segment: bool,
     /// The ring had more to give than one turn takes: it may have overflowed since.
     pub behind: bool,
-    /// What the machine has not been told yet.
+    /// What the machine has not received yet.
     pub refused: u32,
     pub overrun: u32,
     /// How many frames the kernel has dropped of a socket without a ring, in all.

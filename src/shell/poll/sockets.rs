@@ -98,7 +98,7 @@ impl Shell {
                 Err(error) => {
                     // An interface that goes down says so once; nothing is lost by it that was not lost already.
                     if error.kind() != std::io::ErrorKind::WouldBlock {
-                        log::debug!("receive: {error}");
+                        log::debug!("endpoint {at}: cannot receive: {error}");
                     }
                     self.ready[at] = error.raw_os_error() == Some(libc::ENETDOWN);
                     return;

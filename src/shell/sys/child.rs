@@ -86,7 +86,7 @@ pub fn has_ended(pid: i32) -> bool {
     !matches!(waitpid(nix::unistd::Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive))
 }
 
-/// A pair of connected sockets on which messages stay whole; both block until told otherwise.
+/// A pair of connected sockets on which messages stay whole; both block until they are set otherwise.
 pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)

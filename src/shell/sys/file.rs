@@ -8,15 +8,25 @@ use libc::{c_int, iovec};
 
 use super::{RUN_BLOCKS, check};
 
+/// How often a path is looked up again because something was renamed meanwhile, anywhere on the machine.
+const RENAMED_MAX: usize = 1000;
+
 /// Opens a file beneath a folder, following links only inside it (openat2 of 5.6). `flags` are those of open(2).
+///
+/// While anybody renames anything the kernel cannot be sure of a path with `..` in it, and says EAGAIN: it is to be asked again
+/// (openat2(2), "EAGAIN").
 pub fn open_beneath(root: BorrowedFd<'_>, path: &CStr, flags: c_int) -> io::Result<OwnedFd> {
     // SAFETY: open_how is plain data; all zero is a valid value.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
     how.flags = (flags | libc::O_CLOEXEC) as u64;
     how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
-    // SAFETY: the path is NUL-terminated, `how` has the size that is told, and both outlive the call.
-    let fd = unsafe { libc::syscall(libc::SYS_openat2, root.as_raw_fd(), path.as_ptr(), &raw const how, size_of::<libc::open_how>()) };
-    owned(fd as c_int)
+    let open = || {
+        // SAFETY: the path is NUL-terminated, `how` has the size that is told, and both outlive the call.
+        let fd = unsafe { libc::syscall(libc::SYS_openat2, root.as_raw_fd(), path.as_ptr(), &raw const how, size_of::<libc::open_how>()) };
+        owned(fd as c_int)
+    };
+    let renamed = |opened: &io::Result<OwnedFd>| matches!(opened, Err(error) if error.raw_os_error() == Some(libc::EAGAIN));
+    (0..RENAMED_MAX).map(|_| open()).find(|opened| !renamed(opened)).unwrap_or_else(open)
 }
 
 /// Opens one name in a folder (openat(2)).

@@ -212,7 +212,7 @@ pub fn root(path: &Path) -> Result<Root, Error> {
     };
     let beneath = |error: io::Error| {
         let remedy =
-            "the kernel or a sandbox forbids what opens boot files (openat2, openat, statx, and open in /proc/self/fd): allow one way";
+            "the kernel or a sandbox forbids every way to open boot files (openat2; openat, statx and open in /proc/self/fd): allow one";
         Error::system(format_args!("{}: nothing can be opened beneath it", what()), error, remedy)
     };
     let held = hold(fd.as_fd(), b".", how).map_err(beneath)?;

@@ -23,7 +23,7 @@ pub fn read_config(path: &Path) -> Result<Option<String>, Error> {
     // A FIFO would be waited for, and a device may be touched by being opened.
     let regular = |found: &fs::Metadata| match found.is_file() {
         true => Ok(()),
-        false => Err(cannot(&"it is no regular file", "name a text file with -c")),
+        false => Err(cannot(&"it is not a regular file", "name a text file with -c")),
     };
     match fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -34,9 +34,9 @@ pub fn read_config(path: &Path) -> Result<Option<String>, Error> {
     let mut bytes = Vec::new();
     file.take(CONFIG_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > CONFIG_MAX {
-        return Err(cannot(&"it is larger than 1 MiB, which no config is", "name another with -c"));
+        return Err(cannot(&"it is larger than 1 MiB", "name another with -c"));
     }
-    String::from_utf8(bytes).map(Some).map_err(|_| cannot(&"it is no UTF-8 text", "name a text file with -c"))
+    String::from_utf8(bytes).map(Some).map_err(|_| cannot(&"it is not UTF-8 text", "name a text file with -c"))
 }
 
 /// Replaces a file in one step: readers see the old text or the new.
@@ -77,7 +77,7 @@ pub struct Door {
 pub fn open_door(folder: &Path, ours: Option<(u64, u64)>) -> Result<Door, Error> {
     let path = folder.join(NAME);
     let failed = |error: io::Error| {
-        let remedy = "is its folder there and writable? choose another with --run-dir";
+        let remedy = "check that its folder exists and is writable, or choose another with --run-dir";
         Error::system(format_args!("cannot open the control socket {}", path.display()), error, remedy)
     };
     let is_ours = ours.is_some() && identity(&path) == ours;

@@ -10,7 +10,7 @@ pub const BODY_MAX: usize = 64 << 10;
 const WORDS: usize = 8;
 const HEAD: usize = 8 * WORDS;
 
-/// What is to be done. The words and files of each are told where it is done.
+/// What is to be done. The words and files of each are described where it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     // The writer's (`pen`).

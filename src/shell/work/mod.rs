@@ -7,7 +7,7 @@
 //!
 //! | process | what it does |
 //! |---|---|
-//! | `musterd: writer` | the state folder: appends to the journal and syncs it, writes it anew, the names ([`pen`]) |
+//! | `musterd: writer` | the state folder: appends to the journal and syncs it, rewrites it, writes the names ([`pen`]) |
 //! | `musterd: clerk` | what operators ask for: reads the config, looks at the root, opens the control socket, writes `state.json` ([`clerk`]) |
 //! | `musterd: reader` | the boot files: six, so that one file that hangs holds up nobody but those who want it ([`beneath`]) |
 //!
@@ -27,7 +27,7 @@
 //! None ends by itself. When one is gone `musterd` says so and exits 1, for its supervisor to start it again: it cannot fork another one, since by then
 //! it is large and has everything open. When `musterd` ends they end: their socket closes, and the kernel kills those that are about to wait
 //! (PR_SET_PDEATHSIG). One that waits for a dead disk in the kernel ends when that lets it go; the writer holds the lock of the state folder until then,
-//! so that no second daemon writes beside it. While one hangs it is told of in the log, and only those who need it wait. The files of one folder of the
+//! so that no second daemon writes beside it. While one hangs the log says so, and only those who need it wait. The files of one folder of the
 //! root take half of the readers at most, so that a server which is dead beneath one folder holds up no other. When all readers hang (servers are dead
 //! beneath two folders, or beneath the root) every file that is not in memory waits, and a reload that names another root does not set them free:
 //! that takes a restart.

@@ -1,7 +1,7 @@
 //! The writer's part: the journal's file and its folder, and the names beside it.
 //!
-//! What is appended is told to be on disk when it is, and when the next start will find it: the journal's path still shows this file, which is as
-//! long as it was made ([`Loss`]). Else the loop has everything written anew, where the path leads now, and the folder is made again if that is gone
+//! What is appended is reported as on disk when it is, and when the next start will find it: the journal's path still shows this file, which is as
+//! long as it was made ([`Loss`]). Else the loop has everything rewritten, where the path leads now, and the folder is made again if that is gone
 //! too. After a failed write or sync the kernel may have forgotten what it was given, so that everything behind the last good sync is cut off, and
 //! comes again.
 
@@ -68,7 +68,7 @@ pub struct Pen {
     unsure: Unsure,
     /// The file could be opened for reading alone: its disk is read-only.
     sealed: bool,
-    /// The names as they were told last.
+    /// The names as they were received last.
     names: Option<(PathBuf, File)>,
 }
 

@@ -1,11 +1,10 @@
 //! The head's kernel: it answers ARP for the head's address, keeps the neighbour table, makes frames of datagrams, and drops what is for nobody.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::{LINK, Stage, What};
 use crate::base::addr::Mac;
 use crate::base::endpoint::{Endpoint, EndpointId, Transport};
-use crate::base::facts::{Hardware, LinkFacts};
 use crate::base::machine::{Datagram, Input};
 use crate::base::outbox::{Run, Via};
 use crate::sim::checks::Block;
@@ -17,7 +16,6 @@ use crate::wire::ether::{self, Arp, ArpOp, Checksum, Frame, UdpFrame};
 
 /// Ethernet, IPv4 and UDP headers, and the shortest frame's padding.
 const ROOM: usize = 64;
-const HEAD_LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
 /// What the head's kernel knows of an address.
 #[derive(Default)]
@@ -26,24 +24,6 @@ pub(super) struct Neighbour {
     pub(super) permanent: Option<Mac>,
     /// What frames taught the kernel.
     learnt: Option<Mac>,
-}
-
-/// What the head's kernel knows of its link.
-pub(super) fn facts(stage: &Stage) -> LinkFacts {
-    LinkFacts {
-        name: "eth1".into(),
-        index: 1,
-        hardware: Hardware::Ethernet,
-        mac: stage.head_mac,
-        mtu: 1500,
-        rate: None,
-        addresses: vec![(stage.head, 16)],
-        link_local: Some(HEAD_LINK_LOCAL),
-        gateway: None,
-        default_route: false,
-        loopback: false,
-        up: true,
-    }
 }
 
 /// The port of an endpoint that has this one, or leaves it to the kernel.
@@ -63,6 +43,9 @@ pub(super) fn served(table: &[Endpoint], head: Ipv4Addr) -> Vec<(u16, EndpointId
 
 impl Stage {
     fn send(&mut self, way: Way, packet: Packet, bytes: usize) {
+        if self.interface.is_none() && way == Way::ToClients {
+            return;
+        }
         let fate = self.net.send(self.now, way, bytes);
         if let (Fate::Lost, Packet::Whole(bytes)) = (fate, &packet) {
             self.checks.lost(self.now, bytes);
@@ -154,6 +137,7 @@ impl Stage {
 
     /// What the head's kernel makes of a frame: an input for the server, or nothing.
     pub(super) fn receive<'a>(&mut self, bytes: &'a [u8]) -> Option<Input<'a>> {
+        self.interface.as_ref()?;
         match ether::parse(bytes, Checksum::Verify).ok()? {
             Frame::Udp(frame) => self.receive_udp(frame),
             Frame::Arp(arp) => {
@@ -161,8 +145,8 @@ impl Stage {
                     return None;
                 }
                 self.learn(arp.sender_ip, arp.sender_mac);
-                if arp.operation == ArpOp::Request && arp.target_ip == self.head {
-                    let (sender_mac, sender_ip) = (self.head_mac, self.head);
+                if arp.operation == ArpOp::Request && self.has(arp.target_ip) {
+                    let (sender_mac, sender_ip) = (self.head_mac, arp.target_ip);
                     let reply =
                         Arp { operation: ArpOp::Reply, sender_mac, sender_ip, target_mac: arp.sender_mac, target_ip: arp.sender_ip };
                     self.emit(0, |buf| ether::emit_arp(buf, &reply));
@@ -178,7 +162,7 @@ impl Stage {
         let served = self.served.binary_search_by_key(&frame.dst.port(), |(port, _)| *port).ok();
         let (_, endpoint) = served.and_then(|at| self.served.get(at)).copied().filter(|_| ours)?;
         let bound = self.conns.table().get(usize::from(endpoint)).is_some_and(|row| row.transport == Transport::Udp);
-        if bound && *frame.dst.ip() != self.head {
+        if bound && !self.has(*frame.dst.ip()) {
             return None;
         }
         if !frame.src.ip().is_unspecified() {

@@ -20,7 +20,7 @@ pub fn read(text: &str) -> Text {
         let macs: Vec<_> = rest.iter().map_while(|word| mac(word)).collect();
         match rest.get(macs.len()) {
             // What follows a MAC and is none is a setting of that node.
-            Some(word) if macs.is_empty() => read.fault(line, format!("{word:?} is not the MAC of a machine")),
+            Some(word) if macs.is_empty() => read.fault(line, format!("{word:?} is not a machine's MAC address")),
             _ if macs.is_empty() => {}
             _ => read.found.push(Found { line, macs, index: Some(number), ..Found::default() }),
         }
@@ -39,6 +39,6 @@ mod tests {
         let read = read(text);
         let shown: Vec<_> = read.found.iter().map(|found| (found.line, found.index, found.macs.len())).collect();
         assert_eq!(shown, [(3, Some(0), 1), (4, Some(1), 2), (6, Some(3), 1), (7, Some(7), 1), (8, Some(8), 1)]);
-        assert_eq!(read.faults, [(9, "\"off\" is not the MAC of a machine".to_string())]);
+        assert_eq!(read.faults, [(9, "\"off\" is not a machine's MAC address".to_string())]);
     }
 }

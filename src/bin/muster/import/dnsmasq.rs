@@ -1,4 +1,4 @@
-//! dnsmasq's `dhcp-host` lines (dnsmasq(8)), from its config or from a file of `--dhcp-hostsfile`: fields between commas, told apart by
+//! dnsmasq's `dhcp-host` lines (dnsmasq(8)), from its config or from a file of `--dhcp-hostsfile`: fields between commas, distinguished by
 //! how they look. Everything else in the config is passed over.
 
 use std::net::Ipv4Addr;
@@ -29,13 +29,13 @@ fn host(read: &mut Text, line: usize, value: &str) {
         } else if let Ok(address) = field.parse::<Ipv4Addr>() {
             found.address = Some(address);
         } else if field.contains('*') {
-            return read.fault(line, format!("{field} stands for many machines"));
+            return read.fault(line, format!("{field} matches several machines"));
         } else if !is_setting(field) {
             found.name = field.to_string();
         }
     }
     match found.macs.is_empty() {
-        true => read.fault(line, "there is no MAC: machines are known by nothing else here"),
+        true => read.fault(line, "it has no MAC address, the only identification that muster knows"),
         false => read.found.push(found),
     }
 }

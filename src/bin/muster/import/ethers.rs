@@ -14,9 +14,9 @@ pub fn read(text: &str) -> Text {
                     let name = if address.is_some() { String::new() } else { name.to_string() };
                     read.found.push(Found { line, name, macs: vec![mac], address, index: None });
                 }
-                None => read.fault(line, format!("{first:?} is not the MAC of a machine")),
+                None => read.fault(line, format!("{first:?} is not a machine's MAC address")),
             },
-            [_] => read.fault(line, "there is no name behind the MAC"),
+            [_] => read.fault(line, "there is no name after the MAC address"),
         }
     }
     read

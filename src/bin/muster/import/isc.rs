@@ -68,7 +68,7 @@ fn host(read: &mut Text, name: &Token<'_>, body: &[Token<'_>]) {
                 Some(mac) => found.macs.push(mac),
                 None => {
                     return read
-                        .fault(statement.get(2).map_or(name.line, |token| token.line), format!("{text:?} is not the MAC of a machine"));
+                        .fault(statement.get(2).map_or(name.line, |token| token.line), format!("{text:?} is not a machine's MAC address"));
                 }
             },
             ["fixed-address", address, ..] => found.address = address.parse().ok(),

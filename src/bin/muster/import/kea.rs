@@ -12,7 +12,7 @@ pub fn read(text: &str) -> Text {
             let mut seen = 0;
             walk(&mut read, &value, text, &mut seen, 0);
         }
-        Err(error) => read.fault(error.line(), format!("this is no JSON: {error}")),
+        Err(error) => read.fault(error.line(), format!("this is not JSON: {error}")),
     }
     read
 }
@@ -80,8 +80,8 @@ fn reservation(read: &mut Text, value: &Value, text: &str, seen: &mut usize) {
     *seen = at + mark.len();
     let line = 1 + text.get(..at).map_or(0, |before| before.matches('\n').count());
     match mac(hardware) {
-        _ if hardware.is_empty() => read.fault(line, "the reservation has no hw-address: machines are known by nothing else here"),
-        None => read.fault(line, format!("{hardware:?} is not the MAC of a machine")),
+        _ if hardware.is_empty() => read.fault(line, "the reservation has no hw-address, the only identification that muster knows"),
+        None => read.fault(line, format!("{hardware:?} is not a machine's MAC address")),
         Some(mac) => {
             let address = field("ip-address").parse().ok();
             read.found.push(Found { line, name: name.to_string(), macs: vec![mac], address, index: None });

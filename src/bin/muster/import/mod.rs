@@ -2,7 +2,7 @@
 //!
 //! A file is read by its format (guessed from what is in it, or named) into machines with the lines they stand on; each gets a number by
 //! [`number`]; the daemon is asked what that would change, and then to do it: one change, in as many requests as it takes. What cannot be taken
-//! over is told by its line and left out.
+//! over is reported with its line and skipped.
 
 mod beowulf;
 mod dnsmasq;
@@ -125,7 +125,7 @@ pub fn import(client: &mut Client, options: &Options, file: &Path, format: Optio
     let Text { found, faults } = read(format, &text);
     if found.is_empty() && faults.is_empty() {
         let known: Vec<&str> = Format::ALL.iter().map(|(_, name)| *name).collect();
-        let why = format!("{name} names no machine (read as {}): say what it is with --format {}", format.name(), known.join("|"));
+        let why = format!("{name} has no machines (read as {}): give its format with --format {}", format.name(), known.join("|"));
         return Err(Failure::Failed(why));
     }
     let reply = client.ask(&Request::Status)?;
@@ -139,11 +139,11 @@ pub fn import(client: &mut Client, options: &Options, file: &Path, format: Optio
     }
     let left = plan.left_out.len();
     if plan.placed.is_empty() {
-        return Err(Failure::Failed(format!("nothing can be taken over from {name}")));
+        return Err(Failure::Failed(format!("nothing can be imported from {name}")));
     }
     change::all(client, options, &parts(&entries(&plan)))?;
     if left > 0 {
-        return Err(Failure::Failed(format!("{} of {name} left out: see above", counted(left as u64, "line"))));
+        return Err(Failure::Failed(format!("{} of {name} skipped: see above", counted(left as u64, "line"))));
     }
     Ok(())
 }
@@ -159,7 +159,7 @@ fn load(file: &Path) -> Result<(String, String), Failure> {
     }
     .map_err(failed)?;
     if bytes.len() as u64 == FILE_MAX {
-        return Err(Failure::Failed(format!("{name} is larger than {} MiB: is it the right file?", FILE_MAX >> 20)));
+        return Err(Failure::Failed(format!("{name} is larger than {} MiB: check that it is the right file", FILE_MAX >> 20)));
     }
     Ok((name, String::from_utf8_lossy(&bytes).into_owned()))
 }
@@ -176,7 +176,7 @@ fn show(name: &str, format: Format, plan: &number::Plan) -> Result<(), Failure> 
     print(&table.lines())?;
     let told: Vec<String> = plan.notes.iter().map(|(line, what)| format!("line {line}: {}", plain(what))).collect();
     print(&told)?;
-    let left: Vec<String> = plan.left_out.iter().map(|(line, what)| format!("line {line}: left out: {}", plain(what))).collect();
+    let left: Vec<String> = plan.left_out.iter().map(|(line, what)| format!("line {line}: skipped: {}", plain(what))).collect();
     print(&left)
 }
 

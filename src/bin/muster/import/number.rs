@@ -70,9 +70,10 @@ pub fn assign(found: &[Found], segments: &[Segment], nodes: u32, vacant: &Ranges
                 _ => continue,
             };
             match number {
-                None => plan.left_out.push((found.line, format!("no lot is vacant for {}", title(found)))),
+                None => plan.left_out.push((found.line, format!("no number is vacant for {}", title(found)))),
                 Some(number) if number >= nodes => {
-                    let why = format!("{} leads to n{number} by {}, and the street has {nodes} lots", title(found), rule.name());
+                    let why =
+                        format!("{} would be n{number} by {}, but nodes are n0 to n{}", title(found), rule.name(), nodes.saturating_sub(1));
                     plan.left_out.push((found.line, why));
                 }
                 Some(number) => settle(&mut plan, &mut places, &mut owners, found, rule, number),
@@ -131,13 +132,13 @@ fn settle(
     if let Some((mac, (other, line))) =
         found.macs.iter().find_map(|mac| owners.get(mac).filter(|(own, _)| *own != number).map(|owner| (mac, *owner)))
     {
-        return plan.left_out.push((found.line, format!("{mac} would be n{number}, and is n{other} already (line {line})")));
+        return plan.left_out.push((found.line, format!("{mac} would be n{number}, but is n{other} (line {line})")));
     }
     if let Some(place) =
         places.get(&number).filter(|place| place.name != found.name && found.macs.iter().any(|mac| !place.macs.contains(mac)))
     {
         let lines = place.lines.first().copied().unwrap_or(0);
-        let why = format!("{} leads to n{number} by {}, which {} has (line {lines})", title(found), rule.name(), other(place));
+        let why = format!("{} would be n{number} by {}, but {} has that number (line {lines})", title(found), rule.name(), other(place));
         return plan.left_out.push((found.line, why));
     }
     let place =
@@ -145,7 +146,7 @@ fn settle(
     place.lines.push(found.line);
     for mac in &found.macs {
         match owners.get(mac) {
-            Some((_, line)) => plan.notes.push((found.line, format!("{mac} is there twice (line {line}): once is enough"))),
+            Some((_, line)) => plan.notes.push((found.line, format!("{mac} is listed already (line {line})"))),
             None => {
                 owners.insert(*mac, (number, found.line));
                 place.macs.push(*mac);
@@ -216,7 +217,7 @@ mod tests {
         let plan = plan(&[found(1, "n7", 1, None), found(2, "n7", 2, None), found(3, "n7", 1, None)]);
         assert_eq!(numbers(&plan), [(7, Rule::Name, vec![1, 2, 3])]);
         assert_eq!(plan.placed[0].macs, [mac(1), mac(2)]);
-        assert!(plan.notes[0].0 == 3 && plan.notes[0].1.contains("twice (line 1)"));
+        assert!(plan.notes[0].0 == 3 && plan.notes[0].1.contains("is listed already (line 1)"));
     }
 
     #[test]
@@ -230,9 +231,13 @@ mod tests {
         ]);
         let told: Vec<_> = plan.left_out.iter().map(|(line, _)| *line).collect();
         assert_eq!(told, [2, 3, 4]);
-        assert!(plan.left_out[0].1.contains("rack2-5 leads to n5 by its name, which rack1-5 has (line 1)"), "{:?}", plan.left_out);
-        assert!(plan.left_out[1].1.contains("would be n9, and is n5 already (line 1)"));
-        assert!(plan.left_out[2].1.contains("200 lots"));
+        assert!(
+            plan.left_out[0].1.contains("rack2-5 would be n5 by its name, but rack1-5 has that number (line 1)"),
+            "{:?}",
+            plan.left_out
+        );
+        assert!(plan.left_out[1].1.contains("would be n9, but is n5 (line 1)"));
+        assert!(plan.left_out[2].1.contains("nodes are n0 to n199"));
         assert_eq!(numbers(&plan).last().unwrap(), &(5, Rule::Name, vec![1]));
         assert_eq!(plan.placed[0].rule, Rule::Vacant, "a number that is none is no number");
     }

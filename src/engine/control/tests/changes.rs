@@ -69,13 +69,26 @@ fn a_dry_change_changes_nothing_and_one_that_is_not_on_disk_is_not_told() {
     let request = format!(r#"{{"do":"change","change":{wish}}}"#);
     let got = world.operator(conn(3), Happening::Bytes(request.as_bytes()));
     assert!(matches!(&got[..], [Got::Record(line)] if line.contains("n5 reserved for=operator")), "{got:?}");
-    let mut got = world.sync();
-    got.extend(world.advance(10));
+    let got = world.sync();
     assert!(
         got.iter()
             .any(|got| matches!(got, Got::Write(to, line) if *to == conn(3) && String::from_utf8_lossy(line).contains("\"count\":1"))),
         "{got:?}"
     );
+}
+
+#[test]
+fn who_has_gone_is_not_told_and_the_change_stands() {
+    let mut world = World::settled(&config());
+    world.syncs = false;
+    for (by, number) in [(3, 5), (4, 6)] {
+        let request = format!(r#"{{"do":"change","change":{{"what":"set","number":{number},"reserve":true}}}}"#);
+        assert!(written(&world.operator(conn(by), Happening::Bytes(request.as_bytes())), by).is_empty());
+    }
+    world.operator(conn(3), Happening::Closed);
+    let got = world.sync();
+    assert!(written(&got, 3).is_empty() && written(&got, 4).len() == 1, "{got:?}");
+    assert!([5, 6].map(|number| state_of(&world, number)).iter().all(|state| *state != LotState::Vacant));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Machines that pass muster, promises and the disk, many NICs, replaced machines, restarts.
 
 use super::*;
+use crate::base::machine::{Event, Machine};
 use crate::base::time::Now;
 use crate::engine::dhcp::Counter;
 use crate::engine::server::Server;
@@ -132,6 +133,37 @@ fn nothing_is_promised_before_it_is_on_disk() {
     assert!(replies(&world.sync()).is_empty());
 }
 
+/// A change of many numbers is committed at once, and more machines wait for it than one turn answers.
+#[test]
+fn who_waits_for_a_change_of_many_is_answered_in_order_over_several_turns() {
+    const MANY: u32 = 600;
+    let macs: Vec<Mac> = (0..MANY as u16).map(|n| Mac([2, 0, 0, 1, (n >> 8) as u8, n as u8])).collect();
+    let plan = AddressPlan::new(ip(10, 54, 1, 0), MANY);
+    let server = crate::config::Server { capacity: 2 * MANY as usize, ..config().server };
+    let mut world = World::settled(&Config { plan, server, nodes: Vec::new(), ..config() });
+    world.syncs = false;
+    let entry = |n: usize| format!(r#"{{"number":{n},"macs":["{}"]}}"#, macs[n]);
+    let mut got = Vec::new();
+    for first in (0..macs.len()).step_by(200) {
+        let (entries, more) = ((first..first + 200).map(entry).collect::<Vec<_>>().join(","), first + 200 < macs.len());
+        let import = format!(r#"{{"do":"change","change":{{"what":"import","more":{more},"entries":[{entries}]}}}}"#);
+        got = world.operator(conn(3), Event::Bytes(import.as_bytes()));
+    }
+    let told = |got: &[Got]| got.iter().filter(|got| matches!(got, Got::Write(to, _) if *to == conn(3))).count();
+    assert_eq!((records(&got).len(), told(&got)), (1, 0), "the record that begins it");
+    macs.iter().rev().for_each(|&mac| drop(world.silence(&Ask::rom(mac).discover())));
+    assert!(replies(&world.sync()).is_empty(), "it has begun, and has not ended");
+    let lines = world.advance(100);
+    assert!(records(&lines).last().is_some_and(|line| line.contains("change ends")), "{lines:?}");
+    let first = world.sync();
+    assert_eq!(told(&first), 1, "the operator waits for the same record, and came first");
+    assert!(!replies(&first).is_empty() && replies(&first).len() < macs.len());
+    assert_eq!(world.server.deadline(), Some(Instant::ZERO));
+    let all: Vec<Mac> =
+        replies(&[first, world.advance(0)].concat()).iter().map(|offer| Mac(*offer.header.chaddr.first_chunk().unwrap())).collect();
+    assert!(all.iter().eq(macs.iter().rev()), "{} of {MANY}: {all:?}", all.len());
+}
+
 #[test]
 fn every_other_renewal_of_a_guest_writes() {
     let mut world = World::settled(&config());
@@ -159,7 +191,7 @@ fn a_disk_that_never_answers_holds_up_nobody_that_is_known() {
         world.ask(&passed(&[(n % 200 + 30) as u8]).discover());
         assert_eq!(world.reply(&Ask::rom(mac(23)).discover()).yiaddr(), NODE_23);
     }
-    assert!(world.server.roll().keeper.pending() <= crate::base::limits::JOURNAL_PENDING as u64);
+    assert!(world.server.commit().pending() <= crate::base::limits::JOURNAL_PENDING as u64);
     world.sync();
     assert_eq!(world.lease(&Ask::rom(mac(23))), NODE_23);
 }

@@ -62,6 +62,26 @@ fn what_the_disk_refuses_is_told_without_paths() {
 }
 
 #[test]
+fn a_missing_file_that_the_config_names_is_logged_at_once_and_its_machine_is_stuck() {
+    let mut world = World::settled(&config());
+    let mut peer = Peer::leased(&mut world, &Ask::ipxe(mac(17)));
+    let mut missing = |world: &mut World, name: &str| {
+        let before = log_lines();
+        peer.ask(world, name, NOTHING);
+        let got = world.handle(Input::Opened { token: peer.token, answer: Err(Refusal::NotFound) });
+        assert_eq!(peer.hear(&got), ["error 1 file not found"]);
+        let stuck = world.client(mac(17)).and_then(|client| client.boot.stuck()).map(ToString::to_string);
+        (log_lines() - before, stuck)
+    };
+    assert_eq!(missing(&mut world, "other.img"), (0, None), "the config does not name it");
+    assert_eq!(missing(&mut world, "initrd.img"), (1, Some("tftp initrd.img: file not found".into())));
+    assert_eq!(missing(&mut world, "vmlinuz"), (0, Some("tftp vmlinuz: file not found".into())), "one line an interval");
+    world.advance(10_000);
+    assert_eq!(missing(&mut world, "vmlinuz"), (1, Some("tftp vmlinuz: file not found".into())));
+    assert_eq!(missing(&mut world, "other.img"), (0, None), "it asks for something else");
+}
+
+#[test]
 fn a_late_copy_of_a_request_does_not_end_its_transfer() {
     let mut world = World::new(&config());
     let mut peer = Peer::new();

@@ -1,0 +1,167 @@
+//! Who loads, and what it has asked for. All of it is fixed when the request is admitted, but for the options, which are settled when the
+//! file is known, and for the MAC of a router that gives its place to another.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use crate::base::addr::Mac;
+use crate::base::machine::{Datagram, Link};
+use crate::base::slab::Key;
+use crate::base::time::Instant;
+use crate::engine::tftp::policy::{self, Policy};
+use crate::roll::client::Client;
+use crate::roll::kind::Kind;
+use crate::wire::tftp::Options;
+
+/// Bytes of a file name that the story tells.
+const NAME_MAX: usize = 48;
+
+/// Whose request it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The frame came from a MAC that is on record for the address: no other one may speak for it.
+    Record,
+    /// A machine on record, behind a router.
+    Routed,
+    /// Anybody else.
+    Stranger,
+}
+
+/// What a request says.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    pub name: &'a [u8],
+    pub options: Options,
+    pub netascii: bool,
+    /// A hash of it whole: a repeated one is answered again, a different one replaces the transfer.
+    pub hash: u64,
+}
+
+/// Whom a request is from, as far as the roll knows.
+#[derive(Clone, Copy)]
+pub struct Asker {
+    pub client: Option<Key<Client>>,
+    pub origin: Origin,
+    pub kind: Kind,
+}
+
+pub struct Session {
+    link: Link,
+    peer: SocketAddrV4,
+    /// Where its packets come from: its own MAC, or its router's. None where the link does not show it.
+    mac: Option<Mac>,
+    /// The server's port.
+    port: u16,
+    asker: Asker,
+    request: u64,
+    /// What was asked for; once the file is open, what is acknowledged.
+    options: Options,
+    began: Instant,
+    name: [u8; NAME_MAX],
+    name_len: u8,
+}
+
+impl Session {
+    pub fn new(now: Instant, link: Link, port: u16, asker: Asker, datagram: &Datagram<'_>, asked: &Asked<'_>) -> Session {
+        let mut name = [0; NAME_MAX];
+        let tail = &asked.name[asked.name.len().saturating_sub(NAME_MAX)..];
+        name.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
+        Session {
+            link,
+            peer: datagram.src,
+            mac: datagram.mac,
+            port,
+            asker,
+            request: asked.hash,
+            options: asked.options,
+            began: now,
+            name,
+            name_len: tail.len() as u8,
+        }
+    }
+
+    pub fn link(&self) -> Link {
+        self.link
+    }
+
+    pub fn peer(&self) -> SocketAddrV4 {
+        self.peer
+    }
+
+    pub fn mac(&self) -> Option<Mac> {
+        self.mac
+    }
+
+    /// The server's port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn client(&self) -> Option<Key<Client>> {
+        self.asker.client
+    }
+
+    pub fn origin(&self) -> Origin {
+        self.asker.origin
+    }
+
+    pub fn is_strangers(&self) -> bool {
+        self.asker.origin == Origin::Stranger
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.asker.kind
+    }
+
+    pub fn policy(&self) -> Policy {
+        policy::of(self.asker.kind)
+    }
+
+    /// Between two sendings that its client has not asked for.
+    pub fn interval(&self) -> Duration {
+        self.options.timeout.map_or(self.policy().interval, |seconds| Duration::from_secs(seconds.into()))
+    }
+
+    /// Whether a request of this hash is the one that began it.
+    pub fn is_of(&self, request: u64) -> bool {
+        self.request == request
+    }
+
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// The end of the name that was asked for.
+    pub fn name(&self) -> &[u8] {
+        &self.name[..usize::from(self.name_len)]
+    }
+
+    /// The key of a transfer: client address, client port, server port, in 64 bits.
+    pub fn key(peer: SocketAddrV4, port: u16) -> u64 {
+        Session::peer_key(peer) << 16 | u64::from(port)
+    }
+
+    /// The key of a client's socket.
+    pub fn peer_key(peer: SocketAddrV4) -> u64 {
+        u64::from(u32::from(*peer.ip())) << 16 | u64::from(peer.port())
+    }
+
+    /// A packet that may speak for its client came from this MAC.
+    pub(super) fn came_from(&mut self, mac: Option<Mac>) {
+        self.mac = mac.or(self.mac);
+    }
+
+    /// These options are acknowledged.
+    pub(super) fn settled(&mut self, options: Options) {
+        self.options = options;
+    }
+
+    /// The window is no larger than this, if it was asked for.
+    pub(super) fn narrowed(&mut self, windowsize: u16) {
+        self.options.windowsize = self.options.windowsize.map(|_| windowsize);
+    }
+}
