@@ -172,3 +172,58 @@ impl Stage {
         Some(Input::Datagram(Datagram { endpoint, mac: Some(frame.src_mac), src: frame.src, dst: frame.dst, payload: frame.payload }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::base::endpoint::Service;
+    use crate::base::machine::Machine;
+    use crate::base::outbox::Outbox;
+    use crate::base::time::{Instant, Now};
+    use crate::sim::cable::{Cable, WIRE};
+    use crate::sim::config::{HEAD, config};
+    use crate::sim::disk::Habits;
+    use crate::sim::world::{Setup, World};
+    use crate::wire::dhcp::{Header, MessageType};
+
+    /// Counts datagrams.
+    #[derive(Default)]
+    struct Ear(u32);
+
+    impl Machine for Ear {
+        fn handle(&mut self, _: Now, input: Input<'_>, _: &mut Outbox) {
+            self.0 += u32::from(matches!(input, Input::Datagram(_)));
+        }
+
+        fn expire(&mut self, _: Now, _: &mut Outbox) {}
+
+        fn deadline(&self) -> Option<Instant> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_socket_hears_its_own_address_and_a_link_hears_all() {
+        let elsewhere = Ipv4Addr::new(10, 54, 0, 99);
+        let rows = [
+            (Transport::Udp, HEAD, 1),
+            (Transport::Udp, Ipv4Addr::BROADCAST, 0),
+            (Transport::Broadcast, HEAD, 1),
+            (Transport::Broadcast, Ipv4Addr::BROADCAST, 1),
+            (Transport::Overheard, elsewhere, 1),
+            (Transport::Udp, elsewhere, 0),
+        ];
+        for (transport, to, heard) in rows {
+            let (service, address) = (Service { id: 0, name: "ear" }, SocketAddrV4::new(HEAD, 67));
+            let row = Endpoint { service, transport, link: Some(0), address, required: true, remedy: "" };
+            let setup = Setup { config: config([]), seed: 1, wire: WIRE, habits: Habits::default() };
+            let mut world = World::new(&setup, Ear::default(), Cable::default()).with_endpoints(std::slice::from_ref(&row));
+            let header = Header { chaddr: [2; 16], ..Header::default() };
+            world.clients_mut().dhcp(&header, MessageType::Inform, (Ipv4Addr::new(10, 54, 1, 1), to), &[]);
+            world.pass(Duration::ZERO);
+            assert_eq!(world.server().0, heard, "{:?} to {to}", row.transport);
+        }
+    }
+}
