@@ -51,9 +51,9 @@ pub fn ruling(config: &Config, roll: &Roll, key: Key<Client>, network: usize, wo
     let (Some(client), Some(network)) = (roll.get(key), config.networks.get(network)) else {
         return Ruling::Guest(Reason::Untested);
     };
-    let ignored = config.ignore.iter().any(|pattern| pattern.matches(client.mac));
-    let view = View { street: roll.street(), numbering: config.numbering, ignored, way: client.way, mac: client.mac, spoken_for };
-    ruling::rule(&view, &client.shown(), client.verdict, roll.plan.numbers_in(network.subnet), word)
+    let ignored = config.ignore.iter().any(|pattern| pattern.matches(client.mac()));
+    let view = View { street: roll.street(), numbering: config.numbering, ignored, way: client.route.way(), mac: client.mac(), spoken_for };
+    ruling::rule(&view, &client.shown(), client.evidence.verdict(), roll.plan.numbers_in(network.subnet), word)
 }
 
 /// Changes lots at once, each named once: all of them or none, in memory and on disk. Gives the record that is committed when all of it is. One or
@@ -101,8 +101,8 @@ pub fn enlist(ctx: &mut Ctx<'_>, number: Number, papers: &Papers) -> Result<(), 
 
 /// The number of a client that has the lease of its address.
 pub fn own_address(roll: &Roll, key: Key<Client>) -> Option<Number> {
-    let client = roll.get(key).filter(|client| client.leased)?;
-    client.number.filter(|&number| client.address.is_some() && roll.plan.address(number) == client.address)
+    let client = roll.get(key).filter(|client| client.is_leased())?;
+    client.number().filter(|&number| client.address().is_some() && roll.plan.address(number) == client.address())
 }
 
 /// A machine is heard under the address of its number: that is written once, after the number was given. What cannot be written now is when it

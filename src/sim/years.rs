@@ -556,7 +556,7 @@ impl Year {
         let roll = self.world.server().roll();
         let held = roll.at_address(own.unwrap_or(Ipv4Addr::UNSPECIFIED)).is_some();
         let client = roll.find(&Identity::Mac(mac)).and_then(|key| roll.get(key));
-        let declined = client.is_some_and(|client| client.declined_until > self.world.now().at);
+        let declined = client.is_some_and(|client| client.doubt.put_away() > self.world.now().at);
         if !elsewhere && !held && !declined {
             self.fault(format_args!("{mac} was {told}, and is a guest again"));
         }
