@@ -95,7 +95,7 @@ impl Binding {
         self.on_record = record;
     }
 
-    /// The clock was set, forwards by so many seconds: what is on record counts by the new one.
+    /// The clock was set forwards by this many seconds: the end on record counts by the new time.
     pub(in crate::roll) fn clock_was_set(&mut self, by: i64) {
         self.on_record.until = self.on_record.until.saturating_add_signed(by);
     }

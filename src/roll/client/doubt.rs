@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::base::addr::Mac;
 use crate::base::time::Instant;
 
-/// What a machine declined is held against an address for so long.
+/// How long a DECLINE is remembered.
 pub const LATELY: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
@@ -67,7 +67,7 @@ impl Doubt {
         (self.asked, self.declined) = (until, true);
     }
 
-    /// The address of its number is not given until then: this MAC uses it, or somebody whom nobody knows.
+    /// The address of its number is not given until then. `user`: the MAC that uses it, if ARP has shown one.
     pub fn puts_away(&mut self, until: Instant, user: Option<Mac>) {
         (self.put_away, self.user) = (until, user);
         (self.asked, self.declined) = (Instant::ZERO, false);

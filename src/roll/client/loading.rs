@@ -22,7 +22,7 @@ impl Loading {
         self.last
     }
 
-    /// Counts one more transfer, so that each can be told from the one before; the count goes round.
+    /// Counts one more transfer. The count wraps; it makes each transfer different from the one before.
     pub fn counts(&mut self) -> u8 {
         self.begun = self.begun.wrapping_add(1);
         self.begun
