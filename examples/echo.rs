@@ -6,12 +6,12 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use muster::base::endpoint::{Endpoint, Framing, Service, Streams, Transport};
-use muster::base::machine::{ConnId, Datagram, Event, FileId, Input, Machine, Stream};
+use muster::base::machine::{Command, ConnId, Datagram, Event, FileId, Input, Machine, Stream};
 use muster::base::outbox::{Outbox, Output, Via};
 use muster::base::slab::{Key, Slab};
 use muster::base::time::{Instant, Now};
 use muster::shell::clerk::Clerk;
-use muster::shell::{Asked, Crew, Shell};
+use muster::shell::{Crew, Shell};
 
 const ECHO: Service = Service { id: 0, name: "echo" };
 const CONNECTIONS: usize = 1000;
@@ -128,7 +128,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let crew = Crew::start()?;
     let mut shell = Shell::server(&endpoints(address), &[], root.as_ref(), Clerk::new(crew.clerk), crew.readers)?;
     let mut echo = Echo::new();
-    while !shell.turn(&mut echo, Duration::from_secs(60))?.is_some_and(Asked::leaves) {}
+    while shell.turn(&mut echo, Duration::from_secs(60))? != Some(Command::Leave) {}
     Ok(())
 }
 

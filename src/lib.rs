@@ -37,8 +37,13 @@
 //! `shell::conns`, where all connections live, and becomes an `Input::Stream` when the answer before was taken: one a turn, so that machines
 //! that boot never wait for people. `wire::control` makes a request of it, [`engine::view`] a page of rows, which leaves as an `Output::Write`
 //! (`state.json` and the log get their rows from there too). What machines do meanwhile is pushed to those who watch from a ring in the roll
-//! (`roll::recent`), which the transition function fills. What only the world can do (read the config again) is an `Output::Command`: `bin`
-//! does it and answers.
+//! (`roll::recent`), which the transition function fills.
+//!
+//! # One command, followed
+//! A line of `muster reload` and SIGHUP (`Input::Command`) come to the same: `engine::command` takes them one after the other. What a reload may
+//! do, and in which order, is `engine::reload`'s; what a checkpoint is, `engine::checkpoint`'s. Only work on files goes to the world, as an
+//! `Output::Task`: the shell's clerk does it beside the loop (the simulator's in memory), and an `Input::Done` says what came of it. Who asked on
+//! a connection is answered by an `Output::Write`.
 //!
 //! # One name, followed
 //! A question for `n23.cluster` waits in a socket of the table until those who boot were served, becomes an `Input::Datagram` (or a

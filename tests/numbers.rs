@@ -80,6 +80,8 @@ fn judge(told: &[Told]) -> BTreeMap<Mac, u32> {
                 assert_eq!(other, number, "{mac} was told n{other} and n{number}");
                 let owner = *owners.entry(number).or_insert(mac);
                 assert_eq!(owner, mac, "n{number} was told to {owner} and to {mac}");
+                // It asked for the address of its number: it gives up the one that it had as a guest.
+                guests.retain(|_, guest| *guest != mac);
             }
             None if kind == MessageType::Ack => {
                 // No lease has ended meanwhile.
@@ -106,7 +108,7 @@ fn all_are_who_they_were(strangers: &Strangers, numbers: &BTreeMap<Mac, u32>) {
     }
 }
 
-/// muster-in on a host, one new machine after another.
+/// muster-in on a host, one machine after another, each new until there have been enough: the lots are to last until the end.
 struct Rank {
     end: Arc<AtomicBool>,
     told: Arc<Mutex<Vec<Told>>>,
@@ -114,11 +116,14 @@ struct Rank {
 }
 
 impl Rank {
+    const MACHINES: u32 = 400;
+
     fn on(host: &Host, first: u32) -> Rank {
         let (end, told) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (over, sink, host) = (Arc::clone(&end), Arc::clone(&told), host.clone());
         let thread = std::thread::spawn(move || {
-            for machine in first.. {
+            for n in 0.. {
+                let machine = first + n % Rank::MACHINES;
                 if over.load(Ordering::Relaxed) {
                     return;
                 }
@@ -162,7 +167,7 @@ fn killed_again_and_again_it_keeps_every_number_that_it_told() {
     while round < kills || begin.elapsed() < Duration::from_secs(seconds) {
         // The street is to last until the end; some of those who live there boot again each time.
         let known = judge(&strangers.told());
-        let room = known.len() + 1024 < strangers::LOTS as usize;
+        let room = known.len() + 1024 + 2 * (Rank::MACHINES as usize) < strangers::LOTS as usize;
         strangers.crowd(if room && round % (1 + seconds / 40) == 0 { 12 } else { 0 });
         strangers.again(known.keys().copied().skip(rng.below(40) as usize).step_by(97));
         std::thread::sleep(Duration::from_millis(100 + rng.below(900)));

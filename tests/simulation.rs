@@ -57,7 +57,8 @@ fn a_restart_gives_no_address_twice() {
         assert!(world.run(END, quiet), "seed {seed}");
         let found = world.crash();
         let server = Server::restored(world.server().config(), seed + 1000, world.now(), found.iter().map(String::as_str)).unwrap();
-        let (outcome, world) = play(world.with_server(server));
+        world.restart(server);
+        let (outcome, world) = play(world);
         assert_eq!(outcome.faults, Vec::<String>::new(), "seed {seed}");
         assert!(world.server().roll().len() >= 30, "seed {seed}");
     }

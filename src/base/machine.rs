@@ -157,10 +157,49 @@ pub enum Input<'a> {
         /// The last record that is on disk.
         seq: Seq,
     },
-    /// The rewritten journal is in its place, or could not be put there and the old one goes on: the next rewriting may begin.
+    /// The rewritten journal is in its place: the next rewriting may begin.
     Rewritten,
+    /// It could not be put there, and the old one goes on; the next may begin all the same. `why` is a sentence.
+    NotRewritten {
+        /// What failed.
+        why: &'a str,
+    },
     /// Somebody took the journal away: it is to be rewritten. No record is on disk before that is done.
     JournalGone,
+    /// A signal asks for this. What connections ask for comes in their lines.
+    Command(Command),
+    /// What came of the task with this token ([`Output::Task`](super::outbox::Output)); else why it cannot be done, in sentences, a line each.
+    Done {
+        /// The one of the task.
+        token: u64,
+        /// What came of it, or why it failed.
+        outcome: Result<Done<'a>, &'a str>,
+    },
+    /// The answer to [`Output::Count`](super::outbox::Output): what the kernel has lost or refused so far, by name, and how many boot files are open.
+    Counted {
+        /// Counters by name, zeros included.
+        lost: &'a [(String, u64)],
+        /// Boot files that are open.
+        open_files: usize,
+    },
+}
+
+/// What came of a task.
+#[derive(Clone, Copy, Debug)]
+pub enum Done<'a> {
+    /// None: there is no such file. And which links there are by now.
+    Text {
+        /// The whole text.
+        text: Option<&'a str>,
+        /// The interfaces of the machine.
+        links: &'a [LinkFacts],
+    },
+    /// In the order of the names.
+    Exists(&'a [bool]),
+    /// The folder is open.
+    Opened,
+    /// The file is replaced, and on disk.
+    Written,
 }
 
 /// A UDP datagram.
@@ -209,10 +248,10 @@ pub enum Event<'a> {
     Closed,
 }
 
-/// What the world is to do for its owner: a signal asks for it, or a connection, which the owner answers.
+/// What the owner of the machine asks for, by a signal or on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Write everything down and end.
+    /// Write everything down and end: [`Output::Leave`](super::outbox::Output) says when that is done.
     Leave,
     /// Read the config again.
     Reload(Reload),

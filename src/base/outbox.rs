@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::addr::Mac;
 use super::endpoint::EndpointId;
 use super::limits;
-use super::machine::{Command, ConnId, FileId, Link, Seq};
+use super::machine::{ConnId, FileId, Link, Seq};
 
 /// How a datagram finds its way on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,12 +195,53 @@ pub enum Output<'a> {
         /// The address in question.
         ip: Ipv4Addr,
     },
-    /// Do this, and answer the connection.
-    Command {
-        /// The connection that gets the answer.
-        conn: ConnId,
+    /// Work on files that are no boot files: the world does one task after the other, and says what came of each by `Input::Done`, with its token.
+    Task {
+        /// Comes back in `Input::Done`.
+        token: u64,
         /// What to do.
-        command: Command,
+        task: FileTask<'a>,
+    },
+    /// Say what the kernel has lost: answered by `Input::Counted`.
+    Count,
+    /// The machine was asked to end, and has written everything down, as far as the disks answer: the world ends.
+    Leave,
+}
+
+/// What is to be done with files. Paths are what the kernel takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileTask<'a> {
+    /// Read a text, whole.
+    Read {
+        /// The file.
+        path: &'a [u8],
+    },
+    /// Find out which names are regular files beneath a folder: its path, and then each name behind a zero byte.
+    Exists {
+        /// The folder and the names.
+        names: &'a [u8],
+    },
+    /// Open a folder, to serve boot files from.
+    Root {
+        /// The folder.
+        path: &'a [u8],
+    },
+    /// Serve from the folder that was opened last; files that are open stay so. Not answered.
+    Serve,
+    /// A piece of the text of the next `Write` or `Publish`. Not answered.
+    Piece {
+        /// The piece, behind those before it.
+        text: &'a [u8],
+    },
+    /// Replace a file by the pieces, whole or not at all.
+    Write {
+        /// The file.
+        path: &'a [u8],
+    },
+    /// The same for a file beside the journal, by whoever writes the journal. Not answered.
+    Publish {
+        /// The file.
+        path: &'a [u8],
     },
 }
 
@@ -213,6 +254,16 @@ impl<'a> Output<'a> {
             | Output::Write { bytes, .. }
             | Output::Open { path: bytes, .. }
             | Output::SendFile(SendFile { to: Target::Datagrams(Run { headers: bytes, .. }), .. })
+            | Output::Task {
+                task:
+                    FileTask::Read { path: bytes }
+                    | FileTask::Exists { names: bytes }
+                    | FileTask::Root { path: bytes }
+                    | FileTask::Piece { text: bytes }
+                    | FileTask::Write { path: bytes }
+                    | FileTask::Publish { path: bytes },
+                ..
+            }
             | Output::Record(JournalOp::Append { line: bytes, .. } | JournalOp::RewriteLine { line: bytes }) => Some(bytes),
             _ => None,
         }
@@ -315,10 +366,12 @@ impl Outbox {
 
     /// Asks for a file, as [`Output::Open`]. False when there is no room.
     pub fn open(&mut self, token: u64, path: &[u8]) -> bool {
-        self.put_with(Output::Open { token, path: &[] }, |buf| {
-            buf.get_mut(..path.len())?.copy_from_slice(path);
-            Some(path.len())
-        })
+        self.put_with(Output::Open { token, path: &[] }, |buf| copy(buf, path))
+    }
+
+    /// Has a task done, with these bytes.
+    pub fn task(&mut self, token: u64, task: FileTask<'static>, bytes: &[u8]) -> bool {
+        self.put_with(Output::Task { token, task }, |buf| copy(buf, bytes))
     }
 
     /// Sends a part of a file to a connection.
@@ -380,6 +433,11 @@ impl Outbox {
         self.items.clear();
         self.used = 0;
     }
+}
+
+fn copy(buf: &mut [u8], bytes: &[u8]) -> Option<usize> {
+    buf.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    Some(bytes.len())
 }
 
 #[cfg(test)]

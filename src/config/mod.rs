@@ -9,6 +9,7 @@ mod boot;
 mod check;
 mod derive;
 mod error;
+mod file;
 mod keys;
 mod layout;
 pub mod limits;
@@ -24,6 +25,7 @@ mod value;
 mod tests;
 
 pub use error::{Error, Position, Source, nearest};
+pub use file::{ConfigFile, MachineFacts, Unresolved};
 pub use keys::{Dhcp, Dns, Server, Tftp};
 pub use listing::{Listing, Setting, Value};
 pub use model::{Boot, Config, KnownNode, LinkConfig, Network, Override, World};

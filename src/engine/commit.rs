@@ -14,6 +14,8 @@
 //!
 //! Limits: [`JOURNAL_PENDING`] records that are not on disk, and one place in the lane for each client record. Operators find a place beyond
 //! these; it may be allocated.
+//!
+//! Who may call: any engine puts out records, waits and asks; [`Commit::synced`] and [`Commit::release`] are the Server's.
 
 use std::collections::VecDeque;
 

@@ -13,7 +13,7 @@ use crate::base::machine::Seq;
 use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
-use crate::roll::client::{Client, OnRecord, Way};
+use crate::roll::client::{Client, OnRecord};
 use crate::roll::guests::{GuestPool, Lease, Tenure};
 use crate::roll::journal::{self, Event, Guest, Mark, Spelling, Verdict};
 use crate::roll::lot::{By, Lot, Papers};
@@ -127,7 +127,7 @@ fn host(roll: &mut Roll, config: &Config, now: Now, guest: &Guest, until: Instan
         return false;
     }
     let Some(key) = roll.admit(now.at, guest.identity) else { return false };
-    if roll.get(key).is_some_and(|client| client.address.is_some()) {
+    if roll.get(key).is_some_and(|client| client.address().is_some()) {
         // It has a later address.
         return false;
     }
@@ -147,14 +147,10 @@ fn host(roll: &mut Roll, config: &Config, now: Now, guest: &Guest, until: Instan
 }
 
 fn settle_in(client: &mut Client, config: &Config, (guest, unix): (&Guest, u64), network: usize) {
-    client.network = network as u16;
-    let link = config.networks.get(network).and_then(|network| network.link);
-    client.link = link.unwrap_or(0);
-    client.way = if link.is_none() { Way::Relayed } else { Way::Unknown };
-    (client.papers, client.verdict) = (guest.papers, guest.verdict);
+    client.route.restored(network, config.networks.get(network).and_then(|network| network.link));
     // Of a record from another time the next renewal makes a new one.
     let until = guest.until.min(unix + 2 * lease(config, guest).as_secs());
-    client.on_record = OnRecord { address: guest.address, until, seq: Seq::NONE };
+    client.restored(OnRecord { address: guest.address, until, seq: Seq::NONE }, guest.papers, guest.verdict);
 }
 
 /// Where a rewriting stands.
@@ -282,7 +278,7 @@ fn client(next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> Step {
         return Step::Guests(0, 0);
     }
     let Some(client) = roll.at_slot(next) else { return Step::Clients(next + 1) };
-    if let Some(number) = client.number.filter(|_| client.boot.stage() != Stage::Discover) {
+    if let Some(number) = client.number().filter(|_| client.boot.stage() != Stage::Discover) {
         line(Event::Stage(number, client.boot.stage()), now.unix.saturating_sub(now.at.since(client.boot.since()).as_secs()), out);
     }
     Step::Clients(next + 1)
@@ -303,12 +299,14 @@ fn guest(pool: usize, next: usize, roll: &Roll, now: Now, out: &mut Outbox) -> S
 fn promised(tenure: &Tenure, roll: &Roll, now: Now) -> Option<Guest> {
     let Tenure { address, holder, lease } = *tenure;
     let holder = holder.and_then(|key| roll.get(key));
-    let recorded = holder.filter(|client| client.on_record.address == address).map_or(0, |client| client.on_record.until);
+    let recorded =
+        holder.filter(|client| client.binding.on_record().address == address).map_or(0, |client| client.binding.on_record().until);
     let lease = lease.filter(|lease| lease.until > now.at);
     let acknowledged = lease.map_or(0, |lease| now.unix + lease.until.since(now.at).as_secs() + 1);
     let until = recorded.max(acknowledged);
-    let identity = holder.map(|client| client.identity).or(lease.map(|lease| lease.to))?;
-    let (verdict, papers) = holder.map_or((Verdict::default(), Papers::default()), |client| (client.verdict, client.papers));
+    let identity = holder.map(|client| client.identity()).or(lease.map(|lease| lease.to))?;
+    let (verdict, papers) =
+        holder.map_or((Verdict::default(), Papers::default()), |client| (client.evidence.verdict(), *client.evidence.papers()));
     (until > now.unix).then_some(Guest { address, identity, until, verdict, papers })
 }
 

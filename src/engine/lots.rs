@@ -11,7 +11,7 @@ use crate::base::slab::Key;
 use crate::config::Config;
 use crate::roll::client::Client;
 use crate::roll::journal::{Event, Line};
-use crate::roll::lot::{By, Lot, Papers, Wait};
+use crate::roll::lot::{By, Lot, Papers};
 use crate::roll::plan::Number;
 use crate::roll::registry::{Promise, Roll};
 use crate::roll::ruling::{self, Reason, Ruling, View};
@@ -51,9 +51,9 @@ pub fn ruling(config: &Config, roll: &Roll, key: Key<Client>, network: usize, wo
     let (Some(client), Some(network)) = (roll.get(key), config.networks.get(network)) else {
         return Ruling::Guest(Reason::Untested);
     };
-    let ignored = config.ignore.iter().any(|pattern| pattern.matches(client.mac));
-    let view = View { street: roll.street(), numbering: config.numbering, ignored, way: client.way, mac: client.mac, spoken_for };
-    ruling::rule(&view, &client.shown(), client.verdict, roll.plan.numbers_in(network.subnet), word)
+    let ignored = config.ignore.iter().any(|pattern| pattern.matches(client.mac()));
+    let view = View { street: roll.street(), numbering: config.numbering, ignored, way: client.route.way(), mac: client.mac(), spoken_for };
+    ruling::rule(&view, &client.shown(), client.evidence.verdict(), roll.plan.numbers_in(network.subnet), word)
 }
 
 /// Changes lots at once, each named once: all of them or none, in memory and on disk. Gives the record that is committed when all of it is. One or
@@ -101,8 +101,8 @@ pub fn enlist(ctx: &mut Ctx<'_>, number: Number, papers: &Papers) -> Result<(), 
 
 /// The number of a client that has the lease of its address.
 pub fn own_address(roll: &Roll, key: Key<Client>) -> Option<Number> {
-    let client = roll.get(key).filter(|client| client.leased)?;
-    client.number.filter(|&number| client.address.is_some() && roll.plan.address(number) == client.address)
+    let client = roll.get(key).filter(|client| client.is_leased())?;
+    client.number().filter(|&number| client.address().is_some() && roll.plan.address(number) == client.address())
 }
 
 /// A machine is heard under the address of its number: that is written once, after the number was given. What cannot be written now is when it
@@ -114,16 +114,6 @@ pub fn came_up(ctx: &mut Ctx<'_>, number: Number) {
             log::debug!("{number}: came up at its address");
         }
     }
-}
-
-/// Takes a machine out for good; its number may be given to another, or is kept for one.
-pub fn take_out(ctx: &mut Ctx<'_>, number: Number, kept_for: Option<Wait>) -> Result<(), Trouble> {
-    let lot = ctx.roll.street().lot(number).copied().unwrap_or_default();
-    let empty = match kept_for {
-        Some(wait) => lot.reserved(wait, ctx.unix),
-        None => lot.emptied(ctx.unix),
-    };
-    change(ctx, number, empty)
 }
 
 /// Adds to a node what its machine showed. What was promised to the MACs that are known stands.

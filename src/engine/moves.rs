@@ -36,10 +36,11 @@ impl fmt::Display for Move {
 /// O(capacity): for reloads.
 pub fn moves(roll: &Roll, plan: &AddressPlan) -> Vec<Move> {
     let mut holds = vec![false; roll.plan.nodes() as usize];
-    let leases = roll.iter().filter(|(_, client)| client.leased && client.address == client.number.and_then(|n| roll.plan.address(n)));
+    let leases =
+        roll.iter().filter(|(_, client)| client.is_leased() && client.address() == client.number().and_then(|n| roll.plan.address(n)));
     let before =
         (0..roll.plan.nodes()).map(Number).filter(|number| roll.past_stage(*number).is_some_and(|(_, stage)| stage != Stage::Discover));
-    for number in leases.filter_map(|(_, client)| client.number).chain(before) {
+    for number in leases.filter_map(|(_, client)| client.number()).chain(before) {
         if let Some(place) = holds.get_mut(number.0 as usize) {
             *place = true;
         }

@@ -12,6 +12,7 @@ use crate::wire::dhcp::Scratch;
 use super::Ctx;
 use super::adverts::Adverts;
 use super::changes::Changes;
+use super::command::Commands;
 use super::commit::{Commit, Waiter};
 use super::control::Control;
 use super::dhcp::{self, Dhcp};
@@ -45,6 +46,7 @@ pub struct Server {
     scratch: Box<Scratch>,
     changes: Changes,
     rewrite: Rewrite,
+    pub(super) commands: Commands,
     started: Option<Instant>,
     born: Now,
     /// Seconds since 1970 at the zero of the monotonic clock, as of the last look.
@@ -110,6 +112,7 @@ impl Server {
             scratch: Box::default(),
             changes: Changes::default(),
             rewrite: Rewrite::default(),
+            commands: Commands::default(),
             started: None,
             born: now,
             epoch: epoch(now),
@@ -134,11 +137,6 @@ impl Server {
     /// All that is known of machines.
     pub fn roll(&self) -> &Roll {
         &self.roll
-    }
-
-    /// Does what an operator says, in the middle of a turn.
-    pub fn operate<T>(&mut self, now: Now, out: &mut Outbox, act: impl FnOnce(&mut Ctx<'_>) -> T) -> T {
-        act(&mut self.ctx(now, out).0)
     }
 
     #[cfg(test)]
@@ -223,6 +221,11 @@ impl Server {
         self.rewrite.begin();
     }
 
+    /// Records that are not on disk yet.
+    pub(super) fn pending(&self) -> u64 {
+        self.commit.pending()
+    }
+
     /// Whether the journal is being rewritten.
     pub fn rewrites(&self) -> bool {
         self.rewrite.is_under_way()
@@ -283,10 +286,15 @@ impl Server {
         match row.service {
             endpoints::DNS => engines.dns.stream(ctx, &stream),
             endpoints::UPSTREAM => engines.dns.called(ctx, &stream),
-            endpoints::CONTROL => engines.control.stream(ctx, Sight { born, tftp: engines.tftp, dns: engines.dns }, &stream),
+            endpoints::CONTROL => {
+                engines.control.stream(ctx, Sight { born, tftp: engines.tftp, dns: engines.dns }, &stream);
+            }
             _ => {}
         }
         turns::give_wanted(ctx, &mut engines);
+        if let Some(command) = engines.control.command() {
+            self.command(now, command, Some(stream.conn), out);
+        }
     }
 }
 
@@ -314,9 +322,20 @@ impl Machine for Server {
             Input::Frame { link, .. } | Input::Arp { link, .. } if !self.links.serves(link) => return,
             Input::Synced { seq } => {
                 self.commit.synced(seq);
-                return self.release(now, out);
+                self.release(now, out);
+                return self.kept(out);
             }
-            Input::Rewritten => return self.rewrite.placed(),
+            Input::Rewritten => {
+                self.rewrite.placed();
+                return self.rewritten(Ok(()), out);
+            }
+            Input::NotRewritten { why } => {
+                self.rewrite.placed();
+                return self.rewritten(Err(why), out);
+            }
+            Input::Command(command) => return self.command(now, command, None, out),
+            Input::Done { token, outcome } => return self.done(now, token, outcome, out),
+            Input::Counted { lost, open_files } => return self.counted(now, lost, open_files),
             Input::JournalGone => return self.rewrite.begin(),
             _ => {}
         }
@@ -331,7 +350,9 @@ impl Machine for Server {
             Input::Changed { token } => tftp.changed(ctx, token),
             Input::Bytes { token, bytes } => tftp.bytes(ctx, token, bytes),
             Input::Missed { link, refused, overrun } => ctx.pace.lane(link).bottleneck.missed(now.at, refused + overrun),
-            Input::Datagram(_) | Input::Stream(_) | Input::Link { .. } | Input::Synced { .. } | Input::Rewritten | Input::JournalGone => {}
+            // Taken up above.
+            Input::Datagram(_) | Input::Stream(_) | Input::Link { .. } | Input::Synced { .. } | Input::Rewritten => {}
+            Input::NotRewritten { .. } | Input::JournalGone | Input::Command(_) | Input::Done { .. } | Input::Counted { .. } => {}
         }
         turns::give_wanted(ctx, &mut engines);
     }
@@ -355,12 +376,16 @@ impl Machine for Server {
         engines.changes.expire(&mut ctx);
         engines.dns.expire(&mut ctx);
         self.rewrite.expire((&self.roll, &self.commit), now, out);
+        if first {
+            self.publish_names();
+        }
+        self.expire_commands(now, out);
     }
 
     fn deadline(&self) -> Option<Instant> {
         let start = self.started.is_none().then_some(self.born.at);
         let engines = [self.dhcp.deadline(&self.roll), self.tftp.deadline(), self.dns.deadline(), self.control.deadline(&self.roll.recent)];
         let journal = [self.commit.deadline(), self.changes.deadline(&self.commit), self.rewrite.deadline(&self.roll, &self.commit)];
-        engines.into_iter().chain(journal).chain([start, self.pace.deadline()]).flatten().min()
+        engines.into_iter().chain(journal).chain([start, self.pace.deadline(), self.commands.deadline()]).flatten().min()
     }
 }

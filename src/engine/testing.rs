@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::base::endpoint::EndpointId;
-use crate::base::machine::{Command, ConnId, Datagram, Event, FileId, Input, Link, Machine, Seq, Stream};
-use crate::base::outbox::{JournalOp, Outbox, Output, Run, SendFile, Target, Via};
+use crate::base::machine::{ConnId, Datagram, Done, Event, FileId, Input, Link, Machine, Seq, Stream};
+use crate::base::outbox::{FileTask, JournalOp, Outbox, Output, Run, SendFile, Target, Via};
 use crate::base::time::{Instant, Now};
 use crate::config::{self, Boot, Config, Hardware, KnownNode, LinkConfig, Network, Tftp};
 use crate::engine::endpoints::{DNS, UPSTREAM};
@@ -150,7 +150,6 @@ pub enum Got {
     Dns(EndpointId, SocketAddrV4, Vec<u8>),
     Write(ConnId, Vec<u8>),
     Readdress(Ipv4Addr, Ipv4Addr),
-    Command(ConnId, Command),
     Connect(SocketAddrV4, u64),
     Hang(ConnId),
     Other,
@@ -191,9 +190,28 @@ pub struct World {
     pub now: Now,
     /// The disk syncs at once; else when the test says so.
     pub syncs: bool,
+    /// What is wanted of files, and the number of the task.
+    pub wanted: Vec<(u64, Wanted)>,
+    /// The pieces of a text.
+    text: Vec<u8>,
     put_out: Seq,
     synced: Seq,
     out: Outbox,
+}
+
+/// What the world is asked for beside packets, owned.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wanted {
+    Read(String),
+    /// The root, and the names.
+    Exists(Vec<String>),
+    Root(String),
+    Serve,
+    /// A path, and the whole text.
+    Write(String, String),
+    Publish(String, String),
+    Count,
+    Leave,
 }
 
 impl World {
@@ -205,7 +223,7 @@ impl World {
 
     /// Any server, a moment before its first step.
     pub fn of(server: Server, now: Now) -> World {
-        World { server, now, syncs: true, put_out: Seq::NONE, synced: Seq::NONE, out: Outbox::new() }
+        World { server, now, syncs: true, wanted: Vec::new(), text: Vec::new(), put_out: Seq::NONE, synced: Seq::NONE, out: Outbox::new() }
     }
 
     /// One that has run for a while: all guest addresses are vetted.
@@ -219,8 +237,12 @@ impl World {
 
     fn drain(&mut self) -> Vec<Got> {
         let mut put_out = self.put_out;
+        for output in self.out.iter() {
+            self.wanted.extend(wanted(output, &mut self.text));
+        }
         let endpoints = self.server.endpoints();
-        let got = self.out.iter().map(|output| match output {
+        let files = |output: &Output<'_>| matches!(output, Output::Task { .. } | Output::Count | Output::Leave);
+        let got = self.out.iter().filter(|output| !files(output)).map(|output| match output {
             Output::Datagram { endpoint, from, to, via, body } => match endpoints.get(endpoint).unwrap() {
                 row if row.service == DNS || row.service == UPSTREAM => Got::Dns(endpoint, to, body.to_vec()),
                 row => Got::Datagram { link: row.link.unwrap(), from, to, via, body: body.to_vec() },
@@ -240,10 +262,9 @@ impl World {
             }
             Output::Write { conn, bytes } => Got::Write(conn, bytes.to_vec()),
             Output::Readdress { from, to } => Got::Readdress(from, to),
-            Output::Command { conn, command } => Got::Command(conn, command),
             Output::Connect { to, token, .. } => Got::Connect(to, token),
             Output::Close { conn, .. } => Got::Hang(conn),
-            Output::Record(_) | Output::Frame { .. } => Got::Other,
+            Output::Record(_) | Output::Frame { .. } | Output::Task { .. } | Output::Count | Output::Leave => Got::Other,
         });
         let mut got: Vec<Got> = got.collect();
         self.out.clear();
@@ -258,6 +279,11 @@ impl World {
     pub fn sync(&mut self) -> Vec<Got> {
         self.synced = self.put_out;
         self.handle(Input::Synced { seq: self.put_out })
+    }
+
+    /// What came of a task.
+    pub fn done(&mut self, token: u64, outcome: Result<Done<'_>, &str>) -> Vec<Got> {
+        self.handle(Input::Done { token, outcome })
     }
 
     /// A datagram to a port of a link.
@@ -565,6 +591,30 @@ impl Reply {
             codes,
         })
     }
+}
+
+/// What an output wants of files. Pieces are kept in `text`.
+fn wanted(output: Output<'_>, text: &mut Vec<u8>) -> Option<(u64, Wanted)> {
+    let string = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (token, task) = match output {
+        Output::Task { token, task } => (token, task),
+        Output::Count => return Some((0, Wanted::Count)),
+        Output::Leave => return Some((0, Wanted::Leave)),
+        _ => return None,
+    };
+    let wanted = match task {
+        FileTask::Piece { text: piece } => {
+            text.extend_from_slice(piece);
+            return None;
+        }
+        FileTask::Read { path } => Wanted::Read(string(path)),
+        FileTask::Exists { names } => Wanted::Exists(string(names).split('\0').map(str::to_string).collect()),
+        FileTask::Root { path } => Wanted::Root(string(path)),
+        FileTask::Serve => Wanted::Serve,
+        FileTask::Write { path } => Wanted::Write(string(path), string(&std::mem::take(text))),
+        FileTask::Publish { path } => Wanted::Publish(string(path), string(&std::mem::take(text))),
+    };
+    Some((token, wanted))
 }
 
 pub fn replies(got: &[Got]) -> Vec<Reply> {

@@ -1,12 +1,12 @@
-//! Turns: who may send now, of all services.
+//! Turns: which service may send now, and for which of its records.
 //!
-//! A service that sends much does not send when it is asked, nor when it has something: it takes a place in its link's lane
-//! ([`Pace::want`]), and sends when it is given a turn. So all services share one budget, whatever they speak, and wait in one order. A lane
-//! knows a waiter's service and key, and no more ([`Waiter`](super::pace::Waiter)); the Server dispatches a turn to the service
-//! ([`Takers`]), which finds its record by the key, sends, and tells the lane how many bytes left.
+//! A service that sends much does not send at once. Its record takes a place in the lane of its link ([`Pace::want`](super::pace::Pace::want))
+//! and sends when it gets a turn. So all services share one budget and one order of waiting. A lane knows the service and the key of each
+//! [`Waiter`](super::pace::Waiter), and no more. The Server passes the turn to the service ([`Takers`]), which finds its record by the key,
+//! sends, and reports to the lane how many bytes left.
 //!
-//! Turns are given when an input has been dealt with, on the links where it made somebody want one, and when a lane is due: its way has
-//! opened meanwhile. The call is static: a turn costs no allocation and no table of functions.
+//! Turns are given at two moments: after an input, on each link where it made a record want one; and when a lane is due, because its path
+//! has opened again. The call is static: a turn allocates nothing and goes through no table of functions.
 
 use crate::base::machine::Link;
 
@@ -18,11 +18,11 @@ const TURNS_A_CALL: usize = 4;
 
 /// All services that take turns.
 pub trait Takers {
-    /// Gives the service behind a waiter its turn. The waiter stands nowhere now: who wants more enters the lane again.
+    /// Gives the turn to the waiter's service. The waiter has left its queue; a record that has more to send enters the lane again.
     fn turn(&mut self, ctx: &mut Ctx<'_>, turn: Turn);
 }
 
-/// Gives turns on the links on which somebody has wanted one since the last were given.
+/// Gives turns on the links where a record has wanted one since the last call.
 pub fn give_wanted(ctx: &mut Ctx<'_>, takers: &mut impl Takers) {
     for link in ctx.pace.wanted() {
         give(ctx, takers, link, TURNS_A_CALL);
@@ -38,7 +38,7 @@ pub fn give_due(ctx: &mut Ctx<'_>, takers: &mut impl Takers) {
     }
 }
 
-/// Gives turns to those who wait on a link, while its way is free.
+/// Gives turns to the waiters of a link, while its path is free.
 fn give(ctx: &mut Ctx<'_>, takers: &mut impl Takers, link: Link, most: usize) {
     for _ in 0..most {
         if !ctx.out.has_room() {

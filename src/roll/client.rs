@@ -1,210 +1,132 @@
-//! What is known of one machine that was seen: its evidence, its address, its stage, its story.
+//! What is known of one machine that was seen. Its record is made of parts whose fields are their own; only a method that names an event
+//! changes anything.
+//!
+//! | part | what it knows | who changes it |
+//! |---|---|---|
+//! | identity, MAC, number | who it is | the roll |
+//! | [`Evidence`] | what asks, what it reported | DHCP |
+//! | [`Route`] | where it is, by which way its messages come | DHCP |
+//! | [`Binding`] | its address and lease | the roll; DHCP, what is on record |
+//! | [`Neighbour`] | the kernel's entry for its address | DHCP |
+//! | [`Doubt`] | whether it can have the address of its number | DHCP |
+//! | [`Prospect`] | the number that it may get | DHCP |
+//! | [`BootProgress`] | its stage and story | the roll |
+//! | [`Loading`] | what it loads | who serves files |
 //!
 //! A record exists from the first DISCOVER until its lease has ended. The engines meet in it; [`Roll::enter`](super::registry::Roll::enter)
 //! alone writes the stage.
+
+mod binding;
+mod doubt;
+mod evidence;
+mod identity;
+mod loading;
+mod prospect;
+mod route;
 
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::{Link, Seq};
-use crate::base::rng::mix;
 use crate::base::time::Instant;
 
 use super::boot::BootProgress;
 use super::journal::Verdict;
-use super::kind::{Arch, Kind};
 use super::lot::Papers;
 use super::plan::Number;
 
-/// What names a machine towards DHCP: its MAC or, on IPoIB, where there is none, its client identifier (RFC 4390).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
-    Mac(Mac),
-    ClientId(ClientId),
-}
-
-/// The first bytes and a hash of an option 61.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientId {
-    head: [u8; ClientId::KEPT],
-    len: u8,
-    hash: u64,
-}
-
-impl ClientId {
-    const KEPT: usize = 24;
-
-    pub fn new(bytes: &[u8]) -> ClientId {
-        let mut head = [0; ClientId::KEPT];
-        head.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-        let hash = bytes.iter().fold(bytes.len() as u64, |hash, &byte| mix(hash ^ u64::from(byte)));
-        ClientId { head, len: bytes.len().min(ClientId::KEPT) as u8, hash }
-    }
-
-    /// Reads what [`Recorded`] wrote.
-    fn parse(text: &str) -> Option<ClientId> {
-        let (digits, hash) = text.split_once('/')?;
-        let mut id = ClientId { head: [0; ClientId::KEPT], len: (digits.len() / 2) as u8, hash: u64::from_str_radix(hash, 16).ok()? };
-        if !digits.is_ascii() || digits.len() % 2 != 0 || digits.len() / 2 > ClientId::KEPT {
-            return None;
-        }
-        for (at, byte) in id.head.iter_mut().take(digits.len() / 2).enumerate() {
-            *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
-        }
-        Some(id)
-    }
-}
-
-/// An identity as the journal holds it, from which it can be read again.
-pub struct Recorded(pub Identity);
-
-/// `52:54:00:12:34:56`, or `id:ff0011/0123456789abcdef`: the first bytes and the hash of a client identifier.
-impl fmt::Display for Recorded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Identity::Mac(mac) => mac.fmt(f),
-            Identity::ClientId(id) => write!(f, "id:{}/{:016x}", self.0, id.hash),
-        }
-    }
-}
-
-impl std::str::FromStr for Recorded {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Recorded, ()> {
-        let identity = match text.strip_prefix("id:") {
-            Some(id) => ClientId::parse(id).map(Identity::ClientId),
-            None => text.parse().ok().map(Identity::Mac),
-        };
-        identity.map(Recorded).ok_or(())
-    }
-}
-
-impl Identity {
-    /// The key of the identity in an index. MACs stay below 2^48; a client-id has bit 63 set.
-    pub fn key(&self) -> u64 {
-        match self {
-            Identity::Mac(mac) => mac.to_u64(),
-            Identity::ClientId(id) => id.hash | 1 << 63,
-        }
-    }
-}
-
-impl fmt::Display for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Identity::Mac(mac) => mac.fmt(f),
-            Identity::ClientId(id) => id.head[..usize::from(id.len)].iter().try_for_each(|byte| write!(f, "{byte:02x}")),
-        }
-    }
-}
-
-/// By which way a machine's frames come, as far as the head can see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// No frame of it has come yet: it is on record from a journal.
-    Unknown,
-    /// In frames of its own MAC.
-    Own,
-    /// In frames of this MAC: a bridge that puts its own in, or a forger.
-    Through(Mac),
-    /// By a relay agent or a router, whose frames they are.
-    Relayed,
-    /// The frame's MAC is not seen (IPoIB).
-    Unseen,
-}
-
-/// What there is to doubt of the address of a machine.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Doubt {
-    /// ARP was asked for the address of its number: answers count until then.
-    pub asked: Instant,
-    /// It was asked because the machine declined it.
-    pub declined: bool,
-    /// The address that it declined last, when it began to decline, and how often it has since.
-    pub address: Option<Ipv4Addr>,
-    pub since: Instant,
-    pub times: u8,
-    /// Who was found on the address of its number, while that is not given.
-    pub user: Option<Mac>,
-}
-
-/// What the journal says of a guest's lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OnRecord {
-    pub address: Ipv4Addr,
-    /// In seconds since 1970.
-    pub until: u64,
-    /// The record that says it, which may not be on disk yet.
-    pub seq: Seq,
-}
-
-impl OnRecord {
-    pub const NONE: OnRecord = OnRecord { address: Ipv4Addr::UNSPECIFIED, until: 0, seq: Seq::NONE };
-}
+pub use binding::{Binding, Neighbour, OnRecord};
+pub use doubt::Doubt;
+pub use evidence::Evidence;
+pub use identity::{ClientId, Identity, Recorded};
+pub use loading::Loading;
+pub use prospect::Prospect;
+pub use route::{Route, Way};
 
 pub struct Client {
-    pub identity: Identity,
-    /// Where frames to it go; zero on IPoIB, where replies are broadcast.
-    pub mac: Mac,
-    pub number: Option<Number>,
-    pub arch: Option<Arch>,
-    pub kind: Kind,
-    pub link: Link,
-    /// The network that it asked on last: a place in the config's list.
-    pub network: u16,
-    /// Offered or leased.
-    pub address: Option<Ipv4Addr>,
-    /// The address has been acknowledged, not just offered.
-    pub leased: bool,
-    /// When the address falls back.
-    pub until: Instant,
-    /// The address of its number is another machine's: until then it lives on a guest address.
-    pub declined_until: Instant,
+    identity: Identity,
+    mac: Mac,
+    number: Option<Number>,
+    arrived: Instant,
+    pub evidence: Evidence,
+    pub route: Route,
+    pub binding: Binding,
+    pub neighbour: Neighbour,
     pub doubt: Doubt,
-    /// The way by which it got what it has.
-    pub way: Way,
-    /// The link on which the kernel has a permanent neighbour entry for the address.
-    pub neighbour: Option<Link>,
-    /// When it was made.
-    pub neighbour_at: Instant,
-    /// When it was seen first.
-    pub arrived: Instant,
+    pub prospect: Prospect,
     /// Where it stands in its boot.
     pub boot: BootProgress,
-    /// The transfer that it began last, as the engine's own token.
-    pub transfer: u64,
-    /// Running transfers.
-    pub transfers: u16,
-    /// Its last DISCOVER, and when it asked again: what it loaded before, it has forgotten.
-    pub discover: (u32, Instant),
-    pub restarted: Instant,
-    /// Counts transfers, so that each gets another server port.
-    pub ports: u8,
-    /// When anything was heard of it, by DHCP (what was forged in its name left out) or TFTP.
-    pub heard: Instant,
-    /// What it reported of itself, and of its test.
-    pub papers: Papers,
-    pub verdict: Verdict,
-    /// It has shown what no record of its lease tells yet.
-    pub news: bool,
-    /// The transaction that its report came in.
-    pub reported: Option<u32>,
-    /// The number whose address it was offered last; see [`Offers`](super::offers::Offers).
-    pub offered: Option<Number>,
-    /// It took an offer, and its number waits for the rate at which new ones are given.
-    pub delayed: bool,
-    pub on_record: OnRecord,
-    /// The guest address that it had last, and that was acknowledged.
-    pub left: Option<Ipv4Addr>,
+    pub loading: Loading,
+    /// Its last DISCOVER, and when it asked for an address from nothing.
+    discover: (u32, Instant),
+    restarted: Instant,
 }
 
 /// Copies of a DISCOVER that the network makes come no later than this.
 const COPY: Duration = Duration::from_secs(2);
 
 impl Client {
+    pub(super) fn new(identity: Identity, number: Option<Number>, now: Instant) -> Client {
+        Client {
+            identity,
+            mac: match identity {
+                Identity::Mac(mac) => mac,
+                Identity::ClientId(_) => Mac::ZERO,
+            },
+            number,
+            arrived: now,
+            evidence: Evidence::new(),
+            route: Route::new(now),
+            binding: Binding::new(now),
+            neighbour: Neighbour::NONE,
+            doubt: Doubt::default(),
+            prospect: Prospect::default(),
+            boot: BootProgress::new(now),
+            loading: Loading::NONE,
+            discover: (0, Instant::ZERO),
+            restarted: Instant::ZERO,
+        }
+    }
+
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Where frames to it go; zero on IPoIB, where replies are broadcast.
+    pub fn mac(&self) -> Mac {
+        self.mac
+    }
+
+    pub fn number(&self) -> Option<Number> {
+        self.number
+    }
+
+    /// When it was seen first.
+    pub fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
+    /// Its address, offered or leased.
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        self.binding.address()
+    }
+
+    /// Whether its address has been acknowledged, not just offered.
+    pub fn is_leased(&self) -> bool {
+        self.binding.is_leased()
+    }
+
+    /// When it asked from nothing last: what it loaded before, it has forgotten.
+    pub fn restarted(&self) -> Instant {
+        self.restarted
+    }
+
+    /// What the street says of it now.
+    pub(super) fn numbered(&mut self, number: Option<Number>) {
+        self.number = number;
+    }
+
     /// It has asked for an address from nothing. A copy of the DISCOVER before, which comes late, is none.
     pub fn asks_anew(&mut self, now: Instant, xid: u32) {
         let (last, at) = std::mem::replace(&mut self.discover, (xid, now));
@@ -213,48 +135,33 @@ impl Client {
         }
     }
 
-    pub fn new(identity: Identity, number: Option<Number>, now: Instant) -> Client {
-        Client {
-            identity,
-            mac: match identity {
-                Identity::Mac(mac) => mac,
-                Identity::ClientId(_) => Mac::ZERO,
-            },
-            number,
-            arch: None,
-            kind: Kind::Other,
-            link: 0,
-            network: 0,
-            address: None,
-            leased: false,
-            until: now,
-            declined_until: Instant::ZERO,
-            doubt: Doubt::default(),
-            way: Way::Unknown,
-            neighbour: None,
-            neighbour_at: Instant::ZERO,
-            arrived: now,
-            boot: BootProgress::new(now),
-            transfer: u64::MAX,
-            transfers: 0,
-            discover: (0, Instant::ZERO),
-            restarted: Instant::ZERO,
-            ports: 0,
-            heard: now,
-            papers: Papers::default(),
-            verdict: Verdict::Untested,
-            news: false,
-            reported: None,
-            offered: None,
-            delayed: false,
-            on_record: OnRecord::NONE,
-            left: None,
-        }
+    /// It reports, in this transaction; a number that it waited for is asked for again. True: something else than before.
+    pub fn reports(&mut self, xid: u32, papers: Papers, verdict: Verdict) -> bool {
+        self.prospect.reports();
+        self.evidence.reports(xid, papers, verdict)
+    }
+
+    /// A record says when its lease ends, and what it has shown.
+    pub fn recorded(&mut self, record: OnRecord) {
+        self.binding.recorded(record);
+        self.evidence.recorded();
+    }
+
+    /// A journal says this of it.
+    pub fn restored(&mut self, record: OnRecord, papers: Papers, verdict: Verdict) {
+        self.binding.recorded(record);
+        self.evidence.restored(papers, verdict);
+    }
+
+    /// It declines the address of its number, and ARP is asked whether rightly: answers count until then.
+    pub fn declines(&mut self, until: Instant) {
+        self.binding.declined();
+        self.doubt.asks_of_declined(until);
     }
 
     /// What it showed of itself: its MAC at the least.
     pub fn shown(&self) -> Papers {
-        let mut papers = self.papers;
+        let mut papers = *self.evidence.papers();
         if papers.macs.is_empty() && self.mac != Mac::ZERO {
             papers.macs.add(self.mac);
         }
@@ -275,25 +182,5 @@ impl fmt::Display for Title<'_> {
             Some(number) => write!(f, "{number} {}", self.0.identity),
             None => write!(f, "guest {}", self.0.identity),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn identities_do_not_mix() {
-        let mac = Identity::Mac(Mac([0, 1, 2, 3, 4, 5]));
-        let id = Identity::ClientId(ClientId::new(&[0, 1, 2, 3, 4, 5]));
-        assert_ne!(mac.key(), id.key());
-        assert!(id != Identity::ClientId(ClientId::new(&[0, 1, 2, 3, 4, 5, 0])));
-        let long = |last| Identity::ClientId(ClientId::new(&[[7u8; 40].as_slice(), &[last]].concat()));
-        assert!(long(1) != long(2) && long(1) == long(1));
-        assert_eq!(id.to_string(), "000102030405");
-        for identity in [mac, id, long(7)] {
-            assert!(Recorded(identity).to_string().parse::<Recorded>().is_ok_and(|read| read.0 == identity));
-        }
-        assert!(["id:", "id:0/1", "id:zz/1", "52:54"].iter().all(|text| text.parse::<Recorded>().is_err()));
     }
 }

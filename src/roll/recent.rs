@@ -60,8 +60,7 @@ impl Recent {
         if self.watchers == 0 {
             return;
         }
-        let Client { number, identity, address, .. } = *client;
-        let stage = client.boot.stage();
+        let (number, identity, address, stage) = (client.number(), client.identity(), client.address(), client.boot.stage());
         let step = Step { number, identity, address, stage, text: Text::of(text), trouble };
         let place = (self.next % RECENT as u64) as usize;
         match self.ring.get_mut(place) {

@@ -14,7 +14,7 @@ use crate::base::slab::{Key, Slab};
 use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
 
-use super::client::{Client, Identity, OnRecord};
+use super::client::{Client, Identity};
 use super::guests::{GuestPool, Lease, Tenure};
 use super::lot::{Lot, Macs};
 use super::offers::Offers;
@@ -138,7 +138,7 @@ impl Roll {
             (self.manned, self.numbered) = (0, 0);
             for slot in 0..self.clients.capacity() {
                 if let Some(client) = self.clients.key_at(slot).and_then(|key| self.clients.get_mut(key)) {
-                    client.number = None;
+                    client.numbered(None);
                 }
             }
             self.settle_all();
@@ -233,10 +233,10 @@ impl Roll {
     /// Lets a client have the number that the street says.
     fn settle(&mut self, key: Key<Client>) {
         let Some(client) = self.clients.get(key) else { return };
-        let number = self.number_of(&client.identity);
-        self.man(number, client.number);
+        let number = self.number_of(&client.identity());
+        self.man(number, client.number());
         if let Some(client) = self.clients.get_mut(key) {
-            client.number = number;
+            client.numbered(number);
         }
     }
 
@@ -302,7 +302,7 @@ impl Roll {
 
     pub fn find(&self, identity: &Identity) -> Option<Key<Client>> {
         let key = self.clients.key_at(self.by_identity.get(identity.key())? as usize)?;
-        self.clients.get(key).filter(|client| client.identity == *identity).map(|_| key)
+        self.clients.get(key).filter(|client| client.identity() == *identity).map(|_| key)
     }
 
     pub fn at_address(&self, address: Ipv4Addr) -> Option<Key<Client>> {
@@ -328,7 +328,7 @@ impl Roll {
 
     /// A machine without a number that was given nothing yet: its record makes room for that of a node. Looks at a few records, in turn.
     pub fn sheddable(&mut self) -> Option<Key<Client>> {
-        let idle = |client: &Client| client.number.is_none() && !client.leased && client.transfers == 0;
+        let idle = |client: &Client| client.number().is_none() && !client.is_leased() && client.loading.running() == 0;
         for _ in 0..SHED_LOOKS {
             self.hand = (self.hand + 1) % self.clients.capacity().max(1);
             let key = self.clients.key_at(self.hand).filter(|key| self.clients.get(*key).is_some_and(idle));
@@ -344,8 +344,8 @@ impl Roll {
         self.unbind(key, true);
         if let Some(client) = self.clients.remove(key) {
             self.wheel.cancel(key.slot());
-            self.by_identity.remove(client.identity.key());
-            self.man(None, client.number);
+            self.by_identity.remove(client.identity().key());
+            self.man(None, client.number());
         }
     }
 
@@ -358,7 +358,7 @@ impl Roll {
         }
         self.unbind(key, true);
         let Some(client) = self.clients.get_mut(key) else { return false };
-        client.address = Some(address);
+        client.binding.bound(address);
         let fits = self.by_address.insert(u32::from(address).into(), key.slot() as u32);
         assert!(fits, "the index has a place for every record");
         true
@@ -367,13 +367,7 @@ impl Roll {
     /// Takes the machine's address back, into its pool if it is a guest's; gives what it was. `vetted` as in `GuestPool::free_up`.
     pub fn unbind(&mut self, key: Key<Client>, vetted: bool) -> Option<Ipv4Addr> {
         let client = self.clients.get_mut(key)?;
-        let address = client.address.take()?;
-        client.leased = false;
-        // A rewriting that is under way will not record this. If the client gets the address again, that needs a new record.
-        let OnRecord { address: recorded, .. } = std::mem::replace(&mut client.on_record, OnRecord::NONE);
-        if recorded == address {
-            client.left = Some(address);
-        }
+        let address = client.binding.unbound()?;
         self.by_address.remove(u32::from(address).into());
         self.pools.iter_mut().flatten().for_each(|pool| {
             if pool.owner(address) == Some(key) {
@@ -416,7 +410,7 @@ impl Roll {
         if !story.is_empty() {
             self.recent.write(client, level <= log::Level::Warn, format_args!("{ending} ({took} in all)"));
             let line = format_args!("{}: {story} -> {ending} ({took} in all)", client.title());
-            self.shares.say(now, client.number, &client.identity, level, line);
+            self.shares.say(now, client.number(), &client.identity(), level, line);
         }
         client.boot.begin(now);
     }
@@ -430,7 +424,7 @@ impl Roll {
     /// The same, of a machine that has a record: the line begins with its name.
     pub fn say_of(&mut self, now: Instant, key: Key<Client>, level: log::Level, what: fmt::Arguments<'_>) {
         if let Some(client) = self.clients.get(key) {
-            self.shares.say(now, client.number, &client.identity, level, format_args!("{}: {what}", client.title()));
+            self.shares.say(now, client.number(), &client.identity(), level, format_args!("{}: {what}", client.title()));
         }
     }
 
@@ -460,14 +454,14 @@ impl Roll {
     /// Sets when the machine's address (or, without one, its record) falls back.
     pub fn keep_until(&mut self, key: Key<Client>, until: Instant) {
         if let Some(client) = self.clients.get_mut(key) {
-            client.until = until;
+            client.binding.kept_until(until);
             self.arm(key);
         }
     }
 
     fn arm(&mut self, key: Key<Client>) {
         if let Some(client) = self.clients.get(key) {
-            let next = client.boot.stall_at().map_or(client.until, |stall| stall.min(client.until));
+            let next = client.boot.stall_at().map_or(client.binding.until(), |stall| stall.min(client.binding.until()));
             self.wheel.set(key.slot(), next);
         }
     }
@@ -477,8 +471,8 @@ impl Roll {
     pub fn lease(&mut self, key: Key<Client>, until: Instant) {
         self.keep_until(key, until);
         let Some(client) = self.clients.get_mut(key) else { return };
-        client.leased = true;
-        let (lease, address) = (Lease { to: client.identity, until }, client.address);
+        client.binding.leased();
+        let (lease, address) = (Lease { to: client.identity(), until }, client.address());
         if let Some(address) = address {
             self.pools.iter_mut().flatten().for_each(|pool| pool.promise(address, key, lease));
         }
@@ -486,14 +480,16 @@ impl Roll {
 
     /// The machine gives back what it was promised, or cannot use it.
     pub fn waive(&mut self, key: Key<Client>) {
-        let Some((identity, address)) = self.clients.get(key).and_then(|client| Some((client.identity, client.address?))) else { return };
+        let Some((identity, address)) = self.clients.get(key).and_then(|client| Some((client.identity(), client.address()?))) else {
+            return;
+        };
         self.pools.iter_mut().flatten().for_each(|pool| pool.waive(address, &identity));
     }
 
     /// The machine takes up another address, so it has let go of the guest address that it had before.
     pub fn give_up_guest(&mut self, key: Key<Client>) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let (identity, left) = (client.identity, client.left.take());
+        let (identity, left) = (client.identity(), client.binding.left());
         if let Some(address) = left {
             self.pools.iter_mut().flatten().for_each(|pool| pool.give_up(address, &identity));
         }
@@ -503,7 +499,7 @@ impl Roll {
     pub fn clock_was_set(&mut self, by: i64) {
         for slot in 0..self.clients.capacity() {
             if let Some(client) = self.clients.key_at(slot).and_then(|key| self.clients.get_mut(key)) {
-                client.on_record.until = client.on_record.until.saturating_add_signed(by);
+                client.binding.clock_was_set(by);
             }
         }
     }
@@ -522,7 +518,7 @@ impl Roll {
         }
         for slot in 0..self.clients.capacity() {
             let Some(key) = self.clients.key_at(slot) else { continue };
-            let Some((identity, address)) = self.clients.get(key).and_then(|client| Some((client.identity, client.address?))) else {
+            let Some((identity, address)) = self.clients.get(key).and_then(|client| Some((client.identity(), client.address()?))) else {
                 continue;
             };
             for pool in self.pools.iter_mut().flatten().filter(|pool| pool.owner(address).is_none()) {
@@ -542,7 +538,7 @@ impl Roll {
             let slot = self.wheel.expire(now)?;
             let Some(key) = self.clients.key_at(slot) else { continue };
             let Some(client) = self.clients.get_mut(key) else { continue };
-            if client.until <= now {
+            if client.binding.until() <= now {
                 let vetted = client.boot.stage() == Stage::Probing;
                 return Some(if vetted { Due::Vetted(key) } else { Due::Ended(key) });
             }
@@ -584,7 +580,7 @@ mod tests {
         let strangers: Vec<_> = (10..20).filter_map(|n| roll.admit(Instant::ZERO, mac(n))).collect();
         assert_eq!(strangers.len(), 2);
         let known = roll.admit(Instant::ZERO, mac(1)).unwrap();
-        assert_eq!(roll.get(known).unwrap().number, Some(Number(7)));
+        assert_eq!(roll.get(known).unwrap().number(), Some(Number(7)));
         assert!(roll.admit(Instant::ZERO, mac(2)).is_some() && roll.len() == 4);
         roll.remove(known);
         assert!(roll.admit(Instant::ZERO, mac(30)).is_none(), "the place stays reserved");
@@ -599,7 +595,7 @@ mod tests {
         let macs = [1, 2, 3].map(|n| Mac([2, 0, 0, 0, 0, n])).into_iter().collect();
         let lot = Lot::default().occupied(Papers { macs, ..Papers::default() }, By::Passed, 1);
         roll.set_lot(Number(5), lot, Promise::by(Seq::new(1))).unwrap();
-        let number = |roll: &Roll, key| roll.get(key).unwrap().number;
+        let number = |roll: &Roll, key| roll.get(key).unwrap().number();
         assert_eq!((number(&roll, a), number(&roll, b), roll.awaited()), (Some(Number(5)), Some(Number(5)), 0));
         assert_eq!(roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, 1])), Seq::new(1));
         let mut more = *roll.street().lot(Number(5)).unwrap();

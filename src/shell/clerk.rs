@@ -1,4 +1,4 @@
-//! What the loop's owner has done by the clerk ([`super::work::clerk`]): one thing after the other, each answered when it is done.
+//! What the machine and the loop have done by the clerk ([`super::work::clerk`]): one thing after the other, each answered when it is done.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -27,7 +27,7 @@ pub enum Task {
     /// Open this folder to serve from.
     Root(PathBuf),
     /// Replace this file, whole or not at all.
-    Write(PathBuf, String),
+    Write(PathBuf, Vec<u8>),
     /// Create the control socket again.
     Bind(PathBuf, Option<(u64, u64)>),
     /// See whether the disk of the journal's folder answers.
@@ -184,7 +184,7 @@ impl Task {
             }
             Task::Write(path, text) => {
                 let mut file = File::from(in_memory(c"muster")?);
-                io::Write::write_all(&mut file, text.as_bytes())?;
+                io::Write::write_all(&mut file, text)?;
                 files.push(file.into());
                 (Op::Write, path.as_os_str().as_bytes().to_vec())
             }

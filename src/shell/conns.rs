@@ -581,11 +581,16 @@ impl Conns {
 
 impl Group {
     fn new(service: Service, transport: std::mem::Discriminant<Transport>, streams: &Streams) -> Group {
-        let prefix = if streams.framing == Framing::Length16 { PREFIX } else { 0 };
+        // What frames a message: a machine writes its own newlines.
+        let (around, prefix) = match streams.framing {
+            Framing::Length16 => (PREFIX, PREFIX),
+            Framing::Line => (1, 0),
+            Framing::Raw => (0, 0),
+        };
         Group {
             service,
             transport,
-            inputs: Pool::new(streams.buffers, prefix + streams.in_max, streams.conns),
+            inputs: Pool::new(streams.buffers, around + streams.in_max, streams.conns),
             outputs: Pool::new(streams.buffers, prefix + streams.out_max, 0),
             streams: streams.clone(),
             taken: 0,

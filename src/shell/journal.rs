@@ -405,8 +405,8 @@ impl Journal {
     }
 
     /// Has the names written, beside the journal.
-    pub fn publish(&mut self, path: &Path, text: &str) {
-        let memory = in_memory(c"muster names").map(File::from).and_then(|mut file| file.write_all(text.as_bytes()).map(|()| file));
+    pub fn publish(&mut self, path: &Path, text: &[u8]) {
+        let memory = in_memory(c"muster names").map(File::from).and_then(|mut file| file.write_all(text).map(|()| file));
         match memory {
             Ok(file) => self.names = Some((path.to_path_buf(), file)),
             Err(error) => unnamed(path, &error),

@@ -25,6 +25,6 @@ pub(crate) mod udp;
 pub mod work;
 
 pub use error::Error;
-pub use poll::{Asked, Features, Refused, Shell};
+pub use poll::{Features, Refused, Shell};
 pub use sys::local_time;
 pub use work::Crew;

@@ -10,6 +10,7 @@ mod files;
 mod links;
 mod port;
 mod sockets;
+mod tasks;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -26,7 +27,7 @@ use nix::time::{ClockId as Clock, clock_gettime};
 use crate::base::endpoint::Endpoint;
 use crate::base::facts::{Hardware, LinkFacts};
 use crate::base::limits;
-use crate::base::machine::{Command, ConnId, FileId, Input, Link, Machine, OpenFile, Refusal};
+use crate::base::machine::{Command, FileId, Input, Link, Machine, OpenFile, Refusal};
 use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
 use crate::wire::ether::Malformed;
@@ -46,6 +47,7 @@ use super::sys::{self, Receiver};
 use super::udp::{self, UdpSocket};
 use super::work::Worker;
 use port::{LinkPort, tell_path};
+use tasks::Tasks;
 
 pub use sockets::Refused;
 
@@ -77,12 +79,13 @@ impl Features {
     pub const ALL: Features = Features { ring: true, segment: true };
 }
 
-/// A file output whose answer the machine is owed.
+/// An output whose answer the machine is owed.
 enum Owed {
     Opened { token: u64, answer: Result<OpenFile, Refusal> },
     Cold { token: u64 },
     Changed { token: u64 },
     Bytes { token: u64, file: FileId, offset: u64, len: u32 },
+    Counted,
 }
 
 /// Blocks that lie in the queue, and that leave only if their file is still what it was.
@@ -90,25 +93,6 @@ struct Laid {
     token: u64,
     file: FileId,
     messages: Range<usize>,
-}
-
-/// Commands that wait until the one that is under way has been done.
-const COMMANDS: usize = 64;
-
-/// What the loop's owner is asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// What to do.
-    pub command: Command,
-    /// The connection that waits for an answer; None: it was a signal.
-    pub by: Option<ConnId>,
-}
-
-impl Asked {
-    /// Whether that is to end.
-    pub fn leaves(self) -> bool {
-        self.command == Command::Leave
-    }
 }
 
 /// What the kernel side lost or refused.
@@ -150,9 +134,9 @@ pub struct Shell {
     neighbours: Option<Neighbours>,
     files: Option<Files>,
     clerk: Option<Clerk>,
-    /// Whether commands wait, since one is under way.
-    occupied: bool,
-    commands: VecDeque<Asked>,
+    tasks: Tasks,
+    /// The machine has ended.
+    left: bool,
     journal: Option<Journal>,
     /// Sources by number: the packet sockets of the links, then the UDP sockets.
     ready: Vec<bool>,
@@ -274,8 +258,8 @@ impl Shell {
             neighbours,
             files,
             clerk: None,
-            occupied: false,
-            commands: VecDeque::with_capacity(COMMANDS),
+            tasks: Tasks::default(),
+            left: false,
             journal: None,
             ready: vec![false; sources],
             first: 0,
@@ -301,9 +285,8 @@ impl Shell {
         Now { at: monotonic(), unix: read(Clock::CLOCK_REALTIME).as_secs() }
     }
 
-    /// One turn of the loop, of at most `longest`; gives what its owner is asked to do, by a signal or by a connection, which it answers by
-    /// [`write`](Shell::write).
-    pub fn turn<M: Machine>(&mut self, machine: &mut M, longest: Duration) -> Result<Option<Asked>, Error> {
+    /// One turn of the loop, of at most `longest`; gives what a signal asks for, which its owner hands on ([`hand`](Shell::hand)) or does itself.
+    pub fn turn<M: Machine>(&mut self, machine: &mut M, longest: Duration) -> Result<Option<Command>, Error> {
         self.wait(machine.deadline(), longest)?;
         let now = self.now();
         if now.at.since(self.looked) >= LINK_LOOK {
@@ -331,6 +314,7 @@ impl Shell {
         self.drain(machine, now);
         self.serve_files(machine, now);
         self.serve_journal(machine, now);
+        self.serve_clerk(machine, now);
         // Those who boot come first: others have a share of what is left of the turn.
         let busy = self.ready.iter().take(self.plain).any(|&ready| ready) || machine.deadline().is_some_and(|due| due <= monotonic());
         self.serve_plain(machine, now, busy);
@@ -339,10 +323,19 @@ impl Shell {
         // A signal that came with another one is still in its descriptor, and its edge has passed.
         let signal = if self.signalled { self.signals.take() } else { None };
         self.signalled = signal.is_some();
-        if self.occupied {
-            return Ok(signal.map(|command| Asked { command, by: None }));
-        }
-        Ok(signal.map(|command| Asked { command, by: None }).or_else(|| self.commands.pop_front()))
+        Ok(signal)
+    }
+
+    /// Hands something to the machine outside of a turn, and does what it puts out.
+    pub fn hand<M: Machine>(&mut self, machine: &mut M, input: Input<'_>) {
+        let now = self.now();
+        machine.handle(now, input, &mut self.outbox);
+        self.drain(machine, now);
+    }
+
+    /// Whether the machine has ended, as it was asked to.
+    pub fn has_left(&self) -> bool {
+        self.left
     }
 
     /// Tells the machine of its links, once.
@@ -371,12 +364,6 @@ impl Shell {
         }
     }
 
-    /// Puts out what a machine did outside of a turn.
-    pub fn settle<M: Machine>(&mut self, machine: &mut M) {
-        let now = self.now();
-        self.drain(machine, now);
-    }
-
     /// Waits for something to do. While there is something anyhow, the other sources are looked at only now and then.
     fn wait(&mut self, deadline: Option<Instant>, longest: Duration) -> Result<(), Error> {
         for (ready, link) in self.ready.iter_mut().zip(&self.links) {
@@ -389,7 +376,6 @@ impl Shell {
             || !self.owed.is_empty()
             || self.files.as_ref().is_some_and(Files::has_news)
             || self.conns.has_work()
-            || (!self.occupied && !self.commands.is_empty())
             || self.clerk.as_ref().is_some_and(Clerk::has_work)
             || self.journal.as_ref().is_some_and(Journal::has_work)
             || self.signalled
@@ -483,11 +469,14 @@ impl Shell {
     }
 
     fn answer<M: Machine>(&mut self, machine: &mut M, now: Now, owed: Owed) {
-        let out = &mut self.outbox;
         match owed {
-            Owed::Opened { token, answer } => machine.handle(now, Input::Opened { token, answer }, out),
-            Owed::Cold { token } => machine.handle(now, Input::Cold { token }, out),
-            Owed::Changed { token } => machine.handle(now, Input::Changed { token }, out),
+            Owed::Opened { token, answer } => machine.handle(now, Input::Opened { token, answer }, &mut self.outbox),
+            Owed::Cold { token } => machine.handle(now, Input::Cold { token }, &mut self.outbox),
+            Owed::Changed { token } => machine.handle(now, Input::Changed { token }, &mut self.outbox),
+            Owed::Counted => {
+                let (lost, open_files) = (self.stats().collect::<Vec<_>>(), self.open_files());
+                machine.handle(now, Input::Counted { lost: &lost, open_files }, &mut self.outbox);
+            }
             Owed::Bytes { token, file, offset, len } => {
                 let Some(files) = self.files.as_mut() else { return };
                 let len = usize::try_from(files.left(file, offset)).map_or(len as usize, |left| left.min(len as usize));
@@ -500,7 +489,7 @@ impl Shell {
                     }
                     Read::Changed => Input::Changed { token },
                 };
-                machine.handle(now, input, out);
+                machine.handle(now, input, &mut self.outbox);
             }
         }
     }

@@ -6,11 +6,11 @@
 //! - what is in memory is what the journal says, whenever the disk has everything;
 //! - every change is answered, once the disk has it.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::{ConnId, Datagram, Event, Input, Machine, Stream};
+use crate::base::machine::{ConnId, Event, Input, Machine, Stream};
 use crate::base::outbox::{Outbox, Output};
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
@@ -19,17 +19,15 @@ use crate::engine::server::Server;
 use crate::roll::lot::{Lot, Macs};
 use crate::roll::plan::{AddressPlan, Number};
 use crate::roll::ruling::Numbering;
-use crate::wire::dhcp::{self, Builder, Header, MessageType, Scratch, code};
+use crate::wire::dhcp::{self, Header, MessageType, Scratch, code};
 use crate::wire::report::{Report, Verdict};
 
+use super::cable::{Cable, Heard, WIRE};
 use super::config::{HEAD, config};
-use super::journal::Journal;
+use super::disk::Habits;
+use super::world::{START, Setup, World};
 
 const STEPS: u32 = 300;
-const EPOCH: u64 = 1_750_000_000;
-fn operator() -> ConnId {
-    ConnId::from_u64(3)
-}
 
 /// What somebody saw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,23 +51,69 @@ pub struct Outcome {
 /// The lots as far as the next daemon must know them: which machines they had before is a courtesy, which a crash may cost.
 type Roll = Vec<Lot>;
 
+/// The head, and what its roll was after each change since the last that somebody relies on.
+struct Head {
+    server: Server,
+    rolls: Vec<Roll>,
+    /// How many there were before the first one that is kept.
+    gone: usize,
+    /// The one that an operator's last line led to, counted since the head began.
+    led_to: usize,
+}
+
+impl Head {
+    fn new(server: Server) -> Head {
+        let rolls = vec![roll(&server)];
+        Head { server, rolls, gone: 0, led_to: 0 }
+    }
+
+    /// Remembers the roll, if it has changed.
+    fn see(&mut self, out: &Outbox) {
+        if !out.iter().any(|output| matches!(output, Output::Record(_))) {
+            return;
+        }
+        let roll = roll(&self.server);
+        if self.rolls.last() != Some(&roll) {
+            self.rolls.push(roll);
+        }
+    }
+
+    /// What was so by then is so for ever.
+    fn relied_on(&mut self, roll: usize) {
+        let gone = roll.saturating_sub(self.gone).min(self.rolls.len() - 1);
+        self.rolls.drain(..gone);
+        self.gone += gone;
+    }
+}
+
+impl Machine for Head {
+    fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outbox) {
+        self.server.handle(now, input, out);
+        self.see(out);
+        if let Input::Stream(Stream { event: Event::Bytes(_), .. }) = input {
+            self.led_to = self.gone + self.rolls.len() - 1;
+        }
+    }
+
+    fn expire(&mut self, now: Now, out: &mut Outbox) {
+        self.server.expire(now, out);
+        self.see(out);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.server.deadline()
+    }
+}
+
 struct Play {
     rng: Rng,
     /// How many crashes do not happen, in parts per million.
     calm: u32,
     config: Config,
-    server: Server,
-    out: Outbox,
-    journal: Journal,
-    /// The disk is at work, and no promise was kept for it yet.
-    busy: bool,
-    now: Instant,
-    /// The roll after each change since the last that somebody relies on.
-    rolls: Vec<Roll>,
-    /// An operator waits for the answer to the change that led to this roll (counted since the head began).
-    waits: Option<usize>,
-    /// How many rolls there were before the first one that is kept.
-    gone: usize,
+    world: World<Head, Cable>,
+    operator: ConnId,
+    /// The operator waits for an answer.
+    waits: bool,
     next_mac: u32,
     outcome: Outcome,
 }
@@ -83,7 +127,7 @@ pub fn play(seed: u64) -> Outcome {
             break;
         }
     }
-    play.outcome
+    Outcome { hash: play.world.hash(), ..play.outcome }
 }
 
 impl Play {
@@ -93,25 +137,12 @@ impl Play {
         config.plan = AddressPlan::new(config.plan.node0(), [3, 40, 700, 3000][rng.below(4) as usize]);
         config.server.capacity = 4096;
         config.numbering = if rng.chance(500_000) { Numbering::Automatic } else { Numbering::Ordered };
-        let journal = Journal::new(Duration::ZERO, rng.fork());
-        let server = Server::new(&config, seed, now(Instant::ZERO));
+        let setup = Setup { config, seed: rng.u64(), wire: WIRE, habits: Habits::default() };
         let calm = [0, 900_000][rng.below(2) as usize];
-        let mut play = Play {
-            rng,
-            calm,
-            config,
-            server,
-            out: Outbox::new(),
-            journal,
-            busy: false,
-            now: Instant::ZERO,
-            rolls: Vec::new(),
-            waits: None,
-            gone: 0,
-            next_mac: 1,
-            outcome: Outcome::default(),
-        };
-        play.begin_rolls();
+        let mut world = World::new(&setup, Head::new(Server::new(&setup.config, seed, START)), Cable::default());
+        world.hold_journal();
+        let (operator, outcome) = (call(&mut world), Outcome::default());
+        let mut play = Play { rng, calm, config: setup.config, world, operator, waits: false, next_mac: 1, outcome };
         play.pass(Duration::from_secs(2));
         play
     }
@@ -127,8 +158,8 @@ impl Play {
             }
             88..91 => {
                 self.tell(format_args!("the journal is rewritten"));
-                self.server.checkpoint();
-                self.pass(Duration::ZERO);
+                self.world.server_mut().server.checkpoint();
+                self.settle();
                 // Somebody changes much in the middle of the walk, and the disk is quick.
                 if self.rng.chance(600_000) {
                     self.operate();
@@ -140,13 +171,13 @@ impl Play {
             }
             91..94 => self.rest(),
             94 => {
-                if self.journal.take_away() {
+                if self.world.take_journal_away() {
                     self.tell(format_args!("the journal is taken away"));
-                    self.input(Input::JournalGone);
+                    self.settle();
                 }
             }
             // The power is there as long as the journal is not.
-            _ if self.journal.is_gone() => self.sync(),
+            _ if self.world.journal().is_gone() => self.sync(),
             _ if self.rng.chance(self.calm) => self.rest(),
             _ => self.crash(),
         }
@@ -154,7 +185,7 @@ impl Play {
 
     /// What an operator may say.
     fn operate(&mut self) {
-        if self.waits.is_some() {
+        if self.waits {
             return;
         }
         let nodes = u64::from(self.config.plan.nodes());
@@ -180,13 +211,9 @@ impl Play {
     fn ask(&mut self, change: &str) {
         let begin = change.get(..change.len().min(120)).unwrap_or_default();
         self.tell(format_args!("an operator says {begin}"));
-        let request = format!(r#"{{"do":"change","change":{change}}}"#);
-        self.waits = Some(usize::MAX);
-        let (endpoint, peer) = (self.server.endpoints().operators(), SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
-        self.input(Input::Stream(Stream { conn: operator(), endpoint, peer, event: Event::Bytes(request.as_bytes()) }));
-        if self.waits.is_some() {
-            self.waits = Some(self.gone + self.rolls.len() - 1);
-        }
+        self.waits = true;
+        self.world.write(self.operator, format!("{{\"do\":\"change\",\"change\":{change}}}\n").as_bytes());
+        self.settle();
     }
 
     /// A part of an import, of `more` or the last.
@@ -222,81 +249,39 @@ impl Play {
     fn dhcp(&mut self, mac: Mac, kind: MessageType, wanted: Option<Ipv4Addr>, report: Option<&Report>) {
         let mut chaddr = [0; 16];
         chaddr[..6].copy_from_slice(&mac.0);
-        let header = Header { op: 1, htype: 1, hlen: 6, xid: self.rng.u64() as u32, chaddr, ..Header::default() };
-        let mut buf = [0; 1400];
-        let Some(mut builder) = Builder::new(&mut buf, &header, 1400) else { return };
-        let mut told = builder.option(code::MESSAGE_TYPE, &[kind as u8]);
-        if let Some(address) = wanted {
-            told &= builder.ip(code::REQUESTED_IP, address) && builder.ip(code::SERVER_ID, HEAD);
+        let header = Header { xid: self.rng.u64() as u32, chaddr, ..Header::default() };
+        let (mut text, head, wanted) = ([0; 255], HEAD.octets(), wanted.map(|address| address.octets()));
+        let mut options: Vec<(u8, &[u8])> = Vec::new();
+        if let Some(address) = &wanted {
+            options.extend([(code::REQUESTED_IP, &address[..]), (code::SERVER_ID, &head[..])]);
         }
         if let Some(report) = report {
-            let mut text = [0; 255];
             let len = report.write(&mut text).unwrap_or(0);
-            told &= builder.option(self.config.dhcp.report_option, &text[..len]);
+            options.push((self.config.dhcp.report_option, &text[..len]));
         }
-        assert!(told, "there is room for what a machine says");
-        let len = builder.finish(None);
-        let (src, dst) = (SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), SocketAddrV4::new(Ipv4Addr::BROADCAST, 67));
-        let endpoint = self.server.endpoints().udp(0, 67);
-        self.input(Input::Datagram(Datagram { endpoint, mac: Some(mac), src, dst, payload: &buf[..len] }));
+        self.world.clients_mut().dhcp(&header, kind, (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST), &options);
     }
 
-    fn input(&mut self, input: Input<'_>) {
-        self.server.handle(now(self.now), input, &mut self.out);
-        self.drain();
-    }
-
-    /// Takes what was put out, to the disk, to the operator and to the machines.
-    fn drain(&mut self) {
-        if self.out.iter().any(|output| matches!(output, Output::Record(_))) {
-            self.see();
-        }
-        let (mut lines, mut replies) = (Vec::new(), Vec::new());
-        for output in self.out.iter() {
-            match output {
-                Output::Record(op) => self.busy |= self.journal.act(op),
-                Output::Write { conn, bytes } if conn == operator() => lines.push(String::from_utf8_lossy(bytes).into_owned()),
-                Output::Datagram { body, to, .. } if to.port() == 68 => replies.push(body.to_vec()),
-                _ => {}
-            }
-        }
-        self.out.clear();
-        lines.iter().for_each(|line| self.answered(line));
-        for reply in replies {
-            self.outcome.hash = reply.iter().fold(self.outcome.hash, |hash, byte| crate::base::rng::mix(hash ^ u64::from(*byte)));
-            self.reply(&reply);
-        }
-    }
-
-    /// Remembers the roll, if it has changed.
-    fn see(&mut self) {
-        let roll = roll(&self.server);
-        if self.rolls.last() != Some(&roll) {
-            self.rolls.push(roll);
-        }
-    }
-
-    fn begin_rolls(&mut self) {
-        (self.rolls, self.gone, self.waits) = (vec![roll(&self.server)], 0, None);
-    }
-
-    /// What was so by then is so for ever.
-    fn relied_on(&mut self, roll: usize) {
-        let gone = roll.saturating_sub(self.gone).min(self.rolls.len() - 1);
-        self.rolls.drain(..gone);
-        self.gone += gone;
+    /// The operator reads.
+    fn read(&mut self) {
+        let text = self.world.read(self.operator);
+        String::from_utf8_lossy(&text).lines().for_each(|line| self.answered(line));
     }
 
     fn answered(&mut self, line: &str) {
-        let Some(waits) = self.waits.take() else { return self.fault(format_args!("an answer that nobody waits for: {line}")) };
+        if !std::mem::take(&mut self.waits) {
+            return self.fault(format_args!("an answer that nobody waits for: {line}"));
+        }
         let reply: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
-        self.tell(format_args!("the operator reads: {}", line.get(..line.len().min(120)).unwrap_or_default().trim_end()));
+        self.tell(format_args!("the operator reads: {}", line.get(..line.len().min(120)).unwrap_or_default()));
         match reply["is"].as_str() {
             Some("changed") => {
+                let count = reply["count"].as_u64().unwrap_or(0);
                 self.outcome.changes += 1;
-                self.outcome.largest = self.outcome.largest.max(reply["count"].as_u64().unwrap_or(0));
-                if waits != usize::MAX {
-                    self.relied_on(waits);
+                self.outcome.largest = self.outcome.largest.max(count);
+                if count > 0 {
+                    let head = self.world.server_mut();
+                    head.relied_on(head.led_to);
                 }
             }
             Some("error") if line.contains("disk") => self.fault(format_args!("refused: {line}")),
@@ -318,37 +303,43 @@ impl Play {
                 let Some(Number(number)) = self.config.plan.number(address) else { return };
                 let has = |roll: &Roll| roll.get(number as usize).is_some_and(|lot| lot.papers.macs.contains(mac));
                 // In every roll from some on; it relies on that one.
-                let since = self.rolls.iter().rposition(|roll| !has(roll)).map_or(0, |at| at + 1);
-                if since < self.rolls.len() {
-                    self.relied_on(self.gone + since);
+                let head = self.world.server_mut();
+                let since = head.rolls.iter().rposition(|roll| !has(roll)).map_or(0, |at| at + 1);
+                if since < head.rolls.len() {
+                    head.relied_on(head.gone + since);
                 }
             }
             _ => {}
         }
     }
 
+    /// Whatever takes no time happens.
+    fn settle(&mut self) {
+        self.pass(Duration::ZERO);
+    }
+
     fn pass(&mut self, time: Duration) {
-        let end = self.now + time;
-        loop {
-            self.server.expire(now(self.now), &mut self.out);
-            self.drain();
-            match self.server.deadline() {
-                Some(at) if at <= end => self.now = self.now.max(at).max(self.now + Duration::from_micros(1)),
-                _ => break,
+        let end = self.world.now().at + time;
+        while self.world.run(end, |world| world.clients().has_heard()) {
+            while let Some(heard) = self.world.clients_mut().hear() {
+                // Who has an address does not care whether he is asked for it.
+                if let Heard::Reply(reply) = heard {
+                    self.reply(&reply);
+                }
             }
         }
-        self.now = self.now.max(end);
+        self.read();
     }
 
     fn sync(&mut self) {
-        if std::mem::take(&mut self.busy) {
-            let (seq, placed, more) = self.journal.done();
-            self.busy = more;
-            self.input(Input::Synced { seq });
-            if placed {
-                self.input(Input::Rewritten);
-            }
-        }
+        self.world.sync();
+        self.settle();
+    }
+
+    /// The disk has something to do, or will have.
+    fn is_busy(&self) -> bool {
+        let server = &self.world.server().server;
+        self.world.journal().is_busy() || server.is_changing() || server.rewrites()
     }
 
     /// Nobody asks anything until the disk has everything.
@@ -356,26 +347,26 @@ impl Play {
         self.tell(format_args!("the disk has time"));
         for _ in 0..20_000 {
             self.pass(Duration::from_micros(500));
-            if !self.busy && !self.server.is_changing() && !self.server.rewrites() {
+            if !self.is_busy() {
                 break;
             }
             self.sync();
         }
         self.pass(Duration::from_micros(500));
-        if self.busy || self.server.is_changing() || self.server.rewrites() {
+        if self.is_busy() {
             return self.fault(format_args!("the journal does not come to an end"));
         }
-        if self.waits.is_some() {
+        if self.waits {
             self.fault(format_args!("the operator has no answer though the disk has everything"));
         }
-        let lines = self.journal.lines();
+        let lines = self.world.journal().lines();
         self.same_as(&lines, "the journal of a disk that has everything");
     }
 
     fn same_as(&mut self, lines: &[String], which: &str) {
-        match Server::restored(&self.config, 1, now(self.now), lines.iter().map(String::as_str)) {
+        match Server::restored(&self.config, 1, self.world.now(), lines.iter().map(String::as_str)) {
             Ok(server) => {
-                let (found, there) = (roll(&server), roll(&self.server));
+                let (found, there) = (roll(&server), roll(&self.world.server().server));
                 let differs = found.iter().zip(&there).position(|(found, there)| found != there);
                 if let Some(at) = differs {
                     self.fault(format_args!("n{at} is {} in {which}, and {} in memory", found[at], there[at]));
@@ -387,30 +378,30 @@ impl Play {
 
     fn crash(&mut self) {
         self.outcome.crashes += 1;
-        self.outcome.torn += usize::from(self.waits.is_some());
-        let lines = self.journal.crash();
+        self.outcome.torn += usize::from(std::mem::take(&mut self.waits));
+        let lines = self.world.crash();
         self.tell(format_args!("crash; {} lines are left", lines.len()));
-        (self.busy, self.out) = (false, Outbox::new());
-        match Server::restored(&self.config, self.rng.u64(), now(self.now), lines.iter().map(String::as_str)) {
-            Ok(server) => self.server = server,
+        let head = match Server::restored(&self.config, self.rng.u64(), self.world.now(), lines.iter().map(String::as_str)) {
+            Ok(server) => Head::new(server),
             Err(error) => return self.fault(format_args!("what a crash left is refused: {error}")),
-        }
-        let found = roll(&self.server);
-        if !self.rolls.contains(&found) {
-            let near = self.rolls.iter().map(|roll| roll.iter().zip(&found).filter(|(a, b)| a != b).count());
+        };
+        let (before, found) = (&self.world.server().rolls, &head.rolls[0]);
+        if !before.contains(found) {
+            let near = before.iter().map(|roll| roll.iter().zip(found).filter(|(a, b)| a != b).count());
             let near: Vec<usize> = near.collect();
             self.fault(format_args!("after a crash the roll is none of those before: it differs from them in {near:?} numbers"));
         }
-        self.begin_rolls();
+        self.world.restart(head);
+        self.operator = call(&mut self.world);
         self.pass(Duration::from_secs(2));
     }
 
     fn tell(&mut self, what: std::fmt::Arguments<'_>) {
-        self.outcome.story.push(format!("{}: {what}", self.now));
+        self.outcome.story.push(format!("{}: {what}", self.world.now().at));
     }
 
     fn fault(&mut self, what: std::fmt::Arguments<'_>) {
-        let at = self.now;
+        let at = self.world.now().at;
         self.outcome.faults.push(format!("{at}: {what}"));
     }
 }
@@ -424,6 +415,7 @@ fn mac(n: u32) -> Mac {
     Mac([2, 0x60, a, b, c, d])
 }
 
-fn now(at: Instant) -> Now {
-    Now { at, unix: EPOCH + at.nanos() / 1_000_000_000 }
+/// An operator connects.
+fn call(world: &mut World<Head, Cable>) -> ConnId {
+    world.connect(world.server().server.endpoints().operators()).expect("there is a place for an operator")
 }

@@ -1,12 +1,22 @@
 //! Connections in memory: the other ends are tests, which connect, write, read and hang up as programs would. Bytes take no time, and none
 //! is lost; what has not been read yet is what a reader has not taken.
+//!
+//! All that an [`Endpoint`] says of connections holds here as on real sockets: places and buffers are shared by the endpoints of a service
+//! and transport (a *group*), a message that is too long ends its connection, and so does time. A turn has one message.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use crate::base::endpoint::{Endpoint, EndpointId, Framing, Streams, Transport};
-use crate::base::machine::{Command, ConnId, Event, FileId, Stream};
+use crate::base::machine::{ConnId, Event, FileId, Stream};
 use crate::base::slab::{Key, Slab};
+use crate::base::time::Instant;
+
+/// Bytes of a file that are laid down at one time, when those before were taken.
+const PIECE: u64 = 64 * 1024;
+/// One that was idle this long may be closed for a new one.
+const SPARE: Duration = Duration::from_millis(500);
 
 /// A part of a file that is on its way to the other end.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +24,13 @@ pub struct Sending {
     pub file: FileId,
     pub offset: u64,
     pub left: u64,
+}
+
+impl Sending {
+    /// How much of it goes next.
+    pub fn piece(&self) -> u64 {
+        self.left.min(PIECE)
+    }
 }
 
 struct Conn {
@@ -24,13 +41,17 @@ struct Conn {
     gone: bool,
     /// To be let go once everything was read.
     leaving: bool,
-    /// What was sent to the machine, and what it has sent.
+    /// What was sent to the machine, and whether that has a buffer; what the machine has sent.
     sent: Vec<u8>,
+    buffered: bool,
     received: Vec<u8>,
     sending: Option<Sending>,
     /// Something was written since the machine heard that all was taken.
     drains: bool,
     owed: u32,
+    /// When a message came in last or something was taken, and when it is looked at whether that is too long ago.
+    stirred: Instant,
+    look: Option<Instant>,
 }
 
 /// What the machine hears next of a connection.
@@ -44,18 +65,18 @@ pub enum Next {
 pub struct Conns {
     table: Vec<Endpoint>,
     conns: Slab<Conn>,
+    /// Those whose bytes wait for a buffer.
+    starved: VecDeque<ConnId>,
     /// Addresses at which somebody takes calls, and calls that nobody has taken over yet.
     answered: Vec<SocketAddrV4>,
     calls: VecDeque<(ConnId, SocketAddrV4)>,
-    /// What the machine wants its owner to do.
-    pub commands: VecDeque<(ConnId, Command)>,
 }
 
 impl Conns {
     pub fn new(table: &[Endpoint]) -> Conns {
         let capacity = table.iter().filter_map(|row| row.transport.streams()).map(|streams| streams.conns).sum();
-        let (answered, calls, commands) = (Vec::new(), VecDeque::new(), VecDeque::new());
-        Conns { table: table.to_vec(), conns: Slab::new(capacity), answered, calls, commands }
+        let (starved, answered, calls) = (VecDeque::new(), Vec::new(), VecDeque::new());
+        Conns { table: table.to_vec(), conns: Slab::new(capacity), starved, answered, calls }
     }
 
     pub fn table(&self) -> &[Endpoint] {
@@ -70,18 +91,55 @@ impl Conns {
         self.conns.get_mut(Key::from_u64(conn.to_u64())).filter(|conn| !conn.gone)
     }
 
-    fn insert(&mut self, endpoint: EndpointId, peer: SocketAddrV4, token: u64, gone: bool) -> Option<ConnId> {
-        let taken = self.conns.iter().filter(|(_, conn)| conn.endpoint == endpoint).count();
+    /// The connections that share places and buffers with those of an endpoint.
+    fn group(&self, endpoint: EndpointId) -> impl Iterator<Item = (ConnId, &Conn)> {
+        let kind = |endpoint: EndpointId| {
+            let row = self.table.get(usize::from(endpoint))?;
+            Some((row.service, std::mem::discriminant(&row.transport)))
+        };
+        let own = kind(endpoint);
+        let all = self.conns.iter().filter(move |(_, conn)| kind(conn.endpoint) == own);
+        all.map(|(key, conn)| (ConnId::from_u64(key.to_u64()), conn))
+    }
+
+    fn insert(&mut self, now: Instant, endpoint: EndpointId, peer: SocketAddrV4, token: u64) -> Option<ConnId> {
+        let taken = self.group(endpoint).count();
         self.streams(endpoint).filter(|streams| taken < streams.conns)?;
-        let (sent, received) = (Vec::new(), Vec::new());
-        let (fresh, sending, leaving, drains, owed) = (Some(token), None, false, false, 0);
-        let conn = Conn { endpoint, peer, fresh, gone, leaving, sent, received, sending, drains, owed };
+        let conn = Conn {
+            endpoint,
+            peer,
+            fresh: Some(token),
+            gone: false,
+            leaving: false,
+            sent: Vec::new(),
+            buffered: false,
+            received: Vec::new(),
+            sending: None,
+            drains: false,
+            owed: 0,
+            stirred: now,
+            look: None,
+        };
         self.conns.insert(conn).map(|key| ConnId::from_u64(key.to_u64()))
     }
 
-    /// Somebody connects to an endpoint. None: it has no place for one more.
-    pub fn connect(&mut self, endpoint: EndpointId, peer: SocketAddrV4) -> Option<ConnId> {
-        self.insert(endpoint, peer, 0, false)
+    /// Somebody connects to an endpoint. The error: what is said to whom there is no place for.
+    pub fn connect(&mut self, now: Instant, endpoint: EndpointId) -> Result<ConnId, Vec<u8>> {
+        let row = self.table.get(usize::from(endpoint)).expect("an endpoint of the table");
+        let (peer, crowded) = match &row.transport {
+            Transport::Listen(streams) => (PROGRAM, streams.crowded.clone()),
+            Transport::Unix(streams) => (SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), streams.crowded.clone()),
+            transport => panic!("nobody can connect to endpoint {endpoint}: {transport:?}"),
+        };
+        self.insert(now, endpoint, peer, 0).ok_or(crowded)
+    }
+
+    /// The connection that makes room for one more where there is none: one that has gone already, or the one that has been idle longest.
+    pub fn spare(&self, now: Instant, endpoint: EndpointId) -> Option<ConnId> {
+        let streams = self.streams(endpoint).filter(|streams| self.group(endpoint).count() >= streams.conns)?;
+        let idle = |conn: &Conn| streams.idle.is_some() && conn.fresh.is_none() && now.since(conn.stirred) >= SPARE;
+        let spare = self.group(endpoint).filter(|(_, conn)| conn.gone || idle(conn));
+        spare.min_by_key(|(_, conn)| (!conn.gone, conn.owed > 0, conn.stirred)).map(|(id, _)| id)
     }
 
     /// Somebody takes calls at an address from now on.
@@ -95,15 +153,17 @@ impl Conns {
     }
 
     /// The machine calls somebody; where nobody takes calls that has come and gone.
-    pub fn dial(&mut self, endpoint: EndpointId, to: SocketAddrV4, token: u64) -> Option<ConnId> {
+    pub fn dial(&mut self, now: Instant, endpoint: EndpointId, to: SocketAddrV4, token: u64) -> Option<ConnId> {
         let dials = self.table.get(usize::from(endpoint)).is_some_and(|row| matches!(row.transport, Transport::Dial(_)));
         assert!(dials, "endpoint {endpoint} does not dial");
         let taken = self.answered.contains(&to);
-        let conn = self.insert(endpoint, to, token, !taken)?;
+        let id = self.insert(now, endpoint, to, token)?;
         if taken {
-            self.calls.push_back((conn, to));
+            self.calls.push_back((id, to));
+        } else {
+            self.close(id, true);
         }
-        Some(conn)
+        Some(id)
     }
 
     /// The other end sends something.
@@ -112,9 +172,21 @@ impl Conns {
     }
 
     /// The other end reads everything that has come.
-    pub fn read(&mut self, conn: ConnId) -> Vec<u8> {
-        let found = self.conns.get_mut(Key::from_u64(conn.to_u64()));
-        found.map(|conn| std::mem::take(&mut conn.received)).unwrap_or_default()
+    pub fn read(&mut self, now: Instant, conn: ConnId) -> Vec<u8> {
+        let Some(conn) = self.conns.get_mut(Key::from_u64(conn.to_u64())) else { return Vec::new() };
+        if !conn.received.is_empty() {
+            conn.stirred = now;
+        }
+        std::mem::take(&mut conn.received)
+    }
+
+    /// The daemon has gone, and with it all that was connected; the next one does not hear of it.
+    pub fn reset(&mut self) {
+        for slot in 0..self.conns.capacity() {
+            self.conns.key_at(slot).into_iter().for_each(|key| drop(self.conns.remove(key)));
+        }
+        self.starved.clear();
+        self.calls.clear();
     }
 
     /// Either end closes it.
@@ -125,18 +197,34 @@ impl Conns {
         }
     }
 
+    /// Ends a connection that has been idle too long; gives when it is to be looked at again, where nobody will yet.
+    pub fn look(&mut self, now: Instant, id: ConnId) -> Option<Instant> {
+        let endpoint = self.find(id)?.endpoint;
+        let idle = self.streams(endpoint)?.idle?;
+        let conn = self.find(id)?;
+        conn.gone = now >= conn.stirred + idle;
+        if conn.gone || conn.look.is_some_and(|at| at > now) {
+            return None;
+        }
+        conn.look = Some(conn.stirred + idle);
+        conn.look
+    }
+
     /// The machine writes. A reader for whom that is too much is dropped.
     pub fn write(&mut self, id: ConnId, bytes: &[u8]) {
         let Some(endpoint) = self.find(id).filter(|conn| !conn.leaving).map(|conn| conn.endpoint) else { return };
-        let Some((framing, most)) = self.streams(endpoint).map(|streams| (streams.framing, streams.out_max)) else { return };
+        let Some(streams) = self.streams(endpoint) else { return };
+        let prefix = (bytes.len() as u16).to_be_bytes();
+        let prefix: &[u8] = if streams.framing == Framing::Length16 { &prefix } else { &[] };
+        let (most, buffers) = (prefix.len() + streams.out_max, streams.buffers);
+        let others = self.group(endpoint).filter(|(other, conn)| *other != id && !conn.received.is_empty()).count();
         let Some(conn) = self.find(id) else { return };
-        if conn.received.len() + bytes.len() > most || conn.sending.is_some() {
+        let all = conn.received.len() + prefix.len() + bytes.len();
+        if all > most || others >= buffers || conn.sending.is_some() {
             conn.gone = true;
             return;
         }
-        if framing == Framing::Length16 {
-            conn.received.extend_from_slice(&(bytes.len() as u16).to_be_bytes());
-        }
+        conn.received.extend_from_slice(prefix);
         conn.received.extend_from_slice(bytes);
         (conn.drains, conn.owed) = (true, conn.owed.saturating_sub(1));
     }
@@ -145,30 +233,28 @@ impl Conns {
     pub fn send_file(&mut self, conn: ConnId, sending: Sending) {
         if let Some(conn) = self.find(conn) {
             conn.gone |= conn.sending.is_some();
-            (conn.drains, conn.owed, conn.sending) = (true, conn.owed.saturating_sub(1), Some(sending));
+            (conn.drains, conn.owed) = (true, conn.owed.saturating_sub(1));
+            conn.sending = Some(sending).filter(|sending| sending.left > 0);
         }
     }
 
-    /// The part of a file that a connection waits for.
+    /// The part of a file that a connection waits for, now that all before it was taken.
     pub fn sending(&mut self, conn: ConnId) -> Option<Sending> {
-        self.find(conn)?.sending
+        self.find(conn).filter(|conn| conn.received.is_empty())?.sending
     }
 
-    /// Those bytes have come; None: the file has changed.
+    /// Its next piece has come; None: the file has changed.
     pub fn lay(&mut self, conn: ConnId, bytes: Option<&[u8]>) {
         let Some(conn) = self.find(conn) else { return };
-        match bytes {
-            Some(bytes) => conn.received.extend_from_slice(bytes),
-            None => conn.gone = true,
-        }
-        conn.sending = None;
+        let (Some(sending), Some(bytes)) = (&mut conn.sending, bytes) else { return conn.gone = true };
+        conn.received.extend_from_slice(bytes);
+        (sending.offset, sending.left) = (sending.offset + bytes.len() as u64, sending.left - bytes.len() as u64);
+        conn.sending.take_if(|sending| sending.left == 0);
     }
 
     /// What the machine hears next of a connection: each event once.
-    pub fn next(&mut self, id: ConnId) -> Option<Next> {
+    pub fn next(&mut self, now: Instant, id: ConnId) -> Option<Next> {
         let key = Key::from_u64(id.to_u64());
-        let endpoint = self.conns.get(key)?.endpoint;
-        let framing = self.streams(endpoint)?.framing;
         let conn = self.conns.get_mut(key)?;
         if let Some(token) = conn.fresh.take() {
             return Some(Next::Opened(token));
@@ -185,10 +271,55 @@ impl Conns {
         if std::mem::take(&mut conn.drains) {
             return Some(Next::Drained);
         }
-        let (before, len, behind) = message(framing, &conn.sent).filter(|_| framing != Framing::Line || conn.owed == 0)?;
-        conn.owed += 1;
-        let bytes = conn.sent.drain(..before + len + behind).skip(before).take(len).collect();
-        Some(Next::Bytes(bytes))
+        let message = self.message(now, id).map(Next::Bytes);
+        message.or_else(|| self.conns.get(key).is_some_and(|conn| conn.gone).then_some(Next::Closed))
+    }
+
+    /// The next message, if there is one and a buffer for it. One that is too long is the last.
+    fn message(&mut self, now: Instant, id: ConnId) -> Option<Vec<u8>> {
+        let conn = self.find(id).filter(|conn| !conn.sent.is_empty())?;
+        let (endpoint, buffered) = (conn.endpoint, conn.buffered);
+        if !buffered && !self.has_buffer(endpoint) {
+            if !self.starved.contains(&id) {
+                self.starved.push_back(id);
+            }
+            return None;
+        }
+        let &Streams { framing, in_max, ref too_long, .. } = self.streams(endpoint)?;
+        let last = too_long.clone();
+        let conn = self.find(id)?;
+        conn.buffered = true;
+        if framing == Framing::Line && conn.owed > 0 {
+            return None;
+        }
+        match message(framing, in_max, &conn.sent) {
+            Read::None => None,
+            Read::TooLong => {
+                conn.gone = last.is_empty();
+                self.write(id, &last);
+                self.close(id, last.is_empty());
+                None
+            }
+            Read::Message { before, len, behind } => {
+                let bytes = conn.sent.drain(..before + len + behind).skip(before).take(len).collect();
+                (conn.buffered, conn.stirred) = (!conn.sent.is_empty(), now);
+                conn.owed += 1;
+                Some(bytes)
+            }
+        }
+    }
+
+    /// Whether there is a buffer for what is sent to one more connection of a group.
+    fn has_buffer(&self, endpoint: EndpointId) -> bool {
+        let buffers = self.group(endpoint).filter(|(_, conn)| conn.buffered).count();
+        self.streams(endpoint).is_some_and(|streams| buffers < streams.buffers)
+    }
+
+    /// Who has waited longest for a buffer, and may have one now.
+    pub fn unstarved(&mut self) -> Option<ConnId> {
+        let endpoint = |id: &ConnId| self.conns.get(Key::from_u64(id.to_u64())).map(|conn| conn.endpoint);
+        let at = self.starved.iter().position(|id| endpoint(id).is_none_or(|endpoint| self.has_buffer(endpoint)))?;
+        self.starved.remove(at)
     }
 
     /// The machine has heard that a connection has gone.
@@ -210,18 +341,39 @@ impl Conns {
 }
 
 /// Where a program's end of a connection seems to be.
-pub const PROGRAM: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50_000);
+const PROGRAM: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50_000);
 
-/// The first message in some bytes: what stands before it, how long it is, what stands behind it.
-fn message(framing: Framing, bytes: &[u8]) -> Option<(usize, usize, usize)> {
-    match (framing, bytes) {
-        (_, []) => None,
-        (Framing::Raw, bytes) => Some((0, bytes.len(), 0)),
-        (Framing::Line, bytes) => bytes.iter().position(|byte| *byte == b'\n').map(|at| (0, at, 1)),
+/// What some bytes begin with.
+enum Read {
+    /// No whole message yet.
+    None,
+    Message {
+        before: usize,
+        len: usize,
+        behind: usize,
+    },
+    TooLong,
+}
+
+fn message(framing: Framing, in_max: usize, bytes: &[u8]) -> Read {
+    let (before, len, behind, whole) = match (framing, bytes) {
+        (_, []) | (Framing::Length16, [_]) => return Read::None,
+        (Framing::Raw, bytes) => (0, bytes.len().min(in_max), 0, true),
+        (Framing::Line, bytes) => match bytes.iter().position(|byte| *byte == b'\n') {
+            Some(at) => (0, at, 1, true),
+            None => (0, bytes.len(), 1, false),
+        },
         (Framing::Length16, [high, low, rest @ ..]) => {
             let len = usize::from(u16::from_be_bytes([*high, *low]));
-            (rest.len() >= len).then_some((2, len, 0))
+            (2, len, 0, rest.len() >= len)
         }
-        (Framing::Length16, _) => None,
+    };
+    match whole {
+        _ if len > in_max => Read::TooLong,
+        true => Read::Message { before, len, behind },
+        false => Read::None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,8 @@ pub struct Journal {
     busy: Busy,
     /// Somebody took the file away: nothing is on disk before it is rewritten.
     gone: bool,
+    /// The disk does nothing by itself.
+    held: bool,
     latency: Duration,
     rng: Rng,
 }
@@ -46,11 +48,28 @@ pub struct Journal {
 impl Journal {
     /// A sync takes up to four times `latency`, and at least a tenth of a millisecond.
     pub fn new(latency: Duration, rng: Rng) -> Journal {
-        Journal { file: File::default(), next: None, written: Seq::NONE, busy: Busy::No, gone: false, latency, rng }
+        Journal { file: File::default(), next: None, written: Seq::NONE, busy: Busy::No, gone: false, held: false, latency, rng }
     }
 
-    pub fn delay(&mut self) -> Duration {
-        Duration::from_micros(100 + self.rng.below(1 + 4 * self.latency.as_micros() as u64))
+    /// The disk does nothing by itself from now on: `done` is called when a test wants it.
+    pub fn hold(&mut self) {
+        assert!(!self.is_busy(), "a disk that is at work goes on");
+        self.held = true;
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// The disk was asked to do something.
+    pub fn is_busy(&self) -> bool {
+        self.busy != Busy::No
+    }
+
+    /// How long the disk needs for what it begins now; None: until a test lets it.
+    pub fn delay(&mut self) -> Option<Duration> {
+        let time = || Duration::from_micros(100 + self.rng.below(1 + 4 * self.latency.as_micros() as u64));
+        (!self.held).then(time)
     }
 
     /// True when the disk begins to work: `done` is to be called after `delay`.
@@ -76,7 +95,7 @@ impl Journal {
     }
 
     fn begin(&mut self) -> bool {
-        if self.busy != Busy::No {
+        if self.is_busy() {
             return false;
         }
         self.busy = match &self.next {
@@ -84,7 +103,7 @@ impl Journal {
             _ if self.file.page.is_empty() || self.gone => Busy::No,
             _ => Busy::Syncing { lines: self.file.page.len(), seq: self.written },
         };
-        self.busy != Busy::No
+        self.is_busy()
     }
 
     /// The disk has done it: gives the last record that is on disk, whether a new file is in its place, and whether the disk goes on at once.
@@ -105,8 +124,8 @@ impl Journal {
 
     /// Somebody takes the file away while the disk does nothing. False: it is at work.
     pub fn take_away(&mut self) -> bool {
-        self.gone |= self.busy == Busy::No;
-        self.busy == Busy::No
+        self.gone |= !self.is_busy();
+        !self.is_busy()
     }
 
     pub fn is_gone(&self) -> bool {

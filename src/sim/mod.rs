@@ -4,8 +4,10 @@
 //! [`Machine`](crate::base::machine::Machine) and hands what passes to [`checks`], which know nothing of the code they judge.
 //! For tests and measurements: allocates, and panics where a machine breaks its word.
 
+pub mod cable;
 pub mod changes;
 pub(crate) mod checks;
+mod clerk;
 pub mod config;
 pub(crate) mod conns;
 pub mod disk;
@@ -13,7 +15,6 @@ pub mod flicker;
 mod frame;
 pub mod hostile;
 mod journal;
-mod link;
 pub mod net;
 mod queue;
 pub mod swarm;

@@ -7,6 +7,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use crate::base::machine::{ConnId, OpenFile, Refusal};
 use crate::base::time::Instant;
 
+use super::clerk::Answer;
 use super::disk::Version;
 use super::frame::HEADERS;
 use super::net::Way;
@@ -49,6 +50,13 @@ pub enum What {
     },
     /// Something may be done for a connection.
     Conn(ConnId),
+    /// A task of the clerk's has come to its end.
+    Done {
+        token: u64,
+        answer: Answer,
+    },
+    /// What the kernel has lost is counted.
+    Counted,
     /// The journal's disk has done what it was asked.
     JournalDone,
 }

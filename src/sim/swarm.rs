@@ -227,7 +227,8 @@ pub fn swarm(seed: u64) -> Outcome {
         Ok(server) => server,
         Err(error) => panic!("seed {seed}: what a crash left is refused: {error}"),
     };
-    let (mut outcome, world) = play_on(world.with_server(server));
+    world.restart(server);
+    let (mut outcome, world) = play_on(world);
     // Transfers are not state: who was loading may be lost. Nobody else may.
     let others = lost(&world).find(|view| !view.stage.ends_with("load") && !unheard(&world, view));
     if let Some(View { mac, stage, status, .. }) = others {

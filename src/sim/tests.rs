@@ -163,6 +163,8 @@ fn finish(world: &mut World<Server, Script>, seconds: u64) {
     assert_eq!(world.findings().violations, []);
 }
 
+mod commands;
+
 #[test]
 fn a_clean_boot() {
     for (options, blocks) in [(Options::default(), 196), (WINDOWED, 69)] {

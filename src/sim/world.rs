@@ -3,45 +3,39 @@
 //! It stands for the head's kernel too: it answers ARP for the head's address, keeps the neighbour table, and drops what is for nobody. A
 //! machine takes no time. Of links there is one, number 0.
 
+mod kernel;
+mod link;
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::endpoint::{Endpoint, EndpointId, Transport};
+use crate::base::endpoint::{Endpoint, EndpointId};
 use crate::base::facts::LinkFacts;
-use crate::base::machine::{Command, ConnId, Datagram, FileId, Input, Machine};
-use crate::base::outbox::{Outbox, Output, Run, SendFile, Target, Via};
+use crate::base::machine::{Command, ConnId, FileId, Input, Link, Machine};
+use crate::base::outbox::{Outbox, Output, SendFile, Target};
 use crate::base::rng::{Rng, mix};
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
 use crate::engine::endpoints::Endpoints;
-use crate::wire::ether::{self, Arp, ArpOp, Checksum, Frame, UdpFrame};
+use crate::wire::ether::{self, Arp, ArpOp};
 
-use super::checks::{Block, Checks, Findings, Unheard};
-use super::conns::{Conns, Next, PROGRAM, Sending};
-use super::disk::{Disk, Habits, Unread, Version};
-use super::frame::{self, Ends, FRAME_MAX};
+use super::checks::{Checks, Findings, Unheard};
+use super::clerk::Clerk;
+use super::conns::{Conns, Next, Sending};
+use super::disk::{Disk, Habits, Unread};
+use super::frame::{self, FRAME_MAX};
 use super::journal::Journal;
-use super::link;
-use super::net::{Fate, Net, Way, Wire};
+use super::net::{Net, Way, Wire};
 use super::queue::{Packet, Queue, What};
 use super::table::Table;
+use kernel::{Neighbour, served};
 
-/// The wall clock when a world begins.
-const EPOCH: u64 = 1_750_000_000;
-/// Ethernet, IPv4 and UDP headers, and the shortest frame's padding.
-const ROOM: usize = 64;
+/// When a world begins.
+pub const START: Now = Now { at: Instant::ZERO, unix: 1_750_000_000 };
+const LINK: Link = 0;
 /// A machine that wants to expire this often without time going on is broken.
 const SPINS_MAX: u32 = 100_000;
-
-/// What the head's kernel knows of an address.
-#[derive(Default)]
-struct Neighbour {
-    /// What the server had made permanent.
-    permanent: Option<Mac>,
-    /// What frames taught the kernel.
-    learnt: Option<Mac>,
-}
 
 /// What a world is made of, but for its machines.
 #[derive(Clone, Debug)]
@@ -59,9 +53,11 @@ pub struct Setup {
 /// Everything but the two machines.
 pub(super) struct Stage {
     now: Instant,
+    /// Seconds since 1970 at time zero, by the head's clock as it is set now.
+    epoch: u64,
     /// The head's boot interface, while there is one.
-    pub(super) interface: Option<LinkFacts>,
-    pub(super) head_mac: Mac,
+    interface: Option<LinkFacts>,
+    head_mac: Mac,
     head: Ipv4Addr,
     /// UDP ports of the head, and whose they are; in order.
     served: Vec<(u16, EndpointId)>,
@@ -70,7 +66,10 @@ pub(super) struct Stage {
     net: Net,
     disk: Disk,
     journal: Journal,
-    pub(super) checks: Checks,
+    clerk: Clerk,
+    /// The server was asked to end, and has.
+    left: bool,
+    checks: Checks,
     neighbours: Table<Neighbour>,
     ident: u16,
     hash: u64,
@@ -100,7 +99,8 @@ impl<S: Machine, C: Machine> World<S, C> {
         let endpoints = Endpoints::new(&setup.config);
         let served = served(endpoints.rows(), link.head);
         let stage = Stage {
-            now: Instant::ZERO,
+            now: START.at,
+            epoch: START.unix,
             head_mac: link.mac,
             head: link.head,
             interface: Some(link::facts(link)),
@@ -110,6 +110,8 @@ impl<S: Machine, C: Machine> World<S, C> {
             net: Net::new(setup.wire, rng.fork()),
             disk: Disk::new(setup.habits, rng.fork()),
             journal: Journal::new(setup.habits.latency, rng.fork()),
+            clerk: Clerk::new(setup.config.boot.root.display().to_string()),
+            left: false,
             checks: Checks::new(&setup.config),
             neighbours: Table::default(),
             ident: 0,
@@ -130,7 +132,12 @@ impl<S: Machine, C: Machine> World<S, C> {
 
     /// Time now, as the machines get it.
     pub fn now(&self) -> Now {
-        now(self.stage.now)
+        self.stage.clock()
+    }
+
+    /// Somebody sets the head's clock; time goes on as before.
+    pub fn set_clock(&mut self, unix: u64) {
+        self.stage.epoch = unix - (self.now().unix - self.stage.epoch);
     }
 
     /// The server.
@@ -159,17 +166,47 @@ impl<S: Machine, C: Machine> World<S, C> {
         World { stage, server, clients, server_out, clients_out, due, room, linked }
     }
 
-    /// A restart of the daemon: what the old one had open is closed, what it waited for is forgotten; the kernel's neighbours stay.
-    pub fn with_server<T: Machine>(mut self, server: T) -> World<T, C> {
-        self.stage.queue.keep_frames();
-        self.stage.disk.close_all();
-        let World { stage, clients, server_out, clients_out, due, room, .. } = self;
-        World { stage, server, clients, server_out, clients_out, due, room, linked: false }
-    }
-
-    /// The power of the head goes, or its daemon: gives the lines of the journal that the next one finds. [`World::with_server`] follows.
+    /// The power of the head goes, or its daemon: gives the lines of the journal that the next one finds, with which [`World::restart`] follows.
     pub fn crash(&mut self) -> Vec<String> {
         self.stage.journal.crash()
+    }
+
+    /// Another daemon: what the old one had open is closed, what it waited for is forgotten; the kernel's neighbours stay.
+    pub fn restart(&mut self, server: S) {
+        self.stage.queue.keep_frames();
+        self.stage.disk.close_all();
+        self.stage.conns.reset();
+        (self.server, self.linked) = (server, false);
+    }
+
+    /// The journal's disk does nothing from now on but when [`World::sync`] lets it, so that a test says what is on it when the power goes.
+    pub fn hold_journal(&mut self) {
+        self.stage.journal.hold();
+    }
+
+    /// A journal's disk that is held does what it was asked to. False: it was asked nothing.
+    pub fn sync(&mut self) -> bool {
+        assert!(self.stage.journal.is_held(), "the disk works by itself");
+        let asked = self.stage.journal.is_busy();
+        if asked {
+            self.stage.note(&What::JournalDone);
+            self.journal_done();
+        }
+        asked
+    }
+
+    /// Somebody takes the journal away. False: its disk is at work.
+    pub fn take_journal_away(&mut self) -> bool {
+        let taken = self.stage.journal.take_away();
+        if taken {
+            self.tell(Input::JournalGone);
+        }
+        taken
+    }
+
+    /// The journal's file and disk.
+    pub fn journal(&self) -> &Journal {
+        &self.stage.journal
     }
 
     /// The link.
@@ -244,11 +281,11 @@ impl<S: Machine, C: Machine> World<S, C> {
             }
             // As the shell does after every turn.
             if server.is_some_and(|at| at <= next) {
-                self.server.expire(now(self.stage.now), &mut self.server_out);
+                self.server.expire(self.stage.clock(), &mut self.server_out);
                 self.drain_server();
             }
             if clients.is_some_and(|at| at <= next) {
-                self.clients.expire(now(self.stage.now), &mut self.clients_out);
+                self.clients.expire(self.stage.clock(), &mut self.clients_out);
                 self.drain_clients();
             }
         }
@@ -262,8 +299,8 @@ impl<S: Machine, C: Machine> World<S, C> {
         match what {
             What::Frame { way: Way::ToClients, packet } => self.arrive(packet),
             What::Frame { way: Way::ToServer, packet: Packet::Whole(bytes) } => {
-                if let Some(input) = self.stage.receive(&bytes).filter(|_| self.stage.interface.is_some()) {
-                    self.server.handle(now(self.stage.now), input, &mut self.server_out);
+                if let Some(input) = self.stage.receive(&bytes) {
+                    self.server.handle(self.stage.clock(), input, &mut self.server_out);
                 }
                 self.stage.queue.give_back(bytes);
                 self.drain_server();
@@ -275,28 +312,39 @@ impl<S: Machine, C: Machine> World<S, C> {
             What::Changed { token } => self.tell(Input::Changed { token }),
             What::Bytes { token, bytes } => self.tell(Input::Bytes { token, bytes: &bytes }),
             What::Conn(conn) => self.serve(conn),
-            What::JournalDone => {
-                let (seq, placed, more) = self.stage.journal.done();
-                self.stage.await_journal(more);
-                self.tell(Input::Synced { seq });
-                if placed {
-                    self.tell(Input::Rewritten);
-                }
+            What::Done { token, answer } => {
+                let links: Vec<LinkFacts> = self.stage.interface.iter().cloned().collect();
+                self.tell(Input::Done { token, outcome: answer.outcome(&links) });
             }
+            What::Counted => {
+                let lost = [("datagrams to unknown neighbours".to_string(), self.stage.unroutable)];
+                let open_files = self.stage.disk.held() as usize;
+                self.tell(Input::Counted { lost: &lost, open_files });
+            }
+            What::JournalDone => self.journal_done(),
+        }
+    }
+
+    fn journal_done(&mut self) {
+        let (seq, placed, more) = self.stage.journal.done();
+        self.stage.await_journal(more);
+        self.tell(Input::Synced { seq });
+        if placed {
+            self.tell(Input::Rewritten);
         }
     }
 
     fn arrive(&mut self, packet: Packet) {
-        let (at, out) = (now(self.stage.now), &mut self.clients_out);
+        let (at, out) = (self.stage.clock(), &mut self.clients_out);
         match packet {
             Packet::Whole(bytes) => {
-                self.clients.handle(at, Input::Frame { link: 0, bytes: &bytes }, out);
+                self.clients.handle(at, Input::Frame { link: LINK, bytes: &bytes }, out);
                 self.stage.queue.give_back(bytes);
             }
             Packet::Block { headers, version, offset, len } => {
                 let disk = &mut self.stage.disk;
                 let bytes = frame::lay(&mut self.room, &headers, len.into(), |block| disk.fill(version, offset, block));
-                self.clients.handle(at, Input::Frame { link: 0, bytes }, out);
+                self.clients.handle(at, Input::Frame { link: LINK, bytes }, out);
             }
         }
         self.drain_clients();
@@ -304,15 +352,19 @@ impl<S: Machine, C: Machine> World<S, C> {
 
     /// Tells the server what there is of a connection, until there is no more.
     fn serve(&mut self, conn: ConnId) {
+        self.stage.look_at(conn);
         self.stage.read_for(conn);
-        while let Some(next) = self.stage.conns.next(conn) {
+        while let Some(next) = self.stage.conns.next(self.stage.now, conn) {
             if let Some(stream) = self.stage.conns.stream(conn, &next) {
-                self.server.handle(now(self.stage.now), Input::Stream(stream), &mut self.server_out);
+                self.server.handle(self.stage.clock(), Input::Stream(stream), &mut self.server_out);
             }
             if matches!(next, Next::Closed) {
                 self.stage.conns.forget(conn);
             }
             self.drain_server();
+        }
+        if let Some(other) = self.stage.conns.unstarved() {
+            self.stage.stir(other);
         }
     }
 
@@ -322,11 +374,15 @@ impl<S: Machine, C: Machine> World<S, C> {
         self
     }
 
-    /// Connects a program to an endpoint. None: there is no place for it.
-    pub fn connect(&mut self, endpoint: EndpointId) -> Option<ConnId> {
-        let conn = self.stage.conns.connect(endpoint, PROGRAM)?;
+    /// Connects a program to an endpoint. The error: there is no place for it, and this is what it reads before it is let go.
+    pub fn connect(&mut self, endpoint: EndpointId) -> Result<ConnId, Vec<u8>> {
+        if let Some(spare) = self.stage.conns.spare(self.stage.now, endpoint) {
+            self.stage.conns.close(spare, true);
+            self.serve(spare);
+        }
+        let conn = self.stage.conns.connect(self.stage.now, endpoint)?;
         self.stage.stir(conn);
-        Some(conn)
+        Ok(conn)
     }
 
     /// A program writes to its connection.
@@ -338,7 +394,7 @@ impl<S: Machine, C: Machine> World<S, C> {
     /// A program reads all that has come.
     pub fn read(&mut self, conn: ConnId) -> Vec<u8> {
         self.stage.stir(conn);
-        self.stage.conns.read(conn)
+        self.stage.conns.read(self.stage.now, conn)
     }
 
     /// A program closes its connection.
@@ -357,19 +413,28 @@ impl<S: Machine, C: Machine> World<S, C> {
         self.stage.conns.call()
     }
 
-    /// What the server wants its owner to do, and the connection that waits for an answer.
-    pub fn command(&mut self) -> Option<(ConnId, Command)> {
-        self.stage.conns.commands.pop_front()
+    /// The head's owner sends a signal.
+    pub fn signal(&mut self, command: Command) {
+        self.tell(Input::Command(command));
     }
 
-    /// The owner answers who has asked for something.
-    pub fn answer(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.stage.conns.write(conn, bytes);
-        self.stage.stir(conn);
+    /// Whether the server has ended, as a signal asked it to.
+    pub fn has_left(&self) -> bool {
+        self.stage.left
+    }
+
+    /// The head's files that are no boot files.
+    pub fn clerk(&self) -> &Clerk {
+        &self.stage.clerk
+    }
+
+    /// The head's files that are no boot files, to be changed from outside.
+    pub fn clerk_mut(&mut self) -> &mut Clerk {
+        &mut self.stage.clerk
     }
 
     fn tell(&mut self, input: Input<'_>) {
-        self.server.handle(now(self.stage.now), input, &mut self.server_out);
+        self.server.handle(self.stage.clock(), input, &mut self.server_out);
         self.drain_server();
     }
 
@@ -391,26 +456,12 @@ impl<S: Machine, C: Machine> World<S, C> {
     }
 }
 
-/// The port of an endpoint that has this one, or leaves it to the kernel.
-fn port_of(endpoint: EndpointId, port: u16) -> u16 {
-    if port == 0 { 40_000 + endpoint } else { port }
-}
-
-/// The UDP ports of the head on the first link, and whose they are; in order.
-fn served(table: &[Endpoint], head: Ipv4Addr) -> Vec<(u16, EndpointId)> {
-    let udp = |endpoint: &Endpoint| matches!(endpoint.transport, Transport::Udp | Transport::Broadcast | Transport::Overheard);
-    let here = |row: &Endpoint| row.link == Some(0) || (row.link.is_none() && [head, Ipv4Addr::UNSPECIFIED].contains(row.address.ip()));
-    let rows = (0..).zip(table).filter(|(_, endpoint)| udp(endpoint) && here(endpoint));
-    let mut served: Vec<_> = rows.map(|(at, endpoint)| (port_of(at, endpoint.address.port()), at)).collect();
-    served.sort_unstable();
-    served
-}
-
-fn now(at: Instant) -> Now {
-    Now { at, unix: EPOCH + at.nanos() / 1_000_000_000 }
-}
-
 impl Stage {
+    /// What the head's clocks show.
+    fn clock(&self) -> Now {
+        Now { at: self.now, unix: self.epoch + self.now.nanos() / 1_000_000_000 }
+    }
+
     fn push(&mut self, at: Instant, what: What) {
         self.queue.push(at, what);
     }
@@ -427,6 +478,8 @@ impl Stage {
             What::JournalDone => (6, &[]),
             What::Conn(conn) => (8 ^ conn.to_u64() << 8, &[]),
             What::Warm { token } => (7 ^ token << 8, &[]),
+            What::Done { token, .. } => (9 ^ token << 8, &[]),
+            What::Counted => (10, &[]),
         };
         let mut hash = mix(self.hash ^ self.now.nanos()) ^ kind;
         let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
@@ -440,84 +493,12 @@ impl Stage {
         self.hash = hash;
     }
 
-    fn send(&mut self, way: Way, packet: Packet, bytes: usize) {
-        if self.interface.is_none() && way == Way::ToClients {
-            return;
-        }
-        let fate = self.net.send(self.now, way, bytes);
-        if let (Fate::Lost, Packet::Whole(bytes)) = (fate, &packet) {
-            self.checks.lost(self.now, bytes);
-        }
-        match (fate, packet) {
-            (Fate::Arrives(first, second), packet) => {
-                if let Some(second) = second {
-                    self.push(second, What::Frame { way, packet: packet.clone() });
-                }
-                self.push(first, What::Frame { way, packet });
-            }
-            (_, Packet::Whole(bytes)) => self.queue.give_back(bytes),
-            (_, Packet::Block { .. }) => {}
-        }
-    }
-
-    fn send_whole(&mut self, way: Way, bytes: Vec<u8>) {
-        let len = bytes.len();
-        self.send(way, Packet::Whole(bytes), len);
-    }
-
-    fn send_copy(&mut self, way: Way, bytes: &[u8]) {
-        let mut copy = self.queue.buffer();
-        copy.extend_from_slice(bytes);
-        self.send_whole(way, copy);
-    }
-
-    /// Builds a frame of the head's and sends it.
-    fn emit(&mut self, payload: usize, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
-        let mut bytes = self.queue.buffer();
-        bytes.resize(payload + ROOM, 0);
-        let len = write(&mut bytes).expect("there is room for a frame");
-        bytes.truncate(len);
-        if let Ok(Frame::Udp(frame)) = ether::parse(&bytes, Checksum::Verify) {
-            self.checks.leaves(self.now, &frame, |name| self.disk.version(name));
-        }
-        self.send_whole(Way::ToClients, bytes);
-    }
-
-    /// Where the kernel sends what is for this address.
-    fn neighbour(&self, ip: Ipv4Addr) -> Option<Mac> {
-        self.neighbours.get(ip.to_bits().into()).and_then(|known| known.permanent.or(known.learnt))
-    }
-
-    fn learn(&mut self, ip: Ipv4Addr, mac: Mac) {
-        let key = ip.to_bits().into();
-        if self.neighbours.get(key).is_none_or(|known| known.learnt != Some(mac)) {
-            self.neighbours.entry(key).learnt = Some(mac);
-        }
-    }
-
-    fn datagram(&mut self, endpoint: EndpointId, from: SocketAddrV4, to: SocketAddrV4, via: Via, body: &[u8]) {
-        let mac = match via {
-            Via::Mac(mac) => mac,
-            Via::Broadcast => Mac::BROADCAST,
-            Via::Kernel => match self.neighbour(*to.ip()) {
-                Some(mac) => mac,
-                None => return self.unroutable += 1,
-            },
-        };
-        // The kernel fills in what a socket of no link leaves open.
-        let plain = self.conns.table().get(usize::from(endpoint)).is_none_or(|row| row.link.is_none());
-        let from = if plain { SocketAddrV4::new(self.head, port_of(endpoint, from.port())) } else { from };
-        self.ident = self.ident.wrapping_add(1);
-        let (head_mac, ident) = (self.head_mac, self.ident);
-        self.emit(body.len(), |buf| ether::emit_udp(buf, head_mac, mac, from, to, ident, body));
-    }
-
     /// Does what the server wants done.
     fn act(&mut self, output: Output<'_>) {
         let head_mac = self.head_mac;
         match output {
             Output::Datagram { endpoint, from, to, via, body } => self.datagram(endpoint, from, to, via, body),
-            Output::Frame { bytes, .. } => self.send_copy(Way::ToClients, bytes),
+            Output::Frame { link: LINK, bytes } => self.send_copy(Way::ToClients, bytes),
             Output::SendFile(file) => self.send_file(file),
             Output::Record(op) => {
                 let more = self.journal.act(op);
@@ -540,8 +521,8 @@ impl Stage {
                 };
                 self.push(self.now, what);
             }
-            Output::Neighbour { ip, mac, .. } => self.neighbours.entry(ip.to_bits().into()).permanent = mac,
-            Output::Probe { ip, .. } => {
+            Output::Neighbour { link: LINK, ip, mac } => self.neighbours.entry(ip.to_bits().into()).permanent = mac,
+            Output::Probe { link: LINK, ip } => {
                 let operation = ArpOp::Request;
                 let probe = Arp { operation, sender_mac: head_mac, sender_ip: Ipv4Addr::UNSPECIFIED, target_mac: Mac::ZERO, target_ip: ip };
                 self.emit(0, |buf| ether::emit_arp(buf, &probe));
@@ -551,7 +532,7 @@ impl Stage {
                 self.stir(conn);
             }
             Output::Connect { endpoint, to, token } => {
-                let conn = self.conns.dial(endpoint, to, token).expect("the machine keeps to the connections that there are");
+                let conn = self.conns.dial(self.now, endpoint, to, token).expect("the machine keeps to the connections that there are");
                 self.stir(conn);
             }
             Output::Close { conn, at_once } => {
@@ -562,14 +543,23 @@ impl Stage {
                 assert_eq!(from, self.head, "an address moves that the head did not serve");
                 self.head = to;
             }
-            Output::Command { conn, command } => self.conns.commands.push_back((conn, command)),
+            Output::Task { token, task } => {
+                let answer = self.clerk.act(task, |name| self.disk.version(name).is_some());
+                if let Some(answer) = answer {
+                    self.push(self.now + self.disk.habits.latency, What::Done { token, answer });
+                }
+            }
+            Output::Count => self.push(self.now, What::Counted),
+            Output::Leave => self.left = true,
+            Output::Frame { link, .. } | Output::Neighbour { link, .. } | Output::Probe { link, .. } => {
+                panic!("there is no link {link}")
+            }
         }
     }
 
     /// The disk begins to do what the journal has for it.
     fn await_journal(&mut self, begins: bool) {
-        if begins {
-            let delay = self.journal.delay();
+        if let Some(delay) = begins.then(|| self.journal.delay()).flatten() {
             self.push(self.now + delay, What::JournalDone);
         }
     }
@@ -607,70 +597,25 @@ impl Stage {
         self.push(self.now, What::Conn(conn));
     }
 
-    /// Reads what a connection waits for of a file, if it is in memory.
+    /// Ends a connection that has been idle too long, or has it looked at again.
+    fn look_at(&mut self, conn: ConnId) {
+        if let Some(at) = self.conns.look(self.now, conn) {
+            self.push(at, What::Conn(conn));
+        }
+    }
+
+    /// Reads the next piece of a file that a connection waits for, if it is in memory.
     fn read_for(&mut self, conn: ConnId) {
-        let Some(Sending { file, offset, left }) = self.conns.sending(conn) else { return };
-        match self.disk.ready(self.now, file, offset, left) {
-            Some(Ok((version, len))) if len == left => {
-                let mut bytes = vec![0; left as usize];
-                self.disk.fill(version, offset, &mut bytes);
+        let Some(sending) = self.conns.sending(conn) else { return };
+        let piece = sending.piece();
+        match self.disk.ready(self.now, sending.file, sending.offset, piece) {
+            Some(Ok((version, len))) if len == piece => {
+                let mut bytes = vec![0; piece as usize];
+                self.disk.fill(version, sending.offset, &mut bytes);
                 self.conns.lay(conn, Some(&bytes));
             }
             Some(Err(Unread::Cold)) => self.push(self.now + self.disk.habits.latency, What::Conn(conn)),
             Some(Ok(_) | Err(Unread::Changed)) | None => self.conns.lay(conn, None),
         }
-    }
-
-    fn send_run(&mut self, version: Version, offset: u64, bytes: u64, run: &Run<'_>) {
-        let known = match run.via {
-            Via::Mac(mac) => Some(mac),
-            Via::Broadcast | Via::Kernel => self.neighbour(*run.to.ip()),
-        };
-        let Some(dst_mac) = known else { return self.unroutable += u64::from(run.count) };
-        let ends = Ends { src_mac: self.head_mac, dst_mac, src: run.from, dst: run.to };
-        for (n, header) in run.headers.chunks_exact(run.header_len().max(1)).enumerate() {
-            let start = n as u64 * u64::from(run.size);
-            let (offset, len) = (offset + start, (bytes - start).min(run.size.into()) as usize);
-            self.ident = self.ident.wrapping_add(1);
-            let header: [u8; 4] = header.try_into().expect("a DATA packet's header");
-            let block = u16::from_be_bytes([header[2], header[3]]);
-            let left = Block { from: run.from, to: run.to, block, version, offset, len };
-            self.checks.block_leaves(self.now, &left, |name| self.disk.version(name));
-            let headers = frame::headers(&ends, self.ident, header, len);
-            self.send(Way::ToClients, Packet::Block { headers, version, offset, len: len as u16 }, frame::bytes(len));
-        }
-    }
-
-    /// What the head's kernel makes of a frame: an input for the server, or nothing.
-    fn receive<'a>(&mut self, bytes: &'a [u8]) -> Option<Input<'a>> {
-        match ether::parse(bytes, Checksum::Verify).ok()? {
-            Frame::Udp(frame) => self.receive_udp(frame),
-            Frame::Arp(arp) => {
-                if arp.sender_ip.is_unspecified() {
-                    return None;
-                }
-                self.learn(arp.sender_ip, arp.sender_mac);
-                if arp.operation == ArpOp::Request && self.has(arp.target_ip) {
-                    let (sender_mac, sender_ip) = (self.head_mac, arp.target_ip);
-                    let reply =
-                        Arp { operation: ArpOp::Reply, sender_mac, sender_ip, target_mac: arp.sender_mac, target_ip: arp.sender_ip };
-                    self.emit(0, |buf| ether::emit_arp(buf, &reply));
-                }
-                Some(Input::Arp { link: 0, mac: arp.sender_mac, sender: arp.sender_ip })
-            }
-            Frame::RouterSolicit(_) => Some(Input::Frame { link: 0, bytes }),
-        }
-    }
-
-    fn receive_udp<'a>(&mut self, frame: UdpFrame<'a>) -> Option<Input<'a>> {
-        let ours = frame.dst_mac == self.head_mac || frame.dst_mac == Mac::BROADCAST;
-        let to_us = self.has(*frame.dst.ip()) || frame.dst.ip().is_broadcast();
-        let served = self.served.binary_search_by_key(&frame.dst.port(), |(port, _)| *port).ok();
-        let (_, endpoint) = served.and_then(|at| self.served.get(at)).copied().filter(|_| ours && to_us)?;
-        if !frame.src.ip().is_unspecified() {
-            self.learn(*frame.src.ip(), frame.src_mac);
-        }
-        self.checks.arrives(self.now, &frame, |name| self.disk.version(name));
-        Some(Input::Datagram(Datagram { endpoint, mac: Some(frame.src_mac), src: frame.src, dst: frame.dst, payload: frame.payload }))
     }
 }

@@ -1,8 +1,8 @@
 //! Years of a cluster in a moment: machines with several NICs that boot from any of them, pass muster or not, are moved, cloned, replaced
-//! and taken out, and a head that loses its power at any point, on a disk that forgets what was not synced.
+//! and taken out, and a head whose clock is set and that loses its power at any point, on a disk that forgets what was not synced.
 //!
-//! Here the network is perfect or loses a message whole, and time goes in steps: what is tried is who is given what. [`year`] plays the year of
-//! a seed and gives what it came to. Laws, checked at every reply:
+//! Here the network takes no time, and the disk works when the seed says so: what is tried is who is given what. [`year`] plays the year of
+//! a seed and gives what it came to. The world's own [`checks`](super::checks) know machines of one NIC alone; here these laws hold at every reply:
 //! - an address has one holder at a time;
 //! - a MAC that has learned its number keeps it, over every crash, until an operator says otherwise;
 //! - a number has one machine: its MACs are those of one box, unless somebody carried a NIC or cloned a MAC;
@@ -10,32 +10,32 @@
 //! - whoever invents MACs and reports, beside MACs of machines or alone, gets no number of a machine's, and his MACs get into no machine's lot.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::{Datagram, Input, Machine};
-use crate::base::outbox::{Outbox, Output};
-use crate::base::rng::Rng;
-use crate::base::time::{Instant, Now};
+use crate::base::machine::{ConnId, Machine};
+use crate::base::rng::{Rng, mix};
+use crate::base::time::Instant;
 use crate::config::Config;
-use crate::engine::lots;
 use crate::engine::server::Server;
 use crate::roll::client::Identity;
-use crate::roll::lot::Wait;
 use crate::roll::plan::{AddressPlan, AddressRange, Number};
 use crate::roll::ruling::Numbering;
-use crate::wire::dhcp::{self, Builder, Header, MessageType, Scratch, code};
+use crate::wire::dhcp::{self, Header, MessageType, Scratch, code};
 use crate::wire::report::{Name, Report, Verdict};
 
+use super::cable::{Cable, Heard, WIRE};
 use super::config::{HEAD, config};
-use super::journal::Journal;
+use super::disk::Habits;
+use super::world::{START, Setup, World};
 
 const STEPS: u32 = 600;
 const NODES: u32 = 24;
 /// Fewer than there are NICs.
 const GUESTS: u8 = 60;
-const EPOCH: u64 = 1_750_000_000;
+/// DHCP messages that the network loses, in parts per million; ARP it never does.
+const LOSS: u32 = 50_000;
 
 /// A machine's case: what is screwed into it.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ const NOBODY: Identity = Identity::Mac(Mac([2, 0, 0, 0, 0, 0]));
 #[derive(Clone, Copy, Debug)]
 struct Lease {
     address: Ipv4Addr,
-    until: u64,
+    until: Instant,
 }
 
 /// What somebody saw: a run's worth.
@@ -77,12 +77,9 @@ pub struct Outcome {
 pub struct Year {
     rng: Rng,
     config: Config,
-    server: Server,
-    out: Outbox,
-    journal: Journal,
-    /// The disk is at work.
-    busy: bool,
-    now: Instant,
+    world: World<Server, Cable>,
+    /// The connection of an operator.
+    operator: ConnId,
     cases: Vec<Case>,
     leases: BTreeMap<Mac, Lease>,
     /// The number that a MAC has learned, and that it may rely on.
@@ -133,7 +130,7 @@ impl Year {
                 break;
             }
         }
-        self.outcome.enlisted = self.told.len();
+        (self.outcome.enlisted, self.outcome.hash) = (self.told.len(), self.world.hash());
         self.outcome
     }
 
@@ -161,10 +158,11 @@ impl Year {
                 let (head, wanted) = (HEAD.octets(), address.octets());
                 let options =
                     [(code::SERVER_ID, &head[..]), (code::REQUESTED_IP, &wanted[..]), (self.config.dhcp.report_option, &buf[..len])];
-                self.send(header, MessageType::Request, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), Ipv4Addr::BROADCAST, &options);
+                self.broadcast(header, MessageType::Request, &options);
+                self.settle();
             }
             let mixed = |macs: &[Mac]| macs.iter().any(|mac| is_invented(*mac)) && !macs.iter().all(|mac| is_invented(*mac));
-            let spoilt = self.server.roll().street().iter().find(|(_, lot)| mixed(lot.papers.macs.as_slice()));
+            let spoilt = self.world.server().roll().street().iter().find(|(_, lot)| mixed(lot.papers.macs.as_slice()));
             if let Some(fault) = spoilt.map(|(number, lot)| format!("{number} has somebody else's MAC: {:?}", lot.papers.macs)) {
                 self.fault(format_args!("{fault}"));
             }
@@ -192,21 +190,21 @@ impl Year {
         config.numbering = if rng.chance(900_000) { Numbering::Automatic } else { Numbering::Locked };
         config.networks[0].guests = AddressRange::new([10, 54, 240, 0].into(), [10, 54, 240, GUESTS - 1].into());
         config.networks[0].lease = Duration::from_secs(3600);
-        let journal = Journal::new(Duration::ZERO, rng.fork());
-        let server = Server::new(&config, seed, now(Instant::ZERO));
+        let setup = Setup { config, seed: rng.u64(), wire: WIRE, habits: Habits::default() };
+        let server = Server::new(&setup.config, seed, START);
+        let mut world = World::new(&setup, server, Cable::default());
+        world.hold_journal();
+        let operator = call(&mut world);
         let mut year = Year {
             rng,
-            config,
-            server,
-            out: Outbox::new(),
-            journal,
-            busy: false,
-            now: Instant::ZERO,
+            config: setup.config,
+            world,
+            operator,
             cases: Vec::new(),
             leases: BTreeMap::new(),
             told: BTreeMap::new(),
             muddled: BTreeSet::new(),
-            attacker: hostile.then(|| Rng::new(crate::base::rng::mix(seed))),
+            attacker: hostile.then(|| Rng::new(mix(seed))),
             bait: None,
             next_mac: 1,
             tells: false,
@@ -245,7 +243,10 @@ impl Year {
             0..40 => self.boot(at),
             40..60 => self.muster(at),
             60..68 => self.renew(at),
-            68..84 => self.sync(),
+            68..84 => {
+                self.world.sync();
+                self.settle();
+            }
             84..88 => {
                 let seconds = [1, 7, 60, 400, 3700][self.rng.below(5) as usize];
                 self.pass(Duration::from_secs(seconds));
@@ -257,13 +258,42 @@ impl Year {
             95 => self.replace_board(at),
             96 => self.switch_off(at),
             97 => self.deliver_case(),
+            98 => self.set_clock(),
             _ => self.checkpoint(),
         }
     }
 
     fn checkpoint(&mut self) {
-        self.server.checkpoint();
-        self.pass(Duration::ZERO);
+        self.world.server_mut().checkpoint();
+        self.settle();
+    }
+
+    /// Somebody sets the head's clock, by minutes or by years. The head looks at it when something is due, and then writes its journal by it:
+    /// a restart before that may forget a lease, so the disk has time.
+    fn set_clock(&mut self) {
+        self.finish_rewriting();
+        let now = self.world.now();
+        let unix = [1_000_000_000, now.unix - 7200, now.unix + 90, 2_000_000_000][self.rng.below(4) as usize];
+        if unix.abs_diff(now.unix) < 60 {
+            return;
+        }
+        self.tell(format_args!("the clock is set from {} to {unix}", now.unix));
+        self.world.set_clock(unix);
+        if let Some(due) = self.world.server().deadline() {
+            self.pass(due.since(now.at));
+            if !self.world.server().rewrites() {
+                self.fault(format_args!("the clock was set, and the journal is not written by it"));
+            }
+        }
+        self.finish_rewriting();
+    }
+
+    fn finish_rewriting(&mut self) {
+        while self.world.server().rewrites() {
+            self.pass(Duration::from_millis(1));
+            self.world.sync();
+            self.settle();
+        }
     }
 
     /// Firmware asks through one NIC, after a cold start.
@@ -300,20 +330,18 @@ impl Year {
 
     fn renew(&mut self, at: usize) {
         let mac = self.nic(at);
-        let unix = now(self.now).unix;
-        let Some(lease) = self.leases.get(&mac).copied().filter(|lease| self.cases[at].on && lease.until > unix) else { return };
-        let mut header = self.header(mac);
-        header.ciaddr = lease.address;
-        self.send(header, MessageType::Request, SocketAddrV4::new(lease.address, 68), HEAD, &[]);
+        let now = self.world.now().at;
+        let Some(lease) = self.leases.get(&mac).copied().filter(|lease| self.cases[at].on && lease.until > now) else { return };
+        let header = Header { ciaddr: lease.address, ..self.header(mac) };
+        self.send(header, MessageType::Request, (lease.address, HEAD), &[]);
+        self.settle();
     }
 
     fn switch_off(&mut self, at: usize) {
         let nics = self.cases[at].nics.clone();
         self.tell(format_args!("case {at} is off: {nics:?}"));
         self.cases[at].on = false;
-        for mac in self.cases[at].nics.clone() {
-            self.leases.remove(&mac);
-        }
+        self.leases.retain(|mac, _| !nics.contains(mac));
     }
 
     /// A NIC is carried from one machine into another.
@@ -363,70 +391,76 @@ impl Year {
     /// The operator takes a node out, or has it replaced. Its machine was carried away before.
     fn operate(&mut self) {
         let number = Number(self.rng.below(NODES.into()) as u32);
-        let Some(lot) = self.server.roll().street().lot(number).copied().filter(|lot| !lot.is_vacant()) else { return };
+        let Some(lot) = self.world.server().roll().street().lot(number).copied().filter(|lot| !lot.is_vacant()) else { return };
         for at in 0..self.cases.len() {
             if self.cases[at].nics.iter().any(|mac| lot.papers.macs.contains(*mac)) {
                 self.switch_off(at);
             }
         }
-        let wait = self.rng.chance(600_000).then_some(Wait::Next);
-        self.tell(format_args!("{number} is taken out, kept for {wait:?}"));
-        let done = self.server.operate(now(self.now), &mut self.out, |ctx| lots::take_out(ctx, number, wait));
-        self.drain();
-        if done.is_ok() {
-            // What the operator is told is told when it is on disk.
-            while self.busy {
-                self.sync();
-            }
-            self.told.retain(|_, told| *told != number);
+        let change = match self.rng.chance(600_000) {
+            true => format!(r#"{{"what":"replace","number":{}}}"#, number.0),
+            false => format!(r#"{{"what":"out","nodes":"{}"}}"#, number.0),
+        };
+        self.tell(format_args!("an operator says {change}"));
+        self.world.write(self.operator, format!("{{\"do\":\"change\",\"change\":{change}}}\n").as_bytes());
+        self.settle();
+        // What the operator is told is told when it is on disk.
+        let mut answer = self.world.read(self.operator);
+        while answer.is_empty() && self.world.sync() {
+            self.settle();
+            answer = self.world.read(self.operator);
+        }
+        let reply: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
+        match reply["is"].as_str() {
+            Some("changed") => self.told.retain(|_, told| *told != number),
+            Some("error") => {}
+            _ => self.fault(format_args!("{:?} is no answer to an operator", String::from_utf8_lossy(&answer))),
         }
     }
 
     fn crash(&mut self) {
         self.tell(format_args!("crash"));
         self.outcome.crashes += 1;
-        let lines = self.journal.crash();
-        self.busy = false;
-        self.out.clear();
-        match Server::restored(&self.config, self.rng.u64(), now(self.now), lines.iter().map(String::as_str)) {
-            Ok(server) => self.server = server,
+        let lines = self.world.crash();
+        match Server::restored(&self.config, self.rng.u64(), self.world.now(), lines.iter().map(String::as_str)) {
+            Ok(server) => self.world.restart(server),
             Err(error) => return self.fault(format_args!("what a crash left is refused: {error}")),
         }
-        let unix = now(self.now).unix;
-        let pool = self.server.roll().pools.first().and_then(Option::as_ref);
-        let guests = self.leases.iter().filter(|(_, lease)| lease.until > unix && self.config.plan.number(lease.address).is_none());
+        self.operator = call(&mut self.world);
+        let now = self.world.now().at;
+        let pool = self.world.server().roll().pools.first().and_then(Option::as_ref);
+        let guests = self.leases.iter().filter(|(_, lease)| lease.until > now && self.config.plan.number(lease.address).is_none());
         let lost = guests.filter(|(_, lease)| pool.is_none_or(|pool| pool.is_free(lease.address, &NOBODY)));
-        let lost: Vec<String> =
-            lost.map(|(mac, lease)| format!("{}, which {mac} has until {}", lease.address, lease.until - EPOCH)).collect();
+        let lost: Vec<String> = lost.map(|(mac, lease)| format!("{}, which {mac} has until {}", lease.address, lease.until)).collect();
         lost.iter().for_each(|lease| self.fault(format_args!("a crash has forgotten {lease}")));
         // A new file begins with what was found.
         self.pass(Duration::from_secs(2));
     }
 
-    fn sync(&mut self) {
-        if std::mem::take(&mut self.busy) {
-            let (seq, placed, more) = self.journal.done();
-            self.busy = more;
-            self.server.handle(now(self.now), Input::Synced { seq }, &mut self.out);
-            self.drain();
-            if placed {
-                self.server.handle(now(self.now), Input::Rewritten, &mut self.out);
-                self.drain();
+    /// Whatever takes no time happens.
+    fn settle(&mut self) {
+        self.pass(Duration::ZERO);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.world.now().at + time;
+        while self.world.run(end, |world| world.clients().has_heard()) {
+            while let Some(heard) = self.world.clients_mut().hear() {
+                match heard {
+                    Heard::Reply(reply) => self.take(&reply),
+                    Heard::Probe(ip) => self.probed(ip),
+                }
             }
         }
     }
 
-    fn pass(&mut self, time: Duration) {
-        let end = self.now + time;
-        loop {
-            self.server.expire(now(self.now), &mut self.out);
-            self.drain();
-            match self.server.deadline() {
-                Some(at) if at <= end => self.now = self.now.max(at).max(self.now + Duration::from_micros(1)),
-                _ => break,
-            }
+    /// Who has an address says so.
+    fn probed(&mut self, ip: Ipv4Addr) {
+        let now = self.world.now().at;
+        let holder = self.leases.iter().find(|(_, lease)| lease.address == ip && lease.until > now).map(|(mac, _)| *mac);
+        if let Some(mac) = holder {
+            self.world.clients_mut().claim(mac, ip);
         }
-        self.now = self.now.max(end);
     }
 
     fn header(&mut self, mac: Mac) -> Header {
@@ -445,55 +479,22 @@ impl Year {
         if let Some(report) = report {
             options.push((self.config.dhcp.report_option, report));
         }
-        self.send(header, MessageType::Discover, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), Ipv4Addr::BROADCAST, &options);
+        self.broadcast(header, MessageType::Discover, &options);
+        self.settle();
     }
 
-    fn send(&mut self, header: Header, kind: MessageType, src: SocketAddrV4, to: Ipv4Addr, options: &[(u8, &[u8])]) {
-        let lost = self.rng.chance(50_000);
+    fn broadcast(&mut self, header: Header, kind: MessageType, options: &[(u8, &[u8])]) {
+        self.send(header, kind, (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST), options);
+    }
+
+    fn send(&mut self, header: Header, kind: MessageType, ends: (Ipv4Addr, Ipv4Addr), options: &[(u8, &[u8])]) {
         let [a, b, c, d, e, f, ..] = header.chaddr;
+        let lost = self.rng.chance(LOSS);
         self.tell(format_args!("{} says {kind:?}{}", Mac([a, b, c, d, e, f]), if lost { ", which is lost" } else { "" }));
         if lost {
             return;
         }
-        let mut buf = [0; 1400];
-        let Some(mut builder) = Builder::new(&mut buf, &header, 1400) else { return };
-        builder.option(code::MESSAGE_TYPE, &[kind as u8]);
-        for (code, value) in options {
-            assert!(builder.option(*code, value), "there is room for what a client says");
-        }
-        let len = builder.finish(None);
-        let mac = Some(Mac([a, b, c, d, e, f]));
-        let endpoint = self.server.endpoints().udp(0, 67);
-        let datagram = Datagram { endpoint, mac, src, dst: SocketAddrV4::new(to, 67), payload: &buf[..len] };
-        self.server.handle(now(self.now), Input::Datagram(datagram), &mut self.out);
-        self.drain();
-    }
-
-    /// Takes what the server put out: to the disk, and to the machines.
-    fn drain(&mut self) {
-        let (mut replies, mut probed) = (Vec::new(), Vec::new());
-        for output in self.out.iter() {
-            match output {
-                Output::Record(op) => self.busy |= self.journal.act(op),
-                Output::Probe { ip, .. } => probed.push(ip),
-                Output::Datagram { body, to, .. } if to.port() == 68 => replies.push(body.to_vec()),
-                _ => {}
-            }
-        }
-        self.out.clear();
-        for ip in probed {
-            let unix = now(self.now).unix;
-            let holder = self.leases.iter().find(|(_, lease)| lease.address == ip && lease.until > unix).map(|(mac, _)| *mac);
-            if let Some(mac) = holder {
-                self.server.handle(now(self.now), Input::Arp { link: 0, mac, sender: ip }, &mut self.out);
-                self.drain();
-            }
-        }
-        for reply in replies {
-            let word = |bytes: &[u8]| bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
-            self.outcome.hash = reply.chunks(8).fold(self.outcome.hash, |hash, bytes| crate::base::rng::mix(hash ^ word(bytes)));
-            self.take(&reply);
-        }
+        self.world.clients_mut().dhcp(&header, kind, ends, options);
     }
 
     fn take(&mut self, reply: &[u8]) {
@@ -518,11 +519,11 @@ impl Year {
                 let next = Header { xid: header.xid, ciaddr: Ipv4Addr::UNSPECIFIED, yiaddr: Ipv4Addr::UNSPECIFIED, op: 1, ..header };
                 let (head, wanted) = (HEAD.octets(), address.octets());
                 let options = [(code::SERVER_ID, &head[..]), (code::REQUESTED_IP, &wanted[..])];
-                self.send(next, MessageType::Request, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), Ipv4Addr::BROADCAST, &options);
+                self.broadcast(next, MessageType::Request, &options);
             }
             Some(MessageType::Ack) => {
                 self.judge(mac, address);
-                let until = now(self.now).unix + seconds;
+                let until = self.world.now().at + Duration::from_secs(seconds);
                 self.leases.insert(mac, Lease { address, until });
                 if let Some(number) = self.config.plan.number(address) {
                     self.told.insert(mac, number);
@@ -535,10 +536,10 @@ impl Year {
 
     /// Whether a MAC may get an address.
     fn judge(&mut self, mac: Mac, address: Ipv4Addr) {
-        let unix = now(self.now).unix;
-        let holder = self.leases.iter().find(|(other, lease)| **other != mac && lease.address == address && lease.until > unix);
+        let now = self.world.now().at;
+        let holder = self.leases.iter().find(|(other, lease)| **other != mac && lease.address == address && lease.until > now);
         if let Some((other, lease)) = holder {
-            let fault = format!("{mac} gets {address}, but {other} has it until {}", lease.until - EPOCH);
+            let fault = format!("{mac} gets {address}, but {other} has it until {}", lease.until);
             return self.fault(format_args!("{fault}"));
         }
         let number = self.config.plan.number(address);
@@ -556,10 +557,10 @@ impl Year {
         // Another NIC of the node may have its address, or somebody else by mistake.
         let own = self.config.plan.address(told);
         let elsewhere = self.leases.iter().any(|(other, lease)| *other != mac && Some(lease.address) == own);
-        let roll = self.server.roll();
+        let roll = self.world.server().roll();
         let held = roll.at_address(own.unwrap_or(Ipv4Addr::UNSPECIFIED)).is_some();
         let client = roll.find(&Identity::Mac(mac)).and_then(|key| roll.get(key));
-        let declined = client.is_some_and(|client| client.declined_until > self.now);
+        let declined = client.is_some_and(|client| client.doubt.put_away() > self.world.now().at);
         if !elsewhere && !held && !declined {
             self.fault(format_args!("{mac} was {told}, and is a guest again"));
         }
@@ -578,16 +579,17 @@ impl Year {
 
     fn tell(&mut self, what: std::fmt::Arguments<'_>) {
         if self.tells {
-            self.outcome.story.push(format!("{}: {what}", self.now));
+            self.outcome.story.push(format!("{}: {what}", self.world.now().at));
         }
     }
 
     fn fault(&mut self, what: std::fmt::Arguments<'_>) {
-        let at = self.now;
+        let at = self.world.now().at;
         self.outcome.faults.push(format!("{at}: {what}"));
     }
 }
 
-fn now(at: Instant) -> Now {
-    Now { at, unix: EPOCH + at.nanos() / 1_000_000_000 }
+/// An operator connects.
+fn call(world: &mut World<Server, Cable>) -> ConnId {
+    world.connect(world.server().endpoints().operators()).expect("there is a place for an operator")
 }

@@ -26,7 +26,7 @@ use muster::base::time::Instant;
 use muster::fleet::passing::{Counts, Event, Passing, Setup, State};
 use muster::shell::interface::{Interface, Interfaces};
 use muster::shell::signals::Signals;
-use muster::shell::{Asked, Error, Shell, stdio};
+use muster::shell::{Error, Shell, stdio};
 use muster::wire::report::Verdict;
 
 use apply::Applied;
@@ -110,7 +110,7 @@ impl Node {
         loop {
             let patience = self.options.patience.filter(|_| code.is_none()).map(|patience| begin + patience);
             let longest = patience.map_or(LONGEST_TURN, |end| end.since(shell.now().at).min(LONGEST_TURN));
-            if shell.turn(&mut self.client, longest)?.is_some_and(Asked::leaves) {
+            if shell.turn(&mut self.client, longest)? == Some(Command::Leave) {
                 return self.left(code);
             }
             let now = shell.now().at;

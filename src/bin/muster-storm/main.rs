@@ -14,12 +14,13 @@ use log::LevelFilter;
 use serde_json::{Value, json};
 
 use muster::base::facts::{Hardware, LinkFacts};
+use muster::base::machine::Command;
 use muster::base::time::{Instant, Now};
 use muster::engine::server::Server;
 use muster::fleet::exchange::Exchanges;
 use muster::fleet::hostile::{Assault, Hostile};
 use muster::fleet::{Fleet, Plan, Summary, mac};
-use muster::shell::{Asked, Error, Shell, facts, stdio};
+use muster::shell::{Error, Shell, facts, stdio};
 use muster::sim::config::{INITRD, KERNEL, PROGRAMS, config};
 use muster::sim::disk::Habits;
 use muster::sim::net::{Way, Wire};
@@ -94,7 +95,7 @@ fn storm(options: &Options, link: &LinkFacts) -> Result<bool, Error> {
     let mut fleet = Fleet::new(options.plan.clone(), began).map_err(Error::new)?;
     let mut meter = Meter::new();
     while !fleet.done() && shell.now().at.since(began) < options.timeout {
-        if shell.turn(&mut fleet, LONGEST_TURN)?.is_some_and(Asked::leaves) {
+        if shell.turn(&mut fleet, LONGEST_TURN)? == Some(Command::Leave) {
             break;
         }
         meter.tell(shell.now().at.since(began), fleet.progress());
@@ -117,7 +118,7 @@ fn exchange(options: &Options, link: &LinkFacts, length: Duration) -> Result<boo
     let began = shell.now().at;
     let mut machines = Exchanges::new(options.plan.count, options.plan.first, began).map_err(Error::new)?;
     while shell.now().at.since(began) < length {
-        if shell.turn(&mut machines, LONGEST_TURN)?.is_some_and(Asked::leaves) {
+        if shell.turn(&mut machines, LONGEST_TURN)? == Some(Command::Leave) {
             break;
         }
     }
@@ -136,7 +137,7 @@ fn assail(options: &Options, link: &LinkFacts, assault: Assault) -> Result<bool,
     let began = shell.now().at;
     let mut hostile = Hostile::new(assault, began).map_err(Error::new)?;
     while shell.now().at.since(began) < options.timeout {
-        if shell.turn(&mut hostile, LONGEST_TURN)?.is_some_and(Asked::leaves) {
+        if shell.turn(&mut hostile, LONGEST_TURN)? == Some(Command::Leave) {
             break;
         }
     }

@@ -68,7 +68,7 @@ pub fn reload(client: &mut Client, options: &Options, renumber: bool) -> Result<
             confirm("apply this config? nodes that move lose their connections")?;
         }
     }
-    look::errand(client, options, &Request::Reload { renumber, dry: false })
+    look::command(client, options, &Request::Reload { renumber, dry: false })
 }
 
 fn ask(client: &mut Client, parts: &[Change], dry: bool) -> Result<Changed, Failure> {

@@ -203,7 +203,7 @@ fn boot_lines(boot: &MachineRow) -> Vec<String> {
 }
 
 /// Reload or checkpoint.
-pub fn errand(client: &mut Client, options: &Options, request: &Request) -> Result<(), Failure> {
+pub fn command(client: &mut Client, options: &Options, request: &Request) -> Result<(), Failure> {
     let reply = client.ask(request)?;
     let Reply::Done { said } = &reply else { return Client::unexpected(&reply) };
     match options.json {

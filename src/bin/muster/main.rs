@@ -79,7 +79,7 @@ fn run(options: &Options) -> Result<(), Failure> {
         Command::GuestList => look::guests(&mut client, options),
         Command::Watch => watch::watch(&mut client, options),
         Command::Reload { renumber } => change::reload(&mut client, options, *renumber),
-        Command::Checkpoint => look::errand(&mut client, options, &Request::Checkpoint),
+        Command::Checkpoint => look::command(&mut client, options, &Request::Checkpoint),
         Command::Hosts { form, nodes } => hosts::hosts(&mut client, options, *form, nodes.as_deref()),
         Command::Change(change) => change::change(&mut client, options, change.clone()),
         Command::Import { file, format } => import::import(&mut client, options, file, *format),

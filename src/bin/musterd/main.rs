@@ -2,11 +2,8 @@
 //!
 //! The order at start: become a daemon, fork the file processes while there is nothing yet to copy, open the log, read the config, open everything.
 
-mod errand;
-mod machine;
-
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -17,27 +14,20 @@ use log::LevelFilter;
 use muster::base::endpoint::{self, Transport};
 use muster::base::facts::LinkFacts;
 use muster::base::limits;
-use muster::base::machine::Command;
-use muster::config::{Config, Flags, Resolved};
+use muster::base::machine::{Command, Input};
+use muster::config::{Config, ConfigFile, Flags, MachineFacts, Resolved, Unresolved};
 use muster::engine::dns;
 use muster::engine::endpoints::{self, Endpoints};
 use muster::engine::server::Server;
-use muster::roll::plan::{NamesFile, This};
 use muster::shell;
 use muster::shell::clerk::{Clerk, Report, Task};
 use muster::shell::daemon::{self, Birth, PidFile};
 use muster::shell::work::{self, beneath, clerk::read_config};
-use muster::shell::{Asked, Crew, Error, Shell, facts, journal, lines, manager, signals, stdio, syslog};
-
-use errand::Errands;
-use machine::{Machine, Unresolved, resolve};
+use muster::shell::{Crew, Error, Shell, facts, journal, lines, manager, signals, stdio, syslog};
 
 const CONFIG: &str = "/etc/muster/muster.toml";
 /// The loop wakes at least this often.
 const LONGEST_TURN: Duration = Duration::from_secs(60);
-/// At the end: how long the journal's disk is waited for, and how long at a time.
-const LAST_WAIT: Duration = Duration::from_secs(5);
-const LAST_TURN: Duration = Duration::from_millis(50);
 /// Descriptors besides those of endpoints, files and links.
 const OTHER_DESCRIPTORS: usize = 64;
 /// At start: how long the disks of config, root and journal are waited for.
@@ -47,9 +37,8 @@ struct Options {
     debug: bool,
     foreground: bool,
     test: bool,
-    /// None: the usual place, if there is a file.
-    config: Option<PathBuf>,
-    flags: Flags,
+    /// In the usual place there need not be one.
+    config: ConfigFile,
 }
 
 fn main() -> ExitCode {
@@ -125,12 +114,16 @@ fn options() -> Result<Option<Options>, String> {
         return Err(format!("{stray:?} is not a flag"));
     }
     let path = |name| matches.opt_str(name).map(|path| std::path::absolute(&path).unwrap_or(path.into()));
+    let config = path("c");
     Ok(Some(Options {
         debug: matches.opt_present("d"),
         foreground: matches.opt_present("f"),
         test: matches.opt_present("t"),
-        config: path("c"),
-        flags: Flags { interfaces: matches.opt_strs("i"), root: path("r"), run_dir: path("run-dir"), state_dir: path("state-dir") },
+        config: ConfigFile {
+            required: config.is_some(),
+            path: config.unwrap_or(CONFIG.into()),
+            flags: Flags { interfaces: matches.opt_strs("i"), root: path("r"), run_dir: path("run-dir"), state_dir: path("state-dir") },
+        },
     }))
 }
 
@@ -169,35 +162,19 @@ fn start_log(options: &Options) {
         .init();
 }
 
-impl Options {
-    fn config_path(&self) -> &Path {
-        self.config.as_deref().unwrap_or(Path::new(CONFIG))
-    }
-
-    /// A config that was not found: only the usual one need not be there.
-    fn text(&self, found: Option<String>) -> Result<Option<String>, String> {
-        match found {
-            None if self.config.is_some() => {
-                Err(format!("cannot read the config {}: no such file: name another with -c", self.config_path().display()))
-            }
-            found => Ok(found),
-        }
-    }
-}
-
 /// Reads and resolves everything, before anything is opened. `exists` tells which names are files beneath a root.
 fn load(
-    options: &Options,
-    found: Option<String>,
+    file: &ConfigFile,
+    text: Option<String>,
     mut exists: impl FnMut(&Path, &[String]) -> Result<Vec<bool>, String>,
-) -> Result<(Resolved, Machine), String> {
-    let text = options.text(found)?;
-    let mut machine = Machine::new(facts::links().map_err(|error| error.to_string())?);
+) -> Result<(Resolved, Vec<LinkFacts>), String> {
+    let links = facts::links().map_err(|error| error.to_string())?;
+    let mut facts = MachineFacts::new(links.clone());
     loop {
-        match resolve(options, text.as_deref(), &machine) {
-            Ok(resolved) => return Ok((resolved, machine)),
+        match file.resolve(text.as_deref(), &facts) {
+            Ok(resolved) => return Ok((resolved, links)),
             Err(Unresolved::Wrong(why)) => return Err(why),
-            Err(Unresolved::Ask(root, names)) => machine.learn(&root, &names, &exists(&root, &names)?),
+            Err(Unresolved::Ask(root, names)) => facts.learn(&root, &names, &exists(&root, &names)?),
         }
     }
 }
@@ -207,7 +184,8 @@ fn test(options: &Options) -> ExitCode {
         let root = beneath::root(root).ok();
         Ok(names.iter().map(|name| root.as_ref().is_some_and(|root| beneath::is_file(root, name.as_bytes()))).collect())
     };
-    match read_config(options.config_path()).map_err(|error| error.to_string()).and_then(|found| load(options, found, exists)) {
+    let text = read_config(&options.config.path).map_err(|error| error.to_string());
+    match text.and_then(|text| load(&options.config, text, exists)) {
         Ok((resolved, _)) => {
             let mut text: String = resolved.notes.iter().map(|note| format!("# {note}\n")).collect();
             text.push_str(&resolved.config.listing.to_string());
@@ -218,14 +196,14 @@ fn test(options: &Options) -> ExitCode {
 }
 
 /// The same by the clerk, which reports a disk that hangs.
-fn load_at_start(options: &Options, clerk: &mut Clerk) -> Result<(Resolved, Machine), String> {
+fn load_at_start(file: &ConfigFile, clerk: &mut Clerk) -> Result<(Resolved, Vec<LinkFacts>), String> {
     let unforeseen = || "unexpected answer of a file process: start musterd again".to_string();
-    let found = match clerk.wait(Task::Config(options.config_path().into()), FIRST_WAIT) {
-        Report::Config(found) => found,
+    let text = match clerk.wait(Task::Config(file.path.clone()), FIRST_WAIT) {
+        Report::Config(text) => text,
         Report::Failed(why) => return Err(why),
         _ => return Err(unforeseen()),
     };
-    load(options, found, |root, names| match clerk.wait(Task::Exists(root.into(), names.to_vec()), FIRST_WAIT) {
+    load(file, text, |root, names| match clerk.wait(Task::Exists(root.into(), names.to_vec()), FIRST_WAIT) {
         Report::Exists(found) => Ok(found),
         Report::Failed(why) => Err(why),
         _ => Err(unforeseen()),
@@ -233,10 +211,8 @@ fn load_at_start(options: &Options, clerk: &mut Clerk) -> Result<(Resolved, Mach
 }
 
 struct Daemon {
-    options: Options,
     server: Server,
     shell: Shell,
-    errands: Errands,
     _pid: PidFile,
 }
 
@@ -244,14 +220,13 @@ impl Daemon {
     fn start(options: Options, crew: Crew) -> Result<Daemon, String> {
         let begin = Instant::now();
         let mut clerk = Clerk::new(crew.clerk);
-        let (Resolved { config, notes }, machine) = load_at_start(&options, &mut clerk)?;
+        let (Resolved { config, notes }, links) = load_at_start(&options.config, &mut clerk)?;
         for note in &notes {
             log::info!("{note}");
         }
-        let links = machine.facts();
         let open = || -> Result<(PidFile, Shell, Vec<String>), Error> {
             let table = Endpoints::new(&config);
-            check_limits(&config, links, &table)?;
+            check_limits(&config, &links, &table)?;
             let pid = PidFile::create(&config.server.run_dir)?;
             let state = &config.server.state_dir;
             log::info!("journal: opening it in {}", state.display());
@@ -259,7 +234,7 @@ impl Daemon {
                 return Err(Error::new(why));
             }
             let (journal, lines) = journal::open(state, &config.server.run_dir, crew.writer)?;
-            let served: Vec<LinkFacts> = config.links.iter().filter_map(|link| facts_of(links, link.index)).cloned().collect();
+            let served: Vec<LinkFacts> = config.links.iter().filter_map(|link| facts_of(&links, link.index)).cloned().collect();
             let mut shell = Shell::server(table.rows(), &served, &config.boot.root, clerk, crew.readers)?;
             tell_names(&shell, &table);
             shell.keep(journal)?;
@@ -268,65 +243,35 @@ impl Daemon {
         let (pid, mut shell, lines) = open().map_err(|error| error.to_string())?;
         shell.open_control(&config.server.run_dir).map_err(|error| error.to_string())?;
         let server = Server::restored(&config, seed(), shell.now(), lines.iter().map(String::as_str))
-            .map_err(|why| format!("{why} ({})", config.server.state_dir.join("journal").display()))?;
+            .map_err(|why| format!("{why} ({})", config.server.state_dir.join("journal").display()))?
+            .with_file(options.config);
         drop(lines);
-        write_names(&config, &mut shell);
         daemon::lock_memory();
         let links = config.links.iter().map(|link| format!("{} ({})", link.interface, link.head)).collect::<Vec<_>>().join(", ");
         let took = begin.elapsed().as_secs_f64() * 1000.0;
         let (clients, guests) = (config.server.capacity, guests(&config));
         log::info!("musterd: ready on {links} (capacity {clients} clients, {guests} guest addresses; started in {took:.0} ms)");
-        Ok(Daemon { options, server, shell, errands: Errands::default(), _pid: pid })
+        Ok(Daemon { server, shell, _pid: pid })
     }
 
+    /// Hands signals on, until the machine has ended.
     fn run(&mut self) -> Result<(), Error> {
-        loop {
-            match self.shell.turn(&mut self.server, LONGEST_TURN)? {
-                Some(Asked { command: Command::Leave, .. }) => {
-                    manager::tell(manager::STOPPING);
-                    self.keep_all()?;
-                    self.shell.leave();
-                    log::info!("musterd: stopped");
-                    return Ok(());
+        while !self.shell.has_left() {
+            let Some(command) = self.shell.turn(&mut self.server, LONGEST_TURN)? else { continue };
+            match command {
+                Command::Leave => manager::tell(manager::STOPPING),
+                // Both may have been taken away.
+                Command::Reload(_) => {
+                    syslog::reopen();
+                    self.shell.reopen_control();
                 }
-                asked => self.work(asked),
+                Command::Checkpoint => {}
             }
+            self.shell.hand(&mut self.server, Input::Command(command));
         }
-    }
-
-    /// Writes the state, and rewrites the journal with the stages as they are; waits for their disks, but not for one that fails.
-    fn keep_all(&mut self) -> Result<(), Error> {
-        let mut written = self.write_state(false);
-        self.server.checkpoint();
-        let begin = Instant::now();
-        loop {
-            self.shell.turn(&mut self.server, LAST_TURN)?;
-            while let Some((ticket, report)) = self.shell.report() {
-                if let Report::Failed(why) = report {
-                    log::error!("{why}");
-                }
-                written = written.filter(|awaited| *awaited != ticket);
-            }
-            let puts_out = self.server.is_changing() || self.server.rewrites();
-            if self.shell.has_kept() && written.is_none() && !puts_out {
-                return Ok(());
-            }
-            if begin.elapsed() > LAST_WAIT {
-                log::error!("musterd: stopping, but a disk does not answer (all promises are in the journal, the latest stages are not)");
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// Tells the programs of this machine the plan (libnss_muster(8)). Boots need no such file.
-fn write_names(config: &Config, shell: &mut Shell) {
-    let text = NamesFile { plan: config.plan, head: config.head(), this: Some(This::Head) }.to_string();
-    if text.len() > NamesFile::TOLD_MAX {
-        log::warn!("names: not sent to nodes (too many segments for a DHCP message; copy the file, see libnss_muster(8))");
-    }
-    if let Some(journal) = shell.journal() {
-        journal.publish(&config.server.state_dir.join("names"), &text);
+        self.shell.leave();
+        log::info!("musterd: stopped");
+        Ok(())
     }
 }
 

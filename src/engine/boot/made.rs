@@ -59,7 +59,7 @@ impl Made {
 
     /// Writes it for a machine that knows the server as `head`; gives its length. None where there is no kernel to boot, or no room.
     pub fn write(self, config: &Config, client: &Client, head: Ipv4Addr, buf: &mut [u8]) -> Option<usize> {
-        let (number, names) = (client.number, config.plan.names());
+        let (number, names) = (client.number(), config.plan.names());
         let kernel = super::kernel(config, number)?;
         let recipe = Recipe { names, client, head, kernel, initrd: super::initrd(config, number), args: super::args(config, number) };
         let mut text = Text::new(buf);
@@ -120,7 +120,7 @@ impl Recipe<'_> {
 
     fn title(&self, text: &mut Text<'_>) -> fmt::Result {
         text.write_str("# made by musterd for ")?;
-        match self.client.number {
+        match self.client.number() {
             Some(number) => writeln!(text, "{}", self.names.of(number)),
             None => writeln!(text, "a guest"),
         }
@@ -139,14 +139,23 @@ fn escaped(text: &mut Text<'_>, word: &str) -> fmt::Result {
 mod tests {
     use super::*;
     use crate::base::addr::Mac;
+    use crate::base::slab::Key;
     use crate::base::time::Instant;
     use crate::roll::client::Identity;
+    use crate::roll::lot::{By, Lot, Papers};
     use crate::roll::plan::Number;
+    use crate::roll::registry::{Promise, Roll};
 
-    fn client(number: Option<u32>) -> Client {
-        let mut client = Client::new(Identity::Mac(Mac([2, 0, 0, 0, 0, 1])), number.map(Number), Instant::ZERO);
-        client.address = Some([10, 54, 1, 17].into());
-        client
+    /// A roll of one machine, which has an address, and maybe a number.
+    fn roll(number: Option<u32>) -> (Roll, Key<Client>) {
+        let (mac, mut roll) = (Mac([2, 0, 0, 0, 0, 1]), Roll::new(4, crate::engine::testing::config().plan, 1, Instant::ZERO));
+        if let Some(number) = number {
+            let papers = Papers { macs: [mac].into_iter().collect(), ..Papers::default() };
+            roll.set_lot(Number(number), Lot::default().occupied(papers, By::Passed, 1), Promise::default()).unwrap();
+        }
+        let key = roll.admit(Instant::ZERO, Identity::Mac(mac)).unwrap();
+        assert!(roll.bind(key, [10, 54, 1, 17].into()));
+        (roll, key)
     }
 
     fn config() -> Config {
@@ -158,7 +167,8 @@ mod tests {
 
     fn made(what: Made, config: &Config, number: Option<u32>) -> String {
         let mut buf = [0; 900];
-        let len = what.write(config, &client(number), [10, 54, 0, 1].into(), &mut buf).unwrap();
+        let (roll, key) = roll(number);
+        let len = what.write(config, roll.get(key).unwrap(), [10, 54, 0, 1].into(), &mut buf).unwrap();
         std::str::from_utf8(&buf[..len]).unwrap().to_string()
     }
 
@@ -228,8 +238,10 @@ mod tests {
     #[test]
     fn nothing_is_made_without_a_kernel_or_without_room() {
         let mut config = config();
+        let (roll, key) = roll(None);
+        let client = roll.get(key).unwrap();
         let write = |config: &Config, buf: &mut [u8]| {
-            [Made::Ipxe, Made::Grub, Made::Pxelinux].map(|what| what.write(config, &client(None), [10, 54, 0, 1].into(), buf))
+            [Made::Ipxe, Made::Grub, Made::Pxelinux].map(|what| what.write(config, client, [10, 54, 0, 1].into(), buf))
         };
         assert_eq!(write(&config, &mut [0; 40]), [None; 3]);
         config.boot.kernel = None;

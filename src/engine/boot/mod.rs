@@ -59,20 +59,20 @@ fn script(config: &Config, number: Option<Number>) -> Option<&str> {
 
 /// The file that a client shall load, for the DHCP `file` field. None: it gets an address and no program.
 pub fn file<'a>(config: &'a Config, client: &Client) -> Option<&'a str> {
-    match client.kind {
+    match client.evidence.kind() {
         // The kernel's own client wants no program.
         Kind::Other => None,
-        Kind::Ipxe => script(config, client.number),
+        Kind::Ipxe => script(config, client.number()),
         // A Pi asks for names of its own, whatever the field says; it only wants it filled.
-        Kind::RaspberryPi => program(config, client.number, client.arch?).or(Some("bootcode.bin")),
-        _ => program(config, client.number, client.arch?),
+        Kind::RaspberryPi => program(config, client.number(), client.evidence.arch()?).or(Some("bootcode.bin")),
+        _ => program(config, client.number(), client.evidence.arch()?),
     }
 }
 
 /// Whether the config names this file for a client: its program, script, kernel or an initrd.
 pub fn names_file(config: &Config, client: &Client, name: &[u8]) -> bool {
-    let number = client.number;
-    let program = client.arch.and_then(|arch| program(config, number, arch));
+    let number = client.number();
+    let program = client.evidence.arch().and_then(|arch| program(config, number, arch));
     let files = [program, script(config, number), kernel(config, number)].into_iter().flatten();
     files.chain(initrd(config, number).iter().map(String::as_str)).any(|file| file.as_bytes() == name)
 }

@@ -41,12 +41,12 @@ pub fn expand(text: &mut impl Write, args: &str, client: &Client, (names, head):
         let (before, from) = rest.split_at(at);
         text.write_str(before)?;
         let found = PLACEHOLDERS.iter().find(|placeholder| from.starts_with(**placeholder));
-        match (found.copied(), client.number) {
+        match (found.copied(), client.number()) {
             (Some("{node}"), Some(Number(n))) => write!(text, "{n}")?,
             (Some("{name}"), Some(number)) => write!(text, "{}", names.of(number))?,
             (Some("{node}" | "{name}"), None) => text.write_str("-")?,
-            (Some("{ip}"), _) => write!(text, "{}", client.address.unwrap_or(Ipv4Addr::UNSPECIFIED))?,
-            (Some("{mac}"), _) => write!(text, "{}", client.mac)?,
+            (Some("{ip}"), _) => write!(text, "{}", client.address().unwrap_or(Ipv4Addr::UNSPECIFIED))?,
+            (Some("{mac}"), _) => write!(text, "{}", client.mac())?,
             (Some(_), _) => write!(text, "{head}")?,
             (None, _) => text.write_str("{")?,
         }

@@ -218,11 +218,11 @@ fn out(ctx: &Ctx<'_>, draft: &mut Draft, nodes: &str) -> Result<(), Refusal> {
 /// A machine without a number, by its MAC, its client-id or its address.
 fn guest<'a>(ctx: &'a Ctx<'_>, id: &str) -> Result<&'a Client, Refusal> {
     let address: Option<Ipv4Addr> = id.parse().ok();
-    let mut guests = ctx.roll.iter().map(|(_, client)| client).filter(|client| client.number.is_none());
-    let found =
-        guests.find(|client| client.identity.to_string() == id.to_ascii_lowercase() || (address.is_some() && client.address == address));
+    let mut guests = ctx.roll.iter().map(|(_, client)| client).filter(|client| client.number().is_none());
+    let found = guests
+        .find(|client| client.identity().to_string() == id.to_ascii_lowercase() || (address.is_some() && client.address() == address));
     let client = found.ok_or_else(|| Refusal::new(format!("{id} is not a guest"), "muster guest list shows the guests"))?;
-    if client.mac == Mac::ZERO {
+    if client.mac() == Mac::ZERO {
         return Err(Refusal::new(format!("{id} has no MAC address, so it cannot have a number"), ""));
     }
     Ok(client)
@@ -247,18 +247,18 @@ fn enlist(ctx: &Ctx<'_>, draft: &mut Draft, id: &str, number: Option<Number>) ->
 
 /// The number that a guest would get. `from`: below that there is none left on a network.
 fn vacant(ctx: &Ctx<'_>, draft: &Draft, client: &Client, from: &mut [Number; NETWORKS_MAX]) -> Result<Number, Refusal> {
-    let key = ctx.roll.find(&client.identity);
-    let ruling = key.map(|key| lots::rule(ctx, key, usize::from(client.network), true));
+    let key = ctx.roll.find(&client.identity());
+    let ruling = key.map(|key| lots::rule(ctx, key, client.route.network(), true));
     let first = match ruling {
         Some(Ruling::Enlist(first)) => first,
-        Some(Ruling::Guest(reason)) => return Err(Refusal::new(format!("{}: {reason}", client.identity), "")),
-        _ => return Err(Refusal::new(format!("{} has a number already", client.identity), "see muster node list")),
+        Some(Ruling::Guest(reason)) => return Err(Refusal::new(format!("{}: {reason}", client.identity()), "")),
+        _ => return Err(Refusal::new(format!("{} has a number already", client.identity()), "see muster node list")),
     };
     if !draft.has(first) {
         return Ok(first);
     }
-    let (network, mut none) = (ctx.config.networks.get(usize::from(client.network)), Number(0));
-    let from = from.get_mut(usize::from(client.network)).unwrap_or(&mut none);
+    let (network, mut none) = (ctx.config.networks.get(client.route.network()), Number(0));
+    let from = from.get_mut(client.route.network()).unwrap_or(&mut none);
     loop {
         let ranges = network.into_iter().flat_map(|network| ctx.roll.plan.numbers_in(network.subnet));
         let ranges = ranges.map(|(first, last)| (first.max(*from), last)).filter(|(first, last)| first <= last);
@@ -275,15 +275,15 @@ fn vacant(ctx: &Ctx<'_>, draft: &Draft, client: &Client, from: &mut [Number; NET
 /// All that passed and wait are numbered together: by their switch ports, where all of them have shown one, else as they came.
 fn enlist_held(ctx: &Ctx<'_>, draft: &mut Draft, first: Option<Number>) -> Result<(), Refusal> {
     let waits = |key: &Key<Client>, client: &Client| {
-        client.number.is_none()
-            && client.verdict == Verdict::Passed
-            && matches!(lots::rule(ctx, *key, usize::from(client.network), true), Ruling::Enlist(_))
+        client.number().is_none()
+            && client.evidence.verdict() == Verdict::Passed
+            && matches!(lots::rule(ctx, *key, client.route.network(), true), Ruling::Enlist(_))
     };
     let mut held: Vec<&Client> = ctx.roll.iter().filter(|(key, client)| waits(key, client)).map(|(_, client)| client).collect();
-    let by_port = held.iter().all(|client| !client.papers.port.is_empty());
+    let by_port = held.iter().all(|client| !client.evidence.papers().port.is_empty());
     held.sort_by(|a, b| match by_port {
-        true => as_people_count(a.papers.port.as_str(), b.papers.port.as_str()).then(a.arrived.cmp(&b.arrived)),
-        false => a.arrived.cmp(&b.arrived),
+        true => as_people_count(a.evidence.papers().port.as_str(), b.evidence.papers().port.as_str()).then(a.arrived().cmp(&b.arrived())),
+        false => a.arrived().cmp(&b.arrived()),
     });
     if held.is_empty() {
         return Err(Refusal::new("no guest waits for a number", "see muster guest list"));
@@ -298,7 +298,7 @@ fn enlist_held(ctx: &Ctx<'_>, draft: &mut Draft, first: Option<Number>) -> Resul
         let lot = draft.lot(ctx, number);
         if lot.is_occupied() || ctx.roll.street().lot(number).is_none() {
             return Err(Refusal::new(
-                format!("{number} cannot be given to {}: it is not vacant", client.identity),
+                format!("{number} cannot be given to {}: it is not vacant", client.identity()),
                 "choose a number that is followed by enough vacant ones",
             ));
         }

@@ -12,7 +12,6 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::base::machine::{Command, ConnId, Event as Happening, Reload, Stream};
-use crate::base::outbox::Output;
 use crate::base::text::Text;
 use crate::base::time::{Instant, Now};
 use crate::roll::lot::MACS_MAX;
@@ -45,6 +44,8 @@ pub struct Control {
     desk: Desk,
     /// The connection whose import has not come whole, and what has.
     import: Option<(ConnId, Vec<Entry>)>,
+    /// What the last line asks the whole Server for.
+    command: Option<Command>,
 }
 
 /// What a watcher reads: these variants of `Reply`, without allocating.
@@ -58,7 +59,14 @@ enum Told<'a> {
 impl Control {
     /// Has room for a change of so many lots.
     pub fn new(nodes: u32) -> Control {
-        Control { watchers: [None; control::CONNECTIONS], next_push: Instant::ZERO, kept: Vec::new(), desk: Desk::new(nodes), import: None }
+        Control {
+            watchers: [None; control::CONNECTIONS],
+            next_push: Instant::ZERO,
+            kept: Vec::new(),
+            desk: Desk::new(nodes),
+            import: None,
+            command: None,
+        }
     }
 
     /// Another number of lots is served from now on. Allocates.
@@ -73,6 +81,11 @@ impl Control {
             Happening::Closed => self.closed(ctx, stream.conn),
             Happening::Opened { .. } | Happening::Drained => {}
         }
+    }
+
+    /// What the line that has just come asks for, of which this engine is a part. The Server answers it.
+    pub fn command(&mut self) -> Option<Command> {
+        self.command.take()
     }
 
     /// The connection has gone.
@@ -128,9 +141,13 @@ impl Control {
                     (false, true) => Reload::Renumber,
                     (false, false) => Reload::Stay,
                 };
-                return command(ctx, conn, Command::Reload(how));
+                self.command = Some(Command::Reload(how));
+                return Ok(None);
             }
-            Request::Checkpoint => return command(ctx, conn, Command::Checkpoint),
+            Request::Checkpoint => {
+                self.command = Some(Command::Checkpoint);
+                return Ok(None);
+            }
             Request::Change { change: wish, dry } => {
                 check(ctx, wish)?;
                 let whole = match wish {
@@ -228,13 +245,6 @@ fn tell(ctx: &mut Ctx<'_>, conn: ConnId, reply: &Reply) {
     if !ctx.out.write(conn, |buf| control::write(buf, reply)) {
         let sorry = Sorry::new("the answer does not fit into one line", "request fewer rows");
         ctx.out.write(conn, |buf| control::write(buf, &Reply::Error(sorry)));
-    }
-}
-
-fn command(ctx: &mut Ctx<'_>, conn: ConnId, command: Command) -> Result<Option<Reply>, Sorry> {
-    match ctx.out.put(Output::Command { conn, command }) {
-        true => Ok(None),
-        false => Err(Sorry::new("the daemon is busy", "try again")),
     }
 }
 

@@ -1,4 +1,4 @@
-use crate::base::machine::{Command, Event as Happening, Reload};
+use crate::base::machine::Event as Happening;
 use crate::base::time::{Instant, Now};
 use crate::config::{Config, Override};
 use crate::engine::server::Server;
@@ -209,15 +209,6 @@ fn a_watcher_that_is_far_behind_hears_how_much_it_has_lost() {
     let lost: u64 = heard.iter().map(|reply| if let Reply::Lost { count } = reply { *count } else { 0 }).sum();
     let told = heard.iter().filter(|reply| matches!(reply, Reply::Event(_))).count();
     assert!(!before && lost >= 2 * RECENT as u64 && told == RECENT, "{lost} lost, {told} told");
-}
-
-#[test]
-fn errands_go_to_the_world() {
-    let mut world = World::settled(&config());
-    assert_eq!(world.operator(conn(5), Happening::Bytes(br#"{"do":"reload"}"#)), [Got::Command(conn(5), Command::Reload(Reload::Stay))]);
-    let preview = br#"{"do":"reload","renumber":true,"dry":true}"#;
-    assert_eq!(world.operator(conn(5), Happening::Bytes(preview)), [Got::Command(conn(5), Command::Reload(Reload::Preview))]);
-    assert_eq!(world.operator(conn(5), Happening::Bytes(br#"{"do":"checkpoint"}"#)), [Got::Command(conn(5), Command::Checkpoint)]);
 }
 
 #[test]

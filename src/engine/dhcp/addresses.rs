@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::base::machine::Link;
 use crate::base::outbox::Output;
+use crate::base::rng::mix;
 use crate::base::slab::Key;
 use crate::base::time::Instant;
 use crate::config::{Config, Hardware};
@@ -48,12 +49,14 @@ impl Dhcp {
     }
 
     fn choose_guest(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> Option<(Ipv4Addr, Instant)> {
-        let (shunned, times) = ctx.roll.get(key).map(|client| conflict::shunned(client, ctx.now)).unwrap_or_default();
+        let (shunned, times) = ctx.roll.get(key).map(|client| client.doubt.lately(ctx.now)).unwrap_or_default();
         let wish = asked.message.requested_ip().filter(|wish| shunned != Some(*wish));
         let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);
+        // Each DECLINE leads it to another place of the pool.
+        let place = mix(asked.identity.key()) + u64::from(times);
         let taken = pool.and_then(|pool| {
             let wished = wish.and_then(|address| pool.claim(ctx.now, address, key, &asked.identity));
-            wished.or_else(|| pool.take(ctx.now, crate::base::rng::mix(asked.identity.key()) + times, key, &asked.identity))
+            wished.or_else(|| pool.take(ctx.now, place, key, &asked.identity))
         });
         let Some(taken) = taken else {
             self.pool_is_empty(ctx, key, asked);
@@ -61,7 +64,7 @@ impl Dhcp {
         };
         move_to(ctx, key, taken.address);
         if let Some(client) = ctx.roll.get_mut(key) {
-            client.network = asked.network as u16;
+            client.route.moved(asked.network);
         }
         if taken.probe {
             ctx.stats.count(Counter::ArpProbe);
@@ -84,11 +87,11 @@ impl Dhcp {
 /// What is known of an address that a machine has a right to.
 fn offer_view(ctx: &Ctx<'_>, key: Key<Client>, asked: &Request<'_>, address: Ipv4Addr) -> Option<OfferView> {
     let client = ctx.roll.get(key)?;
-    let lot = client.number.and_then(|number| ctx.roll.street().lot(number));
+    let lot = client.number().and_then(|number| ctx.roll.street().lot(number));
     let (nics, replaced) = lot.map_or((0, false), |lot| (lot.papers.macs.len(), !lot.retired.is_empty()));
     // Declined, and not known yet whether rightly.
-    let doubted = Some(client.doubt).filter(|doubt| doubt.declined).map(|doubt| doubt.asked);
-    let probing = (client.boot.stage() == Stage::Probing).then_some(client.until);
+    let doubted = client.doubt.is_declined().then_some(client.doubt.asked());
+    let probing = (client.boot.stage() == Stage::Probing).then_some(client.binding.until());
     Some(OfferView {
         holder: holder(ctx, key, address, asked.kind),
         replaced,
@@ -108,11 +111,11 @@ pub(super) fn numbered_address(ctx: &Ctx<'_>, number: Option<Number>, network: u
 pub(super) fn entitled(ctx: &Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> Option<Ipv4Addr> {
     let client = ctx.roll.get(key)?;
     let pool = ctx.roll.pools.get(asked.network).and_then(Option::as_ref);
-    let own = numbered_address(ctx, client.number, asked.network);
+    let own = numbered_address(ctx, client.number(), asked.network);
     rights::right(RightView {
         own: own.map(|address| (address, holder(ctx, key, address, asked.kind))),
-        put_away: client.declined_until > ctx.now,
-        guest: client.address.filter(|&address| pool.is_some_and(|pool| pool.owner(address) == Some(key))),
+        put_away: client.doubt.put_away() > ctx.now,
+        guest: client.address().filter(|&address| pool.is_some_and(|pool| pool.owner(address) == Some(key))),
     })
 }
 
@@ -123,13 +126,13 @@ fn holder(ctx: &Ctx<'_>, key: Key<Client>, address: Ipv4Addr, kind: Kind) -> Hol
         return Holder::Itself;
     }
     let (Some(holder), Some(other)) = (ctx.roll.get(holder), ctx.roll.get(key)) else { return Holder::GivesWay };
-    let own = holder.number.map(|number| ctx.roll.plan.address(number));
+    let own = holder.number().map(|number| ctx.roll.plan.address(number));
     let view = HolderView {
-        moved: holder.leased && own.is_some_and(|own| own != holder.address),
-        same_node: holder.number == other.number,
-        forged: matches!(holder.way, Way::Through(_)) && !matches!(other.way, Way::Through(_)),
-        silent: holder.transfers == 0 && ctx.now.since(holder.heard) >= NIC_SILENCE,
-        leased: holder.leased,
+        moved: holder.is_leased() && own.is_some_and(|own| own != holder.address()),
+        same_node: holder.number() == other.number(),
+        forged: matches!(holder.route.way(), Way::Through(_)) && !matches!(other.route.way(), Way::Through(_)),
+        silent: holder.loading.running() == 0 && ctx.now.since(holder.route.heard()) >= NIC_SILENCE,
+        leased: holder.is_leased(),
         boots: kind != Kind::Other,
     };
     if rights::gives_way(view) { Holder::GivesWay } else { Holder::Keeps }
@@ -137,8 +140,8 @@ fn holder(ctx: &Ctx<'_>, key: Key<Client>, address: Ipv4Addr, kind: Kind) -> Hol
 
 /// Binds an address to a client, dropping the neighbour entry of the one that it leaves. False when somebody else has it and keeps it.
 pub(super) fn move_to(ctx: &mut Ctx<'_>, key: Key<Client>, address: Ipv4Addr) -> bool {
-    let Some(kind) = ctx.roll.get(key).map(|client| client.kind) else { return false };
-    if ctx.roll.get(key).is_some_and(|client| client.address != Some(address)) {
+    let Some(kind) = ctx.roll.get(key).map(|client| client.evidence.kind()) else { return false };
+    if ctx.roll.get(key).is_some_and(|client| client.address() != Some(address)) {
         drop_neighbour(ctx, key);
     }
     let numbered = ctx.roll.plan.number(address).is_some();
@@ -160,7 +163,7 @@ pub fn probes(config: &Config, link: Option<Link>) -> bool {
 
 pub(super) fn drop_neighbour(ctx: &mut Ctx<'_>, key: Key<Client>) {
     let Some(client) = ctx.roll.get_mut(key) else { return };
-    if let (Some(link), Some(address)) = (client.neighbour.take(), client.address) {
+    if let (Some(link), Some(address)) = (client.neighbour.dropped(), client.address()) {
         ctx.out.put(Output::Neighbour { link, ip: address, mac: None });
     }
 }
@@ -168,7 +171,7 @@ pub(super) fn drop_neighbour(ctx: &mut Ctx<'_>, key: Key<Client>) {
 /// The number of a client, or the one whose address it is offered.
 pub(super) fn number_for(ctx: &Ctx<'_>, key: Key<Client>, offered: Option<Ipv4Addr>) -> Option<Number> {
     let client = ctx.roll.get(key)?;
-    client.number.or_else(|| client.offered.filter(|&number| offered.is_some() && ctx.roll.plan.address(number) == offered))
+    client.number().or_else(|| client.prospect.offered().filter(|&number| offered.is_some() && ctx.roll.plan.address(number) == offered))
 }
 
 pub(super) fn lease_of(ctx: &Ctx<'_>, address: Ipv4Addr, number: Option<Number>, network: usize) -> Duration {

@@ -9,7 +9,6 @@
 //! [`FEW`] is logged once and not believed any more, and the addresses that were put away for it come back.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::base::machine::Link;
@@ -18,7 +17,7 @@ use crate::base::slab::Key;
 use crate::base::time::Instant;
 use crate::engine::Ctx;
 use crate::engine::dhcp::Counter;
-use crate::roll::client::{Client, Doubt};
+use crate::roll::client::Client;
 use crate::roll::guests::{ANSWER_WAIT, QUARANTINE};
 use crate::roll::stage::Stage;
 use crate::wire::dhcp::Scratch;
@@ -28,9 +27,9 @@ use super::decide::{self, Claim, ClaimView};
 use super::request::Request;
 use super::{Dhcp, passing};
 
-/// A machine that declines the address of its number more often than this within [`DECLINES_WINDOW`], with nobody else there, gets another.
+/// A machine that declines the address of its number more often than this within a minute (`roll::client`, module `doubt`), with
+/// nobody else there, gets another.
 const DECLINES: u8 = 3;
-const DECLINES_WINDOW: Duration = Duration::from_secs(60);
 
 /// Addresses that one machine may answer for before it counts as a proxy: a host may have several.
 pub const FEW: usize = 8;
@@ -89,8 +88,8 @@ impl Dhcp {
     pub(super) fn decline(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
         let Some(key) = ctx.roll.find(&asked.identity) else { return };
         let Some(client) = ctx.roll.get_mut(key) else { return };
-        let Some(address) = client.address.filter(|address| asked.message.requested_ip() == Some(*address)) else { return };
-        let times = count_decline(&mut client.doubt, ctx.now, address);
+        let Some(address) = client.address().filter(|address| asked.message.requested_ip() == Some(*address)) else { return };
+        let times = client.doubt.declines(ctx.now, address);
         let network = ctx.config.networks.iter().find(|network| network.subnet.contains(address));
         let link = network.and_then(|network| network.link).filter(|link| probes(ctx.config, Some(*link)));
         let numbered = ctx.roll.plan.number(address).is_some();
@@ -105,8 +104,7 @@ impl Dhcp {
         match (numbered, asks) {
             (true, true) => {
                 if let Some(client) = ctx.roll.get_mut(key) {
-                    client.leased = false;
-                    (client.doubt.asked, client.doubt.declined) = (ctx.now + ANSWER_WAIT, true);
+                    client.declines(ctx.now + ANSWER_WAIT);
                 }
             }
             (true, false) => give_up_number(ctx, key, None),
@@ -149,15 +147,15 @@ impl Dhcp {
             return;
         }
         let asked = match client.filter(|_| numbered) {
-            Some(client) => ctx.now <= client.doubt.asked,
+            Some(client) => ctx.now <= client.doubt.asked(),
             None => pool.is_some_and(|pool| pool.asked(ctx.now, sender)),
         };
-        let settled = client.is_some_and(|client| client.mac == mac || client.leased);
+        let settled = client.is_some_and(|client| client.mac() == mac || client.is_leased());
         let view = ClaimView {
             settled,
             asked,
             proxy: asked && !settled && self.answerers.is_proxy(ctx.now, mac),
-            numbered: numbered && !client.is_some_and(|client| client.doubt.declined),
+            numbered: numbered && !client.is_some_and(|client| client.doubt.is_declined()),
             known: ctx.roll.street().number_of(mac).is_some() || ctx.roll.street().retired_from(mac).is_some(),
             free: holder.is_none(),
         };
@@ -236,20 +234,10 @@ impl Dhcp {
     }
 }
 
-/// Counts a DECLINE of this address; gives how many there were lately.
-fn count_decline(doubt: &mut Doubt, now: Instant, address: Ipv4Addr) -> u8 {
-    if now.since(doubt.since) >= DECLINES_WINDOW {
-        (doubt.since, doubt.times) = (now, 0);
-    }
-    (doubt.address, doubt.times) = (Some(address), doubt.times.saturating_add(1));
-    doubt.times
-}
-
 /// The address of the machine's number is not given for a while.
 fn give_up_number(ctx: &mut Ctx<'_>, key: Key<Client>, user: Option<Mac>) {
     if let Some(client) = ctx.roll.get_mut(key) {
-        client.declined_until = ctx.now + QUARANTINE;
-        (client.doubt.user, client.doubt.asked, client.doubt.declined) = (user, Instant::ZERO, false);
+        client.doubt.puts_away(ctx.now + QUARANTINE, user);
     }
     ctx.roll.unbind(key, true);
 }
@@ -257,13 +245,6 @@ fn give_up_number(ctx: &mut Ctx<'_>, key: Key<Client>, user: Option<Mac>) {
 /// Notes that ARP was asked for the address of a machine's number.
 pub(super) fn asked(ctx: &mut Ctx<'_>, key: Key<Client>) {
     if let Some(client) = ctx.roll.get_mut(key) {
-        (client.doubt.asked, client.doubt.declined) = (ctx.now + ANSWER_WAIT, false);
+        client.doubt.asks(ctx.now + ANSWER_WAIT);
     }
-}
-
-/// The address that a machine has declined lately, and what that is to its wish for another: each DECLINE leads it to another place.
-pub(super) fn shunned(client: &Client, now: Instant) -> (Option<Ipv4Addr>, u64) {
-    let Doubt { address, since, times, .. } = client.doubt;
-    let lately = now.since(since) < DECLINES_WINDOW;
-    if lately { (address, times.into()) } else { (None, 0) }
 }

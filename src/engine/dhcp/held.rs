@@ -84,7 +84,7 @@ impl Dhcp {
         }
         self.next_release = ctx.now + RELEASE_INTERVAL;
         while let Some(&key) = self.deferred.front().filter(|_| ctx.out.has_room()) {
-            let waiting = ctx.roll.get(key).filter(|client| client.boot.stage() == Stage::Probing).map(|client| client.link);
+            let waiting = ctx.roll.get(key).filter(|client| client.boot.stage() == Stage::Probing).map(|client| client.route.link());
             let full = |link| {
                 let lane = ctx.pace.lane(link);
                 lane.defers() || !lane.bottleneck.open(ctx.now)
@@ -124,7 +124,7 @@ impl Dhcp {
 
     /// Forgets what was held for machines of a link that is out of service: they ask again.
     pub fn link_lost(&mut self, ctx: &mut Ctx<'_>, link: Link) {
-        let of_link: Vec<_> = ctx.roll.iter().filter(|(_, client)| client.link == link).map(|(key, _)| key).collect();
+        let of_link: Vec<_> = ctx.roll.iter().filter(|(_, client)| client.route.link() == link).map(|(key, _)| key).collect();
         for key in of_link {
             if self.drop_held(key).is_some() && ctx.roll.get(key).is_some_and(|client| client.boot.stage() == Stage::Probing) {
                 ctx.roll.keep_until(key, ctx.now + OFFER_HOLD);

@@ -81,7 +81,7 @@ impl Dhcp {
 
     fn grant(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>, state: State, address: Ipv4Addr) {
         let Some(key) = self.admit(ctx, asked) else { return };
-        let lease = lease_of(ctx, address, ctx.roll.get(key).and_then(|client| client.number), asked.network);
+        let lease = lease_of(ctx, address, ctx.roll.get(key).and_then(|client| client.number()), asked.network);
         match promise::kept(ctx, key, address, lease) {
             Kept::Committed => {}
             Kept::By(seq) => return self.await_record(ctx, key, asked.datagram, seq),
@@ -115,15 +115,16 @@ impl Dhcp {
     ) {
         let on_link = ctx.config.networks.get(asked.network).is_some_and(|network| network.link.is_some());
         let Some(client) = ctx.roll.get_mut(key) else { return };
-        client.network = asked.network as u16;
+        client.route.moved(asked.network);
         // The kernel drops entries when an interface goes down and up, so each boot makes its own.
-        let old = !renewal && ctx.now.since(client.neighbour_at) >= NEIGHBOUR_AGAIN;
-        if on_link && client.mac != Mac::ZERO && (client.neighbour != Some(client.link) || old) {
-            (client.neighbour, client.neighbour_at) = (Some(client.link), ctx.now);
-            ctx.out.put(Output::Neighbour { link: client.link, ip: address, mac: Some(client.mac) });
+        let (link, mac) = (client.route.link(), client.mac());
+        let old = !renewal && ctx.now.since(client.neighbour.at()) >= NEIGHBOUR_AGAIN;
+        if on_link && mac != Mac::ZERO && (client.neighbour.link() != Some(link) || old) {
+            client.neighbour.made(ctx.now, link);
+            ctx.out.put(Output::Neighbour { link, ip: address, mac: Some(mac) });
         }
         let told = boot::file(ctx.config, client);
-        let (kind, stage) = (client.kind, client.boot.stage());
+        let (kind, stage) = (client.evidence.kind(), client.boot.stage());
         let (system, again) = (kind == Kind::Other, stage == Stage::Up || (stage == Stage::Leased && kind != Kind::Other));
         ctx.roll.lease(key, until);
         passing::heard_again(ctx, key);
@@ -149,7 +150,7 @@ impl Dhcp {
 
     /// Takes back an address that a NAK has denied to its client.
     fn leave(&mut self, ctx: &mut Ctx<'_>, record: Option<Key<Client>>, address: Ipv4Addr) {
-        let Some(key) = record.filter(|&key| ctx.roll.get(key).is_some_and(|client| client.address == Some(address))) else { return };
+        let Some(key) = record.filter(|&key| ctx.roll.get(key).is_some_and(|client| client.address() == Some(address))) else { return };
         if ctx.roll.plan.number(address).is_some() {
             drop_neighbour(ctx, key);
             ctx.roll.unbind(key, true);
@@ -159,7 +160,7 @@ impl Dhcp {
     /// The client picked another server's offer.
     fn withdraw(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
         let Some(key) = ctx.roll.find(&asked.identity) else { return };
-        if ctx.roll.get(key).is_some_and(|client| client.leased) {
+        if ctx.roll.get(key).is_some_and(|client| client.is_leased()) {
             return;
         }
         let server = asked.message.server_id().unwrap_or(Ipv4Addr::UNSPECIFIED);
@@ -170,7 +171,7 @@ impl Dhcp {
     pub(super) fn release(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
         let Some(key) = ctx.roll.find(&asked.identity) else { return };
         let Some(client) = ctx.roll.get(key) else { return };
-        if client.address == Some(asked.message.header.ciaddr) {
+        if client.address() == Some(asked.message.header.ciaddr) {
             log::debug!("{}: released {}", client.title(), asked.message.header.ciaddr);
             ctx.roll.waive(key);
             self.forget(ctx, key, true);
@@ -180,11 +181,11 @@ impl Dhcp {
     pub(super) fn stalled(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>) {
         let Some(client) = ctx.roll.get(key) else { return };
         let silent = Seconds(ctx.now.since(client.boot.since()));
-        let address = client.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let address = client.address().unwrap_or(Ipv4Addr::UNSPECIFIED);
         let file = boot::file(ctx.config, client).unwrap_or("any file");
         match client.boot.stage() {
             Stage::Offered => {
-                let known = client.number.is_some();
+                let known = client.number().is_some();
                 ctx.roll.stick(key, format_args!("no REQUEST for the offer"));
                 // A flood of invented machines ends here too: machines without a number are logged once an interval.
                 let admitted = if known { Some(More(0)) } else { self.unclaimed.admits(ctx.now) };
@@ -211,11 +212,11 @@ impl Dhcp {
 
     pub(super) fn ended(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>) {
         let Some(client) = ctx.roll.get(key) else { return };
-        if client.transfers > 0 {
+        if client.loading.running() > 0 {
             // It is still loading: whatever the clock says, the address is in use.
             return ctx.roll.keep_until(key, ctx.now + OFFER_HOLD);
         }
-        if let (true, Some(address)) = (client.leased, client.address) {
+        if let (true, Some(address)) = (client.is_leased(), client.address()) {
             ctx.roll.say_of(ctx.now, key, log::Level::Info, format_args!("lease of {address} expired (not renewed)"));
         }
         self.forget(ctx, key, true);

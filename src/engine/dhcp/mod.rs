@@ -146,7 +146,8 @@ impl Dhcp {
     /// Does what a message of the machine's own asks for.
     fn follow(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>, record: Option<Key<Client>>) {
         if let Some(client) = record.and_then(|key| ctx.roll.get_mut(key)) {
-            (client.arch, client.kind, client.heard, client.way) = (asked.arch.or(client.arch), asked.kind, ctx.now, asked.way);
+            client.evidence.asked(asked.arch, asked.kind);
+            client.route.spoke(ctx.now, asked.way);
         }
         let reports = matches!(asked.message_type(), Some(MessageType::Discover | MessageType::Request));
         if !asked.held && reports && suspect::may_report(ctx, asked) {
@@ -183,7 +184,8 @@ impl Dhcp {
             return None;
         };
         if let Some(client) = ctx.roll.get_mut(key) {
-            (client.arch, client.kind, client.link, client.way) = (asked.arch.or(client.arch), asked.kind, asked.link(), asked.way);
+            client.evidence.asked(asked.arch, asked.kind);
+            client.route.asked(asked.link(), asked.way);
         }
         Some(key)
     }

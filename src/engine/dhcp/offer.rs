@@ -41,7 +41,7 @@ impl Dhcp {
         let lease = lease_of(ctx, address, number_for(ctx, key, Some(address)), asked.network);
         send(ctx, asked, Some(key), Some(MessageType::Offer), Some(address), Some(lease));
         let Some(client) = ctx.roll.get(key) else { return };
-        let (again, until) = (client.boot.stage() == Stage::Offered, client.until.max(ctx.now + OFFER_HOLD));
+        let (again, until) = (client.boot.stage() == Stage::Offered, client.binding.until().max(ctx.now + OFFER_HOLD));
         ctx.roll.keep_until(key, until);
         if again {
             log::debug!("{}: offer {address} again", asked.identity);
@@ -75,7 +75,7 @@ impl Dhcp {
 /// A DISCOVER of firmware begins a boot; one of a later program goes on with it.
 fn begin_boot(ctx: &mut Ctx<'_>, key: Key<Client>, kind: Kind) {
     let Some(client) = ctx.roll.get(key) else { return };
-    let (arch, stage) = (client.arch, client.boot.stage());
+    let (arch, stage) = (client.evidence.arch(), client.boot.stage());
     if matches!(stage, Stage::Probing | Stage::Offered) {
         return;
     }

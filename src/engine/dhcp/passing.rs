@@ -64,11 +64,7 @@ impl Dhcp {
             report::Verdict::Failed(test) => Verdict::Failed(Label::new(test.as_str().as_bytes())),
         };
         let Some(client) = ctx.roll.get_mut(key) else { return };
-        let news = (client.papers, client.verdict) != (papers, verdict);
-        (client.papers, client.verdict) = (papers, verdict);
-        (client.reported, client.delayed) = (Some(asked.message.header.xid), false);
-        // The next record of its lease tells it.
-        client.news |= news;
+        let news = client.reports(asked.message.header.xid, papers, verdict);
         let say = |level, ctx: &mut Ctx<'_>, line: std::fmt::Arguments<'_>| ctx.roll.say(ctx.now, &asked.identity, level, line);
         match lots::rule(ctx, key, asked.network, false) {
             // It is given to whom takes the offer.
@@ -95,11 +91,11 @@ impl Dhcp {
     /// The address of the number that a machine gets when it takes this offer; none where it gets no number, or is to be a guest until then.
     pub(super) fn offer_number(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> Option<Ipv4Addr> {
         let discover = asked.message_type() == Some(MessageType::Discover);
-        if !discover || !passed(ctx, key, asked) || ctx.roll.get(key)?.declined_until > ctx.now {
+        if !discover || !passed(ctx, key, asked) || ctx.roll.get(key)?.doubt.put_away() > ctx.now {
             return None;
         }
         ctx.roll.offers.settle(ctx.now);
-        let kept = ctx.roll.get(key)?.offered.filter(|&number| ctx.roll.offers.is_made(ctx.now, number, key));
+        let kept = ctx.roll.get(key)?.prospect.offered().filter(|&number| ctx.roll.offers.is_made(ctx.now, number, key));
         let open = ctx.roll.offers.count();
         let number = match kept.filter(|&number| is_open(ctx, number, key)) {
             Some(number) => number,
@@ -113,10 +109,10 @@ impl Dhcp {
         let left = ctx.roll.street().lot(number).is_none_or(|lot| !lot.retired.is_empty());
         let guests = ctx.roll.pools.get(asked.network).and_then(Option::as_ref).is_some_and(|pool| pool.free() > 0);
         let address = numbered_address(ctx, Some(number), asked.network).filter(|&address| ctx.roll.at_address(address).is_none())?;
-        if (left && (guests || ctx.roll.get(key)?.address.is_some())) || !ctx.roll.offers.make(ctx.now, number, key) {
+        if (left && (guests || ctx.roll.get(key)?.address().is_some())) || !ctx.roll.offers.make(ctx.now, number, key) {
             return None;
         }
-        ctx.roll.get_mut(key)?.offered = Some(number);
+        ctx.roll.get_mut(key)?.prospect.offers(number);
         Some(address)
     }
 
@@ -127,7 +123,7 @@ impl Dhcp {
         }
         let Some(number) = number_of(ctx, key, asked.network) else { return };
         let Some(client) = ctx.roll.get(key) else { return };
-        let (mac, papers) = (client.mac, client.papers);
+        let (mac, papers) = (client.mac(), *client.evidence.papers());
         let pace = pace(ctx.config.new_numbers);
         if pace.room(ctx.now, self.passing.full) == 0 {
             return self.delay(ctx, key, mac);
@@ -149,7 +145,7 @@ impl Dhcp {
     fn delay(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, mac: Mac) {
         ctx.stats.count(Counter::NumberDelayed);
         if let Some(client) = ctx.roll.get_mut(key) {
-            client.delayed = true;
+            client.prospect.delays();
         }
         if let Some(more) = self.passing.delayed.admits(ctx.now) {
             let rate = ctx.config.new_numbers;
@@ -160,28 +156,27 @@ impl Dhcp {
 
 /// Whether a machine without a number said in this transaction that it has passed its test.
 fn passed(ctx: &Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> bool {
-    let says = |client: &Client| client.reported == Some(asked.message.header.xid) && client.verdict == Verdict::Passed;
-    ctx.roll.get(key).is_some_and(|client| client.number.is_none() && says(client))
+    ctx.roll.get(key).is_some_and(|client| client.number().is_none() && client.evidence.passed_in(asked.message.header.xid))
 }
 
 /// Whether a REQUEST is of a machine that heard us: it names us and the address that we offered to it, or it has its address from us.
 fn took_our_offer(ctx: &Ctx<'_>, key: Key<Client>, state: State, address: Ipv4Addr) -> bool {
     let Some(client) = ctx.roll.get(key) else { return false };
-    let number = client.offered.filter(|&number| ctx.roll.offers.is_made(ctx.now, number, key));
+    let number = client.prospect.offered().filter(|&number| ctx.roll.offers.is_made(ctx.now, number, key));
     let offered = number.is_some_and(|number| ctx.roll.plan.address(number) == Some(address));
     match state {
         State::Selecting { server } => {
             let ours = ctx.config.links.iter().any(|link| link.head == server);
-            ours && (offered || client.address == Some(address))
+            ours && (offered || client.address() == Some(address))
         }
-        State::InitReboot | State::Renewing | State::Rebinding => client.leased && client.address == Some(address),
+        State::InitReboot | State::Renewing | State::Rebinding => client.is_leased() && client.address() == Some(address),
     }
 }
 
 /// Whether a number that was offered to a machine may still be given to it.
 fn is_open(ctx: &Ctx<'_>, number: Number, key: Key<Client>) -> bool {
     let Some(lot) = ctx.roll.street().lot(number) else { return false };
-    let named = |mac| ctx.roll.get(key).is_some_and(|client| client.papers.macs.contains(mac));
+    let named = |mac| ctx.roll.get(key).is_some_and(|client| client.evidence.papers().macs.contains(mac));
     match lot.state {
         LotState::Vacant | LotState::Reserved(Wait::Next) => true,
         LotState::Reserved(Wait::Mac(mac)) => named(mac),
@@ -193,7 +188,8 @@ fn is_open(ctx: &Ctx<'_>, number: Number, key: Key<Client>) -> bool {
 fn number_of(ctx: &mut Ctx<'_>, key: Key<Client>, network: usize) -> Option<Number> {
     let Ruling::Enlist(any) = lots::rule(ctx, key, network, false) else { return None };
     ctx.roll.offers.settle(ctx.now);
-    let kept = ctx.roll.get(key)?.offered.filter(|&number| ctx.roll.offers.is_made(ctx.now, number, key) && is_open(ctx, number, key));
+    let kept =
+        ctx.roll.get(key)?.prospect.offered().filter(|&number| ctx.roll.offers.is_made(ctx.now, number, key) && is_open(ctx, number, key));
     let here = kept.filter(|&number| numbered_address(ctx, Some(number), network).is_some());
     let free = || match lots::rule_beside(ctx, key, network, false, ctx.roll.offers.bits()) {
         Ruling::Enlist(number) => Some(number),
@@ -212,14 +208,14 @@ pub(super) fn heard_again(ctx: &mut Ctx<'_>, key: Key<Client>) {
 
 /// A MAC speaks by ARP under the address that this client holds: its own, once it was acknowledged.
 pub(super) fn heard_by_arp(ctx: &mut Ctx<'_>, key: Key<Client>, mac: Mac) {
-    if let Some(number) = lots::own_address(ctx.roll, key).filter(|_| ctx.roll.get(key).is_some_and(|client| client.mac == mac)) {
+    if let Some(number) = lots::own_address(ctx.roll, key).filter(|_| ctx.roll.get(key).is_some_and(|client| client.mac() == mac)) {
         lots::came_up(ctx, number);
     }
 }
 
 /// A machine that was replaced and boots again is refused its number by name, whether it shows anything of itself or not.
 pub(super) fn refuse_retired(ctx: &mut Ctx<'_>, key: Key<Client>) {
-    let Some(mac) = ctx.roll.get(key).filter(|client| client.number.is_none()).map(|client| client.mac) else { return };
+    let Some(mac) = ctx.roll.get(key).filter(|client| client.number().is_none()).map(|client| client.mac()) else { return };
     if let Some(number) = ctx.roll.street().retired_from(mac) {
         let line = format_args!("{mac}: is a guest now, was {number} until it was taken out or replaced (muster guest enlist {mac})");
         ctx.roll.say(ctx.now, &Identity::Mac(mac), Level::Warn, line);

@@ -33,7 +33,7 @@ pub enum Kept {
 /// The record that a client's number still waits for, where the number gives it an address here.
 pub fn awaited(ctx: &Ctx<'_>, key: Key<Client>, network: usize) -> Option<Seq> {
     let client = ctx.roll.get(key)?;
-    numbered(ctx, numbered_address(ctx, client.number, network)?, client.mac)
+    numbered(ctx, numbered_address(ctx, client.number(), network)?, client.mac())
 }
 
 /// The record that the number of this address waits for, before a MAC may have it.
@@ -45,11 +45,11 @@ fn numbered(ctx: &Ctx<'_>, address: Ipv4Addr, mac: Mac) -> Option<Seq> {
 pub fn kept(ctx: &mut Ctx<'_>, key: Key<Client>, address: Ipv4Addr, lease: Duration) -> Kept {
     let Some(client) = ctx.roll.get(key) else { return Kept::NoRoom };
     if ctx.roll.plan.number(address).is_some() {
-        return numbered(ctx, address, client.mac).map_or(Kept::Committed, Kept::By);
+        return numbered(ctx, address, client.mac()).map_or(Kept::Committed, Kept::By);
     }
-    let mut record = client.on_record;
+    let mut record = client.binding.on_record();
     let (renews, covers) = (record.address == address, record.until >= ctx.unix + lease.as_secs());
-    let (identity, news) = (client.identity, client.news);
+    let (identity, news) = (client.identity(), client.evidence.has_news());
     if renews && covers && !news {
         // As it was promised before.
     } else if !ctx.roll.may_record(ctx.now, &identity, renews) {
@@ -59,11 +59,12 @@ pub fn kept(ctx: &mut Ctx<'_>, key: Key<Client>, address: Ipv4Addr, lease: Durat
     } else {
         let Some(client) = ctx.roll.get(key) else { return Kept::NoRoom };
         let until = ctx.unix + 2 * lease.as_secs();
-        let guest = Guest { address, identity: client.identity, until, verdict: client.verdict, papers: client.papers };
+        let guest =
+            Guest { address, identity: client.identity(), until, verdict: client.evidence.verdict(), papers: *client.evidence.papers() };
         let Some(seq) = ctx.record(&[Event::Guest(guest)]) else { return Kept::NoRoom };
         record = OnRecord { address, until, seq };
         if let Some(client) = ctx.roll.get_mut(key) {
-            (client.on_record, client.news) = (record, false);
+            client.recorded(record);
         }
     }
     ctx.commit.awaited(record.seq).map_or(Kept::Committed, Kept::By)
@@ -73,7 +74,7 @@ impl Dhcp {
     /// Keeps a message until a record is committed. When the lane is full, the client has to ask again.
     pub(super) fn await_record(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, datagram: Datagram<'_>, seq: Seq) {
         // A record that was just made for it must not end before the disk has answered.
-        let until = ctx.roll.get(key).map_or(ctx.now, |client| client.until.max(ctx.now + OFFER_HOLD));
+        let until = ctx.roll.get(key).map_or(ctx.now, |client| client.binding.until().max(ctx.now + OFFER_HOLD));
         ctx.roll.keep_until(key, until);
         match ctx.commit.after(seq, Waiter::Client(key)) {
             true => self.keep(key, datagram),

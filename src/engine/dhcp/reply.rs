@@ -163,7 +163,7 @@ impl Reply<'_> {
     }
 
     fn http(&self) -> bool {
-        self.client.and_then(|client| client.arch).is_some_and(|arch| arch.is_http())
+        self.client.and_then(|client| client.evidence.arch()).is_some_and(|arch| arch.is_http())
     }
 
     fn write_options(&self, builder: &mut Builder<'_>, head: Ipv4Addr, file: Option<&str>) {
@@ -196,7 +196,8 @@ impl Reply<'_> {
 
     /// A machine whose number is held back asks again soon: each in another second.
     fn write_early_renewal(&self, builder: &mut Builder<'_>, done: &mut Codes) {
-        let Some(client) = self.client.filter(|client| client.delayed && self.kind == Some(MessageType::Ack) && self.lease.is_some())
+        let Some(client) =
+            self.client.filter(|client| client.prospect.is_delayed() && self.kind == Some(MessageType::Ack) && self.lease.is_some())
         else {
             return;
         };
@@ -205,7 +206,7 @@ impl Reply<'_> {
                 builder.u32(option, seconds);
             }
         };
-        tell(code::RENEWAL_TIME, EARLY_RENEWAL + client.mac.to_u64() as u32 % EARLY_RENEWAL);
+        tell(code::RENEWAL_TIME, EARLY_RENEWAL + client.mac().to_u64() as u32 % EARLY_RENEWAL);
         tell(code::REBINDING_TIME, EARLY_REBINDING);
     }
 

@@ -58,22 +58,22 @@ pub fn word(ctx: &Ctx<'_>, record: Option<Key<Client>>, way: Way, network: usize
     let Some(client) = record.and_then(|key| ctx.roll.get(key)) else {
         return if way == Way::Own { Word::Own } else { Word::Harmless };
     };
-    if way == Way::Own || way == client.way {
+    if way == Way::Own || way == client.route.way() {
         // A record that a forger has made remembers his way: what a node has is not taken from it by a bridge's word.
-        let bridge = matches!(way, Way::Through(_)) && client.number.is_some();
+        let bridge = matches!(way, Way::Through(_)) && client.number().is_some();
         return if bridge { Word::Harmless } else { Word::Own };
     }
-    let Some(address) = client.address else {
+    let Some(address) = client.address() else {
         // It asks for its first address in frames of its own, and somebody else's speak for it: a number would be theirs.
-        let asks = client.way == Way::Own
+        let asks = client.route.way() == Way::Own
             && matches!(way, Way::Through(_))
-            && ctx.now.since(client.heard) < LIVE
+            && ctx.now.since(client.route.heard()) < LIVE
             && client.boot.stage() != Stage::Up;
         return if asks { Word::Strange } else { Word::Harmless };
     };
-    let boots = client.boot.stage() != Stage::Up && (client.transfers > 0 || ctx.now.since(client.heard) < LIVE);
+    let boots = client.boot.stage() != Stage::Up && (client.loading.running() > 0 || ctx.now.since(client.route.heard()) < LIVE);
     let elsewhere = ctx.config.networks.get(network).is_some_and(|network| !network.subnet.contains(address));
-    match client.way {
+    match client.route.way() {
         Way::Unknown | Way::Through(_) => Word::Harmless,
         _ if elsewhere && !boots => Word::Harmless,
         _ => Word::Strange,
@@ -104,7 +104,7 @@ impl Dhcp {
     pub(super) fn not_itself(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
         let record = ctx.roll.find(&asked.identity).and_then(|key| ctx.roll.get(key));
         ctx.stats.count(Counter::DhcpNotItself);
-        let Some((client, address)) = record.and_then(|client| Some((client, client.address?))) else { return };
+        let Some((client, address)) = record.and_then(|client| Some((client, client.address()?))) else { return };
         let Some(more) = self.forged.admits(ctx.now) else { return };
         let what = asked.message_type().map_or("BOOTP request", MessageType::name);
         let (who, frame) = (client.title(), asked.datagram.mac.unwrap_or(Mac::ZERO));
@@ -115,13 +115,13 @@ impl Dhcp {
 /// OFFER of the address that the machine has on this network.
 fn offer_again(ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<()> {
     let key = ctx.roll.find(&asked.identity)?;
-    let address = entitled(ctx, key, asked).filter(|address| ctx.roll.get(key).is_some_and(|client| client.address == Some(*address)))?;
+    let address = entitled(ctx, key, asked).filter(|address| ctx.roll.get(key).is_some_and(|client| client.address() == Some(*address)))?;
     let client = ctx.roll.get(key)?;
-    let waits = client.boot.stage() == Stage::Probing || client.doubt.declined && ctx.now < client.doubt.asked;
+    let waits = client.boot.stage() == Stage::Probing || client.doubt.is_declined() && ctx.now < client.doubt.asked();
     if waits || promise::awaited(ctx, key, asked.network).is_some() {
         return None;
     }
-    let lease = lease_of(ctx, address, client.number, asked.network);
+    let lease = lease_of(ctx, address, client.number(), asked.network);
     ctx.stats.count(Counter::Offer);
     send(ctx, asked, Some(key), Some(MessageType::Offer), Some(address), Some(lease));
     Some(())
@@ -132,8 +132,8 @@ fn prolong(ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<()> {
     let message = asked.message;
     let (state, address) = decide::state(message.server_id(), message.requested_ip(), message.header.ciaddr, asked.unicast)?;
     let key = ctx.roll.find(&asked.identity)?;
-    let client = ctx.roll.get(key).filter(|client| client.leased && client.address == Some(address))?;
-    let lease = lease_of(ctx, address, client.number, asked.network);
+    let client = ctx.roll.get(key).filter(|client| client.is_leased() && client.address() == Some(address))?;
+    let lease = lease_of(ctx, address, client.number(), asked.network);
     let ours = !matches!(state, State::Selecting { server } if !ctx.config.links.iter().any(|link| link.head == server));
     if !ours || entitled(ctx, key, asked) != Some(address) || promise::kept(ctx, key, address, lease) != Kept::Committed {
         return None;

@@ -274,5 +274,5 @@ fn an_empty_pool_is_counted_and_nodes_go_on() {
 }
 
 fn given_to(world: &World, n: u8) -> Ipv4Addr {
-    world.client(mac(n)).and_then(|client| client.address).expect("an address")
+    world.client(mac(n)).and_then(|client| client.address()).expect("an address")
 }

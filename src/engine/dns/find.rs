@@ -118,14 +118,14 @@ fn guest(config: &Config, roll: &Roll, label: &str) -> Option<Hosts> {
         return None;
     }
     let [_, _, mac @ ..] = u64::from_str_radix(digits, 16).ok()?.to_be_bytes();
-    let address = roll.get(roll.find(&Identity::Mac(Mac(mac)))?)?.address?;
+    let address = roll.get(roll.find(&Identity::Mac(Mac(mac)))?)?.address()?;
     leased(config, roll, address).map(|_| Hosts::one(address, GUEST_TTL))
 }
 
 /// The guest that has a lease of an address: one that is no node's own.
 fn leased<'r>(config: &Config, roll: &'r Roll, address: Ipv4Addr) -> Option<&'r Client> {
     let client = roll.get(roll.at_address(address)?)?;
-    (client.leased && config.plan.number(address).is_none()).then_some(client)
+    (client.is_leased() && config.plan.number(address).is_none()).then_some(client)
 }
 
 /// What an address is called.
@@ -137,7 +137,7 @@ fn pointer(zones: &Zones, config: &Config, roll: &Roll, address: Ipv4Addr) -> Op
         return Some((zones.host(format_args!("head"))?, PLAN_TTL));
     }
     // Without a MAC (IP over InfiniBand) a guest has no name.
-    let Identity::Mac(Mac([a, b, c, d, e, f])) = leased(config, roll, address)?.identity else { return None };
+    let Identity::Mac(Mac([a, b, c, d, e, f])) = leased(config, roll, address)?.identity() else { return None };
     Some((zones.host(format_args!("{GUEST}{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}"))?, GUEST_TTL))
 }
 

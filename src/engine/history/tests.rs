@@ -61,13 +61,13 @@ fn whatever_a_machine_says_of_itself_the_next_daemon_starts_and_knows_it() {
         let lot = street.lot(Number(0)).unwrap();
         assert_eq!(lot.papers.serial, Label::new(word));
         assert!(word.contains(&b' ') || lot.papers.port == Label::new(word), "text is kept as text: {}", lot.papers.port);
-        let there = world.client(mac(2)).map(|client| (client.papers, client.address)).unwrap();
+        let there = world.client(mac(2)).map(|client| (*client.evidence.papers(), client.address())).unwrap();
         let found = again.client(mac(2)).unwrap();
-        assert_eq!((found.verdict, (found.papers, found.address)), (Verdict::Failed(Label::new(word)), there));
+        assert_eq!((found.evidence.verdict(), (*found.evidence.papers(), found.address())), (Verdict::Failed(Label::new(word)), there));
         // And so when the journal is written anew.
         world.server.checkpoint();
         let rewritten = restored(world.now.unix, &world.rewritten());
-        assert_eq!(rewritten.client(mac(2)).unwrap().papers, there.0);
+        assert_eq!(rewritten.client(mac(2)).unwrap().evidence.papers(), &there.0);
         assert!(rewritten.server.roll().street().lot(Number(0)).unwrap().papers == lot.papers);
     }
 }
@@ -88,7 +88,7 @@ fn a_journal_of_an_older_version_keeps_all_that_it_says() {
     assert_eq!([3, 4, 6, 8].map(serial), ["A;B;n7", "", ";", ""]);
     assert_eq!(world.server.roll().street().occupied(), 4 + config().nodes.len());
     let guest = world.client(mac(0x34)).unwrap();
-    assert_eq!((guest.verdict, guest.papers.serial.as_str()), (Verdict::Failed(Label::new(b"20;guest")), "x;"));
+    assert_eq!((guest.evidence.verdict(), guest.evidence.papers().serial.as_str()), (Verdict::Failed(Label::new(b"20;guest")), "x;"));
     // What is no such thing is refused, by its line.
     let mut broken = lines.to_vec();
     broken[1] = old("2023-11-14T22:00:01Z n4 occupied by=passed macs=02:00:00:00:00:32 port=a; x6 vacant");
@@ -105,10 +105,10 @@ fn no_lease_of_a_journal_outlives_one_that_is_given_now() {
     let address = world.lease(&ask);
     world.server.checkpoint();
     let lines = world.rewritten();
-    let left = |world: &World, n| world.client(mac(n)).map(|client| client.until.since(world.now.at).as_secs());
+    let left = |world: &World, n| world.client(mac(n)).map(|client| client.binding.until().since(world.now.at).as_secs());
     for unix in [world.now.unix, world.now.unix - 86_400, 1_000] {
         let again = restored(unix, &lines);
-        assert_eq!((left(&again, 1), again.client(mac(1)).unwrap().address), (Some(lease), Some(address)), "{unix}");
+        assert_eq!((left(&again, 1), again.client(mac(1)).unwrap().address()), (Some(lease), Some(address)), "{unix}");
     }
     let later = restored(world.now.unix + 900, &lines);
     assert!(left(&later, 1).is_some_and(|left| (290..=300).contains(&left)), "{:?}", left(&later, 1));
@@ -121,9 +121,9 @@ fn no_lease_of_a_journal_outlives_one_that_is_given_now() {
     world.now.unix = 1_700_000_000;
     let lines = world.rewritten();
     let again = restored(1_700_000_100, &lines);
-    assert_eq!(again.client(mac(1)).and_then(|client| client.address), Some(address));
+    assert_eq!(again.client(mac(1)).and_then(|client| client.address()), Some(address));
     let got = world.ask(&ask.renew(address));
-    assert!(world.client(mac(1)).unwrap().on_record.until >= 1_700_000_000 + lease, "{got:?}");
+    assert!(world.client(mac(1)).unwrap().binding.on_record().until >= 1_700_000_000 + lease, "{got:?}");
 
     // A pool full of leases that a wrong clock let end in 2099 is free again when a lease has passed, also those that rest.
     let text = |n: u8| format!("2036-01-01T00:00:00Z guest {} {} until=2099-01-01T00:00:00Z", guest_address(n), mac(0x40));
@@ -137,7 +137,7 @@ fn no_lease_of_a_journal_outlives_one_that_is_given_now() {
     let mut world = restored(1_700_000_000, &lines);
     let got = world.ask(&Ask::os(mac(0x40)).renew(guest_address(8)));
     assert!(records(got).iter().any(|line| line.contains("until=2023-11-14T22:33:20Z")) || left(&world, 0x40) == Some(lease));
-    let on_record = world.client(mac(0x40)).unwrap().on_record;
+    let on_record = world.client(mac(0x40)).unwrap().binding.on_record();
     assert!(on_record.until <= 1_700_000_000 + 2 * lease, "{on_record:?}");
 }
 

@@ -67,7 +67,7 @@ pub struct Pace {
     names: Box<[String]>,
     /// The regime that the log knows of, and what keeps it short.
     told: Box<[(Regime, Muffle)]>,
-    /// Links on which somebody has wanted a turn since the last were given: a bit for each.
+    /// Links where a record has wanted a turn since turns were given last: a bit for each.
     wanted: u16,
 }
 
@@ -106,8 +106,8 @@ impl Pace {
         usize::from(link).min(self.lanes.len() - 1)
     }
 
-    /// Somebody wants a turn, and takes its place unless it stands somewhere already. Turns are given as soon as the present input is
-    /// done with (`engine::turns`): what it said may have opened the way.
+    /// A record wants a turn, and takes a place unless it has one. Turns are given after the present input (`engine::turns`), which may
+    /// have opened the path.
     pub fn want(&mut self, now: Instant, link: Link, place: Place, who: Waiter) {
         let at = self.at(link);
         self.wanted |= 1 << at;
@@ -117,7 +117,7 @@ impl Pace {
         }
     }
 
-    /// The links on which a turn was wanted since this was asked last.
+    /// The links where a record has wanted a turn since the last call.
     pub fn wanted(&mut self) -> impl Iterator<Item = Link> + use<> {
         let wanted = std::mem::take(&mut self.wanted);
         (0..LINKS_MAX as Link).filter(move |link| wanted >> link & 1 == 1)

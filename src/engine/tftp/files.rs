@@ -135,7 +135,7 @@ impl Tftp {
         let client = transfer.session().client().and_then(|client| ctx.roll.get(client));
         match (transfer.session().origin(), client) {
             (Origin::Stranger, _) => Rank::Stranger,
-            (_, Some(client)) if client.number.is_none() => Rank::Guest,
+            (_, Some(client)) if client.number().is_none() => Rank::Guest,
             _ => Rank::Node,
         }
     }

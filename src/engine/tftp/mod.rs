@@ -67,8 +67,8 @@ pub struct Tftp {
     held: Held,
     /// Requests to open a file that the world has not answered.
     opening: usize,
-    /// Turns through the port pool for clients without a record.
-    turn: u8,
+    /// Counts transfers of clients without a record.
+    begun: u8,
     /// The text that is being sent, generated again for each of its blocks.
     text: Box<[u8]>,
     /// When the transfers that each link had were given up, since the head's address there was another one.
@@ -101,7 +101,7 @@ impl Tftp {
             chains: Chains::new(capacity),
             held: Held::new(capacity),
             opening: 0,
-            turn: 0,
+            begun: 0,
             text: vec![0; crate::config::limits::SCRIPT_MAX].into(),
             abandoned: [None; limits::LINKS_MAX],
             told_changed: Muffle::default(),
@@ -530,8 +530,7 @@ impl Tftp {
         }
         let Some(key) = transfer.session().client() else { return };
         let Some(client) = ctx.roll.get_mut(key) else { return };
-        client.transfers = client.transfers.saturating_sub(1);
-        if client.transfers == 0 && client.boot.stage() == Stage::Loading {
+        if client.loading.ends() && client.boot.stage() == Stage::Loading {
             ctx.roll.enter(ctx.now, key, Stage::Loaded, format_args!(""));
         }
     }
@@ -539,7 +538,7 @@ impl Tftp {
 
 /// Whether a machine loads nothing any more.
 fn is_loaded(ctx: &Ctx<'_>, key: Key<Client>) -> bool {
-    ctx.roll.get(key).is_some_and(|client| client.transfers == 0 && client.boot.stage() == Stage::Loaded)
+    ctx.roll.get(key).is_some_and(|client| client.loading.running() == 0 && client.boot.stage() == Stage::Loaded)
 }
 
 impl Transfer {

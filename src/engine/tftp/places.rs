@@ -53,15 +53,17 @@ impl Tftp {
         if !self.make_room(ctx, client, origin) {
             return None;
         }
-        let known = client.and_then(|key| ctx.roll.get(key)).map(|client| client.kind);
+        let known = client.and_then(|key| ctx.roll.get(key)).map(|client| client.evidence.kind());
         let kind = known.map_or(Kind::Other, |known| kind_of(known, &asked.options));
-        let turn = match client.and_then(|key| ctx.roll.get_mut(key)) {
-            Some(client) => &mut client.ports,
-            None => &mut self.turn,
+        let count = match client.and_then(|key| ctx.roll.get_mut(key)) {
+            Some(client) => client.loading.counts(),
+            None => {
+                self.begun = self.begun.wrapping_add(1);
+                self.begun
+            }
         };
-        *turn = turn.wrapping_add(1);
         let (first, last) = ctx.config.tftp.ports;
-        let port = first + u16::from(*turn) % (last - first + 1);
+        let port = first + u16::from(count) % (last - first + 1);
         let asker = Asker { client, origin, kind };
         let session = Session::new(ctx.now, ctx.endpoints.link(datagram.endpoint), port, asker, datagram, asked);
         let key = self.transfers.insert(Transfer::new(ctx.now, session, asked))?;
@@ -88,9 +90,9 @@ impl Tftp {
             return (None, if known { Origin::Record } else { Origin::Stranger });
         };
         let Some(client) = ctx.roll.get(key) else { return (None, Origin::Stranger) };
-        let routed = ctx.config.networks.get(usize::from(client.network)).is_none_or(|network| network.link.is_none());
-        let Some(mac) = datagram.mac.filter(|_| !routed && client.mac.is_individual()) else { return (Some(key), Origin::Routed) };
-        if client.mac == mac || (client.number.is_some() && client.number == ctx.roll.street().number_of(mac)) {
+        let routed = ctx.config.networks.get(client.route.network()).is_none_or(|network| network.link.is_none());
+        let Some(mac) = datagram.mac.filter(|_| !routed && client.mac().is_individual()) else { return (Some(key), Origin::Routed) };
+        if client.mac() == mac || (client.number().is_some() && client.number() == ctx.roll.street().number_of(mac)) {
             return (Some(key), Origin::Record);
         }
         ctx.stats.count(Counter::TftpForged);
@@ -113,7 +115,7 @@ impl Tftp {
             let full = self.chains.len(STRANGERS) >= self.unmet_max() || self.transfers.len() >= self.strangers_max();
             return !full || self.evict(ctx, STRANGERS);
         }
-        let begun = client.and_then(|key| ctx.roll.get(key)).map(|client| (client.transfers, client.transfer));
+        let begun = client.and_then(|key| ctx.roll.get(key)).map(|client| (client.loading.running(), client.loading.last()));
         if let Some((CLIENT_TRANSFERS.., last)) = begun {
             // One that was never acknowledged makes room; sixteen that run are too many.
             let last = Key::from_u64(last);
@@ -170,7 +172,7 @@ impl Tftp {
     /// forgotten would be fatal to what it loads now from the same port.
     pub(super) fn forgotten(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) -> bool {
         let Some(transfer) = self.transfers.get(key) else { return true };
-        let restarted = transfer.session().client().and_then(|client| ctx.roll.get(client)).map(|client| client.restarted);
+        let restarted = transfer.session().client().and_then(|client| ctx.roll.get(client)).map(|client| client.restarted());
         let forgotten = restarted.is_some_and(|at| at > transfer.look().heard());
         if forgotten {
             ctx.stats.count(Counter::TftpForgotten);
@@ -192,8 +194,7 @@ impl Tftp {
 /// A machine on record begins to load something; gives what it began last. The latest speaks for it.
 fn begins(ctx: &mut Ctx<'_>, key: Key<Client>, token: u64) -> Option<u64> {
     let client = ctx.roll.get_mut(key)?;
-    client.transfers += 1;
-    let former = std::mem::replace(&mut client.transfer, token);
+    let former = client.loading.begins(token);
     if client.boot.stage() != Stage::Up {
         ctx.roll.enter(ctx.now, key, Stage::Loading, format_args!(""));
     }

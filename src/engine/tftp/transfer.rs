@@ -190,7 +190,7 @@ impl Transfer {
         (bytes / u64::from(self.content.blksize())).clamp(1, self.window.size().into())
     }
 
-    /// What it sends in a turn of so many payload bytes.
+    /// What it sends in a turn of this many payload bytes.
     pub fn sending(&self, bytes: u64) -> Sending {
         match (self.state, self.due) {
             (State::Opening, _) => Sending::First,

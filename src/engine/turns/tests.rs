@@ -56,7 +56,7 @@ impl Toy {
 
     fn turn(&mut self, ctx: &mut Ctx<'_>, turn: Turn) {
         let key = turn.who.key();
-        let reader = self.readers.get_mut(key).expect("who waits is there");
+        let reader = self.readers.get_mut(key).expect("a waiter is there");
         let bytes = reader.left.min(PIECE);
         reader.left -= bytes;
         reader.stamp = Some(ctx.pace.lane(0).bottleneck.sent(ctx.now, FRAMES * FULL_FRAME, FRAMES, true));
@@ -64,7 +64,7 @@ impl Toy {
     }
 
     fn drained(&mut self, ctx: &mut Ctx<'_>, key: Key<Reader>) {
-        let reader = self.readers.get_mut(key).expect("who reads is there");
+        let reader = self.readers.get_mut(key).expect("a reader is there");
         let stamp = reader.stamp.take().expect("something was under way");
         ctx.pace.lane(0).bottleneck.acknowledged(ctx.now, stamp, &mut reader.witness, true);
         if reader.left > 0 {
@@ -119,7 +119,7 @@ struct Both {
     /// The service whose clients have died.
     dead: Option<u8>,
     /// All outputs, in words.
-    told: Vec<String>,
+    outputs: Vec<String>,
 }
 
 impl Both {
@@ -152,7 +152,7 @@ impl Both {
             scheduled: 0,
             free: now.at,
             dead: None,
-            told: Vec::new(),
+            outputs: Vec::new(),
             config,
         }
     }
@@ -179,7 +179,7 @@ impl Both {
     fn drain(&mut self) {
         let out = std::mem::replace(&mut self.out, Outbox::none());
         for output in out.iter() {
-            self.told.push(format!("{:?} {output:?}", self.now.at));
+            self.outputs.push(format!("{:?} {output:?}", self.now.at));
             match output {
                 Output::Open { token, .. } => self.schedule(self.now.at, Event::Opened(token)),
                 Output::Datagram { from, to, body: [0, 6, ..], .. } => {
@@ -205,7 +205,7 @@ impl Both {
         self.scheduled += 1;
     }
 
-    /// So many bytes take the way, and are answered unless their reader is dead.
+    /// Some bytes take the way, and are answered unless their reader is dead.
     fn deliver(&mut self, service: u8, bytes: u64, answer: Event) {
         self.free = self.free.max(self.now.at) + Duration::from_nanos(bytes * 1_000_000_000 / RATE);
         if self.dead != Some(service) {
@@ -343,7 +343,7 @@ fn tftp_alone_sends_as_it_would_without_another_service() {
         both.dead = None;
         both.load(3000);
         both.pass(500);
-        both.told
+        both.outputs
     };
     let alone = run(&[TFTP]);
     assert!(alone.len() > 300, "{}", alone.len());

@@ -24,7 +24,7 @@ impl Moment<'_> {
         let end = from.saturating_add(PAGE_LOTS).min(capacity);
         let mut rows = Vec::new();
         for slot in from.min(end)..end {
-            let Some(client) = self.roll.at_slot(slot as usize).filter(|client| client.number.is_none()) else { continue };
+            let Some(client) = self.roll.at_slot(slot as usize).filter(|client| client.number().is_none()) else { continue };
             if rows.len() == limit {
                 return Guests { rows, next: Some(slot) };
             }
@@ -34,17 +34,17 @@ impl Moment<'_> {
     }
 
     pub(super) fn machine(&self, client: &Client) -> MachineRow {
-        let link = self.config.links.get(usize::from(client.link));
+        let link = self.config.links.get(usize::from(client.route.link()));
         MachineRow {
-            id: client.identity.to_string(),
-            number: client.number.map(|number| number.0),
-            address: client.address,
+            id: client.identity().to_string(),
+            number: client.number().map(|number| number.0),
+            address: client.address(),
             interface: link.map(|link| link.interface.clone()).unwrap_or_default(),
             firmware: firmware(client),
             stage: self.stage(client),
             since_ms: self.millis_since(client.boot.since()),
-            lease: client.until.since(self.now.at).as_secs(),
-            transfers: client.transfers,
+            lease: client.binding.until().since(self.now.at).as_secs(),
+            transfers: client.loading.running(),
             verdict: self.why(client),
             steps: self.steps(client),
             story: client.boot.story().to_string(),
@@ -57,13 +57,13 @@ impl Moment<'_> {
             return format!("stuck: {place}");
         }
         let loads = client.boot.stage() == Stage::Loading;
-        match self.sight.tftp.loading(client.transfer).filter(|_| loads) {
+        match self.sight.tftp.loading(client.loading.last()).filter(|_| loads) {
             Some(loading) => {
                 let percent = loading.done.saturating_mul(100).checked_div(loading.size).unwrap_or(0);
                 format!("loading {} {percent} %", Printable(loading.name))
             }
-            None if client.verdict == Verdict::Passed
-                && client.kind == Kind::Other
+            None if client.evidence.verdict() == Verdict::Passed
+                && client.evidence.kind() == Kind::Other
                 && matches!(client.boot.stage(), Stage::Discover | Stage::Probing | Stage::Offered) =>
             {
                 "passed".into()
@@ -74,8 +74,8 @@ impl Moment<'_> {
 
     /// Why a machine that was tested is not simply a node: its test failed, it waits, it is in conflict with another.
     pub(super) fn why(&self, client: &Client) -> Option<String> {
-        let key = self.key(client).filter(|_| client.verdict != Verdict::Untested)?;
-        match lots::ruling(self.config, self.roll, key, usize::from(client.network), false, &[]) {
+        let key = self.key(client).filter(|_| client.evidence.verdict() != Verdict::Untested)?;
+        match lots::ruling(self.config, self.roll, key, client.route.network(), false, &[]) {
             Ruling::Guest(reason) => Some(reason.to_string()),
             Ruling::Enlist(_) => Some("passed: gets a number at its next DHCP request".into()),
             _ => None,
@@ -93,5 +93,5 @@ impl Moment<'_> {
 
 /// Firmware and architecture, as the client reported last.
 pub(super) fn firmware(client: &Client) -> String {
-    client.arch.map_or_else(|| client.kind.to_string(), |arch| format!("{} {arch}", client.kind))
+    client.evidence.arch().map_or_else(|| client.evidence.kind().to_string(), |arch| format!("{} {arch}", client.evidence.kind()))
 }

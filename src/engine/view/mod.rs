@@ -68,7 +68,7 @@ impl<'a> Moment<'a> {
     }
 
     fn key(&self, client: &Client) -> Option<Key<Client>> {
-        self.roll.find(&client.identity)
+        self.roll.find(&client.identity())
     }
 
     /// How long ago something was, in milliseconds.

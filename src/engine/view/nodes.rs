@@ -70,7 +70,7 @@ impl<'a> Moment<'a> {
         let place = self.place(number);
         let records = || place.macs.iter().filter_map(|mac| self.record(*mac));
         let mut lot = self.roll.street().lot(number).map(lot).unwrap_or_default();
-        let conflicts = records().filter_map(|client| Some(("conflict", format!("{}: {}", client.mac, self.why(client)?))));
+        let conflicts = records().filter_map(|client| Some(("conflict", format!("{}: {}", client.mac(), self.why(client)?))));
         let address = records().find_map(|client| self.elsewhere(client, number)).map(|why| ("address", why));
         let past = self.roll.past_stage(number).map(|(unix, stage)| format!("{} since {}", stage.name(), Date(unix)));
         let facts = conflicts.chain(address).chain(past.map(|past| ("before the restart", past)));
@@ -93,7 +93,7 @@ impl<'a> Moment<'a> {
             name: self.roll.plan.names().of(number).to_string(),
             state: place.state,
             address: self.roll.plan.address(number),
-            mac: speaker.map(|client| client.mac).or(place.macs.first().copied()),
+            mac: speaker.map(|client| client.mac()).or(place.macs.first().copied()),
             macs: place.macs.len() as u32,
             stage: speaker.map_or_else(|| self.past(number), |client| self.node_stage(client)),
             since_ms: speaker.map(|client| self.millis_since(client.boot.since())),
@@ -133,7 +133,7 @@ impl<'a> Moment<'a> {
     fn speaker(&self, number: Number, macs: &[Mac]) -> Option<&'a Client> {
         let own = self.roll.plan.address(number);
         let seen = macs.iter().filter_map(|mac| self.record(*mac));
-        seen.max_by_key(|client| (client.address.is_some() && client.address == own, client.boot.since()))
+        seen.max_by_key(|client| (client.address().is_some() && client.address() == own, client.boot.since()))
     }
 
     /// A guest that was given a number learns it when it renews its lease, or before that lease has ended.
@@ -144,8 +144,8 @@ impl<'a> Moment<'a> {
 
     /// The address that a node has in place of its number's, until it asks again or that one is free.
     fn away(&self, client: &Client) -> Option<Ipv4Addr> {
-        let own = self.roll.plan.address(client.number?);
-        client.address.filter(|_| client.leased && client.address != own)
+        let own = self.roll.plan.address(client.number()?);
+        client.address().filter(|_| client.is_leased() && client.address() != own)
     }
 
     /// A node that was up when the daemon before this one left has a lease for as long as that lasts, and need not ask before.
@@ -170,13 +170,13 @@ impl<'a> Moment<'a> {
 
     /// Why a node has not the address of its number: another machine has it.
     fn elsewhere(&self, client: &Client, number: Number) -> Option<String> {
-        let (address, left) = (self.roll.plan.address(number)?, client.declined_until.since(self.now.at).as_secs());
-        let whose = match client.doubt.user {
+        let (address, left) = (self.roll.plan.address(number)?, client.doubt.put_away().since(self.now.at).as_secs());
+        let whose = match client.doubt.user() {
             _ if left == 0 => return None,
             Some(user) => format!("{user} uses {address}"),
             None => format!("{address} was declined"),
         };
-        Some(format!("{whose}: {} has another address for {left} s", client.mac))
+        Some(format!("{whose}: {} has another address for {left} s", client.mac()))
     }
 }
 

@@ -49,7 +49,7 @@ impl Moment<'_> {
 
     fn counts(&self) -> Counts {
         self.roll.iter().fold(Counts::default(), |mut counts, (_, client)| {
-            counts.delayed += u32::from(client.delayed);
+            counts.delayed += u32::from(client.prospect.is_delayed());
             if let Some(count) = counts.stages.get_mut(client.boot.stage() as usize) {
                 *count += 1;
             }

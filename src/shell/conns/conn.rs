@@ -264,7 +264,8 @@ impl Conn {
             self.drained |= self.is_taken();
             return;
         }
-        self.sending = Some(Sending { file, offset, left, cold: false });
+        // What was taken before is not all that there is to take.
+        (self.sending, self.drained) = (Some(Sending { file, offset, left, cold: false }), false);
     }
 
     /// Sends one piece of the file that is on its way, when all before it was taken. False: it has gone, or the file has changed.

@@ -259,6 +259,8 @@ fn a_line_without_end_is_refused() {
     let mut world = World::of_lines("endless", 16);
     let mut client = world.connect();
     world.take();
+    client.get_mut().write_all(&[vec![b'x'; IN_MAX], b"\n".to_vec()].concat()).unwrap();
+    assert_eq!((world.take(), line(&mut client)), (vec![format!("0: {}", "x".repeat(IN_MAX))], "ok\n".into()), "the longest one");
     client.get_ref().set_nonblocking(true).unwrap();
     let _ = client.get_mut().write(&[b'x'; IN_MAX]);
     for _ in 0..20 {
@@ -352,13 +354,14 @@ fn the_oldest_idle_one_makes_room_and_time_ends_the_others() {
 
 #[test]
 fn four_thousand_share_a_few_buffers() {
-    let mut world = World::of_messages("many", Framing::Length16, 1500, 8);
+    crate::shell::facts::ensure_descriptors(10_000).unwrap();
+    let mut world = World::of_messages("many", Framing::Length16, 4096, 8);
     let mut clients: Vec<_> = Vec::new();
-    for _ in 0..15 {
-        clients.extend((0..100).map(|_| world.call()));
+    for _ in 0..32 {
+        clients.extend((0..128).map(|_| world.call()));
         world.turns();
     }
-    assert_eq!((world.conns.len(), world.free()), (1500, (8, 8)), "who is silent holds none");
+    assert_eq!((world.conns.len(), world.free()), (4096, (8, 8)), "who is silent holds none");
     // Eight halves hold all that there are; the whole messages of others wait, and go on when one of them has ended.
     clients[..8].iter_mut().for_each(|client| client.write_all(b"\0\x04ha").unwrap());
     world.heard.clear();
@@ -370,6 +373,20 @@ fn four_thousand_share_a_few_buffers() {
     assert_eq!(world.take().len(), 33);
     assert!(clients[8..40].iter_mut().all(|client| read(client, 5) == b"\0\x03ok\n"));
     assert_eq!(world.free(), (1, 8));
+}
+
+/// What was taken before a file is not all that there is to take: nothing may be written yet.
+#[test]
+fn nothing_is_drained_before_a_file_was_taken() {
+    let mut world = World::of_messages("file", Framing::Raw, 1, 1);
+    let mut client = world.call();
+    world.take();
+    let conn = world.ids[0];
+    world.conns.write(world.now, conn, b"before");
+    world.conns.send_file(conn, FileId::from_u64(0), 0, 10);
+    assert_eq!((world.conns.news(world.now, conn.slot()), read(&mut client, 6)), (None, b"before".to_vec()));
+    world.conns.write(world.now, conn, b"behind");
+    assert_eq!(world.take(), ["0: closed"]);
 }
 
 #[test]

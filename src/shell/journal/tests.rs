@@ -221,7 +221,7 @@ fn a_disk_that_fails_is_tried_again_with_the_same_lines() {
 fn a_journal_that_was_taken_away_is_written_anew_before_anything_is_told() {
     let folder = Folder::new("taken");
     let (mut journal, _) = start(&folder).unwrap();
-    journal.publish(&folder.state().join("names"), "the names");
+    journal.publish(&folder.state().join("names"), b"the names");
     append(&mut journal, 1);
     settle(&mut journal);
     std::fs::remove_dir_all(folder.state()).unwrap();

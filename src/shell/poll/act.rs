@@ -14,7 +14,7 @@ use crate::wire::ether::{self, Arp, ArpOp};
 use super::super::files::{Files, Read};
 use super::super::frame::{self, Way};
 use super::super::queue::{PUT_MAX, Trouble};
-use super::{Asked, COMMANDS, Laid, Owed, RUN_MAX, Shell};
+use super::{Laid, Owed, RUN_MAX, Shell};
 
 /// The most that one UDP datagram holds, and how many packets the kernel makes of it.
 const SEGMENTED_MAX: usize = 65_535 - 20 - 8;
@@ -66,11 +66,9 @@ impl Shell {
                 self.put(usize::from(link), None, |buf| ether::emit_arp(buf, &probe));
             }
             Output::Readdress { from, to } => self.readdress(from, to),
-            Output::Command { conn, command } => {
-                if self.commands.len() < COMMANDS {
-                    self.commands.push_back(Asked { command, by: Some(conn) });
-                }
-            }
+            Output::Task { token, task } => self.task(token, task),
+            Output::Count => self.owe(Owed::Counted),
+            Output::Leave => self.left = true,
         }
     }
 

@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use crate::base::machine::{ConnId, Input, Machine};
+use crate::base::machine::{Input, Machine};
 use crate::base::time::Now;
 
 use super::super::Error;
-use super::super::clerk::Task;
+use super::super::clerk::Report;
 use super::super::conns::News;
 use super::super::control::Guard;
 use super::super::work::clerk::{Door, open_door};
@@ -25,22 +25,14 @@ impl Shell {
         adopted.map_err(|error| Error::system("cannot watch the control socket", error, ""))
     }
 
-    /// Has the socket created again, if there is to be one. Gives the number of the report.
-    pub fn reopen_control(&mut self) -> Option<u64> {
-        let task = self.conns.guard().map(Task::bind)?;
-        self.ask(task)
-    }
-
-    /// Listens at the socket that was created again. Open connections stay.
-    pub fn adopt_control(&mut self, door: Door) -> Result<(), Error> {
-        let Some(folder) = self.conns.guard().map(|guard| guard.place().0.to_path_buf()) else { return Ok(()) };
-        self.listen(&folder, door)
-    }
-
-    /// Answers a connection that has asked for something; nobody, if it has gone.
-    pub fn write(&mut self, conn: ConnId, bytes: &[u8]) {
-        let now = self.now();
-        self.conns.write(now.at, conn, bytes);
+    /// Listens at the socket that was made again.
+    pub(super) fn adopt_control(&mut self, report: Report) -> Result<(), Error> {
+        let folder = self.conns.guard().map(|guard| guard.place().0.to_path_buf());
+        match (report, folder) {
+            (Report::Bound(door), Some(folder)) => self.listen(&folder, *door),
+            (Report::Failed(why), _) => Err(Error::new(why)),
+            _ => Ok(()),
+        }
     }
 
     /// How many connections there are.

@@ -17,7 +17,6 @@ use super::super::files::{Files, News};
 use super::super::journal::{Journal, Told};
 use super::super::source::Source;
 use super::super::work::Worker;
-use super::super::work::beneath::Root;
 use super::{ROUNDS, Shell};
 
 /// How long the root is waited for at start.
@@ -55,38 +54,6 @@ impl Shell {
         self.watch(journal.fd().as_fd().as_raw_fd(), Source::Journal)?;
         self.journal = Some(journal);
         Ok(())
-    }
-
-    /// Whether everything that was promised is on disk.
-    pub fn has_kept(&self) -> bool {
-        self.journal.as_ref().is_none_or(Journal::is_idle)
-    }
-
-    /// The journal: for its owner, who has things written beside it.
-    pub fn journal(&mut self) -> Option<&mut Journal> {
-        self.journal.as_mut()
-    }
-
-    /// Has something done that may wait for a disk; the number is that of its report. None where there is no clerk.
-    pub fn ask(&mut self, task: Task) -> Option<u64> {
-        self.clerk.as_mut().map(|clerk| clerk.ask(task))
-    }
-
-    /// What was done since the last turn.
-    pub fn report(&mut self) -> Option<(u64, Report)> {
-        self.clerk.as_mut().and_then(Clerk::report)
-    }
-
-    /// Whether the errands of operators are to wait, since one is under way.
-    pub fn occupy(&mut self, occupied: bool) {
-        self.occupied = occupied;
-    }
-
-    /// Serves boot files from another folder from now on; running transfers keep theirs.
-    pub fn set_root(&mut self, root: Root) {
-        if let Some(files) = self.files.as_mut() {
-            files.set_root(root);
-        }
     }
 
     /// How many boot files are open.
@@ -139,10 +106,13 @@ impl Shell {
     /// Gives the journal's writer what was put out, and tells the machine what is on disk.
     pub(super) fn serve_journal<M: Machine>(&mut self, machine: &mut M, now: Now) {
         while let Some(told) = self.journal.as_mut().and_then(|journal| journal.turn(now.at)) {
-            let input = match told {
-                Told::Synced(seq) => Input::Synced { seq },
-                Told::Rewritten => Input::Rewritten,
-                Told::TakenAway => Input::JournalGone,
+            let outcome = self.journal.as_mut().filter(|_| told == Told::Rewritten).and_then(Journal::outcome);
+            let failed = outcome.and_then(Result::err);
+            let input = match (told, &failed) {
+                (Told::Synced(seq), _) => Input::Synced { seq },
+                (Told::Rewritten, Some(why)) => Input::NotRewritten { why },
+                (Told::Rewritten, None) => Input::Rewritten,
+                (Told::TakenAway, _) => Input::JournalGone,
             };
             machine.handle(now, input, &mut self.outbox);
             self.drain(machine, now);

@@ -99,7 +99,7 @@ impl Flood {
         };
         let base = if self.rng.chance(400_000) { base.with(224, &self.report(owner)) } else { base };
         let any = self.address();
-        let address = self.world.client(owner).and_then(|client| client.address).filter(|_| self.rng.chance(700_000)).unwrap_or(any);
+        let address = self.world.client(owner).and_then(|client| client.address()).filter(|_| self.rng.chance(700_000)).unwrap_or(any);
         let ask = match self.rng.below(10) {
             0 | 1 => base.discover(),
             2 => base.select(address),

@@ -18,14 +18,14 @@ fn claim(mac: Mac, sender: Ipv4Addr) -> Input<'static> {
 fn holds(world: &World, owner: Mac) -> impl PartialEq + std::fmt::Debug + use<> {
     let client = world.client(owner).expect("a record");
     (
-        client.address,
-        client.leased,
+        client.address(),
+        client.is_leased(),
         client.boot.stage(),
-        client.kind,
-        client.arch,
+        client.evidence.kind(),
+        client.evidence.arch(),
         client.boot.story().to_string(),
-        client.verdict,
-        client.way,
+        client.evidence.verdict(),
+        client.route.way(),
     )
 }
 
@@ -268,7 +268,7 @@ fn honest_machines_that_differ_are_served_as_themselves() {
         world.advance(1_800_000);
         assert_eq!(world.reply(&os.renew(NODE_17).in_frame_of(OTHER)).kind, ACK);
     }
-    assert_eq!(world.client(mac(17)).map(|client| client.leased), Some(true), "its lease goes on");
+    assert_eq!(world.client(mac(17)).map(|client| client.is_leased()), Some(true), "its lease goes on");
     assert_eq!(world.lease(&os.in_frame_of(OTHER)), NODE_17, "and a whole exchange is answered");
     // A guest's, whose lease is on record.
     let guest = world.lease(&Ask::os(mac(2)));

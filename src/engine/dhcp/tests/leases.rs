@@ -68,7 +68,7 @@ fn an_offer_not_taken_falls_back() {
     // A lease does not end because the client talks to another server once.
     world.lease(&Ask::rom(mac(17)));
     world.silence(&Ask::rom(mac(17)).select(NODE_17).with(code::SERVER_ID, &[10, 54, 0, 66]));
-    assert!(world.client(mac(17)).is_some_and(|client| client.leased));
+    assert!(world.client(mac(17)).is_some_and(|client| client.is_leased()));
     world.reply(&Ask::rom(mac(2)).discover());
     world.advance(61_000);
     assert!(world.client(mac(2)).is_none(), "an offer is kept for a minute");
@@ -146,9 +146,9 @@ fn a_node_that_declines_its_number_lives_as_a_guest() {
     world.silence(&Ask::rom(mac(17)).discover());
     let got = world.handle(Input::Arp { link: 0, mac: mac(99), sender: NODE_17 });
     assert!(only_reply(&got).is_some_and(|offer| is_guest(offer.yiaddr())), "somebody has it: {got:?}");
-    assert_eq!(world.client(mac(17)).and_then(|client| client.doubt.user), Some(mac(99)), "who it is can be shown");
+    assert_eq!(world.client(mac(17)).and_then(|client| client.doubt.user()), Some(mac(99)), "who it is can be shown");
     assert!(is_guest(world.lease(&Ask::rom(mac(17)))));
-    assert!(world.client(mac(17)).is_some_and(|client| client.number == Some(Number(17))));
+    assert!(world.client(mac(17)).is_some_and(|client| client.number() == Some(Number(17))));
     for _ in 0..3 {
         world.advance(250_000);
         let held = given_to(&world, 17);

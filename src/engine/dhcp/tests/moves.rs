@@ -74,7 +74,7 @@ fn an_inform_of_a_known_machine_is_answered_with_its_own_options() {
     world.lease(&Ask::os(mac(17)));
     let ack = world.reply(&Ask::os(mac(17)).with(code::PARAMETER_LIST, &[1, 12]).inform(NODE_17));
     assert_eq!((ack.kind, ack.option(code::HOST_NAME), ack.option(code::LEASE_TIME)), (ACK, Some(&b"n17"[..]), None));
-    assert!(world.client(mac(17)).is_some_and(|client| client.leased), "and changes nothing");
+    assert!(world.client(mac(17)).is_some_and(|client| client.is_leased()), "and changes nothing");
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn a_stranger_that_passes_gets_the_lowest_number_and_its_guest_address_is_probed
     let offer = only_reply(&got).unwrap();
     assert_eq!((offer.yiaddr(), records(&got).len(), got.len()), (node(0), 0, 1), "an offer, and nothing else");
     assert_eq!((offer.option(code::HOST_NAME), offer.seconds(code::LEASE_TIME)), (Some(&b"n0"[..]), Some(3600)));
-    assert_eq!(world.client(mac(1)).unwrap().address, Some(old), "which has not moved yet");
+    assert_eq!(world.client(mac(1)).unwrap().address(), Some(old), "which has not moved yet");
     let got = world.ask(&passed(&[1, 2]).select(node(0)));
     let [line] = records(&got)[..] else { panic!("{got:?}") };
     assert!(line.contains(" n0 occupied by=passed up=never macs=02:00:00:00:00:01,02:00:00:00:00:02 uuid="), "{line}");
@@ -128,7 +128,7 @@ fn nothing_is_promised_before_it_is_on_disk() {
     assert_eq!(world.reply(&passed(&[1]).discover()).yiaddr(), node(0));
     assert!(records(&world.silence(&passed(&[1]).select(node(0))))[0].contains("n0 occupied"));
     assert_eq!(records(&world.silence(&passed(&[1]).select(node(0)))).len(), 0, "one record is enough");
-    assert_eq!(world.client(mac(1)).unwrap().address, Some(address), "nothing has moved yet");
+    assert_eq!(world.client(mac(1)).unwrap().address(), Some(address), "nothing has moved yet");
     assert_eq!(only_reply(&world.sync()).map(|ack| (ack.kind, ack.yiaddr())), Some((ACK, node(0))));
     assert!(replies(&world.sync()).is_empty());
 }
@@ -203,7 +203,7 @@ fn who_does_not_pass_stays_a_guest() {
         let mut world = World::settled(&config());
         let address = world.lease(&muster_in(&[1], verdict));
         assert!(GUESTS.contains(&address));
-        assert_eq!(world.client(mac(1)).unwrap().verdict.to_string(), shown);
+        assert_eq!(world.client(mac(1)).unwrap().evidence.verdict().to_string(), shown);
         assert_eq!(world.count(Counter::Enlisted), 0);
     }
     let mut world = World::settled(&Config { numbering: Numbering::Locked, ..config() });
@@ -278,12 +278,12 @@ fn a_restart_knows_what_was_promised() {
         let offered = note(world.ask(&ask.discover())).unwrap().yiaddr();
         note(world.ask(&ask.select(offered)));
     }
-    let [guest_2, guest_4] = [2, 4].map(|n| world.client(mac(n)).unwrap().address.unwrap());
+    let [guest_2, guest_4] = [2, 4].map(|n| world.client(mac(n)).unwrap().address().unwrap());
     let now = Now { at: Instant::from_millis(1), unix: world.now.unix + 30 };
     let server = Server::restored(&config(), 9, now, journal.iter().map(String::as_str)).unwrap();
     let mut world = World::of(server, now);
     assert_eq!(world.reply(&Ask::os(mac(3)).renew(node(0))).yiaddr(), node(0));
-    assert_eq!(world.client(mac(2)).unwrap().verdict.to_string(), "failed:disk");
+    assert_eq!(world.client(mac(2)).unwrap().evidence.verdict().to_string(), "failed:disk");
     let got = world.ask(&Ask::os(mac(4)).renew(guest_4));
     assert_eq!(only_reply(&got).unwrap().yiaddr(), guest_4);
     world.advance(2000);
@@ -374,7 +374,7 @@ fn a_guest_gets_its_later_address_back() {
     ];
     let now = Now { at: Instant::from_millis(50_000), unix: 1_700_000_000 };
     let world = World::of(Server::restored(&config(), 9, now, lines.into_iter()).unwrap(), now);
-    assert_eq!(world.client(mac(9)).unwrap().address, Some(guest(7)));
+    assert_eq!(world.client(mac(9)).unwrap().address(), Some(guest(7)));
 }
 
 /// Its record is in the old file alone; or its next record is to tell what it showed.

@@ -187,7 +187,7 @@ fn a_running_transfer_keeps_the_lease() {
         peer.ack(&mut world, block);
         peer.wait(&mut world, 10_000);
     }
-    assert!(world.client(mac(1)).is_some_and(|client| client.transfers == 1), "20 minutes of a 10 minute lease");
+    assert!(world.client(mac(1)).is_some_and(|client| client.loading.running() == 1), "20 minutes of a 10 minute lease");
     peer.error(&mut world, ErrorCode::NotDefined);
     world.advance(130_000);
     assert!(world.client(mac(1)).is_none());

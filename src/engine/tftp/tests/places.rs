@@ -25,13 +25,13 @@ fn requests_in_a_nodes_name_are_a_strangers() {
         forged(&node, port).ask(&mut world, "vmlinuz", NOTHING);
     }
     let record = world.client(mac(17)).expect("a record");
-    assert_eq!((record.transfers, record.boot.stage()), (0, Stage::Leased), "nothing is booked on the node");
+    assert_eq!((record.loading.running(), record.boot.stage()), (0, Stage::Leased), "nothing is booked on the node");
     assert!(world.count(Counter::TftpForged) >= 40);
     assert_eq!(node.begin(&mut world, 5_000, NOTHING), ["data 1..1 512B"], "and it has all its places");
     // The other card of the same node is the node.
     let mut other = Peer { mac: Some(mac(117)), ..forged(&node, 4000) };
     assert_eq!(other.begin(&mut world, 5_000, NOTHING), ["data 1..1 512B"]);
-    assert_eq!(world.client(mac(17)).map(|record| record.transfers), Some(2));
+    assert_eq!(world.client(mac(17)).map(|record| record.loading.running()), Some(2));
 }
 
 #[test]
@@ -155,10 +155,10 @@ fn the_latest_transfer_speaks_for_its_machine() {
     let mut world = World::settled(&config());
     let mut node = node(&mut world);
     node.begin(&mut world, 50_000, NOTHING);
-    let first = world.client(mac(17)).map(|record| record.transfer);
+    let first = world.client(mac(17)).map(|record| record.loading.last());
     let mut other = Peer { src: SocketAddrV4::new(*node.src.ip(), 3000), ..Peer { mac: node.mac, ..Peer::at(*node.src.ip()) } };
     other.begin(&mut world, 50_000, NOTHING);
-    assert_ne!(world.client(mac(17)).map(|record| record.transfer), first);
+    assert_ne!(world.client(mac(17)).map(|record| record.loading.last()), first);
     assert_eq!(node.ack(&mut world, 1), ["data 2..2 512B"], "both go on");
     assert_eq!(other.ack(&mut world, 1), ["data 2..2 512B"]);
 }

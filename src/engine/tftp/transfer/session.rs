@@ -37,7 +37,7 @@ pub struct Asked<'a> {
     pub hash: u64,
 }
 
-/// Whom a request is from, as far as the roll knows.
+/// The sender of a request, as far as the roll knows it.
 #[derive(Clone, Copy)]
 pub struct Asker {
     pub client: Option<Key<Client>>,

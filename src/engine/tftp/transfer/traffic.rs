@@ -26,7 +26,7 @@ impl Traffic {
         self.witness.silence();
     }
 
-    /// It begins: a turn costs so many bytes on the wire.
+    /// It begins; `turn`: wire bytes of each of its turns.
     pub fn begins(&mut self, lane: &mut Lane, turn: u64, quiet: bool) {
         self.turn = turn;
         if !quiet {
@@ -47,7 +47,7 @@ impl Traffic {
         }
     }
 
-    /// Packets leave of so many bytes on the wire in all; `answered`: they will be acknowledged at once.
+    /// Packets leave, with this many wire bytes in all; `answered`: they will be acknowledged at once.
     pub fn left(&mut self, lane: &mut Lane, now: Instant, (packets, bytes): (u64, u64), answered: bool) {
         let stamp = lane.bottleneck.sent(now, bytes, packets, answered);
         self.stamp = Some(self.stamp.map_or(stamp, |old| old.and(stamp)));

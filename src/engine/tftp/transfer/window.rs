@@ -91,7 +91,7 @@ impl Window {
         assert!(holds, "{acked} acknowledged, {sent} sent, {highest} ever, window of {}", self.size);
     }
 
-    /// Nothing has left yet: so many blocks there are, and so large is the window.
+    /// The size of the window and the number of blocks, before anything has left.
     pub(super) fn settled(&mut self, size: u16, blocks: u64) {
         (self.size, self.blocks) = (size, blocks);
         self.check();

@@ -6,7 +6,7 @@ use crate::base::facts::LinkFacts;
 use crate::base::machine::{Input, Machine};
 use crate::config::LinkConfig;
 
-use super::world::World;
+use super::{LINK, Stage, World};
 
 const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 const PREFIX: u8 = 16;
@@ -48,12 +48,12 @@ impl<S: Machine, C: Machine> World<S, C> {
     /// Says what there is of the link.
     pub(super) fn tell_link(&mut self) {
         let at = self.now();
-        self.server.handle(at, Input::Link { link: 0, facts: self.stage.interface.as_ref() }, &mut self.server_out);
+        self.server.handle(at, Input::Link { link: LINK, facts: self.stage.interface.as_ref() }, &mut self.server_out);
         self.drain_server();
     }
 }
 
-impl super::world::Stage {
+impl Stage {
     /// Whether the head has this address now.
     pub(super) fn has(&self, address: Ipv4Addr) -> bool {
         self.interface.iter().flat_map(|facts| &facts.addresses).any(|(own, _)| *own == address)

@@ -1,0 +1,95 @@
+//! The config's file, read at start, for a test, or again: its text and the facts come from whoever may touch files, which need know no key of it.
+//!
+//! Which boot files there are is not known before the text is: [`ConfigFile::resolve`] asks for what it misses, and is called once more.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::error::Source;
+use super::model::World;
+use super::resolve::{Flags, Resolved, resolve};
+use crate::base::facts::LinkFacts;
+
+/// Bytes of names that are asked for at a time.
+const ASKED_MAX: usize = 32 << 10;
+
+/// Where the config is, and what the command line says.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigFile {
+    /// Where it is, usually /etc/muster/muster.toml.
+    pub path: PathBuf,
+    /// Somebody has named it, so it must be there.
+    pub required: bool,
+    /// What the command line sets, in place of the file.
+    pub flags: Flags,
+}
+
+/// What is known of the machine: its links, and which names are files beneath which root, as far as that was looked up.
+#[derive(Debug, Default)]
+pub struct MachineFacts {
+    links: Vec<LinkFacts>,
+    known: BTreeMap<(PathBuf, String), bool>,
+    asked: RefCell<Vec<(PathBuf, String)>>,
+}
+
+/// Why there is no config (yet).
+#[derive(Debug)]
+pub enum Unresolved {
+    /// Which of these names are files beneath this root must be known first: see [`MachineFacts::learn`].
+    Ask(PathBuf, Vec<String>),
+    /// What is wrong, a sentence a line.
+    Wrong(String),
+}
+
+impl ConfigFile {
+    /// What the text comes to on this machine. None: there is no such file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, or what must be known first.
+    pub fn resolve(&self, text: Option<&str>, facts: &MachineFacts) -> Result<Resolved, Unresolved> {
+        let shown = self.path.display().to_string();
+        if text.is_none() && self.required {
+            return Err(Unresolved::Wrong(format!("cannot read the config {shown}: no such file: name another with -c")));
+        }
+        let resolved = resolve(text.map(|text| Source { path: &shown, text }), &self.flags, facts);
+        let asked = std::mem::take(&mut *facts.asked.borrow_mut());
+        if let Some((root, _)) = asked.first() {
+            let mut room = ASKED_MAX;
+            let fits = |name: &String| {
+                room = room.saturating_sub(name.len() + 1);
+                room > 0
+            };
+            let names = asked.iter().filter(|(of, _)| of == root).map(|(_, name)| name.clone());
+            return Err(Unresolved::Ask(root.clone(), names.take_while(fits).collect()));
+        }
+        resolved.map_err(|errors| Unresolved::Wrong(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
+    }
+}
+
+impl MachineFacts {
+    /// Of a machine with these links, of whose files nothing is known.
+    pub fn new(links: Vec<LinkFacts>) -> MachineFacts {
+        MachineFacts { links, ..MachineFacts::default() }
+    }
+
+    /// Which of these names are files beneath a root, in their order; those behind the last that was found are none.
+    pub fn learn(&mut self, root: &Path, names: &[String], found: &[bool]) {
+        let found = found.iter().copied().chain(std::iter::repeat(false));
+        self.known.extend(names.iter().zip(found).map(|(name, found)| ((root.to_path_buf(), name.clone()), found)));
+    }
+}
+
+impl World for MachineFacts {
+    fn links(&self) -> &[LinkFacts] {
+        &self.links
+    }
+
+    fn exists(&self, root: &Path, name: &str) -> bool {
+        let key = (root.to_path_buf(), name.to_string());
+        self.known.get(&key).copied().unwrap_or_else(|| {
+            self.asked.borrow_mut().push(key);
+            false
+        })
+    }
+}
