@@ -11,7 +11,7 @@ use crate::wire::control::Sorry;
 use super::command::{self, Next};
 use super::server::Server;
 
-const REMEDY: &str = "see to its disk, then ask again";
+const REMEDY: &str = "check its disk, then try again";
 
 /// How far a checkpoint has come: each is done once it has ended somehow.
 #[derive(Default)]

@@ -535,7 +535,7 @@ impl Year {
         let now = self.world.now().at;
         let holder = self.leases.iter().find(|(other, lease)| **other != mac && lease.address == address && lease.until > now);
         if let Some((other, lease)) = holder {
-            let fault = format!("{address} is told to {mac}, but {other} has it until {}", lease.until);
+            let fault = format!("{mac} gets {address}, but {other} has it until {}", lease.until);
             return self.fault(format_args!("{fault}"));
         }
         let number = self.config.plan.number(address);

@@ -270,7 +270,7 @@ fn a_checkpoint_writes_the_state_and_the_journal() {
     head.ask(5, CHECKPOINT);
     head.serve(None);
     let (is, said) = answer_to(&head.world.handle(Input::Rewritten), 5);
-    assert!(is == "error" && said.contains("the disk of /etc failed") && said.contains("see to its disk"), "{said}");
+    assert!(is == "error" && said.contains("the disk of /etc failed") && said.contains("check its disk"), "{said}");
     head.disk = Disk::Answers;
     head.ask(5, CHECKPOINT);
     head.serve(None);
