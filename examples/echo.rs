@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use muster::base::endpoint::{Endpoint, Framing, Service, Streams, Transport};
-use muster::base::machine::{Command, ConnId, Datagram, Event, FileId, Input, Machine, Stream};
+use muster::base::machine::{Command, ConnId, Datagram, FileId, Input, Machine, Stream, StreamEvent};
 use muster::base::outbox::{Outbox, Output, Via};
 use muster::base::slab::{Key, Slab};
 use muster::base::time::{Instant, Now};
@@ -95,8 +95,8 @@ impl Machine for Echo {
     fn handle(&mut self, _: Now, input: Input<'_>, out: &mut Outbox) {
         match input {
             Input::Datagram(datagram) => self.datagram(datagram, out),
-            Input::Stream(Stream { conn, event: Event::Bytes(line), .. }) => self.line(conn, line, out),
-            Input::Stream(Stream { conn, event: Event::Drained | Event::Closed, .. }) => self.done(conn, out),
+            Input::Stream(Stream { conn, event: StreamEvent::Bytes(line), .. }) => self.line(conn, line, out),
+            Input::Stream(Stream { conn, event: StreamEvent::Drained | StreamEvent::Closed, .. }) => self.done(conn, out),
             Input::Opened { token, answer } => {
                 self.opened(token, answer.map(|open| (open.file, open.size)).map_err(|_| "no such file"), out);
             }

@@ -13,7 +13,7 @@
 //! |---|---|
 //! | [`base`] | time, chance, fixed tables, timers, counters, the contract of a machine and its endpoints; knows no protocol |
 //! | [`wire`] | bytes <-> meaning: frames (by `etherparse`), DHCP, TFTP, DNS (by `domain`), the report of a node, the operator's JSON lines; no state |
-//! | [`roll`] | who is who: the plan of numbers and addresses, the street of lots and its journal, client records, the guest pools |
+//! | [`roll`] | who is who: the plan of numbers and addresses, the table of lots and its journal, client records, the guest pools |
 //! | [`config`] | text, flags and facts -> one checked `Config` |
 //! | [`engine`] | the Server: DHCP, TFTP, DNS, pacing, what a machine is given to boot, who gets which number, the operator's requests |
 //! | [`fleet`] | thousands of client machines with the habits of real firmware; the client of a node that has booted |
@@ -57,7 +57,7 @@
 //! looked at every half second, and nothing ever backs off exponentially (`engine::tftp`). What leaves is paced to the measured rate of the
 //! way; who is silent, or unknown, has a share of its own and is no evidence (`engine::pace`, modules `quiet` and `crowd`). Decisions of a protocol
 //! are pure functions that look like its specification's table (`engine::dhcp`, modules `decide` and `rights`). All ten laws, numbered as the code
-//! cites them, are in `doc/architecture.md`.
+//! cites them, are in `doc/architecture.md`. `CONTRIBUTING.md` lists where to make the changes that are made most.
 
 pub mod base;
 pub mod config;

@@ -10,12 +10,12 @@ use std::time::Duration;
 use counting::{CALLS, COUNTING};
 use muster::base::addr::Mac;
 use muster::base::endpoint::EndpointId;
-use muster::base::machine::{ConnId, Datagram, Event, Input, Machine, Stream};
+use muster::base::machine::{ConnId, Datagram, Input, Machine, Stream, StreamEvent};
 use muster::base::outbox::Outbox;
 use muster::base::time::{Instant, Now};
 use muster::engine::endpoints::DNS;
 use muster::engine::server::Server;
-use muster::fleet::life::{Life, Plan, Stages};
+use muster::fleet::life::{Life, Stages, StormPlan};
 use muster::fleet::{Firmware, Fleet};
 use muster::sim::config::{INITRD, KERNEL, PROGRAMS, config};
 use muster::sim::disk::Habits;
@@ -52,7 +52,7 @@ fn fleet(now: Instant) -> Fleet {
     let stages = Stages { ipxe: true, os: true };
     let lives = [Firmware::Rom, Firmware::Edk2, Firmware::Ipxe].map(|firmware| Life::of(firmware, 1, stages, 2)).to_vec();
     let names = vec![KERNEL.into(), INITRD.into()];
-    let plan = Plan { count: MACHINES, lives, names, spread: Duration::from_secs(2), seed: 1, ..Plan::default() };
+    let plan = StormPlan { count: MACHINES, lives, names, spread: Duration::from_secs(2), seed: 1, ..StormPlan::default() };
     Fleet::new(plan, now).expect("a sound plan")
 }
 
@@ -79,7 +79,7 @@ fn the_second_boot_allocates_nothing() {
             // From now on an operator watches: what is told to one costs no allocation either.
             let (at, mut answer) = (world.now(), Outbox::new());
             let operators = world.server().0.endpoints().operators();
-            world.server_mut().0.handle(at, happens(0, operators, Event::Bytes(br#"{"do":"watch"}"#)), &mut answer);
+            world.server_mut().0.handle(at, happens(0, operators, StreamEvent::Bytes(br#"{"do":"watch"}"#)), &mut answer);
             assert_eq!(answer.len(), 1, "it is answered");
             CALLS.set(0);
             let now = world.now().at;
@@ -113,12 +113,12 @@ fn names_allocate_nothing() {
             bytes.extend([0, 0, *kind, 0, 1]);
             let datagram = Datagram { endpoint: by_datagram, mac: None, src: asker, dst: asker, payload: &bytes };
             let conn = |event| Stream { conn: ConnId::from_u64(1), endpoint: by_conn, peer: asker, event };
-            let input = if *kind == 252 { Input::Stream(conn(Event::Bytes(&bytes))) } else { Input::Datagram(datagram) };
+            let input = if *kind == 252 { Input::Stream(conn(StreamEvent::Bytes(&bytes))) } else { Input::Datagram(datagram) };
             server.handle(now, input, &mut out);
             answers += out.len();
             out.clear();
         }
-        server.handle(now, happens(1, by_conn, Event::Drained), &mut out);
+        server.handle(now, happens(1, by_conn, StreamEvent::Drained), &mut out);
         pieces += out.len();
         out.clear();
         server.expire(now, &mut out);
@@ -130,7 +130,7 @@ fn names_allocate_nothing() {
 }
 
 /// Something on a connection.
-fn happens(conn: u64, endpoint: EndpointId, event: Event<'_>) -> Input<'_> {
+fn happens(conn: u64, endpoint: EndpointId, event: StreamEvent<'_>) -> Input<'_> {
     let peer = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
     Input::Stream(Stream { conn: ConnId::from_u64(conn), endpoint, peer, event })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use muster::base::addr::Mac;
 use muster::base::endpoint::EndpointId;
-use muster::base::machine::{ConnId, Event, Input, Machine, Seq, Stream};
+use muster::base::machine::{ConnId, Input, Machine, Seq, Stream, StreamEvent};
 use muster::base::outbox::{JournalOp, Outbox, Output};
 use muster::base::time::{Instant, Now};
 use muster::config::Config;
@@ -15,7 +15,7 @@ use muster::engine::server::Server;
 use muster::roll::lot::Lot;
 use muster::roll::plan::AddressPlan;
 use muster::shell::{Crew, journal};
-use muster::sim::changes::{Outcome, play};
+use muster::sim::changes::{ChangesOutcome, play};
 use muster::sim::config;
 
 fn number(name: &str) -> Option<u64> {
@@ -48,7 +48,7 @@ fn a_change_is_whole_or_not_at_all_and_is_answered() {
 
 #[test]
 fn a_play_plays_again_exactly() {
-    let Outcome { hash, story, .. } = play(5);
+    let ChangesOutcome { hash, story, .. } = play(5);
     assert_eq!((hash, story), (play(5).hash, play(5).story));
     assert_ne!(hash, play(6).hash);
 }
@@ -133,7 +133,7 @@ impl Head {
 }
 
 fn lots(server: &Server) -> Vec<Lot> {
-    server.roll().street().iter().map(|(_, lot)| *lot).collect()
+    server.roll().lots().iter().map(|(_, lot)| *lot).collect()
 }
 
 fn mac(n: u32) -> Mac {
@@ -225,5 +225,5 @@ fn ten_thousand_numbers_change_at_once_and_no_call_takes_long() {
 /// A line of an operator's.
 fn line(endpoint: EndpointId, request: &str) -> Input<'_> {
     let peer = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
-    Input::Stream(Stream { conn: ConnId::from_u64(0), endpoint, peer, event: Event::Bytes(request.as_bytes()) })
+    Input::Stream(Stream { conn: ConnId::from_u64(0), endpoint, peer, event: StreamEvent::Bytes(request.as_bytes()) })
 }

@@ -195,7 +195,7 @@ fn mistakes_are_told_with_what_to_type() {
 }
 
 #[test]
-fn a_street_is_renumbered_by_an_operators_word_only() {
+fn a_cluster_is_renumbered_by_an_operators_word_only() {
     let mut lab = Lab::new();
     let (server, node) = (lab.server(SERVER), lab.attach("node"));
     let config = |node0: &str| {

@@ -24,7 +24,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use dhcproto::v4::borrowed::{self, DhcpOptionIterator};
 use dhcproto::v4::{self, DhcpOption, DhcpOptions, OptionCode, UnknownOption, relay};
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
-use muster::wire::dhcp::{Builder, COOKIE, FIXED, Header, Malformed, Message, MessageType, Scratch, SubOptions, code, parse};
+use muster::wire::dhcp::{COOKIE, FIXED, Header, Message, MessageBuilder, MessageError, MessageType, Scratch, SubOptions, code, parse};
 use proptest::prelude::*;
 
 #[path = "common/dhcp_golden.rs"]
@@ -227,7 +227,7 @@ proptest! {
         // R10: everything that was split counts.
         let split: usize = message.opts().iter().map(|(_, option)| value(option).len()).filter(|&len| len > 255).sum();
         if split > 2048 {
-            prop_assert_eq!(parse(&bytes, &mut scratch).err(), Some(Malformed::OptionTooLong));
+            prop_assert_eq!(parse(&bytes, &mut scratch).err(), Some(MessageError::OptionTooLong));
             return Ok(());
         }
         let ours = parse(&bytes, &mut scratch).map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
@@ -252,7 +252,7 @@ proptest! {
         relayed in proptest::option::of(bytes(1..60)),
     ) {
         let mut buf = [0xee; 1500];
-        let mut builder = Builder::new(&mut buf, &h, max).expect("room");
+        let mut builder = MessageBuilder::new(&mut buf, &h, max).expect("room");
         prop_assert!(sname.as_deref().is_none_or(|text| builder.sname(text)) && file.as_deref().is_none_or(|text| builder.file(text)));
         prop_assert!(builder.message_type(MessageType::from_code(kind).expect("1 to 8")));
         let mut expected = BTreeMap::from([(code::MESSAGE_TYPE, vec![kind])]);
@@ -294,7 +294,7 @@ proptest! {
         h in header(), ip in address(), routers in addresses(), lease in any::<u32>(), id in bytes(2..300), vendor in bytes(1..600),
     ) {
         let mut buf = [0; 1500];
-        let mut builder = Builder::new(&mut buf, &h, 1472).expect("room");
+        let mut builder = MessageBuilder::new(&mut buf, &h, 1472).expect("room");
         let fits = builder.message_type(MessageType::Offer) && builder.ip(code::SERVER_ID, ip) && builder.ips(code::ROUTER, &routers)
             && builder.u32(code::LEASE_TIME, lease) && builder.option(code::CLIENT_ID, &id) && builder.option(code::HOST_NAME, b"n17");
         prop_assert!(fits);
@@ -480,10 +480,10 @@ fn parts(field: &[u8]) -> (Vec<(u8, &[u8])>, bool) {
 }
 
 /// All grounds to refuse a message: R1, R2, R3, R4 and R10 written out.
-fn grounds(bytes: &[u8]) -> Vec<Malformed> {
-    let Some(options) = bytes.get(FIXED..) else { return vec![Malformed::Truncated] };
-    let wrong_op = (!matches!(bytes[0], 1 | 2), Malformed::Op);
-    let mut grounds = vec![wrong_op, (bytes[2] > 16, Malformed::HardwareLength)];
+fn grounds(bytes: &[u8]) -> Vec<MessageError> {
+    let Some(options) = bytes.get(FIXED..) else { return vec![MessageError::Truncated] };
+    let wrong_op = (!matches!(bytes[0], 1 | 2), MessageError::Op);
+    let mut grounds = vec![wrong_op, (bytes[2] > 16, MessageError::HardwareLength)];
     if let Some(options) = options.strip_prefix(&COOKIE) {
         let first = parts(options).0.into_iter().find(|(code, _)| *code == code::OVERLOAD).map(|(_, value)| value);
         let overload = first.and_then(|value| value.first().copied()).unwrap_or(0);
@@ -500,9 +500,9 @@ fn grounds(bytes: &[u8]) -> Vec<Malformed> {
             _ => false,
         };
         let split: usize = all.values().filter(|parts| parts.len() > 1).map(|parts| parts.concat().len()).sum();
-        grounds.push((fields.iter().any(|(_, cut)| *cut), Malformed::OptionTruncated));
-        grounds.push((all.iter().any(wrong), Malformed::OptionValue));
-        grounds.push((split > 2048, Malformed::OptionTooLong));
+        grounds.push((fields.iter().any(|(_, cut)| *cut), MessageError::OptionTruncated));
+        grounds.push((all.iter().any(wrong), MessageError::OptionValue));
+        grounds.push((split > 2048, MessageError::OptionTooLong));
     }
     grounds.into_iter().filter(|(is, _)| *is).map(|(_, ground)| ground).collect()
 }
@@ -571,7 +571,7 @@ proptest! {
         }
         fields.iter_mut().zip(ends).filter(|(_, end)| *end).for_each(|(field, _)| field.push(code::END));
         let mut buf = [0; 1500];
-        let len = Builder::new(&mut buf, &h, 300).expect("room").finish(None);
+        let len = MessageBuilder::new(&mut buf, &h, 300).expect("room").finish(None);
         let mut bytes = buf[..len.min(FIXED + 4)].to_vec();
         bytes.extend(&fields[0]);
         bytes[FILE.start..FILE.start + fields[1].len()].copy_from_slice(&fields[1]);
@@ -586,7 +586,7 @@ proptest! {
         changes in proptest::collection::vec(mutation(), 1..6),
     ) {
         let mut buf = [0; 1500];
-        let mut builder = Builder::new(&mut buf, &h, max).expect("room");
+        let mut builder = MessageBuilder::new(&mut buf, &h, max).expect("room");
         options.iter().filter(|(code, _)| !CHECKED.contains(code)).for_each(|(code, value)| {
             let _ = builder.option(*code, value);
         });

@@ -1,7 +1,7 @@
 //! Power flickers in virtual time: see `muster::sim::flicker`. `MUSTER_FLICKERS=1000 cargo test --release --test flicker drawn` plays so many more, from seed
 //! `MUSTER_FLICKER` on; `MUSTER_FLICKERS=1 MUSTER_FLICKER=17` plays one again.
 
-use muster::sim::flicker::{COUNTS, Flicker, KINDS, Kind, Outcome, RATES};
+use muster::sim::flicker::{COUNTS, Flicker, FlickerKind, FlickerOutcome, KINDS, RATES};
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
@@ -24,7 +24,7 @@ fn hold(flickers: impl IntoIterator<Item = Flicker>) {
 }
 
 /// On a slow link, which takes less time to play.
-fn same(kind: Kind, count: u32, seed: u64) -> Flicker {
+fn same(kind: FlickerKind, count: u32, seed: u64) -> Flicker {
     Flicker { dead: kind, living: kind, count, rate: RATES[0], seed }
 }
 
@@ -55,7 +55,7 @@ fn flickers_drawn_from_seeds() {
 
 #[test]
 fn the_same_seed_flickers_again_exactly() {
-    let play = |seed| -> Outcome { same(KINDS[0], 20, seed).run() };
+    let play = |seed| -> FlickerOutcome { same(KINDS[0], 20, seed).run() };
     assert_eq!(play(7), play(7));
     assert_ne!(play(7).hash, play(8).hash);
 }

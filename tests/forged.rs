@@ -14,7 +14,7 @@ use muster::base::machine::{Input, Machine};
 use muster::base::outbox::Outbox;
 use muster::base::time::{Instant as Time, Now};
 use muster::shell::Shell;
-use muster::wire::dhcp::{Builder, Header, MessageType, Scratch, code, parse};
+use muster::wire::dhcp::{Header, MessageBuilder, MessageType, Scratch, code, parse};
 use muster::wire::ether::{self, Arp, ArpOp, Checksum, Frame};
 
 const SERVER: &str = "10.54.0.1/16";
@@ -100,7 +100,7 @@ impl Wire {
         chaddr[..6].copy_from_slice(&NODE.0);
         let header = Header { xid, ciaddr, chaddr, ..Header::default() };
         let (mut body, mut buf) = ([0; 576], [0; 1500]);
-        let mut builder = Builder::new(&mut body, &header, 548).expect("room");
+        let mut builder = MessageBuilder::new(&mut body, &header, 548).expect("room");
         assert!(builder.message_type(kind) && builder.option(code::VENDOR_CLASS, b"PXEClient:Arch:00000:UNDI:002001"));
         assert!(options.iter().all(|(code, value)| builder.option(*code, value)));
         let len = builder.finish(None);
@@ -237,7 +237,7 @@ impl Wire {
     fn say_offer(&mut self, name: Ipv4Addr) {
         let header = Header { op: 2, xid: 1, ..Header::default() };
         let (mut body, mut buf) = ([0; 576], [0; 1500]);
-        let mut builder = Builder::new(&mut body, &header, 548).expect("room");
+        let mut builder = MessageBuilder::new(&mut body, &header, 548).expect("room");
         assert!(builder.message_type(MessageType::Offer) && builder.ip(code::SERVER_ID, name));
         let len = builder.finish(None);
         let (src, dst) = (SocketAddrV4::new(name, 67), SocketAddrV4::new(Ipv4Addr::BROADCAST, 68));

@@ -11,7 +11,7 @@ use common::musterd::Musterd;
 use common::{Host, Lab, stop, write};
 use muster::fleet::hostile::{Attack, NAMES};
 use muster::sim::flicker::KINDS;
-use muster::sim::hostile::{Outcome, Siege, lead};
+use muster::sim::hostile::{HostileOutcome, Siege, lead};
 use nix::sys::signal::Signal;
 
 const SERVER: &str = "10.54.0.1/16";
@@ -74,7 +74,7 @@ fn everybody_comes_up_beside_a_hostile_machine_in_virtual_time() {
         for (attacks, rate) in assaults() {
             let siege = Siege { attacks: attacks.to_vec(), rate, kind, size: 200_000, seed: seed as u64 };
             let outcome = siege.run();
-            let (title, Outcome { up, boot, quiet, sent, .. }) = (siege.title(), outcome.clone());
+            let (title, HostileOutcome { up, boot, quiet, sent, .. }) = (siege.title(), outcome.clone());
             println!("{title}: {up} up, the last one boots for {boot:.3} s, in peace for {quiet:.3} s, {sent} hostile frames");
             if !outcome.faults.is_empty() {
                 failed.push(format!("{}:\n  {}", siege.title(), outcome.faults.join("\n  ")));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use muster::base::facts::LinkFacts;
 use muster::base::time::Instant;
-use muster::fleet::{Firmware, Life, Plan, Stages, Switch};
+use muster::fleet::{Firmware, Life, Stages, StormPlan, Switch};
 use muster::sim::config::{HEAD, KERNEL};
 use muster::sim::disk::Habits;
 use muster::sim::net::{Odds, Wire};
@@ -19,14 +19,14 @@ const MOVED: Ipv4Addr = Ipv4Addr::new(10, 54, 0, 2);
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 fn rack(seed: u64) -> Storm {
-    let plan = Plan {
+    let plan = StormPlan {
         count: 2 * CROWD as usize,
         first: 1,
         lives: vec![Life::of(Firmware::Rom, 2 * CROWD, Stages::default(), 0)],
         names: vec![KERNEL.into()],
         power: vec![Switch { at: LATER, who: CROWD..2 * CROWD, on: true }],
         seed,
-        ..Plan::default()
+        ..StormPlan::default()
     };
     let wire = Wire { rate: 100_000_000, odds: Odds::NONE, ..Wire::GIGABIT };
     storm(seed, &plan, &Weather { wire, habits: Habits::default(), strangers: u32::MAX }, SIZE)

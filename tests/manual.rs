@@ -13,7 +13,7 @@ use muster::roll::journal::{self, Check, Spelling};
 use muster::roll::plan::NamesFile;
 use muster::shell::work;
 use muster::wire::control;
-use muster::wire::report::{self, Report, Verdict};
+use muster::wire::report::{self, Report, ReportVerdict};
 
 const PROGRAMS: [(&str, &str, &str); 4] = [
     ("musterd", env!("CARGO_BIN_EXE_musterd"), "musterd.8"),
@@ -265,7 +265,7 @@ fn examples_are_understood() {
         |line: &str| line.split_whitespace().map_while(|word| u8::from_str_radix(word, 16).ok().filter(|_| word.len() == 2)).collect();
     let bytes: Vec<u8> = report.lines().flat_map(|line: &str| -> Vec<u8> { octets(line) }).collect();
     let said = Report::parse(&bytes).expect("a report");
-    assert!(said.macs.as_slice().len() == 2 && matches!(said.verdict, Verdict::Failed(name) if name.as_str() == "20-memory"));
+    assert!(said.macs.as_slice().len() == 2 && matches!(said.verdict, ReportVerdict::Failed(name) if name.as_str() == "20-memory"));
     assert!(prose(&page("muster-in.8")).contains(&format!("{} bytes", report::LEN_MAX)));
 }
 

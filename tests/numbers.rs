@@ -165,7 +165,7 @@ fn killed_again_and_again_it_keeps_every_number_that_it_told() {
     let (mut rng, begin, mut round) = (Rng::new(seed), Instant::now(), 0);
     println!("MUSTER_SEED={seed}");
     while round < kills || begin.elapsed() < Duration::from_secs(seconds) {
-        // The street is to last until the end; some of those who live there boot again each time.
+        // The lot table is to last until the end; some of those who live there boot again each time.
         let known = judge(&strangers.told());
         let room = known.len() + 1024 + 2 * (Rank::MACHINES as usize) < strangers::LOTS as usize;
         strangers.crowd(if room && round % (1 + seconds / 40) == 0 { 12 } else { 0 });

@@ -19,9 +19,9 @@ use muster::base::machine::{Input, Machine};
 use muster::base::outbox::Outbox;
 use muster::base::time::{Instant as Time, Now};
 use muster::shell::Shell;
-use muster::wire::dhcp::{Builder, Header, MessageType, Scratch, code, parse};
+use muster::wire::dhcp::{Header, MessageBuilder, MessageType, Scratch, code, parse};
 use muster::wire::ether::{self, Arp, ArpOp, Checksum, Frame};
-use muster::wire::report::{Report, Verdict};
+use muster::wire::report::{Report, ReportVerdict};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use veth::{HEAD, OURS, PEER, facts, in_a_namespace};
@@ -103,7 +103,7 @@ impl Machine for Server {
         let Some(answer) = (self.script)(&heard) else { return };
         let header = Header { op: 2, yiaddr: answer.address, ciaddr: Ipv4Addr::UNSPECIFIED, ..message.header };
         let mut buf = [0; 576];
-        let mut builder = Builder::new(&mut buf, &header, 548).expect("room");
+        let mut builder = MessageBuilder::new(&mut buf, &header, 548).expect("room");
         builder.message_type(answer.kind);
         builder.ip(code::SERVER_ID, HEAD);
         builder.ip(code::ROUTER, HEAD);
@@ -201,7 +201,7 @@ impl Machine for Notes {
 #[test]
 fn a_client_hears_replies_and_arp_and_nothing_else() {
     in_a_namespace(|| {
-        let mut client = Shell::client(&muster::fleet::passing::Passing::endpoints(), &facts("v1", PEER)).expect("a packet socket");
+        let mut client = Shell::client(&muster::fleet::passing::PassingMachine::endpoints(), &facts("v1", PEER)).expect("a packet socket");
         let mut peer = Shell::frames(&facts("v0", OURS)).expect("a packet socket");
         let frame = |port: u16, text: &str| {
             let (from, to) = (std::net::SocketAddrV4::new(HEAD, 67), std::net::SocketAddrV4::new(GUEST, port));
@@ -259,7 +259,7 @@ fn four_discovers_leave_in_the_first_second_and_then_one_a_second() {
         );
         for heard in &server.heard {
             let report = heard.report.expect("a report in each");
-            assert_eq!((report.macs.as_slice(), report.verdict), (&[PEER][..], Verdict::Untested));
+            assert_eq!((report.macs.as_slice(), report.verdict), (&[PEER][..], ReportVerdict::Untested));
         }
         assert!(addresses().is_empty());
     });

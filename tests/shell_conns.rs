@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use muster::base::endpoint::{Endpoint, Framing, Service, Streams, Transport};
-use muster::base::machine::{ConnId, Event, FileId, Input, Machine, Stream};
+use muster::base::machine::{ConnId, FileId, Input, Machine, Stream, StreamEvent};
 use muster::base::outbox::{Outbox, Output};
 use muster::base::rng::mix;
 use muster::base::slab::Key;
@@ -74,10 +74,10 @@ impl Sender {
         }
     }
 
-    fn stream(&mut self, conn: ConnId, event: Event<'_>, out: &mut Outbox) {
+    fn stream(&mut self, conn: ConnId, event: StreamEvent<'_>, out: &mut Outbox) {
         match event {
-            Event::Opened { .. } => self.opened += 1,
-            Event::Bytes(line) => {
+            StreamEvent::Opened { .. } => self.opened += 1,
+            StreamEvent::Bytes(line) => {
                 let line = String::from_utf8_lossy(line);
                 let part = |word: &str| word.strip_prefix('+').map_or(Part::File(word.into()), |text| Part::Text(text.into()));
                 // A line may come as soon as something was written for the one before.
@@ -87,14 +87,14 @@ impl Sender {
                 }
                 self.go_on(conn, out);
             }
-            Event::Drained => {
+            StreamEvent::Drained => {
                 let Some(job) = self.job(conn) else { return };
                 let Some(file) = job.file.take() else { return };
                 job.busy = false;
                 self.let_go(Some(file), out);
                 self.go_on(conn, out);
             }
-            Event::Closed => {
+            StreamEvent::Closed => {
                 self.closed += 1;
                 let at = self.jobs.iter().position(|job| job.conn == conn);
                 let file = at.and_then(|at| self.jobs.swap_remove(at).file);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use counting::{BYTES, CALLS, COUNTING};
 use muster::base::endpoint::{Endpoint, Framing, Service, Streams, Transport};
-use muster::base::machine::{Event, Input, Machine, Stream};
+use muster::base::machine::{Input, Machine, Stream, StreamEvent};
 use muster::base::outbox::Outbox;
 use muster::base::time::{Instant as Time, Now};
 use muster::shell::clerk::Clerk;
@@ -35,13 +35,13 @@ impl Machine for Polite {
     fn handle(&mut self, _: Now, input: Input<'_>, out: &mut Outbox) {
         let Input::Stream(Stream { conn, event, .. }) = input else { return };
         match event {
-            Event::Opened { .. } => self.opened += 1,
-            Event::Closed => self.closed += 1,
-            Event::Bytes(_) => assert!(out.write(conn, |buf| {
+            StreamEvent::Opened { .. } => self.opened += 1,
+            StreamEvent::Closed => self.closed += 1,
+            StreamEvent::Bytes(_) => assert!(out.write(conn, |buf| {
                 buf.get_mut(..6)?.copy_from_slice(b"hello\n");
                 Some(6)
             })),
-            Event::Drained => {}
+            StreamEvent::Drained => {}
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use muster::base::addr::Mac;
 use muster::base::facts::Hardware;
 use muster::base::machine::{Input, Machine, OpenFile};
-use muster::base::outbox::{Outbox, Output, Run, Via};
+use muster::base::outbox::{DatagramRun, Outbox, Output, Via};
 use muster::base::time::{Instant as Time, Now};
 use muster::shell::{Features, Shell};
 use muster::wire::ether::{self, Checksum, Frame};
@@ -72,7 +72,7 @@ impl Sender {
         let (offset, via) = (acked * blksize, if self.windowsize == 1 { Via::Mac(mac) } else { Via::Kernel });
         let bytes = (open.size - offset).min(blocks * blksize);
         let (size, block, count) = (self.blksize, acked as u16 + 1, blocks as u16);
-        let run = Run { endpoint: POOL_ROW, from: POOL, to: TFTP_CLIENT, via, size, count, headers: &[] };
+        let run = DatagramRun { endpoint: POOL_ROW, from: POOL, to: TFTP_CLIENT, via, size, count, headers: &[] };
         out.send_run(7, (open.file, offset, bytes), run, |buf| {
             let headers = buf.chunks_exact_mut(4).zip(0..count);
             headers.for_each(|(header, n)| header.copy_from_slice(&muster::wire::tftp::data_header(block.wrapping_add(n))));
@@ -135,7 +135,7 @@ impl Machine for Loader {
         let checksum = if self.windowsize == 1 { Checksum::Verify } else { Checksum::Trusted };
         let frame = match ether::parse(bytes, checksum) {
             Ok(Frame::Udp(frame)) if frame.src == POOL => frame,
-            Err(ether::Malformed::UdpChecksum) => return self.faults.push("a wrong checksum".into()),
+            Err(ether::FrameError::UdpChecksum) => return self.faults.push("a wrong checksum".into()),
             _ => return,
         };
         let next = self.block.wrapping_add(1);

@@ -13,7 +13,7 @@ use counting::{CALLS, COUNTING};
 use muster::base::addr::Mac;
 use muster::base::facts::Hardware;
 use muster::base::machine::{Input, Machine, OpenFile};
-use muster::base::outbox::{Outbox, Output, Run, Via};
+use muster::base::outbox::{DatagramRun, Outbox, Output, Via};
 use muster::base::time::{Instant as Time, Now};
 use muster::shell::{Features, Shell};
 use muster::wire::ether::{self, Checksum, Frame};
@@ -49,7 +49,7 @@ impl Machine for Echo {
             Input::Datagram(_) => drop(out.open(7, FILE.as_bytes())),
             Input::Opened { token, answer: Ok(OpenFile { file, size }) } => {
                 let (via, endpoint) = (Via::Kernel, POOL_ROW);
-                let run = Run { endpoint, from: POOL, to: TFTP_CLIENT, via, size: BLKSIZE, count: 4, headers: &[] };
+                let run = DatagramRun { endpoint, from: POOL, to: TFTP_CLIENT, via, size: BLKSIZE, count: 4, headers: &[] };
                 out.send_run(token, (file, 0, size), run, |buf| {
                     let headers = buf.chunks_exact_mut(4).zip(1..=4);
                     headers.for_each(|(header, block)| header.copy_from_slice(&[0, 3, 0, block]));

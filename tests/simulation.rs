@@ -8,9 +8,9 @@ use std::time::Duration;
 use muster::base::time::Instant;
 use muster::engine::server::Server;
 use muster::fleet::Firmware;
-use muster::fleet::life::{Life, Plan, Stages};
+use muster::fleet::life::{Life, Stages, StormPlan};
 use muster::sim::disk::Habits;
-use muster::sim::net::{Way, Wire};
+use muster::sim::net::{FrameDirection, Wire};
 use muster::sim::swarm::{Storm, Weather, names, play, storm, swarm};
 
 const END: Instant = Instant::from_millis(600_000);
@@ -49,7 +49,7 @@ fn a_restart_gives_no_address_twice() {
     for seed in 0..4 {
         let stages = Stages { ipxe: false, os: true };
         let lives = vec![Life::of(Firmware::Edk2, 1, stages, 1)];
-        let plan = Plan { count: 60, lives, names: names(), spread: Duration::from_secs(400), seed, ..Plan::default() };
+        let plan = StormPlan { count: 60, lives, names: names(), spread: Duration::from_secs(400), seed, ..StormPlan::default() };
         // All are guests: the journal alone knows who has what.
         let weather = Weather { strangers: 1, ..FAIR };
         let mut world = storm(seed, &plan, &weather, 5000);
@@ -71,7 +71,7 @@ fn a_thousand_machines() {
         Life::of(Firmware::Edk2, 2, FIRMWARE_ONLY, 1),
         Life::of(Firmware::Ipxe, 1, WHOLE, 1),
     ];
-    let plan = Plan { count: 1000, lives, names: names(), spread: Duration::from_secs(2), seed: 1, ..Plan::default() };
+    let plan = StormPlan { count: 1000, lives, names: names(), spread: Duration::from_secs(2), seed: 1, ..StormPlan::default() };
     let weather = Weather { wire: Wire::GIGABIT, ..FAIR };
     let (outcome, world) = play(storm(1, &plan, &weather, 40_000));
     println!("a thousand machines: done at {}, longest silence {:?}", outcome.ended, outcome.silence);
@@ -86,11 +86,11 @@ fn a_thousand_machines_at_once_behind_a_small_queue() {
     for rate in [1_000_000_000, 100_000_000] {
         let lives = vec![Life::of(Firmware::Rom, 1, Stages { ipxe: false, os: false }, 1)];
         // A thousand frames in one instant would not even get through the queue towards the server.
-        let plan = Plan { count: 1000, lives, names: names(), spread: Duration::from_millis(50), seed: 2, ..Plan::default() };
+        let plan = StormPlan { count: 1000, lives, names: names(), spread: Duration::from_millis(50), seed: 2, ..StormPlan::default() };
         let weather = Weather { wire: Wire { rate, ..Wire::GIGABIT }, ..FAIR };
         let size = if rate > 500_000_000 { 400_000 } else { 100_000 };
         let (outcome, world) = play(storm(2, &plan, &weather, size));
-        let down = world.net().tally(Way::ToClients);
+        let down = world.net().tally(FrameDirection::ToClients);
         let wire = Duration::from_secs_f64(down.wire_bytes as f64 * 8.0 / rate as f64);
         let summary = world.clients().summary();
         println!(
@@ -108,10 +108,10 @@ fn a_thousand_machines_at_once_behind_a_small_queue() {
 #[test]
 fn more_machines_than_a_link_can_carry_at_once() {
     let lives = vec![Life::of(Firmware::Rom, 1, FIRMWARE_ONLY, 1), Life::of(Firmware::Edk2, 1, FIRMWARE_ONLY, 1)];
-    let plan = Plan { count: 2000, lives, names: names(), spread: Duration::from_secs(3), seed: 3, ..Plan::default() };
+    let plan = StormPlan { count: 2000, lives, names: names(), spread: Duration::from_secs(3), seed: 3, ..StormPlan::default() };
     let weather = Weather { wire: Wire { rate: 20_000_000, ..Wire::GIGABIT }, ..FAIR };
     let (outcome, world) = play(storm(3, &plan, &weather, 40_000));
-    let down = world.net().tally(Way::ToClients);
+    let down = world.net().tally(FrameDirection::ToClients);
     let deferred: u64 = world.server().pace().iter().map(|(_, lane)| lane.deferred).sum();
     println!(
         "done at {}, silence {:?}, {} dropped, {deferred} deferred\n{}",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use muster::base::time::{Instant, Now};
 use muster::engine::server::Server;
-use muster::fleet::life::{Life, Plan, Stages, Step};
+use muster::fleet::life::{BootStep, Life, Stages, StormPlan};
 use muster::fleet::{Firmware, Fleet, mac};
 use muster::sim::config::{INITRD, KERNEL, PROGRAMS, config};
 use muster::sim::disk::Habits;
@@ -125,8 +125,15 @@ fn what_cannot_be_is_refused() {
 /// Forty machines on EDK2, half of them guests, whose systems reboot at the end.
 fn reboots(seed: u64, odds: Odds) -> World<Server, Fleet> {
     let mut life = Life::of(Firmware::Edk2, 1, Stages { ipxe: false, os: true }, 1);
-    life.steps.push(Step::Reboot(Firmware::Os));
-    let plan = Plan { count: 40, lives: vec![life], names: vec![KERNEL.into()], spread: Duration::from_secs(1), seed, ..Plan::default() };
+    life.steps.push(BootStep::Reboot(Firmware::Os));
+    let plan = StormPlan {
+        count: 40,
+        lives: vec![life],
+        names: vec![KERNEL.into()],
+        spread: Duration::from_secs(1),
+        seed,
+        ..StormPlan::default()
+    };
     let nodes = (0..40).filter(|n| n % 2 == 0).enumerate().map(|(lot, n)| (lot as u32, mac(n)));
     let setup = Setup { config: config(nodes), seed, wire: Wire { odds, ..Wire::GIGABIT }, habits: Habits::default() };
     let server = Server::new(&setup.config, seed, Now::default());

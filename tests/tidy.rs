@@ -4,6 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "tidy/names.rs"]
+mod names;
+
 /// Each room and what it may import.
 const ROOMS: [(&str, &[&str]); 10] = [
     ("base", &["base"]),
@@ -205,7 +208,7 @@ const CONTRADICTIONS: [(&str, &str); 17] = [
     ("sim/hostile.rs", "a sound assault"),
     ("sim/hostile.rs", "a sound plan"),
     ("sim/swarm.rs", "a sound plan"),
-    ("sim/journal.rs", "a rewriting has begun"),
+    ("sim/journal.rs", "a compaction has begun"),
     ("sim/journal.rs", "there is a new file"),
     ("sim/cable.rs", "there is room for a message"),
     ("sim/cable.rs", "there is room for a frame"),

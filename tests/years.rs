@@ -1,7 +1,7 @@
 //! Years of a cluster, by seeds: see `muster::sim::years`. `MUSTER_YEARS=10000 cargo test --release --test years` plays more of them, from seed 0
 //! on or from `MUSTER_YEARS_FROM`, and `MUSTER_YEAR=17` one again, with its story.
 
-use muster::sim::years::{Outcome, hostile_year, told, year};
+use muster::sim::years::{YearsOutcome, hostile_year, told, year};
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
@@ -18,7 +18,7 @@ fn years(hostile: bool) {
     };
     let (mut enlisted, mut crashes, mut failed) = (0, 0, Vec::new());
     for seed in seeds.clone() {
-        let Outcome { faults, enlisted: numbers, crashes: times, story, .. } = play(seed);
+        let YearsOutcome { faults, enlisted: numbers, crashes: times, story, .. } = play(seed);
         if only.is_some() {
             println!("{}", story.join("\n"));
         }

@@ -2,12 +2,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use muster::config::{Flags, Source, resolve};
+use muster::config::{Flags, ConfigText, resolve};
 use muster_fuzz::Head;
 
 fuzz_target!(|text: &str| {
     let (head, flags) = (Head::default(), Flags::default());
-    let resolved = |text| resolve(Some(Source { path: "muster.toml", text }), &flags, &head);
+    let resolved = |text| resolve(Some(ConfigText { path: "muster.toml", text }), &flags, &head);
     match resolved(text) {
         Err(errors) => assert!(!errors.is_empty() && errors.iter().all(|error| !error.to_string().is_empty())),
         Ok(good) => {

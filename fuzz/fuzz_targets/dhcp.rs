@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use muster::wire::dhcp::{Builder, Scratch, SubOptions, code, parse};
+use muster::wire::dhcp::{MessageBuilder, Scratch, SubOptions, code, parse};
 use muster_fuzz::{NODE_ADDRESS, World};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -18,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
         // What is written again reads the same.
         let mut buf = [0; 4096];
         let size = buf.len();
-        let Some(mut builder) = Builder::new(&mut buf, &message.header, size) else { return };
+        let Some(mut builder) = MessageBuilder::new(&mut buf, &message.header, size) else { return };
         let written: Vec<bool> = options.iter().map(|(code, value)| *code == code::OVERLOAD || builder.option(*code, value)).collect();
         let len = builder.finish(None);
         let mut scratch = Scratch::default();

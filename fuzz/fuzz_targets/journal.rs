@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use muster::base::limits::JOURNAL_LINE_MAX;
 use muster::base::time::{Instant, Now};
 use muster::engine::server::Server;
-use muster::roll::journal::{Check, Event, check, read, whole, write};
+use muster::roll::journal::{Check, JournalEvent, check, read, whole, write};
 use muster_fuzz::config;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
     // A checksum that is wrong hides the line behind it.
     let lines: Vec<&str> = text.lines().map(|line| line.rsplit_once(" ~").map_or(line, |(line, _)| line)).collect();
     for line in lines.iter().filter(|line| check(line) != Check::Bad) {
-        let mut events: Vec<(u64, Event)> = Vec::new();
+        let mut events: Vec<(u64, JournalEvent)> = Vec::new();
         let understood = read(line, |unix, event| {
             events.push((unix, event));
             Ok(())

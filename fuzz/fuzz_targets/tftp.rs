@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use muster::wire::tftp::{Mode, Options, Packet, emit_ack, emit_oack, emit_rrq, parse};
+use muster::wire::tftp::{Mode, TftpOptions, Packet, emit_ack, emit_oack, emit_rrq, parse};
 use muster_fuzz::{NODE_ADDRESS, World};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     let src = SocketAddrV4::new(NODE_ADDRESS, 2000);
     world.from_node(src, 69, bytes);
     world.pass(Duration::from_millis(600));
-    let options = Options { blksize: Some(1468), windowsize: Some(4), ..Options::default() };
+    let options = TftpOptions { blksize: Some(1468), windowsize: Some(4), ..TftpOptions::default() };
     let len = emit_rrq(&mut buf, b"vmlinuz", Mode::Octet, &options).expect("room");
     let src = SocketAddrV4::new(NODE_ADDRESS, 2001);
     world.from_node(src, 69, &buf[..len]);

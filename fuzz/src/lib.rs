@@ -42,7 +42,7 @@ enum Answer {
     Opened(u64),
     Bytes(u64, usize),
     Synced(Seq),
-    Rewritten,
+    Compacted,
 }
 
 pub struct World {
@@ -133,7 +133,7 @@ impl World {
                 Output::Open { token, .. } => Some(Answer::Opened(token)),
                 Output::Read { token, len, .. } => Some(Answer::Bytes(token, len as usize)),
                 Output::Journal(JournalOp::Append { seq, .. }) => Some(Answer::Synced(seq)),
-                Output::Journal(JournalOp::RewriteEnd) => Some(Answer::Rewritten),
+                Output::Journal(JournalOp::CompactEnd) => Some(Answer::Compacted),
                 _ => None,
             }));
             self.out.clear();
@@ -143,7 +143,7 @@ impl World {
                 Answer::Opened(token) => Input::Opened { token, answer: Ok(OpenFile { file: FileId(1), size: SIZE }) },
                 Answer::Bytes(token, len) => Input::Bytes { token, bytes: &bytes[..len.min(bytes.len())] },
                 Answer::Synced(seq) => Input::Synced { seq },
-                Answer::Rewritten => Input::Rewritten,
+                Answer::Compacted => Input::Compacted,
             };
             self.server.handle(self.now, input, &mut self.out);
         }
@@ -175,7 +175,7 @@ impl Default for Head {
     }
 }
 
-impl muster::config::World for Head {
+impl muster::config::System for Head {
     fn links(&self) -> &[muster::base::facts::LinkFacts] {
         &self.0
     }

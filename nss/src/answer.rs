@@ -8,10 +8,10 @@ use core::ptr::null_mut;
 
 use libc::{AF_INET, hostent};
 
-use crate::plan::{Host, Names, NamesFile, This};
+use crate::plan::{Host, NamesFile, NodeNames, This};
 
 /// A host's full name and its end.
-const FULL_MAX: usize = Names::NAME_MAX + 1 + Names::DOMAIN_MAX + 1;
+const FULL_MAX: usize = NodeNames::NAME_MAX + 1 + NodeNames::DOMAIN_MAX + 1;
 
 /// `struct gaih_addrtuple`
 #[repr(C)]
@@ -23,18 +23,18 @@ pub struct Tuple {
     scope: u32,
 }
 
-pub struct Found(pub hostent);
+pub struct FoundHost(pub hostent);
 
 /// A text with its terminating zero.
-pub struct Text {
+pub struct CText {
     bytes: [u8; FULL_MAX],
     len: usize,
 }
 
-impl Text {
+impl CText {
     /// None when it does not fit, which no name of a sound plan does.
-    pub fn of(text: fmt::Arguments<'_>) -> Option<Text> {
-        let mut to = Text { bytes: [0; FULL_MAX], len: 0 };
+    pub fn of(text: fmt::Arguments<'_>) -> Option<CText> {
+        let mut to = CText { bytes: [0; FULL_MAX], len: 0 };
         to.write_fmt(text).ok()?;
         Some(to)
     }
@@ -45,7 +45,7 @@ impl Text {
     }
 }
 
-impl Write for Text {
+impl Write for CText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         // The last byte stays zero.
         let room = self.bytes.get_mut(self.len..FULL_MAX - 1).and_then(|room| room.get_mut(..text.len())).ok_or(fmt::Error)?;
@@ -56,43 +56,43 @@ impl Write for Text {
 }
 
 /// A host: its canonical name first, as the line of a hosts file has it, and its other names.
-pub struct Answer {
-    names: [Option<Text>; 3],
+pub struct HostAnswer {
+    names: [Option<CText>; 3],
     address: Ipv4Addr,
 }
 
-impl Answer {
+impl HostAnswer {
     /// None for who is not known: a head without an address, `self` on a machine that does not know who it is.
-    pub fn of(file: &NamesFile, host: Host) -> Option<Answer> {
+    pub fn of(file: &NamesFile, host: Host) -> Option<HostAnswer> {
         let (host, asked_for_self) = match (host, file.this) {
             (Host::This, Some(This::Node(number))) => (Host::Node(number), true),
             (Host::This, Some(This::Head)) => (Host::Head, true),
             (Host::This, None) => return None,
             (host, _) => (host, false),
         };
-        let own = if asked_for_self { Text::of(format_args!("self")) } else { None };
+        let own = if asked_for_self { CText::of(format_args!("self")) } else { None };
         match host {
             Host::Node(number) => {
                 let name = file.plan.name(number)?;
                 let names = named(file, format_args!("{name}"));
                 let [full, short] = names?;
-                Some(Answer { names: [full, short, own], address: file.plan.address(number)? })
+                Some(HostAnswer { names: [full, short, own], address: file.plan.address(number)? })
             }
             _ => {
                 let names = named(file, format_args!("head"));
                 let [full, short] = names?;
-                let other = if asked_for_self { own } else { Text::of(format_args!("master")) };
-                Some(Answer { names: [full, short, other], address: file.head? })
+                let other = if asked_for_self { own } else { CText::of(format_args!("master")) };
+                Some(HostAnswer { names: [full, short, other], address: file.head? })
             }
         }
     }
 
-    fn all(&self) -> impl Iterator<Item = &Text> {
+    fn all(&self) -> impl Iterator<Item = &CText> {
         self.names.iter().flatten()
     }
 
     /// The canonical name (0), or the short one behind it (1).
-    pub fn nth(&self, at: usize) -> Option<&Text> {
+    pub fn nth(&self, at: usize) -> Option<&CText> {
         self.names.get(at)?.as_ref()
     }
 
@@ -102,7 +102,7 @@ impl Answer {
     }
 
     /// None when the area is too small.
-    pub fn hostent(&self, area: &mut Area) -> Option<Found> {
+    pub fn hostent(&self, area: &mut Area) -> Option<FoundHost> {
         let address: *mut [u8; 4] = area.put(self.address.octets())?;
         let addresses: *mut [*mut c_char; 2] = area.put([address.cast(), null_mut()])?;
         let aliases: *mut [*mut c_char; 3] = area.put([null_mut(); 3])?;
@@ -112,7 +112,7 @@ impl Answer {
             // SAFETY: `put` gave three pointers, the last of which stays null.
             unsafe { aliases.cast::<*mut c_char>().add(at).write(text) };
         }
-        Some(Found(hostent { h_name, h_aliases: aliases.cast(), h_addrtype: AF_INET, h_length: 4, h_addr_list: addresses.cast() }))
+        Some(FoundHost(hostent { h_name, h_aliases: aliases.cast(), h_addrtype: AF_INET, h_length: 4, h_addr_list: addresses.cast() }))
     }
 
     pub fn tuple(&self, name: *mut c_char) -> Tuple {
@@ -122,12 +122,12 @@ impl Answer {
 }
 
 /// The full name and the short one; without a domain the short one is all.
-fn named(file: &NamesFile, name: fmt::Arguments<'_>) -> Option<[Option<Text>; 2]> {
+fn named(file: &NamesFile, name: fmt::Arguments<'_>) -> Option<[Option<CText>; 2]> {
     let domain = file.plan.names().domain();
-    let short = Text::of(name)?;
+    let short = CText::of(name)?;
     Some(match domain {
         "" => [Some(short), None],
-        _ => [Some(Text::of(format_args!("{name}.{domain}"))?), Some(short)],
+        _ => [Some(CText::of(format_args!("{name}.{domain}"))?), Some(short)],
     })
 }
 
@@ -161,7 +161,7 @@ impl Area {
         Some(place)
     }
 
-    pub fn text(&mut self, text: &Text) -> Option<*mut c_char> {
+    pub fn text(&mut self, text: &CText) -> Option<*mut c_char> {
         let bytes = text.bytes();
         let place = self.take(bytes.len(), 1)?;
         // SAFETY: `take` gave as many bytes of the buffer; nobody else has them.

@@ -20,14 +20,14 @@ mod netgroup;
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 
-use answer::{Answer, Area, Found, Tuple};
+use answer::{Area, FoundHost, HostAnswer, Tuple};
 use libc::{AF_INET, AF_INET6, hostent, in_addr, size_t, socklen_t};
 use plan::Host;
 
 /// `enum nss_status`
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum NssStatus {
     /// NSS_STATUS_TRYAGAIN: ask again, with a larger buffer where errno is ERANGE.
     TryAgain = -2,
     /// NSS_STATUS_UNAVAIL: there is no usable names file.
@@ -48,15 +48,15 @@ const NO_DATA: c_int = 4;
 const NAME_MAX: usize = 255;
 
 /// Where a caller wants to hear how it went.
-struct Outcome {
+struct ErrnoPointers {
     errno: *mut c_int,
     h_errno: *mut c_int,
 }
 
-impl Outcome {
+impl ErrnoPointers {
     /// # Safety
     /// Both pointers are glibc's.
-    unsafe fn tell(&self, status: Status, errno: c_int, h_errno: c_int) -> Status {
+    unsafe fn tell(&self, status: NssStatus, errno: c_int, h_errno: c_int) -> NssStatus {
         // SAFETY: by this function's contract they are null or may be written.
         unsafe {
             if !self.errno.is_null() && errno != 0 {
@@ -69,19 +69,19 @@ impl Outcome {
         status
     }
 
-    unsafe fn not_found(&self) -> Status {
+    unsafe fn not_found(&self) -> NssStatus {
         // SAFETY: as for `tell`.
-        unsafe { self.tell(Status::NotFound, libc::ENOENT, HOST_NOT_FOUND) }
+        unsafe { self.tell(NssStatus::NotFound, libc::ENOENT, HOST_NOT_FOUND) }
     }
 
-    unsafe fn too_small(&self) -> Status {
+    unsafe fn too_small(&self) -> NssStatus {
         // SAFETY: as for `tell`.
-        unsafe { self.tell(Status::TryAgain, libc::ERANGE, NETDB_INTERNAL) }
+        unsafe { self.tell(NssStatus::TryAgain, libc::ERANGE, NETDB_INTERNAL) }
     }
 
-    unsafe fn done(&self) -> Status {
+    unsafe fn done(&self) -> NssStatus {
         // SAFETY: as for `tell`.
-        unsafe { self.tell(Status::Success, 0, NETDB_SUCCESS) }
+        unsafe { self.tell(NssStatus::Success, 0, NETDB_SUCCESS) }
     }
 }
 
@@ -89,13 +89,13 @@ impl Outcome {
 ///
 /// # Safety
 /// `name` is null or a C string.
-unsafe fn by_name(name: *const c_char) -> Option<Answer> {
+unsafe fn by_name(name: *const c_char) -> Option<HostAnswer> {
     // SAFETY: by this function's contract.
     let name = unsafe { name.as_ref().map(|name| CStr::from_ptr(name)) }?;
     let name = name.to_str().ok().filter(|name| name.len() <= NAME_MAX)?;
     let file = file::read()?;
     let host = file.plan.meaning(name)?;
-    Answer::of(&file, host)
+    HostAnswer::of(&file, host)
 }
 
 /// # Safety
@@ -111,16 +111,16 @@ pub unsafe extern "C" fn _nss_muster_gethostbyname3_r(
     h_errno: *mut c_int,
     ttl: *mut i32,
     canonical: *mut *mut c_char,
-) -> Status {
-    let outcome = Outcome { errno, h_errno };
+) -> NssStatus {
+    let outcome = ErrnoPointers { errno, h_errno };
     // SAFETY: by this function's contract.
     unsafe {
         if family != AF_INET && family != AF_INET6 {
-            return outcome.tell(Status::Unavailable, libc::EAFNOSUPPORT, NO_DATA);
+            return outcome.tell(NssStatus::Unavailable, libc::EAFNOSUPPORT, NO_DATA);
         }
         let Some(answer) = by_name(name) else { return outcome.not_found() };
         if family == AF_INET6 {
-            return outcome.tell(Status::NotFound, libc::ENOENT, NO_DATA);
+            return outcome.tell(NssStatus::NotFound, libc::ENOENT, NO_DATA);
         }
         let Some(found) = answer.hostent(&mut Area::new(buffer, len)) else { return outcome.too_small() };
         give(found, result, ttl, canonical);
@@ -128,7 +128,7 @@ pub unsafe extern "C" fn _nss_muster_gethostbyname3_r(
     }
 }
 
-unsafe fn give(found: Found, result: *mut hostent, ttl: *mut i32, canonical: *mut *mut c_char) {
+unsafe fn give(found: FoundHost, result: *mut hostent, ttl: *mut i32, canonical: *mut *mut c_char) {
     // SAFETY: the caller's contract: null or writable.
     unsafe {
         if !canonical.is_null() {
@@ -154,7 +154,7 @@ pub unsafe extern "C" fn _nss_muster_gethostbyname2_r(
     len: size_t,
     errno: *mut c_int,
     h_errno: *mut c_int,
-) -> Status {
+) -> NssStatus {
     let none = core::ptr::null_mut();
     // SAFETY: by this function's contract; the last two may be null.
     unsafe { _nss_muster_gethostbyname3_r(name, family, result, buffer, len, errno, h_errno, none, core::ptr::null_mut()) }
@@ -170,7 +170,7 @@ pub unsafe extern "C" fn _nss_muster_gethostbyname_r(
     len: size_t,
     errno: *mut c_int,
     h_errno: *mut c_int,
-) -> Status {
+) -> NssStatus {
     // SAFETY: by this function's contract.
     unsafe { _nss_muster_gethostbyname2_r(name, AF_INET, result, buffer, len, errno, h_errno) }
 }
@@ -188,8 +188,8 @@ pub unsafe extern "C" fn _nss_muster_gethostbyname4_r(
     errno: *mut c_int,
     h_errno: *mut c_int,
     ttl: *mut i32,
-) -> Status {
-    let outcome = Outcome { errno, h_errno };
+) -> NssStatus {
+    let outcome = ErrnoPointers { errno, h_errno };
     // SAFETY: by this function's contract.
     unsafe {
         let Some(answer) = by_name(name) else { return outcome.not_found() };
@@ -225,12 +225,12 @@ pub unsafe extern "C" fn _nss_muster_gethostbyaddr2_r(
     errno: *mut c_int,
     h_errno: *mut c_int,
     ttl: *mut i32,
-) -> Status {
-    let outcome = Outcome { errno, h_errno };
+) -> NssStatus {
+    let outcome = ErrnoPointers { errno, h_errno };
     // SAFETY: by this function's contract.
     unsafe {
         if family != AF_INET || address_len as usize != size_of::<in_addr>() || address.is_null() {
-            return outcome.tell(Status::Unavailable, libc::EAFNOSUPPORT, HOST_NOT_FOUND);
+            return outcome.tell(NssStatus::Unavailable, libc::EAFNOSUPPORT, HOST_NOT_FOUND);
         }
         let octets = address.cast::<[u8; 4]>().read_unaligned();
         let answer = file::read().and_then(|file| {
@@ -238,7 +238,7 @@ pub unsafe extern "C" fn _nss_muster_gethostbyaddr2_r(
                 Some(number) => Host::Node(number),
                 None => file.head.filter(|head| head.octets() == octets).map(|_| Host::Head)?,
             };
-            Answer::of(&file, host)
+            HostAnswer::of(&file, host)
         });
         let Some(answer) = answer else { return outcome.not_found() };
         let Some(found) = answer.hostent(&mut Area::new(buffer, len)) else { return outcome.too_small() };
@@ -259,7 +259,7 @@ pub unsafe extern "C" fn _nss_muster_gethostbyaddr_r(
     len: size_t,
     errno: *mut c_int,
     h_errno: *mut c_int,
-) -> Status {
+) -> NssStatus {
     // SAFETY: by this function's contract; the last may be null.
     unsafe { _nss_muster_gethostbyaddr2_r(address, address_len, family, result, buffer, len, errno, h_errno, core::ptr::null_mut()) }
 }

@@ -16,7 +16,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    fn admits(self, now: Instant, full: Instant) -> bool {
+    fn allow(self, now: Instant, full: Instant) -> bool {
         self.room(now, full) > 0
     }
 
@@ -34,7 +34,7 @@ impl Bucket {
 
 /// Whose doing it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
+pub enum Payer {
     /// A machine with this number: limited by itself.
     Node(u32),
     /// A machine without, by the key of its identity: limited by itself and with all others.
@@ -88,16 +88,16 @@ impl Buckets {
     }
 
     /// Whether one more is within the limits, which counts it; one that is refused costs nobody anything.
-    pub fn admits(&mut self, now: Instant, who: Who) -> bool {
+    pub fn allow(&mut self, now: Instant, who: Payer) -> bool {
         let (table, key) = match who {
-            Who::Node(number) => (&mut self.nodes, u64::from(number)),
-            Who::Guest(key) | Who::Resident(key) => (&mut self.guests, mix(key ^ self.seed)),
+            Payer::Node(number) => (&mut self.nodes, u64::from(number)),
+            Payer::Guest(key) | Payer::Resident(key) => (&mut self.guests, mix(key ^ self.seed)),
         };
         let place = key as usize & (table.len() - 1);
         let Some(tick) = table.get_mut(place) else { return false };
         let mut own = tick.instant();
-        let shared = matches!(who, Who::Guest(_));
-        if !self.each.admits(now, own) || shared && !self.all.admits(now, self.together) {
+        let shared = matches!(who, Payer::Guest(_));
+        if !self.each.allow(now, own) || shared && !self.all.allow(now, self.together) {
             self.refused += 1;
             return false;
         }
@@ -128,9 +128,9 @@ mod tests {
 
     #[test]
     fn a_burst_then_one_an_interval() {
-        for who in [Who::Node(3), Who::Guest(7), Who::Resident(9)] {
+        for who in [Payer::Node(3), Payer::Guest(7), Payer::Resident(9)] {
             let mut limits = Buckets::new(16, 1, EACH, ALL);
-            let admitted = |limits: &mut Buckets, second| (0..10).filter(|_| limits.admits(at(second), who)).count();
+            let admitted = |limits: &mut Buckets, second| (0..10).filter(|_| limits.allow(at(second), who)).count();
             assert_eq!([0, 5, 10, 11, 30, 1000].map(|second| admitted(&mut limits, second)), [3, 0, 1, 0, 2, 3]);
             assert_eq!((limits.refused(), limits.refused()), (51, 0));
         }
@@ -139,11 +139,11 @@ mod tests {
     #[test]
     fn guests_share_a_limit_and_nodes_do_not() {
         let mut limits = Buckets::new(4096, 1, EACH, ALL);
-        let admitted = |limits: &mut Buckets, who: fn(u64) -> Who| (0..2000).filter(|&n| limits.admits(at(0), who(n))).count();
-        assert_eq!(admitted(&mut limits, Who::Guest), 100);
-        assert!(!limits.admits(at(0), Who::Guest(5000)) && limits.admits(at(1), Who::Guest(5000)));
-        assert!(admitted(&mut limits, Who::Resident) > 1990);
-        assert_eq!(admitted(&mut limits, |n| Who::Node(n as u32)), 2000);
+        let admitted = |limits: &mut Buckets, who: fn(u64) -> Payer| (0..2000).filter(|&n| limits.allow(at(0), who(n))).count();
+        assert_eq!(admitted(&mut limits, Payer::Guest), 100);
+        assert!(!limits.allow(at(0), Payer::Guest(5000)) && limits.allow(at(1), Payer::Guest(5000)));
+        assert!(admitted(&mut limits, Payer::Resident) > 1990);
+        assert_eq!(admitted(&mut limits, |n| Payer::Node(n as u32)), 2000);
     }
 
     /// A thousand new machines at once, each with all that a boot writes, are within the limits that a burst of 4,000 leaves.
@@ -153,7 +153,7 @@ mod tests {
             let all = Bucket { burst: 4000, ..ALL };
             let mut limits = Buckets::new(4096, seed, Bucket { burst: 12, ..EACH }, all);
             let macs = (0..1000).map(|n| 0x0200_0000_0000 + n);
-            assert!(macs.flat_map(|mac| [mac; 4]).all(|mac| limits.admits(at(0), Who::Guest(mac))), "seed {seed}");
+            assert!(macs.flat_map(|mac| [mac; 4]).all(|mac| limits.allow(at(0), Payer::Guest(mac))), "seed {seed}");
         }
     }
 

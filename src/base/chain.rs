@@ -4,17 +4,17 @@
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy)]
-struct Links {
+struct ChainLinks {
     prev: u32,
     next: u32,
     /// The chain that it stands in, or NONE.
     chain: u32,
 }
 
-const OUTSIDE: Links = Links { prev: NONE, next: NONE, chain: NONE };
+const OUTSIDE: ChainLinks = ChainLinks { prev: NONE, next: NONE, chain: NONE };
 
 #[derive(Clone, Copy)]
-struct Ends {
+struct ChainEnds {
     first: u32,
     last: u32,
     len: usize,
@@ -22,15 +22,15 @@ struct Ends {
 
 /// `N` chains of slots, numbered from 0.
 pub struct Chains<const N: usize> {
-    links: Box<[Links]>,
-    ends: [Ends; N],
+    links: Box<[ChainLinks]>,
+    ends: [ChainEnds; N],
 }
 
 impl<const N: usize> Chains<N> {
     /// Empty chains of the slots `0..slots`.
     pub fn new(slots: usize) -> Chains<N> {
         assert!(slots < NONE as usize);
-        Chains { links: vec![OUTSIDE; slots].into(), ends: [Ends { first: NONE, last: NONE, len: 0 }; N] }
+        Chains { links: vec![OUTSIDE; slots].into(), ends: [ChainEnds { first: NONE, last: NONE, len: 0 }; N] }
     }
 
     /// How many slots stand in a chain.
@@ -71,7 +71,7 @@ impl<const N: usize> Chains<N> {
             return;
         }
         let ends = &mut self.ends[chain];
-        self.links[slot] = Links { prev: ends.last, next: NONE, chain: chain as u32 };
+        self.links[slot] = ChainLinks { prev: ends.last, next: NONE, chain: chain as u32 };
         match std::mem::replace(&mut ends.last, slot as u32) {
             NONE => ends.first = slot as u32,
             last => self.links[last as usize].next = slot as u32,
@@ -81,7 +81,7 @@ impl<const N: usize> Chains<N> {
 
     /// Takes a slot out of the chain that it stands in, if it stands in one.
     pub fn remove(&mut self, slot: usize) {
-        let Links { prev, next, chain } = std::mem::replace(&mut self.links[slot], OUTSIDE);
+        let ChainLinks { prev, next, chain } = std::mem::replace(&mut self.links[slot], OUTSIDE);
         let Some(ends) = self.ends.get_mut(chain as usize) else { return };
         match prev {
             NONE => ends.first = next,

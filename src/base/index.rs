@@ -6,7 +6,7 @@
 use super::rng::mix;
 
 #[derive(Clone, Copy)]
-struct Entry {
+struct IndexEntry {
     key: u64,
     value: u32,
     used: bool,
@@ -14,7 +14,7 @@ struct Entry {
 
 /// A map from 64-bit keys to 32-bit values with a fixed number of places.
 pub struct Index {
-    entries: Box<[Entry]>,
+    entries: Box<[IndexEntry]>,
     len: usize,
     seed: u64,
 }
@@ -23,7 +23,7 @@ impl Index {
     /// Room for `capacity` keys.
     pub fn new(capacity: usize, seed: u64) -> Index {
         let slots = (capacity + capacity / 3 + 2).next_power_of_two();
-        Index { entries: vec![Entry { key: 0, value: 0, used: false }; slots].into(), len: 0, seed }
+        Index { entries: vec![IndexEntry { key: 0, value: 0, used: false }; slots].into(), len: 0, seed }
     }
 
     /// How many keys it has.
@@ -68,7 +68,7 @@ impl Index {
             }
             self.len += 1;
         }
-        self.entries[at] = Entry { key, value, used: true };
+        self.entries[at] = IndexEntry { key, value, used: true };
         true
     }
 

@@ -48,10 +48,10 @@ pub trait Machine {
 pub type Link = u8;
 
 /// A connection, from `Opened` to `Closed`. The key of one that has gone names no other one.
-pub type ConnId = Key<Conn>;
+pub type ConnId = Key<Connection>;
 
 /// What a [`ConnId`] names.
-pub enum Conn {}
+pub enum Connection {}
 
 /// A file that the world holds open. Stays valid until the machine closes it as often as it was opened; then it names no other one.
 pub type FileId = Key<OpenFile>;
@@ -127,7 +127,7 @@ pub enum Input<'a> {
         /// The one of the request.
         token: u64,
         /// The file, or why it was not opened.
-        answer: Result<OpenFile, Refusal>,
+        answer: Result<OpenFile, OpenError>,
     },
     /// The answer to [`Output::Read`](super::outbox::Output): the bytes there are at the offset, fewer than asked at the end.
     Bytes {
@@ -157,10 +157,10 @@ pub enum Input<'a> {
         /// The last record that is on disk.
         seq: Seq,
     },
-    /// The rewritten journal is in its place: the next rewriting may begin.
-    Rewritten,
+    /// The rewritten journal is in its place: the next compaction may begin.
+    Compacted,
     /// It could not be put there, and the old one goes on; the next may begin all the same. `why` is a sentence.
-    NotRewritten {
+    NotCompacted {
         /// What failed.
         why: &'a str,
     },
@@ -173,7 +173,7 @@ pub enum Input<'a> {
         /// The one of the task.
         token: u64,
         /// What came of it, or why it failed.
-        outcome: Result<Done<'a>, &'a str>,
+        outcome: Result<TaskOutcome<'a>, &'a str>,
     },
     /// The answer to [`Output::Count`](super::outbox::Output): what the kernel has lost or refused so far, by name, and how many boot files are open.
     Counted {
@@ -186,7 +186,7 @@ pub enum Input<'a> {
 
 /// What came of a task.
 #[derive(Clone, Copy, Debug)]
-pub enum Done<'a> {
+pub enum TaskOutcome<'a> {
     /// None: there is no such file. And which links there are by now.
     Text {
         /// The whole text.
@@ -227,12 +227,12 @@ pub struct Stream<'a> {
     /// The other end; unspecified for a Unix socket.
     pub peer: SocketAddrV4,
     /// What happened.
-    pub event: Event<'a>,
+    pub event: StreamEvent<'a>,
 }
 
 /// The events of a connection, from `Opened` to `Closed`.
 #[derive(Clone, Copy, Debug)]
-pub enum Event<'a> {
+pub enum StreamEvent<'a> {
     /// Somebody has connected (`token` is 0), or a place was given to what [`Output::Connect`](super::outbox::Output) asked for. Bytes may
     /// be written from now on: they leave when the connection is made.
     Opened {
@@ -281,7 +281,7 @@ pub struct OpenFile {
 
 /// Why a file was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum OpenError {
     /// There is no such file beneath the root.
     NotFound,
     /// The daemon's own rights do not suffice.

@@ -40,14 +40,14 @@ pub struct SendFile<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target<'a> {
     /// To a peer by UDP, each part with a header.
-    Datagrams(Run<'a>),
+    Datagrams(DatagramRun<'a>),
     /// Behind what was written before. Nothing more may be written before `Drained`; a file that has changed closes the connection.
     Conn(ConnId),
 }
 
 /// A run of datagrams to one peer, each with a header of its own before its part of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run<'a> {
+pub struct DatagramRun<'a> {
     /// The endpoint that sends.
     pub endpoint: EndpointId,
     /// The address and port that the datagrams come from.
@@ -64,7 +64,7 @@ pub struct Run<'a> {
     pub headers: &'a [u8],
 }
 
-impl Run<'_> {
+impl DatagramRun<'_> {
     /// The length of each header.
     pub fn header_len(&self) -> usize {
         self.headers.len() / usize::from(self.count.max(1))
@@ -73,10 +73,10 @@ impl Run<'_> {
 
 /// What becomes of the journal. Lines are without newline.
 ///
-/// Between `RewriteBegin` and `RewriteEnd` the world puts every `Append` into the old file and into the new one. Then it syncs the new file,
-/// renames it over the old one, syncs the folder, goes on in the new one, and says `Input::Rewritten`: after a crash there is one of the two,
-/// whole. Before that the machine begins no other; but before `RewriteEnd` it may begin again, and the lines since the first
-/// `RewriteBegin` are not wanted any more.
+/// Between `CompactBegin` and `CompactEnd` the world puts every `Append` into the old file and into the new one. Then it syncs the new file,
+/// renames it over the old one, syncs the folder, goes on in the new one, and says `Input::Compacted`: after a crash there is one of the two,
+/// whole. Before that the machine begins no other; but before `CompactEnd` it may begin again, and the lines since the first
+/// `CompactBegin` are not wanted any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JournalOp<'a> {
     /// Answered by `Input::Synced`. Records are numbered from 1 without a gap.
@@ -87,14 +87,14 @@ pub enum JournalOp<'a> {
         line: &'a [u8],
     },
     /// A new file begins, empty.
-    RewriteBegin,
+    CompactBegin,
     /// A line of the new file that is no record of now.
-    RewriteLine {
+    CompactLine {
         /// The line, up to `limits::JOURNAL_LINE_MAX` bytes.
         line: &'a [u8],
     },
     /// The new file is whole.
-    RewriteEnd,
+    CompactEnd,
 }
 
 /// What a machine wants done.
@@ -253,7 +253,7 @@ impl<'a> Output<'a> {
             | Output::Frame { bytes, .. }
             | Output::Write { bytes, .. }
             | Output::Open { path: bytes, .. }
-            | Output::SendFile(SendFile { to: Target::Datagrams(Run { headers: bytes, .. }), .. })
+            | Output::SendFile(SendFile { to: Target::Datagrams(DatagramRun { headers: bytes, .. }), .. })
             | Output::Task {
                 task:
                     FileTask::Read { path: bytes }
@@ -264,7 +264,7 @@ impl<'a> Output<'a> {
                     | FileTask::Publish { path: bytes },
                 ..
             }
-            | Output::Record(JournalOp::Append { line: bytes, .. } | JournalOp::RewriteLine { line: bytes }) => Some(bytes),
+            | Output::Record(JournalOp::Append { line: bytes, .. } | JournalOp::CompactLine { line: bytes }) => Some(bytes),
             _ => None,
         }
     }
@@ -384,7 +384,7 @@ impl Outbox {
         &mut self,
         token: u64,
         (file, offset, bytes): (FileId, u64, u64),
-        run: Run<'static>,
+        run: DatagramRun<'static>,
         write: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) -> bool {
         self.put_with(Output::SendFile(SendFile { token, file, offset, bytes, to: Target::Datagrams(run) }), write)
@@ -395,19 +395,19 @@ impl Outbox {
         self.line(JournalOp::Append { seq, line: &[] }, write)
     }
 
-    /// Begins a rewriting, as [`JournalOp::RewriteBegin`]. False when there is no room.
-    pub fn rewrite_begin(&mut self) -> bool {
-        self.put(Output::Record(JournalOp::RewriteBegin))
+    /// Begins a compaction, as [`JournalOp::CompactBegin`]. False when there is no room.
+    pub fn compact_begin(&mut self) -> bool {
+        self.put(Output::Record(JournalOp::CompactBegin))
     }
 
-    /// Puts out a line of a rewriting that `write` lays down. False when it declined or there is no room.
-    pub fn rewrite_line(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
-        self.line(JournalOp::RewriteLine { line: &[] }, write)
+    /// Puts out a line of a compaction that `write` lays down. False when it declined or there is no room.
+    pub fn compact_line(&mut self, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        self.line(JournalOp::CompactLine { line: &[] }, write)
     }
 
-    /// Ends a rewriting, as [`JournalOp::RewriteEnd`]. False when there is no room.
-    pub fn rewrite_end(&mut self) -> bool {
-        self.put(Output::Record(JournalOp::RewriteEnd))
+    /// Ends a compaction, as [`JournalOp::CompactEnd`]. False when there is no room.
+    pub fn compact_end(&mut self) -> bool {
+        self.put(Output::Record(JournalOp::CompactEnd))
     }
 
     fn line(&mut self, op: JournalOp<'static>, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {

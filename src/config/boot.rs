@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::error::{Errors, Source, line_and_column, listed};
+use super::error::{ConfigText, Errors, line_and_column, listed};
 use super::keys::{BootKeys, ForKeys, Section};
-use super::model::{Boot, Override, World};
+use super::model::{Boot, Override, System};
 use super::parsed::Parsed;
-use super::value::{Name, Set, Slot, shown_numbers};
+use super::value::{KeyName, KeySlot, Set, shown_numbers};
 use crate::roll::kind::Arch;
 use crate::roll::plan::Number;
 
@@ -50,7 +50,7 @@ const KERNELS: &str = "vmlinuz bzImage linux kernel";
 const INITRDS: &str = "initrd.img initrd initrd.gz initramfs.img initramfs initramfs.cpio.gz";
 
 /// Fills the [boot] section with what is found in the root where it says nothing. Gives what was found.
-pub(super) fn fill(keys: &mut BootKeys, world: &impl World, notes: &mut Vec<String>) -> Vec<Name> {
+pub(super) fn fill(keys: &mut BootKeys, world: &impl System, notes: &mut Vec<String>) -> Vec<KeyName> {
     let usual = keys.root.is_none();
     keys.fill();
     let root = keys.root.filled();
@@ -64,7 +64,7 @@ pub(super) fn fill(keys: &mut BootKeys, world: &impl World, notes: &mut Vec<Stri
         if let Some(name) = first(names).filter(|_| !configured) {
             notes.push(format!("{arch} boots {name} (found in {place})"));
             program.push((*arch, name));
-            found.push(Name::Program(*arch));
+            found.push(KeyName::Program(*arch));
         }
     }
     program.sort_by_key(|(arch, _)| *arch);
@@ -86,7 +86,7 @@ pub(super) fn fill(keys: &mut BootKeys, world: &impl World, notes: &mut Vec<Stri
 }
 
 /// What an operator will miss: nothing to boot, or names of files that are not there (yet).
-fn missing(boot: &Boot, root: &Path, world: &impl World, notes: &mut Vec<String>) {
+fn missing(boot: &Boot, root: &Path, world: &impl System, notes: &mut Vec<String>) {
     if boot.program.is_empty() {
         let place = root.display();
         notes.push(format!(
@@ -105,18 +105,18 @@ fn missing(boot: &Boot, root: &Path, world: &impl World, notes: &mut Vec<String>
 /// pxelinux will not take.
 pub(super) fn check_scripts(boot: &Boot, overrides: &[Override], parsed: &Parsed, errors: &mut Errors<'_>, notes: &mut Vec<String>) {
     const TOO_LONG: &str = "kernel, initrd and args are too long for one script: use a script file";
-    let all = Made { kernel: boot.kernel.as_deref(), initrd: &boot.initrd, args: &boot.args };
+    let all = TextParts { kernel: boot.kernel.as_deref(), initrd: &boot.initrd, args: &boot.args };
     if all.script_bytes() > crate::config::limits::SCRIPT_MAX {
         errors.add(parsed.boot.args.at(), "args", TOO_LONG);
     }
-    let line = |made: Made<'_>| (made.pxelinux_bytes() > PXELINUX_MAX).then_some(made.pxelinux_bytes());
+    let line = |made: TextParts<'_>| (made.pxelinux_bytes() > PXELINUX_MAX).then_some(made.pxelinux_bytes());
     let too_long =
         |bytes: usize| format!("kernel, initrd and args have {bytes} bytes: pxelinux reads only {PXELINUX_MAX}, other loaders more");
     notes.extend(line(all).map(too_long));
     let unused = |script: &str, kernel: &str| format!("iPXE does not use kernel {kernel}: it runs the script {script}");
     notes.extend(boot.script.iter().zip(&boot.kernel).map(|(script, kernel)| unused(script, kernel)));
     for (this, keys) in overrides.iter().zip(&parsed.overrides) {
-        let made = Made {
+        let made = TextParts {
             kernel: this.kernel.as_deref().or(all.kernel),
             initrd: this.initrd.as_deref().unwrap_or(all.initrd),
             args: this.args.as_deref().unwrap_or(all.args),
@@ -133,7 +133,7 @@ pub(super) fn check_scripts(boot: &Boot, overrides: &[Override], parsed: &Parsed
 
 /// What texts are made from.
 #[derive(Clone, Copy)]
-struct Made<'a> {
+struct TextParts<'a> {
     kernel: Option<&'a str>,
     initrd: &'a [String],
     args: &'a str,
@@ -144,7 +144,7 @@ const PLACEHOLDER: usize = 17;
 /// Bytes of pxelinux's command line (`MAX_CMDLINE_LEN` in com32/include/menu.h), without the NUL and the `.linux ` before it.
 const PXELINUX_MAX: usize = 2047 - 7;
 
-impl Made<'_> {
+impl TextParts<'_> {
     /// An upper bound for iPXE and for GRUB: each file is named with a URI, an initrd once more on the kernel's line; arguments are words
     /// in quotes, where a quote becomes four bytes.
     fn script_bytes(self) -> usize {
@@ -166,8 +166,8 @@ impl Made<'_> {
 
 /// Notes each `[[for]]` section that cannot win, because later ones set the same keys for all its nodes, with its position: it is probably
 /// in the wrong order.
-pub(super) fn shadowed(source: Source<'_>, sections: &[ForKeys], notes: &mut Vec<String>) {
-    let sections: Vec<Claim> = sections.iter().map(Claim::new).collect();
+pub(super) fn shadowed(source: ConfigText<'_>, sections: &[ForKeys], notes: &mut Vec<String>) {
+    let sections: Vec<OverrideClaim> = sections.iter().map(OverrideClaim::new).collect();
     for (position, section) in sections.iter().enumerate() {
         let later = sections.get(position + 1..).unwrap_or_default();
         let (line, column) = line_and_column(source.text, section.start);
@@ -175,7 +175,7 @@ pub(super) fn shadowed(source: Source<'_>, sections: &[ForKeys], notes: &mut Vec
         if section.names.is_empty() {
             notes.push(format!("{place}: sets nothing"));
         } else if section.names.iter().all(|name| section.covered(*name, later)) {
-            let wins = |other: &&Claim| other.names.iter().any(|name| section.names.contains(name));
+            let wins = |other: &&OverrideClaim| other.names.iter().any(|name| section.names.contains(name));
             let last = later.iter().rev().find(wins).map_or(line, |other| source.line(other.start));
             let what = format!("has no effect, as later sections (line {last}) set the same keys for all its nodes: move it below");
             notes.push(format!("{place}: {what}"));
@@ -184,20 +184,20 @@ pub(super) fn shadowed(source: Source<'_>, sections: &[ForKeys], notes: &mut Vec
 }
 
 /// What a `[[for]]` section sets, and for which nodes.
-struct Claim {
+struct OverrideClaim {
     start: usize,
     nodes: Vec<(Number, Number)>,
-    names: Vec<Name>,
+    names: Vec<KeyName>,
 }
 
-impl Claim {
-    fn new(section: &ForKeys) -> Claim {
-        let names = section.names().into_iter().filter(|name| *name != Name::Key("nodes")).collect();
-        Claim { start: section.at().map_or(0, |at| at.start), nodes: section.nodes.value().unwrap_or_default(), names }
+impl OverrideClaim {
+    fn new(section: &ForKeys) -> OverrideClaim {
+        let names = section.names().into_iter().filter(|name| *name != KeyName::Key("nodes")).collect();
+        OverrideClaim { start: section.at().map_or(0, |at| at.start), nodes: section.nodes.value().unwrap_or_default(), names }
     }
 
     /// Whether the other sections set a key for all these nodes.
-    fn covered(&self, name: Name, others: &[Claim]) -> bool {
+    fn covered(&self, name: KeyName, others: &[OverrideClaim]) -> bool {
         let mut left: Vec<(u32, u32)> = self.nodes.iter().map(|(first, last)| (first.0, last.0)).collect();
         for (first, last) in others.iter().filter(|other| other.names.contains(&name)).flat_map(|other| &other.nodes) {
             left = left.into_iter().flat_map(|range| without(range, (first.0, last.0))).flatten().collect();

@@ -10,11 +10,11 @@ use super::keys::{DnsKeys, Section, SegmentKeys};
 use super::links::NetworkDraft;
 use super::model::{KnownNode, LinkConfig};
 use super::parsed::Parsed;
-use super::value::{self, Set, Slot};
+use super::value::{self, KeySlot, Set};
 use crate::base::addr::Mac;
 use crate::base::limits;
+use crate::roll::lot_table::LotTable;
 use crate::roll::plan::{AddressPlan, AddressRange, Number, Segment};
-use crate::roll::street::Street;
 
 /// Every address belongs to one network at most.
 pub(super) fn subnets(drafts: &[NetworkDraft], errors: &mut Errors<'_>) {
@@ -44,14 +44,14 @@ pub(super) fn subnets(drafts: &[NetworkDraft], errors: &mut Errors<'_>) {
 
 /// Nodes, guests, routers and the head keep out of each other's way.
 pub(super) fn addresses(parsed: &Parsed, drafts: &[NetworkDraft], plan: AddressPlan, errors: &mut Errors<'_>) {
-    let street = street(parsed, drafts, plan, errors);
+    let node_ranges = node_ranges(parsed, drafts, plan, errors);
     for draft in drafts {
         let subnet = draft.subnet;
         for router in draft.routers().into_iter().filter(|router| !subnet.is_host(*router)) {
             let what = format!("\"{router}\" is not a host address in {subnet}: a router is in its clients' subnet");
             errors.add(draft.place(draft.keys.router.at()), "router", what);
         }
-        guests(draft, &street, errors);
+        guests(draft, &node_ranges, errors);
     }
     let capacity = parsed.server.capacity.filled();
     if plan.nodes() as usize > capacity {
@@ -60,7 +60,7 @@ pub(super) fn addresses(parsed: &Parsed, drafts: &[NetworkDraft], plan: AddressP
     }
 }
 
-fn guests(draft: &NetworkDraft, street: &[AddressRange], errors: &mut Errors<'_>) {
+fn guests(draft: &NetworkDraft, node_ranges: &[AddressRange], errors: &mut Errors<'_>) {
     let Some(guests) = draft.guests() else { return };
     let (subnet, place) = (draft.subnet, draft.keys.guests.at());
     let mut wrong = |what: String| errors.add(place, "guests", format!("\"{guests}\" {what}"));
@@ -73,8 +73,8 @@ fn guests(draft: &NetworkDraft, street: &[AddressRange], errors: &mut Errors<'_>
     if guests.contains(subnet.broadcast()) {
         return wrong(format!("holds the broadcast address {}: end below it", subnet.broadcast()));
     }
-    if let Some(street) = street.iter().find(|street| street.overlaps(guests)) {
-        return wrong(format!("overlaps the addresses of the nodes {street}: choose a range outside it"));
+    if let Some(node_ranges) = node_ranges.iter().find(|node_ranges| node_ranges.overlaps(guests)) {
+        return wrong(format!("overlaps the addresses of the nodes {node_ranges}: choose a range outside it"));
     }
     if let Some(router) = draft.routers().into_iter().find(|router| guests.contains(*router)) {
         return wrong(format!("holds the router {router}: choose a range without it"));
@@ -84,15 +84,15 @@ fn guests(draft: &NetworkDraft, street: &[AddressRange], errors: &mut Errors<'_>
     }
 }
 
-/// Each piece of the street lies in one network, and its addresses are nobody else's. Pieces with an error are left out.
-fn street(parsed: &Parsed, drafts: &[NetworkDraft], plan: AddressPlan, errors: &mut Errors<'_>) -> Vec<AddressRange> {
-    let mut street: Vec<AddressRange> = Vec::new();
+/// Each piece of the lot table lies in one network, and its addresses are nobody else's. Pieces with an error are left out.
+fn node_ranges(parsed: &Parsed, drafts: &[NetworkDraft], plan: AddressPlan, errors: &mut Errors<'_>) -> Vec<AddressRange> {
+    let mut node_ranges: Vec<AddressRange> = Vec::new();
     for piece in plan.pieces() {
         let here = |section: &&SegmentKeys| section.nodes.value().is_some_and(|(first, last)| (first..=last).contains(&piece.first));
         let section = parsed.segments.iter().find(here);
-        let place = Place::new(parsed, section);
+        let place = PiecePosition::new(parsed, section);
         let Some(range) = alone(piece, drafts, &place, errors) else { continue };
-        match street.iter().find(|other| other.overlaps(range)) {
+        match node_ranges.iter().find(|other| other.overlaps(range)) {
             Some(other) => {
                 let what = format!(
                     "the addresses {range} of the nodes {}-{} overlap {other}, which other nodes have",
@@ -100,14 +100,14 @@ fn street(parsed: &Parsed, drafts: &[NetworkDraft], plan: AddressPlan, errors: &
                 );
                 errors.add(place.start, place.start_key, format!("{what}: {}", place.remedy));
             }
-            None => street.push(range),
+            None => node_ranges.push(range),
         }
     }
-    street
+    node_ranges
 }
 
 /// Where the file says what of a piece.
-struct Place<'r> {
+struct PiecePosition<'r> {
     start: Option<&'r Range<usize>>,
     start_key: &'static str,
     length: Option<&'r Range<usize>>,
@@ -115,10 +115,10 @@ struct Place<'r> {
     remedy: &'static str,
 }
 
-impl<'r> Place<'r> {
-    fn new(parsed: &'r Parsed, section: Option<&'r SegmentKeys>) -> Place<'r> {
+impl<'r> PiecePosition<'r> {
+    fn new(parsed: &'r Parsed, section: Option<&'r SegmentKeys>) -> PiecePosition<'r> {
         match section {
-            Some(section) => Place {
+            Some(section) => PiecePosition {
                 start: section.first.at(),
                 start_key: "first",
                 length: section.nodes.at(),
@@ -129,14 +129,14 @@ impl<'r> Place<'r> {
                 let (node0, nodes) = (parsed.cluster.node0.at(), parsed.cluster.nodes.at());
                 let length = nodes.or(node0);
                 let length_key = if nodes.is_some() { "nodes" } else { "node0" };
-                Place { start: node0, start_key: "node0", length, length_key, remedy: "move `node0`, or lower `nodes`" }
+                PiecePosition { start: node0, start_key: "node0", length, length_key, remedy: "move `node0`, or lower `nodes`" }
             }
         }
     }
 }
 
 /// The addresses of a piece, when they lie in one network and are neither the head's nor a router's.
-fn alone(piece: &Segment, drafts: &[NetworkDraft], place: &Place<'_>, errors: &mut Errors<'_>) -> Option<AddressRange> {
+fn alone(piece: &Segment, drafts: &[NetworkDraft], place: &PiecePosition<'_>, errors: &mut Errors<'_>) -> Option<AddressRange> {
     let Some(draft) = drafts.iter().find(|draft| draft.subnet.contains(piece.address)) else {
         let what = format!("the addresses of the nodes from {} on begin at {}, in no served network", piece.first.0, piece.address);
         errors.add(place.length, place.length_key, format!("{what}: {}", place.remedy));
@@ -190,7 +190,7 @@ pub(super) fn nodes(parsed: &Parsed, plan: Option<AddressPlan>, errors: &mut Err
             format!("{capacity} records are too few for the {macs} macs of all nodes: raise it, as each needs a record when it boots");
         errors.add(parsed.server.capacity.at(), "capacity", what);
     }
-    if let Some(room) = plan.map(|plan| Street::macs(plan.nodes())).filter(|room| macs > *room) {
+    if let Some(room) = plan.map(|plan| LotTable::macs(plan.nodes())).filter(|room| macs > *room) {
         let what = format!("{macs} are more than the {room} that fit: a cluster has room for 4 a node, raise `nodes` in [cluster]");
         errors.add(parsed.nodes.first().and_then(|section| section.at()), "macs", what);
     }

@@ -1,4 +1,4 @@
-//! Addresses that nobody configured, by arithmetic on the subnet: where the street of the nodes begins, where guests live.
+//! Addresses that nobody configured, by arithmetic on the subnet: where the lot table of the nodes begins, where guests live.
 //! Used by this room only.
 
 use std::net::Ipv4Addr;
@@ -79,7 +79,7 @@ pub(super) fn guests(subnet: Subnet, taken: &[AddressRange]) -> Option<AddressRa
 /// Where node 0 and its neighbours live: from 256 above the base of a large subnet, from a sixteenth of a smaller one (at least
 /// 2), `nodes` of them (by default 1,024), or as many as there are up to the next address that is taken. Where too few are free the
 /// longest free run is used. None when nothing is free.
-pub(super) fn street(subnet: Subnet, taken: &[AddressRange], nodes: Option<u64>, most: u64) -> Option<AddressRange> {
+pub(super) fn node_range(subnet: Subnet, taken: &[AddressRange], nodes: Option<u64>, most: u64) -> Option<AddressRange> {
     let size = size(subnet);
     let wanted = nodes.unwrap_or(LOTS).min(most);
     let start = if size >= LARGE { 256 } else { (size / 16).max(2) };
@@ -116,19 +116,19 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// `street guests` for a subnet and its head.
+    /// `node_range guests` for a subnet and its head.
     fn derived(head: &str, len: u8) -> String {
         let subnet = Subnet::of(address(head), len);
         let mut taken = vec![AddressRange::new(address(head), address(head)).unwrap()];
         let guests = guests(subnet, &taken);
         taken.extend(guests);
-        let street = street(subnet, &taken, None, 4096);
+        let node_range = node_range(subnet, &taken, None, 4096);
         let shown = |range: Option<AddressRange>| range.map_or("none".to_string(), |range| range.to_string());
-        format!("{} | {}", shown(street), shown(guests))
+        format!("{} | {}", shown(node_range), shown(guests))
     }
 
     #[test]
-    fn streets_and_guests() {
+    fn node_ranges_and_guests() {
         for (head, len, expected) in [
             ("10.54.0.1", 16, "10.54.1.0-10.54.4.255 | 10.54.250.0-10.54.253.255"),
             ("10.54.2.0", 16, "10.54.3.0-10.54.6.255 | 10.54.250.0-10.54.253.255"),
@@ -168,11 +168,11 @@ mod tests {
                 let mut taken = vec![AddressRange::new(head, head).unwrap()];
                 let guests = guests(subnet, &taken).unwrap();
                 taken.push(guests);
-                let street = street(subnet, &taken, None, 4096).unwrap();
-                for range in [guests, street] {
+                let node_range = node_range(subnet, &taken, None, 4096).unwrap();
+                for range in [guests, node_range] {
                     assert!(subnet.is_host(range.first()) && subnet.is_host(range.last()) && !range.contains(head), "{head}/{len} {range}");
                 }
-                assert!(!guests.overlaps(street), "{head}/{len}: {street} {guests}");
+                assert!(!guests.overlaps(node_range), "{head}/{len}: {node_range} {guests}");
             }
         }
     }

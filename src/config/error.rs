@@ -1,4 +1,4 @@
-//! What is wrong with a config, as sentences with a position. Used by this room only; [`Error`] is what callers see.
+//! What is wrong with a config, as sentences with a position. Used by this room only; [`ConfigError`] is what callers see.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,14 +8,14 @@ const ERRORS_MAX: usize = 50;
 
 /// A config file's text; the path is for messages only.
 #[derive(Clone, Copy, Debug)]
-pub struct Source<'a> {
+pub struct ConfigText<'a> {
     /// The file's name, for messages.
     pub path: &'a str,
     /// Its whole text.
     pub text: &'a str,
 }
 
-impl Source<'_> {
+impl ConfigText<'_> {
     /// The line of an offset, from 1.
     pub(super) fn line(&self, offset: usize) -> usize {
         line_and_column(self.text, offset).0
@@ -24,7 +24,7 @@ impl Source<'_> {
 
 /// One thing that is wrong: `/etc/muster/muster.toml:12:3: guests: "…" overlaps …: choose a range outside it`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error {
+pub struct ConfigError {
     /// None for what no line of a file is to blame for (flags, facts of the machine).
     pub position: Option<Position>,
     /// The key or flag; empty where there is none.
@@ -44,7 +44,7 @@ pub struct Position {
     pub column: usize,
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(Position { path, line, column }) = &self.position {
             write!(f, "{path}:{line}:{column}: ")?;
@@ -56,17 +56,17 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for ConfigError {}
 
 /// The collector: every check goes on after an error, so that one run finds them all.
 pub(super) struct Errors<'a> {
-    source: Option<Source<'a>>,
+    source: Option<ConfigText<'a>>,
     found: Vec<(Option<usize>, String, String)>,
     suppressed: usize,
 }
 
 impl<'a> Errors<'a> {
-    pub fn new(source: Option<Source<'a>>) -> Errors<'a> {
+    pub fn new(source: Option<ConfigText<'a>>) -> Errors<'a> {
         Errors { source, found: Vec::new(), suppressed: 0 }
     }
 
@@ -98,7 +98,7 @@ impl<'a> Errors<'a> {
     }
 
     /// All errors in the order of the text, those without a place last.
-    pub fn into_errors(self) -> Vec<Error> {
+    pub fn into_errors(self) -> Vec<ConfigError> {
         let Errors { source, mut found, suppressed } = self;
         found.sort_by_key(|(at, ..)| at.unwrap_or(usize::MAX));
         let error = |(at, key, what): (Option<usize>, String, String)| {
@@ -106,11 +106,11 @@ impl<'a> Errors<'a> {
                 let (line, column) = line_and_column(source.text, at);
                 Position { path: source.path.to_string(), line, column }
             });
-            Error { position, key, what }
+            ConfigError { position, key, what }
         };
-        let mut errors: Vec<Error> = found.into_iter().map(error).collect();
+        let mut errors: Vec<ConfigError> = found.into_iter().map(error).collect();
         if suppressed > 0 {
-            errors.push(Error { position: None, key: String::new(), what: format!("and {suppressed} more errors") });
+            errors.push(ConfigError { position: None, key: String::new(), what: format!("and {suppressed} more errors") });
         }
         errors
     }

@@ -6,8 +6,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::error::Source;
-use super::model::World;
+use super::error::ConfigText;
+use super::model::System;
 use super::resolve::{Flags, Resolved, resolve};
 use crate::base::facts::LinkFacts;
 
@@ -52,7 +52,7 @@ impl ConfigFile {
         if text.is_none() && self.required {
             return Err(Unresolved::Wrong(format!("cannot read the config {shown}: no such file: name another with -c")));
         }
-        let resolved = resolve(text.map(|text| Source { path: &shown, text }), &self.flags, facts);
+        let resolved = resolve(text.map(|text| ConfigText { path: &shown, text }), &self.flags, facts);
         let asked = std::mem::take(&mut *facts.asked.borrow_mut());
         if let Some((root, _)) = asked.first() {
             let mut room = ASKED_MAX;
@@ -80,7 +80,7 @@ impl MachineFacts {
     }
 }
 
-impl World for MachineFacts {
+impl System for MachineFacts {
     fn links(&self) -> &[LinkFacts] {
         &self.links
     }

@@ -8,11 +8,11 @@ use super::keys::{NetworkKeys, Section, SegmentKeys};
 use super::links::{self, NetworkDraft};
 use super::model::LinkConfig;
 use super::parsed::Parsed;
-use super::value::{Set, Slot, shown_numbers};
+use super::value::{KeySlot, Set, shown_numbers};
 use super::{check, derive};
 use crate::base::facts::LinkFacts;
 use crate::base::limits;
-use crate::roll::plan::{AddressPlan, AddressRange, Names, Number, Segment};
+use crate::roll::plan::{AddressPlan, AddressRange, NodeNames, Number, Segment};
 
 /// Links, networks and nodes with all addresses, checked against each other.
 pub(super) struct AddressLayout {
@@ -64,14 +64,14 @@ fn cluster_guests(parsed: &Parsed, drafts: &mut [NetworkDraft], errors: &mut Err
 }
 
 /// What the file says of the nodes' addresses.
-struct Wanted {
+struct NodesDraft {
     node0: Option<Ipv4Addr>,
     /// How many lots there are: as configured, else up to the last segment's end.
     nodes: Option<u32>,
     segments: Vec<Segment>,
 }
 
-impl Wanted {
+impl NodesDraft {
     fn end(&self) -> u32 {
         let segments = self.segments.iter().map(|segment| segment.last.0 + 1).max().unwrap_or(0);
         self.nodes.unwrap_or(0).max(segments)
@@ -90,7 +90,7 @@ impl Wanted {
 /// Gives every network its guests, and the nodes their addresses.
 fn plan(parsed: &Parsed, drafts: &mut [NetworkDraft], errors: &mut Errors<'_>, notes: &mut Vec<String>) -> Option<AddressPlan> {
     let cluster = &parsed.cluster;
-    let wanted = Wanted { node0: cluster.node0.value(), nodes: cluster.nodes.value(), segments: segments(parsed, drafts, errors)? };
+    let wanted = NodesDraft { node0: cluster.node0.value(), nodes: cluster.nodes.value(), segments: segments(parsed, drafts, errors)? };
     let home = home(parsed, &wanted, drafts, errors)?;
     guests(&wanted, home, drafts, notes);
     let draft = drafts.get(home)?;
@@ -112,8 +112,8 @@ fn plan(parsed: &Parsed, drafts: &mut [NetworkDraft], errors: &mut Errors<'_>, n
         }
     }
     // Prefix and name have been checked one by one.
-    let names = Names::new(&cluster.prefix.filled(), cluster.digits.filled(), &cluster.name.filled());
-    Some(plan.named(names.unwrap_or(Names::DEFAULT)))
+    let names = NodeNames::new(&cluster.prefix.filled(), cluster.digits.filled(), &cluster.name.filled());
+    Some(plan.named(names.unwrap_or(NodeNames::DEFAULT)))
 }
 
 /// The segments that the file has. None after an error.
@@ -149,7 +149,7 @@ fn shown(segment: &Segment) -> String {
 }
 
 /// The network that node 0 lives in, by its place.
-fn home(parsed: &Parsed, wanted: &Wanted, drafts: &[NetworkDraft], errors: &mut Errors<'_>) -> Option<usize> {
+fn home(parsed: &Parsed, wanted: &NodesDraft, drafts: &[NetworkDraft], errors: &mut Errors<'_>) -> Option<usize> {
     let Some(node0) = &parsed.cluster.node0 else {
         // With segments for all numbers no other network has a part in it.
         let first = wanted.segments.iter().find(|segment| wanted.plain() == Some(0) && segment.first == Number(0));
@@ -166,14 +166,14 @@ fn home(parsed: &Parsed, wanted: &Wanted, drafts: &[NetworkDraft], errors: &mut 
 }
 
 /// Addresses of a network that neither nodes nor guests are given by derivation.
-fn taken(wanted: &Wanted, draft: &NetworkDraft) -> Vec<AddressRange> {
+fn taken(wanted: &NodesDraft, draft: &NetworkDraft) -> Vec<AddressRange> {
     let mut taken = draft.taken();
     let here = wanted.segments.iter().filter(|segment| draft.subnet.contains(segment.address));
     taken.extend(here.map(Segment::addresses));
     taken
 }
 
-fn guests(wanted: &Wanted, home: usize, drafts: &mut [NetworkDraft], notes: &mut Vec<String>) {
+fn guests(wanted: &NodesDraft, home: usize, drafts: &mut [NetworkDraft], notes: &mut Vec<String>) {
     for (position, draft) in drafts.iter_mut().enumerate() {
         let subnet = draft.subnet;
         let mut taken = taken(wanted, draft);
@@ -198,15 +198,15 @@ fn guests(wanted: &Wanted, home: usize, drafts: &mut [NetworkDraft], notes: &mut
 }
 
 /// Node 0's address and the number of lots, as configured or derived. None when there is no room.
-fn node0(wanted: &Wanted, draft: &NetworkDraft, taken: &[AddressRange], capacity: u64) -> Option<(Ipv4Addr, u32)> {
+fn node0(wanted: &NodesDraft, draft: &NetworkDraft, taken: &[AddressRange], capacity: u64) -> Option<(Ipv4Addr, u32)> {
     let subnet = draft.subnet;
     let plain = wanted.plain();
     let (node0, lots) = match wanted.node0 {
         Some(node0) => (node0, plain.unwrap_or_else(|| derive::nodes_from(subnet, node0, taken, capacity))),
         None if plain == Some(0) => (wanted.segments.iter().find(|segment| segment.first == Number(0))?.address, 0),
         None => {
-            let street = derive::street(subnet, taken, plain, capacity)?;
-            (street.first(), plain.unwrap_or(street.count()))
+            let node_range = derive::node_range(subnet, taken, plain, capacity)?;
+            (node_range.first(), plain.unwrap_or(node_range.count()))
         }
     };
     Some((node0, wanted.end().max(lots as u32)))

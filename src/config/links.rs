@@ -9,7 +9,7 @@ use super::keys::NetworkKeys;
 use super::keys::Section;
 use super::model::{LinkConfig, Network};
 use super::parsed::Parsed;
-use super::value::{RATES, Set, Slot};
+use super::value::{KeySlot, RATES, Set};
 use crate::base::facts::LinkFacts;
 use crate::base::limits;
 use crate::base::machine::Link;
@@ -136,21 +136,21 @@ pub(super) fn links(
 }
 
 /// A boot interface by its name only, and what the file says of it; it has a position when the file chose it.
-struct Wanted<'a> {
+struct LinkDraft<'a> {
     name: &'a str,
     keys: Option<&'a NetworkKeys>,
     at: Option<&'a Range<usize>>,
 }
 
 /// The boot interfaces: those of the flags, else those of the file.
-fn wanted_links<'a>(parsed: &'a Parsed, interfaces: &'a [String], errors: &mut Errors<'_>, notes: &mut Vec<String>) -> Vec<Wanted<'a>> {
-    let mut wanted: Vec<Wanted<'a>> = Vec::new();
+fn wanted_links<'a>(parsed: &'a Parsed, interfaces: &'a [String], errors: &mut Errors<'_>, notes: &mut Vec<String>) -> Vec<LinkDraft<'a>> {
+    let mut wanted: Vec<LinkDraft<'a>> = Vec::new();
     for keys in &parsed.networks {
         let Some(Set { value: name, at, .. }) = &keys.interface else { continue };
         if wanted.iter().any(|known| known.name == name) {
             errors.add(at.as_ref(), "interface", format!("{name:?} has a section already: leave one of the two out"));
         }
-        wanted.push(Wanted { name, keys: Some(keys), at: at.as_ref() });
+        wanted.push(LinkDraft { name, keys: Some(keys), at: at.as_ref() });
     }
     if interfaces.is_empty() {
         return wanted;
@@ -159,7 +159,7 @@ fn wanted_links<'a>(parsed: &'a Parsed, interfaces: &'a [String], errors: &mut E
     for name in interfaces {
         let keys = configured.iter().find(|known| known.name == name).and_then(|known| known.keys);
         if !wanted.iter().any(|known| known.name == name) {
-            wanted.push(Wanted { name, keys, at: None });
+            wanted.push(LinkDraft { name, keys, at: None });
         }
     }
     let unused = configured.iter().filter(|known| !interfaces.iter().any(|name| name == known.name));
@@ -169,7 +169,7 @@ fn wanted_links<'a>(parsed: &'a Parsed, interfaces: &'a [String], errors: &mut E
 
 /// What the machine says of the interfaces that were chosen.
 fn chosen_links<'a>(
-    wanted: Vec<Wanted<'a>>,
+    wanted: Vec<LinkDraft<'a>>,
     machine: &'a [LinkFacts],
     errors: &mut Errors<'_>,
 ) -> Option<Vec<(&'a LinkFacts, Option<&'a NetworkKeys>)>> {
@@ -184,7 +184,7 @@ fn chosen_links<'a>(
     }
     let before = errors.count();
     let mut chosen = Vec::new();
-    for Wanted { name, keys, at } in wanted {
+    for LinkDraft { name, keys, at } in wanted {
         match machine.iter().find(|facts| facts.name == name) {
             Some(facts) => chosen.push((facts, keys)),
             None => {

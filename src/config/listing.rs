@@ -6,28 +6,28 @@ use std::fmt::{self, Write};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::keys::{Applies, Entry, Key, NetworkKeys, Section as Keys};
-use super::options::Shown;
+use super::keys::{Applies, KeySpec, NetworkKeys, Section, SetKey};
+use super::options::TomlOption;
 use super::parsed::Parsed;
-use super::value::{Name, Origin, Quoted, Slot, shown_duration, shown_numbers};
+use super::value::{KeyName, KeySlot, Origin, TomlString, shown_duration, shown_numbers};
 
 /// The sections of a config, in the order of the manual. It is no part of what the config means: all are equal. Empty for a config that was
 /// not resolved from flags and text.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
-    sections: Vec<Section>,
+    sections: Vec<ListedSection>,
     /// What `[boot]` leaves out and the root has.
-    found: Vec<Name>,
+    found: Vec<KeyName>,
 }
 
 #[derive(Clone, Debug)]
-struct Section {
+struct ListedSection {
     header: &'static str,
     /// What the section is called in a difference; no two sections share it.
     label: String,
     /// What is no key: the subnet of an interface.
     note: String,
-    entries: Vec<Entry>,
+    entries: Vec<SetKey>,
 }
 
 impl PartialEq for Listing {
@@ -41,7 +41,7 @@ impl Listing {
     pub(super) fn new<'d>(
         parsed: &Parsed,
         networks: impl Iterator<Item = (&'d NetworkKeys, &'d str, String)>,
-        found: Vec<Name>,
+        found: Vec<KeyName>,
     ) -> Listing {
         let mut listing = Listing { sections: Vec::new(), found };
         listing.single(&parsed.cluster);
@@ -66,15 +66,15 @@ impl Listing {
         listing
     }
 
-    fn single<S: Keys>(&mut self, section: &S) {
+    fn single<S: Section>(&mut self, section: &S) {
         self.push(section, S::HEADER.to_string(), String::new());
     }
 
-    fn push<S: Keys>(&mut self, section: &S, label: String, note: String) {
-        self.sections.push(Section { header: S::HEADER, label, note, entries: section.entries() });
+    fn push<S: Section>(&mut self, section: &S, label: String, note: String) {
+        self.sections.push(ListedSection { header: S::HEADER, label, note, entries: section.entries() });
     }
 
-    fn nth(&self, header: &str, at: usize) -> Option<&Section> {
+    fn nth(&self, header: &str, at: usize) -> Option<&ListedSection> {
         self.sections.iter().filter(|section| section.header == header).nth(at)
     }
 
@@ -90,8 +90,8 @@ impl Listing {
     }
 
     /// Where `[boot]` has a setting from.
-    pub fn boot(&self, name: Name) -> Origin {
-        let entry = self.nth("[boot]", 0).and_then(|section| section.entries.iter().find(|entry| name == Name::Key(entry.key.name)));
+    pub fn boot(&self, name: KeyName) -> Origin {
+        let entry = self.nth("[boot]", 0).and_then(|section| section.entries.iter().find(|entry| name == KeyName::Key(entry.key.name)));
         match entry {
             Some(entry) => entry.origin,
             None if self.found.contains(&name) => Origin::Found,
@@ -124,12 +124,12 @@ impl Listing {
         let after = new.by_label();
         let both = self.sections.iter().filter_map(|section| Some((section, *after.get(section.label.as_str())?)));
         let fixed = both.flat_map(|(section, now)| {
-            section.changes(now).filter(Change::needs_restart).map(|change| format!("{} {change}", section.label))
+            section.changes(now).filter(KeyChange::needs_restart).map(|change| format!("{} {change}", section.label))
         });
         fixed.collect()
     }
 
-    fn by_label(&self) -> BTreeMap<&str, &Section> {
+    fn by_label(&self) -> BTreeMap<&str, &ListedSection> {
         self.sections.iter().map(|section| (section.label.as_str(), section)).collect()
     }
 }
@@ -137,33 +137,33 @@ impl Listing {
 /// In TOML. Read again on the same machine it gives an equal config.
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, Section { header, note, entries, .. }) in self.sections.iter().enumerate() {
+        for (position, ListedSection { header, note, entries, .. }) in self.sections.iter().enumerate() {
             let blank = if position == 0 { "" } else { "\n" };
             let mark = if note.is_empty() { "" } else { "  # " };
             writeln!(f, "{blank}{header}{mark}{note}")?;
-            entries.iter().try_for_each(|Entry { key, shown, .. }| writeln!(f, "{} = {shown}", key.name))?;
+            entries.iter().try_for_each(|SetKey { key, shown, .. }| writeln!(f, "{} = {shown}", key.name))?;
         }
         Ok(())
     }
 }
 
-impl Section {
-    fn get(&self, key: &str) -> Option<&Entry> {
+impl ListedSection {
+    fn get(&self, key: &str) -> Option<&SetKey> {
         self.entries.iter().find(|entry| entry.key.name == key)
     }
 
     /// The keys whose values differ in another section: this one's first, then what only the other one has.
-    fn changes<'a>(&'a self, now: &'a Section) -> impl Iterator<Item = Change<'a>> {
+    fn changes<'a>(&'a self, now: &'a ListedSection) -> impl Iterator<Item = KeyChange<'a>> {
         let added = now.entries.iter().filter(|entry| self.get(entry.key.name).is_none());
         let keys = self.entries.iter().chain(added).map(|entry| entry.key);
-        let shown = |entry: &'a Entry| entry.shown.as_str();
-        let changes = keys.map(move |key| Change { key, before: self.get(key.name).map(shown), after: now.get(key.name).map(shown) });
+        let shown = |entry: &'a SetKey| entry.shown.as_str();
+        let changes = keys.map(move |key| KeyChange { key, before: self.get(key.name).map(shown), after: now.get(key.name).map(shown) });
         changes.filter(|change| change.before != change.after)
     }
 }
 
 /// In one line.
-impl fmt::Display for Section {
+impl fmt::Display for ListedSection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entries: Vec<String> = self.entries.iter().map(|entry| format!("{} = {}", entry.key.name, entry.shown)).collect();
         f.write_str(&entries.join(", "))
@@ -171,13 +171,13 @@ impl fmt::Display for Section {
 }
 
 /// A key whose value changes; None where it is not set.
-struct Change<'a> {
-    key: &'static Key,
+struct KeyChange<'a> {
+    key: &'static KeySpec,
     before: Option<&'a str>,
     after: Option<&'a str>,
 }
 
-impl Change<'_> {
+impl KeyChange<'_> {
     fn needs_restart(&self) -> bool {
         match self.key.applies {
             Applies::Reload => false,
@@ -188,7 +188,7 @@ impl Change<'_> {
 }
 
 /// `windowsize 16 -> 8`
-impl fmt::Display for Change<'_> {
+impl fmt::Display for KeyChange<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |value: Option<&str>| value.unwrap_or("not set").to_string();
         write!(f, "{} {} -> {}", self.key.name, shown(self.before), shown(self.after))
@@ -199,16 +199,16 @@ impl fmt::Display for Change<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting<'a> {
     /// Which setting it is.
-    pub name: Name,
+    pub name: KeyName,
     /// What it is set to.
-    pub value: Value<'a>,
+    pub value: SettingValue<'a>,
     /// Where it comes from.
     pub origin: Origin,
 }
 
 /// A value as the listing shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Value<'a> {
+pub enum SettingValue<'a> {
     /// A text, in quotes.
     Text(&'a str),
     /// A list of file names.
@@ -222,14 +222,14 @@ pub enum Value<'a> {
 }
 
 /// As the config would have it, in TOML.
-impl fmt::Display for Value<'_> {
+impl fmt::Display for SettingValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Value::Text(text) => Quoted(text).fmt(f),
-            Value::Files(files) => list(f, files.iter().map(|file| Quoted(file))),
-            Value::Addresses(addresses) => list(f, addresses.iter().map(InQuotes)),
-            Value::Time(time) => InQuotes(shown_duration(time)).fmt(f),
-            Value::Option(code, bytes) => Shown(code, bytes).fmt(f),
+            SettingValue::Text(text) => TomlString(text).fmt(f),
+            SettingValue::Files(files) => list(f, files.iter().map(|file| TomlString(file))),
+            SettingValue::Addresses(addresses) => list(f, addresses.iter().map(InQuotes)),
+            SettingValue::Time(time) => InQuotes(shown_duration(time)).fmt(f),
+            SettingValue::Option(code, bytes) => TomlOption(code, bytes).fmt(f),
         }
     }
 }

@@ -24,13 +24,13 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use error::{Error, Position, Source, nearest};
+pub use error::{ConfigError, ConfigText, Position, nearest};
 pub use file::{ConfigFile, MachineFacts, Unresolved};
 pub use keys::{Dhcp, Dns, Server, Tftp};
-pub use listing::{Listing, Setting, Value};
-pub use model::{Boot, Config, KnownNode, LinkConfig, Network, Override, World};
+pub use listing::{Listing, Setting, SettingValue};
+pub use model::{Boot, Config, KnownNode, LinkConfig, Network, Override, System};
 pub use resolve::{Flags, Resolved, resolve};
-pub use value::{Name, Origin};
+pub use value::{KeyName, Origin};
 
 pub use crate::base::facts::Hardware;
 pub use crate::roll::ruling::Numbering;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::keys::{BootKeys, ClusterKeys, Dhcp, Dns, ForKeys, NetworkKeys, Server, Tftp, filled};
 use super::listing::Listing;
-use super::value::Slot;
+use super::value::KeySlot;
 use crate::base::addr::{Mac, MacPattern};
 use crate::base::facts::{Hardware, LinkFacts};
 use crate::base::machine::Link;
@@ -15,7 +15,7 @@ use crate::roll::plan::{AddressPlan, AddressRange, Number, Subnet};
 use crate::roll::ruling::Numbering;
 
 /// What resolution may ask of the machine it runs on.
-pub trait World {
+pub trait System {
     /// The interfaces of this machine.
     fn links(&self) -> &[LinkFacts];
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use toml::de::DeValue;
 
-use super::value::{self, Quoted, Read, Value, wrong};
+use super::value::{self, ReadResult, TomlString, Value, wrong};
 
 /// The bytes of one option: two instances on the wire (RFC 3396).
 const VALUE_MAX: usize = 510;
@@ -43,7 +43,7 @@ const OWNED: &[(u8, &str)] = &[
 const EXAMPLE: &str = "options = { 66 = \"text\", 150 = \"10.54.0.1\" }";
 
 /// Reads `options = { 66 = "text", … }`, in the order of the codes.
-pub(super) fn read(table: &Value<'_>) -> Read<Vec<(u8, Vec<u8>)>> {
+pub(super) fn read(table: &Value<'_>) -> ReadResult<Vec<(u8, Vec<u8>)>> {
     let mut options = value::entries(table, EXAMPLE, |name, value| {
         let code = code(name).or_else(|what| value::wrong_plainly(value, what))?;
         let bytes = bytes(code, value)?;
@@ -70,7 +70,7 @@ fn code(name: &str) -> Result<u8, String> {
 }
 
 /// The bytes of a value: text as it is; IPv4 addresses as 4 bytes each; a list of bytes; or a table that says the kind.
-fn bytes(code: u8, value: &Value<'_>) -> Read<Vec<u8>> {
+fn bytes(code: u8, value: &Value<'_>) -> ReadResult<Vec<u8>> {
     match value.get_ref() {
         DeValue::String(_) => {
             let text = value::text(value)?;
@@ -85,7 +85,7 @@ fn bytes(code: u8, value: &Value<'_>) -> Read<Vec<u8>> {
             list.iter().map(|element| value::integer(element, 0..=255).map(|byte| byte as u8)).collect()
         }
         DeValue::Array(list) => {
-            let addresses: Vec<Ipv4Addr> = list.iter().map(value::address).collect::<Read<_>>()?;
+            let addresses: Vec<Ipv4Addr> = list.iter().map(value::address).collect::<ReadResult<_>>()?;
             Ok(addresses.iter().flat_map(|address| address.octets()).collect())
         }
         DeValue::Integer(number) => {
@@ -99,7 +99,7 @@ fn bytes(code: u8, value: &Value<'_>) -> Read<Vec<u8>> {
 }
 
 /// `{ u16 = 1500 }`, `{ hex = "0102" }`, `{ text = "10.0.0.1" }`
-fn kind(value: &Value<'_>) -> Read<Vec<u8>> {
+fn kind(value: &Value<'_>) -> ReadResult<Vec<u8>> {
     const KINDS: &str = "{ u8 = 1 }, { u16 = 1 }, { u32 = 1 }, { hex = \"0102\" } or { text = \"…\" }";
     let Some((name, inner)) = value.get_ref().as_table().filter(|table| table.len() == 1).and_then(|table| table.iter().next()) else {
         return value::wrong_plainly(value, format_args!("this is not the value of an option: write {KINDS}"));
@@ -128,15 +128,15 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// The inverse of the reading: a value, in TOML, that gives these bytes for this code.
-pub(super) struct Shown<'a>(pub u8, pub &'a [u8]);
+pub(super) struct TomlOption<'a>(pub u8, pub &'a [u8]);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for TomlOption<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shown(code, bytes) = *self;
+        let TomlOption(code, bytes) = *self;
         let printable = std::str::from_utf8(bytes).ok().filter(|text| !text.is_empty() && !text.chars().any(char::is_control));
         match (printable, bytes) {
-            (Some(text), _) if TEXTS.contains(&code) || text.parse::<Ipv4Addr>().is_err() => Quoted(text).fmt(f),
-            (Some(text), _) => write!(f, "{{ text = {} }}", Quoted(text)),
+            (Some(text), _) if TEXTS.contains(&code) || text.parse::<Ipv4Addr>().is_err() => TomlString(text).fmt(f),
+            (Some(text), _) => write!(f, "{{ text = {} }}", TomlString(text)),
             (None, [a, b, c, d]) if !TEXTS.contains(&code) => write!(f, "\"{}\"", Ipv4Addr::new(*a, *b, *c, *d)),
             _ => {
                 f.write_str("{ hex = \"")?;
@@ -150,12 +150,12 @@ impl fmt::Display for Shown<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::error::{Errors, Source};
+    use crate::config::error::{ConfigText, Errors};
 
     fn with(text: &str) -> Result<Vec<(u8, Vec<u8>)>, Vec<String>> {
         let value = DeValue::parse(text).unwrap();
         read(&value).map_err(|wrong| {
-            let mut errors = Errors::new(Some(Source { path: "f", text }));
+            let mut errors = Errors::new(Some(ConfigText { path: "f", text }));
             wrong.report("options", &mut errors);
             errors.into_errors().iter().map(ToString::to_string).collect()
         })
@@ -176,7 +176,7 @@ mod tests {
             ("{ 43 = { hex = \"01:02 fF\" } }", 43, &[1, 2, 255]),
         ] {
             assert_eq!(with(text), Ok(vec![(code, bytes.to_vec())]), "{text}");
-            let again = format!("{{ {code} = {} }}", Shown(code, bytes));
+            let again = format!("{{ {code} = {} }}", TomlOption(code, bytes));
             assert_eq!(with(&again), Ok(vec![(code, bytes.to_vec())]), "{again}");
         }
     }

@@ -3,12 +3,12 @@
 use toml::Spanned;
 use toml::de::{DeTable, Error as SyntaxError};
 
-use super::error::{Errors, Source};
+use super::error::{ConfigText, Errors};
 use super::keys::{
     BootKeys, ClusterKeys, DhcpKeys, DnsKeys, ForKeys, NetworkKeys, NodeKeys, SECTIONS, Section, SegmentKeys, ServerKeys, TftpKeys, Usual,
     unknown,
 };
-use super::value::{self, Slot};
+use super::value::{self, KeySlot};
 
 #[derive(Default)]
 pub(super) struct Parsed {
@@ -28,7 +28,7 @@ pub(super) struct Parsed {
 
 impl Parsed {
     /// Reads a whole file. None after syntax errors: what the rest means is not sure then.
-    pub fn read(source: Source<'_>, errors: &mut Errors<'_>) -> Option<Parsed> {
+    pub fn read(source: ConfigText<'_>, errors: &mut Errors<'_>) -> Option<Parsed> {
         let (document, syntax) = DeTable::parse_recoverable(source.text);
         syntax.iter().for_each(|error| syntax_error(source.text, error, errors));
         if !syntax.is_empty() {

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::error::{Error, Errors, Source};
+use super::error::{ConfigError, ConfigText, Errors};
 use super::keys::{NodeKeys, Section, SegmentKeys};
 use super::layout::AddressLayout;
 use super::listing::Listing;
-use super::model::{Boot, Config, KnownNode, Override, World};
+use super::model::{Boot, Config, KnownNode, Override, System};
 use super::parsed::Parsed;
-use super::value::{Set, Slot};
+use super::value::{KeySlot, Set};
 use super::{boot, check};
 use crate::roll::plan::{AddressPlan, Segment};
 
@@ -38,7 +38,7 @@ pub struct Resolved {
 ///
 /// # Errors
 /// Everything that is wrong, as far as it can be found in one run.
-pub fn resolve(source: Option<Source<'_>>, flags: &Flags, world: &impl World) -> Result<Resolved, Vec<Error>> {
+pub fn resolve(source: Option<ConfigText<'_>>, flags: &Flags, world: &impl System) -> Result<Resolved, Vec<ConfigError>> {
     let mut errors = Errors::new(source);
     let parsed = match source {
         None => Some(Parsed::default()),

@@ -19,7 +19,7 @@ struct Plain {
     files: &'static [&'static str],
 }
 
-impl World for Plain {
+impl System for Plain {
     fn links(&self) -> &[LinkFacts] {
         &self.links
     }
@@ -63,7 +63,7 @@ fn flags(interfaces: &[&str]) -> Flags {
 }
 
 fn with(text: &str, flags: &Flags) -> Result<Resolved, Vec<String>> {
-    let source = Source { path: "m.toml", text };
+    let source = ConfigText { path: "m.toml", text };
     resolve(Some(source), flags, &world()).map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
@@ -219,7 +219,7 @@ fn gateways_become_routers_and_are_left_out_of_pools() {
     let Resolved { config, notes } = resolve(None, &flags(&["eth0"]), &world()).unwrap();
     assert_eq!(config.networks[0].routers, ["192.0.2.1".parse::<Ipv4Addr>().unwrap()]);
     assert!(notes.contains(&"eth0: router 192.0.2.1 (the interface's gateway)".to_string()));
-    let source = Source { path: "f", text: "[[network]]\ninterface = \"eth0\"\nrouter = []" };
+    let source = ConfigText { path: "f", text: "[[network]]\ninterface = \"eth0\"\nrouter = []" };
     assert_eq!(resolve(Some(source), &Flags::default(), &world()).unwrap().config.networks[0].routers.len(), 0);
 }
 

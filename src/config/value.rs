@@ -17,7 +17,7 @@ pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 
 /// A key by its name, or one entry of a table of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Name {
+pub enum KeyName {
     /// A key, by its name in the file.
     Key(&'static str),
     /// The boot program of an architecture.
@@ -27,12 +27,12 @@ pub enum Name {
 }
 
 /// As errors call it: `program.efi-x64`, `args`, `options.66`.
-impl fmt::Display for Name {
+impl fmt::Display for KeyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Name::Key(key) => f.write_str(key),
-            Name::Program(arch) => write!(f, "program.{arch}"),
-            Name::Option(code) => write!(f, "options.{code}"),
+            KeyName::Key(key) => f.write_str(key),
+            KeyName::Program(arch) => write!(f, "program.{arch}"),
+            KeyName::Option(code) => write!(f, "options.{code}"),
         }
     }
 }
@@ -93,7 +93,7 @@ impl<T> Set<T> {
 }
 
 /// A key that may be set.
-pub(super) trait Slot<T> {
+pub(super) trait KeySlot<T> {
     fn value(&self) -> Option<T>;
     fn at(&self) -> Option<&Range<usize>>;
 
@@ -101,7 +101,7 @@ pub(super) trait Slot<T> {
     fn filled(&self) -> T;
 }
 
-impl<T: Clone> Slot<T> for Option<Set<T>> {
+impl<T: Clone> KeySlot<T> for Option<Set<T>> {
     fn value(&self) -> Option<T> {
         self.as_ref().map(|set| set.value.clone())
     }
@@ -122,7 +122,7 @@ pub(super) fn elements<T: Copy>(list: &Option<Set<Vec<T>>>) -> impl Iterator<Ite
 
 /// What is wrong with a value, and where in it; in a table, one fault for each bad entry.
 #[derive(Debug)]
-pub(super) struct Wrong(Vec<Fault>);
+pub(super) struct ValueErrors(Vec<Fault>);
 
 #[derive(Debug)]
 struct Fault {
@@ -132,22 +132,22 @@ struct Fault {
     what: String,
 }
 
-impl Wrong {
+impl ValueErrors {
     pub fn report(self, key: &str, errors: &mut Errors<'_>) {
         self.0.into_iter().for_each(|Fault { at, entry, what }| errors.add(Some(&at), &format!("{key}{entry}"), what));
     }
 }
 
-pub(super) type Read<T> = Result<T, Wrong>;
+pub(super) type ReadResult<T> = Result<T, ValueErrors>;
 
 /// `"eth7" is not …` at the position of the value.
-pub(super) fn wrong<T>(value: &Value<'_>, what: impl Display) -> Read<T> {
+pub(super) fn wrong<T>(value: &Value<'_>, what: impl Display) -> ReadResult<T> {
     wrong_plainly(value, format_args!("{} {what}", shown(value)))
 }
 
 /// A sentence of its own at the position of the value.
-pub(super) fn wrong_plainly<T>(value: &Value<'_>, what: impl Display) -> Read<T> {
-    Err(Wrong(vec![Fault { at: value.span(), entry: String::new(), what: what.to_string() }]))
+pub(super) fn wrong_plainly<T>(value: &Value<'_>, what: impl Display) -> ReadResult<T> {
+    Err(ValueErrors(vec![Fault { at: value.span(), entry: String::new(), what: what.to_string() }]))
 }
 
 /// A value as the file has it, short enough for a sentence.
@@ -165,16 +165,18 @@ fn shown(value: &Value<'_>) -> String {
 }
 
 /// The entries of an inline table, such as `program = { bios = "…" }`, each read by its key.
-pub(super) fn entries<T>(value: &Value<'_>, example: &str, mut read: impl FnMut(&str, &Value<'_>) -> Read<T>) -> Read<Vec<T>> {
+pub(super) fn entries<T>(value: &Value<'_>, example: &str, mut read: impl FnMut(&str, &Value<'_>) -> ReadResult<T>) -> ReadResult<Vec<T>> {
     let Some(table) = value.get_ref().as_table() else { return wrong(value, format_args!("is not a table: write {example}")) };
     let (mut good, mut faults) = (Vec::new(), Vec::new());
     for (name, value) in table {
         match read(name.get_ref(), value) {
             Ok(entry) => good.push(entry),
-            Err(Wrong(wrong)) => faults.extend(wrong.into_iter().map(|fault| Fault { entry: format!(".{}", name.get_ref()), ..fault })),
+            Err(ValueErrors(wrong)) => {
+                faults.extend(wrong.into_iter().map(|fault| Fault { entry: format!(".{}", name.get_ref()), ..fault }))
+            }
         }
     }
-    if faults.is_empty() { Ok(good) } else { Err(Wrong(faults)) }
+    if faults.is_empty() { Ok(good) } else { Err(ValueErrors(faults)) }
 }
 
 /// The tables of an array, `[[network]]`, each with its position, or the error that says how to write it.
@@ -210,7 +212,7 @@ pub(super) fn table<'a, 'i>(errors: &mut Errors<'_>, key: &str, value: Option<&'
 }
 
 /// Text that one line can show.
-pub(super) fn text<'v>(value: &'v Value<'_>) -> Read<&'v str> {
+pub(super) fn text<'v>(value: &'v Value<'_>) -> ReadResult<&'v str> {
     match value.get_ref().as_str() {
         None => wrong(value, "is not a text: write it in quotes"),
         Some(text) if text.chars().any(char::is_control) => wrong(value, "has control characters in it: leave them out"),
@@ -218,12 +220,12 @@ pub(super) fn text<'v>(value: &'v Value<'_>) -> Read<&'v str> {
     }
 }
 
-pub(super) fn flag(value: &Value<'_>) -> Read<bool> {
+pub(super) fn flag(value: &Value<'_>) -> ReadResult<bool> {
     value.get_ref().as_bool().map_or_else(|| wrong(value, "is neither true nor false"), Ok)
 }
 
 /// An integer in a range.
-pub(super) fn integer(value: &Value<'_>, range: RangeInclusive<u64>) -> Read<u64> {
+pub(super) fn integer(value: &Value<'_>, range: RangeInclusive<u64>) -> ReadResult<u64> {
     let (low, high) = (range.start(), range.end());
     let number = value.get_ref().as_integer().and_then(|number| i128::from_str_radix(number.as_str(), number.radix()).ok());
     match number.map(u64::try_from) {
@@ -234,28 +236,28 @@ pub(super) fn integer(value: &Value<'_>, range: RangeInclusive<u64>) -> Read<u64
 }
 
 /// Anything that parses from text, with a sentence for when it does not.
-fn parsed<T>(value: &Value<'_>, parse: impl FnOnce(&str) -> Option<T>, otherwise: &str) -> Read<T> {
+fn parsed<T>(value: &Value<'_>, parse: impl FnOnce(&str) -> Option<T>, otherwise: &str) -> ReadResult<T> {
     match value.get_ref().as_str().and_then(parse) {
         Some(good) => Ok(good),
         None => wrong(value, otherwise),
     }
 }
 
-pub(super) fn address(value: &Value<'_>) -> Read<Ipv4Addr> {
+pub(super) fn address(value: &Value<'_>) -> ReadResult<Ipv4Addr> {
     parsed(value, |text| text.parse().ok(), "is not an IPv4 address: write it as in \"10.54.0.1\"")
 }
 
-pub(super) fn mac(value: &Value<'_>) -> Read<Mac> {
+pub(super) fn mac(value: &Value<'_>) -> ReadResult<Mac> {
     let mac: Mac = parsed(value, |text| text.parse().ok(), "is not a MAC address: write it as in \"52:54:00:12:34:56\"")?;
     if mac.is_individual() { Ok(mac) } else { wrong(value, "is not an interface's address: write one as in \"52:54:00:12:34:56\"") }
 }
 
-pub(super) fn mac_pattern(value: &Value<'_>) -> Read<MacPattern> {
+pub(super) fn mac_pattern(value: &Value<'_>) -> ReadResult<MacPattern> {
     parsed(value, |text| text.parse().ok(), "is not a MAC address or the beginning of one: write it as in \"00:25:90:*\"")
 }
 
 /// `10.54.250.0-10.54.253.255`, or one address.
-pub(super) fn range(value: &Value<'_>) -> Read<AddressRange> {
+pub(super) fn range(value: &Value<'_>) -> ReadResult<AddressRange> {
     let ends = |text: &str| match text.split_once('-') {
         Some((first, last)) => Some((first.trim().parse().ok()?, last.trim().parse().ok()?)),
         None => text.trim().parse().ok().map(|address| (address, address)),
@@ -269,7 +271,7 @@ pub(super) fn range(value: &Value<'_>) -> Read<AddressRange> {
 }
 
 /// `10.55.0.0/16`
-pub(super) fn subnet(value: &Value<'_>) -> Read<Subnet> {
+pub(super) fn subnet(value: &Value<'_>) -> ReadResult<Subnet> {
     let halves = |text: &str| {
         let (address, len) = text.split_once('/')?;
         Some((address.parse().ok()?, len.parse().ok().filter(|len| *len <= 32)?))
@@ -280,7 +282,7 @@ pub(super) fn subnet(value: &Value<'_>) -> Read<Subnet> {
 }
 
 /// Seconds as an integer, or `"12h"`: a number with the unit s, m, h or d.
-pub(super) fn duration(value: &Value<'_>, range: RangeInclusive<u64>) -> Read<Duration> {
+pub(super) fn duration(value: &Value<'_>, range: RangeInclusive<u64>) -> ReadResult<Duration> {
     let seconds = |text: &str| {
         let unit = match text.chars().last()? {
             's' => 1,
@@ -318,7 +320,7 @@ pub(super) fn shown_duration(duration: Duration) -> String {
 }
 
 /// Milliseconds, as in `"2ms"`.
-pub(super) fn milliseconds(value: &Value<'_>, range: RangeInclusive<u64>) -> Read<Duration> {
+pub(super) fn milliseconds(value: &Value<'_>, range: RangeInclusive<u64>) -> ReadResult<Duration> {
     let millis = value.get_ref().as_str().and_then(|text| text.strip_suffix("ms")?.trim_end().parse::<u64>().ok());
     match millis {
         None => wrong(value, "is not a number of milliseconds: write it as in \"2ms\""),
@@ -333,7 +335,7 @@ pub(super) const RATES: RangeInclusive<u64> = 1_000_000..=1_000_000_000_000;
 const RATE_UNITS: [(char, u64); 3] = [('G', 1_000_000_000), ('M', 1_000_000), ('K', 1_000)];
 
 /// Bits per second, as an integer or as in `"1G"`, `"2.5G"`, `"100M"`.
-pub(super) fn rate(value: &Value<'_>) -> Read<u64> {
+pub(super) fn rate(value: &Value<'_>) -> ReadResult<u64> {
     let bits = |text: &str| {
         let unit = RATE_UNITS.iter().find(|(letter, _)| text.ends_with(*letter))?.1;
         let (whole, part) = text.get(..text.len() - 1)?.split_once('.').unwrap_or((text.get(..text.len() - 1)?, "0"));
@@ -360,7 +362,7 @@ pub(super) fn shown_rate(rate: u64) -> String {
 }
 
 /// The elements of a list, or one value alone.
-pub(super) fn list<'i, T>(value: &Value<'i>, max: usize, mut read: impl FnMut(&Value<'i>) -> Read<T>) -> Read<Vec<T>> {
+pub(super) fn list<'i, T>(value: &Value<'i>, max: usize, mut read: impl FnMut(&Value<'i>) -> ReadResult<T>) -> ReadResult<Vec<T>> {
     match value.get_ref().as_array() {
         Some(list) if list.len() > max => wrong(value, format_args!("has {} elements: at most {max} are possible", list.len())),
         Some(list) => list.iter().map(read).collect(),
@@ -369,7 +371,7 @@ pub(super) fn list<'i, T>(value: &Value<'i>, max: usize, mut read: impl FnMut(&V
 }
 
 /// One of a few words.
-pub(super) fn word<T: Copy>(value: &Value<'_>, words: &[(&str, T)]) -> Read<T> {
+pub(super) fn word<T: Copy>(value: &Value<'_>, words: &[(&str, T)]) -> ReadResult<T> {
     let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
     match value.get_ref().as_str().and_then(|text| words.iter().find(|(word, _)| *word == text)) {
         Some((_, meaning)) => Ok(*meaning),
@@ -381,7 +383,7 @@ pub(super) fn word<T: Copy>(value: &Value<'_>, words: &[(&str, T)]) -> Read<T> {
 }
 
 /// Numbers as in `"0-31,40"`, or one as an integer; ranges in the order they are written.
-pub(super) fn numbers(value: &Value<'_>) -> Read<Vec<(Number, Number)>> {
+pub(super) fn numbers(value: &Value<'_>) -> ReadResult<Vec<(Number, Number)>> {
     let range = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last): (u32, u32) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
@@ -410,13 +412,13 @@ pub(super) fn shown_numbers(ranges: &[(Number, Number)]) -> String {
 }
 
 pub(super) fn in_quotes(value: impl Display) -> String {
-    Quoted(&value.to_string()).to_string()
+    TomlString(&value.to_string()).to_string()
 }
 
 /// A TOML basic string.
-pub(super) struct Quoted<'a>(pub &'a str);
+pub(super) struct TomlString<'a>(pub &'a str);
 
-impl Display for Quoted<'_> {
+impl Display for TomlString<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
         for c in self.0.chars() {
@@ -434,9 +436,9 @@ impl Display for Quoted<'_> {
 mod tests {
     use super::*;
 
-    fn with<T>(text: &str, read: impl FnOnce(&Value<'_>) -> Read<T>) -> Result<T, String> {
+    fn with<T>(text: &str, read: impl FnOnce(&Value<'_>) -> ReadResult<T>) -> Result<T, String> {
         let value = DeValue::parse(text).unwrap();
-        read(&value).map_err(|Wrong(mut faults)| faults.remove(0).what)
+        read(&value).map_err(|ValueErrors(mut faults)| faults.remove(0).what)
     }
 
     #[test]

@@ -6,16 +6,16 @@
 //! last record says that the change ends. Until that is on disk nothing that was put out since the first counts, neither for the
 //! next daemon nor for a promise ([`commit`](super::commit)): so it is whole or not at all. A second change that comes meanwhile is written with it.
 //!
-//! A journal that is being rewritten ([`history`](super::history)) has the whole change from memory when its walk began after the change, and else
+//! A journal that is being rewritten ([`journal`](super::journal)) has the whole change from memory when its walk began after the change, and else
 //! begins its walk again: no line of the walk stands within a change.
 
 use std::time::Duration;
 
 use crate::base::limits;
 use crate::base::time::Instant;
-use crate::roll::journal::{Event, Line};
+use crate::roll::journal::{JournalEvent, Line};
 use crate::roll::lot::Lot;
-use crate::roll::registry::Roll;
+use crate::roll::registry::Registry;
 
 use super::Ctx;
 use super::commit::Commit;
@@ -61,14 +61,14 @@ impl Changes {
 /// Puts out a line of as many lots as it has room for, all of the same time. False: it is to be tried again.
 fn line(ctx: &mut Ctx<'_>) -> bool {
     let Some(first) = ctx.roll.unwritten.first() else { return true };
-    let lot = |roll: &Roll, number| -> Lot { roll.street().lot(number).copied().unwrap_or_default() };
+    let lot = |roll: &Registry, number| -> Lot { roll.lots().lot(number).copied().unwrap_or_default() };
     let since = lot(ctx.roll, first).since;
     let mut line = Line::new(since);
     let mut written = [first; limits::JOURNAL_LINE_MAX / 8];
     let mut count = 0;
     while let (Some(number), Some(place)) = (ctx.roll.unwritten.first(), written.get_mut(count)) {
         let lot = lot(ctx.roll, number);
-        if lot.since != since || !line.add(&Event::Lot(number, lot)) {
+        if lot.since != since || !line.add(&JournalEvent::Lot(number, lot)) {
             break;
         }
         *place = number;

@@ -3,36 +3,36 @@
 //!
 //! The end of the daemon is a checkpoint as well, without lines in the log, and it waits for all other records besides.
 
-use crate::base::machine::Done;
+use crate::base::machine::TaskOutcome;
 use crate::base::outbox::{Outbox, Output};
 use crate::base::time::Now;
-use crate::wire::control::Sorry;
+use crate::wire::control::Rejection;
 
-use super::command::{self, Next};
+use super::command::{self, NextStep};
 use super::server::Server;
 
 const REMEDY: &str = "check its disk, then try again";
 
 /// How far a checkpoint has come: each is done once it has ended somehow.
 #[derive(Default)]
-pub(super) struct Step {
+pub(super) struct CheckpointStep {
     leaves: bool,
     /// Where the state is, or why it is not.
     state: Option<Result<String, String>>,
     journal: Option<Result<(), String>>,
 }
 
-impl Step {
+impl CheckpointStep {
     /// The machine ends with it.
     pub(super) fn leaves(&self) -> bool {
         self.leaves
     }
 
     /// What is not there yet does not come.
-    pub(super) fn late(mut self) -> Next {
+    pub(super) fn late(mut self) -> NextStep {
         if self.leaves {
             log::error!("musterd: stopping, but a disk does not answer (all promises are in the journal, the latest stages are not)");
-            return Next::Leave;
+            return NextStep::Leave;
         }
         let slow = |what| format!("{what} is not written yet: its disk does not answer");
         self.state.get_or_insert_with(|| Err(slow("the state")));
@@ -41,9 +41,9 @@ impl Step {
     }
 
     /// Ends when both are done. `kept`: nothing else is on its way to the disk.
-    fn settle(self, kept: bool) -> Next {
+    fn settle(self, kept: bool) -> NextStep {
         let (true, Some(state), Some(journal)) = (kept || !self.leaves, &self.state, &self.journal) else {
-            return Next::Wait(command::Step::Checkpoint(self));
+            return NextStep::Wait(command::CommandStep::Checkpoint(self));
         };
         let why = match (state, journal) {
             (Ok(_), Ok(())) => String::new(),
@@ -54,18 +54,18 @@ impl Step {
             log::error!("{why}");
         }
         match state {
-            _ if self.leaves => Next::Leave,
-            Ok(said) if why.is_empty() => Next::End(Ok(vec![said.clone(), "the journal was rewritten".into()])),
-            _ => Next::End(Err(Sorry::new(why, REMEDY))),
+            _ if self.leaves => NextStep::Leave,
+            Ok(said) if why.is_empty() => NextStep::End(Ok(vec![said.clone(), "the journal was rewritten".into()])),
+            _ => NextStep::End(Err(Rejection::new(why, REMEDY))),
         }
     }
 }
 
 impl Server {
-    pub(super) fn begin_checkpoint(&mut self, leaves: bool, out: &mut Outbox) -> Next {
+    pub(super) fn begin_checkpoint(&mut self, leaves: bool, out: &mut Outbox) -> NextStep {
         out.put(Output::Count);
         self.checkpoint();
-        Next::Wait(command::Step::Checkpoint(Step { leaves, ..Step::default() }))
+        NextStep::Wait(command::CommandStep::Checkpoint(CheckpointStep { leaves, ..CheckpointStep::default() }))
     }
 
     /// The world has counted what the kernel has lost: the rest of the state is known.
@@ -80,7 +80,7 @@ impl Server {
     }
 
     /// The state is on its disk, or cannot be.
-    pub(super) fn written(&mut self, mut step: Step, outcome: Result<Done<'_>, &str>) -> Next {
+    pub(super) fn written(&mut self, mut step: CheckpointStep, outcome: Result<TaskOutcome<'_>, &str>) -> NextStep {
         let path = self.config().server.run_dir.join("state.json");
         step.state = Some(match outcome {
             Ok(_) => Ok(format!("written to {}", path.display())),
@@ -90,8 +90,8 @@ impl Server {
     }
 
     /// The journal was written again, or could not be. Where that was begun once more meanwhile, this one says nothing of now.
-    pub(super) fn rewritten(&mut self, outcome: Result<(), &str>, out: &mut Outbox) {
-        if !self.rewrites() {
+    pub(super) fn compacted(&mut self, outcome: Result<(), &str>, out: &mut Outbox) {
+        if !self.is_compacting() {
             self.hear(out, |step| step.journal = Some(outcome.map_err(str::to_string)));
         }
     }
@@ -103,13 +103,13 @@ impl Server {
         }
     }
 
-    fn hear(&mut self, out: &mut Outbox, what: impl FnOnce(&mut Step)) {
+    fn hear(&mut self, out: &mut Outbox, what: impl FnOnce(&mut CheckpointStep)) {
         self.go_on(out, |server, step, _| match step {
-            command::Step::Checkpoint(mut step) => {
+            command::CommandStep::Checkpoint(mut step) => {
                 what(&mut step);
                 step.settle(server.has_kept())
             }
-            other => Next::Wait(other),
+            other => NextStep::Wait(other),
         });
     }
 

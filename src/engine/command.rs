@@ -14,11 +14,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::base::machine::{Command, ConnId, Done};
+use crate::base::machine::{Command, ConnId, TaskOutcome};
 use crate::base::outbox::{FileTask, Outbox, Output};
 use crate::base::time::{Instant, Now};
 use crate::config::ConfigFile;
-use crate::wire::control::{self, Reply, Sorry};
+use crate::wire::control::{self, Rejection, Reply};
 
 use super::server::Server;
 use super::{checkpoint, reload};
@@ -34,34 +34,34 @@ const PIECE: usize = 32 << 10;
 const WHY_MAX: usize = 16 << 10;
 
 /// What there is to say of something that was done, a line each, or why it was not.
-pub(super) type Outcome = Result<Vec<String>, Sorry>;
+pub(super) type CommandResult = Result<Vec<String>, Rejection>;
 
 /// How far a command has come.
-pub(super) enum Step {
-    Reload(reload::Step),
-    Checkpoint(checkpoint::Step),
+pub(super) enum CommandStep {
+    Reload(reload::ReloadStep),
+    Checkpoint(checkpoint::CheckpointStep),
 }
 
 /// What is to be done next.
-pub(super) enum Next {
+pub(super) enum NextStep {
     /// The world does a task; these are its bytes. Then the step goes on.
-    Task(Step, FileTask<'static>, Vec<u8>),
+    Task(CommandStep, FileTask<'static>, Vec<u8>),
     /// The step goes on when it hears of something.
-    Wait(Step),
-    End(Outcome),
+    Wait(CommandStep),
+    End(CommandResult),
     /// Everything is written down.
     Leave,
 }
 
 struct Current {
-    step: Step,
+    step: CommandStep,
     /// The connection that waits for the answer; None: it was a signal.
     by: Option<ConnId>,
     began: Instant,
 }
 
 /// A text on its way to the world, and what becomes of it.
-struct Text {
+struct TextTask {
     text: String,
     sent: usize,
     end: FileTask<'static>,
@@ -75,20 +75,20 @@ pub(super) struct Commands {
     pub(super) file: ConfigFile,
     current: Option<Current>,
     waiting: VecDeque<(Command, Option<ConnId>)>,
-    texts: VecDeque<Text>,
+    texts: VecDeque<TextTask>,
     /// The last task, and the one whose end the current command waits for; 0: none.
     token: u64,
     awaits: u64,
 }
 
 impl Commands {
-    fn checkpoint(&self) -> Option<&checkpoint::Step> {
-        self.current.as_ref().and_then(|current| if let Step::Checkpoint(step) = &current.step { Some(step) } else { None })
+    fn checkpoint(&self) -> Option<&checkpoint::CheckpointStep> {
+        self.current.as_ref().and_then(|current| if let CommandStep::Checkpoint(step) = &current.step { Some(step) } else { None })
     }
 
     /// Whether a checkpoint is under way, and whether the machine ends with it.
     pub(super) fn checkpoints(&self) -> Option<bool> {
-        self.checkpoint().map(checkpoint::Step::leaves)
+        self.checkpoint().map(checkpoint::CheckpointStep::leaves)
     }
 
     fn longest(&self) -> Duration {
@@ -113,12 +113,12 @@ impl Commands {
     /// Has a text written; the current command waits for that.
     pub(super) fn write(&mut self, path: PathBuf, text: String) {
         let token = self.issue();
-        self.texts.push_back(Text { text, sent: 0, end: FileTask::Write { path: &[] }, path, token });
+        self.texts.push_back(TextTask { text, sent: 0, end: FileTask::Write { path: &[] }, path, token });
     }
 
     /// Has a text written beside the journal. Nobody waits for that.
     pub(super) fn publish(&mut self, path: PathBuf, text: String) {
-        self.texts.push_back(Text { text, sent: 0, end: FileTask::Publish { path: &[] }, path, token: 0 });
+        self.texts.push_back(TextTask { text, sent: 0, end: FileTask::Publish { path: &[] }, path, token: 0 });
     }
 
     /// Puts out the next piece of a text, or what becomes of the pieces.
@@ -129,7 +129,7 @@ impl Commands {
         if !piece.is_empty() {
             out.task(0, FileTask::Piece { text: &[] }, piece);
             text.sent += piece.len();
-        } else if let Some(Text { end, path, token, .. }) = self.texts.pop_front() {
+        } else if let Some(TextTask { end, path, token, .. }) = self.texts.pop_front() {
             out.task(token, end, bytes_of(&path));
         }
     }
@@ -159,7 +159,7 @@ impl Server {
         } else if waiting.len() < WAITING {
             waiting.push_back((command, by));
         } else {
-            answer(out, by, Err(Sorry::new("the daemon is busy", "try again")));
+            answer(out, by, Err(Rejection::new("the daemon is busy", "try again")));
         }
     }
 
@@ -171,8 +171,8 @@ impl Server {
         let longest = self.commands.longest();
         if self.commands.current.as_ref().is_some_and(|current| now.at.since(current.began) >= longest) && out.has_room() {
             self.go_on(out, |_, step, _| match step {
-                Step::Reload(_) => reload::late(),
-                Step::Checkpoint(step) => step.late(),
+                CommandStep::Reload(_) => reload::late(),
+                CommandStep::Checkpoint(step) => step.late(),
             });
         }
         if self.commands.current.is_none() && out.has_room() {
@@ -194,35 +194,35 @@ impl Server {
     }
 
     /// The world has done a task, or cannot.
-    pub(super) fn done(&mut self, now: Now, token: u64, outcome: Result<Done<'_>, &str>, out: &mut Outbox) {
+    pub(super) fn done(&mut self, now: Now, token: u64, outcome: Result<TaskOutcome<'_>, &str>, out: &mut Outbox) {
         // One that was given up may be answered after all.
         if token != self.commands.awaits {
             return;
         }
         self.go_on(out, |server, step, out| match step {
-            Step::Reload(step) => server.go_on_reloading(now, step, outcome, out),
-            Step::Checkpoint(step) => server.written(step, outcome),
+            CommandStep::Reload(step) => server.go_on_reloading(now, step, outcome, out),
+            CommandStep::Checkpoint(step) => server.written(step, outcome),
         });
     }
 
     /// The current command goes on.
-    pub(super) fn go_on(&mut self, out: &mut Outbox, on: impl FnOnce(&mut Server, Step, &mut Outbox) -> Next) {
+    pub(super) fn go_on(&mut self, out: &mut Outbox, on: impl FnOnce(&mut Server, CommandStep, &mut Outbox) -> NextStep) {
         if let Some(Current { step, by, began }) = self.commands.current.take() {
             let next = on(self, step, out);
             self.follow(by, began, next, out);
         }
     }
 
-    fn follow(&mut self, by: Option<ConnId>, began: Instant, next: Next, out: &mut Outbox) {
+    fn follow(&mut self, by: Option<ConnId>, began: Instant, next: NextStep, out: &mut Outbox) {
         let step = match next {
-            Next::Task(step, task, bytes) => {
+            NextStep::Task(step, task, bytes) => {
                 let put_out = out.task(self.commands.issue(), task, &bytes);
                 debug_assert!(put_out, "there is room for a task in a call");
                 step
             }
-            Next::Wait(step) => step,
-            Next::End(outcome) => return answer(out, by, outcome),
-            Next::Leave => {
+            NextStep::Wait(step) => step,
+            NextStep::End(outcome) => return answer(out, by, outcome),
+            NextStep::Leave => {
                 out.put(Output::Leave);
                 return;
             }
@@ -232,11 +232,11 @@ impl Server {
 }
 
 /// Tells who asked on a connection what came of it, as far as a line holds it: the log has the rest.
-fn answer(out: &mut Outbox, by: Option<ConnId>, outcome: Outcome) {
+fn answer(out: &mut Outbox, by: Option<ConnId>, outcome: CommandResult) {
     let Some(conn) = by else { return };
     let mut reply = match outcome {
         Ok(said) => Reply::Done { said },
-        Err(Sorry { why, hint }) => Reply::Error(Sorry { why: cut(why), hint }),
+        Err(Rejection { why, hint }) => Reply::Error(Rejection { why: cut(why), hint }),
     };
     while !out.write(conn, |buf| control::write(buf, &reply)) {
         let Reply::Done { said } = &mut reply else { return };

@@ -1,7 +1,7 @@
 //! The commit lane: what was put out for the journal, what of it is committed, and what waits for that (law 4).
 //!
 //! Whoever promises something puts out its record first ([`Ctx::record`]). Until the record is committed, the answer that says so waits here
-//! ([`Commit::after`]): as a [`Waiter`], which is a key, while its service keeps the answer. When the world says `Input::Synced`, the Server
+//! ([`Commit::after`]): as a [`CommitWaiter`], which is a key, while its service keeps the answer. When the world says `Input::Synced`, the Server
 //! takes out each waiter whose record is committed, in the order of the records ([`Commit::release`]), and passes it to its service. It stops
 //! while the outbox is full and goes on in the next turn ([`Commit::deadline`]). A waiter that has gone meanwhile is a stale key: its service
 //! finds nothing.
@@ -25,7 +25,7 @@ use crate::base::outbox::Outbox;
 use crate::base::slab::Key;
 use crate::base::time::Instant;
 use crate::roll::client::Client;
-use crate::roll::journal::{Event, Line, Mark};
+use crate::roll::journal::{JournalEvent, Line, Mark};
 use crate::wire::control::CONNECTIONS;
 
 use super::Ctx;
@@ -33,7 +33,7 @@ use super::stats::Counter;
 
 /// What waits for a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiter {
+pub enum CommitWaiter {
     /// A client, whose message DHCP keeps.
     Client(Key<Client>),
     /// An operator's connection, whose reply the control engine keeps.
@@ -53,13 +53,13 @@ pub struct Commit {
     /// Events that stand behind others in their records.
     behind: u64,
     /// In the order of the records.
-    waiting: VecDeque<(Seq, Waiter)>,
+    waiting: VecDeque<(Seq, CommitWaiter)>,
     /// Parallel to the roll's slots: which client stands in the lane, and for which record.
-    by_slot: Box<[Option<Standing>]>,
+    by_slot: Box<[Option<CommitStanding>]>,
 }
 
 /// A client in the lane, and the record for which it stands there.
-type Standing = (Seq, Key<Client>);
+type CommitStanding = (Seq, Key<Client>);
 
 /// Records that are committed together.
 #[derive(Clone, Copy, Debug)]
@@ -157,8 +157,8 @@ impl Commit {
 
     /// Lets somebody wait for a record that is not committed. False: a client found no place, and has to ask again later. One that waits for the
     /// record already stands in the lane once.
-    pub fn after(&mut self, seq: Seq, waiter: Waiter) -> bool {
-        if let Waiter::Client(key) = waiter {
+    pub fn after(&mut self, seq: Seq, waiter: CommitWaiter) -> bool {
+        if let CommitWaiter::Client(key) = waiter {
             let room = self.waiting.len() < self.by_slot.len();
             match self.by_slot.get_mut(key.slot()) {
                 Some(place) if *place == Some((seq, key)) => return true,
@@ -173,10 +173,10 @@ impl Commit {
     }
 
     /// Takes out the next waiter whose record is committed. None while the outbox has no room for its answer.
-    pub fn release(&mut self, out: &Outbox) -> Option<Waiter> {
+    pub fn release(&mut self, out: &Outbox) -> Option<CommitWaiter> {
         self.is_due().then_some(()).filter(|()| out.has_room())?;
         let (seq, waiter) = self.waiting.pop_front()?;
-        if let Waiter::Client(key) = waiter {
+        if let CommitWaiter::Client(key) = waiter {
             if let Some(place) = self.by_slot.get_mut(key.slot()).filter(|place| **place == Some((seq, key))) {
                 *place = None;
             }
@@ -197,7 +197,7 @@ impl Commit {
 impl Ctx<'_> {
     /// Puts out a record of what happened; gives its number. None while too many others are not on disk yet, or the outbox is full: nothing
     /// may be promised then.
-    pub fn record(&mut self, events: &[Event]) -> Option<Seq> {
+    pub fn record(&mut self, events: &[JournalEvent]) -> Option<Seq> {
         let mut line = Line::new(self.unix);
         if events.iter().all(|event| line.add(event)) { self.append(&line) } else { None }
     }
@@ -212,14 +212,14 @@ impl Ctx<'_> {
     /// Puts out the record that begins a change of many numbers. Whoever waits for it waits for all of the change.
     pub fn begin_change(&mut self) -> Option<Seq> {
         let before = self.commit.written;
-        let seq = self.record(&[Event::Change(Mark::Begins)])?;
+        let seq = self.record(&[JournalEvent::Change(Mark::Begins)])?;
         self.commit.change_begins(before);
         Some(seq)
     }
 
     /// Puts out the record that ends it.
     pub fn end_change(&mut self) -> Option<Seq> {
-        let seq = self.record(&[Event::Change(Mark::Ends)])?;
+        let seq = self.record(&[JournalEvent::Change(Mark::Ends)])?;
         self.commit.change_ends();
         Some(seq)
     }
@@ -230,21 +230,21 @@ mod tests {
     use super::*;
     use crate::base::machine::Link;
 
-    fn client(n: u64) -> Waiter {
-        Waiter::Client(Key::from_u64(n))
+    fn client(n: u64) -> CommitWaiter {
+        CommitWaiter::Client(Key::from_u64(n))
     }
 
-    fn operator(n: u64) -> Waiter {
-        Waiter::Operator(ConnId::from_u64(n))
+    fn operator(n: u64) -> CommitWaiter {
+        CommitWaiter::Operator(ConnId::from_u64(n))
     }
 
     fn record(commit: &mut Commit) -> Seq {
         let mut line = Line::new(1);
-        assert!(line.add(&Event::Change(Mark::Ends)) && line.add(&Event::Change(Mark::Ends)));
+        assert!(line.add(&JournalEvent::Change(Mark::Ends)) && line.add(&JournalEvent::Change(Mark::Ends)));
         commit.append(&line, &mut Outbox::new()).expect("there is room")
     }
 
-    fn released(commit: &mut Commit) -> Vec<Waiter> {
+    fn released(commit: &mut Commit) -> Vec<CommitWaiter> {
         let out = Outbox::new();
         std::iter::from_fn(|| commit.release(&out)).collect()
     }
@@ -325,7 +325,7 @@ mod tests {
         let mut commit = Commit::new(2);
         let [first, second] = [(); 2].map(|()| record(&mut commit));
         let gone = client(0);
-        let next = Waiter::Client(Key::from_u64(1 << 32));
+        let next = CommitWaiter::Client(Key::from_u64(1 << 32));
         assert!(commit.after(first, gone) && commit.after(first, next));
         commit.synced(first);
         assert_eq!(released(&mut commit), [gone, next], "a stale key, which names nobody, and the one that has its slot now");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::base::endpoint::{Endpoint, EndpointId, Framing, Service, Streams, Transport};
 use crate::base::machine::Link;
 use crate::config::Config;
-use crate::wire::control::{self, Reply, Sorry};
+use crate::wire::control::{self, Rejection, Reply};
 use crate::wire::dns as wire;
 
 use super::{dhcp, dns, tftp};
@@ -158,7 +158,7 @@ fn calls() -> Streams {
 
 fn operators() -> Streams {
     let conns = control::CONNECTIONS;
-    let too_long = Sorry::new(format!("the line is longer than {} bytes", control::LINE_MAX), "send less at a time");
+    let too_long = Rejection::new(format!("the line is longer than {} bytes", control::LINE_MAX), "send less at a time");
     Streams {
         framing: Framing::Line,
         conns,
@@ -168,13 +168,13 @@ fn operators() -> Streams {
         idle: None,
         batch: 1,
         too_long: line(too_long),
-        crowded: line(Sorry::new(format!("{conns} connections are open already"), "close one, or try again")),
+        crowded: line(Rejection::new(format!("{conns} connections are open already"), "close one, or try again")),
     }
 }
 
-fn line(sorry: Sorry) -> Vec<u8> {
+fn line(rejection: Rejection) -> Vec<u8> {
     let mut line = vec![0; 512];
-    let len = control::write(&mut line, &Reply::Error(sorry)).unwrap_or(0);
+    let len = control::write(&mut line, &Reply::Error(rejection)).unwrap_or(0);
     line.truncate(len);
     line
 }

@@ -2,9 +2,9 @@
 //!
 //! | state | the world says | what is served |
 //! |---|---|---|
-//! | [`Serving`](State::Serving) | it is there, with an address in its network | everything |
-//! | [`Gone`](State::Gone) | it is not there | nothing; transfers wait for it as long as their clients do |
-//! | [`Unfit`](State::Unfit) | it is there, and its addresses do not fit the plan | nothing: no answer bears an address that nobody has |
+//! | [`Serving`](LinkState::Serving) | it is there, with an address in its network | everything |
+//! | [`Gone`](LinkState::Gone) | it is not there | nothing; transfers wait for it as long as their clients do |
+//! | [`Unfit`](LinkState::Unfit) | it is there, and its addresses do not fit the plan | nothing: no answer bears an address that nobody has |
 //!
 //! Which address is the head's: the one that it was, while the interface has it; else the first of the interface's in the link's network,
 //! unless the config sets `head`. The network itself never changes by what an interface says: numbers and leases rest on it.
@@ -19,7 +19,7 @@ use crate::config::{Config, LinkConfig};
 use crate::roll::plan::Subnet;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
+pub enum LinkState {
     #[default]
     Serving,
     Gone,
@@ -29,23 +29,23 @@ pub enum State {
 /// The state of each link. All serve at start, until the world says otherwise: the config was made from what there was.
 #[derive(Default)]
 pub struct Links {
-    states: [State; limits::LINKS_MAX],
+    states: [LinkState; limits::LINKS_MAX],
 }
 
 impl Links {
     /// Whether what comes from a link is answered.
     pub fn serves(&self, link: Link) -> bool {
-        self.state(link) == State::Serving
+        self.state(link) == LinkState::Serving
     }
 
     /// The state of a link; one that does not exist is gone.
-    pub fn state(&self, link: Link) -> State {
-        self.states.get(usize::from(link)).copied().unwrap_or(State::Gone)
+    pub fn state(&self, link: Link) -> LinkState {
+        self.states.get(usize::from(link)).copied().unwrap_or(LinkState::Gone)
     }
 
     /// Sets the state of a link, and gives the one that it had.
-    pub fn enter(&mut self, link: Link, state: State) -> State {
-        self.states.get_mut(usize::from(link)).map_or(State::Gone, |old| std::mem::replace(old, state))
+    pub fn enter(&mut self, link: Link, state: LinkState) -> LinkState {
+        self.states.get_mut(usize::from(link)).map_or(LinkState::Gone, |old| std::mem::replace(old, state))
     }
 }
 
@@ -171,9 +171,9 @@ mod tests {
     fn an_address_that_does_not_fit_serves_nobody() {
         let config = config();
         let subnet = config.networks[0].subnet;
-        let foreign: Ipv4Addr = [192, 0, 2, 1].into();
+        let other_servers: Ipv4Addr = [192, 0, 2, 1].into();
         assert_eq!(fitted(&config, 0, &facts(&[])), Err(Unfit::NoAddress { subnet, has: None }));
-        assert_eq!(fitted(&config, 0, &facts(&[(foreign, 24)])), Err(Unfit::NoAddress { subnet, has: Some(foreign) }));
+        assert_eq!(fitted(&config, 0, &facts(&[(other_servers, 24)])), Err(Unfit::NoAddress { subnet, has: Some(other_servers) }));
         let node = config.plan.node0();
         assert_eq!(fitted(&config, 0, &facts(&[(node, 16)])), Err(Unfit::Taken { address: node, whose: "a node's" }));
         let guest = config.networks[0].guests.and_then(|guests| guests.nth(0)).expect("guests");

@@ -3,14 +3,13 @@
 use crate::base::outbox::Outbox;
 use crate::base::time::Instant;
 use crate::config::Config;
-use crate::roll::registry::Roll;
+use crate::roll::registry::Registry;
 use commit::Commit;
 use endpoints::Endpoints;
 use links::Links;
 use pace::Pace;
 use stats::Stats;
 
-mod adverts;
 pub(crate) mod boot;
 mod changes;
 mod checkpoint;
@@ -20,12 +19,13 @@ pub(crate) mod control;
 pub mod dhcp;
 pub mod dns;
 pub mod endpoints;
-mod history;
+mod journal;
 pub(crate) mod links;
 mod lots;
 mod moves;
 pub(crate) mod pace;
 mod reload;
+mod router_adverts;
 pub mod server;
 pub mod stats;
 pub mod tftp;
@@ -45,7 +45,7 @@ pub struct Ctx<'a> {
     /// What is known of each boot interface.
     pub links: &'a Links,
     /// All that is known of machines.
-    pub roll: &'a mut Roll,
+    pub roll: &'a mut Registry,
     /// The journal's lane, with those that wait for it.
     pub commit: &'a mut Commit,
     /// Counters.
@@ -58,7 +58,7 @@ pub struct Ctx<'a> {
 
 /// A transfer as an operator sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Loading<'a> {
+pub struct TransferView<'a> {
     /// The file's name, in bytes as the client wrote it.
     pub name: &'a [u8],
     /// Bytes that have arrived, and that there are.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use crate::roll::plan::{AddressPlan, Number};
-use crate::roll::registry::Roll;
+use crate::roll::registry::Registry;
 use crate::roll::stage::Stage;
 
 /// Nodes side by side that move side by side.
@@ -34,7 +34,7 @@ impl fmt::Display for Move {
 
 /// The nodes that hold a lease on their address, or that did when the daemon before this one left, and that `plan` gives another one.
 /// O(capacity): for reloads.
-pub fn moves(roll: &Roll, plan: &AddressPlan) -> Vec<Move> {
+pub fn moves(roll: &Registry, plan: &AddressPlan) -> Vec<Move> {
     let mut holds = vec![false; roll.plan.nodes() as usize];
     let leases =
         roll.iter().filter(|(_, client)| client.is_leased() && client.address() == client.number().and_then(|n| roll.plan.address(n)));

@@ -7,20 +7,20 @@
 
 use std::path::PathBuf;
 
-use crate::base::machine::{Done, Reload};
+use crate::base::machine::{Reload, TaskOutcome};
 use crate::base::outbox::{FileTask, Outbox};
 use crate::base::time::Now;
 use crate::config::{Config, ConfigFile, MachineFacts, Resolved, Unresolved};
 use crate::roll::plan::{NamesFile, This};
-use crate::wire::control::Sorry;
+use crate::wire::control::Rejection;
 
-use super::command::{self, LONGEST, Next, bytes_of};
+use super::command::{self, LONGEST, NextStep, bytes_of};
 use super::server::Server;
 
 const STAYS: &str = "the old config stays in force";
 
 /// How far a reload has come.
-pub(super) enum Step {
+pub(super) enum ReloadStep {
     /// The config is read.
     Reading(Reload),
     /// It is looked which of these names are files beneath the root.
@@ -29,62 +29,68 @@ pub(super) enum Step {
     Opening { how: Reload, new: Box<Config>, said: Vec<String> },
 }
 
-fn task(step: Step, task: FileTask<'static>, bytes: Vec<u8>) -> Next {
-    Next::Task(command::Step::Reload(step), task, bytes)
+fn task(step: ReloadStep, task: FileTask<'static>, bytes: Vec<u8>) -> NextStep {
+    NextStep::Task(command::CommandStep::Reload(step), task, bytes)
 }
 
-pub(super) fn begin(how: Reload, file: &ConfigFile) -> Next {
-    task(Step::Reading(how), FileTask::Read { path: &[] }, bytes_of(&file.path).to_vec())
+pub(super) fn begin(how: Reload, file: &ConfigFile) -> NextStep {
+    task(ReloadStep::Reading(how), FileTask::Read { path: &[] }, bytes_of(&file.path).to_vec())
 }
 
 /// The world has not answered in time.
-pub(super) fn late() -> Next {
+pub(super) fn late() -> NextStep {
     refuse(vec![format!("the disk of the config or of the root has not answered for {} s", LONGEST.as_secs())], STAYS)
 }
 
-fn refuse(lines: Vec<String>, why: &str) -> Next {
+fn refuse(lines: Vec<String>, why: &str) -> NextStep {
     lines.iter().for_each(|line| log::error!("{line}"));
     log::error!("config: not applied ({why})");
-    Next::End(Err(Sorry::new(format!("the config was not applied: {}", lines.join("; ")), why)))
+    NextStep::End(Err(Rejection::new(format!("the config was not applied: {}", lines.join("; ")), why)))
 }
 
 impl Server {
-    pub(super) fn go_on_reloading(&mut self, now: Now, step: Step, done: Result<Done<'_>, &str>, out: &mut Outbox) -> Next {
+    pub(super) fn go_on_reloading(
+        &mut self,
+        now: Now,
+        step: ReloadStep,
+        done: Result<TaskOutcome<'_>, &str>,
+        out: &mut Outbox,
+    ) -> NextStep {
         match (step, done) {
             (_, Err(why)) => refuse(why.lines().map(str::to_string).collect(), STAYS),
-            (Step::Reading(how), Ok(Done::Text { text, links })) => {
+            (ReloadStep::Reading(how), Ok(TaskOutcome::Text { text, links })) => {
                 self.resolve(how, text.map(str::to_string), MachineFacts::new(links.to_vec()))
             }
-            (Step::Looking { how, text, mut facts, root, names }, Ok(Done::Exists(found))) => {
+            (ReloadStep::Looking { how, text, mut facts, root, names }, Ok(TaskOutcome::Exists(found))) => {
                 facts.learn(&root, &names, found);
                 self.resolve(how, text, facts)
             }
-            (Step::Opening { how, new, said }, Ok(Done::Opened)) => self.take_over(now, how, &new, said, out),
+            (ReloadStep::Opening { how, new, said }, Ok(TaskOutcome::Opened)) => self.take_over(now, how, &new, said, out),
             _ => refuse(vec!["unexpected answer of a file process: restart musterd".into()], STAYS),
         }
     }
 
     /// Makes a config of its text, as far as it is known which boot files there are.
-    fn resolve(&mut self, how: Reload, text: Option<String>, facts: MachineFacts) -> Next {
+    fn resolve(&mut self, how: Reload, text: Option<String>, facts: MachineFacts) -> NextStep {
         match self.commands.file.resolve(text.as_deref(), &facts) {
             Ok(Resolved { config, .. }) => self.consider(how, config),
             Err(Unresolved::Wrong(why)) => refuse(why.lines().map(str::to_string).collect(), STAYS),
             Err(Unresolved::Ask(root, names)) => {
                 let asked = names.iter().flat_map(|name| [&b"\0"[..], name.as_bytes()].concat());
                 let bytes = bytes_of(&root).iter().copied().chain(asked).collect();
-                task(Step::Looking { how, text, facts, root, names }, FileTask::Exists { names: &[] }, bytes)
+                task(ReloadStep::Looking { how, text, facts, root, names }, FileTask::Exists { names: &[] }, bytes)
             }
         }
     }
 
     /// Whether a config can be taken over.
-    fn consider(&self, how: Reload, new: Config) -> Next {
+    fn consider(&self, how: Reload, new: Config) -> NextStep {
         let old = self.config();
         let fixed = old.needs_restart(&new);
         let mut said: Vec<String> = old.listing.difference(&new.listing).iter().map(|line| format!("config: {line}")).collect();
         if how == Reload::Preview && fixed.is_empty() {
             said.extend(self.moved(&new).0);
-            return Next::End(Ok(said));
+            return NextStep::End(Ok(said));
         }
         said.iter().for_each(|line| log::info!("{line}"));
         if !fixed.is_empty() {
@@ -95,7 +101,7 @@ impl Server {
         }
         // Another folder may bear the root's name by now.
         let path = bytes_of(&new.boot.root).to_vec();
-        task(Step::Opening { how, new: Box::new(new), said }, FileTask::Root { path: &[] }, path)
+        task(ReloadStep::Opening { how, new: Box::new(new), said }, FileTask::Root { path: &[] }, path)
     }
 
     /// Which nodes a config would move, a line each run of them, and how many they are.
@@ -114,7 +120,7 @@ impl Server {
     }
 
     /// The root is open: the new config is in force from here on, all of it, or it is refused.
-    fn take_over(&mut self, now: Now, how: Reload, new: &Config, mut said: Vec<String>, out: &mut Outbox) -> Next {
+    fn take_over(&mut self, now: Now, how: Reload, new: &Config, mut said: Vec<String>, out: &mut Outbox) -> NextStep {
         // Somebody may have got a lease meanwhile.
         let moves = match self.may_move(how, new) {
             Ok(moves) => moves,
@@ -129,7 +135,7 @@ impl Server {
         said.extend(moves);
         said.push(format!("config: reloaded ({})", if said.is_empty() { "nothing has changed" } else { "now in force" }));
         log::info!("{}", said.last().map_or("", String::as_str));
-        Next::End(Ok(said))
+        NextStep::End(Ok(said))
     }
 
     /// Tells the programs of the head the plan (libnss_muster(8)), at start and when it may have changed. Boots need no such file.

@@ -6,22 +6,23 @@ use crate::base::time::{Instant, Now};
 use crate::config::{Config, Network};
 use crate::roll::guests::GuestPool;
 use crate::roll::plan::AddressPlan;
-use crate::roll::registry::Roll;
+use crate::roll::registry::Registry;
 use crate::wire::dhcp::Scratch;
 
 use super::Ctx;
-use super::adverts::Adverts;
 use super::changes::Changes;
 use super::command::Commands;
-use super::commit::{Commit, Waiter};
+use super::commit::{Commit, CommitWaiter};
 use super::control::Control;
 use super::dhcp::{self, Dhcp};
 use super::dns::Dns;
 use super::endpoints::{self, Endpoints};
-use super::history::{self, Rewrite};
+use super::journal::compact::Compaction;
+use super::journal::replay;
 use super::links::Links;
 use super::moves::{self, Move};
 use super::pace::{Pace, Taker, Turn};
+use super::router_adverts::Adverts;
 use super::stats::{Counter, Stats};
 use super::tftp::Tftp;
 use super::turns::{self, Takers};
@@ -34,7 +35,7 @@ pub struct Server {
     config: Config,
     endpoints: Endpoints,
     links: Links,
-    roll: Roll,
+    roll: Registry,
     commit: Commit,
     stats: Stats,
     dhcp: Dhcp,
@@ -45,7 +46,7 @@ pub struct Server {
     adverts: Adverts,
     scratch: Box<Scratch>,
     changes: Changes,
-    rewrite: Rewrite,
+    compaction: Compaction,
     pub(super) commands: Commands,
     started: Option<Instant>,
     born: Now,
@@ -97,7 +98,7 @@ impl Server {
         let tftp = Tftp::new(config.server.capacity, seed, now.at);
         let takers = [Taker { service: endpoints::TFTP.id, records: tftp.capacity() }];
         let mut server = Server {
-            roll: Roll::new(config.server.capacity, config.plan, seed, now.at),
+            roll: Registry::new(config.server.capacity, config.plan, seed, now.at),
             commit: Commit::new(config.server.capacity),
             config: config.clone(),
             endpoints: Endpoints::new(config),
@@ -111,14 +112,14 @@ impl Server {
             adverts: Adverts::default(),
             scratch: Box::default(),
             changes: Changes::default(),
-            rewrite: Rewrite::default(),
+            compaction: Compaction::default(),
             commands: Commands::default(),
             started: None,
             born: now,
             epoch: epoch(now),
         };
         server.roll.pools = config.networks.iter().map(|network| pool(config, network, now.at)).collect();
-        let past = history::read(&mut server.roll, journal)?;
+        let past = replay::read(&mut server.roll, journal)?;
         configure(&mut server.roll, config, now)?;
         past.restore(&mut server.roll, config, now);
         Ok(server)
@@ -135,7 +136,7 @@ impl Server {
     }
 
     /// All that is known of machines.
-    pub fn roll(&self) -> &Roll {
+    pub fn roll(&self) -> &Registry {
         &self.roll
     }
 
@@ -145,7 +146,7 @@ impl Server {
     }
 
     #[cfg(test)]
-    pub(super) fn roll_mut(&mut self) -> &mut Roll {
+    pub(super) fn roll_mut(&mut self) -> &mut Registry {
         &mut self.roll
     }
 
@@ -167,7 +168,7 @@ impl Server {
     /// Everything as an operator sees it, and what the world has counted. O(capacity): see [`Snapshot`].
     pub fn snapshot(&self, now: Now, kernel: Vec<(String, u64)>, open_files: usize) -> Snapshot {
         let Server { config, roll, stats, pace, tftp, dns, born, .. } = self;
-        let moment = Moment { now, config, roll, stats, pace, sight: Sight { born: *born, tftp, dns } };
+        let moment = Moment { now, config, roll, stats, pace, query: Sight { born: *born, tftp, dns } };
         Snapshot::of(&moment, kernel, open_files)
     }
 
@@ -218,7 +219,7 @@ impl Server {
 
     /// Begins to rewrite the journal, with the stages as they are now (SIGUSR1, `muster checkpoint`, before the end).
     pub fn checkpoint(&mut self) {
-        self.rewrite.begin();
+        self.compaction.begin();
     }
 
     /// Records that are not on disk yet.
@@ -227,8 +228,8 @@ impl Server {
     }
 
     /// Whether the journal is being rewritten.
-    pub fn rewrites(&self) -> bool {
-        self.rewrite.is_under_way()
+    pub fn is_compacting(&self) -> bool {
+        self.compaction.is_under_way()
     }
 
     /// The clock of the machine was set (a head without a battery starts in 1970): the journal is rewritten, with leases that end by the new
@@ -272,8 +273,8 @@ impl Server {
         let (mut ctx, Engines { dhcp, control, scratch, .. }) = self.ctx(now, out);
         while let Some(waiter) = ctx.commit.release(ctx.out) {
             match waiter {
-                Waiter::Client(key) => dhcp.committed(&mut ctx, scratch, key),
-                Waiter::Operator(conn) => control.committed(&mut ctx, conn),
+                CommitWaiter::Client(key) => dhcp.committed(&mut ctx, scratch, key),
+                CommitWaiter::Operator(conn) => control.committed(&mut ctx, conn),
             }
         }
     }
@@ -298,8 +299,8 @@ impl Server {
     }
 }
 
-/// Brings the street in line with the `[[node]]` sections, which are in the order of their numbers.
-fn configure(roll: &mut Roll, config: &Config, now: Now) -> Result<(), String> {
+/// Brings the lot table in line with the `[[node]]` sections, which are in the order of their numbers.
+fn configure(roll: &mut Registry, config: &Config, now: Now) -> Result<(), String> {
     let sections = config.nodes.iter().map(|node| (node.number, node.macs.as_slice()));
     let find = |number| config.nodes.binary_search_by_key(&number, |node| node.number).ok();
     let section = |number| find(number).and_then(|at| config.nodes.get(at)).map(|node| node.macs.as_slice());
@@ -325,18 +326,18 @@ impl Machine for Server {
                 self.release(now, out);
                 return self.kept(out);
             }
-            Input::Rewritten => {
-                self.rewrite.placed();
-                return self.rewritten(Ok(()), out);
+            Input::Compacted => {
+                self.compaction.placed();
+                return self.compacted(Ok(()), out);
             }
-            Input::NotRewritten { why } => {
-                self.rewrite.placed();
-                return self.rewritten(Err(why), out);
+            Input::NotCompacted { why } => {
+                self.compaction.placed();
+                return self.compacted(Err(why), out);
             }
             Input::Command(command) => return self.command(now, command, None, out),
             Input::Done { token, outcome } => return self.done(now, token, outcome, out),
             Input::Counted { lost, open_files } => return self.counted(now, lost, open_files),
-            Input::JournalGone => return self.rewrite.begin(),
+            Input::JournalGone => return self.compaction.begin(),
             _ => {}
         }
         let (mut ctx, mut engines) = self.ctx(now, out);
@@ -351,8 +352,8 @@ impl Machine for Server {
             Input::Bytes { token, bytes } => tftp.bytes(ctx, token, bytes),
             Input::Missed { link, refused, overrun } => ctx.pace.lane(link).bottleneck.missed(now.at, refused + overrun),
             // Taken up above.
-            Input::Datagram(_) | Input::Stream(_) | Input::Link { .. } | Input::Synced { .. } | Input::Rewritten => {}
-            Input::NotRewritten { .. } | Input::JournalGone | Input::Command(_) | Input::Done { .. } | Input::Counted { .. } => {}
+            Input::Datagram(_) | Input::Stream(_) | Input::Link { .. } | Input::Synced { .. } | Input::Compacted => {}
+            Input::NotCompacted { .. } | Input::JournalGone | Input::Command(_) | Input::Done { .. } | Input::Counted { .. } => {}
         }
         turns::give_wanted(ctx, &mut engines);
     }
@@ -375,7 +376,7 @@ impl Machine for Server {
         engines.control.expire(&mut ctx, now);
         engines.changes.expire(&mut ctx);
         engines.dns.expire(&mut ctx);
-        self.rewrite.expire((&self.roll, &self.commit), now, out);
+        self.compaction.expire((&self.roll, &self.commit), now, out);
         if first {
             self.publish_names();
         }
@@ -385,7 +386,7 @@ impl Machine for Server {
     fn deadline(&self) -> Option<Instant> {
         let start = self.started.is_none().then_some(self.born.at);
         let engines = [self.dhcp.deadline(&self.roll), self.tftp.deadline(), self.dns.deadline(), self.control.deadline(&self.roll.recent)];
-        let journal = [self.commit.deadline(), self.changes.deadline(&self.commit), self.rewrite.deadline(&self.roll, &self.commit)];
+        let journal = [self.commit.deadline(), self.changes.deadline(&self.commit), self.compaction.deadline(&self.roll, &self.commit)];
         engines.into_iter().chain(journal).chain([start, self.pace.deadline(), self.commands.deadline()]).flatten().min()
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::base::endpoint::EndpointId;
-use crate::base::machine::{ConnId, Datagram, Done, Event, FileId, Input, Link, Machine, Seq, Stream};
-use crate::base::outbox::{FileTask, JournalOp, Outbox, Output, Run, SendFile, Target, Via};
+use crate::base::machine::{ConnId, Datagram, FileId, Input, Link, Machine, Seq, Stream, StreamEvent, TaskOutcome};
+use crate::base::outbox::{DatagramRun, FileTask, JournalOp, Outbox, Output, SendFile, Target, Via};
 use crate::base::time::{Instant, Now};
 use crate::config::{self, Boot, Config, Hardware, KnownNode, LinkConfig, Network, Tftp};
 use crate::engine::endpoints::{DNS, UPSTREAM};
@@ -19,7 +19,7 @@ use crate::roll::client::{Client, Identity};
 use crate::roll::kind::Arch;
 use crate::roll::plan::{AddressPlan, AddressRange, Number, Subnet};
 use crate::roll::stage::Stage;
-use crate::wire::dhcp::{self, Builder, Header, MessageType, Scratch, code};
+use crate::wire::dhcp::{self, Header, MessageBuilder, MessageType, Scratch, code};
 
 pub const HEAD: Ipv4Addr = ip(10, 54, 0, 1);
 pub const IB_HEAD: Ipv4Addr = ip(10, 56, 0, 1);
@@ -170,12 +170,12 @@ pub struct Blocks {
 }
 
 impl Blocks {
-    fn of(SendFile { token, file, offset, bytes, .. }: SendFile<'_>, run: Run<'_>) -> Blocks {
+    fn of(SendFile { token, file, offset, bytes, .. }: SendFile<'_>, run: DatagramRun<'_>) -> Blocks {
         let &[0, 3, high, low, ..] = run.headers else { panic!("{run:?}") };
         let block = u16::from_be_bytes([high, low]);
         let all: Vec<u8> = (0..run.count).flat_map(|n| crate::wire::tftp::data_header(block.wrapping_add(n))).collect();
         assert_eq!(run.headers, all, "blocks count up");
-        let Run { from, to, size: blksize, count, .. } = run;
+        let DatagramRun { from, to, size: blksize, count, .. } = run;
         Blocks { token, from, to, file, offset, bytes: bytes.try_into().unwrap(), blksize, block, count }
     }
 }
@@ -282,7 +282,7 @@ impl World {
     }
 
     /// What came of a task.
-    pub fn done(&mut self, token: u64, outcome: Result<Done<'_>, &str>) -> Vec<Got> {
+    pub fn done(&mut self, token: u64, outcome: Result<TaskOutcome<'_>, &str>) -> Vec<Got> {
         self.handle(Input::Done { token, outcome })
     }
 
@@ -293,12 +293,12 @@ impl World {
     }
 
     /// Something that happens on a connection of an endpoint.
-    pub fn stream(&mut self, endpoint: EndpointId, conn: ConnId, peer: SocketAddrV4, event: Event<'_>) -> Vec<Got> {
+    pub fn stream(&mut self, endpoint: EndpointId, conn: ConnId, peer: SocketAddrV4, event: StreamEvent<'_>) -> Vec<Got> {
         self.handle(Input::Stream(Stream { conn, endpoint, peer, event }))
     }
 
     /// The same on an operator's connection.
-    pub fn operator(&mut self, conn: ConnId, event: Event<'_>) -> Vec<Got> {
+    pub fn operator(&mut self, conn: ConnId, event: StreamEvent<'_>) -> Vec<Got> {
         self.stream(self.server.endpoints().operators(), conn, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), event)
     }
 
@@ -337,17 +337,17 @@ impl World {
         self.datagram(ask.link, Some(ask.mac), (ask.src, ask.dst), &buf[..len])
     }
 
-    /// Lets a rewriting of the journal run to its end; gives its lines.
-    pub fn rewritten(&mut self) -> Vec<String> {
+    /// Lets a compaction of the journal run to its end; gives its lines.
+    pub fn compacted(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
             self.server.expire(self.now, &mut self.out);
             let mut ended = false;
             for output in self.out.iter() {
                 match output {
-                    Output::Record(JournalOp::RewriteBegin) => lines.clear(),
-                    Output::Record(JournalOp::RewriteLine { line }) => lines.push(String::from_utf8_lossy(line).into_owned()),
-                    Output::Record(JournalOp::RewriteEnd) => ended = true,
+                    Output::Record(JournalOp::CompactBegin) => lines.clear(),
+                    Output::Record(JournalOp::CompactLine { line }) => lines.push(String::from_utf8_lossy(line).into_owned()),
+                    Output::Record(JournalOp::CompactEnd) => ended = true,
                     _ => {}
                 }
             }
@@ -541,7 +541,7 @@ impl Ask {
     }
 
     pub fn write(&self, buf: &mut [u8]) -> usize {
-        let mut builder = Builder::new(buf, &self.header, 1400).unwrap();
+        let mut builder = MessageBuilder::new(buf, &self.header, 1400).unwrap();
         for (code, value) in &self.options {
             assert!(builder.option(*code, value));
         }

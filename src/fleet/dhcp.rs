@@ -1,16 +1,16 @@
 //! The client's side of RFC 2131 for one machine: what it sends, what it takes, when it tries again and when it gives up.
 //!
-//! [`Client`] receives the time and messages and gives a [`Step`]; it sends nothing itself. Decisions are pure functions of the state.
+//! [`DhcpClient`] receives the time and messages and gives a [`DhcpStep`]; it sends nothing itself. Decisions are pure functions of the state.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::Name;
 use super::cause::Cause;
-use super::firmware::{Dhcp, Pick};
+use super::firmware::{DhcpHabits, Pick};
 use crate::base::addr::Mac;
 use crate::base::time::Instant;
-use crate::wire::dhcp::{Builder, Header, Message, MessageType, SubOptions, code};
+use crate::wire::dhcp::{Header, Message, MessageBuilder, MessageType, SubOptions, code};
 
 /// RFC 2131, 4.4.5: a renewal is not repeated faster than this.
 const RENEWAL_WAIT: Duration = Duration::from_secs(60);
@@ -18,7 +18,7 @@ const RENEWAL_WAIT: Duration = Duration::from_secs(60);
 pub const MESSAGE_MAX: usize = 576;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum DhcpState {
     Off,
     Selecting,
     Requesting,
@@ -31,7 +31,7 @@ pub enum State {
 
 /// What an OFFER or an ACK gives.
 #[derive(Clone, Copy, Debug)]
-pub struct Lease {
+pub struct DhcpLease {
     pub address: Ipv4Addr,
     pub mask: Ipv4Addr,
     pub router: Option<Ipv4Addr>,
@@ -51,8 +51,8 @@ pub struct Lease {
     menu: bool,
 }
 
-impl Lease {
-    const NONE: Lease = Lease {
+impl DhcpLease {
+    const NONE: DhcpLease = DhcpLease {
         address: Ipv4Addr::UNSPECIFIED,
         mask: Ipv4Addr::UNSPECIFIED,
         router: None,
@@ -65,13 +65,13 @@ impl Lease {
         menu: false,
     };
 
-    fn read(message: &Message<'_>, habits: &Dhcp, from: (Ipv4Addr, Mac)) -> Lease {
+    fn read(message: &Message<'_>, habits: &DhcpHabits, from: (Ipv4Addr, Mac)) -> DhcpLease {
         let ip = |option: u8| message.option(option).and_then(|bytes| bytes.first_chunk::<4>()).map(|&octets| Ipv4Addr::from(octets));
         let pxe = message.vendor_class().is_some_and(|class| class.starts_with(b"PXEClient"));
         let no_pxedhcp =
             message.option(code::ETHERBOOT).is_some_and(|raw| SubOptions(raw).any(|(option, value)| option == 176 && value == [1]));
         let menu = message.option(code::VENDOR_SPECIFIC).is_some_and(|raw| raw.windows(17).any(|part| part == b"Raspberry Pi Boot"));
-        Lease {
+        DhcpLease {
             address: message.header.yiaddr,
             mask: ip(code::SUBNET_MASK).unwrap_or(Ipv4Addr::UNSPECIFIED),
             router: ip(code::ROUTER),
@@ -111,9 +111,9 @@ fn file(message: &Message<'_>, needs_nul: bool) -> Option<Name> {
 
 /// What is to be done after a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Step {
+pub struct DhcpStep {
     pub send: Option<MessageType>,
-    /// When to call [`Client::expire`]; None leaves the timer off.
+    /// When to call [`DhcpClient::expire`]; None leaves the timer off.
     pub wake: Option<Instant>,
     pub end: Option<Result<(), Cause>>,
     /// `send` repeats what was not answered.
@@ -122,16 +122,16 @@ pub struct Step {
     pub ignored: bool,
 }
 
-impl Step {
-    fn lost(cause: Cause) -> Step {
-        Step { end: Some(Err(cause)), ..Step::default() }
+impl DhcpStep {
+    fn lost(cause: Cause) -> DhcpStep {
+        DhcpStep { end: Some(Err(cause)), ..DhcpStep::default() }
     }
 }
 
 #[derive(Clone, Debug)]
-pub struct Client {
-    habits: &'static Dhcp,
-    state: State,
+pub struct DhcpClient {
+    habits: &'static DhcpHabits,
+    state: DhcpState,
     xid: u32,
     /// Messages sent since the first DISCOVER, by type.
     discovers: u8,
@@ -141,12 +141,12 @@ pub struct Client {
     /// When the wait that is running ends.
     wake: Option<Instant>,
     /// The offer chosen, then the lease.
-    lease: Option<Lease>,
+    lease: Option<DhcpLease>,
 }
 
 /// What a message means to a client (RFC 2131, figure 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Meaning {
+enum DhcpMeaning {
     Nothing,
     /// An offer to think about.
     Offered,
@@ -156,23 +156,23 @@ enum Meaning {
     Denied,
 }
 
-fn meaning(state: State, kind: Option<MessageType>, from_chosen: bool) -> Meaning {
+fn meaning(state: DhcpState, kind: Option<MessageType>, from_chosen: bool) -> DhcpMeaning {
     use MessageType::{Ack, Nak, Offer};
     match (state, kind, from_chosen) {
-        (State::Selecting, Some(Offer), _) => Meaning::Offered,
-        (State::Requesting, Some(Ack), true) => Meaning::Given,
-        (State::Requesting, Some(Nak), true) => Meaning::Denied,
-        (State::Rebooting | State::Renewing | State::Rebinding, Some(Ack), _) => Meaning::Given,
-        (State::Rebooting | State::Renewing | State::Rebinding, Some(Nak), _) => Meaning::Denied,
-        _ => Meaning::Nothing,
+        (DhcpState::Selecting, Some(Offer), _) => DhcpMeaning::Offered,
+        (DhcpState::Requesting, Some(Ack), true) => DhcpMeaning::Given,
+        (DhcpState::Requesting, Some(Nak), true) => DhcpMeaning::Denied,
+        (DhcpState::Rebooting | DhcpState::Renewing | DhcpState::Rebinding, Some(Ack), _) => DhcpMeaning::Given,
+        (DhcpState::Rebooting | DhcpState::Renewing | DhcpState::Rebinding, Some(Nak), _) => DhcpMeaning::Denied,
+        _ => DhcpMeaning::Nothing,
     }
 }
 
-impl Client {
-    pub fn new(habits: &'static Dhcp) -> Client {
-        Client {
+impl DhcpClient {
+    pub fn new(habits: &'static DhcpHabits) -> DhcpClient {
+        DhcpClient {
             habits,
-            state: State::Off,
+            state: DhcpState::Off,
             xid: 0,
             discovers: 0,
             requests: 0,
@@ -183,7 +183,7 @@ impl Client {
         }
     }
 
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> DhcpState {
         self.state
     }
 
@@ -197,11 +197,11 @@ impl Client {
     }
 
     /// The lease that is held, or that was offered.
-    pub fn lease(&self) -> Option<&Lease> {
+    pub fn lease(&self) -> Option<&DhcpLease> {
         self.lease.as_ref()
     }
 
-    /// When [`expire`](Client::expire) is due, if ever.
+    /// When [`expire`](DhcpClient::expire) is due, if ever.
     pub fn wake(&self) -> Option<Instant> {
         self.wake
     }
@@ -212,56 +212,56 @@ impl Client {
     }
 
     /// The first DISCOVER.
-    pub fn start(&mut self, now: Instant, xid: u32) -> Step {
-        *self = Client { state: State::Selecting, xid, started: now, ..Client::new(self.habits) };
+    pub fn start(&mut self, now: Instant, xid: u32) -> DhcpStep {
+        *self = DhcpClient { state: DhcpState::Selecting, xid, started: now, ..DhcpClient::new(self.habits) };
         self.discover(now)
     }
 
     /// Asks for the address of an earlier lease again (RFC 2131, 3.2). Who is not answered, or denied it, begins from nothing.
-    pub fn reboot(&mut self, now: Instant, xid: u32, held: Lease) -> Step {
-        *self = Client { state: State::Rebooting, xid, started: now, lease: Some(held), ..Client::new(self.habits) };
+    pub fn reboot(&mut self, now: Instant, xid: u32, held: DhcpLease) -> DhcpStep {
+        *self = DhcpClient { state: DhcpState::Rebooting, xid, started: now, lease: Some(held), ..DhcpClient::new(self.habits) };
         self.ask_again(now)
     }
 
-    fn ask_again(&mut self, now: Instant) -> Step {
+    fn ask_again(&mut self, now: Instant) -> DhcpStep {
         let Some(&wait) = self.habits.request.get(usize::from(self.requests)) else {
-            return Step { retry: true, ..self.discover(now) };
+            return DhcpStep { retry: true, ..self.discover(now) };
         };
         self.requests += 1;
         self.wake = Some(now + wait);
-        Step { send: Some(MessageType::Request), wake: self.wake, retry: self.requests > 1, ..Step::default() }
+        DhcpStep { send: Some(MessageType::Request), wake: self.wake, retry: self.requests > 1, ..DhcpStep::default() }
     }
 
-    fn discover(&mut self, now: Instant) -> Step {
-        let Some(&wait) = self.habits.discover.get(usize::from(self.discovers)) else { return Step::lost(Cause::NoOffer) };
-        (self.state, self.requests, self.lease) = (State::Selecting, 0, None);
+    fn discover(&mut self, now: Instant) -> DhcpStep {
+        let Some(&wait) = self.habits.discover.get(usize::from(self.discovers)) else { return DhcpStep::lost(Cause::NoOffer) };
+        (self.state, self.requests, self.lease) = (DhcpState::Selecting, 0, None);
         self.discovers += 1;
         self.wake = Some(now + wait);
-        Step { send: Some(MessageType::Discover), wake: self.wake, retry: self.discovers > 1, ..Step::default() }
+        DhcpStep { send: Some(MessageType::Discover), wake: self.wake, retry: self.discovers > 1, ..DhcpStep::default() }
     }
 
-    fn request(&mut self, now: Instant) -> Step {
-        let Some(&wait) = self.habits.request.get(usize::from(self.requests)) else { return Step::lost(Cause::NoAck) };
-        self.state = State::Requesting;
+    fn request(&mut self, now: Instant) -> DhcpStep {
+        let Some(&wait) = self.habits.request.get(usize::from(self.requests)) else { return DhcpStep::lost(Cause::NoAck) };
+        self.state = DhcpState::Requesting;
         self.requests += 1;
         self.wake = Some(now + wait);
-        Step { send: Some(MessageType::Request), wake: self.wake, retry: self.requests > 1, ..Step::default() }
+        DhcpStep { send: Some(MessageType::Request), wake: self.wake, retry: self.requests > 1, ..DhcpStep::default() }
     }
 
     /// The wait is over.
-    pub fn expire(&mut self, now: Instant) -> Step {
+    pub fn expire(&mut self, now: Instant) -> DhcpStep {
         match self.state {
-            State::Off => Step::default(),
-            State::Selecting if self.lease.is_some_and(|offer| self.takes_late(&offer, now)) => self.request(now),
-            State::Selecting => self.rediscover(now),
-            State::Requesting => self.request(now),
-            State::Rebooting => self.ask_again(now),
-            State::Bound | State::Renewing | State::Rebinding => self.renew(now),
+            DhcpState::Off => DhcpStep::default(),
+            DhcpState::Selecting if self.lease.is_some_and(|offer| self.takes_late(&offer, now)) => self.request(now),
+            DhcpState::Selecting => self.rediscover(now),
+            DhcpState::Requesting => self.request(now),
+            DhcpState::Rebooting => self.ask_again(now),
+            DhcpState::Bound | DhcpState::Renewing | DhcpState::Rebinding => self.renew(now),
         }
     }
 
     /// Sends DISCOVER again and keeps the offer that is still being thought about.
-    fn rediscover(&mut self, now: Instant) -> Step {
+    fn rediscover(&mut self, now: Instant) -> DhcpStep {
         let offer = self.lease;
         let step = self.discover(now);
         self.lease = offer;
@@ -269,7 +269,7 @@ impl Client {
     }
 
     /// Whether an offer is taken the moment it comes.
-    fn takes_now(&self, offer: &Lease, now: Instant) -> bool {
+    fn takes_now(&self, offer: &DhcpLease, now: Instant) -> bool {
         match self.habits.pick {
             Pick::AtOnce | Pick::Menu => true,
             Pick::WaitEnds => false,
@@ -278,30 +278,30 @@ impl Client {
     }
 
     /// Whether it is taken when a wait ends.
-    fn takes_late(&self, offer: &Lease, now: Instant) -> bool {
+    fn takes_late(&self, offer: &DhcpLease, now: Instant) -> bool {
         self.habits.pick == Pick::WaitEnds || self.takes_now(offer, now)
     }
 
     /// A reply with our transaction id.
-    pub fn receive(&mut self, now: Instant, message: &Message<'_>, from: (Ipv4Addr, Mac)) -> Step {
-        let ignored = Step { wake: self.wake, ignored: true, ..Step::default() };
+    pub fn receive(&mut self, now: Instant, message: &Message<'_>, from: (Ipv4Addr, Mac)) -> DhcpStep {
+        let ignored = DhcpStep { wake: self.wake, ignored: true, ..DhcpStep::default() };
         if message.header.op != 2 || message.header.xid != self.xid {
             return ignored;
         }
         let from_chosen = self.lease.is_some_and(|lease| message.server_id() == Some(lease.server));
         match meaning(self.state, message.message_type(), from_chosen) {
-            Meaning::Nothing => ignored,
-            Meaning::Offered => self.offered(now, Lease::read(message, self.habits, from)).unwrap_or(ignored),
-            Meaning::Given => self.given(now, Lease::read(message, self.habits, from)).unwrap_or(ignored),
-            Meaning::Denied if matches!(self.state, State::Requesting | State::Rebooting) => match self.discover(now) {
-                Step { end: Some(_), .. } => Step::lost(Cause::Nak),
+            DhcpMeaning::Nothing => ignored,
+            DhcpMeaning::Offered => self.offered(now, DhcpLease::read(message, self.habits, from)).unwrap_or(ignored),
+            DhcpMeaning::Given => self.given(now, DhcpLease::read(message, self.habits, from)).unwrap_or(ignored),
+            DhcpMeaning::Denied if matches!(self.state, DhcpState::Requesting | DhcpState::Rebooting) => match self.discover(now) {
+                DhcpStep { end: Some(_), .. } => DhcpStep::lost(Cause::Nak),
                 step => step,
             },
-            Meaning::Denied => Step::lost(Cause::Nak),
+            DhcpMeaning::Denied => DhcpStep::lost(Cause::Nak),
         }
     }
 
-    fn offered(&mut self, now: Instant, offer: Lease) -> Option<Step> {
+    fn offered(&mut self, now: Instant, offer: DhcpLease) -> Option<DhcpStep> {
         let sound = !offer.address.is_unspecified() && !offer.server.is_unspecified();
         if !sound || (self.habits.pick == Pick::Menu && !offer.menu) {
             return None;
@@ -312,11 +312,11 @@ impl Client {
         self.lease = Some(chosen);
         match self.takes_now(&chosen, now) {
             true => Some(self.request(now)),
-            false => Some(Step { wake: self.wake, ignored: !better, ..Step::default() }),
+            false => Some(DhcpStep { wake: self.wake, ignored: !better, ..DhcpStep::default() }),
         }
     }
 
-    fn given(&mut self, now: Instant, mut lease: Lease) -> Option<Step> {
+    fn given(&mut self, now: Instant, mut lease: DhcpLease) -> Option<DhcpStep> {
         let held = self.lease?;
         if lease.address != held.address {
             return None;
@@ -324,10 +324,10 @@ impl Client {
         if lease.file.is_empty() {
             (lease.file, lease.next_server) = (held.file, held.next_server);
         }
-        (self.state, self.bound, self.lease) = (State::Bound, now, Some(lease));
+        (self.state, self.bound, self.lease) = (DhcpState::Bound, now, Some(lease));
         // All ones never end (RFC 2131, 3.3).
         self.wake = (self.habits.renews && lease.seconds != u32::MAX).then(|| self.renewal().0);
-        Some(Step { wake: self.wake, end: Some(Ok(())), ..Step::default() })
+        Some(DhcpStep { wake: self.wake, end: Some(Ok(())), ..DhcpStep::default() })
     }
 
     /// T1, T2 and the end of the lease (RFC 2131, 4.4.5).
@@ -336,24 +336,24 @@ impl Client {
         (self.bound + lease / 2, self.bound + lease * 7 / 8, self.bound + lease)
     }
 
-    fn renew(&mut self, now: Instant) -> Step {
+    fn renew(&mut self, now: Instant) -> DhcpStep {
         let (_, t2, end) = self.renewal();
         if now >= end {
-            return Step::lost(Cause::LeaseExpired);
+            return DhcpStep::lost(Cause::LeaseExpired);
         }
-        let retry = self.state != State::Bound;
-        let (state, until) = if now < t2 { (State::Renewing, t2) } else { (State::Rebinding, end) };
+        let retry = self.state != DhcpState::Bound;
+        let (state, until) = if now < t2 { (DhcpState::Renewing, t2) } else { (DhcpState::Rebinding, end) };
         self.state = state;
         // Half of what is left, but no less than a minute.
         let wake = (now + (until.since(now) / 2).max(RENEWAL_WAIT)).min(until);
         self.wake = Some(wake);
-        Step { send: Some(MessageType::Request), wake: self.wake, retry, ..Step::default() }
+        DhcpStep { send: Some(MessageType::Request), wake: self.wake, retry, ..DhcpStep::default() }
     }
 
     /// Writes a message; gives its length. None when it does not fit `buf`, which holds [`MESSAGE_MAX`] bytes.
     pub fn write(&self, buf: &mut [u8], kind: MessageType, now: Instant, mac: Mac) -> Option<usize> {
-        let renewing = matches!(self.state, State::Renewing | State::Rebinding);
-        let held = self.lease.unwrap_or(Lease::NONE);
+        let renewing = matches!(self.state, DhcpState::Renewing | DhcpState::Rebinding);
+        let held = self.lease.unwrap_or(DhcpLease::NONE);
         let mut chaddr = [0; 16];
         chaddr[..6].copy_from_slice(&mac.0);
         let header = Header {
@@ -364,12 +364,12 @@ impl Client {
             chaddr,
             ..Header::default()
         };
-        let mut builder = Builder::new(buf, &header, MESSAGE_MAX)?;
+        let mut builder = MessageBuilder::new(buf, &header, MESSAGE_MAX)?;
         builder.message_type(kind);
         if kind == MessageType::Request && !renewing {
             builder.ip(code::REQUESTED_IP, held.address);
             // A client that reboots does not know who gave it the address (RFC 2131, 4.3.2).
-            if self.state != State::Rebooting {
+            if self.state != DhcpState::Rebooting {
                 builder.ip(code::SERVER_ID, held.server);
             }
         }
@@ -379,7 +379,7 @@ impl Client {
         Some(builder.finish(None))
     }
 
-    fn write_firmware_options(&self, builder: &mut Builder<'_>, mac: Mac) {
+    fn write_firmware_options(&self, builder: &mut MessageBuilder<'_>, mac: Mac) {
         let [a, b, c, d, e, f] = mac.0;
         if self.habits.client_id {
             builder.option(code::CLIENT_ID, &[1, a, b, c, d, e, f]);

@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::cause::Cause;
-use super::dhcp::{Client, MESSAGE_MAX, Step};
-use super::firmware::{Dhcp, Firmware, Pick};
+use super::dhcp::{DhcpClient, DhcpStep, MESSAGE_MAX};
+use super::firmware::{DhcpHabits, Firmware, Pick};
 use super::machine::mac;
 use crate::base::addr::Mac;
 use crate::base::machine::{Input, Machine};
@@ -28,7 +28,7 @@ const PLACE_BITS: u32 = 16;
 pub const MACHINES_MAX: usize = 1 << PLACE_BITS;
 
 const RETRY: [Duration; 3] = [Duration::from_secs(1); 3];
-static HABITS: Dhcp = Dhcp { discover: &RETRY, request: &RETRY, pick: Pick::AtOnce, ..Firmware::Rom.profile().dhcp };
+static HABITS: DhcpHabits = DhcpHabits { discover: &RETRY, request: &RETRY, pick: Pick::AtOnce, ..Firmware::Rom.profile().dhcp };
 
 /// Latencies by classes that grow by a sixteenth: a quantile is at most 6 % too large.
 struct Latencies([u64; Latencies::CLASSES]);
@@ -67,7 +67,7 @@ impl Latencies {
 
 /// What a run came to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Outcome {
+pub struct ExchangeOutcome {
     /// Machines that exchanged messages.
     pub machines: usize,
     /// From the first DISCOVER on.
@@ -88,9 +88,9 @@ pub struct Outcome {
     pub naks: u64,
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for ExchangeOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Outcome { machines, seconds, exchanges, per_second, p50_ms, p99_ms, retries, abandoned, naks } = self;
+        let ExchangeOutcome { machines, seconds, exchanges, per_second, p50_ms, p99_ms, retries, abandoned, naks } = self;
         writeln!(f, "machines      {machines} for {seconds:.1} s")?;
         writeln!(f, "exchanges     {exchanges}: {per_second:.0} a second   median {p50_ms:.2} ms   p99 {p99_ms:.2} ms")?;
         write!(f, "not answered  {retries} sent again, {abandoned} exchanges given up, {naks} denied")
@@ -100,7 +100,7 @@ impl fmt::Display for Outcome {
 /// Machines that ask for leases again and again, DISCOVER to ACK, each with one message in flight.
 pub struct Exchanges {
     first: u32,
-    clients: Box<[Client]>,
+    clients: Box<[DhcpClient]>,
     /// Exchanges begun by each machine.
     rounds: Box<[u16]>,
     wheel: Wheel,
@@ -126,7 +126,7 @@ impl Exchanges {
         (0..count).for_each(|place| wheel.set(place, now));
         Ok(Exchanges {
             first,
-            clients: vec![Client::new(&HABITS); count].into(),
+            clients: vec![DhcpClient::new(&HABITS); count].into(),
             rounds: vec![0; count].into(),
             wheel,
             scratch: Scratch::default(),
@@ -140,9 +140,9 @@ impl Exchanges {
     }
 
     /// What there is to tell at `now`.
-    pub fn outcome(&self, now: Instant) -> Outcome {
+    pub fn outcome(&self, now: Instant) -> ExchangeOutcome {
         let seconds = now.since(self.began).as_secs_f64();
-        Outcome {
+        ExchangeOutcome {
             machines: self.clients.len(),
             seconds,
             exchanges: self.exchanges,
@@ -166,7 +166,7 @@ impl Exchanges {
         self.apply(place, now, step, out);
     }
 
-    fn apply(&mut self, place: usize, now: Instant, step: Step, out: &mut Outbox) {
+    fn apply(&mut self, place: usize, now: Instant, step: DhcpStep, out: &mut Outbox) {
         self.retries += u64::from(step.retry);
         match step.wake {
             Some(wake) => self.wheel.set(place, wake),
@@ -242,7 +242,7 @@ impl Machine for Exchanges {
 mod tests {
     use super::*;
     use crate::base::outbox::Output;
-    use crate::wire::dhcp::{Builder, Header, code};
+    use crate::wire::dhcp::{Header, MessageBuilder, code};
 
     const HEAD: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
@@ -254,7 +254,7 @@ mod tests {
         let kind = if message.message_type() == Some(MessageType::Discover) { MessageType::Offer } else { answer };
         let header = Header { op: 2, yiaddr: Ipv4Addr::from_bits(0x0a00_0100 + message.header.xid % 65_536), ..message.header };
         let (mut body, mut buf) = ([0; 600], [0; 700]);
-        let mut builder = Builder::new(&mut body, &header, 548).unwrap();
+        let mut builder = MessageBuilder::new(&mut body, &header, 548).unwrap();
         builder.message_type(kind);
         builder.ip(code::SERVER_ID, HEAD);
         builder.u32(code::LEASE_TIME, 600);
@@ -265,7 +265,7 @@ mod tests {
     }
 
     /// A server that answers one message a millisecond in order, but not those that `deaf` takes, for so many seconds.
-    fn run(count: usize, seconds: u64, answer: MessageType, deaf: impl Fn(u64) -> bool) -> Outcome {
+    fn run(count: usize, seconds: u64, answer: MessageType, deaf: impl Fn(u64) -> bool) -> ExchangeOutcome {
         let (mut out, mut now, mut heard) = (Outbox::new(), Instant::ZERO, 0);
         let mut exchanges = Exchanges::new(count, 7, now).unwrap();
         let mut queue = std::collections::VecDeque::new();

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::wire::tftp::{ErrorCode, Options};
+use crate::wire::tftp::{ErrorCode, TftpOptions};
 
 macro_rules! firmwares {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $profile:ident;)*) => {
@@ -58,8 +58,8 @@ impl fmt::Display for Firmware {
 /// What one program does. Programs that borrow a lease have the DHCP habits of the one that lends it, for lives that begin with them.
 #[derive(Debug)]
 pub struct Profile {
-    pub dhcp: Dhcp,
-    pub tftp: Tftp,
+    pub dhcp: DhcpHabits,
+    pub tftp: TftpHabits,
 }
 
 /// When an offer is taken.
@@ -79,7 +79,7 @@ pub enum Pick {
 
 /// How a program asks for a lease.
 #[derive(Debug)]
-pub struct Dhcp {
+pub struct DhcpHabits {
     /// The wait after each DISCOVER. After the last one it gives up.
     pub discover: &'static [Duration],
     /// The wait after each REQUEST.
@@ -109,7 +109,7 @@ pub struct Dhcp {
 
 /// What a program makes of a DATA packet that is not the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wrong {
+pub enum UnexpectedData {
     /// A duplicate of the current block uses up one of the tries and is acknowledged; any other is fatal.
     CountsAsTry,
     /// The last block is acknowledged again, whatever came.
@@ -124,7 +124,7 @@ pub enum Wrong {
 
 /// How a program loads a file.
 #[derive(Debug)]
-pub struct Tftp {
+pub struct TftpHabits {
     /// The wait after each RRQ; after the last one the load has failed.
     pub rrq: &'static [Duration],
     /// The wait after each ACK for the next block, likewise.
@@ -133,10 +133,10 @@ pub struct Tftp {
     pub repeats_ack: bool,
     /// Each RRQ leaves from a port of its own.
     pub port_per_rrq: bool,
-    pub asks: Options,
+    pub asks: TftpOptions,
     /// A first RRQ, only to learn the size, and the ERROR that ends it.
-    pub probe: Option<(Options, ErrorCode)>,
-    pub wrong: Wrong,
+    pub probe: Option<(TftpOptions, ErrorCode)>,
+    pub wrong: UnexpectedData,
     /// An OACK with an option that it did not ask for is fatal. One with a larger value is for everybody.
     pub strict: bool,
 }
@@ -181,14 +181,14 @@ const PXELINUX_WAITS: [Duration; 31] = {
     waits
 };
 
-const NONE: Options = Options { blksize: None, tsize: None, timeout: None, windowsize: None };
-const TSIZE: Options = Options { tsize: Some(0), ..NONE };
+const NONE: TftpOptions = TftpOptions { blksize: None, tsize: None, timeout: None, windowsize: None };
+const TSIZE: TftpOptions = TftpOptions { tsize: Some(0), ..NONE };
 
 /// What PXE asks for (PXE 2.1, table 2-3, as far as servers know it): mask, router, DNS, name, vendor options, server, 66, 67, 97, 128 to 135.
 const PXE_PARAMETERS: &[u8] = &[1, 3, 6, 12, 13, 15, 17, 43, 54, 60, 66, 67, 97, 128, 129, 130, 131, 132, 133, 134, 135];
 
 const ROM: Profile = Profile {
-    dhcp: Dhcp {
+    dhcp: DhcpHabits {
         discover: PXE_WAITS,
         request: PXE_WAITS,
         pick: Pick::AtOnce,
@@ -203,20 +203,20 @@ const ROM: Profile = Profile {
         needs_nul: true,
         renews: false,
     },
-    tftp: Tftp {
+    tftp: TftpHabits {
         rrq: &[s(5); 3],
         data: &[s(4); 3],
         repeats_ack: true,
         port_per_rrq: true,
-        asks: Options { blksize: Some(1456), ..NONE },
+        asks: TftpOptions { blksize: Some(1456), ..NONE },
         probe: Some((TSIZE, ErrorCode::NotDefined)),
-        wrong: Wrong::CountsAsTry,
+        wrong: UnexpectedData::CountsAsTry,
         strict: false,
     },
 };
 
 const EDK2: Profile = Profile {
-    dhcp: Dhcp {
+    dhcp: DhcpHabits {
         pick: Pick::WaitEnds,
         vendor_class: Some(b"PXEClient:Arch:00007:UNDI:003016"),
         arch: Some(7),
@@ -224,20 +224,20 @@ const EDK2: Profile = Profile {
         needs_nul: false,
         ..ROM.dhcp
     },
-    tftp: Tftp {
+    tftp: TftpHabits {
         rrq: &[s(4); 6],
         data: &[s(4); 6],
         repeats_ack: true,
         port_per_rrq: false,
-        asks: Options { blksize: Some(1468), windowsize: Some(4), ..NONE },
-        probe: Some((Options { blksize: Some(1468), windowsize: Some(4), ..TSIZE }, ErrorCode::OptionRefused)),
-        wrong: Wrong::AckLast,
+        asks: TftpOptions { blksize: Some(1468), windowsize: Some(4), ..NONE },
+        probe: Some((TftpOptions { blksize: Some(1468), windowsize: Some(4), ..TSIZE }, ErrorCode::OptionRefused)),
+        wrong: UnexpectedData::AckLast,
         strict: true,
     },
 };
 
 const IPXE: Profile = Profile {
-    dhcp: Dhcp {
+    dhcp: DhcpHabits {
         discover: IPXE_DHCP,
         request: IPXE_DHCP,
         pick: Pick::Marked { proxy: s(2) },
@@ -251,35 +251,35 @@ const IPXE: Profile = Profile {
         needs_nul: false,
         ..ROM.dhcp
     },
-    tftp: Tftp {
+    tftp: TftpHabits {
         rrq: IPXE_TFTP,
         data: IPXE_TFTP,
         repeats_ack: true,
         port_per_rrq: false,
-        asks: Options { blksize: Some(1432), ..TSIZE },
+        asks: TftpOptions { blksize: Some(1432), ..TSIZE },
         probe: None,
-        wrong: Wrong::AckLast,
+        wrong: UnexpectedData::AckLast,
         strict: false,
     },
 };
 
 const GRUB: Profile = Profile {
-    dhcp: Dhcp { ..EDK2.dhcp },
-    tftp: Tftp {
+    dhcp: DhcpHabits { ..EDK2.dhcp },
+    tftp: TftpHabits {
         rrq: &GRUB_TRIES,
         // Forty reads that find nothing.
         data: &[ms(40 * 400 + 20 * (39 * 40 / 2))],
         repeats_ack: false,
         port_per_rrq: false,
-        asks: Options { blksize: Some(1024), ..TSIZE },
+        asks: TftpOptions { blksize: Some(1024), ..TSIZE },
         probe: None,
-        wrong: Wrong::AckOld,
+        wrong: UnexpectedData::AckOld,
         strict: false,
     },
 };
 
 const RASPBERRY_PI: Profile = Profile {
-    dhcp: Dhcp {
+    dhcp: DhcpHabits {
         discover: &[s(4); 5],
         request: &[s(4); 5],
         pick: Pick::Menu,
@@ -290,34 +290,34 @@ const RASPBERRY_PI: Profile = Profile {
         needs_nul: false,
         ..ROM.dhcp
     },
-    tftp: Tftp {
+    tftp: TftpHabits {
         rrq: &[s(5); 5],
         data: &[s(5); 5],
         repeats_ack: true,
         port_per_rrq: false,
-        asks: Options { blksize: Some(1024), ..TSIZE },
+        asks: TftpOptions { blksize: Some(1024), ..TSIZE },
         probe: None,
-        wrong: Wrong::Hang,
+        wrong: UnexpectedData::Hang,
         strict: false,
     },
 };
 
 const PXELINUX: Profile = Profile {
-    dhcp: Dhcp { ..ROM.dhcp },
-    tftp: Tftp {
+    dhcp: DhcpHabits { ..ROM.dhcp },
+    tftp: TftpHabits {
         rrq: &PXELINUX_WAITS,
         data: &PXELINUX_WAITS,
         repeats_ack: true,
         port_per_rrq: false,
-        asks: Options { blksize: Some(1408), ..TSIZE },
+        asks: TftpOptions { blksize: Some(1408), ..TSIZE },
         probe: None,
-        wrong: Wrong::AckOld,
+        wrong: UnexpectedData::AckOld,
         strict: false,
     },
 };
 
 const UBOOT: Profile = Profile {
-    dhcp: Dhcp {
+    dhcp: DhcpHabits {
         discover: UBOOT_DHCP,
         request: UBOOT_DHCP,
         broadcast: false,
@@ -328,20 +328,20 @@ const UBOOT: Profile = Profile {
         needs_nul: false,
         ..ROM.dhcp
     },
-    tftp: Tftp {
+    tftp: TftpHabits {
         rrq: &[s(5); 10],
         data: &[s(5); 10],
         repeats_ack: true,
         port_per_rrq: false,
-        asks: Options { blksize: Some(1468), timeout: Some(5), ..TSIZE },
+        asks: TftpOptions { blksize: Some(1468), timeout: Some(5), ..TSIZE },
         probe: None,
-        wrong: Wrong::Ignore,
+        wrong: UnexpectedData::Ignore,
         strict: false,
     },
 };
 
 const OS: Profile = Profile {
-    dhcp: Dhcp {
+    dhcp: DhcpHabits {
         discover: &[s(3); 3],
         request: &[s(3); 3],
         pick: Pick::AtOnce,
@@ -357,7 +357,7 @@ const OS: Profile = Profile {
         renews: true,
     },
     // busybox's tftp: 50 ms growing by half, a dozen times; here with iPXE's waits and sizes of its own.
-    tftp: Tftp { asks: Options { blksize: Some(1428), ..TSIZE }, ..IPXE.tftp },
+    tftp: TftpHabits { asks: TftpOptions { blksize: Some(1428), ..TSIZE }, ..IPXE.tftp },
 };
 
 #[cfg(test)]

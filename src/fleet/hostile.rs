@@ -19,10 +19,10 @@ use crate::base::outbox::Outbox;
 use crate::base::rng::Rng;
 use crate::base::text::Text;
 use crate::base::time::{Instant, Now};
-use crate::wire::dhcp::{Builder, Header, MessageType, Scratch, code, parse as parse_dhcp};
+use crate::wire::dhcp::{Header, MessageBuilder, MessageType, Scratch, code, parse as parse_dhcp};
 use crate::wire::ether::{Arp, ArpOp, Checksum, Frame, emit_arp, emit_udp, parse};
-use crate::wire::report::{self, Macs, Report, Verdict};
-use crate::wire::tftp::{Mode, Options, emit_ack, emit_rrq};
+use crate::wire::report::{self, Report, ReportMacs, ReportVerdict};
+use crate::wire::tftp::{Mode, TftpOptions, emit_ack, emit_rrq};
 use laggards::{Habit, Laggards};
 
 /// What is in the frames of the hostile machine.
@@ -129,7 +129,7 @@ pub struct Assault {
 
 /// What an OFFER revealed of the head.
 #[derive(Clone, Copy)]
-struct Head {
+struct OfferedHead {
     mac: Mac,
     address: Ipv4Addr,
     mask: u32,
@@ -139,7 +139,7 @@ struct Head {
 pub struct Hostile {
     assault: Assault,
     file: Name,
-    head: Option<Head>,
+    head: Option<OfferedHead>,
     rng: Rng,
     scratch: Scratch,
     /// For each attack, if a crowd plays it.
@@ -187,7 +187,7 @@ impl Hostile {
     }
 
     /// An address of the network that is the head's or a node's least of all.
-    fn invented(&mut self, head: &Head) -> Ipv4Addr {
+    fn invented(&mut self, head: &OfferedHead) -> Ipv4Addr {
         let nodes = self.assault.node0.to_bits()..self.assault.node0.to_bits() + self.assault.nodes;
         let host = 1 + self.below((!head.mask).saturating_sub(1).max(1));
         let address = head.address.to_bits() & head.mask | host;
@@ -203,7 +203,7 @@ impl Hostile {
 
 /// The frames. Each gives its length; None where it does not fit.
 impl Hostile {
-    fn write(&mut self, buf: &mut [u8], head: &Head, attack: Attack) -> Option<usize> {
+    fn write(&mut self, buf: &mut [u8], head: &OfferedHead, attack: Attack) -> Option<usize> {
         match attack {
             Attack::RrqInvented => {
                 let from = self.invented(head);
@@ -234,11 +234,11 @@ impl Hostile {
         }
     }
 
-    fn rrq(&mut self, buf: &mut [u8], head: &Head, from: Ipv4Addr, file: Name) -> Option<usize> {
+    fn rrq(&mut self, buf: &mut [u8], head: &OfferedHead, from: Ipv4Addr, file: Name) -> Option<usize> {
         // Answered by an OACK, or by a first block, which does more harm.
         let options = match self.below(4) {
-            0 => Options { windowsize: Some(16), blksize: Some(1468), ..Options::default() },
-            _ => Options::default(),
+            0 => TftpOptions { windowsize: Some(16), blksize: Some(1468), ..TftpOptions::default() },
+            _ => TftpOptions::default(),
         };
         let mut packet = [0; MESSAGE_MAX];
         let len = emit_rrq(&mut packet, file.bytes(), Mode::Octet, &options)?;
@@ -247,15 +247,15 @@ impl Hostile {
     }
 
     fn passed(&mut self, buf: &mut [u8], mac: Mac) -> Option<usize> {
-        let (mut macs, mut text) = (Macs::NONE, [0; report::LEN_MAX]);
+        let (mut macs, mut text) = (ReportMacs::NONE, [0; report::LEN_MAX]);
         macs.push(mac);
-        let len = Report { macs, verdict: Verdict::Passed, ..Report::EMPTY }.write(&mut text)?;
+        let len = Report { macs, verdict: ReportVerdict::Passed, ..Report::EMPTY }.write(&mut text)?;
         self.dhcp(buf, (mac, mac), MessageType::Discover, Ipv4Addr::UNSPECIFIED, |builder| {
             builder.option(report::CODE, text.get(..len).unwrap_or(&[]));
         })
     }
 
-    fn release(&mut self, buf: &mut [u8], head: &Head) -> Option<usize> {
+    fn release(&mut self, buf: &mut [u8], head: &OfferedHead) -> Option<usize> {
         let (mac, address) = self.node();
         let release = self.below(2) == 0;
         let (kind, ciaddr) = if release { (MessageType::Release, address) } else { (MessageType::Decline, Ipv4Addr::UNSPECIFIED) };
@@ -280,7 +280,7 @@ impl Hostile {
             ..Header::default()
         };
         let mut body = [0; MESSAGE_MAX];
-        let mut builder = Builder::new(&mut body, &header, MESSAGE_MAX)?;
+        let mut builder = MessageBuilder::new(&mut body, &header, MESSAGE_MAX)?;
         builder.message_type(MessageType::Offer);
         builder.ip(code::SERVER_ID, server);
         builder.u32(code::LEASE_TIME, 600);
@@ -291,7 +291,7 @@ impl Hostile {
 
     /// Any other kind, or an ACK in a node's name, with up to eight octets changed, and maybe cut off. The Ethernet header stays: it
     /// says whose frame it is. Where the headers stay too, the UDP checksum is none, so that the head reads what follows.
-    fn mutant(&mut self, buf: &mut [u8], head: &Head) -> Option<usize> {
+    fn mutant(&mut self, buf: &mut [u8], head: &OfferedHead) -> Option<usize> {
         let kind = self.below(Attack::ALL.len() as u32) as usize;
         let len = match Attack::ALL.get(kind) {
             Some(&attack) if attack != Attack::Mutants && attack.crowd().is_none() => self.write(buf, head, attack)?,
@@ -309,7 +309,7 @@ impl Hostile {
         Some(if self.below(8) == 0 { from + self.below((len - from) as u32) as usize } else { len })
     }
 
-    fn ack(&mut self, buf: &mut [u8], head: &Head) -> Option<usize> {
+    fn ack(&mut self, buf: &mut [u8], head: &OfferedHead) -> Option<usize> {
         let (_, from) = self.node();
         let mut packet = [0; 4];
         emit_ack(&mut packet, self.below(200) as u16);
@@ -325,11 +325,11 @@ impl Hostile {
         (frame, name): (Mac, Mac),
         kind: MessageType,
         ciaddr: Ipv4Addr,
-        more: impl FnOnce(&mut Builder<'_>),
+        more: impl FnOnce(&mut MessageBuilder<'_>),
     ) -> Option<usize> {
         let header = Header { xid: self.below(u32::MAX), flags: Header::BROADCAST, ciaddr, chaddr: chaddr(name), ..Header::default() };
         let mut body = [0; MESSAGE_MAX];
-        let mut builder = Builder::new(&mut body, &header, MESSAGE_MAX)?;
+        let mut builder = MessageBuilder::new(&mut body, &header, MESSAGE_MAX)?;
         builder.message_type(kind);
         more(&mut builder);
         let len = builder.finish(None);
@@ -364,7 +364,7 @@ impl Machine for Hostile {
         }
         let mask = message.option(code::SUBNET_MASK).and_then(|mask| mask.try_into().ok()).map(u32::from_be_bytes);
         if let (Some(address), Some(mask)) = (message.server_id(), mask) {
-            self.head = Some(Head { mac: frame.src_mac, address, mask });
+            self.head = Some(OfferedHead { mac: frame.src_mac, address, mask });
             (self.began, self.next) = (now.at, now.at);
         }
     }
@@ -466,7 +466,7 @@ mod tests {
     fn offer() -> Vec<u8> {
         let header = Header { op: 2, chaddr: chaddr(OURS), yiaddr: Ipv4Addr::new(10, 54, 250, 1), ..Header::default() };
         let (mut body, mut buf) = ([0; MESSAGE_MAX], [0; 700]);
-        let mut builder = Builder::new(&mut body, &header, MESSAGE_MAX).unwrap();
+        let mut builder = MessageBuilder::new(&mut body, &header, MESSAGE_MAX).unwrap();
         builder.message_type(MessageType::Offer);
         builder.ip(code::SERVER_ID, HEAD);
         builder.ip(code::SUBNET_MASK, Ipv4Addr::new(255, 255, 0, 0));

@@ -18,31 +18,31 @@ pub const STEPS_MAX: usize = 64;
 
 /// Which file a machine asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum File {
+pub enum BootFile {
     /// The one that its lease names.
     Offered,
-    /// One of the plan's, by its place in [`Plan::names`].
+    /// One of the plan's, by its place in [`StormPlan::names`].
     Named(u16),
 }
 
 /// One stage of a boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum BootStep {
     /// Asks for a lease, from nothing.
     Dhcp(Firmware),
     /// Asks for the lease that it has once more, as a system does that remembers it (INIT-REBOOT); from nothing when it has none.
     Reboot(Firmware),
     /// Loads a file.
-    Fetch(Firmware, File),
+    Fetch(Firmware, BootFile),
 }
 
-impl Step {
+impl BootStep {
     /// `rom dhcp`, `os reboot`, `ipxe load`.
     pub fn label(self) -> StepLabel {
         match self {
-            Step::Dhcp(firmware) => StepLabel(firmware, "dhcp"),
-            Step::Reboot(firmware) => StepLabel(firmware, "reboot"),
-            Step::Fetch(firmware, _) => StepLabel(firmware, "load"),
+            BootStep::Dhcp(firmware) => StepLabel(firmware, "dhcp"),
+            BootStep::Reboot(firmware) => StepLabel(firmware, "reboot"),
+            BootStep::Fetch(firmware, _) => StepLabel(firmware, "load"),
         }
     }
 }
@@ -72,7 +72,7 @@ pub struct Life {
     /// In proportion to the weights of the other lives.
     pub weight: u32,
     /// What it does, one after the other.
-    pub steps: Vec<Step>,
+    pub steps: Vec<BootStep>,
     /// In which places machines of this kind may stand: anywhere, unless this is set.
     pub places: Range<u32>,
     /// In place of the firmware's own options.
@@ -83,19 +83,19 @@ impl Life {
     /// The usual boot by `firmware`: it loads the first `files` of the plan's named files, or what its lease names when there are none. Boot loaders
     /// (GRUB, pxelinux, and iPXE as a stage) are loaded first, as the offered file.
     pub fn of(firmware: Firmware, weight: u32, stages: Stages, files: usize) -> Life {
-        let named = |by: Firmware| (0..files.min(usize::from(u16::MAX))).map(move |n| Step::Fetch(by, File::Named(n as u16)));
-        let load = |by: Firmware| if files == 0 { vec![Step::Fetch(by, File::Offered)] } else { named(by).collect() };
-        let offered = |by: Firmware| vec![Step::Dhcp(by), Step::Fetch(by, File::Offered)];
+        let named = |by: Firmware| (0..files.min(usize::from(u16::MAX))).map(move |n| BootStep::Fetch(by, BootFile::Named(n as u16)));
+        let load = |by: Firmware| if files == 0 { vec![BootStep::Fetch(by, BootFile::Offered)] } else { named(by).collect() };
+        let offered = |by: Firmware| vec![BootStep::Dhcp(by), BootStep::Fetch(by, BootFile::Offered)];
         let mut steps = match firmware {
-            Firmware::Os => vec![Step::Dhcp(Firmware::Os)],
+            Firmware::Os => vec![BootStep::Dhcp(Firmware::Os)],
             Firmware::Grub => [offered(Firmware::Edk2), load(firmware)].concat(),
             Firmware::Pxelinux => [offered(Firmware::Rom), load(firmware)].concat(),
             Firmware::Ipxe if stages.ipxe => [offered(firmware), named(firmware).collect()].concat(),
             _ if stages.ipxe => [offered(firmware), offered(Firmware::Ipxe), named(Firmware::Ipxe).collect()].concat(),
-            _ => [vec![Step::Dhcp(firmware)], load(firmware)].concat(),
+            _ => [vec![BootStep::Dhcp(firmware)], load(firmware)].concat(),
         };
         if stages.os && firmware != Firmware::Os {
-            steps.push(Step::Dhcp(Firmware::Os));
+            steps.push(BootStep::Dhcp(Firmware::Os));
         }
         Life { weight, steps, places: 0..u32::MAX, asks: Asks::default() }
     }
@@ -112,13 +112,13 @@ impl Life {
     }
 
     pub(super) fn fetches(&self) -> usize {
-        self.steps.iter().filter(|step| matches!(step, Step::Fetch(..))).count()
+        self.steps.iter().filter(|step| matches!(step, BootStep::Fetch(..))).count()
     }
 }
 
 /// A storm, whole. The same plan gives the same storm.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct StormPlan {
     /// Machines.
     pub count: usize,
     /// The number of the first one; its MAC is 02:4d and this number.
@@ -141,10 +141,10 @@ pub struct Plan {
     pub seed: u64,
 }
 
-impl Default for Plan {
+impl Default for StormPlan {
     /// One ROM that loads what it is offered.
-    fn default() -> Plan {
-        Plan {
+    fn default() -> StormPlan {
+        StormPlan {
             count: 1,
             first: 0,
             lives: vec![Life::of(Firmware::Rom, 1, Stages::default(), 0)],
@@ -159,15 +159,15 @@ impl Default for Plan {
     }
 }
 
-impl Plan {
+impl StormPlan {
     /// What makes the plan impossible, as one sentence.
     pub fn check(&self) -> Result<(), &'static str> {
-        let named = |step: &Step| match step {
-            Step::Fetch(_, File::Named(n)) => usize::from(*n) < self.names.len(),
+        let named = |step: &BootStep| match step {
+            BootStep::Fetch(_, BootFile::Named(n)) => usize::from(*n) < self.names.len(),
             _ => true,
         };
         // A file is loaded by a lease.
-        let begins = |life: &Life| matches!(life.steps.first(), Some(Step::Dhcp(_)));
+        let begins = |life: &Life| matches!(life.steps.first(), Some(BootStep::Dhcp(_)));
         let peopled = |place| self.lives.iter().any(|life| life.weight_in(place) > 0);
         let inside = |switch: &Switch| switch.who.start < switch.who.end && switch.who.end as usize <= self.count;
         let windows = |life: &Life| life.asks.windowsize != Some(0);
@@ -217,8 +217,8 @@ mod tests {
 
     #[test]
     fn plans_that_cannot_be() {
-        let why = |change: fn(&mut Plan)| {
-            let mut plan = Plan::default();
+        let why = |change: fn(&mut StormPlan)| {
+            let mut plan = StormPlan::default();
             change(&mut plan);
             plan.check().err().unwrap_or("fine")
         };

@@ -8,12 +8,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::dhcp::{self, Client, MESSAGE_MAX};
+use super::dhcp::{self, DhcpClient, MESSAGE_MAX};
 use super::gaps::Gaps;
-use super::life::{COUNT_MAX, File, Plan, Step, StepLabel};
-use super::names::Names;
-use super::node::{Fetched, Hop, NEVER, Node, Status};
-use super::tftp::{self, Transfer, What};
+use super::life::{BootFile, BootStep, COUNT_MAX, StepLabel, StormPlan};
+use super::names::NameTable;
+use super::node::{Fetched, FleetNode, Hop, MachineStatus, NEVER};
+use super::tftp::{self, Download, DownloadPacket};
 use super::{Name, summary};
 use crate::base::addr::Mac;
 use crate::base::index::Index;
@@ -50,13 +50,13 @@ pub struct Progress {
 }
 
 impl Progress {
-    fn at(&mut self, status: Status) -> &mut usize {
+    fn at(&mut self, status: MachineStatus) -> &mut usize {
         match status {
-            Status::Off => &mut self.off,
-            Status::Booting => &mut self.booting,
-            Status::Up => &mut self.up,
-            Status::Lost(_) => &mut self.lost,
-            Status::Cut => &mut self.cut,
+            MachineStatus::Off => &mut self.off,
+            MachineStatus::Booting => &mut self.booting,
+            MachineStatus::Up => &mut self.up,
+            MachineStatus::Lost(_) => &mut self.lost,
+            MachineStatus::Cut => &mut self.cut,
         }
     }
 }
@@ -66,9 +66,9 @@ impl Progress {
 pub(super) struct Frames {
     pub sent: u64,
     pub received: u64,
-    /// By [`Plan::loss`].
+    /// By [`StormPlan::loss`].
     pub lost: u64,
-    /// By [`Plan::wake`].
+    /// By [`StormPlan::wake`].
     pub asleep: u64,
     /// Not for a machine of ours, or not expected by it.
     pub stray: u64,
@@ -76,13 +76,13 @@ pub(super) struct Frames {
 
 /// Client machines on one link. See [`Machine`] for how a world drives them.
 pub struct Fleet {
-    pub(super) plan: Plan,
+    pub(super) plan: StormPlan,
     names: Box<[Name]>,
-    pub(super) nodes: Box<[Node]>,
+    pub(super) nodes: Box<[FleetNode]>,
     /// Where a machine's loaded files begin: `fetched_each` places for each.
     pub(super) fetched: Box<[Fetched]>,
     pub(super) fetched_each: usize,
-    pub(super) loaded: Names,
+    pub(super) loaded: NameTable,
     /// When each machine was through with each step: `steps_each` places for each.
     pub(super) through: Box<[Instant]>,
     pub(super) steps_each: usize,
@@ -105,7 +105,7 @@ pub struct Fleet {
 
 impl Fleet {
     /// Lays out the machines and their power-on times, counted from `now`. Gives what is wrong with the plan, as one sentence.
-    pub fn new(plan: Plan, now: Instant) -> Result<Fleet, &'static str> {
+    pub fn new(plan: StormPlan, now: Instant) -> Result<Fleet, &'static str> {
         plan.check()?;
         let mut rng = Rng::new(plan.seed);
         let plan = plan.in_order();
@@ -120,9 +120,9 @@ impl Fleet {
             }
             let (wake, armed) = if begins { (Some(power), power) } else { (None, NEVER) };
             let deaf = rng.below(1000) < u64::from(plan.deaf);
-            Node { wake, armed, ..Node::new(mac(plan.first + place as u32), life, deaf, &plan) }
+            FleetNode { wake, armed, ..FleetNode::new(mac(plan.first + place as u32), life, deaf, &plan) }
         };
-        let nodes: Box<[Node]> = (0..plan.count).map(&mut node).collect();
+        let nodes: Box<[FleetNode]> = (0..plan.count).map(&mut node).collect();
         let steps_each = plan.lives.iter().map(|life| life.steps.len()).max().unwrap_or(0);
         let fetched_each = plan.lives.iter().map(|life| life.fetches()).max().unwrap_or(0);
         Ok(Fleet {
@@ -131,7 +131,7 @@ impl Fleet {
             fetched_each,
             through: vec![now; steps_each * plan.count].into(),
             steps_each,
-            loaded: Names::new(plan.names.len() + plan.count.min(4096), plan.seed),
+            loaded: NameTable::new(plan.names.len() + plan.count.min(4096), plan.seed),
             addresses: Index::new(2 * plan.count, mix(plan.seed)),
             conflicts: 0,
             switched: 0,
@@ -163,21 +163,21 @@ impl Fleet {
     }
 
     /// Likewise, of the machines in these places.
-    pub fn crowd(&self, who: Range<u32>) -> summary::Crowd {
+    pub fn crowd(&self, who: Range<u32>) -> summary::CrowdSummary {
         summary::crowd(self, who)
     }
 
     /// One machine, by its place; None beyond the last.
-    pub fn machine(&self, place: usize) -> Option<summary::View> {
+    pub fn machine(&self, place: usize) -> Option<summary::MachineView> {
         self.nodes.get(place).map(|node| summary::view(self, place, node))
     }
 
-    pub(super) fn step_of(&self, node: &Node) -> Option<Step> {
+    pub(super) fn step_of(&self, node: &FleetNode) -> Option<BootStep> {
         step_of(&self.plan, node)
     }
 
-    pub(super) fn label_of(&self, node: &Node) -> Option<StepLabel> {
-        self.step_of(node).map(Step::label)
+    pub(super) fn label_of(&self, node: &FleetNode) -> Option<StepLabel> {
+        self.step_of(node).map(BootStep::label)
     }
 
     /// The machine with this MAC.
@@ -189,7 +189,7 @@ impl Fleet {
 }
 
 /// What the machine is at; None when it is through.
-fn step_of(plan: &Plan, node: &Node) -> Option<Step> {
+fn step_of(plan: &StormPlan, node: &FleetNode) -> Option<BootStep> {
     plan.lives.get(usize::from(node.life))?.steps.get(usize::from(node.step)).copied()
 }
 
@@ -200,7 +200,7 @@ pub fn mac(number: u32) -> Mac {
 }
 
 /// The life at a point, drawn at random, of the weights laid end to end.
-fn pick(plan: &Plan, place: u32, rng: &mut Rng) -> u16 {
+fn pick(plan: &StormPlan, place: u32, rng: &mut Rng) -> u16 {
     let mut point = rng.below(plan.lives.iter().map(|life| life.weight_in(place)).sum());
     let taken = plan.lives.iter().position(|life| {
         let here = point < life.weight_in(place);
@@ -213,7 +213,7 @@ fn pick(plan: &Plan, place: u32, rng: &mut Rng) -> u16 {
 /// The life of a machine.
 impl Fleet {
     /// Every change of a machine's status is made here.
-    pub(super) fn enter_status(&mut self, place: usize, status: Status) {
+    pub(super) fn enter_status(&mut self, place: usize, status: MachineStatus) {
         let before = std::mem::replace(&mut self.nodes[place].status, status);
         *self.progress.at(before) -= 1;
         *self.progress.at(status) += 1;
@@ -223,10 +223,10 @@ impl Fleet {
     pub(super) fn enter(&mut self, place: usize, now: Instant, out: &mut Outbox) {
         match self.step_of(&self.nodes[place]) {
             None => self.come_up(place, now),
-            Some(step @ (Step::Dhcp(firmware) | Step::Reboot(firmware))) => {
+            Some(step @ (BootStep::Dhcp(firmware) | BootStep::Reboot(firmware))) => {
                 let node = &mut self.nodes[place];
-                let held = node.dhcp.lease().copied().filter(|_| matches!(step, Step::Reboot(_)));
-                *node.dhcp = Client::new(&firmware.profile().dhcp);
+                let held = node.dhcp.lease().copied().filter(|_| matches!(step, BootStep::Reboot(_)));
+                *node.dhcp = DhcpClient::new(&firmware.profile().dhcp);
                 node.round = node.round.wrapping_add(1);
                 let epoch = (mix(self.plan.seed ^ place as u64) as u32).wrapping_add(node.round.into());
                 let xid = epoch << XID_BITS | place as u32;
@@ -236,11 +236,11 @@ impl Fleet {
                 };
                 self.apply_dhcp(place, now, step, out);
             }
-            Some(Step::Fetch(firmware, file)) => {
+            Some(BootStep::Fetch(firmware, file)) => {
                 let node = &mut self.nodes[place];
                 let port = node.next_port();
                 let asks = self.plan.lives.get(usize::from(node.life)).map(|life| life.asks).unwrap_or_default();
-                node.transfer = Transfer::prepared(&firmware.profile().tftp, asks, port);
+                node.transfer = Download::prepared(&firmware.profile().tftp, asks, port);
                 match self.find_server(place, file) {
                     Err(cause) => self.lose(place, now, cause),
                     Ok(()) if matches!(self.nodes[place].hop, Hop::Known(_)) => self.begin_transfer(place, now, out),
@@ -260,7 +260,7 @@ impl Fleet {
     }
 
     fn come_up(&mut self, place: usize, now: Instant) {
-        self.enter_status(place, Status::Up);
+        self.enter_status(place, MachineStatus::Up);
         self.nodes[place].ended = now;
         // The last lease is kept alive by systems that do so.
         let wake = self.nodes[place].dhcp.wake();
@@ -268,7 +268,7 @@ impl Fleet {
     }
 
     fn lose(&mut self, place: usize, now: Instant, cause: Cause) {
-        self.enter_status(place, Status::Lost(cause));
+        self.enter_status(place, MachineStatus::Lost(cause));
         self.nodes[place].ended = now;
         self.set_timer(place, None);
     }
@@ -296,7 +296,7 @@ impl Fleet {
         }
     }
 
-    fn apply_dhcp(&mut self, place: usize, now: Instant, step: dhcp::Step, out: &mut Outbox) {
+    fn apply_dhcp(&mut self, place: usize, now: Instant, step: dhcp::DhcpStep, out: &mut Outbox) {
         let node = &mut self.nodes[place];
         node.retries += u32::from(step.retry);
         node.duplicates += u32::from(step.ignored);
@@ -307,7 +307,7 @@ impl Fleet {
         match step.end {
             None => {}
             Some(Err(cause)) => self.lose(place, now, cause),
-            Some(Ok(())) if self.nodes[place].status == Status::Up => self.take_address(place),
+            Some(Ok(())) if self.nodes[place].status == MachineStatus::Up => self.take_address(place),
             Some(Ok(())) => {
                 self.take_address(place);
                 let node = &mut self.nodes[place];
@@ -330,7 +330,7 @@ impl Fleet {
             self.release(before, place);
         }
         let holder = self.addresses.get(address.to_bits().into()).and_then(|holder| self.nodes.get(holder as usize));
-        let held = holder.is_some_and(|other| other.address == Some(address) && !matches!(other.status, Status::Lost(_)));
+        let held = holder.is_some_and(|other| other.address == Some(address) && !matches!(other.status, MachineStatus::Lost(_)));
         self.conflicts += u64::from(held);
         self.addresses.insert(address.to_bits().into(), place as u32);
     }
@@ -344,11 +344,11 @@ impl Fleet {
     }
 
     /// Where the file of this step comes from, and the way there.
-    fn find_server(&mut self, place: usize, file: File) -> Result<(), Cause> {
+    fn find_server(&mut self, place: usize, file: BootFile) -> Result<(), Cause> {
         let node = &mut self.nodes[place];
         let lease = node.dhcp.lease().ok_or(Cause::NoFile)?;
         let server = if lease.next_server.is_unspecified() { lease.server } else { lease.next_server };
-        if file == File::Offered && lease.file.is_empty() {
+        if file == BootFile::Offered && lease.file.is_empty() {
             return Err(Cause::NoFile);
         }
         let gateway = if lease.is_local(server) { server } else { lease.router.unwrap_or(server) };
@@ -385,7 +385,7 @@ impl Fleet {
         self.apply_tftp(place, now, step, out);
     }
 
-    fn apply_tftp(&mut self, place: usize, now: Instant, step: tftp::Step, out: &mut Outbox) {
+    fn apply_tftp(&mut self, place: usize, now: Instant, step: tftp::DownloadStep, out: &mut Outbox) {
         let node = &mut self.nodes[place];
         node.retries += u32::from(step.retry);
         node.duplicates += u32::from(step.duplicate);
@@ -415,9 +415,9 @@ impl Fleet {
     fn file_of(&self, place: usize) -> Option<&Name> {
         let node = self.nodes.get(place)?;
         match self.step_of(node)? {
-            Step::Dhcp(_) | Step::Reboot(_) => None,
-            Step::Fetch(_, File::Offered) => node.dhcp.lease().map(|lease| &lease.file),
-            Step::Fetch(_, File::Named(n)) => self.names.get(usize::from(n)),
+            BootStep::Dhcp(_) | BootStep::Reboot(_) => None,
+            BootStep::Fetch(_, BootFile::Offered) => node.dhcp.lease().map(|lease| &lease.file),
+            BootStep::Fetch(_, BootFile::Named(n)) => self.names.get(usize::from(n)),
         }
     }
 
@@ -466,21 +466,21 @@ impl Fleet {
         let node = &self.nodes[place];
         let mut message = [0; MESSAGE_MAX];
         let Some(len) = node.dhcp.write(&mut message, kind, now, node.mac) else { return };
-        let renewing = matches!(node.dhcp.state(), dhcp::State::Renewing | dhcp::State::Rebinding);
+        let renewing = matches!(node.dhcp.state(), dhcp::DhcpState::Renewing | dhcp::DhcpState::Rebinding);
         let source = node.address.filter(|_| renewing).unwrap_or(Ipv4Addr::UNSPECIFIED);
         // A renewal goes to the server alone, by the way its ACK came.
-        let lease = node.dhcp.lease().filter(|_| node.dhcp.state() == dhcp::State::Renewing);
+        let lease = node.dhcp.lease().filter(|_| node.dhcp.state() == dhcp::DhcpState::Renewing);
         let (to, to_mac) = lease.map_or((Ipv4Addr::BROADCAST, Mac::BROADCAST), |lease| (lease.server, lease.from.1));
         let (from, to, mac) = (SocketAddrV4::new(source, CLIENT_PORT), SocketAddrV4::new(to, SERVER_PORT), node.mac);
         let message = message.get(..len).unwrap_or(&[]);
         self.emit(place, out, |buf| emit_udp(buf, mac, to_mac, from, to, 0, message));
     }
 
-    fn send_tftp(&mut self, place: usize, send: tftp::Send, out: &mut Outbox) {
+    fn send_tftp(&mut self, place: usize, send: tftp::DownloadSend, out: &mut Outbox) {
         let node = &self.nodes[place];
         let (Hop::Known(gateway), Some(address)) = (node.hop, node.address) else { return };
         let (mac, from, to) = (node.mac, SocketAddrV4::new(address, send.from), SocketAddrV4::new(node.server, send.to));
-        if let What::Ack(block) = send.what {
+        if let DownloadPacket::Ack(block) = send.what {
             let mut packet = [0; 4];
             emit_ack(&mut packet, block);
             return self.emit(place, out, |buf| emit_udp(buf, mac, gateway, from, to, 0, &packet));
@@ -513,18 +513,18 @@ impl Fleet {
         let xid = frame.payload.get(4..8).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
         let by_xid = xid.map(|xid| (xid & XID_PLACE) as usize).filter(|&place| place < self.nodes.len());
         let place = if frame.dst_mac.is_group() { by_xid } else { self.place_of(frame.dst_mac) };
-        let awaits = |node: &Node| node.has_power() && Some(node.dhcp.xid()) == xid;
+        let awaits = |node: &FleetNode| node.has_power() && Some(node.dhcp.xid()) == xid;
         let Some(place) = place.filter(|&place| awaits(&self.nodes[place])) else { return false };
         if !self.passes(place, false) {
             return true;
         }
         let node = &mut self.nodes[place];
-        let living = matches!(node.status, Status::Booting | Status::Up);
+        let living = matches!(node.status, MachineStatus::Booting | MachineStatus::Up);
         let Ok(message) = parse_dhcp(frame.payload, &mut self.scratch) else { return false };
         if !living || message.header.chaddr.get(..6) != Some(&node.mac.0[..]) {
             return false;
         }
-        if !matches!(step_of(&self.plan, node), Some(Step::Dhcp(_) | Step::Reboot(_))) && node.status == Status::Booting {
+        if !matches!(step_of(&self.plan, node), Some(BootStep::Dhcp(_) | BootStep::Reboot(_))) && node.status == MachineStatus::Booting {
             // A second ACK while files are being loaded.
             node.duplicates += 1;
             return true;
@@ -540,7 +540,7 @@ impl Fleet {
             return true;
         }
         let node = &mut self.nodes[place];
-        let ours = node.status == Status::Booting
+        let ours = node.status == MachineStatus::Booting
             && node.address == Some(*frame.dst.ip())
             && node.server == *frame.src.ip()
             && node.transfer.port() == frame.dst.port()
@@ -556,7 +556,7 @@ impl Fleet {
 
     /// Somebody says where its address is now: who knew it somewhere else goes there (RFC 826, "merge").
     fn hear_announcement(&mut self, arp: &Arp) -> bool {
-        let knows = |node: &&mut Node| node.gateway == arp.sender_ip && matches!(node.hop, Hop::Known(_));
+        let knows = |node: &&mut FleetNode| node.gateway == arp.sender_ip && matches!(node.hop, Hop::Known(_));
         self.nodes.iter_mut().filter(knows).for_each(|node| node.hop = Hop::Known(arp.sender_mac));
         true
     }
@@ -569,14 +569,14 @@ impl Fleet {
         let Some(place) = holder.filter(|&place| self.nodes.get(place).is_some_and(|node| node.address == Some(arp.target_ip))) else {
             return false;
         };
-        let loading = matches!(self.step_of(&self.nodes[place]), Some(Step::Fetch(..)));
+        let loading = matches!(self.step_of(&self.nodes[place]), Some(BootStep::Fetch(..)));
         let node = &self.nodes[place];
-        let living = matches!(node.status, Status::Booting | Status::Up);
+        let living = matches!(node.status, MachineStatus::Booting | MachineStatus::Up);
         // Its own question, back from the switch.
         if !living || arp.sender_mac == node.mac {
             return false;
         }
-        if node.deaf && loading && node.status == Status::Booting {
+        if node.deaf && loading && node.status == MachineStatus::Booting {
             return true;
         }
         let reply = Arp {
@@ -596,7 +596,7 @@ impl Fleet {
         let Some(place) = self.place_of(arp.target_mac) else { return false };
         let node = &self.nodes[place];
         let asked = matches!(node.hop, Hop::Asked(tries) if tries > 0);
-        if node.status != Status::Booting || !asked || node.gateway != arp.sender_ip {
+        if node.status != MachineStatus::Booting || !asked || node.gateway != arp.sender_ip {
             return false;
         }
         if self.passes(place, false) {
@@ -623,17 +623,17 @@ impl Machine for Fleet {
             let Some(place) = self.due(now.at) else { return };
             let waits = matches!(self.nodes[place].hop, Hop::Asked(tries) if tries > 0);
             match (self.nodes[place].status, self.step_of(&self.nodes[place])) {
-                (Status::Off, _) => self.power_on(place, now.at, out),
-                (Status::Booting, Some(Step::Fetch(..))) if waits => self.ask_way(place, now.at, out),
-                (Status::Booting, Some(Step::Fetch(..))) => {
+                (MachineStatus::Off, _) => self.power_on(place, now.at, out),
+                (MachineStatus::Booting, Some(BootStep::Fetch(..))) if waits => self.ask_way(place, now.at, out),
+                (MachineStatus::Booting, Some(BootStep::Fetch(..))) => {
                     let step = self.nodes[place].transfer.expire(now.at);
                     self.apply_tftp(place, now.at, step, out);
                 }
-                (Status::Booting | Status::Up, _) => {
+                (MachineStatus::Booting | MachineStatus::Up, _) => {
                     let step = self.nodes[place].dhcp.expire(now.at);
                     self.apply_dhcp(place, now.at, step, out);
                 }
-                (Status::Lost(_) | Status::Cut, _) => {}
+                (MachineStatus::Lost(_) | MachineStatus::Cut, _) => {}
             }
         }
     }

@@ -21,9 +21,9 @@ pub mod summary;
 pub(crate) mod tftp;
 
 pub use firmware::Firmware;
-pub use life::{Life, Plan, Stages};
+pub use life::{Life, Stages, StormPlan};
 pub use machine::{Fleet, Progress, mac};
-pub use node::Status;
+pub use node::MachineStatus;
 pub use power::Switch;
 pub use summary::Summary;
 pub use tftp::{Asks, Hash};

@@ -5,17 +5,17 @@ use super::tftp::Hash;
 use crate::base::index::Index;
 
 /// A fixed table: names beyond its capacity are all one.
-pub(super) struct Names {
+pub(super) struct NameTable {
     names: Vec<Name>,
     index: Index,
 }
 
-impl Names {
+impl NameTable {
     /// The place of names that found no room.
     pub const OTHER: u32 = u32::MAX;
 
-    pub fn new(capacity: usize, seed: u64) -> Names {
-        Names { names: Vec::with_capacity(capacity), index: Index::new(capacity, seed) }
+    pub fn new(capacity: usize, seed: u64) -> NameTable {
+        NameTable { names: Vec::with_capacity(capacity), index: Index::new(capacity, seed) }
     }
 
     pub fn intern(&mut self, name: &Name) -> u32 {
@@ -27,7 +27,7 @@ impl Names {
         }
         let place = self.names.len();
         if place == self.names.capacity() || !self.index.insert(key, place as u32) {
-            return Names::OTHER;
+            return NameTable::OTHER;
         }
         self.names.push(*name);
         place as u32
@@ -46,9 +46,9 @@ mod tests {
 
     #[test]
     fn a_full_table_calls_the_rest_others() {
-        let mut names = Names::new(2, 0);
+        let mut names = NameTable::new(2, 0);
         let places: Vec<u32> = ["a", "b", "a", "c", "b"].iter().map(|name| names.intern(&Name::new(name.as_bytes()).unwrap())).collect();
-        assert_eq!(places, [0, 1, 0, Names::OTHER, 1]);
-        assert_eq!((names.text(1), names.text(Names::OTHER)), ("b".into(), "(others)".into()));
+        assert_eq!(places, [0, 1, 0, NameTable::OTHER, 1]);
+        assert_eq!((names.text(1), names.text(NameTable::OTHER)), ("b".into(), "(others)".into()));
     }
 }

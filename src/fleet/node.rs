@@ -4,16 +4,16 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::dhcp::Client;
+use super::dhcp::DhcpClient;
 use super::firmware::Firmware;
-use super::life::Plan;
-use super::tftp::{FIRST_PORT, Transfer};
+use super::life::StormPlan;
+use super::tftp::{Download, FIRST_PORT};
 use crate::base::addr::Mac;
 use crate::base::time::Instant;
 
 /// Where a machine is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum MachineStatus {
     /// Waits for power.
     Off,
     /// It goes through its steps.
@@ -47,14 +47,14 @@ pub(super) struct Fetched {
 }
 
 /// What a packet of a transfer needs stands together here; what only DHCP needs is elsewhere.
-pub(super) struct Node {
+pub(super) struct FleetNode {
     pub mac: Mac,
     pub life: u16,
     /// The place in the life's steps.
     pub step: u8,
     /// Files loaded so far.
     pub fetched: u8,
-    pub status: Status,
+    pub status: MachineStatus,
     pub deaf: bool,
     /// Frames that are still to be lost on their way out.
     pub asleep: u32,
@@ -66,8 +66,8 @@ pub(super) struct Node {
     pub armed: Instant,
     /// How many transactions it has begun.
     pub round: u16,
-    pub dhcp: Box<Client>,
-    pub transfer: Transfer,
+    pub dhcp: Box<DhcpClient>,
+    pub transfer: Download,
     /// The address that is in use.
     pub address: Option<Ipv4Addr>,
     /// The address that was in use before.
@@ -88,24 +88,24 @@ pub(super) struct Node {
     pub bytes: u64,
 }
 
-impl Node {
-    pub fn new(mac: Mac, life: u16, deaf: bool, plan: &Plan) -> Node {
+impl FleetNode {
+    pub fn new(mac: Mac, life: u16, deaf: bool, plan: &StormPlan) -> FleetNode {
         // Replaced when a step begins.
         let profile = Firmware::Rom.profile();
-        Node {
+        FleetNode {
             mac,
             life,
             step: 0,
             fetched: 0,
-            status: Status::Off,
+            status: MachineStatus::Off,
             deaf,
             asleep: plan.wake,
             frames: 0,
             round: 0,
-            dhcp: Box::new(Client::new(&profile.dhcp)),
+            dhcp: Box::new(DhcpClient::new(&profile.dhcp)),
             wake: None,
             armed: NEVER,
-            transfer: Transfer::default(),
+            transfer: Download::default(),
             address: None,
             had: None,
             server: Ipv4Addr::UNSPECIFIED,
@@ -124,7 +124,7 @@ impl Node {
 
     /// A machine that was lost stands there with its message, and hears what comes.
     pub fn has_power(&self) -> bool {
-        !matches!(self.status, Status::Off | Status::Cut)
+        !matches!(self.status, MachineStatus::Off | MachineStatus::Cut)
     }
 
     /// The port of the next transfer.

@@ -14,7 +14,7 @@
 //! | `Rebinding` | ACK: `Bound`; NAK, the lease's end: `Selecting` |
 //! | `Pausing` | a second since the last beginning: `Selecting`. So nobody is asked to begin faster than that |
 //!
-//! [`Client`] knows one machine and sends nothing itself; [`Passing`] makes a [`Machine`] of it, on link 0. What is not sound is dropped
+//! [`PassingClient`] knows one machine and sends nothing itself; [`PassingMachine`] makes a [`Machine`] of it, on link 0. What is not sound is dropped
 //! and counted. IP over InfiniBand, INIT-REBOOT, INFORM and FORCERENEW are not spoken.
 
 mod lease;
@@ -28,11 +28,11 @@ use crate::base::machine::{Input, Machine};
 use crate::base::outbox::{Outbox, Output, Via};
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
-use crate::wire::dhcp::{Builder, Header, Message, MessageType, Scratch, code, parse};
+use crate::wire::dhcp::{Header, Message, MessageBuilder, MessageType, Scratch, code, parse};
 use crate::wire::ether::{Arp, ArpOp, emit_arp};
 use crate::wire::report::{self, Report};
 
-pub use lease::{Addresses, Lease};
+pub use lease::{Addresses, PassingLease};
 
 /// The option that carries the plan is the one behind the report's.
 const fn names_option(report: u8) -> u8 {
@@ -65,7 +65,7 @@ const CLIENT_PORT: u16 = 68;
 
 /// The states of RFC 2131, figure 5, and those of a client that probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum PassingState {
     /// The time is not known yet.
     Off,
     /// DISCOVERs are sent, offers awaited.
@@ -86,7 +86,7 @@ pub enum State {
 
 /// What a client is made from.
 #[derive(Clone, Copy, Debug)]
-pub struct Setup {
+pub struct PassingSetup {
     /// The interface's own address, which is `chaddr`.
     pub mac: Mac,
     /// What this machine says of itself.
@@ -99,7 +99,7 @@ pub struct Setup {
 
 /// What is to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Send {
+pub enum PassingSend {
     /// A DHCP message of this kind.
     Message(MessageType),
     /// An ARP probe (RFC 5227): a request in the name of 0.0.0.0.
@@ -110,7 +110,7 @@ pub enum Send {
 
 /// What whoever applies leases should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum PassingEvent {
     /// The lease is ours from now on: after a first exchange, or again after a renewal.
     Bound {
         /// Whether the address is the one that was held before.
@@ -131,30 +131,30 @@ pub enum Event {
 
 /// What a client wants after an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Step {
+pub struct PassingStep {
     /// What to send.
-    pub send: Option<Send>,
+    pub send: Option<PassingSend>,
     /// What happened.
-    pub event: Option<Event>,
+    pub event: Option<PassingEvent>,
     /// What was heard is of no use.
     pub ignored: bool,
 }
 
-impl Step {
-    const IGNORED: Step = Step { send: None, event: None, ignored: true };
+impl PassingStep {
+    const IGNORED: PassingStep = PassingStep { send: None, event: None, ignored: true };
 
-    fn send(send: Send) -> Step {
-        Step { send: Some(send), ..Step::default() }
+    fn send(send: PassingSend) -> PassingStep {
+        PassingStep { send: Some(send), ..PassingStep::default() }
     }
 
-    fn tell(self, event: Event) -> Step {
-        Step { event: Some(event), ..self }
+    fn tell(self, event: PassingEvent) -> PassingStep {
+        PassingStep { event: Some(event), ..self }
     }
 }
 
 /// What a client has done and heard: what a time-out is explained with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct PassingCounts {
     /// DISCOVERs sent.
     pub discovers: u32,
     /// REQUESTs sent.
@@ -173,22 +173,22 @@ pub struct Counts {
 
 /// What a message means (RFC 2131, figure 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Meaning {
+enum PassingMeaning {
     Nothing,
     Offered,
     Given,
     Denied,
 }
 
-fn meaning(state: State, kind: Option<MessageType>, from_chosen: bool) -> Meaning {
+fn meaning(state: PassingState, kind: Option<MessageType>, from_chosen: bool) -> PassingMeaning {
     use MessageType::{Ack, Nak, Offer};
     match (state, kind, from_chosen) {
-        (State::Selecting, Some(Offer), _) => Meaning::Offered,
-        (State::Requesting, Some(Ack), true) => Meaning::Given,
-        (State::Requesting, Some(Nak), true) => Meaning::Denied,
-        (State::Renewing | State::Rebinding, Some(Ack), _) => Meaning::Given,
-        (State::Renewing | State::Rebinding, Some(Nak), _) => Meaning::Denied,
-        _ => Meaning::Nothing,
+        (PassingState::Selecting, Some(Offer), _) => PassingMeaning::Offered,
+        (PassingState::Requesting, Some(Ack), true) => PassingMeaning::Given,
+        (PassingState::Requesting, Some(Nak), true) => PassingMeaning::Denied,
+        (PassingState::Renewing | PassingState::Rebinding, Some(Ack), _) => PassingMeaning::Given,
+        (PassingState::Renewing | PassingState::Rebinding, Some(Nak), _) => PassingMeaning::Denied,
+        _ => PassingMeaning::Nothing,
     }
 }
 
@@ -198,11 +198,11 @@ fn wait(sent: u32) -> Duration {
 }
 
 /// A DHCP client that reports, as a pure state machine.
-pub struct Client {
-    setup: Setup,
+pub struct PassingClient {
+    setup: PassingSetup,
     report: ([u8; report::LEN_MAX], usize),
     rng: Rng,
-    state: State,
+    state: PassingState,
     xid: u32,
     /// Messages, or probes, of this state.
     sent: u32,
@@ -212,20 +212,20 @@ pub struct Client {
     bound: Instant,
     wake: Option<Instant>,
     /// The offer that was chosen, then the lease.
-    lease: Option<Lease>,
-    counts: Counts,
+    lease: Option<PassingLease>,
+    counts: PassingCounts,
 }
 
-impl Client {
+impl PassingClient {
     /// Begins when it first learns the time. The seed makes its transaction ids: two machines must have two seeds.
-    pub fn new(setup: Setup, seed: u64) -> Client {
+    pub fn new(setup: PassingSetup, seed: u64) -> PassingClient {
         let mut report = [0; report::LEN_MAX];
         let len = setup.report.write(&mut report).unwrap_or(0);
-        Client {
+        PassingClient {
             setup,
             report: (report, len),
             rng: Rng::new(seed),
-            state: State::Off,
+            state: PassingState::Off,
             xid: 0,
             sent: 0,
             begun: None,
@@ -233,12 +233,12 @@ impl Client {
             bound: Instant::ZERO,
             wake: Some(Instant::ZERO),
             lease: None,
-            counts: Counts::default(),
+            counts: PassingCounts::default(),
         }
     }
 
     /// The state that it is in.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> PassingState {
         self.state
     }
 
@@ -248,128 +248,128 @@ impl Client {
     }
 
     /// The lease that is held, or that was offered.
-    pub fn lease(&self) -> Option<&Lease> {
+    pub fn lease(&self) -> Option<&PassingLease> {
         self.lease.as_ref()
     }
 
-    /// When [`expire`](Client::expire) is due, if ever.
+    /// When [`expire`](PassingClient::expire) is due, if ever.
     pub fn wake(&self) -> Option<Instant> {
         self.wake
     }
 
     /// What it has done and heard so far.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> PassingCounts {
         self.counts
     }
 
     /// Begins from nothing, with a DISCOVER: at once, or a second after the last beginning.
-    pub fn start(&mut self, now: Instant) -> Step {
+    pub fn start(&mut self, now: Instant) -> PassingStep {
         self.lease = None;
         self.sent = 0;
         let earliest = self.begun.map_or(now, |begun| begun + STEADY);
         if now < earliest {
-            (self.state, self.wake) = (State::Pausing, Some(earliest));
-            return Step::default();
+            (self.state, self.wake) = (PassingState::Pausing, Some(earliest));
+            return PassingStep::default();
         }
-        (self.state, self.begun, self.xid) = (State::Selecting, Some(now), self.rng.u64() as u32);
+        (self.state, self.begun, self.xid) = (PassingState::Selecting, Some(now), self.rng.u64() as u32);
         self.repeat(now, MessageType::Discover)
     }
 
-    fn repeat(&mut self, now: Instant, kind: MessageType) -> Step {
+    fn repeat(&mut self, now: Instant, kind: MessageType) -> PassingStep {
         self.sent += 1;
         self.wake = Some(now + wait(self.sent));
         match kind {
             MessageType::Discover => self.counts.discovers += 1,
             _ => self.counts.requests += 1,
         }
-        Step::send(Send::Message(kind))
+        PassingStep::send(PassingSend::Message(kind))
     }
 
     /// The wait is over.
-    pub fn expire(&mut self, now: Instant) -> Step {
+    pub fn expire(&mut self, now: Instant) -> PassingStep {
         if self.wake.is_none_or(|wake| now < wake) {
-            return Step::default();
+            return PassingStep::default();
         }
         match self.state {
-            State::Off | State::Pausing => self.start(now),
-            State::Selecting => self.repeat(now, MessageType::Discover),
-            State::Requesting if self.sent >= REQUESTS_MAX => self.start(now),
-            State::Requesting => self.repeat(now, MessageType::Request),
-            State::Probing if self.sent >= PROBES => self.bind(false),
-            State::Probing => self.probe(now),
-            State::Bound | State::Renewing | State::Rebinding => self.renew(now),
+            PassingState::Off | PassingState::Pausing => self.start(now),
+            PassingState::Selecting => self.repeat(now, MessageType::Discover),
+            PassingState::Requesting if self.sent >= REQUESTS_MAX => self.start(now),
+            PassingState::Requesting => self.repeat(now, MessageType::Request),
+            PassingState::Probing if self.sent >= PROBES => self.bind(false),
+            PassingState::Probing => self.probe(now),
+            PassingState::Bound | PassingState::Renewing | PassingState::Rebinding => self.renew(now),
         }
     }
 
     /// A message that came to port 68, and the hardware address of who sent it.
-    pub fn receive(&mut self, now: Instant, message: &Message<'_>, from: Option<Mac>) -> Step {
+    pub fn receive(&mut self, now: Instant, message: &Message<'_>, from: Option<Mac>) -> PassingStep {
         let step = self.judge(now, message, from);
         self.counts.ignored += u32::from(step.ignored);
         step
     }
 
-    fn read(&self, message: &Message<'_>, from: Option<Mac>) -> Option<Lease> {
-        Lease::read(message, from, names_option(self.setup.option))
+    fn read(&self, message: &Message<'_>, from: Option<Mac>) -> Option<PassingLease> {
+        PassingLease::read(message, from, names_option(self.setup.option))
     }
 
-    fn judge(&mut self, now: Instant, message: &Message<'_>, from: Option<Mac>) -> Step {
+    fn judge(&mut self, now: Instant, message: &Message<'_>, from: Option<Mac>) -> PassingStep {
         let Header { op, htype, hlen, xid, chaddr, .. } = message.header;
         let ours = (op, htype, hlen) == (2, 1, 6) && xid == self.xid && chaddr.starts_with(&self.setup.mac.0);
         if !ours {
-            return Step::IGNORED;
+            return PassingStep::IGNORED;
         }
         let from_chosen = self.lease.is_some_and(|lease| message.server_id() == Some(lease.server));
         match meaning(self.state, message.message_type(), from_chosen) {
-            Meaning::Nothing => Step::IGNORED,
-            Meaning::Offered => self.read(message, from).map_or(Step::IGNORED, |offer| self.request(now, offer)),
-            Meaning::Given => self.read(message, from).and_then(|lease| self.given(now, lease)).unwrap_or(Step::IGNORED),
-            Meaning::Denied => {
+            PassingMeaning::Nothing => PassingStep::IGNORED,
+            PassingMeaning::Offered => self.read(message, from).map_or(PassingStep::IGNORED, |offer| self.request(now, offer)),
+            PassingMeaning::Given => self.read(message, from).and_then(|lease| self.given(now, lease)).unwrap_or(PassingStep::IGNORED),
+            PassingMeaning::Denied => {
                 self.counts.naks += 1;
-                self.start(now).tell(Event::Denied)
+                self.start(now).tell(PassingEvent::Denied)
             }
         }
     }
 
-    fn request(&mut self, now: Instant, offer: Lease) -> Step {
+    fn request(&mut self, now: Instant, offer: PassingLease) -> PassingStep {
         self.counts.offers += 1;
-        (self.state, self.lease, self.requested, self.sent) = (State::Requesting, Some(offer), now, 0);
+        (self.state, self.lease, self.requested, self.sent) = (PassingState::Requesting, Some(offer), now, 0);
         self.repeat(now, MessageType::Request)
     }
 
-    fn given(&mut self, now: Instant, lease: Lease) -> Option<Step> {
+    fn given(&mut self, now: Instant, lease: PassingLease) -> Option<PassingStep> {
         self.lease.filter(|held| held.address == lease.address)?;
-        let renewed = self.state != State::Requesting;
+        let renewed = self.state != PassingState::Requesting;
         self.lease = Some(lease);
         if renewed || !self.setup.probe {
             return Some(self.bind(renewed));
         }
-        (self.state, self.sent) = (State::Probing, 0);
+        (self.state, self.sent) = (PassingState::Probing, 0);
         Some(self.probe(now))
     }
 
-    fn probe(&mut self, now: Instant) -> Step {
+    fn probe(&mut self, now: Instant) -> PassingStep {
         self.sent += 1;
         self.wake = Some(now + PROBE_WAIT);
-        self.lease.map_or(Step::default(), |lease| Step::send(Send::Probe(lease.address)))
+        self.lease.map_or(PassingStep::default(), |lease| PassingStep::send(PassingSend::Probe(lease.address)))
     }
 
-    fn bind(&mut self, renewed: bool) -> Step {
-        (self.state, self.bound, self.sent) = (State::Bound, self.requested, 0);
+    fn bind(&mut self, renewed: bool) -> PassingStep {
+        (self.state, self.bound, self.sent) = (PassingState::Bound, self.requested, 0);
         self.wake = self.times().map(|(t1, ..)| t1);
-        let announced = self.lease.filter(|_| !renewed).map(|lease| Send::Announce(lease.address));
-        Step { send: announced, event: Some(Event::Bound { renewed }), ignored: false }
+        let announced = self.lease.filter(|_| !renewed).map(|lease| PassingSend::Announce(lease.address));
+        PassingStep { send: announced, event: Some(PassingEvent::Bound { renewed }), ignored: false }
     }
 
     /// Somebody claims an address by ARP.
-    pub fn claimed(&mut self, address: Ipv4Addr, by: Mac) -> Step {
-        let ours = self.state == State::Probing && by != self.setup.mac && self.lease.is_some_and(|lease| lease.address == address);
+    pub fn claimed(&mut self, address: Ipv4Addr, by: Mac) -> PassingStep {
+        let ours = self.state == PassingState::Probing && by != self.setup.mac && self.lease.is_some_and(|lease| lease.address == address);
         if !ours {
-            return Step::default();
+            return PassingStep::default();
         }
         self.counts.declines += 1;
         // The lease stays until the DECLINE is written.
-        (self.state, self.wake) = (State::Pausing, self.begun.map(|begun| begun + STEADY));
-        Step::send(Send::Message(MessageType::Decline)).tell(Event::InUse { address, by })
+        (self.state, self.wake) = (PassingState::Pausing, self.begun.map(|begun| begun + STEADY));
+        PassingStep::send(PassingSend::Message(MessageType::Decline)).tell(PassingEvent::InUse { address, by })
     }
 
     /// T1, T2 and the lease's end; None for a lease that never ends.
@@ -379,35 +379,35 @@ impl Client {
         Some((self.bound + t1, self.bound + t2, self.bound + Duration::from_secs(lease.seconds.into())))
     }
 
-    fn renew(&mut self, now: Instant) -> Step {
+    fn renew(&mut self, now: Instant) -> PassingStep {
         let Some((t1, t2, end)) = self.times() else {
             self.wake = None;
-            return Step::default();
+            return PassingStep::default();
         };
         if now >= end {
-            return self.start(now).tell(Event::Expired);
+            return self.start(now).tell(PassingEvent::Expired);
         }
         if now < t1 {
             self.wake = Some(t1);
-            return Step::default();
+            return PassingStep::default();
         }
-        if self.state == State::Bound {
+        if self.state == PassingState::Bound {
             (self.xid, self.requested) = (self.rng.u64() as u32, now);
         }
         let until = if now < t2 { t2 } else { end };
-        self.state = if now < t2 { State::Renewing } else { State::Rebinding };
+        self.state = if now < t2 { PassingState::Renewing } else { PassingState::Rebinding };
         // Half of what is left, but no less than a minute or an eighth of a short lease.
         let least = RENEWAL_WAIT.min(end.since(self.bound) / 8).max(STEADY);
         self.wake = Some((now + (until.since(now) / 2).max(least)).min(until));
         self.counts.requests += 1;
-        Step::send(Send::Message(MessageType::Request))
+        PassingStep::send(PassingSend::Message(MessageType::Request))
     }
 
     /// From where, to where and how a message goes.
     fn route(&self) -> (SocketAddrV4, SocketAddrV4, Via) {
-        let held = self.lease.filter(|_| matches!(self.state, State::Renewing | State::Rebinding));
+        let held = self.lease.filter(|_| matches!(self.state, PassingState::Renewing | PassingState::Rebinding));
         let from = SocketAddrV4::new(held.map_or(Ipv4Addr::UNSPECIFIED, |lease| lease.address), CLIENT_PORT);
-        let server = held.filter(|_| self.state == State::Renewing).and_then(|lease| lease.from.map(|mac| (lease.server, mac)));
+        let server = held.filter(|_| self.state == PassingState::Renewing).and_then(|lease| lease.from.map(|mac| (lease.server, mac)));
         match server {
             Some((server, mac)) => (from, SocketAddrV4::new(server, SERVER_PORT), Via::Mac(mac)),
             None => (from, SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT), Via::Broadcast),
@@ -416,7 +416,7 @@ impl Client {
 
     /// Writes a message (RFC 2131, table 5); gives its length. None when it does not fit `buf`.
     pub fn write(&self, buf: &mut [u8], kind: MessageType, now: Instant) -> Option<usize> {
-        let renewing = matches!(self.state, State::Renewing | State::Rebinding);
+        let renewing = matches!(self.state, PassingState::Renewing | PassingState::Rebinding);
         let mut chaddr = [0; 16];
         chaddr[..6].copy_from_slice(&self.setup.mac.0);
         let secs = self.begun.map_or(0, |begun| now.since(begun).as_secs());
@@ -427,7 +427,7 @@ impl Client {
             chaddr,
             ..Header::default()
         };
-        let mut builder = Builder::new(buf, &header, MESSAGE_MAX)?;
+        let mut builder = MessageBuilder::new(buf, &header, MESSAGE_MAX)?;
         builder.message_type(kind);
         if let Some(lease) = self.lease.filter(|_| kind != MessageType::Discover && !renewing) {
             builder.ip(code::REQUESTED_IP, lease.address);
@@ -446,16 +446,16 @@ impl Client {
 }
 
 /// One client as a machine on link 0.
-pub struct Passing {
-    client: Client,
+pub struct PassingMachine {
+    client: PassingClient,
     scratch: Scratch,
-    event: Option<Event>,
+    event: Option<PassingEvent>,
 }
 
-impl Passing {
-    /// A machine with one client. See [`Client::new`].
-    pub fn new(setup: Setup, seed: u64) -> Passing {
-        Passing { client: Client::new(setup, seed), scratch: Scratch::default(), event: None }
+impl PassingMachine {
+    /// A machine with one client. See [`PassingClient::new`].
+    pub fn new(setup: PassingSetup, seed: u64) -> PassingMachine {
+        PassingMachine { client: PassingClient::new(setup, seed), scratch: Scratch::default(), event: None }
     }
 
     /// What its world is to open.
@@ -465,23 +465,23 @@ impl Passing {
     }
 
     /// Its client.
-    pub fn client(&self) -> &Client {
+    pub fn client(&self) -> &PassingClient {
         &self.client
     }
 
     /// The last thing that happened, once.
-    pub fn take_event(&mut self) -> Option<Event> {
+    pub fn take_event(&mut self) -> Option<PassingEvent> {
         self.event.take()
     }
 
-    fn act(&mut self, now: Now, step: Step, out: &mut Outbox) {
+    fn act(&mut self, now: Now, step: PassingStep, out: &mut Outbox) {
         match step.send {
-            Some(Send::Message(kind)) => {
+            Some(PassingSend::Message(kind)) => {
                 let (client, (from, to, via)) = (&self.client, self.client.route());
                 out.datagram(0, from, to, via, |buf| client.write(buf, kind, now.at));
             }
-            Some(Send::Probe(ip)) => drop(out.put(Output::Probe { link: 0, ip })),
-            Some(Send::Announce(ip)) => {
+            Some(PassingSend::Probe(ip)) => drop(out.put(Output::Probe { link: 0, ip })),
+            Some(PassingSend::Announce(ip)) => {
                 let mac = self.client.setup.mac;
                 let arp = Arp { operation: ArpOp::Request, sender_mac: mac, sender_ip: ip, target_mac: Mac::ZERO, target_ip: ip };
                 out.frame(0, |buf| emit_arp(buf, &arp));
@@ -492,7 +492,7 @@ impl Passing {
     }
 }
 
-impl Machine for Passing {
+impl Machine for PassingMachine {
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outbox) {
         let step = match input {
             Input::Datagram(datagram) if datagram.dst.port() == CLIENT_PORT => match parse(datagram.payload, &mut self.scratch) {

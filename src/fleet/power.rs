@@ -6,10 +6,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::life::{Plan, Step};
+use super::life::{BootStep, StormPlan};
 use super::machine::Fleet;
-use super::node::{Hop, Status};
-use super::tftp::Transfer;
+use super::node::{Hop, MachineStatus};
+use super::tftp::Download;
 use crate::base::outbox::Outbox;
 use crate::base::rng::{Rng, mix};
 use crate::base::time::Instant;
@@ -21,13 +21,13 @@ pub struct Switch {
     pub at: Duration,
     /// Places of machines: 0 is the first one. What kind of machine stands in a place is drawn from the seed.
     pub who: Range<u32>,
-    /// Power comes, to each machine at a time of its own within [`Plan::spread`]; or goes, for all at once. Who has power already is left alone.
+    /// Power comes, to each machine at a time of its own within [`StormPlan::spread`]; or goes, for all at once. Who has power already is left alone.
     pub on: bool,
 }
 
-impl Plan {
+impl StormPlan {
     /// Puts the switches in the order of their times.
-    pub(super) fn in_order(mut self) -> Plan {
+    pub(super) fn in_order(mut self) -> StormPlan {
         self.power.sort_by_key(|switch| switch.at);
         self
     }
@@ -70,7 +70,7 @@ impl Fleet {
     }
 
     fn wait_for_power(&mut self, place: usize, now: Instant) {
-        if self.nodes[place].status == Status::Off && self.nodes[place].wake.is_none() {
+        if self.nodes[place].status == MachineStatus::Off && self.nodes[place].wake.is_none() {
             let mut rng = Rng::new(mix(self.plan.seed ^ (self.switched as u64) << 32) ^ place as u64);
             let spread = u64::try_from(self.plan.spread.as_nanos()).unwrap_or(u64::MAX);
             self.set_timer(place, Some(now + Duration::from_nanos(rng.below(spread))));
@@ -81,11 +81,11 @@ impl Fleet {
     fn power_off(&mut self, place: usize) {
         let later = self.plan.power.get(self.switched..).unwrap_or(&[]);
         let returns = later.iter().any(|switch| switch.on && switch.who.contains(&(place as u32)));
-        let loading = matches!(self.step_of(&self.nodes[place]), Some(Step::Fetch(..)));
+        let loading = matches!(self.step_of(&self.nodes[place]), Some(BootStep::Fetch(..)));
         let node = &mut self.nodes[place];
         match node.status {
-            Status::Lost(_) if !returns => return,
-            Status::Booting => {
+            MachineStatus::Lost(_) if !returns => return,
+            MachineStatus::Booting => {
                 self.interrupted += 1;
                 node.bytes += if loading { node.transfer.hash().len() } else { 0 };
             }
@@ -95,7 +95,7 @@ impl Fleet {
             node.had = Some(address);
             self.release(address, place);
         }
-        self.enter_status(place, if returns { Status::Off } else { Status::Cut });
+        self.enter_status(place, if returns { MachineStatus::Off } else { MachineStatus::Cut });
         self.set_timer(place, None);
     }
 
@@ -103,9 +103,9 @@ impl Fleet {
         let node = &mut self.nodes[place];
         (node.step, node.fetched, node.asleep) = (0, 0, self.plan.wake);
         (node.hop, node.server, node.first_lease) = (Hop::Asked(0), std::net::Ipv4Addr::UNSPECIFIED, None);
-        node.transfer = Transfer::default();
+        node.transfer = Download::default();
         node.powered = now;
-        self.enter_status(place, Status::Booting);
+        self.enter_status(place, MachineStatus::Booting);
         self.enter(place, now, out);
     }
 }
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn crowds_have_the_same_switches() {
-        let plan = |power| Plan { count: 100, power, ..Plan::default() }.in_order();
+        let plan = |power| StormPlan { count: 100, power, ..StormPlan::default() }.in_order();
         assert!(plan(Vec::new()).crowds().is_empty());
         assert_eq!(plan(vec![switch(1, 0..50, false)]).crowds(), [0..50, 50..100]);
         assert_eq!(
@@ -132,7 +132,11 @@ mod tests {
 
     #[test]
     fn who_has_power_from_the_beginning() {
-        let plan = Plan { count: 4, power: vec![switch(3, 0..2, true), switch(1, 0..1, false), switch(2, 2..3, false)], ..Plan::default() };
+        let plan = StormPlan {
+            count: 4,
+            power: vec![switch(3, 0..2, true), switch(1, 0..1, false), switch(2, 2..3, false)],
+            ..StormPlan::default()
+        };
         assert_eq!([0, 1, 2, 3].map(|place| plan.clone().in_order().begins(place)), [true, false, true, true]);
     }
 }

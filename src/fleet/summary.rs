@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::life::StepLabel;
 use super::machine::{Fleet, Progress};
-use super::node::{Node, Status};
+use super::node::{FleetNode, MachineStatus};
 use crate::base::addr::Mac;
 
 /// Contents of one name that the table shows.
@@ -55,7 +55,7 @@ pub struct Lost {
 
 /// How long one stage of a boot took, over all machines that got through it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Stage {
+pub struct StageTimes {
     /// `rom dhcp`, `ipxe load`.
     pub stage: String,
     /// Times that it was gone through: a life may hold a stage more than once.
@@ -66,7 +66,7 @@ pub struct Stage {
 
 /// A file as the machines received it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Content {
+pub struct LoadedFile {
     /// The file's name, as it was requested.
     pub name: String,
     /// Bytes.
@@ -81,7 +81,7 @@ pub struct Content {
 
 /// Machines that stand side by side; see [`Fleet::crowd`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Crowd {
+pub struct CrowdSummary {
     /// The place of the first one.
     pub first: u32,
     /// How many there are.
@@ -124,13 +124,13 @@ pub struct Summary {
     /// Where and why machines gave up.
     pub lost_by: Vec<Lost>,
     /// The machines that have the same switches of power; empty where there are none.
-    pub crowds: Vec<Crowd>,
+    pub crowds: Vec<CrowdSummary>,
     /// When machines came up, in seconds since the storm began.
     pub up_at: Quantiles,
     /// From a machine's own power-on until it was up, in seconds.
     pub boot: Quantiles,
     /// How long each stage took.
-    pub stages: Vec<Stage>,
+    pub stages: Vec<StageTimes>,
     /// Jain's index of `boot`: 1 when all took the same time, 1/n when one took it all.
     pub fairness: f64,
     /// The longest silence between two packets of a running transfer, of any machine, in seconds.
@@ -148,7 +148,7 @@ pub struct Summary {
     /// File content received, in bytes, of failed transfers too.
     pub bytes: u64,
     /// What was loaded.
-    pub files: Vec<Content>,
+    pub files: Vec<LoadedFile>,
     /// Whether all loads of a name gave the same bytes.
     pub agreed: bool,
     /// Machines that got another address in a later stage.
@@ -169,13 +169,13 @@ pub struct Summary {
 
 /// One machine; see [`Fleet::machine`].
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct MachineView {
     /// Its MAC address.
     pub mac: Mac,
     /// The address that it has now.
     pub address: Option<Ipv4Addr>,
     /// Where it is in its life.
-    pub status: Status,
+    pub status: MachineStatus,
     /// What it is at, or where it was lost; empty when it is through.
     pub stage: String,
     /// The stages that it is through with, in order, and how long each took.
@@ -196,10 +196,10 @@ pub struct View {
     pub tries: (u8, u8),
 }
 
-pub(super) fn view(fleet: &Fleet, place: usize, node: &Node) -> View {
+pub(super) fn view(fleet: &Fleet, place: usize, node: &FleetNode) -> MachineView {
     let first = place * fleet.fetched_each;
     let loaded = fleet.fetched.get(first..first + usize::from(node.fetched)).unwrap_or(&[]);
-    View {
+    MachineView {
         mac: node.mac,
         address: node.address,
         status: node.status,
@@ -216,7 +216,7 @@ pub(super) fn view(fleet: &Fleet, place: usize, node: &Node) -> View {
 }
 
 /// The stages that a machine is through with; each begins when the one before ends.
-fn stages_of<'a>(fleet: &'a Fleet, place: usize, node: &'a Node) -> impl Iterator<Item = (StepLabel, Duration)> + 'a {
+fn stages_of<'a>(fleet: &'a Fleet, place: usize, node: &'a FleetNode) -> impl Iterator<Item = (StepLabel, Duration)> + 'a {
     let first = place * fleet.steps_each;
     let through = fleet.through.get(first..first + usize::from(node.step)).unwrap_or(&[]);
     let steps = fleet.plan.lives.get(usize::from(node.life)).map_or(&[][..], |life| &life.steps);
@@ -224,21 +224,22 @@ fn stages_of<'a>(fleet: &'a Fleet, place: usize, node: &'a Node) -> impl Iterato
     steps.iter().zip(through.iter().zip(begins)).map(|(step, (end, begin))| (step.label(), end.since(*begin)))
 }
 
-fn stages(fleet: &Fleet) -> Vec<Stage> {
+fn stages(fleet: &Fleet) -> Vec<StageTimes> {
     let mut took: BTreeMap<StepLabel, Vec<f64>> = BTreeMap::new();
     for (place, node) in fleet.nodes.iter().enumerate() {
         for (label, time) in stages_of(fleet, place, node) {
             took.entry(label).or_default().push(time.as_secs_f64());
         }
     }
-    let stage = |(label, took): (StepLabel, Vec<f64>)| Stage { stage: label.to_string(), times: took.len(), took: Quantiles::of(took) };
+    let stage =
+        |(label, took): (StepLabel, Vec<f64>)| StageTimes { stage: label.to_string(), times: took.len(), took: Quantiles::of(took) };
     took.into_iter().map(stage).collect()
 }
 
 fn lost_by(fleet: &Fleet) -> Vec<Lost> {
     let mut counts = BTreeMap::new();
     for node in &fleet.nodes {
-        if let Status::Lost(cause) = node.status {
+        if let MachineStatus::Lost(cause) = node.status {
             *counts.entry((fleet.label_of(node), cause)).or_insert(0) += 1;
         }
     }
@@ -246,29 +247,29 @@ fn lost_by(fleet: &Fleet) -> Vec<Lost> {
     counts.into_iter().map(|((label, cause), machines)| Lost { stage: stage(label), cause: cause.name(), machines }).collect()
 }
 
-pub(super) fn crowd(fleet: &Fleet, who: Range<u32>) -> Crowd {
+pub(super) fn crowd(fleet: &Fleet, who: Range<u32>) -> CrowdSummary {
     let nodes = fleet.nodes.get(who.start as usize..who.end as usize).unwrap_or(&[]);
-    let count = |is: fn(&Status) -> bool| nodes.iter().filter(|node| is(&node.status)).count();
-    let up = || nodes.iter().filter(|node| node.status == Status::Up);
-    Crowd {
+    let count = |is: fn(&MachineStatus) -> bool| nodes.iter().filter(|node| is(&node.status)).count();
+    let up = || nodes.iter().filter(|node| node.status == MachineStatus::Up);
+    CrowdSummary {
         first: who.start,
         machines: nodes.len(),
         up: up().count(),
-        off: count(|status| *status == Status::Off),
-        booting: count(|status| *status == Status::Booting),
-        lost: count(|status| matches!(status, Status::Lost(_))),
-        cut: count(|status| *status == Status::Cut),
+        off: count(|status| *status == MachineStatus::Off),
+        booting: count(|status| *status == MachineStatus::Booting),
+        lost: count(|status| matches!(status, MachineStatus::Lost(_))),
+        cut: count(|status| *status == MachineStatus::Cut),
         up_at: Quantiles::of(up().map(|node| node.ended.since(fleet.began).as_secs_f64()).collect()),
         boot: Quantiles::of(up().map(|node| node.ended.since(node.powered).as_secs_f64()).collect()),
         longest_gap: longest_gap(nodes),
     }
 }
 
-fn longest_gap(nodes: &[Node]) -> f64 {
+fn longest_gap(nodes: &[FleetNode]) -> f64 {
     nodes.iter().map(|node| node.gap).max().unwrap_or_default().as_secs_f64()
 }
 
-fn files(fleet: &Fleet) -> Vec<Content> {
+fn files(fleet: &Fleet) -> Vec<LoadedFile> {
     let (mut counts, mut kinds) = (BTreeMap::new(), BTreeMap::new());
     for (place, node) in fleet.nodes.iter().enumerate() {
         let first = place * fleet.fetched_each;
@@ -278,13 +279,13 @@ fn files(fleet: &Fleet) -> Vec<Content> {
             *times += 1;
         }
     }
-    let content = |((name, len, hash), loads): ((u32, u64, u64), usize)| Content {
+    let content = |((name, len, hash), loads): ((u32, u64, u64), usize)| LoadedFile {
         name: fleet.loaded.text(name),
         len,
         hash: format!("{hash:016x}"),
         loads,
         // Names that found no room in the table share a place; they cannot be compared.
-        agreed: kinds.get(&name) == Some(&1) || name == super::names::Names::OTHER,
+        agreed: kinds.get(&name) == Some(&1) || name == super::names::NameTable::OTHER,
     };
     counts.into_iter().map(content).collect()
 }
@@ -298,7 +299,7 @@ fn fairness(seconds: &[f64]) -> f64 {
 pub(super) fn of(fleet: &Fleet) -> Summary {
     let Progress { off, booting, up, lost, cut } = fleet.progress();
     let nodes = &fleet.nodes;
-    let came_up = || nodes.iter().filter(|node| node.status == Status::Up);
+    let came_up = || nodes.iter().filter(|node| node.status == MachineStatus::Up);
     let boot: Vec<f64> = came_up().map(|node| node.ended.since(node.powered).as_secs_f64()).collect();
     let files = files(fleet);
     let mut completions: Vec<f64> = came_up().map(|node| node.ended.since(fleet.began).as_secs_f64()).collect();
@@ -343,9 +344,9 @@ impl fmt::Display for Quantiles {
     }
 }
 
-impl fmt::Display for Crowd {
+impl fmt::Display for CrowdSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Crowd { first, machines, up, off, booting, lost, cut, boot, longest_gap, .. } = self;
+        let CrowdSummary { first, machines, up, off, booting, lost, cut, boot, longest_gap, .. } = self;
         let last = *first as usize + machines - 1;
         write!(f, "{first}-{last}: {up} up, {lost} lost, {booting} booting, {off} off, {cut} without power for good; ")?;
         write!(f, "last boot {:.3} s, longest gap {longest_gap:.3} s", boot.last)
@@ -368,7 +369,7 @@ impl fmt::Display for Summary {
         }
         writeln!(f, "up            {}", self.up_at)?;
         writeln!(f, "boot          {}   fairness {:.3}", self.boot, self.fairness)?;
-        for Stage { stage, times, took } in &self.stages {
+        for StageTimes { stage, times, took } in &self.stages {
             writeln!(f, "  stage       {took}   {times} x {stage}")?;
         }
         writeln!(f, "lease         {}", self.lease)?;
@@ -377,11 +378,11 @@ impl fmt::Display for Summary {
         let rate = if self.up_at.last > 0.0 { self.bytes as f64 / 1e6 / self.up_at.last } else { 0.0 };
         writeln!(f, "content       {:.1} MB, {rate:.1} MB/s until the last was up", self.bytes as f64 / 1e6)?;
         for kinds in self.files.chunk_by(|one, other| one.name == other.name) {
-            for Content { name, len, hash, loads, agreed } in kinds.iter().take(KINDS_SHOWN) {
+            for LoadedFile { name, len, hash, loads, agreed } in kinds.iter().take(KINDS_SHOWN) {
                 let differs = if *agreed { "" } else { "   DIFFERS" };
                 writeln!(f, "  file        {loads:6} x {len:>10} bytes {hash} {name}{differs}")?;
             }
-            if let Some(Content { name, .. }) = kinds.get(KINDS_SHOWN) {
+            if let Some(LoadedFile { name, .. }) = kinds.get(KINDS_SHOWN) {
                 let more = kinds.len() - KINDS_SHOWN;
                 writeln!(f, "  file        {more} more contents of {name}: a server may make a file for each machine")?;
             }

@@ -11,9 +11,9 @@ use crate::base::addr::Mac;
 use crate::base::machine::{Input, Machine};
 use crate::base::outbox::{Outbox, Output};
 use crate::base::time::{Instant, Now};
-use crate::wire::dhcp::{Builder, Header, MessageType, Scratch, code, parse as parse_dhcp};
+use crate::wire::dhcp::{Header, MessageBuilder, MessageType, Scratch, code, parse as parse_dhcp};
 use crate::wire::ether::{Arp, ArpOp, Checksum, Frame, UdpFrame, emit_arp, emit_udp, parse};
-use crate::wire::tftp::{ErrorCode, Options, Packet, data_header, emit_error, emit_oack, parse as parse_tftp};
+use crate::wire::tftp::{ErrorCode, Packet, TftpOptions, data_header, emit_error, emit_oack, parse as parse_tftp};
 
 const HEAD: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const HEAD_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -116,7 +116,7 @@ impl Server {
         let siaddr = if self.script.elsewhere { Ipv4Addr::new(10, 0, 0, 2) } else { HEAD };
         let header = Header { op: 2, yiaddr: address, siaddr, ..message.header };
         let mut buf = [0; 600];
-        let mut builder = Builder::new(&mut buf, &header, 548).unwrap();
+        let mut builder = MessageBuilder::new(&mut buf, &header, 548).unwrap();
         builder.file(self.script.file);
         builder.message_type(kind);
         builder.ip(code::SERVER_ID, HEAD);
@@ -141,8 +141,8 @@ impl Server {
                     return self.send(to, &buf[..len]);
                 }
                 let tsize = request.options.tsize.map(|_| self.script.content.len() as u64);
-                let len = emit_oack(&mut buf, &Options { tsize, ..request.options }).unwrap();
-                let Options { blksize, windowsize, .. } = request.options;
+                let len = emit_oack(&mut buf, &TftpOptions { tsize, ..request.options }).unwrap();
+                let TftpOptions { blksize, windowsize, .. } = request.options;
                 let running = Running { to, blksize: blksize.unwrap_or(512), window: windowsize.unwrap_or(1), acked: 0, sent: None };
                 self.transfers.insert((frame.src, self.ports), running);
                 self.send(to, &buf[..len]);
@@ -186,7 +186,7 @@ fn script() -> Script {
 }
 
 /// Runs a storm to its end, or for an hour of virtual time. Frames take 0.1 ms.
-fn storm(plan: Plan, script: Script) -> (Fleet, Server) {
+fn storm(plan: StormPlan, script: Script) -> (Fleet, Server) {
     let (mut server, mut out, mut now) = (Server::new(script), Outbox::new(), Instant::ZERO);
     let mut fleet = Fleet::new(plan, now).unwrap();
     run(&mut fleet, &mut server, &mut out, &mut now, Duration::from_secs(3600));
@@ -220,8 +220,8 @@ fn run(fleet: &mut Fleet, server: &mut Server, out: &mut Outbox, now: &mut Insta
     }
 }
 
-fn plan(firmware: Firmware, count: usize) -> Plan {
-    Plan { count, lives: vec![Life::of(firmware, 1, Stages::default(), 0)], spread: Duration::from_secs(2), ..Plan::default() }
+fn plan(firmware: Firmware, count: usize) -> StormPlan {
+    StormPlan { count, lives: vec![Life::of(firmware, 1, Stages::default(), 0)], spread: Duration::from_secs(2), ..StormPlan::default() }
 }
 
 fn lost(fleet: &Fleet) -> Vec<(String, &'static str, usize)> {
@@ -251,7 +251,7 @@ fn every_firmware_boots() {
 #[test]
 fn a_whole_life() {
     let stages = Stages { ipxe: true, os: true };
-    let plan = Plan { names: vec![b"boot.img".to_vec()], lives: Life::mix(stages, 1), count: 70, ..plan(Firmware::Rom, 0) };
+    let plan = StormPlan { names: vec![b"boot.img".to_vec()], lives: Life::mix(stages, 1), count: 70, ..plan(Firmware::Rom, 0) };
     let (fleet, _) = storm(plan, script());
     let summary = fleet.summary();
     assert_eq!((summary.up, summary.moved, summary.conflicts, summary.agreed), (70, 0, 0, true), "{summary}");
@@ -262,8 +262,8 @@ fn a_whole_life() {
 fn a_machine_tells_how_long_each_stage_took() {
     let stages = Stages { ipxe: false, os: true };
     let mut life = Life::of(Firmware::Edk2, 1, stages, 0);
-    life.steps.push(life::Step::Reboot(Firmware::Os));
-    let (fleet, _) = storm(Plan { lives: vec![life], ..plan(Firmware::Edk2, 5) }, script());
+    life.steps.push(life::BootStep::Reboot(Firmware::Os));
+    let (fleet, _) = storm(StormPlan { lives: vec![life], ..plan(Firmware::Edk2, 5) }, script());
     let view = fleet.machine(3).unwrap();
     let labels: Vec<&str> = view.stages.iter().map(|(label, _)| label.as_str()).collect();
     assert_eq!(labels, ["edk2 dhcp", "edk2 load", "os dhcp", "os reboot"]);
@@ -280,7 +280,7 @@ fn a_machine_tells_how_long_each_stage_took() {
 #[test]
 fn the_same_seed_gives_the_same_storm() {
     let table = |seed| {
-        let plan = Plan { seed, loss: 20_000, wake: 1, lives: Life::mix(Stages::default(), 0), ..plan(Firmware::Rom, 40) };
+        let plan = StormPlan { seed, loss: 20_000, wake: 1, lives: Life::mix(Stages::default(), 0), ..plan(Firmware::Rom, 40) };
         storm(plan, script()).0.summary()
     };
     assert_eq!(table(3), table(3));
@@ -299,7 +299,7 @@ fn silence_is_fatal_at_the_end_of_every_schedule() {
 
 #[test]
 fn loss_is_survived_by_who_retries_and_kills_the_others() {
-    let with_loss = |firmware| storm(Plan { loss: 10_000, seed: 5, ..plan(firmware, 50) }, script()).0.summary();
+    let with_loss = |firmware| storm(StormPlan { loss: 10_000, seed: 5, ..plan(firmware, 50) }, script()).0.summary();
     let (ipxe, edk2, grub) = (with_loss(Firmware::Ipxe), with_loss(Firmware::Edk2), with_loss(Firmware::Grub));
     assert_eq!((ipxe.up, ipxe.agreed), (50, true), "{ipxe}");
     assert_eq!((edk2.up, edk2.agreed), (50, true), "{edk2}");
@@ -321,7 +321,7 @@ fn duplicates_by_kind() {
 
 #[test]
 fn switch_ports_wake_up() {
-    let (fleet, _) = storm(Plan { wake: 2, ..plan(Firmware::Rom, 5) }, script());
+    let (fleet, _) = storm(StormPlan { wake: 2, ..plan(Firmware::Rom, 5) }, script());
     let summary = fleet.summary();
     // Two DISCOVERs are lost on their way out.
     assert_eq!((summary.up, summary.frames_asleep, summary.retries), (5, 10, 10), "{summary}");
@@ -347,7 +347,7 @@ fn arp_is_answered_but_not_by_the_deaf_while_they_load() {
     };
     for (deaf, answers) in [(0, 1), (1000, 0)] {
         let (mut server, mut out, mut now) = (Server::new(script()), Outbox::new(), Instant::ZERO);
-        let plan = Plan { deaf, spread: Duration::ZERO, ..plan(Firmware::Rom, 1) };
+        let plan = StormPlan { deaf, spread: Duration::ZERO, ..plan(Firmware::Rom, 1) };
         let mut fleet = Fleet::new(plan, now).unwrap();
         // A server that only gives leases: the transfer hangs.
         server.script.file = b"nothing";
@@ -382,7 +382,7 @@ fn arp_is_answered_but_not_by_the_deaf_while_they_load() {
 fn files_that_are_not_there() {
     let names = vec![b"missing".to_vec()];
     let lives = vec![Life::of(Firmware::UBoot, 1, Stages::default(), 1)];
-    let (fleet, _) = storm(Plan { names, lives, ..plan(Firmware::UBoot, 2) }, script());
+    let (fleet, _) = storm(StormPlan { names, lives, ..plan(Firmware::UBoot, 2) }, script());
     assert_eq!(lost(&fleet), [("uboot load".into(), Cause::NotFound.name(), 2)]);
     let (fleet, _) = storm(plan(Firmware::Rom, 2), Script { file: b"", ..script() });
     assert_eq!(lost(&fleet), [("rom load".into(), Cause::NoFile.name(), 2)]);
@@ -415,9 +415,9 @@ fn a_system_keeps_its_lease() {
 }
 
 /// Fifty ROMs that load for a third of a second, with these switches: milliseconds, places, on or off.
-fn switched(firmware: Firmware, power: &[(u64, std::ops::Range<u32>, bool)]) -> Plan {
+fn switched(firmware: Firmware, power: &[(u64, std::ops::Range<u32>, bool)]) -> StormPlan {
     let power = power.iter().map(|(at, who, on)| Switch { at: Duration::from_millis(*at), who: who.clone(), on: *on }).collect();
-    Plan { spread: Duration::ZERO, power, ..plan(firmware, 50) }
+    StormPlan { spread: Duration::ZERO, power, ..plan(firmware, 50) }
 }
 
 #[test]
@@ -507,7 +507,7 @@ fn who_was_lost_stays_lost_unless_power_comes_back() {
 fn kinds_stand_where_they_may() {
     let kind = |firmware, places| Life { places, ..Life::of(firmware, 1, Stages::default(), 0) };
     let lives = vec![kind(Firmware::Ipxe, 0..20), kind(Firmware::Rom, 10..50)];
-    let (fleet, _) = storm(Plan { lives, ..plan(Firmware::Rom, 50) }, script());
+    let (fleet, _) = storm(StormPlan { lives, ..plan(Firmware::Rom, 50) }, script());
     let of = |place: usize| fleet.machine(place).unwrap().stages[0].0.clone();
     assert!((0..10).all(|place| of(place) == "ipxe dhcp") && (20..50).all(|place| of(place) == "rom dhcp"));
     assert_eq!((10..20).map(of).collect::<std::collections::BTreeSet<String>>().len(), 2, "both kinds");

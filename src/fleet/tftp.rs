@@ -1,13 +1,13 @@
 //! The client's side of a TFTP read: RFC 1350, options (2347 to 2349), windows (7440), with the habits of real firmware.
 //!
-//! [`Transfer`] receives the time and packets and gives a [`Step`]; it sends nothing itself. Of the content it keeps a length and a running hash.
+//! [`Download`] receives the time and packets and gives a [`DownloadStep`]; it sends nothing itself. Of the content it keeps a length and a running hash.
 
 use super::Name;
 use super::cause::Cause;
-use super::firmware::{Tftp, Wrong};
+use super::firmware::{TftpHabits, UnexpectedData};
 use crate::base::rng::mix;
 use crate::base::time::Instant;
-use crate::wire::tftp::{ErrorCode, Mode, Options, Packet, emit_ack, emit_error, emit_rrq};
+use crate::wire::tftp::{ErrorCode, Mode, Packet, TftpOptions, emit_ack, emit_error, emit_rrq};
 
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ pub struct Asks {
 
 impl Asks {
     /// The options of a request, changed.
-    fn over(self, mut options: Options) -> Options {
+    fn over(self, mut options: TftpOptions) -> TftpOptions {
         options.blksize = self.blksize.or(options.blksize);
         options.windowsize = self.windowsize.or(options.windowsize).filter(|&blocks| blocks > 1);
         options
@@ -105,37 +105,37 @@ impl Asks {
 
 /// One packet to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Send {
+pub struct DownloadSend {
     /// Our port.
     pub from: u16,
     /// The server's port.
     pub to: u16,
-    pub what: What,
+    pub what: DownloadPacket,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
-    Rrq(Options),
+pub enum DownloadPacket {
+    Rrq(TftpOptions),
     Ack(u16),
     Error(ErrorCode),
 }
 
-impl What {
+impl DownloadPacket {
     /// Writes the packet; gives its length. None when it does not fit.
     pub fn write(&self, buf: &mut [u8], file: &Name) -> Option<usize> {
         match self {
-            What::Rrq(options) => emit_rrq(buf, file.bytes(), Mode::Octet, options),
-            What::Ack(block) => emit_ack(buf, *block),
-            What::Error(code) => emit_error(buf, *code, "TFTP Aborted"),
+            DownloadPacket::Rrq(options) => emit_rrq(buf, file.bytes(), Mode::Octet, options),
+            DownloadPacket::Ack(block) => emit_ack(buf, *block),
+            DownloadPacket::Error(code) => emit_error(buf, *code, "TFTP Aborted"),
         }
     }
 }
 
 /// What is to be done after a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Step {
-    pub sends: [Option<Send>; 2],
-    /// When to call [`Transfer::expire`].
+pub struct DownloadStep {
+    pub sends: [Option<DownloadSend>; 2],
+    /// When to call [`Download::expire`].
     pub wake: Option<Instant>,
     pub end: Option<Result<(), Cause>>,
     /// Something is sent again because nothing came.
@@ -147,7 +147,7 @@ pub struct Step {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum DownloadPhase {
     Idle,
     /// The RRQ that only asks for the size is out.
     Probing,
@@ -157,10 +157,10 @@ enum Phase {
 }
 
 #[derive(Clone, Debug)]
-pub struct Transfer {
-    habits: &'static Tftp,
+pub struct Download {
+    habits: &'static TftpHabits,
     asks: Asks,
-    phase: Phase,
+    phase: DownloadPhase,
     port: u16,
     /// The server's port, once it has answered.
     peer: Option<u16>,
@@ -179,19 +179,19 @@ pub struct Transfer {
     heard: Instant,
 }
 
-impl Default for Transfer {
+impl Default for Download {
     /// Of nobody, and never started.
-    fn default() -> Transfer {
-        Transfer::new(&super::Firmware::Rom.profile().tftp, Asks::default())
+    fn default() -> Download {
+        Download::new(&super::Firmware::Rom.profile().tftp, Asks::default())
     }
 }
 
-impl Transfer {
-    pub fn new(habits: &'static Tftp, asks: Asks) -> Transfer {
-        Transfer {
+impl Download {
+    pub fn new(habits: &'static TftpHabits, asks: Asks) -> Download {
+        Download {
             habits,
             asks,
-            phase: Phase::Idle,
+            phase: DownloadPhase::Idle,
             port: 0,
             peer: None,
             blksize: BLKSIZE,
@@ -207,8 +207,8 @@ impl Transfer {
     }
 
     /// A transfer that will be started from `port`.
-    pub fn prepared(habits: &'static Tftp, asks: Asks, port: u16) -> Transfer {
-        Transfer { port, ..Transfer::new(habits, asks) }
+    pub fn prepared(habits: &'static TftpHabits, asks: Asks, port: u16) -> Download {
+        Download { port, ..Download::new(habits, asks) }
     }
 
     /// Our port; the next transfer of the machine takes a later one.
@@ -222,57 +222,57 @@ impl Transfer {
 
     /// Whether a packet from this port of the server belongs to the transfer.
     pub fn expects(&self, peer: u16) -> bool {
-        self.phase != Phase::Idle && self.peer.is_none_or(|known| known == peer)
+        self.phase != DownloadPhase::Idle && self.peer.is_none_or(|known| known == peer)
     }
 
     /// The first RRQ, from `port`.
-    pub fn start(&mut self, now: Instant, port: u16) -> Step {
-        let phase = if self.habits.probe.is_some() { Phase::Probing } else { Phase::Asking };
-        *self = Transfer { phase, port, ..Transfer::new(self.habits, self.asks) };
+    pub fn start(&mut self, now: Instant, port: u16) -> DownloadStep {
+        let phase = if self.habits.probe.is_some() { DownloadPhase::Probing } else { DownloadPhase::Asking };
+        *self = Download { phase, port, ..Download::new(self.habits, self.asks) };
         self.ask(now)
     }
 
-    fn asks(&self) -> Options {
+    fn asks(&self) -> TftpOptions {
         match (self.phase, &self.habits.probe) {
             // A probe for the size alone stays one.
-            (Phase::Probing, Some((options, _))) if options.blksize.is_none() => *options,
-            (Phase::Probing, Some((options, _))) => self.asks.over(*options),
+            (DownloadPhase::Probing, Some((options, _))) if options.blksize.is_none() => *options,
+            (DownloadPhase::Probing, Some((options, _))) => self.asks.over(*options),
             _ => self.asks.over(self.habits.asks),
         }
     }
 
-    fn ask(&mut self, now: Instant) -> Step {
+    fn ask(&mut self, now: Instant) -> DownloadStep {
         let Some(&wait) = self.habits.rrq.get(usize::from(self.tries)) else { return self.lost(Cause::RrqTimeout, None) };
         if self.tries > 0 && self.habits.port_per_rrq {
             self.port = next_port(self.port);
         }
         self.tries += 1;
         self.wake = Some(now + wait);
-        let rrq = Send { from: self.port, to: 69, what: What::Rrq(self.asks()) };
-        Step { sends: [Some(rrq), None], wake: self.wake, retry: self.tries > 1, ..Step::default() }
+        let rrq = DownloadSend { from: self.port, to: 69, what: DownloadPacket::Rrq(self.asks()) };
+        DownloadStep { sends: [Some(rrq), None], wake: self.wake, retry: self.tries > 1, ..DownloadStep::default() }
     }
 
-    fn send(&self, what: What) -> Send {
-        Send { from: self.port, to: self.peer.unwrap_or(69), what }
+    fn send(&self, what: DownloadPacket) -> DownloadSend {
+        DownloadSend { from: self.port, to: self.peer.unwrap_or(69), what }
     }
 
-    fn lost(&mut self, cause: Cause, word: Option<ErrorCode>) -> Step {
-        let error = word.map(|code| self.send(What::Error(code)));
-        self.phase = Phase::Idle;
-        Step { sends: [error, None], end: Some(Err(cause)), ..Step::default() }
+    fn lost(&mut self, cause: Cause, word: Option<ErrorCode>) -> DownloadStep {
+        let error = word.map(|code| self.send(DownloadPacket::Error(code)));
+        self.phase = DownloadPhase::Idle;
+        DownloadStep { sends: [error, None], end: Some(Err(cause)), ..DownloadStep::default() }
     }
 
     /// Acknowledges and waits for what follows.
-    fn ack(&mut self, now: Instant, block: u16) -> Step {
+    fn ack(&mut self, now: Instant, block: u16) -> DownloadStep {
         let wait = self.habits.data.get(usize::from(self.tries)).or(self.habits.data.last());
         self.wake = wait.map(|&wait| now + wait);
         self.tries = self.tries.saturating_add(1);
         self.in_window = 0;
-        Step { sends: [Some(self.send(What::Ack(block))), None], wake: self.wake, ..Step::default() }
+        DownloadStep { sends: [Some(self.send(DownloadPacket::Ack(block))), None], wake: self.wake, ..DownloadStep::default() }
     }
 
-    fn ignored(&self) -> Step {
-        Step { wake: self.wake, duplicate: true, ..Step::default() }
+    fn ignored(&self) -> DownloadStep {
+        DownloadStep { wake: self.wake, duplicate: true, ..DownloadStep::default() }
     }
 
     /// The block before the next one, as it is numbered on the wire.
@@ -281,38 +281,38 @@ impl Transfer {
     }
 
     /// The wait is over.
-    pub fn expire(&mut self, now: Instant) -> Step {
+    pub fn expire(&mut self, now: Instant) -> DownloadStep {
         match self.phase {
-            Phase::Idle => Step::default(),
-            Phase::Probing | Phase::Asking => self.ask(now),
-            Phase::Running if self.habits.repeats_ack && usize::from(self.tries) < self.habits.data.len() => {
-                Step { retry: true, ..self.ack(now, self.last()) }
+            DownloadPhase::Idle => DownloadStep::default(),
+            DownloadPhase::Probing | DownloadPhase::Asking => self.ask(now),
+            DownloadPhase::Running if self.habits.repeats_ack && usize::from(self.tries) < self.habits.data.len() => {
+                DownloadStep { retry: true, ..self.ack(now, self.last()) }
             }
-            Phase::Running => Step { gap: Some(now.since(self.heard)), ..self.lost(Cause::DataTimeout, None) },
+            DownloadPhase::Running => DownloadStep { gap: Some(now.since(self.heard)), ..self.lost(Cause::DataTimeout, None) },
         }
     }
 
-    /// A packet from the server's port `peer`; see [`expects`](Transfer::expects).
-    pub fn receive(&mut self, now: Instant, peer: u16, packet: &Packet<'_>) -> Step {
+    /// A packet from the server's port `peer`; see [`expects`](Download::expects).
+    pub fn receive(&mut self, now: Instant, peer: u16, packet: &Packet<'_>) -> DownloadStep {
         if !self.expects(peer) {
             return self.ignored();
         }
         self.peer = Some(peer);
-        let running = self.phase == Phase::Running && matches!(packet, Packet::Data { .. });
+        let running = self.phase == DownloadPhase::Running && matches!(packet, Packet::Data { .. });
         let gap = running.then(|| now.since(std::mem::replace(&mut self.heard, now)));
-        Step { gap, ..self.take(now, packet) }
+        DownloadStep { gap, ..self.take(now, packet) }
     }
 
-    fn take(&mut self, now: Instant, packet: &Packet<'_>) -> Step {
+    fn take(&mut self, now: Instant, packet: &Packet<'_>) -> DownloadStep {
         match (*packet, self.phase) {
-            (Packet::Error { code, .. }, Phase::Probing | Phase::Asking) if code == ErrorCode::NotFound as u16 => {
+            (Packet::Error { code, .. }, DownloadPhase::Probing | DownloadPhase::Asking) if code == ErrorCode::NotFound as u16 => {
                 self.lost(Cause::NotFound, None)
             }
             (Packet::Error { .. }, _) => self.lost(Cause::Refused, None),
-            (Packet::Oack(_) | Packet::Data { .. }, Phase::Probing) => self.probed(now, packet),
-            (Packet::Oack(options), Phase::Asking) => self.agreed(now, &options),
+            (Packet::Oack(_) | Packet::Data { .. }, DownloadPhase::Probing) => self.probed(now, packet),
+            (Packet::Oack(options), DownloadPhase::Asking) => self.agreed(now, &options),
             (Packet::Oack(_), _) => self.agreed_again(now),
-            (Packet::Data { block, data }, Phase::Asking) => {
+            (Packet::Data { block, data }, DownloadPhase::Asking) => {
                 if block == 1 {
                     self.run(now);
                 }
@@ -324,7 +324,7 @@ impl Transfer {
     }
 
     /// The size is known, or the server does not tell it: the ERROR that ends the probe, and the real RRQ.
-    fn probed(&mut self, now: Instant, packet: &Packet<'_>) -> Step {
+    fn probed(&mut self, now: Instant, packet: &Packet<'_>) -> DownloadStep {
         let Some((_, code)) = self.habits.probe else { return self.ignored() };
         let asked = self.asks();
         if let Packet::Oack(options) = packet {
@@ -333,17 +333,17 @@ impl Transfer {
             }
             self.tsize = options.tsize;
         }
-        let error = self.send(What::Error(code));
-        (self.phase, self.peer, self.tries, self.port) = (Phase::Asking, None, 0, next_port(self.port));
+        let error = self.send(DownloadPacket::Error(code));
+        (self.phase, self.peer, self.tries, self.port) = (DownloadPhase::Asking, None, 0, next_port(self.port));
         let step = self.ask(now);
-        Step { sends: [Some(error), step.sends[0]], ..step }
+        DownloadStep { sends: [Some(error), step.sends[0]], ..step }
     }
 
     fn run(&mut self, now: Instant) {
-        (self.phase, self.tries, self.heard) = (Phase::Running, 0, now);
+        (self.phase, self.tries, self.heard) = (DownloadPhase::Running, 0, now);
     }
 
-    fn agreed(&mut self, now: Instant, options: &Options) -> Step {
+    fn agreed(&mut self, now: Instant, options: &TftpOptions) -> DownloadStep {
         if !acceptable(&self.asks(), options, self.habits.strict) {
             return self.lost(Cause::OackRefused, Some(ErrorCode::OptionRefused));
         }
@@ -355,15 +355,15 @@ impl Transfer {
     }
 
     /// The OACK came twice: our ACK 0 was lost, or the network doubles.
-    fn agreed_again(&mut self, now: Instant) -> Step {
+    fn agreed_again(&mut self, now: Instant) -> DownloadStep {
         match self.next {
-            1 if self.phase == Phase::Running => self.duplicate(now, 0),
+            1 if self.phase == DownloadPhase::Running => self.duplicate(now, 0),
             _ => self.ignored(),
         }
     }
 
-    fn data(&mut self, now: Instant, block: u16, data: &[u8]) -> Step {
-        if block != self.next as u16 || self.phase != Phase::Running {
+    fn data(&mut self, now: Instant, block: u16, data: &[u8]) -> DownloadStep {
+        if block != self.next as u16 || self.phase != DownloadPhase::Running {
             return self.wrong(now, block);
         }
         if data.len() > usize::from(self.blksize) {
@@ -381,54 +381,58 @@ impl Transfer {
             return self.ack(now, block);
         }
         // Within a window nothing is sent; the wait since our last ACK goes on, as in EDK2: its clock starts when it sends.
-        Step { wake: self.wake, ..Step::default() }
+        DownloadStep { wake: self.wake, ..DownloadStep::default() }
     }
 
-    fn finish(&mut self, block: u16) -> Step {
-        let ack = self.send(What::Ack(block));
-        self.phase = Phase::Idle;
+    fn finish(&mut self, block: u16) -> DownloadStep {
+        let ack = self.send(DownloadPacket::Ack(block));
+        self.phase = DownloadPhase::Idle;
         let right = self.tsize.is_none_or(|tsize| tsize == self.hash.len());
         let end = if right { Ok(()) } else { Err(Cause::WrongSize) };
-        Step { sends: [Some(ack), None], end: Some(end), ..Step::default() }
+        DownloadStep { sends: [Some(ack), None], end: Some(end), ..DownloadStep::default() }
     }
 
     /// A block that is not the next one.
-    fn wrong(&mut self, now: Instant, block: u16) -> Step {
+    fn wrong(&mut self, now: Instant, block: u16) -> DownloadStep {
         let behind = self.last().wrapping_sub(block);
-        if behind == 0 && self.phase == Phase::Running {
+        if behind == 0 && self.phase == DownloadPhase::Running {
             return self.duplicate(now, block);
         }
         match self.habits.wrong {
-            Wrong::CountsAsTry => self.lost(Cause::WrongBlock, Some(ErrorCode::Illegal)),
-            Wrong::AckLast if self.phase == Phase::Running => Step { duplicate: true, ..self.ack_again(now, self.last()) },
-            Wrong::AckOld if behind < 0x8000 && self.phase == Phase::Running => Step { duplicate: true, ..self.ack_again(now, block) },
-            Wrong::AckLast | Wrong::AckOld | Wrong::Ignore | Wrong::Hang => self.ignored(),
+            UnexpectedData::CountsAsTry => self.lost(Cause::WrongBlock, Some(ErrorCode::Illegal)),
+            UnexpectedData::AckLast if self.phase == DownloadPhase::Running => {
+                DownloadStep { duplicate: true, ..self.ack_again(now, self.last()) }
+            }
+            UnexpectedData::AckOld if behind < 0x8000 && self.phase == DownloadPhase::Running => {
+                DownloadStep { duplicate: true, ..self.ack_again(now, block) }
+            }
+            UnexpectedData::AckLast | UnexpectedData::AckOld | UnexpectedData::Ignore | UnexpectedData::Hang => self.ignored(),
         }
     }
 
     /// The block that was acknowledged last came once more.
-    fn duplicate(&mut self, now: Instant, block: u16) -> Step {
+    fn duplicate(&mut self, now: Instant, block: u16) -> DownloadStep {
         match self.habits.wrong {
-            Wrong::CountsAsTry if usize::from(self.tries) >= self.habits.data.len() => self.lost(Cause::Duplicates, None),
-            Wrong::CountsAsTry => Step { duplicate: true, ..self.ack(now, block) },
-            Wrong::AckLast | Wrong::AckOld => Step { duplicate: true, ..self.ack_again(now, block) },
-            Wrong::Ignore => self.ignored(),
-            Wrong::Hang => {
-                let wrong_ack = self.send(What::Ack(block.wrapping_add(1)));
-                Step { sends: [Some(wrong_ack), None], duplicate: true, ..self.lost(Cause::Hung, None) }
+            UnexpectedData::CountsAsTry if usize::from(self.tries) >= self.habits.data.len() => self.lost(Cause::Duplicates, None),
+            UnexpectedData::CountsAsTry => DownloadStep { duplicate: true, ..self.ack(now, block) },
+            UnexpectedData::AckLast | UnexpectedData::AckOld => DownloadStep { duplicate: true, ..self.ack_again(now, block) },
+            UnexpectedData::Ignore => self.ignored(),
+            UnexpectedData::Hang => {
+                let wrong_ack = self.send(DownloadPacket::Ack(block.wrapping_add(1)));
+                DownloadStep { sends: [Some(wrong_ack), None], duplicate: true, ..self.lost(Cause::Hung, None) }
             }
         }
     }
 
     /// An ACK that answers a packet: it does not use up a try.
-    fn ack_again(&mut self, now: Instant, block: u16) -> Step {
+    fn ack_again(&mut self, now: Instant, block: u16) -> DownloadStep {
         self.tries = 0;
         self.ack(now, block)
     }
 }
 
 /// RFC 2347: only what was asked for; RFC 2348 and 7440: no larger than asked.
-fn acceptable(asked: &Options, given: &Options, strict: bool) -> bool {
+fn acceptable(asked: &TftpOptions, given: &TftpOptions, strict: bool) -> bool {
     let unasked = (given.blksize.is_some() && asked.blksize.is_none())
         || (given.tsize.is_some() && asked.tsize.is_none())
         || (given.timeout.is_some() && asked.timeout.is_none())

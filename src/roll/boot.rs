@@ -1,4 +1,4 @@
-//! Where one machine stands in its boot, since when, and what happened on the way. [`Roll::enter`](super::registry::Roll::enter) alone takes it on.
+//! Where one machine stands in its boot, since when, and what happened on the way. [`Registry::enter`](super::registry::Registry::enter) alone takes it on.
 
 use std::fmt;
 use std::time::Duration;
@@ -104,7 +104,7 @@ impl BootProgress {
         self.stage = Stage::Up;
     }
 
-    pub(super) fn stick(&mut self, place: fmt::Arguments<'_>) {
+    pub(super) fn mark_stuck(&mut self, place: fmt::Arguments<'_>) {
         self.stuck = Text::of(place);
     }
 

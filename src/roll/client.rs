@@ -13,7 +13,7 @@
 //! | [`BootProgress`] | its stage and story | the roll |
 //! | [`Loading`] | what it loads | who serves files |
 //!
-//! A record exists from the first DISCOVER until its lease has ended. The engines meet in it; [`Roll::enter`](super::registry::Roll::enter)
+//! A record exists from the first DISCOVER until its lease has ended. The engines meet in it; [`Registry::enter`](super::registry::Registry::enter)
 //! alone writes the stage.
 
 mod binding;
@@ -33,7 +33,7 @@ use crate::base::time::Instant;
 
 use super::boot::BootProgress;
 use super::journal::Verdict;
-use super::lot::Papers;
+use super::lot::Fingerprint;
 use super::plan::Number;
 
 pub use binding::{Binding, Neighbour, OnRecord};
@@ -42,7 +42,7 @@ pub use evidence::Evidence;
 pub use identity::{ClientId, Identity, Recorded};
 pub use loading::Loading;
 pub use prospect::Prospect;
-pub use route::{Route, Way};
+pub use route::{Arrival, Route};
 
 pub struct Client {
     identity: Identity,
@@ -122,7 +122,7 @@ impl Client {
         self.restarted
     }
 
-    /// What the street says of it now.
+    /// What the lot table says of it now.
     pub(super) fn numbered(&mut self, number: Option<Number>) {
         self.number = number;
     }
@@ -136,9 +136,9 @@ impl Client {
     }
 
     /// It reports, in this transaction; a number that it waited for is asked for again. True: something else than before.
-    pub fn reports(&mut self, xid: u32, papers: Papers, verdict: Verdict) -> bool {
+    pub fn reports(&mut self, xid: u32, fingerprint: Fingerprint, verdict: Verdict) -> bool {
         self.prospect.reports();
-        self.evidence.reports(xid, papers, verdict)
+        self.evidence.reports(xid, fingerprint, verdict)
     }
 
     /// A record says when its lease ends, and what it has shown.
@@ -148,9 +148,9 @@ impl Client {
     }
 
     /// A journal says this of it.
-    pub fn restored(&mut self, record: OnRecord, papers: Papers, verdict: Verdict) {
+    pub fn restored(&mut self, record: OnRecord, fingerprint: Fingerprint, verdict: Verdict) {
         self.binding.recorded(record);
-        self.evidence.restored(papers, verdict);
+        self.evidence.restored(fingerprint, verdict);
     }
 
     /// It declines the address of its number, and ARP is asked whether rightly: answers count until then.
@@ -160,12 +160,12 @@ impl Client {
     }
 
     /// What it showed of itself: its MAC at the least.
-    pub fn shown(&self) -> Papers {
-        let mut papers = *self.evidence.papers();
-        if papers.macs.is_empty() && self.mac != Mac::ZERO {
-            papers.macs.add(self.mac);
+    pub fn shown(&self) -> Fingerprint {
+        let mut fingerprint = *self.evidence.fingerprint();
+        if fingerprint.macs.is_empty() && self.mac != Mac::ZERO {
+            fingerprint.macs.add(self.mac);
         }
-        papers
+        fingerprint
     }
 
     /// How the log calls it: `n17 52:54:00:12:34:56`, or `guest 52:...`.

@@ -34,7 +34,7 @@ pub const QUARANTINE: Duration = Duration::from_secs(600);
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum AddressState {
     Fresh,
     Probing,
     Vetted,
@@ -46,8 +46,8 @@ enum State {
 }
 
 #[derive(Clone, Copy)]
-struct Slot {
-    state: State,
+struct AddressSlot {
+    state: AddressState,
     /// Probing: when it is vetted. Held: when its probe is over.
     at: Instant,
     /// Quarantine: whom ARP showed on it. If that machine asks for the address, it was given before a restart.
@@ -61,13 +61,13 @@ struct Slot {
 }
 
 #[derive(Clone, Copy)]
-struct List {
+struct AddressList {
     head: u32,
     tail: u32,
     len: u32,
 }
 
-const EMPTY: List = List { head: NONE, tail: NONE, len: 0 };
+const EMPTY: AddressList = AddressList { head: NONE, tail: NONE, len: 0 };
 
 /// A promise of an address, acknowledged or on record.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,12 +96,12 @@ pub struct Taken {
 
 pub struct GuestPool {
     range: AddressRange,
-    slots: Box<[Slot]>,
-    fresh: List,
-    probing: List,
-    vetted: List,
-    quarantine: List,
-    resting: List,
+    slots: Box<[AddressSlot]>,
+    fresh: AddressList,
+    probing: AddressList,
+    vetted: AddressList,
+    quarantine: AddressList,
+    resting: AddressList,
     /// When quarantine and rest end.
     wheel: Wheel,
     held: usize,
@@ -117,8 +117,9 @@ impl GuestPool {
     /// A pool over `range`, leaving out `excluded`. Without `probes` (a network behind a relay, which ARP does not reach)
     /// every address counts as vetted.
     pub fn new(range: AddressRange, excluded: impl Fn(Ipv4Addr) -> bool, probes: bool, now: Instant) -> GuestPool {
-        let slot = Slot { state: State::Excluded, at: now, seen: None, lease: None, asked: Instant::ZERO, next: NONE, prev: NONE };
-        let slots: Box<[Slot]> = vec![slot; range.count() as usize].into();
+        let slot =
+            AddressSlot { state: AddressState::Excluded, at: now, seen: None, lease: None, asked: Instant::ZERO, next: NONE, prev: NONE };
+        let slots: Box<[AddressSlot]> = vec![slot; range.count() as usize].into();
         let [fresh, probing, vetted, quarantine, resting] = [EMPTY; 5];
         let (next_sweep, next_again, wheel) = (now, now, Wheel::new(slots.len(), now));
         let mut pool = GuestPool {
@@ -169,23 +170,23 @@ impl GuestPool {
     }
 
     /// The state of a free address of which nothing is known.
-    fn unvetted(&self) -> State {
-        if self.probes { State::Fresh } else { State::Vetted }
+    fn unvetted(&self) -> AddressState {
+        if self.probes { AddressState::Fresh } else { AddressState::Vetted }
     }
 
-    fn list(&mut self, state: State) -> Option<&mut List> {
+    fn list(&mut self, state: AddressState) -> Option<&mut AddressList> {
         match state {
-            State::Fresh => Some(&mut self.fresh),
-            State::Probing => Some(&mut self.probing),
-            State::Vetted => Some(&mut self.vetted),
-            State::Quarantine => Some(&mut self.quarantine),
-            State::Resting => Some(&mut self.resting),
-            State::Held(_) | State::Excluded => None,
+            AddressState::Fresh => Some(&mut self.fresh),
+            AddressState::Probing => Some(&mut self.probing),
+            AddressState::Vetted => Some(&mut self.vetted),
+            AddressState::Quarantine => Some(&mut self.quarantine),
+            AddressState::Resting => Some(&mut self.resting),
+            AddressState::Held(_) | AddressState::Excluded => None,
         }
     }
 
     /// Puts a slot that is in no list at the end of its state's list.
-    fn push(&mut self, at: u32, state: State) {
+    fn push(&mut self, at: u32, state: AddressState) {
         let mut tail = NONE;
         if let Some(list) = self.list(state) {
             tail = list.tail;
@@ -200,13 +201,13 @@ impl GuestPool {
         }
         let slot = &mut self.slots[at as usize];
         (slot.state, slot.prev, slot.next) = (state, tail, NONE);
-        self.held += usize::from(matches!(state, State::Held(_)));
+        self.held += usize::from(matches!(state, AddressState::Held(_)));
     }
 
     /// Takes a slot out of its list.
     fn pull(&mut self, at: u32) {
-        let Slot { state, next, prev, .. } = self.slots[at as usize];
-        self.held -= usize::from(matches!(state, State::Held(_)));
+        let AddressSlot { state, next, prev, .. } = self.slots[at as usize];
+        self.held -= usize::from(matches!(state, AddressState::Held(_)));
         let Some(list) = self.list(state) else { return };
         list.len -= 1;
         if prev == NONE {
@@ -223,7 +224,7 @@ impl GuestPool {
         }
     }
 
-    fn shift(&mut self, at: u32, state: State) {
+    fn shift(&mut self, at: u32, state: AddressState) {
         self.pull(at);
         self.push(at, state);
     }
@@ -237,10 +238,10 @@ impl GuestPool {
     pub fn take(&mut self, now: Instant, wish: u64, owner: Key<Client>, who: &Identity) -> Option<Taken> {
         self.settle(now);
         let wished = (wish % self.slots.len().max(1) as u64) as u32;
-        let left = |slot: &Slot| slot.state == State::Resting && slot.lease.is_some_and(|lease| lease.to == *who);
-        let good = |slot: &Slot| slot.state == State::Vetted || left(slot);
+        let left = |slot: &AddressSlot| slot.state == AddressState::Resting && slot.lease.is_some_and(|lease| lease.to == *who);
+        let good = |slot: &AddressSlot| slot.state == AddressState::Vetted || left(slot);
         let wished = Some(wished).filter(|&at| self.slots.get(at as usize).is_some_and(good));
-        let first = |list: List| Some(list.head).filter(|&at| at != NONE);
+        let first = |list: AddressList| Some(list.head).filter(|&at| at != NONE);
         let free = wished.or(first(self.vetted)).or(first(self.probing)).or(first(self.fresh));
         let at = free.or_else(|| self.last_resort())?;
         self.hold(at, now, owner)
@@ -248,13 +249,13 @@ impl GuestPool {
 
     /// The address that is in quarantine for longest, which is probed again, while more than a quarter of the pool is.
     fn last_resort(&mut self) -> Option<u32> {
-        let List { head, len, .. } = self.quarantine;
+        let AddressList { head, len, .. } = self.quarantine;
         if len as usize <= (self.slots.len() / 4).max(1) {
             return None;
         }
         if self.slots[head as usize].lease.is_some() {
             // It is promised to somebody: the next who asks is led to another one.
-            self.shift(head, State::Quarantine);
+            self.shift(head, AddressState::Quarantine);
             return None;
         }
         self.release(head);
@@ -272,12 +273,12 @@ impl GuestPool {
         let address = self.range.nth(at as usize)?;
         let slot = self.slots[at as usize];
         let (ready, probe) = match slot.state {
-            State::Fresh => (now + PROBE_WAIT, true),
-            State::Probing => (slot.at, false),
+            AddressState::Fresh => (now + PROBE_WAIT, true),
+            AddressState::Probing => (slot.at, false),
             _ => (now, self.probes),
         };
         self.wheel.cancel(at as usize);
-        self.shift(at, State::Held(owner));
+        self.shift(at, AddressState::Held(owner));
         self.slots[at as usize].at = ready;
         if probe {
             self.slots[at as usize].asked = now + ANSWER_WAIT;
@@ -290,17 +291,17 @@ impl GuestPool {
         let Some(slot) = self.at(address).map(|at| &self.slots[at as usize]) else { return false };
         let another = slot.lease.is_some_and(|lease| lease.to != *who);
         match slot.state {
-            State::Fresh | State::Probing | State::Vetted => true,
-            State::Resting => !another,
-            State::Quarantine => !another && slot.seen.is_some_and(|seen| *who == Identity::Mac(seen)),
-            State::Held(_) | State::Excluded => false,
+            AddressState::Fresh | AddressState::Probing | AddressState::Vetted => true,
+            AddressState::Resting => !another,
+            AddressState::Quarantine => !another && slot.seen.is_some_and(|seen| *who == Identity::Mac(seen)),
+            AddressState::Held(_) | AddressState::Excluded => false,
         }
     }
 
     /// Who holds an address.
     pub fn owner(&self, address: Ipv4Addr) -> Option<Key<Client>> {
         match self.slots[self.at(address)? as usize].state {
-            State::Held(owner) => Some(owner),
+            AddressState::Held(owner) => Some(owner),
             _ => None,
         }
     }
@@ -324,7 +325,8 @@ impl GuestPool {
     /// A machine that has another address now gives up one that it has left and that was promised to it: it is probed before anybody else gets it,
     /// for a system may go on with what its firmware had. Where that cannot be found out the address rests.
     pub fn give_up(&mut self, address: Ipv4Addr, who: &Identity) {
-        let left = |slot: &Slot| self.probes && slot.state == State::Resting && slot.lease.is_some_and(|lease| lease.to == *who);
+        let left =
+            |slot: &AddressSlot| self.probes && slot.state == AddressState::Resting && slot.lease.is_some_and(|lease| lease.to == *who);
         if let Some(at) = self.at(address).filter(|&at| left(&self.slots[at as usize])) {
             self.slots[at as usize].lease = None;
             self.release(at);
@@ -336,7 +338,7 @@ impl GuestPool {
     pub fn free_up(&mut self, address: Ipv4Addr, vetted: bool) {
         let Some(at) = self.at(address).filter(|_| self.owner(address).is_some()) else { return };
         match self.slots[at as usize].lease {
-            None => self.shift(at, if vetted { State::Vetted } else { self.unvetted() }),
+            None => self.shift(at, if vetted { AddressState::Vetted } else { self.unvetted() }),
             Some(_) => self.release(at),
         }
     }
@@ -346,7 +348,7 @@ impl GuestPool {
         self.slots[at as usize].seen = None;
         match self.slots[at as usize].lease {
             Some(lease) => {
-                self.shift(at, State::Resting);
+                self.shift(at, AddressState::Resting);
                 self.wheel.set(at as usize, lease.until);
             }
             None => {
@@ -363,17 +365,17 @@ impl GuestPool {
 
     /// A free address that somebody claims unasked is probed again before it is given, one now and then.
     pub fn look_again(&mut self, now: Instant, address: Ipv4Addr) {
-        let Some(at) = self.at(address).filter(|&at| self.slots[at as usize].state == State::Vetted) else { return };
+        let Some(at) = self.at(address).filter(|&at| self.slots[at as usize].state == AddressState::Vetted) else { return };
         if now >= self.next_again && self.probes {
             self.next_again = now + AGAIN_INTERVAL;
-            self.shift(at, State::Fresh);
+            self.shift(at, AddressState::Fresh);
         }
     }
 
     /// The holder of an address says that another machine uses it: it is given back, and to be probed now. False when it is not held.
     pub fn doubt(&mut self, now: Instant, address: Ipv4Addr) -> bool {
         let Some(at) = self.at(address).filter(|_| self.owner(address).is_some()) else { return false };
-        self.shift(at, State::Probing);
+        self.shift(at, AddressState::Probing);
         let slot = &mut self.slots[at as usize];
         (slot.at, slot.asked, slot.lease) = (now + PROBE_WAIT, now + ANSWER_WAIT, None);
         true
@@ -381,7 +383,7 @@ impl GuestPool {
 
     /// An address that was put away because `user` answered for it: that answer counts no more.
     pub fn take_back(&mut self, address: Ipv4Addr, user: Mac) {
-        let away = |slot: &Slot| slot.state == State::Quarantine && slot.seen == Some(user);
+        let away = |slot: &AddressSlot| slot.state == AddressState::Quarantine && slot.seen == Some(user);
         if let Some(at) = self.at(address).filter(|&at| away(&self.slots[at as usize])) {
             self.release(at);
         }
@@ -391,10 +393,10 @@ impl GuestPool {
     /// it was away already, or is not ours.
     pub fn put_away(&mut self, now: Instant, address: Ipv4Addr, user: Option<Mac>) -> bool {
         let Some(at) = self.at(address) else { return false };
-        if matches!(self.slots[at as usize].state, State::Excluded | State::Quarantine) {
+        if matches!(self.slots[at as usize].state, AddressState::Excluded | AddressState::Quarantine) {
             return false;
         }
-        self.shift(at, State::Quarantine);
+        self.shift(at, AddressState::Quarantine);
         self.slots[at as usize].seen = user;
         self.wheel.set(at as usize, now + QUARANTINE);
         true
@@ -418,7 +420,7 @@ impl GuestPool {
     fn settle(&mut self, now: Instant) {
         // All probes take the same time: the list is in order.
         while self.probing.head != NONE && self.slots[self.probing.head as usize].at <= now {
-            self.shift(self.probing.head, State::Vetted);
+            self.shift(self.probing.head, AddressState::Vetted);
         }
         while let Some(at) = self.wheel.expire(now) {
             let slot = &mut self.slots[at];
@@ -431,9 +433,9 @@ impl GuestPool {
     /// once [`resume`](GuestPool::resume) says that probes are heard.
     pub fn suspend(&mut self) {
         self.suspended = true;
-        for state in [State::Probing, State::Vetted] {
+        for state in [AddressState::Probing, AddressState::Vetted] {
             while let Some(at) = self.list(state).map(|list| list.head).filter(|at| *at != NONE && self.probes) {
-                self.shift(at, State::Fresh);
+                self.shift(at, AddressState::Fresh);
             }
         }
     }
@@ -450,7 +452,7 @@ impl GuestPool {
         }
         self.next_sweep = now + SWEEP_INTERVAL;
         let at = self.fresh.head;
-        self.shift(at, State::Probing);
+        self.shift(at, AddressState::Probing);
         let slot = &mut self.slots[at as usize];
         (slot.at, slot.asked) = (now + PROBE_WAIT, now + ANSWER_WAIT);
         self.range.nth(at as usize)

@@ -32,7 +32,7 @@ use std::net::Ipv4Addr;
 use crate::base::limits;
 
 use super::client::{Identity, Recorded};
-use super::lot::{By, Label, Lot, Macs, Papers, Quoted, State, Wait};
+use super::lot::{AssignedBy, Fingerprint, Label, Lot, LotState, Macs, QuotedLabel, Wait};
 use super::plan::Number;
 use super::stage::Stage;
 
@@ -65,7 +65,7 @@ impl fmt::Display for Verdict {
         match self {
             Verdict::Untested => f.write_str("untested"),
             Verdict::Passed => f.write_str("passed"),
-            Verdict::Failed(test) => write!(f, "failed:{}", Quoted(*test)),
+            Verdict::Failed(test) => write!(f, "failed:{}", QuotedLabel(*test)),
         }
     }
 }
@@ -91,13 +91,13 @@ pub struct Guest {
     /// What its test said.
     pub verdict: Verdict,
     /// What it showed; empty for one that showed nothing.
-    pub papers: Papers,
+    pub fingerprint: Fingerprint,
 }
 
 /// Something that is on record.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant)] // short-lived, on the stack
-pub enum Event {
+pub enum JournalEvent {
     /// All that holds for a number.
     Lot(Number, Lot),
     /// A guest has an address.
@@ -108,19 +108,19 @@ pub enum Event {
     Change(Mark),
 }
 
-impl fmt::Display for Event {
+impl fmt::Display for JournalEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Event::Lot(number, lot) => write!(f, "{number} {lot}"),
-            Event::Stage(number, stage) => write!(f, "{number} {}", stage.name()),
-            Event::Change(Mark::Begins) => f.write_str("change begins"),
-            Event::Change(Mark::Ends) => f.write_str("change ends"),
-            Event::Guest(guest) => {
+            JournalEvent::Lot(number, lot) => write!(f, "{number} {lot}"),
+            JournalEvent::Stage(number, stage) => write!(f, "{number} {}", stage.name()),
+            JournalEvent::Change(Mark::Begins) => f.write_str("change begins"),
+            JournalEvent::Change(Mark::Ends) => f.write_str("change ends"),
+            JournalEvent::Guest(guest) => {
                 write!(f, "guest {} {} until={}", guest.address, Recorded(guest.identity), Date(guest.until))?;
                 if guest.verdict != Verdict::Untested {
                     write!(f, " verdict={}", guest.verdict)?;
                 }
-                guest.papers.fmt(f)
+                guest.fingerprint.fmt(f)
             }
         }
     }
@@ -164,7 +164,7 @@ impl std::str::FromStr for Date {
         let in_range = year >= 1970 && (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 61;
         let date = Date(if in_range { days(year, month, day) * DAY + hour * 3600 + minute * 60 + second } else { 0 });
         // What does not come back as it was is no date: the 31st of June.
-        let mut again = Text::<32>::default();
+        let mut again = LineText::<32>::default();
         let fits = fmt::Write::write_fmt(&mut again, format_args!("{date}")).is_ok();
         if in_range && fits && again.as_str() == text { Ok(date) } else { Err(()) }
     }
@@ -191,24 +191,24 @@ pub fn crc32(bytes: &[u8]) -> u32 {
 }
 
 /// A text of bounded length on the stack.
-struct Text<const N: usize> {
+struct LineText<const N: usize> {
     bytes: [u8; N],
     len: usize,
 }
 
-impl<const N: usize> Default for Text<N> {
-    fn default() -> Text<N> {
-        Text { bytes: [0; N], len: 0 }
+impl<const N: usize> Default for LineText<N> {
+    fn default() -> LineText<N> {
+        LineText { bytes: [0; N], len: 0 }
     }
 }
 
-impl<const N: usize> Text<N> {
+impl<const N: usize> LineText<N> {
     fn as_str(&self) -> &str {
         self.bytes.get(..self.len).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or("")
     }
 }
 
-impl<const N: usize> fmt::Write for Text<N> {
+impl<const N: usize> fmt::Write for LineText<N> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         let to = self.bytes.get_mut(self.len..self.len + s.len()).ok_or(fmt::Error)?;
         to.copy_from_slice(s.as_bytes());
@@ -219,21 +219,21 @@ impl<const N: usize> fmt::Write for Text<N> {
 
 /// A line in the making.
 pub struct Line {
-    text: Text<{ limits::JOURNAL_LINE_MAX - " ~01234567".len() }>,
+    text: LineText<{ limits::JOURNAL_LINE_MAX - " ~01234567".len() }>,
     events: u64,
 }
 
 impl Line {
     /// One that says what happened at a time, in seconds since 1970.
     pub fn new(unix: u64) -> Line {
-        let mut text = Text::default();
+        let mut text = LineText::default();
         let fits = fmt::Write::write_fmt(&mut text, format_args!("{}", Date(unix)));
         debug_assert!(fits.is_ok(), "a date is short");
         Line { text, events: 0 }
     }
 
     /// Adds an event. False when it does not fit; the line is what it was then.
-    pub fn add(&mut self, event: &Event) -> bool {
+    pub fn add(&mut self, event: &JournalEvent) -> bool {
         let before = self.text.len;
         let parted = if self.events == 0 { "" } else { ";" };
         let fits = fmt::Write::write_fmt(&mut self.text, format_args!("{parted} {event}")).is_ok();
@@ -250,7 +250,7 @@ impl Line {
     /// Writes it with its checksum, and without a newline. None when it does not fit.
     pub fn write(&self, to: &mut [u8]) -> Option<usize> {
         let text = self.text.as_str().as_bytes();
-        let mut sum = Text::<10>::default();
+        let mut sum = LineText::<10>::default();
         fmt::Write::write_fmt(&mut sum, format_args!(" ~{:08x}", crc32(text))).ok()?;
         let (to, len) = (to.get_mut(..text.len() + sum.len)?, text.len() + sum.len);
         to.get_mut(..text.len())?.copy_from_slice(text);
@@ -260,7 +260,7 @@ impl Line {
 }
 
 /// Writes a line with these events, without its newline. None when it does not fit.
-pub fn write(events: &[Event], unix: u64, to: &mut [u8]) -> Option<usize> {
+pub fn write(events: &[JournalEvent], unix: u64, to: &mut [u8]) -> Option<usize> {
     let mut line = Line::new(unix);
     if events.iter().all(|event| line.add(event)) { line.write(to) } else { None }
 }
@@ -293,12 +293,12 @@ fn is_sum(text: &str) -> bool {
 }
 
 /// Text of a journal as a sentence shows it: quoted, escaped, and of [`SHOWN_MAX`] bytes at most.
-pub struct Shown<'a>(pub &'a str);
+pub struct Excerpt<'a>(pub &'a str);
 
 /// Bytes of damaged text that a sentence shows.
 pub const SHOWN_MAX: usize = 200;
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for Excerpt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut room = SHOWN_MAX;
         f.write_str("\"")?;
@@ -348,13 +348,13 @@ pub enum Spelling {
 }
 
 /// Reads a line whose check was not bad, giving each event in order with its time. The error says what is wrong with it.
-pub fn read(line: &str, mut each: impl FnMut(u64, Event) -> Result<(), String>) -> Result<Spelling, String> {
+pub fn read(line: &str, mut each: impl FnMut(u64, JournalEvent) -> Result<(), String>) -> Result<Spelling, String> {
     let text = split(line).0.trim();
     if text.is_empty() || text.starts_with('#') {
         return Ok(Spelling::Good);
     }
     let (date, mut rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    let Date(unix) = date.parse().map_err(|()| format!("{} is not a time: write it as in 2026-11-23T15:34:10Z", Shown(date)))?;
+    let Date(unix) = date.parse().map_err(|()| format!("{} is not a time: write it as in 2026-11-23T15:34:10Z", Excerpt(date)))?;
     let mut spelling = Spelling::Good;
     loop {
         let end = rest.match_indices(';').map(|(at, _)| at).find(|at| rest.get(at + 1..).is_some_and(begins_event));
@@ -381,7 +381,7 @@ fn number(name: &str) -> Option<Number> {
     digits.and_then(|digits| digits.parse().ok()).map(Number)
 }
 
-fn event(text: &str, unix: u64) -> Result<Event, String> {
+fn event(text: &str, unix: u64) -> Result<JournalEvent, String> {
     let mut words = text.split_whitespace();
     let what = words.next().ok_or("the event is missing: write one as in n23 vacant")?;
     if what == "guest" {
@@ -389,21 +389,21 @@ fn event(text: &str, unix: u64) -> Result<Event, String> {
     }
     if what == "change" {
         return match (words.next(), words.next()) {
-            (Some("begins"), None) => Ok(Event::Change(Mark::Begins)),
-            (Some("ends"), None) => Ok(Event::Change(Mark::Ends)),
+            (Some("begins"), None) => Ok(JournalEvent::Change(Mark::Begins)),
+            (Some("ends"), None) => Ok(JournalEvent::Change(Mark::Ends)),
             _ => Err("change must be followed by begins or ends".into()),
         };
     }
-    let number = number(what).ok_or_else(|| format!("{} is not an event: write the name of a node (n23) or guest", Shown(what)))?;
+    let number = number(what).ok_or_else(|| format!("{} is not an event: write the name of a node (n23) or guest", Excerpt(what)))?;
     let state = words.next().unwrap_or("");
     if let Some(stage) = Stage::parse(state) {
-        return Ok(Event::Stage(number, stage));
+        return Ok(JournalEvent::Stage(number, stage));
     }
-    lot(state, words, unix).map(|lot| Event::Lot(number, lot))
+    lot(state, words, unix).map(|lot| JournalEvent::Lot(number, lot))
 }
 
 fn lot<'a>(state: &str, words: impl Iterator<Item = &'a str>, unix: u64) -> Result<Lot, String> {
-    let mut lot = Lot { since: unix, by: By::Operator, ..Lot::default() };
+    let mut lot = Lot { since: unix, by: AssignedBy::Operator, ..Lot::default() };
     let (mut wait, mut configured) = (None, 0);
     for word in words {
         let (key, value) = pair(word)?;
@@ -415,64 +415,64 @@ fn lot<'a>(state: &str, words: impl Iterator<Item = &'a str>, unix: u64) -> Resu
             "configured" => configured = parse(key, value)?,
             "up" if value == "never" => lot.unseen = true,
             "retired" => lot.retired = macs(value)?,
-            _ => paper(&mut lot.papers, key, value)?,
+            _ => paper(&mut lot.fingerprint, key, value)?,
         }
     }
-    if let By::Config(macs) = &mut lot.by {
-        *macs = configured.min(lot.papers.macs.len() as u8);
+    if let AssignedBy::Config(macs) = &mut lot.by {
+        *macs = configured.min(lot.fingerprint.macs.len() as u8);
     }
     lot.state = match (state, wait) {
-        ("vacant", None) => State::Vacant,
-        ("occupied", None) if !lot.papers.macs.is_empty() => State::Occupied,
+        ("vacant", None) => LotState::Vacant,
+        ("occupied", None) if !lot.fingerprint.macs.is_empty() => LotState::Occupied,
         ("occupied", _) => return Err("an occupied number needs macs=, and has no for=".into()),
-        ("reserved", Some(wait)) => State::Reserved(wait),
+        ("reserved", Some(wait)) => LotState::Reserved(wait),
         ("reserved", None) => return Err("a reserved number needs for=next, for=operator or for=MAC".into()),
-        _ => return Err(format!("{} is not a state of a number: write occupied, reserved or vacant", Shown(state))),
+        _ => return Err(format!("{} is not a state of a number: write occupied, reserved or vacant", Excerpt(state))),
     };
-    if lot.state != State::Occupied {
-        lot.papers = Papers::default();
+    if lot.state != LotState::Occupied {
+        lot.fingerprint = Fingerprint::default();
         lot.unseen = false;
     }
-    if lot.state == State::Vacant {
-        lot.by = By::default();
+    if lot.state == LotState::Vacant {
+        lot.by = AssignedBy::default();
     }
     Ok(lot)
 }
 
-fn guest<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Event, String> {
+fn guest<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<JournalEvent, String> {
     let mut next = |what: &str| words.next().ok_or_else(|| format!("a guest needs {what}"));
     let address: Ipv4Addr = parse("address", next("address")?)?;
     let Recorded(identity) = parse("MAC", next("MAC")?)?;
-    let mut guest = Guest { address, identity, until: 0, verdict: Verdict::Untested, papers: Papers::default() };
+    let mut guest = Guest { address, identity, until: 0, verdict: Verdict::Untested, fingerprint: Fingerprint::default() };
     for word in words {
         let (key, value) = pair(word)?;
         match key {
             "until" => guest.until = parse::<Date>(key, value)?.0,
             "verdict" => guest.verdict = verdict(value)?,
-            _ => paper(&mut guest.papers, key, value)?,
+            _ => paper(&mut guest.fingerprint, key, value)?,
         }
     }
-    Ok(Event::Guest(guest))
+    Ok(JournalEvent::Guest(guest))
 }
 
 fn pair(word: &str) -> Result<(&str, &str), String> {
-    word.split_once('=').ok_or_else(|| format!("{} is not key=value", Shown(word)))
+    word.split_once('=').ok_or_else(|| format!("{} is not key=value", Excerpt(word)))
 }
 
 fn parse<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, String> {
-    value.parse().map_err(|_| format!("{} is not a value of {key}", Shown(value)))
+    value.parse().map_err(|_| format!("{} is not a value of {key}", Excerpt(value)))
 }
 
-fn by(value: &str) -> Result<By, String> {
-    let all = [By::Passed, By::Operator, By::Config(0)];
-    all.into_iter().find(|by| by.name() == value).ok_or_else(|| format!("by={}: write passed, operator or config", Shown(value)))
+fn by(value: &str) -> Result<AssignedBy, String> {
+    let all = [AssignedBy::Passed, AssignedBy::Operator, AssignedBy::Config(0)];
+    all.into_iter().find(|by| by.name() == value).ok_or_else(|| format!("by={}: write passed, operator or config", Excerpt(value)))
 }
 
 fn verdict(value: &str) -> Result<Verdict, String> {
     match value.split_once(':') {
         None if value == "passed" => Ok(Verdict::Passed),
         Some(("failed", test)) => Ok(Verdict::Failed(Label::unquoted(test))),
-        _ => Err(format!("verdict={}: write passed or failed:NAME", Shown(value))),
+        _ => Err(format!("verdict={}: write passed or failed:NAME", Excerpt(value))),
     }
 }
 
@@ -486,13 +486,13 @@ fn macs(value: &str) -> Result<Macs, String> {
     Ok(all)
 }
 
-fn paper(papers: &mut Papers, key: &str, value: &str) -> Result<(), String> {
+fn paper(fingerprint: &mut Fingerprint, key: &str, value: &str) -> Result<(), String> {
     match key {
-        "macs" => papers.macs = macs(value)?,
-        "uuid" => papers.uuid = Some(parse(key, value)?),
-        "serial" => papers.serial = Label::unquoted(value),
-        "port" => papers.port = Label::unquoted(value),
-        _ => return Err(format!("{} is not a key of the journal", Shown(key))),
+        "macs" => fingerprint.macs = macs(value)?,
+        "uuid" => fingerprint.uuid = Some(parse(key, value)?),
+        "serial" => fingerprint.serial = Label::unquoted(value),
+        "port" => fingerprint.port = Label::unquoted(value),
+        _ => return Err(format!("{} is not a key of the journal", Excerpt(key))),
     }
     Ok(())
 }

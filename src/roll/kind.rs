@@ -57,7 +57,7 @@ impl fmt::Display for Arch {
 
 /// The program that is asking: what decides patience and re-transmission (doc/firmware.md, "Clients").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FirmwareKind {
     /// An operating system's DHCP or TFTP client, or anything not recognised.
     Other,
     /// A PXE 2.x ROM of Intel's family.
@@ -71,17 +71,17 @@ pub enum Kind {
     RaspberryPi,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FirmwareKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Kind::Other => "os",
-            Kind::Rom => "rom",
-            Kind::Edk2 => "edk2",
-            Kind::Ipxe => "ipxe",
-            Kind::Grub => "grub",
-            Kind::Pxelinux => "pxelinux",
-            Kind::UBoot => "u-boot",
-            Kind::RaspberryPi => "raspberry-pi",
+            FirmwareKind::Other => "os",
+            FirmwareKind::Rom => "rom",
+            FirmwareKind::Edk2 => "edk2",
+            FirmwareKind::Ipxe => "ipxe",
+            FirmwareKind::Grub => "grub",
+            FirmwareKind::Pxelinux => "pxelinux",
+            FirmwareKind::UBoot => "u-boot",
+            FirmwareKind::RaspberryPi => "raspberry-pi",
         })
     }
 }

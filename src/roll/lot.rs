@@ -1,6 +1,6 @@
-//! A lot: the place of one number in the street, who lives there, and what that machine showed.
+//! A lot: the place of one number in the lot table, who lives there, and what that machine showed.
 //!
-//! A lot is a value: it is looked at, copied with a change, and set whole (`Street::set`). Its text is its line in the journal.
+//! A lot is a value: it is looked at, copied with a change, and set whole (`LotTable::set`). Its text is its line in the journal.
 
 use std::fmt;
 
@@ -117,7 +117,7 @@ impl Label {
         self.len == 0
     }
 
-    /// Reads what [`Quoted`] wrote.
+    /// Reads what [`QuotedLabel`] wrote.
     pub fn unquoted(text: &str) -> Label {
         let (mut bytes, mut len, mut rest) = ([0; Label::MAX], 0, text);
         while let (Some(to), Some(first)) = (bytes.get_mut(len), rest.as_bytes().first()) {
@@ -135,9 +135,9 @@ const ESCAPES: [(u8, &str); 2] = [(b';', "%3B"), (b'%', "%25")];
 
 /// A label as a word of a record.
 #[derive(Clone, Copy)]
-pub struct Quoted(pub Label);
+pub struct QuotedLabel(pub Label);
 
-impl fmt::Display for Quoted {
+impl fmt::Display for QuotedLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut plain = self.0.as_str();
         while let Some(at) = plain.find([';', '%']) {
@@ -207,7 +207,7 @@ impl std::str::FromStr for Uuid {
 
 /// What a machine shows of itself. The MACs are its identity, the rest is evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Papers {
+pub struct Fingerprint {
     /// All NICs, the one that booted first.
     pub macs: Macs,
     /// SMBIOS's UUID, where the board has one.
@@ -219,7 +219,7 @@ pub struct Papers {
 }
 
 /// ` macs=… uuid=… serial=… port=…`; what is empty is left out.
-impl fmt::Display for Papers {
+impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.macs.is_empty() {
             write!(f, " macs={}", self.macs)?;
@@ -229,7 +229,7 @@ impl fmt::Display for Papers {
         }
         for (key, label) in [("serial", self.serial), ("port", self.port)] {
             if !label.is_empty() {
-                write!(f, " {key}={}", Quoted(label))?;
+                write!(f, " {key}={}", QuotedLabel(label))?;
             }
         }
         Ok(())
@@ -249,7 +249,7 @@ pub enum Wait {
 
 /// What a number can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum State {
+pub enum LotState {
     /// No machine has it.
     #[default]
     Vacant,
@@ -261,7 +261,7 @@ pub enum State {
 
 /// Who said that the machine lives here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum By {
+pub enum AssignedBy {
     /// It passed muster.
     #[default]
     Passed,
@@ -272,13 +272,13 @@ pub enum By {
     Config(u8),
 }
 
-impl By {
+impl AssignedBy {
     /// The word for it in the journal.
     pub const fn name(self) -> &'static str {
         match self {
-            By::Passed => "passed",
-            By::Operator => "operator",
-            By::Config(_) => "config",
+            AssignedBy::Passed => "passed",
+            AssignedBy::Operator => "operator",
+            AssignedBy::Config(_) => "config",
         }
     }
 }
@@ -287,11 +287,11 @@ impl By {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Lot {
     /// Whether a machine has it.
-    pub state: State,
+    pub state: LotState,
     /// Who gave it to that machine.
-    pub by: By,
+    pub by: AssignedBy,
     /// What that machine showed of itself.
-    pub papers: Papers,
+    pub fingerprint: Fingerprint,
     /// MACs of machines that lived here and were replaced: they are refused by name when they come back. The oldest are forgotten.
     pub retired: Macs,
     /// Since when the state is what it is, in seconds since 1970.
@@ -303,24 +303,24 @@ pub struct Lot {
 impl Lot {
     /// Whether no machine has the number, and none is waited for.
     pub fn is_vacant(&self) -> bool {
-        self.state == State::Vacant
+        self.state == LotState::Vacant
     }
 
     /// Whether a machine has the number.
     pub fn is_occupied(&self) -> bool {
-        self.state == State::Occupied
+        self.state == LotState::Occupied
     }
 
     /// The lot with a machine in it.
-    pub fn occupied(self, papers: Papers, by: By, unix: u64) -> Lot {
-        let retired = self.retired.as_slice().iter().copied().filter(|&mac| !papers.macs.contains(mac)).collect();
-        Lot { state: State::Occupied, by, papers, retired, since: unix, unseen: false }
+    pub fn occupied(self, fingerprint: Fingerprint, by: AssignedBy, unix: u64) -> Lot {
+        let retired = self.retired.as_slice().iter().copied().filter(|&mac| !fingerprint.macs.contains(mac)).collect();
+        Lot { state: LotState::Occupied, by, fingerprint, retired, since: unix, unseen: false }
     }
 
     /// The lot with its machine gone for good, kept for another one.
     pub fn reserved(self, wait: Wait, unix: u64) -> Lot {
         let gone = self.emptied(unix);
-        let mut lot = Lot { state: State::Reserved(wait), by: By::Operator, ..gone };
+        let mut lot = Lot { state: LotState::Reserved(wait), by: AssignedBy::Operator, ..gone };
         if let Wait::Mac(mac) = wait {
             lot.retired.remove(mac);
         }
@@ -330,7 +330,7 @@ impl Lot {
     /// The lot with its machine gone for good.
     pub fn emptied(self, unix: u64) -> Lot {
         let mut retired = self.retired;
-        self.papers.macs.as_slice().iter().for_each(|&mac| retired.push(mac));
+        self.fingerprint.macs.as_slice().iter().for_each(|&mac| retired.push(mac));
         Lot { retired, since: unix, ..Lot::default() }
     }
 }
@@ -339,19 +339,19 @@ impl Lot {
 impl fmt::Display for Lot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.state {
-            State::Vacant => f.write_str("vacant")?,
-            State::Reserved(Wait::Next) => f.write_str("reserved for=next")?,
-            State::Reserved(Wait::Operator) => f.write_str("reserved for=operator")?,
-            State::Reserved(Wait::Mac(mac)) => write!(f, "reserved for={mac}")?,
-            State::Occupied => match self.by {
-                By::Config(macs) => write!(f, "occupied by=config configured={macs}")?,
+            LotState::Vacant => f.write_str("vacant")?,
+            LotState::Reserved(Wait::Next) => f.write_str("reserved for=next")?,
+            LotState::Reserved(Wait::Operator) => f.write_str("reserved for=operator")?,
+            LotState::Reserved(Wait::Mac(mac)) => write!(f, "reserved for={mac}")?,
+            LotState::Occupied => match self.by {
+                AssignedBy::Config(macs) => write!(f, "occupied by=config configured={macs}")?,
                 by => write!(f, "occupied by={}", by.name())?,
             },
         }
         if self.unseen {
             f.write_str(" up=never")?;
         }
-        self.papers.fmt(f)?;
+        self.fingerprint.fmt(f)?;
         if !self.retired.is_empty() {
             write!(f, " retired={}", self.retired)?;
         }
@@ -379,11 +379,11 @@ mod tests {
 
     #[test]
     fn a_machine_that_leaves_is_remembered_until_it_comes_back() {
-        let papers = Papers { macs: [mac(1), mac(2)].into_iter().collect(), ..Papers::default() };
-        let lot = Lot::default().occupied(papers, By::Passed, 5);
+        let fingerprint = Fingerprint { macs: [mac(1), mac(2)].into_iter().collect(), ..Fingerprint::default() };
+        let lot = Lot::default().occupied(fingerprint, AssignedBy::Passed, 5);
         let kept = lot.reserved(Wait::Next, 6);
-        assert!(kept.papers == Papers::default() && kept.retired.contains(mac(1)) && kept.retired.contains(mac(2)));
-        let back = kept.occupied(Papers { macs: [mac(2), mac(3)].into_iter().collect(), ..papers }, By::Passed, 7);
+        assert!(kept.fingerprint == Fingerprint::default() && kept.retired.contains(mac(1)) && kept.retired.contains(mac(2)));
+        let back = kept.occupied(Fingerprint { macs: [mac(2), mac(3)].into_iter().collect(), ..fingerprint }, AssignedBy::Passed, 7);
         assert_eq!((back.retired.as_slice(), back.since), ([mac(1)].as_slice(), 7));
         assert_eq!(back.to_string(), "occupied by=passed macs=02:00:00:00:00:02,02:00:00:00:00:03 retired=02:00:00:00:00:01");
         assert!(lot.reserved(Wait::Mac(mac(2)), 8).retired.as_slice() == [mac(1)]);

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-/// Runs of one text: enough for every second number of the longest street.
+/// Runs of one text: enough for every second number of the longest lot table.
 pub const RUNS_MAX: usize = 65_536;
 
 /// A set of numbers, as runs: sorted, disjoint, none touching the next.
@@ -46,7 +46,7 @@ pub struct Selection {
 
 impl Selection {
     /// Refuses names that do not begin as nodes' names do here.
-    pub fn named(self, prefix: &str) -> Result<Selection, Wrong> {
+    pub fn named(self, prefix: &str) -> Result<Selection, SelectionError> {
         match &self.prefix {
             Some(other) if !other.eq_ignore_ascii_case(prefix) => wrong(strange(other, prefix)),
             _ => Ok(self),
@@ -61,15 +61,15 @@ impl Selection {
 
 /// Why a text is no selection: a sentence that says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong(String);
+pub struct SelectionError(String);
 
-impl fmt::Display for Wrong {
+impl fmt::Display for SelectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Wrong {}
+impl std::error::Error for SelectionError {}
 
 impl Ranges {
     /// All numbers from `first` to `last`; none when `first` is above `last`.
@@ -155,8 +155,8 @@ impl Ranges {
     }
 
     /// The set as node names: `n[0-211,213]`, or `n5` for a single one.
-    pub fn names(&self) -> Names<'_> {
-        Names(self)
+    pub fn names(&self) -> RangeNames<'_> {
+        RangeNames(self)
     }
 }
 
@@ -183,9 +183,9 @@ impl fmt::Display for Ranges {
 }
 
 /// Ranges as names of nodes in ClusterShell's form: `n[0-31,40]`.
-pub struct Names<'a>(&'a Ranges);
+pub struct RangeNames<'a>(&'a Ranges);
 
-impl fmt::Display for Names<'_> {
+impl fmt::Display for RangeNames<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.runs.as_slice() {
             [] => f.write_str("none"),
@@ -195,12 +195,12 @@ impl fmt::Display for Names<'_> {
     }
 }
 
-fn wrong<T>(what: impl Into<String>) -> Result<T, Wrong> {
-    Err(Wrong(what.into()))
+fn wrong<T>(what: impl Into<String>) -> Result<T, SelectionError> {
+    Err(SelectionError(what.into()))
 }
 
 /// Reads a selection. Blanks around commas are allowed; nothing at all is an error.
-pub fn parse(text: &str) -> Result<Selection, Wrong> {
+pub fn parse(text: &str) -> Result<Selection, SelectionError> {
     let mut runs = Vec::new();
     let mut groups = Vec::new();
     let mut prefix = None;
@@ -220,7 +220,7 @@ pub fn parse(text: &str) -> Result<Selection, Wrong> {
 }
 
 /// The parts between commas that stand outside of brackets.
-fn items(text: &str) -> Result<Vec<&str>, Wrong> {
+fn items(text: &str) -> Result<Vec<&str>, SelectionError> {
     let mut items = Vec::new();
     let (mut start, mut open) = (0, false);
     for (at, c) in text.char_indices() {
@@ -247,12 +247,12 @@ fn items(text: &str) -> Result<Vec<&str>, Wrong> {
 }
 
 /// `n[0-31,40]`, `0-31`, `n5`: adds the runs.
-fn numbers(item: &str, runs: &mut Vec<(u32, u32)>, strange_prefix: &mut Option<String>) -> Result<(), Wrong> {
+fn numbers(item: &str, runs: &mut Vec<(u32, u32)>, strange_prefix: &mut Option<String>) -> Result<(), SelectionError> {
     let digits = item.find(|c: char| c.is_ascii_digit() || c == '[').unwrap_or(item.len());
     let (prefix, rest) = item.split_at(digits);
     if !matches!(prefix, "" | "n" | "node") {
         match strange_prefix {
-            _ if super::plan::Names::new(prefix, 1, "").is_none() => return wrong(strange(item, "n")),
+            _ if super::plan::NodeNames::new(prefix, 1, "").is_none() => return wrong(strange(item, "n")),
             Some(other) if other != prefix => return wrong(strange(item, other)),
             place => *place = Some(prefix.to_string()),
         }
@@ -265,7 +265,7 @@ fn numbers(item: &str, runs: &mut Vec<(u32, u32)>, strange_prefix: &mut Option<S
 }
 
 /// `5`, `0-31`, `0-31/2`; also `n0-n31`.
-fn run(item: &str, part: &str, runs: &mut Vec<(u32, u32)>) -> Result<(), Wrong> {
+fn run(item: &str, part: &str, runs: &mut Vec<(u32, u32)>) -> Result<(), SelectionError> {
     let (range, step) = match part.split_once('/') {
         Some((range, step)) => (range, number(item, step.trim())?),
         None => (part, 1),
@@ -296,14 +296,14 @@ fn strange(item: &str, prefix: &str) -> String {
     format!("{item:?} is not a node: a node's name is {prefix} and its number, as in {prefix}5 or {prefix}[0-31,40]")
 }
 
-fn number(item: &str, text: &str) -> Result<u32, Wrong> {
+fn number(item: &str, text: &str) -> Result<u32, SelectionError> {
     if text.is_empty() {
         return wrong(format!("{item:?}: a number is missing: write numbers as in 0-31,40"));
     }
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return wrong(format!("{item:?}: {text:?} is not a number: write numbers as in 0-31,40"));
     }
-    text.parse().map_err(|_| Wrong(format!("{item:?}: {text} is too large for a node number")))
+    text.parse().map_err(|_| SelectionError(format!("{item:?}: {text} is too large for a node number")))
 }
 
 #[cfg(test)]

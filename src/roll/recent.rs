@@ -1,4 +1,4 @@
-//! The last steps of all machines: a ring that `Roll::enter` and its neighbours write while somebody watches, and from which each watcher
+//! The last steps of all machines: a ring that `Registry::enter` and its neighbours write while somebody watches, and from which each watcher
 //! reads at its own pace. Writing is O(1) and allocates nothing; a reader that falls behind by more than [`RECENT`] steps loses
 //! the oldest, and hears how many. A step bears no time: its readers read it within a moment.
 
@@ -16,7 +16,7 @@ pub const RECENT: usize = 1024;
 
 /// One step of one machine.
 #[derive(Clone, Copy)]
-pub struct Step {
+pub struct StageChange {
     pub number: Option<Number>,
     pub identity: Identity,
     pub address: Option<Ipv4Addr>,
@@ -28,7 +28,7 @@ pub struct Step {
 
 #[derive(Default)]
 pub struct Recent {
-    ring: Vec<Step>,
+    ring: Vec<StageChange>,
     /// Steps ever written: the place of the next one.
     next: u64,
     /// Readers there are. Without any nothing is written.
@@ -61,7 +61,7 @@ impl Recent {
             return;
         }
         let (number, identity, address, stage) = (client.number(), client.identity(), client.address(), client.boot.stage());
-        let step = Step { number, identity, address, stage, text: Text::of(text), trouble };
+        let step = StageChange { number, identity, address, stage, text: Text::of(text), trouble };
         let place = (self.next % RECENT as u64) as usize;
         match self.ring.get_mut(place) {
             Some(old) => *old = step,
@@ -71,7 +71,7 @@ impl Recent {
     }
 
     /// The step at a reader's place; `Err` tells how many it has lost, all of them older than the place that it then reads on from.
-    pub fn read(&self, place: u64) -> Result<Option<&Step>, u64> {
+    pub fn read(&self, place: u64) -> Result<Option<&StageChange>, u64> {
         let oldest = self.next.saturating_sub(self.ring.len() as u64);
         match place {
             place if place < oldest => Err(oldest - place),

@@ -1,6 +1,6 @@
-//! The roll: the street, all client records, found by identity and by address, with their timers, and the guest pools.
+//! The roll: the lot table, all client records, found by identity and by address, with their timers, and the guest pools.
 //!
-//! A client's number is what the street says of its MAC: [`Roll::set_lot`] is the one way to change a lot, and tells the clients. Strangers
+//! A client's number is what the lot table says of its MAC: [`Registry::set_lot`] is the one way to change a lot, and tells the clients. Strangers
 //! may fill the table only as far as every node that has no record yet still finds a place (law 3: the newest stranger is shed, never a
 //! machine that belongs here). All operations are O(1) but those for reports.
 
@@ -17,20 +17,20 @@ use crate::base::wheel::Wheel;
 use super::client::{Client, Identity};
 use super::guests::{GuestPool, Lease, Tenure};
 use super::lot::{Lot, Macs};
+use super::lot_table::{Clash, LotTable};
 use super::offers::Offers;
 use super::plan::{AddressPlan, Number};
 use super::recent::Recent;
 use super::shares::Shares;
 use super::stage::Stage;
-use super::street::{Clash, Street};
 use super::unwritten::Unwritten;
 
 /// Records that are looked at, at most, to find one that can be shed. A flood leaves hardly any other.
 const SHED_LOOKS: usize = 64;
 
-pub struct Roll {
+pub struct Registry {
     pub plan: AddressPlan,
-    street: Street,
+    lots: LotTable,
     /// Numbers that were offered and not given.
     pub offers: Offers,
     /// Lots that were changed together, and whose records have not been put out.
@@ -45,13 +45,13 @@ pub struct Roll {
     /// For each lot where its machine stood when the journal was written, and since when.
     past: Box<[Option<(u64, Stage)>]>,
     /// Lots that have a client record, and the records of all of them.
-    manned: usize,
+    with_record: usize,
     numbered: usize,
     /// One a network, None where strangers get nothing.
     pub pools: Vec<Option<GuestPool>>,
     wheel: Wheel,
     seed: u64,
-    /// Where [`Roll::sheddable`] has looked last.
+    /// Where [`Registry::sheddable`] has looked last.
     hand: usize,
     /// What has happened just now, for those who watch.
     pub recent: Recent,
@@ -87,11 +87,11 @@ pub enum Due {
     Ended(Key<Client>),
 }
 
-impl Roll {
-    pub fn new(capacity: usize, plan: AddressPlan, seed: u64, now: Instant) -> Roll {
+impl Registry {
+    pub fn new(capacity: usize, plan: AddressPlan, seed: u64, now: Instant) -> Registry {
         let nodes = plan.nodes() as usize;
-        Roll {
-            street: Street::new(plan.nodes(), seed),
+        Registry {
+            lots: LotTable::new(plan.nodes(), seed),
             offers: Offers::new(nodes),
             plan,
             unwritten: Unwritten::new(nodes),
@@ -101,7 +101,7 @@ impl Roll {
             by_address: Index::new(capacity, seed),
             records: vec![0; nodes].into(),
             past: vec![None; nodes].into(),
-            manned: 0,
+            with_record: 0,
             numbered: 0,
             pools: Vec::new(),
             wheel: Wheel::new(capacity, now),
@@ -112,22 +112,22 @@ impl Roll {
         }
     }
 
-    pub fn street(&self) -> &Street {
-        &self.street
+    pub fn lots(&self) -> &LotTable {
+        &self.lots
     }
 
-    /// The first lot that is not vacant and that a shorter street would not have.
+    /// The first lot that is not vacant and that a shorter lot table would not have.
     pub fn beyond(&self, nodes: u32) -> Option<Number> {
-        self.street.iter().skip(nodes as usize).find(|(_, lot)| !lot.is_vacant()).map(|(number, _)| number)
+        self.lots.iter().skip(nodes as usize).find(|(_, lot)| !lot.is_vacant()).map(|(number, _)| number)
     }
 
     /// Takes over a plan that may have another number of lots (reload); `beyond` it there was nothing. Allocates.
     pub fn resize(&mut self, plan: AddressPlan) {
         let nodes = plan.nodes() as usize;
-        if nodes != self.street.len() {
-            let old = std::mem::replace(&mut self.street, Street::new(plan.nodes(), self.seed));
+        if nodes != self.lots.len() {
+            let old = std::mem::replace(&mut self.lots, LotTable::new(plan.nodes(), self.seed));
             for (number, lot) in old.iter().take(nodes) {
-                let moved = self.street.set(number, *lot);
+                let moved = self.lots.set(number, *lot);
                 debug_assert!(moved.is_ok(), "these numbers made a plan before");
             }
             self.unwritten.grow(nodes);
@@ -135,7 +135,7 @@ impl Roll {
             self.past = (0..nodes).map(|n| self.past.get(n).copied().flatten()).collect();
             self.records = vec![0; nodes].into();
             self.offers = Offers::new(nodes);
-            (self.manned, self.numbered) = (0, 0);
+            (self.with_record, self.numbered) = (0, 0);
             for slot in 0..self.clients.capacity() {
                 if let Some(client) = self.clients.key_at(slot).and_then(|key| self.clients.get_mut(key)) {
                     client.numbered(None);
@@ -146,7 +146,7 @@ impl Roll {
         self.plan = plan;
     }
 
-    /// Changes a lot: see [`Roll::set_lots`].
+    /// Changes a lot: see [`Registry::set_lots`].
     pub fn set_lot(&mut self, number: Number, lot: Lot, promise: Promise) -> Result<(), Clash> {
         self.set_lots([(number, &lot)].into_iter(), promise)
     }
@@ -154,26 +154,26 @@ impl Roll {
     /// Changes lots at once, each named once; the clients with their MACs learn their numbers, which are promised as given. Clients keep the
     /// address that they have until they ask again. Nothing is changed when it gives a clash.
     pub fn set_lots<'a>(&mut self, lots: impl Iterator<Item = (Number, &'a Lot)> + Clone, promise: Promise) -> Result<(), Clash> {
-        self.street.move_macs(lots.clone())?;
+        self.lots.move_macs(lots.clone())?;
         for (number, lot) in lots.clone() {
             if let Some(promised) = self.promised.get_mut(number.0 as usize) {
                 *promised = promise;
             }
-            self.settle_macs(&self.street.macs_of(number));
-            self.settle_macs(&lot.papers.macs);
+            self.settle_macs(&self.lots.macs_of(number));
+            self.settle_macs(&lot.fingerprint.macs);
         }
-        self.street.place(lots);
+        self.lots.place(lots);
         Ok(())
     }
 
-    /// Takes over the config's nodes: see [`Street::configure`].
+    /// Takes over the config's nodes: see [`LotTable::configure`].
     pub fn configure<'a>(
         &mut self,
         sections: impl Iterator<Item = (Number, &'a [Mac])> + Clone,
         section: impl Fn(Number) -> Option<&'a [Mac]>,
         unix: u64,
     ) -> Result<(), (Number, Clash)> {
-        let done = self.street.configure(sections, section, unix);
+        let done = self.lots.configure(sections, section, unix);
         self.settle_all();
         done
     }
@@ -186,7 +186,7 @@ impl Roll {
     /// The record that must be on disk before a MAC of the machine may learn its number; [`Seq::NONE`] for none.
     pub fn promised_by(&self, number: Number, mac: Mac) -> Seq {
         let promise = self.promise(number);
-        let macs = self.street.lot(number).map(|lot| lot.papers.macs).unwrap_or_default();
+        let macs = self.lots.lot(number).map(|lot| lot.fingerprint.macs).unwrap_or_default();
         let known = macs.as_slice().iter().take(promise.known.into()).any(|&other| other == mac);
         if known { promise.all } else { promise.new }
     }
@@ -194,7 +194,7 @@ impl Roll {
     /// What a number waits for once a record has added MACs behind those of its lot, while those up to `committed` are.
     pub fn promise_more(&self, number: Number, seq: Seq, committed: Seq) -> Promise {
         let promise = self.promise(number);
-        let macs = self.street.lot(number).map_or(0, |lot| lot.papers.macs.len()) as u8;
+        let macs = self.lots.lot(number).map_or(0, |lot| lot.fingerprint.macs.len()) as u8;
         let known = if promise.new <= committed { macs } else { macs.min(promise.known) };
         Promise { new: seq, known, ..promise }
     }
@@ -230,23 +230,23 @@ impl Roll {
         }
     }
 
-    /// Lets a client have the number that the street says.
+    /// Lets a client have the number that the lot table says.
     fn settle(&mut self, key: Key<Client>) {
         let Some(client) = self.clients.get(key) else { return };
         let number = self.number_of(&client.identity());
-        self.man(number, client.number());
+        self.count_record(number, client.number());
         if let Some(client) = self.clients.get_mut(key) {
             client.numbered(number);
         }
     }
 
     /// Counts a record into one lot and out of another.
-    fn man(&mut self, into: Option<Number>, out_of: Option<Number>) {
+    fn count_record(&mut self, into: Option<Number>, out_of: Option<Number>) {
         let mut count = |number: Option<Number>, by: i32| {
             let Some(records) = number.and_then(|number| self.records.get_mut(number.0 as usize)) else { return };
             let before = *records > 0;
             *records = records.saturating_add_signed(by as i16);
-            self.manned = self.manned + usize::from(*records > 0) - usize::from(before);
+            self.with_record = self.with_record + usize::from(*records > 0) - usize::from(before);
             self.numbered = self.numbered.saturating_add_signed(by as isize);
         };
         count(out_of, -1);
@@ -255,12 +255,12 @@ impl Roll {
 
     /// Nodes that have no client record: places are kept free for them.
     fn awaited(&self) -> usize {
-        self.street.occupied().saturating_sub(self.manned)
+        self.lots.occupied().saturating_sub(self.with_record)
     }
 
     pub fn number_of(&self, identity: &Identity) -> Option<Number> {
         match identity {
-            Identity::Mac(mac) => self.street.number_of(*mac),
+            Identity::Mac(mac) => self.lots.number_of(*mac),
             Identity::ClientId(_) => None,
         }
     }
@@ -322,7 +322,7 @@ impl Roll {
         let key = self.clients.insert(Client::new(identity, number, now))?;
         let fits = self.by_identity.insert(identity.key(), key.slot() as u32);
         assert!(fits, "the index has a place for every record");
-        self.man(number, None);
+        self.count_record(number, None);
         Some(key)
     }
 
@@ -345,7 +345,7 @@ impl Roll {
         if let Some(client) = self.clients.remove(key) {
             self.wheel.cancel(key.slot());
             self.by_identity.remove(client.identity().key());
-            self.man(None, client.number());
+            self.count_record(None, client.number());
         }
     }
 
@@ -404,7 +404,7 @@ impl Roll {
     }
 
     /// Tells the story of a boot, in one line, and begins a new one.
-    pub fn tell(&mut self, now: Instant, key: Key<Client>, level: log::Level, ending: fmt::Arguments<'_>) {
+    pub fn finish_story(&mut self, now: Instant, key: Key<Client>, level: log::Level, ending: fmt::Arguments<'_>) {
         let Some(client) = self.clients.get_mut(key) else { return };
         let (story, took) = (client.boot.story(), Seconds(now.since(client.boot.began())));
         if !story.is_empty() {
@@ -435,9 +435,9 @@ impl Roll {
     }
 
     /// The machine is longer in its stage than that takes, and this is where. It is stuck until it enters another one.
-    pub fn stick(&mut self, key: Key<Client>, place: fmt::Arguments<'_>) {
+    pub fn mark_stuck(&mut self, key: Key<Client>, place: fmt::Arguments<'_>) {
         if let Some(client) = self.clients.get_mut(key) {
-            client.boot.stick(place);
+            client.boot.mark_stuck(place);
         }
     }
 
@@ -554,7 +554,7 @@ impl Roll {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::roll::lot::{By, Papers};
+    use crate::roll::lot::{AssignedBy, Fingerprint};
     use crate::roll::plan::AddressRange;
 
     fn plan(nodes: u32) -> AddressPlan {
@@ -565,15 +565,19 @@ mod tests {
         Identity::Mac(Mac([2, 0, 0, 0, 0, n]))
     }
 
-    fn roll(capacity: usize) -> Roll {
-        Roll::new(capacity, plan(100), 1, Instant::ZERO)
+    fn roll(capacity: usize) -> Registry {
+        Registry::new(capacity, plan(100), 1, Instant::ZERO)
     }
 
     #[test]
     fn strangers_leave_room_for_known_nodes() {
         let mut roll = roll(4);
         let lot = |n| {
-            Lot::default().occupied(Papers { macs: [Mac([2, 0, 0, 0, 0, n])].into_iter().collect(), ..Papers::default() }, By::Passed, 1)
+            Lot::default().occupied(
+                Fingerprint { macs: [Mac([2, 0, 0, 0, 0, n])].into_iter().collect(), ..Fingerprint::default() },
+                AssignedBy::Passed,
+                1,
+            )
         };
         roll.set_lot(Number(7), lot(1), Promise::default()).unwrap();
         roll.set_lot(Number(8), lot(2), Promise::default()).unwrap();
@@ -589,17 +593,17 @@ mod tests {
     }
 
     #[test]
-    fn clients_follow_the_street() {
+    fn clients_follow_the_lot_table() {
         let mut roll = roll(4);
         let (a, b) = (roll.admit(Instant::ZERO, mac(1)).unwrap(), roll.admit(Instant::ZERO, mac(2)).unwrap());
         let macs = [1, 2, 3].map(|n| Mac([2, 0, 0, 0, 0, n])).into_iter().collect();
-        let lot = Lot::default().occupied(Papers { macs, ..Papers::default() }, By::Passed, 1);
+        let lot = Lot::default().occupied(Fingerprint { macs, ..Fingerprint::default() }, AssignedBy::Passed, 1);
         roll.set_lot(Number(5), lot, Promise::by(Seq::new(1))).unwrap();
-        let number = |roll: &Roll, key| roll.get(key).unwrap().number();
+        let number = |roll: &Registry, key| roll.get(key).unwrap().number();
         assert_eq!((number(&roll, a), number(&roll, b), roll.awaited()), (Some(Number(5)), Some(Number(5)), 0));
         assert_eq!(roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, 1])), Seq::new(1));
-        let mut more = *roll.street().lot(Number(5)).unwrap();
-        more.papers.macs.add(Mac([2, 0, 0, 0, 0, 4]));
+        let mut more = *roll.lots().lot(Number(5)).unwrap();
+        more.fingerprint.macs.add(Mac([2, 0, 0, 0, 0, 4]));
         roll.set_lot(Number(5), more, roll.promise_more(Number(5), Seq::new(2), Seq::new(1))).unwrap();
         assert_eq!(
             [1, 3, 4].map(|n| roll.promised_by(Number(5), Mac([2, 0, 0, 0, 0, n]))),
@@ -609,11 +613,11 @@ mod tests {
         roll.remove(a);
         assert_eq!(roll.awaited(), 0, "its other NIC has a record");
         roll.set_lot(Number(5), lot.emptied(2), Promise::by(Seq::new(2))).unwrap();
-        assert_eq!((number(&roll, b), roll.awaited(), roll.manned), (None, 0, 0));
+        assert_eq!((number(&roll, b), roll.awaited(), roll.with_record), (None, 0, 0));
         roll.set_lot(Number(99), lot, Promise::by(Seq::new(3))).unwrap();
         assert_eq!((roll.beyond(99), roll.beyond(100)), (Some(Number(99)), None));
         roll.resize(plan(200));
-        assert_eq!((number(&roll, b), roll.manned, roll.promise(Number(99)).all), (Some(Number(99)), 1, Seq::new(3)));
+        assert_eq!((number(&roll, b), roll.with_record, roll.promise(Number(99)).all), (Some(Number(99)), 1, Seq::new(3)));
     }
 
     #[test]

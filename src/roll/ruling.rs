@@ -18,11 +18,11 @@ use std::fmt;
 
 use crate::base::addr::Mac;
 
-use super::client::Way;
+use super::client::Arrival;
 use super::journal::Verdict;
-use super::lot::{By, Label, Lot, Papers};
+use super::lot::{AssignedBy, Fingerprint, Label, Lot};
+use super::lot_table::LotTable;
 use super::plan::Number;
-use super::street::Street;
 
 /// How machines that pass get a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -113,44 +113,46 @@ impl fmt::Display for Conflict {
 }
 
 /// What counts beside the report.
-pub struct View<'a> {
-    pub street: &'a Street,
+pub struct RulingView<'a> {
+    pub lots: &'a LotTable,
     pub numbering: Numbering,
     pub ignored: bool,
     /// By which way the report came, and in whose name: evidence, where a machine speaks for itself.
-    pub way: Way,
+    pub way: Arrival,
     pub mac: Mac,
     /// A bit for each number that is not to be given now, 64 in a word; none where the slice ends.
     pub spoken_for: &'a [u64],
 }
 
-/// Rules on a machine that shows `papers`, on a network whose numbers are in `ranges`. `word`: the operator said that it shall have a number.
+/// Rules on a machine that shows `fingerprint`, on a network whose numbers are in `ranges`. `word`: the operator said that it shall have a number.
 pub fn rule(
-    view: &View<'_>,
-    papers: &Papers,
+    view: &RulingView<'_>,
+    fingerprint: &Fingerprint,
     verdict: Verdict,
     ranges: impl Iterator<Item = (Number, Number)> + Clone,
     word: bool,
 ) -> Ruling {
-    let street = view.street;
+    let lots = view.lots;
     let within = |number: Number| ranges.clone().any(|(first, last)| (first..=last).contains(&number));
-    let mut owners = papers.macs.as_slice().iter().filter_map(|mac| Some((*mac, street.number_of(*mac)?)));
+    let mut owners = fingerprint.macs.as_slice().iter().filter_map(|mac| Some((*mac, lots.number_of(*mac)?)));
     if let Some((mac, number)) = owners.next() {
-        let known = street.lot(number).copied().unwrap_or_default();
-        let unknown = papers.macs.as_slice().iter().find(|mac| !known.papers.macs.contains(**mac));
-        let evident = evident(&known.papers, papers, view, within(number));
-        let doubtful = |_: &&Mac| !evident || differs(&known.papers, papers);
+        let known = lots.lot(number).copied().unwrap_or_default();
+        let unknown = fingerprint.macs.as_slice().iter().find(|mac| !known.fingerprint.macs.contains(**mac));
+        let evident = evident(&known.fingerprint, fingerprint, view, within(number));
+        let doubtful = |_: &&Mac| !evident || differs(&known.fingerprint, fingerprint);
         return match (owners.find(|&(_, other)| other != number), unknown.filter(doubtful)) {
             (Some((_, other)), _) => Ruling::Guest(Reason::Conflict(Conflict::TwoNodes(number, other))),
             (None, Some(other)) => Ruling::Guest(Reason::Conflict(Conflict::Cloned(number, mac, *other))),
-            (None, None) if verdict == Verdict::Passed && evident && learnt(&known, papers).papers != known.papers => Ruling::Learn(number),
+            (None, None) if verdict == Verdict::Passed && evident && learnt(&known, fingerprint).fingerprint != known.fingerprint => {
+                Ruling::Learn(number)
+            }
             (None, None) => Ruling::Known(number),
         };
     }
     let free = |number: Number| view.spoken_for.get(number.0 as usize / 64).is_none_or(|word| word >> (number.0 % 64) & 1 == 0);
-    let retired = papers.macs.as_slice().iter().find_map(|mac| street.retired_from(*mac));
-    let waiting = || street.waiting_for(&papers.macs, |number| within(number) && free(number));
-    let vacant = || street.lowest_vacant(ranges.clone(), view.spoken_for);
+    let retired = fingerprint.macs.as_slice().iter().find_map(|mac| lots.retired_from(*mac));
+    let waiting = || lots.waiting_for(&fingerprint.macs, |number| within(number) && free(number));
+    let vacant = || lots.lowest_vacant(ranges.clone(), view.spoken_for);
     match (verdict, retired) {
         _ if word => waiting().or_else(vacant).map_or(Ruling::Guest(Reason::NoLot), Ruling::Enlist),
         (Verdict::Failed(test), _) => Ruling::Guest(Reason::Failed(test)),
@@ -167,21 +169,21 @@ pub fn rule(
 }
 
 /// Whether a report comes with evidence of a node. A relay's word counts where the node is at home behind it and is known by nothing else yet.
-fn evident(known: &Papers, shown: &Papers, view: &View<'_>, at_home: bool) -> bool {
+fn evident(known: &Fingerprint, shown: &Fingerprint, view: &RulingView<'_>, at_home: bool) -> bool {
     let told = known.uuid.is_some() || !known.serial.is_empty();
     let uuid = known.uuid.is_none() || known.uuid == shown.uuid;
     let serial = known.serial.is_empty() || known.serial == shown.serial;
     let own = match view.way {
-        Way::Own => known.macs.contains(view.mac),
-        Way::Relayed => known.macs.contains(view.mac) && at_home && !told,
-        Way::Through(_) | Way::Unseen | Way::Unknown => false,
+        Arrival::Own => known.macs.contains(view.mac),
+        Arrival::Relayed => known.macs.contains(view.mac) && at_home && !told,
+        Arrival::Through(_) | Arrival::Unseen | Arrival::Unknown => false,
     };
     own || told && uuid && serial
 }
 
 /// Whether a report that brings a node unknown MACs may be of another machine: others that are known are missing, or the evidence is not the
 /// node's. A NIC was carried there, or a MAC is on two machines.
-fn differs(known: &Papers, shown: &Papers) -> bool {
+fn differs(known: &Fingerprint, shown: &Fingerprint) -> bool {
     let misses = known.macs.as_slice().iter().any(|mac| !shown.macs.contains(*mac));
     let uuid = known.uuid.is_some() && shown.uuid.is_some() && known.uuid != shown.uuid;
     let serial = !known.serial.is_empty() && !shown.serial.is_empty() && known.serial != shown.serial;
@@ -189,25 +191,25 @@ fn differs(known: &Papers, shown: &Papers) -> bool {
 }
 
 /// A node's lot with what its machine showed: more NICs, and the evidence of today.
-pub fn learnt(lot: &Lot, papers: &Papers) -> Lot {
+pub fn learnt(lot: &Lot, fingerprint: &Fingerprint) -> Lot {
     let mut learnt = *lot;
-    for mac in papers.macs.as_slice() {
-        learnt.papers.macs.add(*mac);
+    for mac in fingerprint.macs.as_slice() {
+        learnt.fingerprint.macs.add(*mac);
     }
-    learnt.papers.uuid = papers.uuid.or(lot.papers.uuid);
-    if !papers.serial.is_empty() {
-        learnt.papers.serial = papers.serial;
+    learnt.fingerprint.uuid = fingerprint.uuid.or(lot.fingerprint.uuid);
+    if !fingerprint.serial.is_empty() {
+        learnt.fingerprint.serial = fingerprint.serial;
     }
-    if !papers.port.is_empty() {
-        learnt.papers.port = papers.port;
+    if !fingerprint.port.is_empty() {
+        learnt.fingerprint.port = fingerprint.port;
     }
-    learnt.retired = lot.retired.as_slice().iter().copied().filter(|mac| !learnt.papers.macs.contains(*mac)).collect();
+    learnt.retired = lot.retired.as_slice().iter().copied().filter(|mac| !learnt.fingerprint.macs.contains(*mac)).collect();
     learnt
 }
 
 /// The lot of a machine that was just given its number.
-pub fn enlisted(lot: &Lot, papers: &Papers, by: By, unix: u64) -> Lot {
-    Lot { unseen: true, ..lot.occupied(*papers, by, unix) }
+pub fn enlisted(lot: &Lot, fingerprint: &Fingerprint, by: AssignedBy, unix: u64) -> Lot {
+    Lot { unseen: true, ..lot.occupied(*fingerprint, by, unix) }
 }
 
 #[cfg(test)]
@@ -220,40 +222,48 @@ mod tests {
         Mac([2, 0, 0, 0, 0, n])
     }
 
-    fn papers(macs: &[u8], uuid: u8) -> Papers {
+    fn fingerprint(macs: &[u8], uuid: u8) -> Fingerprint {
         let mut bytes = [7; 16];
         bytes[0] = uuid;
-        Papers { macs: macs.iter().map(|&n| mac(n)).collect(), uuid: Uuid::new(bytes).filter(|_| uuid != 0), ..Papers::default() }
+        Fingerprint { macs: macs.iter().map(|&n| mac(n)).collect(), uuid: Uuid::new(bytes).filter(|_| uuid != 0), ..Fingerprint::default() }
     }
 
     /// n0 is machine 1 with MACs 1 and 2; n1 was machine 5, and waits for the next; n2 is MAC 9, by the config.
-    fn street(waits: bool) -> Street {
-        let mut street = Street::new(8, 1);
-        let mut set = |n, lot| street.set(Number(n), lot).unwrap();
-        set(0, Lot::default().occupied(papers(&[1, 2], 1), By::Passed, 1));
-        let gone = Lot::default().occupied(papers(&[5], 5), By::Passed, 1);
+    fn lots(waits: bool) -> LotTable {
+        let mut lots = LotTable::new(8, 1);
+        let mut set = |n, lot| lots.set(Number(n), lot).unwrap();
+        set(0, Lot::default().occupied(fingerprint(&[1, 2], 1), AssignedBy::Passed, 1));
+        let gone = Lot::default().occupied(fingerprint(&[5], 5), AssignedBy::Passed, 1);
         set(1, if waits { gone.reserved(Wait::Next, 2) } else { gone.emptied(2) });
-        set(2, Lot::default().occupied(papers(&[9], 0), By::Config(1), 1));
-        street
+        set(2, Lot::default().occupied(fingerprint(&[9], 0), AssignedBy::Config(1), 1));
+        lots
     }
 
-    type Sender = (Way, Mac);
+    type Sender = (Arrival, Mac);
 
     fn from(n: u8) -> Sender {
-        (Way::Own, mac(n))
+        (Arrival::Own, mac(n))
     }
 
     fn relayed(n: u8) -> Sender {
-        (Way::Relayed, mac(n))
+        (Arrival::Relayed, mac(n))
     }
 
     /// In the name of this MAC, in somebody's frame.
     fn forged(n: u8) -> Sender {
-        (Way::Through(mac(99)), mac(n))
+        (Arrival::Through(mac(99)), mac(n))
     }
 
-    fn ruled(street: &Street, numbering: Numbering, ignored: bool, shown: &Papers, sender: Sender, verdict: Verdict, word: bool) -> Ruling {
-        let view = View { street, numbering, ignored, way: sender.0, mac: sender.1, spoken_for: &[] };
+    fn ruled(
+        lots: &LotTable,
+        numbering: Numbering,
+        ignored: bool,
+        shown: &Fingerprint,
+        sender: Sender,
+        verdict: Verdict,
+        word: bool,
+    ) -> Ruling {
+        let view = RulingView { lots, numbering, ignored, way: sender.0, mac: sender.1, spoken_for: &[] };
         rule(&view, shown, verdict, [(Number(0), Number(5))].into_iter(), word)
     }
 
@@ -285,16 +295,16 @@ mod tests {
             (true, Automatic, false, 5, passed, true, Enlist(n1)),
         ];
         for (waits, numbering, ignored, mac, verdict, word, ruling) in rows {
-            let (street, shown) = (street(waits), papers(&[mac], mac));
+            let (lots, shown) = (lots(waits), fingerprint(&[mac], mac));
             for sender in [from(mac), relayed(mac), forged(1)] {
-                let now = ruled(&street, numbering, ignored, &shown, sender, verdict, word);
+                let now = ruled(&lots, numbering, ignored, &shown, sender, verdict, word);
                 assert_eq!(now, ruling, "{mac} {verdict} {numbering} {word} {sender:?}");
             }
         }
         let elsewhere = |first, last, spoken_for: &[u64]| {
-            let street = street(true);
-            let view = View { street: &street, numbering: Automatic, ignored: false, way: Way::Own, mac: mac(20), spoken_for };
-            rule(&view, &papers(&[20], 20), passed, [(Number(first), Number(last))].into_iter(), false)
+            let lots = lots(true);
+            let view = RulingView { lots: &lots, numbering: Automatic, ignored: false, way: Arrival::Own, mac: mac(20), spoken_for };
+            rule(&view, &fingerprint(&[20], 20), passed, [(Number(first), Number(last))].into_iter(), false)
         };
         assert_eq!((elsewhere(2, 7, &[]), elsewhere(2, 2, &[])), (Enlist(n3), Guest(Reason::NoLot)));
         assert_eq!(elsewhere(0, 7, &[0b10]), Enlist(n3), "n1 waits, and was offered to another");
@@ -353,11 +363,11 @@ mod tests {
             (&[1, 9], 1, from(1), passed, Guest(Reason::Conflict(Conflict::TwoNodes(n0, n2)))),
             (&[1, 9, 30], 1, from(1), failed, Guest(Reason::Conflict(Conflict::TwoNodes(n0, n2)))),
         ];
-        let mut street = street(false);
-        street.set(n6, Lot::default().occupied(papers(&[60], 0), By::Operator, 1)).unwrap();
+        let mut lots = lots(false);
+        lots.set(n6, Lot::default().occupied(fingerprint(&[60], 0), AssignedBy::Operator, 1)).unwrap();
         for (macs, uuid, sender, verdict, ruling) in rows {
             for (numbering, word) in [(Numbering::Automatic, false), (Numbering::Locked, false), (Numbering::Ordered, true)] {
-                let now = ruled(&street, numbering, false, &papers(macs, uuid), sender, verdict, word);
+                let now = ruled(&lots, numbering, false, &fingerprint(macs, uuid), sender, verdict, word);
                 assert_eq!(now, ruling, "{macs:?} {uuid} {verdict} {sender:?}");
             }
         }
@@ -366,8 +376,8 @@ mod tests {
     /// What a serial number proves, and what it does not: all that a node is known by has to be there.
     #[test]
     fn all_evidence_counts() {
-        let shown = |uuid, serial: &[u8]| Papers { serial: Label::new(serial), ..papers(&[30, 1, 2], uuid) };
-        let known = |uuid, serial: &[u8]| Papers { serial: Label::new(serial), ..papers(&[1, 2], uuid) };
+        let shown = |uuid, serial: &[u8]| Fingerprint { serial: Label::new(serial), ..fingerprint(&[30, 1, 2], uuid) };
+        let known = |uuid, serial: &[u8]| Fingerprint { serial: Label::new(serial), ..fingerprint(&[1, 2], uuid) };
         let rows = [
             // known, shown -> evident
             ((1, &b"A"[..]), (1, &b"A"[..]), true),
@@ -379,8 +389,9 @@ mod tests {
             ((0, b""), (0, b""), false),
             ((0, b""), (1, b"A"), false),
         ];
-        let street = street(false);
-        let view = |n| View { street: &street, numbering: Numbering::Locked, ignored: false, way: Way::Own, mac: mac(n), spoken_for: &[] };
+        let lots = lots(false);
+        let view =
+            |n| RulingView { lots: &lots, numbering: Numbering::Locked, ignored: false, way: Arrival::Own, mac: mac(n), spoken_for: &[] };
         for ((uuid, serial), (shown_uuid, shown_serial), proved) in rows {
             let (known, shown) = (known(uuid, serial), shown(shown_uuid, shown_serial));
             assert_eq!(evident(&known, &shown, &view(30), true), proved, "{known:?} {shown:?}");

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::base::bucket::{Bucket, Buckets, Who};
+use crate::base::bucket::{Bucket, Buckets, Payer};
 use crate::base::time::Instant;
 
 use super::client::Identity;
@@ -38,7 +38,7 @@ impl Shares {
         if level > log::max_level() {
             return;
         }
-        if !self.lines.admits(now, who(number, identity)) {
+        if !self.lines.allow(now, who(number, identity)) {
             self.left_out += 1;
             return;
         }
@@ -57,13 +57,13 @@ impl Shares {
     /// others can keep it.
     pub fn may_record(&mut self, now: Instant, number: Option<Number>, identity: &Identity, renews: bool) -> bool {
         let who = match who(number, identity) {
-            Who::Guest(key) if renews => Who::Resident(key),
+            Payer::Guest(key) if renews => Payer::Resident(key),
             who => who,
         };
-        self.records.admits(now, who)
+        self.records.allow(now, who)
     }
 }
 
-fn who(number: Option<Number>, identity: &Identity) -> Who {
-    number.map_or(Who::Guest(identity.key()), |number| Who::Node(number.0))
+fn who(number: Option<Number>, identity: &Identity) -> Payer {
+    number.map_or(Payer::Guest(identity.key()), |number| Payer::Node(number.0))
 }

@@ -8,12 +8,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Error;
+use super::ShellError;
 use super::control::Guard;
 use super::sys::file::in_memory;
 use super::work::beneath::{How, Root};
 use super::work::clerk::Door;
-use super::work::message::{Answer, BODY_MAX, Op, Outcome, Words};
+use super::work::message::{BODY_MAX, Op, WorkAnswer, WorkOutcome, WorkWords};
 use super::work::{SLOW, Worker, sentence};
 use crate::base::time::Instant;
 
@@ -36,7 +36,7 @@ pub enum Task {
 
 /// What came of it. Errors are whole sentences.
 #[derive(Debug)]
-pub enum Report {
+pub enum ClerkReport {
     /// None: there is no such file.
     Config(Option<String>),
     /// For each name, whether it is a regular file.
@@ -58,7 +58,7 @@ pub struct Clerk {
     worker: Worker,
     doing: Option<(u64, Task)>,
     queue: VecDeque<(u64, Task)>,
-    reports: VecDeque<(u64, Report)>,
+    reports: VecDeque<(u64, ClerkReport)>,
     ticket: u64,
     room: Box<[u8]>,
 }
@@ -70,7 +70,7 @@ impl Clerk {
     }
 
     /// At start: has something done, and waits for it, but not for ever.
-    pub fn wait(&mut self, task: Task, longest: Duration) -> Report {
+    pub fn wait(&mut self, task: Task, longest: Duration) -> ClerkReport {
         let what = task.what();
         self.ask(task);
         self.give(Instant::ZERO);
@@ -81,7 +81,7 @@ impl Clerk {
         }
         match self.reports.pop_front() {
             Some((_, report)) => report,
-            None => Report::Failed(format!("{what}: its disk or server has not answered for {} s: check it", longest.as_secs())),
+            None => ClerkReport::Failed(format!("{what}: its disk or server has not answered for {} s: check it", longest.as_secs())),
         }
     }
 
@@ -97,7 +97,7 @@ impl Clerk {
     }
 
     /// Why it cannot go on.
-    pub fn death(&self) -> Option<Error> {
+    pub fn death(&self) -> Option<ShellError> {
         self.worker.death()
     }
 
@@ -145,12 +145,12 @@ impl Clerk {
         let Some((ticket, task)) = self.queue.pop_front() else { return };
         match task.send(&mut self.worker, now) {
             Ok(()) => self.doing = Some((ticket, task)),
-            Err(error) => self.reports.push_back((ticket, Report::Failed(format!("{}: {error}", task.what())))),
+            Err(error) => self.reports.push_back((ticket, ClerkReport::Failed(format!("{}: {error}", task.what())))),
         }
     }
 
     /// The next report.
-    pub fn report(&mut self) -> Option<(u64, Report)> {
+    pub fn report(&mut self) -> Option<(u64, ClerkReport)> {
         self.reports.pop_front()
     }
 }
@@ -173,7 +173,7 @@ impl Task {
     }
 
     fn send(&self, worker: &mut Worker, now: Instant) -> io::Result<()> {
-        let (mut words, mut files) = (Words::default(), Vec::<OwnedFd>::new());
+        let (mut words, mut files) = (WorkWords::default(), Vec::<OwnedFd>::new());
         let (op, body) = match self {
             Task::Config(path) => (Op::Config, path.as_os_str().as_bytes().to_vec()),
             Task::Root(path) => (Op::Root, path.as_os_str().as_bytes().to_vec()),
@@ -203,36 +203,36 @@ impl Task {
     }
 }
 
-fn report(task: &Task, mut answer: Answer, room: &[u8]) -> Report {
+fn report(task: &Task, mut answer: WorkAnswer, room: &[u8]) -> ClerkReport {
     let body = room.get(..answer.len).unwrap_or_default();
-    if let Outcome::Refused = answer.outcome {
-        return Report::Failed(sentence(&answer.outcome, body));
+    if let WorkOutcome::Refused = answer.outcome {
+        return ClerkReport::Failed(sentence(&answer.outcome, body));
     }
-    if let Outcome::Failed(error) = &answer.outcome {
+    if let WorkOutcome::Failed(error) = &answer.outcome {
         let remedy = if matches!(task, Task::Write(..)) { ": check that its folder exists and is not full" } else { "" };
-        return Report::Failed(format!("{}: {error}{remedy}", task.what()));
+        return ClerkReport::Failed(format!("{}: {error}{remedy}", task.what()));
     }
     let words = answer.words;
     match (task, answer.files[0].take()) {
         (Task::Config(_), Some(file)) => match text(file) {
-            Ok(text) => Report::Config(Some(text)),
-            Err(error) => Report::Failed(format!("{}: {error}", task.what())),
+            Ok(text) => ClerkReport::Config(Some(text)),
+            Err(error) => ClerkReport::Failed(format!("{}: {error}", task.what())),
         },
-        (Task::Config(_), None) => Report::Config(None),
-        (Task::Exists(..), _) => Report::Exists(body.iter().map(|byte| *byte != 0).collect()),
+        (Task::Config(_), None) => ClerkReport::Config(None),
+        (Task::Exists(..), _) => ClerkReport::Exists(body.iter().map(|byte| *byte != 0).collect()),
         (Task::Root(_), Some(fd)) => {
             let how = if words[0] == 0 { How::Openat2 } else { How::Walk(words[0] as i32) };
-            Report::Root(Root { fd, how, near: words[1] != 0 })
+            ClerkReport::Root(Root { fd, how, near: words[1] != 0 })
         }
-        (Task::Write(..), _) => Report::Written,
-        (Task::Try(_), _) => Report::Tried,
-        (Task::Bind(..), Some(listener)) => Report::Bound(Box::new(Door {
+        (Task::Write(..), _) => ClerkReport::Written,
+        (Task::Try(_), _) => ClerkReport::Tried,
+        (Task::Bind(..), Some(listener)) => ClerkReport::Bound(Box::new(Door {
             listener: listener.into(),
             identity: Some((words[0], words[1])),
             group: words[2].checked_sub(1).map(|group| group as u32),
             ungiven: (words[3] != 0).then(|| io::Error::from_raw_os_error(words[3] as i32)),
         })),
-        (task, None) => Report::Failed(format!("{}: a file process gave no file", task.what())),
+        (task, None) => ClerkReport::Failed(format!("{}: a file process gave no file", task.what())),
     }
 }
 

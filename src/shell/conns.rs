@@ -25,20 +25,20 @@ use mio::{Interest, Registry};
 
 use crate::base::chain::Chains;
 use crate::base::endpoint::{Endpoint, EndpointId, Framing, Service, Streams, Transport};
-use crate::base::machine::{ConnId, Event, FileId, Stream};
-use crate::base::muffle::Muffle;
+use crate::base::log_limit::LogLimit;
+use crate::base::machine::{ConnId, FileId, Stream, StreamEvent};
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Instant;
 use crate::base::wheel::Wheel;
 
 use super::control::Guard;
 use super::files::Files;
-use super::source::Source;
+use super::source::EventSource;
 use super::sys;
-use conn::{Conn, Next, PREFIX, Phase, Wire};
+use conn::{Conn, ConnPhase, ConnSocket, NextMessage, PREFIX};
 use pool::Pool;
 
-pub use conn::{OWN_TOKEN, Who};
+pub use conn::{OWN_TOKEN, Peer};
 
 /// Groups that there may be.
 const GROUPS: usize = 8;
@@ -79,10 +79,10 @@ struct Group {
     messages: usize,
     drains: usize,
     /// A connection for which room is being made.
-    newcomer: Option<(Wire, Who, EndpointId)>,
+    newcomer: Option<(ConnSocket, Peer, EndpointId)>,
     counts: Counts,
-    crowded: Muffle,
-    slow: Muffle,
+    crowded: LogLimit,
+    slow: LogLimit,
 }
 
 enum Listener {
@@ -160,7 +160,7 @@ impl Conns {
         };
         for (at, door) in conns.doors.iter().enumerate() {
             if let Some(listener) = &door.listener {
-                registry.register(&mut SourceFd(&listener.as_raw_fd()), Source::Door(at).into(), Interest::READABLE)?;
+                registry.register(&mut SourceFd(&listener.as_raw_fd()), EventSource::Door(at).into(), Interest::READABLE)?;
             }
         }
         Ok((conns, refused))
@@ -171,14 +171,14 @@ impl Conns {
     pub fn move_door(&mut self, registry: &Registry, endpoint: EndpointId, address: SocketAddrV4) -> io::Result<()> {
         let Some((at, door)) = self.doors.iter_mut().enumerate().find(|(_, door)| door.endpoint == endpoint) else { return Ok(()) };
         let listener = Listener::Tcp(TcpListener::bind(address.into())?);
-        registry.register(&mut SourceFd(&listener.as_raw_fd()), Source::Door(at).into(), Interest::READABLE)?;
+        registry.register(&mut SourceFd(&listener.as_raw_fd()), EventSource::Door(at).into(), Interest::READABLE)?;
         (door.listener, door.knocks) = (Some(listener), true);
         Ok(())
     }
 
     pub fn adopt(&mut self, registry: &Registry, listener: UnixListener, guard: Guard) -> io::Result<()> {
         let Some(at) = self.doors.iter().position(|door| door.unix) else { return Ok(()) };
-        registry.register(&mut SourceFd(&listener.as_raw_fd()), Source::Door(at).into(), Interest::READABLE)?;
+        registry.register(&mut SourceFd(&listener.as_raw_fd()), EventSource::Door(at).into(), Interest::READABLE)?;
         if let Some(door) = self.doors.get_mut(at) {
             // The old one is closed here; who was waiting at it is turned away and comes again.
             (door.listener, door.knocks) = (Some(Listener::Unix(listener)), true);
@@ -264,12 +264,12 @@ impl Conns {
         let place = (door.group, door.endpoint);
         let accepted = match &door.listener {
             Some(Listener::Tcp(listener)) => listener.accept().map(|(stream, peer)| match peer {
-                SocketAddr::V4(peer) => Some((Wire::Tcp(stream), Who::Address(peer))),
+                SocketAddr::V4(peer) => Some((ConnSocket::Tcp(stream), Peer::Address(peer))),
                 SocketAddr::V6(_) => None,
             }),
             Some(Listener::Unix(listener)) => listener.accept().map(|(stream, _)| {
                 let who = self.guard.as_mut()?.admit(now, &stream)?;
-                Some((Wire::Unix(stream), who))
+                Some((ConnSocket::Unix(stream), who))
             }),
             None => return door.knocks = false,
         };
@@ -288,7 +288,7 @@ impl Conns {
 
     /// Gives a connection a place. When none is free, the one that has been idle longest is closed, and the newcomer waits until the
     /// machine has heard of that; when all are busy it is turned away.
-    fn take_in(&mut self, registry: &Registry, now: Instant, (group, endpoint): (usize, EndpointId), wire: Wire, who: Who) {
+    fn take_in(&mut self, registry: &Registry, now: Instant, (group, endpoint): (usize, EndpointId), wire: ConnSocket, who: Peer) {
         let Some(own) = self.groups.get(group) else { return };
         if own.taken >= own.streams.conns {
             let leaving = own.gone > 0;
@@ -303,7 +303,7 @@ impl Conns {
         let fd = wire.as_raw_fd();
         // What is not taken stays here, not in the kernel's memory.
         let _ = sys::set_int_option(wire.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, KERNEL_BUFFER);
-        if let Wire::Tcp(stream) = &wire {
+        if let ConnSocket::Tcp(stream) = &wire {
             let _ = stream.set_nodelay(true);
         }
         let conn = Conn::new((group, endpoint), own.streams.framing, Some(wire), who, 0, true);
@@ -315,7 +315,7 @@ impl Conns {
         conn.stirred = now;
         let Some(key) = self.conns.insert(conn) else { return };
         let slot = key.slot();
-        let watched = registry.register(&mut SourceFd(&fd), Source::Conn(slot).into(), Interest::READABLE | Interest::WRITABLE);
+        let watched = registry.register(&mut SourceFd(&fd), EventSource::Conn(slot).into(), Interest::READABLE | Interest::WRITABLE);
         if let Some(group) = self.groups.get_mut(group) {
             group.taken += 1;
         }
@@ -331,7 +331,7 @@ impl Conns {
     fn spare(&self, now: Instant, group: usize) -> Option<usize> {
         let aged = std::iter::successors(self.ages.first(group), |slot| self.ages.after(*slot)).take(SPARE_LOOKS);
         let known = aged.filter_map(|slot| Some((slot, self.conns.get(self.conns.key_at(slot)?)?)));
-        let spare = known.filter(|(_, conn)| conn.wire.is_some() && conn.phase == Phase::Open && now.since(conn.stirred) >= SPARE);
+        let spare = known.filter(|(_, conn)| conn.wire.is_some() && conn.phase == ConnPhase::Open && now.since(conn.stirred) >= SPARE);
         spare.min_by_key(|(_, conn)| (conn.owed > 0, conn.stirred)).map(|(slot, _)| slot)
     }
 
@@ -405,7 +405,7 @@ impl Conns {
     pub fn news(&mut self, now: Instant, slot: usize) -> Option<News> {
         let conn = self.conns.key_at(slot).and_then(|key| self.conns.get_mut(key))?;
         let group = self.groups.get_mut(conn.group)?;
-        if let Phase::Fresh { token } = conn.phase {
+        if let ConnPhase::Fresh { token } = conn.phase {
             return Some(News::Opened { token });
         }
         if conn.wire.is_none() {
@@ -418,8 +418,8 @@ impl Conns {
             return None;
         }
         match conn.next(group.streams.in_max)? {
-            Next::Message { before, len, behind } => Some(News::Message { before, len, behind }),
-            Next::TooLong => {
+            NextMessage::Message { before, len, behind } => Some(News::Message { before, len, behind }),
+            NextMessage::TooLong => {
                 let word = &group.streams.too_long;
                 let gone = word.is_empty() || !conn.put(now, word, &mut group.outputs);
                 conn.leaving = true;
@@ -436,10 +436,10 @@ impl Conns {
         let key = self.conns.key_at(slot)?;
         let conn = self.conns.get(key)?;
         let event = match news {
-            News::Opened { token } => Event::Opened { token },
-            News::Message { before, len, .. } => Event::Bytes(conn.message(before, len)),
-            News::Drained => Event::Drained,
-            News::Closed => Event::Closed,
+            News::Opened { token } => StreamEvent::Opened { token },
+            News::Message { before, len, .. } => StreamEvent::Bytes(conn.message(before, len)),
+            News::Drained => StreamEvent::Drained,
+            News::Closed => StreamEvent::Closed,
         };
         Some(Stream { conn: ConnId::from_u64(key.to_u64()), endpoint: conn.endpoint, peer: conn.who.address(), event })
     }
@@ -450,7 +450,7 @@ impl Conns {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let Some(group) = self.groups.get_mut(conn.group) else { return };
         match news {
-            News::Opened { .. } => conn.phase = Phase::Open,
+            News::Opened { .. } => conn.phase = ConnPhase::Open,
             News::Drained => {
                 conn.drained = false;
                 group.drains -= 1;
@@ -500,7 +500,7 @@ impl Conns {
         let idle_before = conn.stirred;
         if conn.is_sending() || !conn.put(now, bytes, &mut group.outputs) {
             group.counts.slow += 1;
-            if let Some(more) = group.slow.admits(now) {
+            if let Some(more) = group.slow.allow(now) {
                 log::warn!("{}: {} dropped (it does not read what it is sent{more})", group.service.name, conn.who);
             }
             self.end(slot);
@@ -550,13 +550,13 @@ impl Conns {
                 self.insert(
                     registry,
                     now,
-                    Conn::new((group, endpoint), framing, Some(Wire::Tcp(stream)), Who::Address(to), token, false),
+                    Conn::new((group, endpoint), framing, Some(ConnSocket::Tcp(stream)), Peer::Address(to), token, false),
                     fd,
                 );
             }
             Err(error) => {
                 log::debug!("{}: cannot connect to {to}: {error}", own.service.name);
-                if let Some(key) = self.conns.insert(Conn::new((group, endpoint), framing, None, Who::Address(to), token, false)) {
+                if let Some(key) = self.conns.insert(Conn::new((group, endpoint), framing, None, Peer::Address(to), token, false)) {
                     (own.taken, own.gone) = (own.taken + 1, own.gone + 1);
                     self.touch(key.slot());
                 }
@@ -599,15 +599,15 @@ impl Group {
             drains: 0,
             newcomer: None,
             counts: Counts::default(),
-            crowded: Muffle::default(),
-            slow: Muffle::default(),
+            crowded: LogLimit::default(),
+            slow: LogLimit::default(),
         }
     }
 
     /// Sends somebody away, with a last word as far as it is taken.
-    fn turn_away(&mut self, now: Instant, mut wire: Wire, who: Who) {
+    fn turn_away(&mut self, now: Instant, mut wire: ConnSocket, who: Peer) {
         self.counts.turned_away += 1;
-        if let Some(more) = self.crowded.admits(now) {
+        if let Some(more) = self.crowded.allow(now) {
             let (name, conns) = (self.service.name, self.streams.conns);
             log::warn!("{name}: {who} refused (all {conns} connections are busy{more})");
         }
@@ -624,11 +624,11 @@ impl AsRawFd for Listener {
     }
 }
 
-impl AsFd for Wire {
+impl AsFd for ConnSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Wire::Tcp(stream) => stream.as_fd(),
-            Wire::Unix(stream) => stream.as_fd(),
+            ConnSocket::Tcp(stream) => stream.as_fd(),
+            ConnSocket::Unix(stream) => stream.as_fd(),
         }
     }
 }

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{getsockopt, sockopt};
 
-use crate::base::muffle::Muffle;
+use crate::base::log_limit::LogLimit;
 use crate::base::time::Instant;
-use crate::wire::control::{self, Reply, Sorry};
+use crate::wire::control::{self, Rejection, Reply};
 
-use super::conns::Who;
+use super::conns::Peer;
 use super::sys;
 use super::work::clerk::{Door, identity};
 
@@ -32,7 +32,7 @@ pub struct Guard {
     /// Device and inode of our socket.
     ours: Option<(u64, u64)>,
     group: Option<u32>,
-    refused: Muffle,
+    refused: LogLimit,
 }
 
 impl Guard {
@@ -41,7 +41,7 @@ impl Guard {
         if let Some(error) = door.ungiven {
             log::warn!("control: only root can use the socket (cannot give it to the group {GROUP}: {error})");
         }
-        (Guard { folder: folder.into(), ours: door.identity, group: door.group, refused: Muffle::default() }, door.listener)
+        (Guard { folder: folder.into(), ours: door.identity, group: door.group, refused: LogLimit::default() }, door.listener)
     }
 
     /// The folder of the socket, and which one is ours.
@@ -50,20 +50,20 @@ impl Guard {
     }
 
     /// Who has connected, if they may use the socket; else the reason is written to them.
-    pub fn admit(&mut self, now: Instant, stream: &UnixStream) -> Option<Who> {
+    pub fn admit(&mut self, now: Instant, stream: &UnixStream) -> Option<Peer> {
         let peer = getsockopt(stream, sockopt::PeerCredentials).ok()?;
         stream.set_nonblocking(true).ok()?;
         if self.may_speak(stream, peer.uid(), peer.gid()) {
-            return Some(Who::Process { pid: peer.pid(), uid: peer.uid() });
+            return Some(Peer::Process { pid: peer.pid(), uid: peer.uid() });
         }
-        if let Some(more) = self.refused.admits(now) {
+        if let Some(more) = self.refused.allow(now) {
             let (uid, pid) = (peer.uid(), peer.pid());
             log::warn!("control: refused user {uid}, pid {pid} (only root and the group {GROUP} may use the socket{more})");
         }
         let hint = format!("become root, or a member of the group {GROUP}");
-        let sorry = Sorry::new(format!("user {} may not operate this cluster", peer.uid()), hint);
+        let rejection = Rejection::new(format!("user {} may not operate this cluster", peer.uid()), hint);
         let mut line = [0; 512];
-        if let Some(line) = control::write(&mut line, &Reply::Error(sorry)).and_then(|len| line.get(..len)) {
+        if let Some(line) = control::write(&mut line, &Reply::Error(rejection)).and_then(|len| line.get(..len)) {
             let _ = (&*stream).write(line);
         }
         None

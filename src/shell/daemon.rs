@@ -10,19 +10,19 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::mman::{MlockAllFlags, mlockall};
 
-use super::{Error, stdio, sys};
+use super::{ShellError, stdio, sys};
 
 /// The child's end of the pipe on which its parent waits.
-pub struct Birth(Option<OwnedFd>);
+pub struct Readiness(Option<OwnedFd>);
 
 /// Forks. The parent never returns: it exits 0 once the child is ready, or prints the child's reason and exits 1.
-pub fn fork() -> Result<Birth, Error> {
-    let failed = |error: std::io::Error| Error::system("cannot become a daemon", error, "run in the foreground with -f");
+pub fn fork() -> Result<Readiness, ShellError> {
+    let failed = |error: std::io::Error| ShellError::system("cannot become a daemon", error, "run in the foreground with -f");
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|errno| failed(errno.into()))?;
     if sys::fork().map_err(failed)? {
         drop(read);
         sys::become_session_leader().map_err(failed)?;
-        return Ok(Birth(Some(write)));
+        return Ok(Readiness(Some(write)));
     }
     drop(write);
     let mut said = String::new();
@@ -44,16 +44,16 @@ pub fn lock_memory() {
     }
 }
 
-impl Birth {
+impl Readiness {
     /// For the foreground, where nobody waits.
-    pub fn foreground() -> Birth {
-        Birth(None)
+    pub fn foreground() -> Readiness {
+        Readiness(None)
     }
 
     /// Lets the parent go, and lets go of the terminal.
-    pub fn ready(self) -> Result<(), Error> {
+    pub fn ready(self) -> Result<(), ShellError> {
         let Some(pipe) = self.0 else { return Ok(()) };
-        let failed = |error: std::io::Error| Error::system("cannot detach from the terminal", error, "");
+        let failed = |error: std::io::Error| ShellError::system("cannot detach from the terminal", error, "");
         let null = OpenOptions::new().read(true).write(true).open("/dev/null").map_err(failed)?;
         for result in [nix::unistd::dup2_stdin(&null), nix::unistd::dup2_stdout(&null), nix::unistd::dup2_stderr(&null)] {
             result.map_err(|errno| failed(errno.into()))?;
@@ -63,7 +63,7 @@ impl Birth {
     }
 
     /// Tells the parent why there will be no daemon.
-    pub fn stillborn(self, why: &str) {
+    pub fn failed(self, why: &str) {
         match self.0 {
             Some(pipe) => drop(File::from(pipe).write_all(format!("{why}\n").as_bytes())),
             None => stdio::complain(&format!("musterd: {why}")),
@@ -82,12 +82,13 @@ pub struct PidFile {
 
 impl PidFile {
     /// Writes our pid. Refuses while another daemon holds the file.
-    pub fn create(folder: &Path) -> Result<PidFile, Error> {
+    pub fn create(folder: &Path) -> Result<PidFile, ShellError> {
         std::fs::create_dir_all(folder).map_err(|error| {
-            Error::system(format_args!("cannot make the folder {}", folder.display()), error, "choose another with --run-dir")
+            ShellError::system(format_args!("cannot make the folder {}", folder.display()), error, "choose another with --run-dir")
         })?;
         let path = folder.join("musterd.pid");
-        let failed = |error| Error::system(format_args!("cannot write {}", path.display()), error, "choose another folder with --run-dir");
+        let failed =
+            |error| ShellError::system(format_args!("cannot write {}", path.display()), error, "choose another folder with --run-dir");
         // A daemon that leaves may unlink the file between our opening and our locking it: a lock on that one would exclude nobody.
         let mut tries = 0;
         let mut lock = loop {
@@ -100,7 +101,7 @@ impl PidFile {
                 break lock;
             }
             if tries == LOCK_TRIES {
-                return Err(Error::new(format!("{} keeps being replaced: choose another folder with --run-dir", path.display())));
+                return Err(ShellError::new(format!("{} keeps being replaced: choose another folder with --run-dir", path.display())));
             }
         };
         let text = format!("{}\n", std::process::id());
@@ -110,13 +111,13 @@ impl PidFile {
 }
 
 /// Why the pid file could not be locked: another daemon holds it, or the file system cannot lock.
-fn refused(mut file: File, errno: Errno, path: &Path) -> Error {
+fn refused(mut file: File, errno: Errno, path: &Path) -> ShellError {
     if errno != Errno::EWOULDBLOCK {
-        return Error::system(format_args!("cannot lock {}", path.display()), errno, "choose another folder with --run-dir");
+        return ShellError::system(format_args!("cannot lock {}", path.display()), errno, "choose another folder with --run-dir");
     }
     let mut pid = String::new();
     let _ = file.read_to_string(&mut pid);
-    Error::new(format!("already running as pid {} ({}): stop it first, or use another --run-dir", pid.trim(), path.display()))
+    ShellError::new(format!("already running as pid {} ({}): stop it first, or use another --run-dir", pid.trim(), path.display()))
 }
 
 impl Drop for PidFile {

@@ -10,7 +10,7 @@ use nix::net::if_::InterfaceFlags;
 use crate::base::addr::Mac;
 use crate::base::facts::{Hardware, LinkFacts};
 
-use super::Error;
+use super::ShellError;
 
 /// ARPHRD_ETHER, ARPHRD_LOOPBACK and ARPHRD_INFINIBAND of `linux/if_arp.h`.
 const ETHER: u32 = 1;
@@ -18,8 +18,8 @@ const LOOPBACK: u32 = 772;
 const INFINIBAND: u32 = 32;
 
 /// All interfaces that could be booted from, in order of their index.
-pub fn links() -> Result<Vec<LinkFacts>, Error> {
-    let failed = |error| Error::system("cannot list the network interfaces", error, "");
+pub fn links() -> Result<Vec<LinkFacts>, ShellError> {
+    let failed = |error| ShellError::system("cannot list the network interfaces", error, "");
     let mut links: BTreeMap<String, LinkFacts> = BTreeMap::new();
     for address in getifaddrs().map_err(failed)? {
         let name = address.interface_name;
@@ -96,9 +96,9 @@ pub fn gc_thresh3() -> Option<u64> {
 }
 
 /// Makes sure that this process may open `needed` descriptors.
-pub fn ensure_descriptors(needed: u64) -> Result<(), Error> {
+pub fn ensure_descriptors(needed: u64) -> Result<(), ShellError> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let failed = |error| Error::system(format_args!("cannot open {needed} descriptors"), error, "raise RLIMIT_NOFILE (ulimit -n)");
+    let failed = |error| ShellError::system(format_args!("cannot open {needed} descriptors"), error, "raise RLIMIT_NOFILE (ulimit -n)");
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed)?;
     if soft >= needed {
         return Ok(());

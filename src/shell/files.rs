@@ -28,15 +28,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use crate::base::limits::{FILE_NAME_MAX, FILES};
-use crate::base::machine::{FileId, OpenFile, Refusal};
-use crate::base::muffle::{More, Muffle};
+use crate::base::log_limit::{LogLimit, More};
+use crate::base::machine::{FileId, OpenError, OpenFile};
 use crate::base::time::Instant;
 
 use super::sys::file::{lock_when_used, read_run};
 use super::work::Worker;
-use super::work::beneath::{How, Reach, Root, Stamp};
+use super::work::beneath::{FileVersion, How, Reach, Root};
 use cache::Cache;
-use looks::{Folder, Looks, Next};
+use looks::{Folder, LookDelivery, Looks};
 use readers::{Cold, Job, Reader};
 use store::Store;
 
@@ -47,11 +47,11 @@ const READ_AHEAD: u64 = 4 << 20;
 /// Transfers that wait for bytes. More are not noted: the half-second look asks again.
 const COLD_MAX: usize = 4096;
 
-struct Entry {
+struct FileEntry {
     /// Of a far file: held, not opened.
     fd: OwnedFd,
     reach: Reach,
-    stamp: Stamp,
+    stamp: FileVersion,
     users: u32,
     /// Changed since it was opened: given to nobody any more.
     stale: bool,
@@ -73,7 +73,7 @@ struct Entry {
     queued: bool,
 }
 
-impl Entry {
+impl FileEntry {
     fn size(&self) -> u64 {
         self.stamp.size.max(0) as u64
     }
@@ -85,21 +85,21 @@ impl Entry {
     /// Compares the file with what was opened, as far as that can be done without waiting; it is stale from now on if it differs.
     fn is_unchanged(&mut self) -> bool {
         if !self.is_far() {
-            self.stale |= !Stamp::now(&self.fd).is_ok_and(|stamp| stamp == self.stamp);
+            self.stale |= !FileVersion::now(&self.fd).is_ok_and(|stamp| stamp == self.stamp);
         }
         !self.stale
     }
 }
 
 #[derive(Default)]
-struct Place {
+struct FileSlot {
     generation: u32,
-    entry: Option<Entry>,
+    entry: Option<FileEntry>,
 }
 
 /// What a read came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Read {
+pub enum FileRead {
     Done,
     Cold,
     Changed,
@@ -108,13 +108,13 @@ pub enum Read {
 /// Answers for those that waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
-    Opened { token: u64, answer: Result<OpenFile, Refusal> },
+    Opened { token: u64, answer: Result<OpenFile, OpenError> },
     Warm { token: u64 },
 }
 
 pub struct Files {
     root: Root,
-    places: Box<[Place]>,
+    places: Box<[FileSlot]>,
     /// Places that were read from since they were last compared.
     touched: Vec<usize>,
     cache: Cache,
@@ -128,9 +128,9 @@ pub struct Files {
     now: Instant,
     /// Counts the roots.
     epoch: u32,
-    muffle: Muffle,
+    log_limit: LogLimit,
     /// Requests for what a disk cannot give do not log a line each.
-    trouble: Muffle,
+    trouble: LogLimit,
 }
 
 impl Files {
@@ -139,7 +139,7 @@ impl Files {
         let readers = readers.into_iter().map(Reader::new).collect::<io::Result<Vec<_>>>()?;
         let mut files = Files {
             root,
-            places: (0..FILES).map(|_| Place::default()).collect(),
+            places: (0..FILES).map(|_| FileSlot::default()).collect(),
             touched: Vec::with_capacity(FILES),
             cache: Cache::default(),
             store: None,
@@ -150,8 +150,8 @@ impl Files {
             warm: VecDeque::with_capacity(COLD_MAX),
             now: Instant::ZERO,
             epoch: 0,
-            muffle: Muffle::default(),
-            trouble: Muffle::default(),
+            log_limit: LogLimit::default(),
+            trouble: LogLimit::default(),
         };
         files.tell_root();
         Ok(files)
@@ -197,14 +197,14 @@ impl Files {
     }
 
     /// Opens a path, as bytes that came from a client. None: the answer comes later.
-    pub fn open(&mut self, now: Instant, token: u64, path: &[u8]) -> Option<Result<OpenFile, Refusal>> {
+    pub fn open(&mut self, now: Instant, token: u64, path: &[u8]) -> Option<Result<OpenFile, OpenError>> {
         // A place that forgot its path (`set_root`) holds an empty one.
         if path.is_empty() || path.len() > FILE_NAME_MAX || path.contains(&0) {
-            return Some(Err(Refusal::NotFound));
+            return Some(Err(OpenError::NotFound));
         }
         if let Some(at) = self.known(path) {
             let fresh = self.places[at].entry.as_ref().is_some_and(|entry| now.since(entry.looked) < LOOK);
-            if (fresh || self.looks.is_overdue(now, path)) && self.places[at].entry.as_mut().is_some_and(Entry::is_unchanged) {
+            if (fresh || self.looks.is_overdue(now, path)) && self.places[at].entry.as_mut().is_some_and(FileEntry::is_unchanged) {
                 return Some(self.share(now, at));
             }
         }
@@ -225,7 +225,7 @@ impl Files {
         self.position(|entry| !entry.stale && entry.path.get(..entry.path_len) == Some(path))
     }
 
-    fn position(&self, matches: impl Fn(&Entry) -> bool) -> Option<usize> {
+    fn position(&self, matches: impl Fn(&FileEntry) -> bool) -> Option<usize> {
         self.places.iter().position(|place| place.entry.as_ref().is_some_and(&matches))
     }
 
@@ -233,9 +233,9 @@ impl Files {
         FileId::from_u64(u64::from(self.places[at].generation) << 32 | at as u64)
     }
 
-    fn share(&mut self, now: Instant, at: usize) -> Result<OpenFile, Refusal> {
+    fn share(&mut self, now: Instant, at: usize) -> Result<OpenFile, OpenError> {
         let file = self.id(at);
-        let entry = self.places[at].entry.as_mut().ok_or(Refusal::Failed)?;
+        let entry = self.places[at].entry.as_mut().ok_or(OpenError::Failed)?;
         entry.users += 1;
         entry.used = now;
         Ok(OpenFile { file, size: entry.size() })
@@ -248,14 +248,14 @@ impl Files {
         }
         loop {
             match self.looks.next()? {
-                Next::Waiter { token, found } => {
+                LookDelivery::Waiter { token, found } => {
                     let answer = found.and_then(|file| match self.entry(file) {
                         Some(_) => self.share(self.now, place_of(file)),
-                        None => Err(Refusal::Busy),
+                        None => Err(OpenError::Busy),
                     });
                     return Some(News::Opened { token, answer });
                 }
-                Next::Served(found) => self.release(found),
+                LookDelivery::Served(found) => self.release(found),
             }
         }
     }
@@ -265,7 +265,7 @@ impl Files {
         !self.warm.is_empty() || self.looks.is_ready()
     }
 
-    fn release(&mut self, found: looks::Found) {
+    fn release(&mut self, found: looks::OpenResult) {
         if let Ok(file) = found {
             self.close(file);
         }
@@ -276,7 +276,7 @@ impl Files {
         if let Some(at) = self.places.iter().position(|place| place.entry.is_none()) {
             return Some(at);
         }
-        let unused = |place: &Place| {
+        let unused = |place: &FileSlot| {
             let entry = place.entry.as_ref().filter(|entry| entry.users == 0 && !entry.touched && !entry.busy);
             entry.map(|entry| (!entry.stale, entry.used))
         };
@@ -295,7 +295,7 @@ impl Files {
         }
     }
 
-    fn entry(&mut self, file: FileId) -> Option<&mut Entry> {
+    fn entry(&mut self, file: FileId) -> Option<&mut FileEntry> {
         entry_of(&mut self.places, file)
     }
 
@@ -323,9 +323,9 @@ impl Files {
     }
 
     /// Reads blocks as [`Files::lay`] does, and makes sure at once that they are of the content that was opened.
-    pub fn read(&mut self, file: FileId, buf: &mut [u8], gap: usize, blksize: usize, bytes: usize, offset: u64) -> Read {
+    pub fn read(&mut self, file: FileId, buf: &mut [u8], gap: usize, blksize: usize, bytes: usize, offset: u64) -> FileRead {
         match self.lay(file, buf, gap, blksize, bytes, offset) {
-            Read::Done if !self.entry(file).is_some_and(Entry::is_unchanged) => Read::Changed,
+            FileRead::Done if !self.entry(file).is_some_and(FileEntry::is_unchanged) => FileRead::Changed,
             read => read,
         }
     }
@@ -350,8 +350,8 @@ impl Files {
     }
 
     /// Reads blocks, as `sys::file::read_run` lays them. [`Files::verify`] must follow before they leave.
-    pub fn lay(&mut self, file: FileId, buf: &mut [u8], gap: usize, blksize: usize, bytes: usize, offset: u64) -> Read {
-        let Some(entry) = entry_of(&mut self.places, file).filter(|entry| !entry.stale) else { return Read::Changed };
+    pub fn lay(&mut self, file: FileId, buf: &mut [u8], gap: usize, blksize: usize, bytes: usize, offset: u64) -> FileRead {
+        let Some(entry) = entry_of(&mut self.places, file).filter(|entry| !entry.stale) else { return FileRead::Changed };
         if !std::mem::replace(&mut entry.touched, true) {
             self.touched.push(place_of(file));
         }
@@ -365,34 +365,34 @@ impl Files {
         let got = if cached { Ok(bytes) } else { read_run(fd, buf, gap, blksize, bytes, offset, now) };
         if got.as_ref().is_ok_and(|got| *got == bytes) {
             self.ask_ahead(file, offset + bytes as u64);
-            return Read::Done;
+            return FileRead::Done;
         }
         if !entry.is_unchanged() {
-            return Read::Changed;
+            return FileRead::Changed;
         }
         match got {
             // The file ends before the size that it tells (as in sysfs): asking again would never end.
             Ok(got) if got == 0 || !now || offset.saturating_add(got as u64) >= entry.size() => {
-                entry.ends_early(self.trouble.admits(self.now))
+                entry.ends_early(self.trouble.allow(self.now))
             }
             Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                entry.fails(&error, self.trouble.admits(self.now))
+                entry.fails(&error, self.trouble.allow(self.now))
             }
-            _ => Read::Cold,
+            _ => FileRead::Cold,
         }
     }
 
     /// Lays blocks of a far file, if all of their bytes are there.
-    fn lay_far(&mut self, file: FileId, buf: &mut [u8], gap: usize, blksize: usize, bytes: usize, offset: u64) -> Read {
-        let (Some(entry), Some(store)) = (entry_of(&mut self.places, file), self.store.as_mut()) else { return Read::Changed };
+    fn lay_far(&mut self, file: FileId, buf: &mut [u8], gap: usize, blksize: usize, bytes: usize, offset: u64) -> FileRead {
+        let (Some(entry), Some(store)) = (entry_of(&mut self.places, file), self.store.as_mut()) else { return FileRead::Changed };
         if offset.saturating_add(bytes as u64) > entry.size() {
-            return entry.ends_early(self.trouble.admits(self.now));
+            return entry.ends_early(self.trouble.allow(self.now));
         }
         if self.now.since(entry.stamped) >= LOOK {
             entry.due = true;
         }
         if store.missing(file, offset, bytes).is_some() {
-            return Read::Cold;
+            return FileRead::Cold;
         }
         let mut done = 0;
         for block in buf.chunks_mut(gap + blksize) {
@@ -401,27 +401,27 @@ impl Files {
             done += store.copy(file, body, offset + done as u64);
         }
         self.fetch_ahead(file, offset + bytes as u64);
-        if done == bytes { Read::Done } else { Read::Cold }
+        if done == bytes { FileRead::Done } else { FileRead::Cold }
     }
 }
 
-impl Entry {
+impl FileEntry {
     /// `told`: whether to log it, and how many were not logged.
-    fn ends_early(&mut self, told: Option<More>) -> Read {
+    fn ends_early(&mut self, told: Option<More>) -> FileRead {
         if let Some(more) = told {
             let size = self.stamp.size;
             log::error!("boot files: one ends before its size of {size} bytes (serve a regular copy of it{more})");
         }
         self.stale = true;
-        Read::Changed
+        FileRead::Changed
     }
 
-    fn fails(&mut self, error: &io::Error, told: Option<More>) -> Read {
+    fn fails(&mut self, error: &io::Error, told: Option<More>) -> FileRead {
         if let Some(more) = told {
             log::error!("boot files: cannot read one: {error} (check the disk{more})");
         }
         self.stale = true;
-        Read::Changed
+        FileRead::Changed
     }
 }
 
@@ -429,7 +429,7 @@ fn place_of(file: FileId) -> usize {
     file.slot()
 }
 
-fn entry_of(places: &mut [Place], file: FileId) -> Option<&mut Entry> {
+fn entry_of(places: &mut [FileSlot], file: FileId) -> Option<&mut FileEntry> {
     let place = places.get_mut(place_of(file))?;
     let current = u64::from(place.generation) == file.to_u64() >> 32;
     place.entry.as_mut().filter(|_| current)

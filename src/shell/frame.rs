@@ -18,7 +18,7 @@ const PROTOCOL: u8 = 17;
 
 /// Where frames go, and in whose name.
 #[derive(Clone, Copy, Debug)]
-pub struct Way {
+pub struct FrameAddresses {
     pub src_mac: Mac,
     pub dst_mac: Mac,
     pub from: SocketAddrV4,
@@ -27,7 +27,7 @@ pub struct Way {
 
 /// Writes the headers of a datagram, the service's own among them, whose `len` bytes of the file already stand behind those in `buf`. Gives
 /// the length of the frame, None when it does not fit. Short frames are padded by the device, as those of the kernel's own stack are.
-pub fn data(buf: &mut [u8], way: &Way, ident: u16, own: &[u8], len: usize) -> Option<usize> {
+pub fn data(buf: &mut [u8], way: &FrameAddresses, ident: u16, own: &[u8], len: usize) -> Option<usize> {
     let whole = HEADERS + own.len() + len;
     let frame = buf.get_mut(..whole)?;
     let udp_len = u16::try_from(UDP + own.len() + len).ok()?;
@@ -82,7 +82,7 @@ mod tests {
     use proptest::prelude::*;
     use std::net::Ipv4Addr;
 
-    const WAY: Way = Way {
+    const WAY: FrameAddresses = FrameAddresses {
         src_mac: Mac([2, 0, 0, 0, 0, 1]),
         dst_mac: Mac([2, 0, 0, 0, 0, 2]),
         from: SocketAddrV4::new(Ipv4Addr::new(10, 54, 0, 1), 20_069),

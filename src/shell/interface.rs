@@ -21,7 +21,7 @@ use netlink_sys::{Socket, SocketAddr};
 
 use crate::base::addr::Mac;
 
-use super::Error;
+use super::ShellError;
 
 /// Types and attributes of `linux/rtnetlink.h`, `linux/if_link.h` and `linux/if_addr.h`.
 const NLMSG_ERROR: u16 = 2;
@@ -66,7 +66,7 @@ pub struct Interface {
 }
 
 /// An IPv4 address of an interface, with its prefix length.
-pub type Address = (Ipv4Addr, u8);
+pub type PrefixedAddress = (Ipv4Addr, u8);
 
 /// A default route of the main table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,28 +90,28 @@ pub struct Interfaces {
 
 impl Interfaces {
     /// Opens the socket. An error says why the kernel gives none.
-    pub fn open() -> Result<Interfaces, Error> {
+    pub fn open() -> Result<Interfaces, ShellError> {
         let open = || {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind_auto()?;
             socket.connect(&SocketAddr::new(0, 0))?;
             Ok(Interfaces { socket, buf: vec![0; 64 * 1024], sequence: 0 })
         };
-        open().map_err(|error: io::Error| Error::system("cannot open a netlink socket", error, ""))
+        open().map_err(|error: io::Error| ShellError::system("cannot open a netlink socket", error, ""))
     }
 
     /// All Ethernet interfaces but loopback, in the kernel's order.
-    pub fn list(&mut self) -> Result<Vec<Interface>, Error> {
+    pub fn list(&mut self) -> Result<Vec<Interface>, ShellError> {
         let mut found = Vec::new();
         let dump = self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), |kind, body| {
             found.extend(interface(body).filter(|_| kind == RTM_NEWLINK));
         });
-        dump.map_err(|error| Error::system("cannot list the network interfaces", error, ""))?;
+        dump.map_err(|error| ShellError::system("cannot list the network interfaces", error, ""))?;
         Ok(found)
     }
 
     /// Sets an interface administratively up or down.
-    pub fn set_up(&mut self, interface: &Interface, up: bool) -> Result<(), Error> {
+    pub fn set_up(&mut self, interface: &Interface, up: bool) -> Result<(), ShellError> {
         let mut message = LinkMessage::default();
         message.header.index = interface.index;
         message.header.change_mask = LinkFlags::Up;
@@ -119,24 +119,30 @@ impl Interfaces {
         let result = self.request(RouteNetlinkMessage::SetLink(message), 0);
         let what = if up { "up" } else { "down" };
         result.map_err(|error| {
-            Error::system(format_args!("cannot set {} {what}", interface.name), error, "run as root, or with CAP_NET_ADMIN")
+            ShellError::system(format_args!("cannot set {} {what}", interface.name), error, "run as root, or with CAP_NET_ADMIN")
         })
     }
 
     /// The IPv4 addresses of an interface, in the kernel's order.
-    pub fn addresses(&mut self, index: u32) -> Result<Vec<Address>, Error> {
+    pub fn addresses(&mut self, index: u32) -> Result<Vec<PrefixedAddress>, ShellError> {
         let mut message = AddressMessage::default();
         message.header.family = AddressFamily::Inet;
         let mut found = Vec::new();
         let dump = self.dump(RouteNetlinkMessage::GetAddress(message), |kind, body| {
             found.extend(address(body).filter(|(of, _)| kind == RTM_NEWADDR && *of == index).map(|(_, address)| address));
         });
-        dump.map_err(|error| Error::system("cannot list the addresses", error, ""))?;
+        dump.map_err(|error| ShellError::system("cannot list the addresses", error, ""))?;
         Ok(found)
     }
 
     /// Sets an address, or its lifetime again. The kernel itself drops it when `lifetime` is over.
-    pub fn set_address(&mut self, index: u32, at: Address, broadcast: Option<Ipv4Addr>, lifetime: Option<Duration>) -> io::Result<()> {
+    pub fn set_address(
+        &mut self,
+        index: u32,
+        at: PrefixedAddress,
+        broadcast: Option<Ipv4Addr>,
+        lifetime: Option<Duration>,
+    ) -> io::Result<()> {
         let mut message = address_message(index, at);
         message.attributes.extend(broadcast.map(AddressAttribute::Broadcast));
         let mut cache = CacheInfo::default();
@@ -149,7 +155,7 @@ impl Interfaces {
     }
 
     /// Removes an address; one that has gone already is no failure.
-    pub fn remove_address(&mut self, index: u32, at: Address) -> io::Result<()> {
+    pub fn remove_address(&mut self, index: u32, at: PrefixedAddress) -> io::Result<()> {
         gone(self.request(RouteNetlinkMessage::DelAddress(address_message(index, at)), 0))
     }
 
@@ -298,13 +304,13 @@ fn interface(body: &[u8]) -> Option<Interface> {
 }
 
 /// Reads an RTM_NEWADDR of IPv4: the interface, and its address.
-fn address(body: &[u8]) -> Option<(u32, Address)> {
+fn address(body: &[u8]) -> Option<(u32, PrefixedAddress)> {
     let prefix = *body.get(1)?;
     let local = Attributes::behind(body, ADDRESS_HEADER).find(|(kind, _)| *kind == IFA_LOCAL)?;
     Some((word(body, 4), (ip(local.1)?, prefix)))
 }
 
-fn address_message(index: u32, (ip, prefix): Address) -> AddressMessage {
+fn address_message(index: u32, (ip, prefix): PrefixedAddress) -> AddressMessage {
     let mut message = AddressMessage::default();
     (message.header.family, message.header.prefix_len, message.header.index) = (AddressFamily::Inet, prefix, index);
     message.attributes = vec![AddressAttribute::Local(ip.into()), AddressAttribute::Address(ip.into())];

@@ -26,17 +26,17 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::base::limits::{JOURNAL_LINE_MAX, JOURNAL_PENDING};
+use crate::base::log_limit::LogLimit;
 use crate::base::machine::Seq;
-use crate::base::muffle::Muffle;
 use crate::base::outbox::JournalOp;
 use crate::base::time::Instant;
-use crate::roll::journal::{self, Check, Shown, check};
+use crate::roll::journal::{self, Check, Excerpt, check};
 
-use super::Error;
+use super::ShellError;
 use super::sys::child::try_lock;
 use super::sys::file::in_memory;
-use super::work::message::{Answer, BODY_MAX, Op, Outcome, Words};
-use super::work::pen::{Loss, Step};
+use super::work::message::{BODY_MAX, Op, WorkAnswer, WorkOutcome, WorkWords};
+use super::work::pen::{Loss, PenStep};
 use super::work::{SLOW, Worker};
 
 mod unsure;
@@ -61,7 +61,7 @@ const CONSEQUENCE: &str = "known nodes boot, new machines wait until it can be w
 
 /// What the writer is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Busy {
+enum WriterState {
     No,
     /// It has the first `sent` bytes of the buffer, and is to have `bytes` before it syncs; they end with this record.
     Appending {
@@ -85,8 +85,8 @@ enum Busy {
     Naming,
 }
 
-/// The new file of a rewriting, in memory.
-struct Next {
+/// The new file of a compaction, in memory.
+struct NewFile {
     file: File,
     piece: Vec<u8>,
     /// Its last line has come.
@@ -95,11 +95,11 @@ struct Next {
 
 /// What the machine is to learn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum JournalNews {
     /// All records up to this one are on disk.
     Synced(Seq),
-    /// The rewriting is over; it is in its place, or the old file goes on.
-    Rewritten,
+    /// The compaction is over; it is in its place, or the old file goes on.
+    Compacted,
     /// The file was taken away: all is to be rewritten.
     TakenAway,
 }
@@ -112,14 +112,14 @@ pub struct Journal {
     buffer: Vec<u8>,
     /// The last record in the buffer.
     last: Seq,
-    busy: Busy,
-    next: Option<Next>,
+    busy: WriterState,
+    next: Option<NewFile>,
     retry_at: Option<Instant>,
     watch_at: Instant,
-    muffle: Muffle,
-    /// The machine does not know yet that its rewriting is over.
-    rewritten: bool,
-    /// How the last rewriting ended, until somebody asks.
+    log_limit: LogLimit,
+    /// The machine does not know yet that its compaction is over.
+    compacted: bool,
+    /// How the last compaction ended, until somebody asks.
     outcome: Option<Result<(), String>>,
     /// The new file bears the journal's name, but its folder could not be synced.
     unsettled: Option<(usize, Seq)>,
@@ -131,7 +131,7 @@ pub struct Journal {
 
 /// Opens the journal in a folder, which is made if its parent is there; gives its lines, all of which can be relied on.
 /// `run` is where a note on it is left that does not outlive the machine's memory.
-pub fn open(folder: &Path, run: &Path, mut writer: Worker) -> Result<(Journal, Vec<String>), Error> {
+pub fn open(folder: &Path, run: &Path, mut writer: Worker) -> Result<(Journal, Vec<String>), ShellError> {
     let path = folder.join(NAME);
     let failed = |what: &str, error| cannot(what, &path, error);
     let locked = lock(folder)?;
@@ -148,19 +148,19 @@ pub fn open(folder: &Path, run: &Path, mut writer: Worker) -> Result<(Journal, V
         settled => settled.map(|()| false).map_err(|error| failed("cut and sync", error))?,
     };
     let adopted = hand_over(&mut writer, (&path, run), (&locked, &file), whole, sealed);
-    adopted.map_err(|error| Error::system("the journal's writer process does not answer", error, "start musterd again"))?;
+    adopted.map_err(|error| ShellError::system("the journal's writer process does not answer", error, "start musterd again"))?;
     let journal = Journal {
         path,
         writer,
         buffer: Vec::with_capacity(JOURNAL_PENDING * JOURNAL_LINE_MAX),
         last: Seq::NONE,
-        busy: Busy::No,
+        busy: WriterState::No,
         next: None,
         // That it can be written again is told then.
         retry_at: sealed.then_some(Instant::ZERO),
         watch_at: Instant::ZERO,
-        muffle: Muffle::default(),
-        rewritten: false,
+        log_limit: LogLimit::default(),
+        compacted: false,
         outcome: None,
         unsettled: None,
         taken_away: false,
@@ -176,18 +176,18 @@ fn hand_over(writer: &mut Worker, (path, run): (&Path, &Path), (folder, file): (
     let answer = writer.ask_and_wait(Op::Adopt, words, &body, &[folder.as_fd(), file.as_fd()], &mut [], ADOPTION)?;
     writer.join_loop()?;
     match answer.outcome {
-        Outcome::Done => Ok(()),
+        WorkOutcome::Done => Ok(()),
         _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 
-fn cannot(what: &str, path: &Path, error: io::Error) -> Error {
+fn cannot(what: &str, path: &Path, error: io::Error) -> ShellError {
     let remedy = "check that the folder exists and is writable, or choose another with --state-dir";
-    Error::system(format_args!("cannot {what} {}", path.display()), error, remedy)
+    ShellError::system(format_args!("cannot {what} {}", path.display()), error, remedy)
 }
 
 /// The folder, made if its parent is there, for one daemon alone.
-fn lock(folder: &Path) -> Result<File, Error> {
+fn lock(folder: &Path) -> Result<File, ShellError> {
     match std::fs::create_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(cannot("make the folder", folder, error)),
@@ -202,7 +202,7 @@ fn lock(folder: &Path) -> Result<File, Error> {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(cannot("lock the folder", folder, error)),
             Err(_) if begin.elapsed() < LOCK_WAIT => std::thread::sleep(Duration::from_millis(5)),
             Err(_) => {
-                return Err(Error::new(format!(
+                return Err(ShellError::new(format!(
                     "another musterd uses {}, or a stopped one still waits for its disk: stop it, or choose another folder with --state-dir",
                     folder.display()
                 )));
@@ -212,10 +212,10 @@ fn lock(folder: &Path) -> Result<File, Error> {
 }
 
 /// The lines that can be relied on, and how many bytes they are. What follows them is logged here, and cut off later.
-fn load(file: &mut File, path: &Path, unsure: &Unsure) -> Result<(Vec<String>, u64), Error> {
+fn load(file: &mut File, path: &Path, unsure: &Unsure) -> Result<(Vec<String>, u64), ShellError> {
     let size = file.metadata().map_err(|error| cannot("read", path, error))?.len();
     if size > SIZE_MAX {
-        return Err(Error::new(format!(
+        return Err(ShellError::new(format!(
             "{} is too large for a journal, {} MiB: move it away, or shorten it by hand",
             path.display(),
             size >> 20
@@ -234,11 +234,11 @@ fn load(file: &mut File, path: &Path, unsure: &Unsure) -> Result<(Vec<String>, u
     if whole < bytes.len() {
         let tail = bytes.get(whole..).unwrap_or_default();
         if lines.iter().all(|line| line.trim().is_empty()) {
-            return Err(Error::new(format!(
+            return Err(ShellError::new(format!(
                 "{} has no valid line ({} bytes: {}): restore a copy of it, or remove it if this cluster is new",
                 path.display(),
                 tail.len(),
-                Shown(&String::from_utf8_lossy(tail))
+                Excerpt(&String::from_utf8_lossy(tail))
             )));
         }
         log::warn!("journal: discarded the end of {} ({})", path.display(), damage(tail));
@@ -258,7 +258,7 @@ fn load(file: &mut File, path: &Path, unsure: &Unsure) -> Result<(Vec<String>, u
 /// What is wrong with the end of a journal, for a log line.
 fn damage(tail: &[u8]) -> String {
     let text = String::from_utf8_lossy(tail);
-    let shown = Shown(text.trim_end_matches(['\n', '\0']));
+    let shown = Excerpt(text.trim_end_matches(['\n', '\0']));
     match tail.iter().position(|&byte| byte == b'\n') {
         Some(_) => format!("the checksum of the last line is wrong: {shown}"),
         None if tail.iter().all(|&byte| byte == 0) => format!("{} bytes that were never written", tail.len()),
@@ -267,12 +267,13 @@ fn damage(tail: &[u8]) -> String {
 }
 
 /// The file, and whether it is on a disk that cannot be written. Only a regular file is touched: a FIFO would be waited for.
-fn open_file(path: &Path) -> Result<(File, bool), Error> {
+fn open_file(path: &Path) -> Result<(File, bool), ShellError> {
     let regular = |found: std::fs::Metadata| match found.is_file() {
         true => Ok(()),
-        false => {
-            Err(Error::new(format!("{} is not a regular file: move it away, or choose another folder with --state-dir", path.display())))
-        }
+        false => Err(ShellError::new(format!(
+            "{} is not a regular file: move it away, or choose another folder with --state-dir",
+            path.display()
+        ))),
     };
     std::fs::metadata(path).map_or(Ok(()), regular)?;
     let open = |writes| {
@@ -302,7 +303,7 @@ fn settle(file: &File, folder: &File, whole: u64) -> io::Result<()> {
 }
 
 /// The lines of a journal and how many of its bytes they are: a tail that is no whole good line is none.
-fn read(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, usize), Error> {
+fn read(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, usize), ShellError> {
     let (mut lines, mut whole) = (Vec::new(), 0);
     let mut rest = bytes;
     while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
@@ -311,7 +312,7 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Vec<String>, usize), Error> {
             Some(line) => lines.push(line.to_string()),
             None if tail.iter().all(|&byte| byte == 0) => break,
             None => {
-                return Err(Error::new(format!(
+                return Err(ShellError::new(format!(
                     "line {} of {} is damaged: correct it, without its ~checksum, or remove it (the lines around it may help)",
                     lines.len() + 1,
                     path.display()
@@ -336,18 +337,21 @@ impl Journal {
     }
 
     /// Why it cannot go on.
-    pub fn death(&self) -> Option<Error> {
+    pub fn death(&self) -> Option<ShellError> {
         self.writer.death()
     }
 
     /// Nothing waits for the disk.
     pub fn is_idle(&self) -> bool {
-        matches!(self.busy, Busy::No | Busy::Watching) && self.buffer.is_empty() && self.next.is_none() && self.names.is_none()
+        matches!(self.busy, WriterState::No | WriterState::Watching)
+            && self.buffer.is_empty()
+            && self.next.is_none()
+            && self.names.is_none()
     }
 
     /// Names wait to be handed over, and the writer has nothing to do.
     pub fn has_work(&self) -> bool {
-        self.busy == Busy::No && self.names.is_some() && self.retry_at.is_none() && !self.taken_away
+        self.busy == WriterState::No && self.names.is_some() && self.retry_at.is_none() && !self.taken_away
     }
 
     /// Takes a line from the machine. What has no room is never lost here: the machine keeps to the limits.
@@ -357,19 +361,21 @@ impl Journal {
                 // The machine puts out no more than fits.
                 put(&mut self.buffer, line);
                 self.last = seq;
-                if !matches!(self.busy, Busy::Placing { .. } | Busy::Settling { .. }) {
+                if !matches!(self.busy, WriterState::Placing { .. } | WriterState::Settling { .. }) {
                     self.put_next(line);
                 }
             }
-            JournalOp::RewriteBegin => match in_memory(c"muster journal") {
-                Ok(file) => self.next = Some(Next { file: file.into(), piece: Vec::with_capacity(PIECE + JOURNAL_LINE_MAX), whole: false }),
+            JournalOp::CompactBegin => match in_memory(c"muster journal") {
+                Ok(file) => {
+                    self.next = Some(NewFile { file: file.into(), piece: Vec::with_capacity(PIECE + JOURNAL_LINE_MAX), whole: false })
+                }
                 Err(error) => self.give_up(&error),
             },
-            JournalOp::RewriteLine { line } => self.put_next(line),
-            JournalOp::RewriteEnd => match &mut self.next {
+            JournalOp::CompactLine { line } => self.put_next(line),
+            JournalOp::CompactEnd => match &mut self.next {
                 Some(next) => next.whole = true,
                 // It was given up: there is nothing to wait for.
-                None => self.rewritten = true,
+                None => self.compacted = true,
             },
         }
     }
@@ -392,14 +398,14 @@ impl Journal {
 
     /// Leaves the old file as it is.
     fn give_up(&mut self, error: &io::Error) {
-        self.rewritten |= self.next.take().is_some_and(|next| next.whole);
+        self.compacted |= self.next.take().is_some_and(|next| next.whole);
         self.outcome = Some(Err(format!("the journal was not rewritten: {error}")));
         if !self.taken_away {
             log::warn!("journal: not rewritten: {error} (the old file stays in use)");
         }
     }
 
-    /// How the last rewriting has ended; once.
+    /// How the last compaction has ended; once.
     pub fn outcome(&mut self) -> Option<Result<(), String>> {
         self.outcome.take()
     }
@@ -414,11 +420,11 @@ impl Journal {
     }
 
     /// Once a turn, and again as long as it has something to tell: takes what the writer has done, and gives it more to do.
-    pub fn turn(&mut self, now: Instant) -> Option<Told> {
-        if std::mem::take(&mut self.rewritten) {
-            return Some(Told::Rewritten);
+    pub fn turn(&mut self, now: Instant) -> Option<JournalNews> {
+        if std::mem::take(&mut self.compacted) {
+            return Some(JournalNews::Compacted);
         }
-        if self.busy == Busy::No {
+        if self.busy == WriterState::No {
             return self.begin(now);
         }
         if self.writer.hangs(now) {
@@ -436,79 +442,81 @@ impl Journal {
     }
 
     /// Gives the writer what there is to do.
-    fn begin(&mut self, now: Instant) -> Option<Told> {
+    fn begin(&mut self, now: Instant) -> Option<JournalNews> {
         if self.retry_at.is_some_and(|at| now < at) {
             return None;
         }
         if let Some((bytes, seq)) = self.unsettled.take() {
-            return self.ask(now, Busy::Settling { bytes, seq }, Op::Settle);
+            return self.ask(now, WriterState::Settling { bytes, seq }, Op::Settle);
         }
         if self.next.as_ref().is_some_and(|next| next.whole) {
             if !self.write_piece() {
                 return self.turn(now);
             }
             let Some(next) = &self.next else { return None };
-            self.busy = Busy::Placing { bytes: self.buffer.len(), seq: self.last };
-            self.writer.ask(now, Op::Place, Words::default(), &[], &[next.file.as_fd()]);
+            self.busy = WriterState::Placing { bytes: self.buffer.len(), seq: self.last };
+            self.writer.ask(now, Op::Place, WorkWords::default(), &[], &[next.file.as_fd()]);
             return None;
         }
         if self.taken_away && self.next.is_none() && now >= self.watch_at {
             // Once more each second, until all of it is written anew.
             self.watch_at = now + RETRY;
-            return Some(Told::TakenAway);
+            return Some(JournalNews::TakenAway);
         }
         if !self.buffer.is_empty() && !self.taken_away {
             return self.append(now, 0, self.buffer.len(), self.last);
         }
         if let Some((path, text)) = self.names.as_ref().filter(|_| !self.taken_away) {
-            self.busy = Busy::Naming;
-            self.writer.ask(now, Op::Names, Words::default(), path.as_os_str().as_bytes(), &[text.as_fd()]);
+            self.busy = WriterState::Naming;
+            self.writer.ask(now, Op::Names, WorkWords::default(), path.as_os_str().as_bytes(), &[text.as_fd()]);
             return None;
         }
         if now >= self.watch_at && !self.taken_away {
             self.watch_at = now + RETRY;
-            return self.ask(now, Busy::Watching, Op::Watch);
+            return self.ask(now, WriterState::Watching, Op::Watch);
         }
         None
     }
 
-    fn ask(&mut self, now: Instant, busy: Busy, op: Op) -> Option<Told> {
+    fn ask(&mut self, now: Instant, busy: WriterState, op: Op) -> Option<JournalNews> {
         self.busy = busy;
-        self.writer.ask(now, op, Words::default(), &[], &[]);
+        self.writer.ask(now, op, WorkWords::default(), &[], &[]);
         None
     }
 
     /// Hands over the next piece of the first `bytes` of the buffer, of which it has `sent`.
-    fn append(&mut self, now: Instant, sent: usize, bytes: usize, seq: Seq) -> Option<Told> {
+    fn append(&mut self, now: Instant, sent: usize, bytes: usize, seq: Seq) -> Option<JournalNews> {
         let end = bytes.min(sent + BODY_MAX);
         let piece = self.buffer.get(sent..end).unwrap_or_default();
         self.writer.ask(now, Op::Append, [u64::from(end == bytes), 0, 0, 0, 0, 0, 0], piece, &[]);
-        self.busy = Busy::Appending { sent: end, bytes, seq };
+        self.busy = WriterState::Appending { sent: end, bytes, seq };
         None
     }
 
-    fn done(&mut self, now: Instant, answer: Answer) -> Option<Told> {
-        let busy = std::mem::replace(&mut self.busy, Busy::No);
+    fn done(&mut self, now: Instant, answer: WorkAnswer) -> Option<JournalNews> {
+        let busy = std::mem::replace(&mut self.busy, WriterState::No);
         let loss = Loss::of(answer.words[0]);
         let failed = match answer.outcome {
-            Outcome::Done => return self.succeeded(now, busy, loss),
-            Outcome::Failed(error) => error,
-            Outcome::Refused => io::ErrorKind::Other.into(),
+            WorkOutcome::Done => return self.succeeded(now, busy, loss),
+            WorkOutcome::Failed(error) => error,
+            WorkOutcome::Refused => io::ErrorKind::Other.into(),
         };
         match busy {
-            Busy::No | Busy::Watching => {}
-            Busy::Appending { .. } => self.fail(now, Step::of(answer.words[0]).name(), &failed),
-            Busy::Placing { bytes, seq } | Busy::Settling { bytes, seq } if Step::of(answer.words[0]) == Step::Folder => {
+            WriterState::No | WriterState::Watching => {}
+            WriterState::Appending { .. } => self.fail(now, PenStep::of(answer.words[0]).name(), &failed),
+            WriterState::Placing { bytes, seq } | WriterState::Settling { bytes, seq }
+                if PenStep::of(answer.words[0]) == PenStep::Folder =>
+            {
                 self.unsettled = Some((bytes, seq));
-                self.fail(now, Step::Folder.name(), &failed);
+                self.fail(now, PenStep::Folder.name(), &failed);
             }
-            Busy::Placing { .. } | Busy::Settling { .. } => {
+            WriterState::Placing { .. } | WriterState::Settling { .. } => {
                 if self.taken_away {
                     self.fail(now, "recreate", &failed);
                 }
                 self.give_up(&failed);
             }
-            Busy::Naming => {
+            WriterState::Naming => {
                 if let Some((path, _)) = self.names.take() {
                     unnamed(&path, &failed);
                 }
@@ -517,30 +525,30 @@ impl Journal {
         self.turn(now)
     }
 
-    fn succeeded(&mut self, now: Instant, busy: Busy, loss: Option<Loss>) -> Option<Told> {
+    fn succeeded(&mut self, now: Instant, busy: WriterState, loss: Option<Loss>) -> Option<JournalNews> {
         if let Some(loss) = loss {
             self.miss(now, loss);
             return self.turn(now);
         }
         match busy {
-            Busy::No => None,
-            Busy::Appending { sent, bytes, seq } if sent < bytes => self.append(now, sent, bytes, seq),
-            Busy::Appending { bytes, seq, .. } => {
+            WriterState::No => None,
+            WriterState::Appending { sent, bytes, seq } if sent < bytes => self.append(now, sent, bytes, seq),
+            WriterState::Appending { bytes, seq, .. } => {
                 self.let_go(bytes);
-                Some(Told::Synced(seq))
+                Some(JournalNews::Synced(seq))
             }
-            Busy::Placing { bytes, seq } | Busy::Settling { bytes, seq } => {
+            WriterState::Placing { bytes, seq } | WriterState::Settling { bytes, seq } => {
                 self.next = None;
                 if std::mem::take(&mut self.taken_away) {
                     log::warn!("journal: {} was rewritten in full", self.path.display());
                 }
                 self.let_go(bytes);
-                self.rewritten = true;
+                self.compacted = true;
                 self.outcome = Some(Ok(()));
-                Some(Told::Synced(seq))
+                Some(JournalNews::Synced(seq))
             }
-            Busy::Watching => self.turn(now),
-            Busy::Naming => {
+            WriterState::Watching => self.turn(now),
+            WriterState::Naming => {
                 self.names = None;
                 self.turn(now)
             }
@@ -550,7 +558,7 @@ impl Journal {
     /// The next start would not find the file.
     fn miss(&mut self, now: Instant, loss: Loss) {
         (self.taken_away, self.watch_at) = (true, now);
-        if self.muffle.admits(now).is_none() {
+        if self.log_limit.allow(now).is_none() {
             return;
         }
         let (path, folder) = (self.path.display(), self.path.parent().unwrap_or(Path::new("/")).display());
@@ -572,7 +580,7 @@ impl Journal {
 
     fn fail(&mut self, now: Instant, what: &str, error: &io::Error) {
         self.retry_at = Some(now + RETRY);
-        if self.muffle.admits(now).is_some() {
+        if self.log_limit.allow(now).is_some() {
             let path = self.path.display();
             log::error!("journal: cannot {what} {path}: {error} ({CONSEQUENCE})");
         }

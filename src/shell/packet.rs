@@ -9,9 +9,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::base::endpoint::{Endpoint, EndpointId, Transport};
 use crate::base::facts::{Hardware, LinkFacts};
 use crate::base::machine::{Datagram, Input, Link};
-use crate::wire::ether::{self, Checksum, Frame, Malformed};
+use crate::wire::ether::{self, Checksum, Frame, FrameError};
 
-use super::Error;
+use super::ShellError;
 use super::sys::{self, Filter, Received, ring::Ring};
 
 /// What a socket without a ring may queue: a storm of DISCOVERs arrives within milliseconds.
@@ -26,7 +26,7 @@ const ALL_ROUTERS: [u8; 6] = [0x33, 0x33, 0, 0, 0, 2];
 
 /// How frames begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
+pub enum LinkHeader {
     /// With the Ethernet header.
     Raw,
     /// With the IP header: links whose headers are not Ethernet's.
@@ -36,7 +36,7 @@ pub enum Framing {
 pub struct PacketSocket {
     pub fd: OwnedFd,
     interface: String,
-    framing: Framing,
+    framing: LinkHeader,
     /// Deliver whole frames, unparsed: for machines that answer for MACs of their own.
     whole: bool,
     /// Where frames are received; without it they are by `recvmmsg`.
@@ -49,32 +49,32 @@ pub struct PacketSocket {
 struct Opening<'a> {
     interface: &'a str,
     index: u32,
-    framing: Framing,
+    framing: LinkHeader,
     /// Places of its ring; 0: none.
     frames: usize,
 }
 
 impl PacketSocket {
     /// Why it hears nothing any more, once its interface was deleted: one that is down, or without its cable, comes back by itself.
-    pub fn death(&self) -> Option<Error> {
+    pub fn death(&self) -> Option<ShellError> {
         // The kernel reports that an interface goes down, and not that it is deleted then: its index here becomes -1.
         let gone = sys::bound_index(self.fd.as_fd()).is_ok_and(|index| index == -1);
         let sentence = || format!("interface {} was removed: start musterd again when it is back (a supervisor does)", self.interface);
-        gone.then(|| Error::new(sentence()))
+        gone.then(|| ShellError::new(sentence()))
     }
 }
 
 impl Opening<'_> {
     /// Without a filter the socket takes whole frames, whoever they are for.
-    fn open(&self, filter: Option<&[Filter]>, multicast: Option<[u8; 6]>) -> Result<PacketSocket, Error> {
+    fn open(&self, filter: Option<&[Filter]>, multicast: Option<[u8; 6]>) -> Result<PacketSocket, ShellError> {
         let failed = |error| {
-            Error::system(
+            ShellError::system(
                 format_args!("cannot open a packet socket on {}", self.interface),
                 error,
                 "run as root, or with CAP_NET_RAW and CAP_NET_ADMIN",
             )
         };
-        let fd = sys::packet_socket(self.framing == Framing::Raw).map_err(failed)?;
+        let fd = sys::packet_socket(self.framing == LinkHeader::Raw).map_err(failed)?;
         if let Some(filter) = filter {
             sys::attach_filter(fd.as_fd(), filter).map_err(failed)?;
         }
@@ -277,16 +277,16 @@ fn table_of(table: &[Endpoint], link: Link) -> Vec<(u16, EndpointId)> {
 
 impl PacketSocket {
     /// The socket by which a link's endpoints are heard: one of `links`, which share the room for rings.
-    pub fn server(link: (Link, &LinkFacts), table: &[Endpoint], links: usize, ring: bool) -> Result<PacketSocket, Error> {
+    pub fn server(link: (Link, &LinkFacts), table: &[Endpoint], links: usize, ring: bool) -> Result<PacketSocket, ShellError> {
         let (at, facts) = link;
         let (framing, frames) = match facts.hardware {
-            Hardware::Ethernet => (Framing::Raw, if ring { (RING_FRAMES / links.max(1)).max(RING_FRAMES_MIN) } else { 0 }),
-            Hardware::Infiniband => (Framing::Cooked, 0),
+            Hardware::Ethernet => (LinkHeader::Raw, if ring { (RING_FRAMES / links.max(1)).max(RING_FRAMES_MIN) } else { 0 }),
+            Hardware::Infiniband => (LinkHeader::Cooked, 0),
         };
         let ports = Ports::of(table, at);
-        let filter = if framing == Framing::Raw { ports.ethernet() } else { Ports::cooked(table, at) };
-        let filter = filter.ok_or_else(|| Error::new(format!("{}: too many ports for a packet filter", facts.name)))?;
-        let solicits = framing == Framing::Raw && ports.head.is_some();
+        let filter = if framing == LinkHeader::Raw { ports.ethernet() } else { Ports::cooked(table, at) };
+        let filter = filter.ok_or_else(|| ShellError::new(format!("{}: too many ports for a packet filter", facts.name)))?;
+        let solicits = framing == LinkHeader::Raw && ports.head.is_some();
         let socket = Opening { interface: &facts.name, index: facts.index, framing, frames };
         let mut socket = socket.open(Some(&filter), solicits.then_some(ALL_ROUTERS))?;
         socket.ports = table_of(table, at);
@@ -294,38 +294,38 @@ impl PacketSocket {
     }
 
     /// A socket that sees and sends whole frames, whoever they are for.
-    pub fn frames(link: &LinkFacts) -> Result<PacketSocket, Error> {
-        Opening { interface: &link.name, index: link.index, framing: Framing::Raw, frames: RING_FRAMES }.open(None, None)
+    pub fn frames(link: &LinkFacts) -> Result<PacketSocket, ShellError> {
+        Opening { interface: &link.name, index: link.index, framing: LinkHeader::Raw, frames: RING_FRAMES }.open(None, None)
     }
 
     /// Whether frames of our own making can leave here.
     pub fn is_raw(&self) -> bool {
-        self.framing == Framing::Raw
+        self.framing == LinkHeader::Raw
     }
 
     /// What a received message means to a machine. None for what is nobody's business; the reason for what was dropped.
-    pub fn input<'a>(&self, link: Link, received: &Received<'a>) -> Result<Input<'a>, Malformed> {
+    pub fn input<'a>(&self, link: Link, received: &Received<'a>) -> Result<Input<'a>, FrameError> {
         // A frame of a VLAN belongs to the VLAN's interface; VLAN 0 is priority alone.
         if received.vlan.is_some_and(|tci| tci & 0xfff != 0) {
-            return Err(Malformed::Other);
+            return Err(FrameError::Other);
         }
         if self.whole {
             return Ok(Input::Frame { link, bytes: received.bytes });
         }
         let checksum = if received.checksum_pending { Checksum::Trusted } else { Checksum::Verify };
         let frame = match self.framing {
-            Framing::Raw => ether::parse(received.bytes, checksum)?,
-            Framing::Cooked => ether::parse_ip(received.bytes, crate::base::addr::Mac::ZERO, checksum)?,
+            LinkHeader::Raw => ether::parse(received.bytes, checksum)?,
+            LinkHeader::Cooked => ether::parse_ip(received.bytes, crate::base::addr::Mac::ZERO, checksum)?,
         };
         match frame {
             Frame::Udp(udp) => {
-                let mac = (self.framing == Framing::Raw).then_some(udp.src_mac);
-                let at = self.ports.binary_search_by_key(&udp.dst.port(), |(port, _)| *port).map_err(|_| Malformed::Other)?;
-                let (_, endpoint) = *self.ports.get(at).ok_or(Malformed::Other)?;
+                let mac = (self.framing == LinkHeader::Raw).then_some(udp.src_mac);
+                let at = self.ports.binary_search_by_key(&udp.dst.port(), |(port, _)| *port).map_err(|_| FrameError::Other)?;
+                let (_, endpoint) = *self.ports.get(at).ok_or(FrameError::Other)?;
                 Ok(Input::Datagram(Datagram { endpoint, mac, src: udp.src, dst: udp.dst, payload: udp.payload }))
             }
             // A probe claims nothing.
-            Frame::Arp(arp) if arp.sender_ip.is_unspecified() => Err(Malformed::Other),
+            Frame::Arp(arp) if arp.sender_ip.is_unspecified() => Err(FrameError::Other),
             Frame::Arp(arp) => Ok(Input::Arp { link, mac: arp.sender_mac, sender: arp.sender_ip }),
             Frame::RouterSolicit(_) => Ok(Input::Frame { link, bytes: received.bytes }),
         }

@@ -27,22 +27,22 @@ use nix::time::{ClockId as Clock, clock_gettime};
 use crate::base::endpoint::Endpoint;
 use crate::base::facts::{Hardware, LinkFacts};
 use crate::base::limits;
-use crate::base::machine::{Command, FileId, Input, Link, Machine, OpenFile, Refusal};
+use crate::base::machine::{Command, FileId, Input, Link, Machine, OpenError, OpenFile};
 use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
-use crate::wire::ether::Malformed;
+use crate::wire::ether::FrameError;
 
-use super::Error;
+use super::ShellError;
 use super::clerk::Clerk;
 use super::conns::Conns;
-use super::files::{self as boot, Files, Read};
+use super::files::{self as boot, FileRead, Files};
 use super::journal::{self, Journal};
-use super::lines;
-use super::neigh::Neighbours;
+use super::neighbours::Neighbours;
 use super::packet::PacketSocket;
-use super::queue::{MESSAGES, Queue};
+use super::queue::{MESSAGES, SendQueue};
 use super::signals::Signals;
-use super::source::Source;
+use super::source::EventSource;
+use super::stderr_log;
 use super::sys::{self, Receiver};
 use super::udp::{self, UdpSocket};
 use super::work::Worker;
@@ -81,7 +81,7 @@ impl Features {
 
 /// An output whose answer the machine is owed.
 enum Owed {
-    Opened { token: u64, answer: Result<OpenFile, Refusal> },
+    Opened { token: u64, answer: Result<OpenFile, OpenError> },
     Cold { token: u64 },
     Changed { token: u64 },
     Bytes { token: u64, file: FileId, offset: u64, len: u32 },
@@ -102,7 +102,7 @@ struct Losses {
     lost: u64,
     unanswered: u64,
     too_long: u64,
-    malformed: [u64; Malformed::ALL.len()],
+    malformed: [u64; FrameError::ALL.len()],
 }
 
 /// A world: drives a machine by what sockets, files and signals say.
@@ -142,7 +142,7 @@ pub struct Shell {
     ready: Vec<bool>,
     first: usize,
     receiver: Receiver,
-    queue: Queue,
+    queue: SendQueue,
     laid: Vec<Laid>,
     outbox: Outbox,
     owed: VecDeque<Owed>,
@@ -155,7 +155,7 @@ pub struct Shell {
 impl Shell {
     /// Opens everything that a machine with this table of endpoints needs on these links, in the table's order of them. Its files are beneath
     /// the root, and the readers' to open; the clerk does what its owner asks for.
-    pub fn server(table: &[Endpoint], links: &[LinkFacts], root: &Path, clerk: Clerk, readers: Vec<Worker>) -> Result<Shell, Error> {
+    pub fn server(table: &[Endpoint], links: &[LinkFacts], root: &Path, clerk: Clerk, readers: Vec<Worker>) -> Result<Shell, ShellError> {
         Shell::server_with(table, links, root, Features::ALL, clerk, readers)
     }
 
@@ -167,7 +167,7 @@ impl Shell {
         features: Features,
         mut clerk: Clerk,
         readers: Vec<Worker>,
-    ) -> Result<Shell, Error> {
+    ) -> Result<Shell, ShellError> {
         let files = files::open(&mut clerk, root, readers)?;
         let (sockets, refused) = udp::open_all(table, links);
         let mut refused = sockets::judge(table, links, refused)?;
@@ -190,16 +190,16 @@ impl Shell {
     }
 
     /// A loop for machines that answer for MACs of their own on one interface: no sockets, no files.
-    pub fn frames(link: &LinkFacts) -> Result<Shell, Error> {
+    pub fn frames(link: &LinkFacts) -> Result<Shell, ShellError> {
         let port = LinkPort::new(PacketSocket::frames(link)?, link);
         Shell::new(&[], (vec![port], std::slice::from_ref(link)), Vec::new(), None, None)
     }
 
     /// A loop for a client on one Ethernet interface, whether that has an address or not. The ports of its endpoints are held, so that the
     /// kernel tells nobody that no program listens; another client that holds one already serves as well.
-    pub fn client(table: &[Endpoint], link: &LinkFacts) -> Result<Shell, Error> {
+    pub fn client(table: &[Endpoint], link: &LinkFacts) -> Result<Shell, ShellError> {
         if link.hardware != Hardware::Ethernet {
-            return Err(Error::new(format!("{} is not an Ethernet interface: name another one with -i", link.name)));
+            return Err(ShellError::new(format!("{} is not an Ethernet interface: name another one with -i", link.name)));
         }
         let port = LinkPort::new(PacketSocket::server((0, link), table, 1, false)?, link);
         let (sockets, refused) = udp::open_all(table, std::slice::from_ref(link));
@@ -215,22 +215,22 @@ impl Shell {
         sockets: Vec<UdpSocket>,
         neighbours: Option<Neighbours>,
         files: Option<Files>,
-    ) -> Result<Shell, Error> {
-        let failed = |error| Error::system("cannot open the poll loop", error, "");
+    ) -> Result<Shell, ShellError> {
+        let failed = |error| ShellError::system("cannot open the poll loop", error, "");
         let poll = Poll::new().map_err(failed)?;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC);
         let timer = timer.map_err(|errno| failed(errno.into()))?;
         let signals = Signals::open()?;
-        let watch = |fd: BorrowedFd<'_>, source: Source| {
+        let watch = |fd: BorrowedFd<'_>, source: EventSource| {
             poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), source.into(), Interest::READABLE).map_err(failed)
         };
-        watch(timer.as_fd(), Source::Timer)?;
-        watch(signals.0.as_fd(), Source::Signals)?;
+        watch(timer.as_fd(), EventSource::Timer)?;
+        watch(signals.0.as_fd(), EventSource::Signals)?;
         for (at, link) in links.iter().enumerate() {
-            watch(link.packet.fd.as_fd(), Source::Socket(at))?;
+            watch(link.packet.fd.as_fd(), EventSource::Socket(at))?;
         }
         for (at, socket) in sockets.iter().enumerate().filter(|(_, socket)| !socket.mute) {
-            watch(socket.fd.as_fd(), Source::Socket(links.len() + at))?;
+            watch(socket.fd.as_fd(), EventSource::Socket(links.len() + at))?;
         }
         let (conns, refused) = Conns::open(table, poll.registry()).map_err(failed)?;
         let refused = sockets::judge(table, facts, refused)?;
@@ -264,7 +264,7 @@ impl Shell {
             ready: vec![false; sources],
             first: 0,
             receiver: Receiver::default(),
-            queue: Queue::default(),
+            queue: SendQueue::default(),
             laid: Vec::with_capacity(MESSAGES),
             outbox: Outbox::new(),
             owed: VecDeque::with_capacity(OWED),
@@ -286,7 +286,7 @@ impl Shell {
     }
 
     /// One turn of the loop, of at most `longest`; gives what a signal asks for, which its owner hands on ([`hand`](Shell::hand)) or does itself.
-    pub fn turn<M: Machine>(&mut self, machine: &mut M, longest: Duration) -> Result<Option<Command>, Error> {
+    pub fn turn<M: Machine>(&mut self, machine: &mut M, longest: Duration) -> Result<Option<Command>, ShellError> {
         self.wait(machine.deadline(), longest)?;
         let now = self.now();
         if now.at.since(self.looked) >= LINK_LOOK {
@@ -350,22 +350,22 @@ impl Shell {
 
     fn note_events(&mut self) {
         for event in &self.events {
-            match Source::from(event.token()) {
+            match EventSource::from(event.token()) {
                 // It ends the wait, and is armed anew before it is waited for again.
-                Source::Timer => {}
-                Source::Signals => self.signalled = true,
-                Source::Journal => self.journal.iter_mut().for_each(Journal::event),
-                Source::Clerk => self.clerk.iter_mut().for_each(Clerk::event),
-                Source::Reader(at) => self.files.iter_mut().for_each(|files| files.event(at)),
-                Source::Door(at) => self.conns.knock(at),
-                Source::Conn(at) => self.conns.event(at),
-                Source::Socket(at) => self.ready.iter_mut().skip(at).take(1).for_each(|ready| *ready = true),
+                EventSource::Timer => {}
+                EventSource::Signals => self.signalled = true,
+                EventSource::Journal => self.journal.iter_mut().for_each(Journal::event),
+                EventSource::Clerk => self.clerk.iter_mut().for_each(Clerk::event),
+                EventSource::Reader(at) => self.files.iter_mut().for_each(|files| files.event(at)),
+                EventSource::Door(at) => self.conns.knock(at),
+                EventSource::Conn(at) => self.conns.event(at),
+                EventSource::Socket(at) => self.ready.iter_mut().skip(at).take(1).for_each(|ready| *ready = true),
             }
         }
     }
 
     /// Waits for something to do. While there is something anyhow, the other sources are looked at only now and then.
-    fn wait(&mut self, deadline: Option<Instant>, longest: Duration) -> Result<(), Error> {
+    fn wait(&mut self, deadline: Option<Instant>, longest: Duration) -> Result<(), ShellError> {
         for (ready, link) in self.ready.iter_mut().zip(&self.links) {
             *ready |= link.packet.ring.as_ref().is_some_and(|ring| ring.peek().is_some());
         }
@@ -386,7 +386,7 @@ impl Shell {
             return Ok(());
         }
         self.unpolled = 0;
-        let longest = if lines::flush() { longest.min(SLOW_READER) } else { longest };
+        let longest = if stderr_log::flush() { longest.min(SLOW_READER) } else { longest };
         let longest = if self.journal.is_some() { longest.min(journal::RETRY) } else { longest };
         let longest = if self.is_waiting() { longest.min(boot::LOOK) } else { longest };
         let nap = if busy { Duration::ZERO } else { longest };
@@ -395,18 +395,18 @@ impl Shell {
         }
         match self.poll.poll(&mut self.events, Some(nap)) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(()),
-            result => result.map_err(|error| Error::system("the poll loop failed", error, "")),
+            result => result.map_err(|error| ShellError::system("the poll loop failed", error, "")),
         }
     }
 
     /// Sets the timer, unless it goes off before the deadline anyhow: to wake once for nothing costs less than to set it every turn.
-    fn arm(&mut self, now: Instant, deadline: Instant) -> Result<(), Error> {
+    fn arm(&mut self, now: Instant, deadline: Instant) -> Result<(), ShellError> {
         if self.armed > now && self.armed <= deadline {
             return Ok(());
         }
         let at = TimeSpec::from_duration(deadline.since(Instant::ZERO));
         let set = self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME);
-        set.map_err(|errno| Error::system("cannot set the timer", errno, ""))?;
+        set.map_err(|errno| ShellError::system("cannot set the timer", errno, ""))?;
         self.armed = deadline;
         Ok(())
     }
@@ -482,12 +482,12 @@ impl Shell {
                 let len = usize::try_from(files.left(file, offset)).map_or(len as usize, |left| left.min(len as usize));
                 let Some(bytes) = self.bytes.get_mut(..len) else { return };
                 let input = match files.read(file, bytes, 0, len.max(1), len, offset) {
-                    Read::Done => Input::Bytes { token, bytes },
-                    Read::Cold => {
+                    FileRead::Done => Input::Bytes { token, bytes },
+                    FileRead::Cold => {
                         files.wait(token, file, offset, len);
                         Input::Cold { token }
                     }
-                    Read::Changed => Input::Changed { token },
+                    FileRead::Changed => Input::Changed { token },
                 };
                 machine.handle(now, input, &mut self.outbox);
             }
@@ -514,7 +514,7 @@ impl Shell {
             ("not sent, refused", self.queue.failed),
             ("neighbour entries refused", neighbours),
         ];
-        let malformed = Malformed::ALL.iter().map(|&why| (why.name(), self.losses.malformed[why as usize]));
+        let malformed = FrameError::ALL.iter().map(|&why| (why.name(), self.losses.malformed[why as usize]));
         let conns = self.conns.stats().chain(self.lost_by_service());
         own.into_iter().chain(malformed).map(|(name, n)| (name.to_string(), n)).chain(conns).filter(|(_, n)| *n > 0)
     }

@@ -8,19 +8,19 @@ use std::net::SocketAddrV4;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
-use super::sys::{BATCH, Message, Sender};
+use super::sys::{BATCH, OutDatagram, Sender};
 
 const ARENA: usize = 256 * 1024;
 pub const MESSAGES: usize = 512;
 /// The number of no socket.
 const NOWHERE: u16 = u16::MAX;
-/// The most that one call of [`Queue::put`] may lay down: a run of blocks with the header of each.
+/// The most that one call of [`SendQueue::put`] may lay down: a run of blocks with the header of each.
 pub const PUT_MAX: usize = 128 * 1024;
 
-pub struct Queue {
+pub struct SendQueue {
     arena: Box<[u8]>,
     used: usize,
-    messages: Vec<Message>,
+    messages: Vec<OutDatagram>,
     sockets: Vec<u16>,
     sender: Sender,
     /// Packets that the kernel did not take, for want of room.
@@ -29,9 +29,9 @@ pub struct Queue {
     pub failed: u64,
 }
 
-impl Default for Queue {
-    fn default() -> Queue {
-        Queue {
+impl Default for SendQueue {
+    fn default() -> SendQueue {
+        SendQueue {
             arena: vec![0; ARENA].into(),
             used: 0,
             messages: Vec::with_capacity(MESSAGES),
@@ -43,13 +43,13 @@ impl Default for Queue {
     }
 }
 
-impl Queue {
+impl SendQueue {
     /// Whether `messages` more messages and a full `put` have room.
     pub fn has_room(&self, messages: usize) -> bool {
         self.used + PUT_MAX <= ARENA && self.messages.len() + messages <= MESSAGES
     }
 
-    /// Free room: what is laid down here becomes messages by [`Queue::take`].
+    /// Free room: what is laid down here becomes messages by [`SendQueue::take`].
     pub fn room(&mut self) -> &mut [u8] {
         &mut self.arena[self.used..]
     }
@@ -57,7 +57,7 @@ impl Queue {
     /// Makes the next `len` bytes of the room a message for a socket: one packet, or with `segment` above 0 packets of that size each,
     /// the last as long as there is.
     pub fn take(&mut self, socket: usize, len: usize, to: Option<SocketAddrV4>, segment: u16) {
-        let message = Message { start: self.used as u32, len: len as u32, to, segment };
+        let message = OutDatagram { start: self.used as u32, len: len as u32, to, segment };
         if self.messages.len() < MESSAGES {
             self.messages.push(message);
             self.sockets.push(socket as u16);
@@ -85,7 +85,7 @@ impl Queue {
     }
 
     /// Sends everything; `fd_of` gives the sockets by their numbers, `trouble` receives what was refused.
-    pub fn flush<'a>(&mut self, fd_of: impl Fn(usize) -> Option<BorrowedFd<'a>>, mut trouble: impl FnMut(usize, Trouble)) {
+    pub fn flush<'a>(&mut self, fd_of: impl Fn(usize) -> Option<BorrowedFd<'a>>, mut trouble: impl FnMut(usize, SendTrouble)) {
         let (mut at, mut told) = (0, None);
         while at < self.messages.len() {
             let socket = usize::from(self.sockets[at]);
@@ -102,15 +102,15 @@ impl Queue {
                 Err(error) if lacks_room(&error) => {
                     let lost = self.messages[at..at + same].iter().map(packets).sum();
                     self.full += lost;
-                    trouble(socket, Trouble::Full(lost));
+                    trouble(socket, SendTrouble::Full(lost));
                     at += same;
                 }
                 // The first message was refused; the others have their own try.
                 Err(error) => {
                     if self.messages[at].segment > 0 && cannot_segment(&error) {
                         let lost = self.send_apart(fd, at);
-                        trouble(socket, Trouble::Full(lost));
-                        trouble(socket, Trouble::Whole(error));
+                        trouble(socket, SendTrouble::Full(lost));
+                        trouble(socket, SendTrouble::Whole(error));
                     } else {
                         let to = self.messages[at].to.map_or("the link".to_string(), |to| to.to_string());
                         log::debug!("{to}: cannot send: {error}");
@@ -127,10 +127,10 @@ impl Queue {
 
     /// Sends the packets of a message one by one. Gives how many found no room.
     fn send_apart(&mut self, fd: BorrowedFd<'_>, at: usize) -> u64 {
-        let Message { mut start, len, to, segment } = self.messages[at];
+        let OutDatagram { mut start, len, to, segment } = self.messages[at];
         let (end, mut lost) = (start + len, 0);
         while start < end {
-            let packet = Message { start, len: (end - start).min(segment.into()), to, segment: 0 };
+            let packet = OutDatagram { start, len: (end - start).min(segment.into()), to, segment: 0 };
             match self.sender.send(fd, &self.arena, &[packet]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Ok(_) => {}
@@ -146,14 +146,14 @@ impl Queue {
 
 /// Why something did not leave.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum SendTrouble {
     /// So many packets found no room in the kernel.
     Full(u64),
     /// A run of packets was refused as a whole, and has left packet by packet.
     Whole(io::Error),
 }
 
-fn packets(message: &Message) -> u64 {
+fn packets(message: &OutDatagram) -> u64 {
     match message.segment {
         0 => 1,
         segment => u64::from(message.len.div_ceil(segment.into())),

@@ -3,7 +3,7 @@
 use nix::sys::signal::{SigSet, Signal as Unix};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::Error;
+use super::ShellError;
 use crate::base::machine::{Command, Reload};
 
 /// SIGHUP opens the log again as well.
@@ -15,11 +15,11 @@ const WATCHED: [(Unix, Command); 4] = [
 ];
 
 /// Holds what asks a daemon for something, which would end it, until [`Signals::take`] takes it: for the first line of a program.
-pub fn hold() -> Result<(), Error> {
+pub fn hold() -> Result<(), ShellError> {
     let mut set = SigSet::empty();
     set.add(Unix::SIGHUP);
     set.add(Unix::SIGUSR1);
-    set.thread_block().map_err(|error| Error::system("cannot hold signals", error, ""))
+    set.thread_block().map_err(|error| ShellError::system("cannot hold signals", error, ""))
 }
 
 /// The signals that end, reload or checkpoint, as a descriptor.
@@ -27,7 +27,7 @@ pub struct Signals(pub SignalFd);
 
 impl Signals {
     /// Blocks the signals' usual effect and opens the descriptor.
-    pub fn open() -> Result<Signals, Error> {
+    pub fn open() -> Result<Signals, ShellError> {
         let mut set = SigSet::empty();
         for (unix, _) in WATCHED {
             set.add(unix);
@@ -36,7 +36,7 @@ impl Signals {
             set.thread_block()?;
             SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
         };
-        open().map(Signals).map_err(|error| Error::system("cannot watch signals", error, ""))
+        open().map(Signals).map_err(|error| ShellError::system("cannot watch signals", error, ""))
     }
 
     /// The next signal that has arrived.

@@ -6,7 +6,7 @@ const KIND: u32 = 24;
 const AT: usize = (1 << KIND) - 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum EventSource {
     /// A link's packet socket, or a UDP socket behind those.
     Socket(usize),
     Door(usize),
@@ -18,34 +18,34 @@ pub enum Source {
     Timer,
 }
 
-impl From<Source> for Token {
-    fn from(source: Source) -> Token {
+impl From<EventSource> for Token {
+    fn from(source: EventSource) -> Token {
         let (kind, at) = match source {
-            Source::Socket(at) => (0, at),
-            Source::Door(at) => (1, at),
-            Source::Conn(at) => (2, at),
-            Source::Reader(at) => (3, at),
-            Source::Clerk => (4, 0),
-            Source::Journal => (5, 0),
-            Source::Signals => (6, 0),
-            Source::Timer => (7, 0),
+            EventSource::Socket(at) => (0, at),
+            EventSource::Door(at) => (1, at),
+            EventSource::Conn(at) => (2, at),
+            EventSource::Reader(at) => (3, at),
+            EventSource::Clerk => (4, 0),
+            EventSource::Journal => (5, 0),
+            EventSource::Signals => (6, 0),
+            EventSource::Timer => (7, 0),
         };
         Token(kind << KIND | at)
     }
 }
 
-impl From<Token> for Source {
-    fn from(token: Token) -> Source {
+impl From<Token> for EventSource {
+    fn from(token: Token) -> EventSource {
         let at = token.0 & AT;
         match token.0 >> KIND {
-            0 => Source::Socket(at),
-            1 => Source::Door(at),
-            2 => Source::Conn(at),
-            3 => Source::Reader(at),
-            4 => Source::Clerk,
-            5 => Source::Journal,
-            6 => Source::Signals,
-            _ => Source::Timer,
+            0 => EventSource::Socket(at),
+            1 => EventSource::Door(at),
+            2 => EventSource::Conn(at),
+            3 => EventSource::Reader(at),
+            4 => EventSource::Clerk,
+            5 => EventSource::Journal,
+            6 => EventSource::Signals,
+            _ => EventSource::Timer,
         }
     }
 }
@@ -56,9 +56,16 @@ mod tests {
 
     #[test]
     fn sources_come_back() {
-        let sources = [Source::Socket(1000), Source::Door(0), Source::Conn(4095), Source::Reader(7), Source::Clerk, Source::Journal];
-        for source in sources.into_iter().chain([Source::Signals, Source::Timer]) {
-            assert_eq!(Source::from(Token::from(source)), source);
+        let sources = [
+            EventSource::Socket(1000),
+            EventSource::Door(0),
+            EventSource::Conn(4095),
+            EventSource::Reader(7),
+            EventSource::Clerk,
+            EventSource::Journal,
+        ];
+        for source in sources.into_iter().chain([EventSource::Signals, EventSource::Timer]) {
+            assert_eq!(EventSource::from(Token::from(source)), source);
         }
     }
 }

@@ -3,18 +3,18 @@
 
 use std::io::{ErrorKind, Write};
 
-use super::Error;
+use super::ShellError;
 
 /// Writes a text to standard output. False when nobody reads it any more.
 ///
 /// # Errors
 /// It cannot be written for another reason, such as a full disk.
-pub fn print(text: &str) -> Result<bool, Error> {
+pub fn print(text: &str) -> Result<bool, ShellError> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Error::system("cannot write to standard output", error, "")),
+        Err(error) => Err(ShellError::system("cannot write to standard output", error, "")),
     }
 }
 

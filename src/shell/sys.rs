@@ -196,13 +196,13 @@ pub struct Received<'a> {
 
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
-struct Control([u8; 128]);
+struct RecvControl([u8; 128]);
 
 /// Fixed buffers for `recvmmsg`.
 pub struct Receiver {
     buffers: Box<[[u8; RECEIVE_MAX]]>,
     names: Box<[sockaddr_storage]>,
-    control: Box<[Control]>,
+    control: Box<[RecvControl]>,
     iovecs: Box<[iovec]>,
     headers: Box<[mmsghdr]>,
 }
@@ -214,7 +214,7 @@ impl Default for Receiver {
         Receiver {
             buffers: vec![[0; RECEIVE_MAX]; BATCH].into(),
             names: vec![name; BATCH].into(),
-            control: vec![Control([0; 128]); BATCH].into(),
+            control: vec![RecvControl([0; 128]); BATCH].into(),
             iovecs: vec![vec; BATCH].into(),
             headers: vec![header; BATCH].into(),
         }
@@ -297,7 +297,7 @@ impl Receiver {
 
 /// A message to send: a range of one arena, and where to, on a UDP socket.
 #[derive(Clone, Copy)]
-pub struct Message {
+pub struct OutDatagram {
     pub start: u32,
     pub len: u32,
     pub to: Option<SocketAddrV4>,
@@ -308,7 +308,7 @@ pub struct Message {
 /// A control message UDP_SEGMENT, laid out as `struct cmsghdr` and its padded payload.
 #[derive(Clone, Copy, Default)]
 #[repr(C, align(8))]
-struct Segment {
+struct UdpSegment {
     len: usize,
     level: c_int,
     kind: c_int,
@@ -316,11 +316,11 @@ struct Segment {
     padding: [u8; 6],
 }
 
-impl Segment {
-    fn of(size: u16) -> Segment {
+impl UdpSegment {
+    fn of(size: u16) -> UdpSegment {
         // CMSG_LEN: the header and the payload, without padding.
         let len = size_of::<usize>() + 2 * size_of::<c_int>() + size_of::<u16>();
-        Segment { len, level: libc::SOL_UDP, kind: UDP_SEGMENT, size, padding: [0; 6] }
+        UdpSegment { len, level: libc::SOL_UDP, kind: UDP_SEGMENT, size, padding: [0; 6] }
     }
 }
 
@@ -328,7 +328,7 @@ impl Segment {
 pub struct Sender {
     names: Box<[sockaddr_in]>,
     iovecs: Box<[iovec]>,
-    control: Box<[Segment]>,
+    control: Box<[UdpSegment]>,
     headers: Box<[mmsghdr]>,
 }
 
@@ -337,13 +337,13 @@ impl Default for Sender {
         // SAFETY: these are plain C structures for which all zero is a valid value.
         let (name, vec, header): (sockaddr_in, iovec, mmsghdr) = unsafe { std::mem::zeroed() };
         let (iovecs, headers) = (vec![vec; BATCH].into(), vec![header; BATCH].into());
-        Sender { names: vec![name; BATCH].into(), iovecs, control: vec![Segment::default(); BATCH].into(), headers }
+        Sender { names: vec![name; BATCH].into(), iovecs, control: vec![UdpSegment::default(); BATCH].into(), headers }
     }
 }
 
 impl Sender {
     /// Sends messages whose bytes lie in `arena`, at most [`BATCH`]; gives how many were taken.
-    pub fn send(&mut self, fd: BorrowedFd<'_>, arena: &[u8], messages: &[Message]) -> io::Result<usize> {
+    pub fn send(&mut self, fd: BorrowedFd<'_>, arena: &[u8], messages: &[OutDatagram]) -> io::Result<usize> {
         let count = messages.len().min(BATCH);
         for (i, message) in messages.iter().take(count).enumerate() {
             let bytes = arena.get(message.start as usize..).and_then(|rest| rest.get(..message.len as usize)).unwrap_or(&[]);
@@ -360,8 +360,8 @@ impl Sender {
             header.msg_iovlen = 1;
             (header.msg_control, header.msg_controllen) = (std::ptr::null_mut(), 0);
             if message.segment > 0 {
-                self.control[i] = Segment::of(message.segment);
-                (header.msg_control, header.msg_controllen) = ((&raw mut self.control[i]).cast(), size_of::<Segment>() as _);
+                self.control[i] = UdpSegment::of(message.segment);
+                (header.msg_control, header.msg_controllen) = ((&raw mut self.control[i]).cast(), size_of::<UdpSegment>() as _);
             }
         }
         // SAFETY: `count` headers point at names, vectors and control messages of this struct and at bytes of `arena`, all of which outlive the call; the

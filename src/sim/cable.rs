@@ -10,7 +10,7 @@ use crate::base::addr::Mac;
 use crate::base::machine::{Input, Machine};
 use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
-use crate::wire::dhcp::{Builder, Header, MessageType, code};
+use crate::wire::dhcp::{Header, MessageBuilder, MessageType, code};
 use crate::wire::ether::{self, Arp, ArpOp, Checksum, Frame};
 
 /// The port of DHCP servers, and that of their clients (RFC 2131, 4.1).
@@ -52,7 +52,7 @@ impl Cable {
     /// The machine of `header` says something to a DHCP server, from an address of its own or from none. Options are in order.
     pub fn dhcp(&mut self, header: &Header, kind: MessageType, (from, to): (Ipv4Addr, Ipv4Addr), options: &[(u8, &[u8])]) {
         let mut message = [0; MESSAGE_MAX];
-        let mut builder = Builder::new(&mut message, header, MESSAGE_MAX).expect("there is room for a message");
+        let mut builder = MessageBuilder::new(&mut message, header, MESSAGE_MAX).expect("there is room for a message");
         let mut fits = builder.option(code::MESSAGE_TYPE, &[kind as u8]);
         options.iter().for_each(|(code, value)| fits &= builder.option(*code, value));
         assert!(fits, "there is room for what a machine says");

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::{ConnId, Event, Input, Machine, Stream};
+use crate::base::machine::{ConnId, Input, Machine, Stream, StreamEvent};
 use crate::base::outbox::{Outbox, Output};
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
@@ -20,7 +20,7 @@ use crate::roll::lot::{Lot, Macs};
 use crate::roll::plan::{AddressPlan, Number};
 use crate::roll::ruling::Numbering;
 use crate::wire::dhcp::{self, Header, MessageType, Scratch, code};
-use crate::wire::report::{Report, Verdict};
+use crate::wire::report::{Report, ReportVerdict};
 
 use super::cable::{Cable, Heard, WIRE};
 use super::config::{HEAD, config};
@@ -31,7 +31,7 @@ const STEPS: u32 = 300;
 
 /// What somebody saw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct ChangesOutcome {
     /// What broke a law, in words.
     pub faults: Vec<String>,
     /// Times that the head lost its power.
@@ -49,12 +49,12 @@ pub struct Outcome {
 }
 
 /// The lots as far as the next daemon must know them: which machines they had before is a courtesy, which a crash may cost.
-type Roll = Vec<Lot>;
+type LotList = Vec<Lot>;
 
 /// The head, and what its roll was after each change since the last that somebody relies on.
 struct Head {
     server: Server,
-    rolls: Vec<Roll>,
+    rolls: Vec<LotList>,
     /// How many there were before the first one that is kept.
     gone: usize,
     /// The one that an operator's last line led to, counted since the head began.
@@ -90,7 +90,7 @@ impl Machine for Head {
     fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outbox) {
         self.server.handle(now, input, out);
         self.see(out);
-        if let Input::Stream(Stream { event: Event::Bytes(_), .. }) = input {
+        if let Input::Stream(Stream { event: StreamEvent::Bytes(_), .. }) = input {
             self.led_to = self.gone + self.rolls.len() - 1;
         }
     }
@@ -115,11 +115,11 @@ struct Play {
     /// The operator waits for an answer.
     waits: bool,
     next_mac: u32,
-    outcome: Outcome,
+    outcome: ChangesOutcome,
 }
 
 /// The play of a seed.
-pub fn play(seed: u64) -> Outcome {
+pub fn play(seed: u64) -> ChangesOutcome {
     let mut play = Play::new(seed);
     for _ in 0..STEPS {
         play.step();
@@ -127,7 +127,7 @@ pub fn play(seed: u64) -> Outcome {
             break;
         }
     }
-    Outcome { hash: play.world.hash(), ..play.outcome }
+    ChangesOutcome { hash: play.world.hash(), ..play.outcome }
 }
 
 impl Play {
@@ -141,7 +141,7 @@ impl Play {
         let calm = [0, 900_000][rng.below(2) as usize];
         let mut world = World::new(&setup, Head::new(Server::new(&setup.config, seed, START)), Cable::default());
         world.hold_journal();
-        let (operator, outcome) = (call(&mut world), Outcome::default());
+        let (operator, outcome) = (call(&mut world), ChangesOutcome::default());
         let mut play = Play { rng, calm, config: setup.config, world, operator, waits: false, next_mac: 1, outcome };
         play.pass(Duration::from_secs(2));
         play
@@ -240,7 +240,7 @@ impl Play {
     /// A machine that has passed muster asks, and takes what it is offered.
     fn machine(&mut self) {
         let mac = self.a_mac();
-        let mut report = Report { verdict: Verdict::Passed, ..Report::EMPTY };
+        let mut report = Report { verdict: ReportVerdict::Passed, ..Report::EMPTY };
         if report.macs.push(mac) {
             self.dhcp(mac, MessageType::Discover, None, Some(&report));
         }
@@ -301,7 +301,7 @@ impl Play {
             // Who is told a number may rely on it.
             Some(MessageType::Ack) => {
                 let Some(Number(number)) = self.config.plan.number(address) else { return };
-                let has = |roll: &Roll| roll.get(number as usize).is_some_and(|lot| lot.papers.macs.contains(mac));
+                let has = |roll: &LotList| roll.get(number as usize).is_some_and(|lot| lot.fingerprint.macs.contains(mac));
                 // In every roll from some on; it relies on that one.
                 let head = self.world.server_mut();
                 let since = head.rolls.iter().rposition(|roll| !has(roll)).map_or(0, |at| at + 1);
@@ -339,7 +339,7 @@ impl Play {
     /// The disk has something to do, or will have.
     fn is_busy(&self) -> bool {
         let server = &self.world.server().server;
-        self.world.journal().is_busy() || server.is_changing() || server.rewrites()
+        self.world.journal().is_busy() || server.is_changing() || server.is_compacting()
     }
 
     /// Nobody asks anything until the disk has everything.
@@ -406,8 +406,8 @@ impl Play {
     }
 }
 
-fn roll(server: &Server) -> Roll {
-    server.roll().street().iter().map(|(_, lot)| Lot { retired: Macs::default(), since: 0, ..*lot }).collect()
+fn roll(server: &Server) -> LotList {
+    server.roll().lots().iter().map(|(_, lot)| Lot { retired: Macs::default(), since: 0, ..*lot }).collect()
 }
 
 fn mac(n: u32) -> Mac {

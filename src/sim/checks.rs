@@ -61,15 +61,15 @@ impl Findings {
 }
 
 #[derive(Clone, Copy)]
-struct Lease {
+struct SeenLease {
     mac: Mac,
     until: Instant,
 }
 
 /// What is known of an address.
 #[derive(Default)]
-struct Address {
-    lease: Option<Lease>,
+struct SeenAddress {
+    lease: Option<SeenLease>,
     /// It was given once, to whomever.
     given: bool,
 }
@@ -106,7 +106,7 @@ fn key(address: Ipv4Addr) -> u64 {
 pub struct Checks {
     heads: Vec<Ipv4Addr>,
     subnets: Vec<Subnet>,
-    addresses: Table<Address>,
+    addresses: Table<SeenAddress>,
     /// By MAC.
     parties: Table<Party>,
     transfers: Transfers,
@@ -292,7 +292,7 @@ impl Checks {
     /// An address is offered or given.
     fn give(&mut self, now: Instant, mac: Mac, address: Ipv4Addr, lease: Duration, kind: Option<MessageType>) {
         let held = self.addresses.get(key(address)).and_then(|address| address.lease);
-        if let Some(Lease { mac: holder, until }) = held.filter(|held| held.mac != mac && held.until > now) {
+        if let Some(SeenLease { mac: holder, until }) = held.filter(|held| held.mac != mac && held.until > now) {
             self.findings.violate(now, format_args!("{kind:?} gives {address} to {mac}, but {holder} has it until {until}"));
         }
         if kind == Some(MessageType::Offer) {
@@ -305,7 +305,7 @@ impl Checks {
             left.lease = left.lease.filter(|lease| lease.mac != mac);
         }
         let taken = self.addresses.entry(key(address));
-        (taken.given, taken.lease) = (true, Some(Lease { mac, until: now + lease }));
+        (taken.given, taken.lease) = (true, Some(SeenLease { mac, until: now + lease }));
     }
 }
 

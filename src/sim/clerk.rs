@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use crate::base::facts::LinkFacts;
-use crate::base::machine::Done;
+use crate::base::machine::TaskOutcome;
 use crate::base::outbox::FileTask;
 
 /// What came of a task.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
+pub enum SimClerkAnswer {
     Text(Option<String>),
     Exists(Vec<bool>),
     Opened,
@@ -18,7 +18,7 @@ pub enum Answer {
 }
 
 #[derive(Default)]
-pub struct Clerk {
+pub struct SimClerk {
     files: BTreeMap<String, String>,
     /// The pieces of a text.
     text: Vec<u8>,
@@ -29,23 +29,23 @@ pub struct Clerk {
     pub hangs: bool,
 }
 
-impl Answer {
+impl SimClerkAnswer {
     /// As the machine hears it.
-    pub fn outcome<'a>(&'a self, links: &'a [LinkFacts]) -> Result<Done<'a>, &'a str> {
+    pub fn outcome<'a>(&'a self, links: &'a [LinkFacts]) -> Result<TaskOutcome<'a>, &'a str> {
         match self {
-            Answer::Text(text) => Ok(Done::Text { text: text.as_deref(), links }),
-            Answer::Exists(found) => Ok(Done::Exists(found)),
-            Answer::Opened => Ok(Done::Opened),
-            Answer::Written => Ok(Done::Written),
-            Answer::Failed(why) => Err(why),
+            SimClerkAnswer::Text(text) => Ok(TaskOutcome::Text { text: text.as_deref(), links }),
+            SimClerkAnswer::Exists(found) => Ok(TaskOutcome::Exists(found)),
+            SimClerkAnswer::Opened => Ok(TaskOutcome::Opened),
+            SimClerkAnswer::Written => Ok(TaskOutcome::Written),
+            SimClerkAnswer::Failed(why) => Err(why),
         }
     }
 }
 
-impl Clerk {
+impl SimClerk {
     /// Serves boot files from this folder.
-    pub fn new(root: String) -> Clerk {
-        Clerk { root, ..Clerk::default() }
+    pub fn new(root: String) -> SimClerk {
+        SimClerk { root, ..SimClerk::default() }
     }
 
     /// Somebody writes a file.
@@ -64,7 +64,7 @@ impl Clerk {
     }
 
     /// Does a task; gives what there is to tell of it. `exists` tells which names are boot files: all folders hold the same.
-    pub fn act(&mut self, task: FileTask<'_>, exists: impl Fn(&[u8]) -> bool) -> Option<Answer> {
+    pub fn act(&mut self, task: FileTask<'_>, exists: impl Fn(&[u8]) -> bool) -> Option<SimClerkAnswer> {
         let string = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let answer = match task {
             FileTask::Piece { text } => {
@@ -79,19 +79,19 @@ impl Clerk {
                 self.write(string(path));
                 return None;
             }
-            FileTask::Read { path } => Answer::Text(self.file(&string(path)).map(str::to_string)),
-            FileTask::Exists { names } => Answer::Exists(names.split(|byte| *byte == 0).skip(1).map(exists).collect()),
+            FileTask::Read { path } => SimClerkAnswer::Text(self.file(&string(path)).map(str::to_string)),
+            FileTask::Exists { names } => SimClerkAnswer::Exists(names.split(|byte| *byte == 0).skip(1).map(exists).collect()),
             FileTask::Root { path } => {
                 self.opened = Some(string(path));
-                Answer::Opened
+                SimClerkAnswer::Opened
             }
             FileTask::Write { path } if path.starts_with(b"/full/") => {
                 self.text.clear();
-                Answer::Failed(format!("cannot write {}: no space is left", string(path)))
+                SimClerkAnswer::Failed(format!("cannot write {}: no space is left", string(path)))
             }
             FileTask::Write { path } => {
                 self.write(string(path));
-                Answer::Written
+                SimClerkAnswer::Written
             }
         };
         Some(answer).filter(|_| !self.hangs)

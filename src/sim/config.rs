@@ -14,7 +14,7 @@ pub const HEAD: Ipv4Addr = Ipv4Addr::new(10, 54, 0, 1);
 /// The head's hardware address.
 pub const HEAD_MAC: Mac = Mac([0x02, 0x54, 0, 0, 0, 1]);
 
-/// Lots of the street, at most.
+/// Lots of the lot table, at most.
 pub const NODES_MAX: usize = 130_000;
 /// So many fit into a network of 16 bits; it has 14 where there are more.
 const NODES_SMALL: usize = 16_384;

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::endpoint::{Endpoint, EndpointId, Framing, Streams, Transport};
-use crate::base::machine::{ConnId, Event, FileId, Stream};
+use crate::base::machine::{ConnId, FileId, Stream, StreamEvent};
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Instant;
 
@@ -20,20 +20,20 @@ const SPARE: Duration = Duration::from_millis(500);
 
 /// A part of a file that is on its way to the other end.
 #[derive(Clone, Copy, Debug)]
-pub struct Sending {
+pub struct SimSending {
     pub file: FileId,
     pub offset: u64,
     pub left: u64,
 }
 
-impl Sending {
+impl SimSending {
     /// How much of it goes next.
     pub fn piece(&self) -> u64 {
         self.left.min(PIECE)
     }
 }
 
-struct Conn {
+struct SimConn {
     endpoint: EndpointId,
     peer: SocketAddrV4,
     /// The machine has yet to hear of it.
@@ -45,7 +45,7 @@ struct Conn {
     sent: Vec<u8>,
     buffered: bool,
     received: Vec<u8>,
-    sending: Option<Sending>,
+    sending: Option<SimSending>,
     /// Something was written since the machine heard that all was taken.
     drains: bool,
     owed: u32,
@@ -55,7 +55,7 @@ struct Conn {
 }
 
 /// What the machine hears next of a connection.
-pub enum Next {
+pub enum SimStreamEvent {
     Opened(u64),
     Bytes(Vec<u8>),
     Drained,
@@ -64,7 +64,7 @@ pub enum Next {
 
 pub struct Conns {
     table: Vec<Endpoint>,
-    conns: Slab<Conn>,
+    conns: Slab<SimConn>,
     /// Those whose bytes wait for a buffer.
     starved: VecDeque<ConnId>,
     /// Addresses at which somebody takes calls, and calls that nobody has taken over yet.
@@ -87,12 +87,12 @@ impl Conns {
         self.table.get(usize::from(endpoint))?.transport.streams()
     }
 
-    fn find(&mut self, conn: ConnId) -> Option<&mut Conn> {
+    fn find(&mut self, conn: ConnId) -> Option<&mut SimConn> {
         self.conns.get_mut(Key::from_u64(conn.to_u64())).filter(|conn| !conn.gone)
     }
 
     /// The connections that share places and buffers with those of an endpoint.
-    fn group(&self, endpoint: EndpointId) -> impl Iterator<Item = (ConnId, &Conn)> {
+    fn group(&self, endpoint: EndpointId) -> impl Iterator<Item = (ConnId, &SimConn)> {
         let kind = |endpoint: EndpointId| {
             let row = self.table.get(usize::from(endpoint))?;
             Some((row.service, std::mem::discriminant(&row.transport)))
@@ -105,7 +105,7 @@ impl Conns {
     fn insert(&mut self, now: Instant, endpoint: EndpointId, peer: SocketAddrV4, token: u64) -> Option<ConnId> {
         let taken = self.group(endpoint).count();
         self.streams(endpoint).filter(|streams| taken < streams.conns)?;
-        let conn = Conn {
+        let conn = SimConn {
             endpoint,
             peer,
             fresh: Some(token),
@@ -137,7 +137,7 @@ impl Conns {
     /// The connection that makes room for one more where there is none: one that has gone already, or the one that has been idle longest.
     pub fn spare(&self, now: Instant, endpoint: EndpointId) -> Option<ConnId> {
         let streams = self.streams(endpoint).filter(|streams| self.group(endpoint).count() >= streams.conns)?;
-        let idle = |conn: &Conn| streams.idle.is_some() && conn.fresh.is_none() && now.since(conn.stirred) >= SPARE;
+        let idle = |conn: &SimConn| streams.idle.is_some() && conn.fresh.is_none() && now.since(conn.stirred) >= SPARE;
         let spare = self.group(endpoint).filter(|(_, conn)| conn.gone || idle(conn));
         spare.min_by_key(|(_, conn)| (!conn.gone, conn.owed > 0, conn.stirred)).map(|(id, _)| id)
     }
@@ -230,7 +230,7 @@ impl Conns {
     }
 
     /// The machine sends a part of a file.
-    pub fn send_file(&mut self, conn: ConnId, sending: Sending) {
+    pub fn send_file(&mut self, conn: ConnId, sending: SimSending) {
         if let Some(conn) = self.find(conn) {
             conn.gone |= conn.sending.is_some();
             (conn.drains, conn.owed) = (true, conn.owed.saturating_sub(1));
@@ -239,7 +239,7 @@ impl Conns {
     }
 
     /// The part of a file that a connection waits for, now that all before it was taken.
-    pub fn sending(&mut self, conn: ConnId) -> Option<Sending> {
+    pub fn sending(&mut self, conn: ConnId) -> Option<SimSending> {
         self.find(conn).filter(|conn| conn.received.is_empty())?.sending
     }
 
@@ -253,26 +253,26 @@ impl Conns {
     }
 
     /// What the machine hears next of a connection: each event once.
-    pub fn next(&mut self, now: Instant, id: ConnId) -> Option<Next> {
+    pub fn next(&mut self, now: Instant, id: ConnId) -> Option<SimStreamEvent> {
         let key = Key::from_u64(id.to_u64());
         let conn = self.conns.get_mut(key)?;
         if let Some(token) = conn.fresh.take() {
-            return Some(Next::Opened(token));
+            return Some(SimStreamEvent::Opened(token));
         }
         let taken = conn.received.is_empty() && conn.sending.is_none();
         if conn.gone || (conn.leaving && taken) {
             conn.gone = true;
             // What has come can still be read; with the next connection it is forgotten.
-            return Some(Next::Closed);
+            return Some(SimStreamEvent::Closed);
         }
         if !taken {
             return None;
         }
         if std::mem::take(&mut conn.drains) {
-            return Some(Next::Drained);
+            return Some(SimStreamEvent::Drained);
         }
-        let message = self.message(now, id).map(Next::Bytes);
-        message.or_else(|| self.conns.get(key).is_some_and(|conn| conn.gone).then_some(Next::Closed))
+        let message = self.message(now, id).map(SimStreamEvent::Bytes);
+        message.or_else(|| self.conns.get(key).is_some_and(|conn| conn.gone).then_some(SimStreamEvent::Closed))
     }
 
     /// The next message, if there is one and a buffer for it. One that is too long is the last.
@@ -328,13 +328,13 @@ impl Conns {
     }
 
     /// An event as the machine hears it.
-    pub fn stream<'a>(&self, conn: ConnId, next: &'a Next) -> Option<Stream<'a>> {
+    pub fn stream<'a>(&self, conn: ConnId, next: &'a SimStreamEvent) -> Option<Stream<'a>> {
         let found = self.conns.get(Key::from_u64(conn.to_u64()))?;
         let event = match next {
-            Next::Opened(token) => Event::Opened { token: *token },
-            Next::Bytes(bytes) => Event::Bytes(bytes),
-            Next::Drained => Event::Drained,
-            Next::Closed => Event::Closed,
+            SimStreamEvent::Opened(token) => StreamEvent::Opened { token: *token },
+            SimStreamEvent::Bytes(bytes) => StreamEvent::Bytes(bytes),
+            SimStreamEvent::Drained => StreamEvent::Drained,
+            SimStreamEvent::Closed => StreamEvent::Closed,
         };
         Some(Stream { conn, endpoint: found.endpoint, peer: found.peer, event })
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::base::limits::FILES;
-use crate::base::machine::{FileId, OpenFile, Refusal};
+use crate::base::machine::{FileId, OpenError, OpenFile};
 use crate::base::rng::{Rng, mix};
 use crate::base::time::Instant;
 
@@ -116,7 +116,7 @@ impl Contents {
 }
 
 struct Named {
-    content: Result<Version, Refusal>,
+    content: Result<Version, OpenError>,
     /// Counts up with every version.
     version: u64,
 }
@@ -169,7 +169,7 @@ impl Disk {
     }
 
     /// Puts something there that does not open.
-    pub fn put_refusal(&mut self, name: &str, refusal: Refusal) {
+    pub fn put_refusal(&mut self, name: &str, refusal: OpenError) {
         self.files.insert(name.into(), Named { content: Err(refusal), version: 0 });
     }
 
@@ -201,10 +201,10 @@ impl Disk {
     }
 
     /// Opens a file. One that is open in its present version is shared, and there are places for [`FILES`], as in a file table.
-    pub fn open(&mut self, name: &[u8]) -> Result<OpenFile, Refusal> {
-        let version = self.files.get(name).ok_or(Refusal::NotFound)?.content?;
+    pub fn open(&mut self, name: &[u8]) -> Result<OpenFile, OpenError> {
+        let version = self.files.get(name).ok_or(OpenError::NotFound)?.content?;
         if self.rng.chance(self.habits.failure) {
-            return Err(Refusal::Failed);
+            return Err(OpenError::Failed);
         }
         let shared = self.open.iter_mut().find(|(_, open)| open.name == name && open.version == version && !open.changed);
         if let Some((&id, open)) = shared {
@@ -212,7 +212,7 @@ impl Disk {
             return Ok(OpenFile { file: FileId::from_u64(id), size: version.size });
         }
         if self.open.len() >= FILES {
-            return Err(Refusal::Busy);
+            return Err(OpenError::Busy);
         }
         let id = self.next;
         self.next += 1;
@@ -341,14 +341,14 @@ mod tests {
     #[test]
     fn what_does_not_open() {
         let mut disk = disk(Habits::default());
-        disk.put_refusal("folder", Refusal::NotAFile);
-        assert_eq!(disk.open(b"folder"), Err(Refusal::NotAFile));
-        assert_eq!(disk.open(b"nothing"), Err(Refusal::NotFound));
+        disk.put_refusal("folder", OpenError::NotAFile);
+        assert_eq!(disk.open(b"folder"), Err(OpenError::NotAFile));
+        assert_eq!(disk.open(b"nothing"), Err(OpenError::NotFound));
         disk.put("gone", 1);
         disk.remove("gone");
-        assert_eq!(disk.open(b"gone"), Err(Refusal::NotFound));
+        assert_eq!(disk.open(b"gone"), Err(OpenError::NotFound));
         disk.habits.failure = 1_000_000;
         disk.put("there", 1);
-        assert_eq!(disk.open(b"there"), Err(Refusal::Failed));
+        assert_eq!(disk.open(b"there"), Err(OpenError::Failed));
     }
 }

@@ -11,22 +11,22 @@ use super::net::{Odds, Wire};
 use super::swarm::{Storm, Weather, storm, wrong_bytes};
 use crate::base::rng::{Rng, mix};
 use crate::base::time::Instant;
-use crate::fleet::life::{Life, Plan, Stages};
-use crate::fleet::summary::{Crowd, Quantiles};
+use crate::fleet::life::{Life, Stages, StormPlan};
+use crate::fleet::summary::{CrowdSummary, Quantiles};
 use crate::fleet::{Asks, Firmware, Switch};
 
 /// A kind of machines: a firmware, or a mix of all, and the window that it asks for where that is not the firmware's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kind {
+pub struct FlickerKind {
     /// Its name in tables.
     pub name: &'static str,
     firmware: Option<Firmware>,
     windowsize: Option<u16>,
 }
 
-impl Kind {
-    const fn of(firmware: Firmware) -> Kind {
-        Kind { name: firmware.name(), firmware: Some(firmware), windowsize: None }
+impl FlickerKind {
+    const fn of(firmware: Firmware) -> FlickerKind {
+        FlickerKind { name: firmware.name(), firmware: Some(firmware), windowsize: None }
     }
 
     /// The lives of machines of this kind in these places.
@@ -38,16 +38,16 @@ impl Kind {
 }
 
 /// All that boot. EDK2 asks for windows of 4.
-pub const KINDS: [Kind; 9] = [
-    Kind::of(Firmware::Rom),
-    Kind::of(Firmware::Edk2),
-    Kind { name: "edk2 with windows of 16", firmware: Some(Firmware::Edk2), windowsize: Some(16) },
-    Kind::of(Firmware::Ipxe),
-    Kind::of(Firmware::Grub),
-    Kind::of(Firmware::UBoot),
-    Kind::of(Firmware::Pxelinux),
-    Kind::of(Firmware::RaspberryPi),
-    Kind { name: "mix", firmware: None, windowsize: None },
+pub const KINDS: [FlickerKind; 9] = [
+    FlickerKind::of(Firmware::Rom),
+    FlickerKind::of(Firmware::Edk2),
+    FlickerKind { name: "edk2 with windows of 16", firmware: Some(Firmware::Edk2), windowsize: Some(16) },
+    FlickerKind::of(Firmware::Ipxe),
+    FlickerKind::of(Firmware::Grub),
+    FlickerKind::of(Firmware::UBoot),
+    FlickerKind::of(Firmware::Pxelinux),
+    FlickerKind::of(Firmware::RaspberryPi),
+    FlickerKind { name: "mix", firmware: None, windowsize: None },
 ];
 /// How many die.
 pub const COUNTS: [u32; 5] = [20, 60, 100, 300, 900];
@@ -61,9 +61,9 @@ const END: Duration = Duration::from_secs(600);
 #[derive(Clone, Copy, Debug)]
 pub struct Flicker {
     /// Those that lose their power.
-    pub dead: Kind,
+    pub dead: FlickerKind,
     /// Those that boot beside them.
-    pub living: Kind,
+    pub living: FlickerKind,
     /// How many lose their power.
     pub count: u32,
     /// Of the link, in bits a second.
@@ -76,14 +76,14 @@ pub struct Flicker {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Beside {
     /// Beside the dead.
-    pub with: Crowd,
+    pub with: CrowdSummary,
     /// Without them.
-    pub without: Crowd,
+    pub without: CrowdSummary,
 }
 
 /// What became of a run.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
+pub struct FlickerOutcome {
     /// Stands for the whole run with the dead.
     pub hash: u64,
     /// Machines that were booting when their power went.
@@ -98,7 +98,7 @@ pub struct Outcome {
 
 /// What the seed decides.
 struct Drawn {
-    plan: Plan,
+    plan: StormPlan,
     weather: Weather,
     /// Bytes of a file.
     size: u64,
@@ -128,14 +128,14 @@ impl Flicker {
         let wire = Wire { rate: self.rate, odds: Odds::NONE, ..Wire::GIGABIT };
         let weather = Weather { wire, habits: Habits::default(), strangers: u32::MAX };
         let count = self.count + LIVING;
-        let plan = Plan {
+        let plan = StormPlan {
             count: count as usize,
             first: 1,
             lives: [self.dead.lives(0, self.count), self.living.lives(self.count, count)].concat(),
             names: vec![super::config::KERNEL.into()],
             spread: Duration::from_millis(rng.below(2) * rng.below(1000)),
             seed: rng.u64(),
-            ..Plan::default()
+            ..StormPlan::default()
         };
         let returning = [0, self.count / 2, self.count][rng.below(3) as usize];
         let mut drawn = Drawn { plan, weather, size, off: Duration::ZERO, returning, back: Duration::ZERO, later: Duration::ZERO };
@@ -146,7 +146,7 @@ impl Flicker {
     }
 
     /// Runs it twice, and judges.
-    pub fn run(&self) -> Outcome {
+    pub fn run(&self) -> FlickerOutcome {
         let drawn = self.draw();
         let first_power = (0..self.count, drawn.off, false);
         // The dead have no power before it comes back, and those that it does not come back to never have.
@@ -158,7 +158,7 @@ impl Flicker {
         let mut faults = [sound("with the dead", &with), sound("without them", &without)].concat();
         faults.extend(living.faults("the living"));
         faults.extend(returned.iter().flat_map(|returned| returned.faults("who has power again")));
-        Outcome { hash: with.hash(), interrupted: with.clients().summary().interrupted, living, returned, faults }
+        FlickerOutcome { hash: with.hash(), interrupted: with.clients().summary().interrupted, living, returned, faults }
     }
 
     /// In one line, for people.
@@ -171,7 +171,7 @@ impl Flicker {
 impl Drawn {
     /// A moment in the life of those who die, oftener one at which files are loaded.
     fn moment(&self, flicker: &Flicker, rng: &mut Rng) -> Duration {
-        let world = self.run(Plan {
+        let world = self.run(StormPlan {
             power: vec![Switch { at: Duration::ZERO, who: flicker.count..flicker.count + LIVING, on: false }],
             ..self.plan.clone()
         });
@@ -185,10 +185,10 @@ impl Drawn {
         let back = (0..self.returning, self.back, true);
         let switches = [Some(first_power), Some(others), Some(back).filter(|_| self.returning > 0)];
         let power = switches.into_iter().flatten().map(|(who, at, on)| Switch { at, who, on }).collect();
-        self.run(Plan { power, ..self.plan.clone() })
+        self.run(StormPlan { power, ..self.plan.clone() })
     }
 
-    fn run(&self, plan: Plan) -> Storm {
+    fn run(&self, plan: StormPlan) -> Storm {
         let mut world = storm(self.plan.seed, &plan, &self.weather, self.size);
         world.run(Instant::ZERO + END, |world| world.clients().done());
         world
@@ -198,7 +198,7 @@ impl Drawn {
 impl Beside {
     fn faults(&self, who: &str) -> Vec<String> {
         let Beside { with, without } = self;
-        let last = |crowd: &Crowd| crowd.boot.last;
+        let last = |crowd: &CrowdSummary| crowd.boot.last;
         let slow = last(with) > last(without) * 1.1 + 1.0;
         let rules = [
             (without.up < without.machines, format!("{who}: without the dead only {} of {} are up", without.up, without.machines)),
@@ -221,7 +221,7 @@ fn sound(which: &str, world: &Storm) -> Vec<String> {
     faults.into_iter().map(|fault| format!("{which}: {fault}")).collect()
 }
 
-impl std::fmt::Display for Outcome {
+impl std::fmt::Display for FlickerOutcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let pair = |beside: &Beside| {
             let Quantiles { last, .. } = beside.with.boot;

@@ -14,7 +14,7 @@ const FRAME_MIN: usize = 60;
 
 /// Where a frame comes from and goes to.
 #[derive(Clone, Copy)]
-pub struct Ends {
+pub struct FrameEnds {
     pub src_mac: Mac,
     pub dst_mac: Mac,
     pub src: SocketAddrV4,
@@ -22,7 +22,7 @@ pub struct Ends {
 }
 
 /// The headers of a DATA frame with a block of `len` bytes, which fits into a datagram; `own` is TFTP's.
-pub fn headers(ends: &Ends, ident: u16, own: [u8; 4], len: usize) -> [u8; HEADERS] {
+pub fn headers(ends: &FrameEnds, ident: u16, own: [u8; 4], len: usize) -> [u8; HEADERS] {
     let udp = (8 + 4 + len) as u16;
     let ip = 20 + udp;
     let mut head = [0; HEADERS];
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn frames_can_be_read() {
-        let ends = Ends {
+        let ends = FrameEnds {
             src_mac: Mac([2, 0, 0, 0, 0, 1]),
             dst_mac: Mac([2, 0, 0, 0, 0, 2]),
             src: "10.54.0.1:20069".parse().unwrap(),

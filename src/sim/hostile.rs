@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::config::KERNEL;
 use super::disk::Habits;
-use super::flicker::Kind;
+use super::flicker::FlickerKind;
 use super::net::Wire;
 use super::swarm::{Weather, storm, wrong_bytes};
 use super::world::World;
@@ -13,7 +13,7 @@ use crate::base::machine::Machine;
 use crate::base::time::Instant;
 use crate::engine::server::Server;
 use crate::fleet::hostile::{Assault, Attack, Company, Hostile, NAMES};
-use crate::fleet::life::Plan;
+use crate::fleet::life::StormPlan;
 use crate::fleet::{Fleet, Summary, Switch};
 
 /// How many boot.
@@ -30,7 +30,7 @@ pub struct Siege {
     /// Hostile frames a second.
     pub rate: u32,
     /// Those who boot.
-    pub kind: Kind,
+    pub kind: FlickerKind,
     /// Bytes of a file.
     pub size: u64,
     /// Decides the rest.
@@ -39,7 +39,7 @@ pub struct Siege {
 
 /// What became of it.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct HostileOutcome {
     /// Hostile frames.
     pub sent: u64,
     /// Machines that came up.
@@ -77,8 +77,8 @@ impl Ended {
 
 impl Siege {
     /// Runs it, and once more in peace.
-    pub fn run(&self) -> Outcome {
-        let plan = Plan {
+    pub fn run(&self) -> HostileOutcome {
+        let plan = StormPlan {
             count: NODES as usize,
             first: FIRST,
             lives: self.kind.lives(0, NODES),
@@ -86,7 +86,7 @@ impl Siege {
             power: vec![Switch { at: lead(self.rate), who: 0..NODES, on: true }],
             spread: Duration::from_millis(500),
             seed: self.seed,
-            ..Plan::default()
+            ..StormPlan::default()
         };
         let weather = Weather { wire: Wire { rate: 100_000_000, ..Wire::GIGABIT }, habits: Habits::default(), strangers: u32::MAX };
         let quiet = Ended::of(storm(self.seed, &plan, &weather, self.size), |fleet| fleet);
@@ -112,7 +112,7 @@ impl Siege {
         faults.extend(slow.then(|| format!("the last one boots for {boot:.3} s, in peace for {quiet:.3} s")));
         faults.extend((astray > 0).then(|| format!("{astray} have an address that is another one than their number's")));
         faults.extend((sent == 0).then(|| "the hostile machine has heard of no head".to_string()));
-        Outcome { sent, up: summary.up, boot, quiet, faults }
+        HostileOutcome { sent, up: summary.up, boot, quiet, faults }
     }
 
     /// In one line, for people.

@@ -10,14 +10,14 @@ use crate::roll::journal;
 
 /// A file: lines that are on disk, and lines that are in the kernel's memory alone.
 #[derive(Clone, Debug, Default)]
-struct File {
+struct SimFile {
     durable: Vec<String>,
     page: Vec<String>,
 }
 
 /// What the disk is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Busy {
+enum DiskWork {
     No,
     /// Syncing so many of the page's lines; the last record among all that were put out by then.
     Syncing {
@@ -31,12 +31,12 @@ enum Busy {
     },
 }
 
-pub struct Journal {
-    file: File,
-    /// The new file of a rewriting; whole once it has its end.
-    next: Option<(File, bool)>,
+pub struct SimJournal {
+    file: SimFile,
+    /// The new file of a compaction; whole once it has its end.
+    next: Option<(SimFile, bool)>,
     written: Seq,
-    busy: Busy,
+    busy: DiskWork,
     /// Somebody took the file away: nothing is on disk before it is rewritten.
     gone: bool,
     /// The disk does nothing by itself.
@@ -45,10 +45,10 @@ pub struct Journal {
     rng: Rng,
 }
 
-impl Journal {
+impl SimJournal {
     /// A sync takes up to four times `latency`, and at least a tenth of a millisecond.
-    pub fn new(latency: Duration, rng: Rng) -> Journal {
-        Journal { file: File::default(), next: None, written: Seq::NONE, busy: Busy::No, gone: false, held: false, latency, rng }
+    pub fn new(latency: Duration, rng: Rng) -> SimJournal {
+        SimJournal { file: SimFile::default(), next: None, written: Seq::NONE, busy: DiskWork::No, gone: false, held: false, latency, rng }
     }
 
     /// The disk does nothing by itself from now on: `done` is called when a test wants it.
@@ -63,7 +63,7 @@ impl Journal {
 
     /// The disk was asked to do something.
     pub fn is_busy(&self) -> bool {
-        self.busy != Busy::No
+        self.busy != DiskWork::No
     }
 
     /// How long the disk needs for what it begins now; None: until a test lets it.
@@ -84,12 +84,12 @@ impl Journal {
                     next.page.push(text(line));
                 }
             }
-            JournalOp::RewriteBegin => {
-                assert!(self.next.as_ref().is_none_or(|(_, whole)| !whole), "a rewriting that has ended is waited for");
-                self.next = Some((File::default(), false));
+            JournalOp::CompactBegin => {
+                assert!(self.next.as_ref().is_none_or(|(_, whole)| !whole), "a compaction that has ended is waited for");
+                self.next = Some((SimFile::default(), false));
             }
-            JournalOp::RewriteLine { line } => self.next.as_mut().expect("a rewriting has begun").0.page.push(text(line)),
-            JournalOp::RewriteEnd => self.next.as_mut().expect("a rewriting has begun").1 = true,
+            JournalOp::CompactLine { line } => self.next.as_mut().expect("a compaction has begun").0.page.push(text(line)),
+            JournalOp::CompactEnd => self.next.as_mut().expect("a compaction has begun").1 = true,
         }
         self.begin()
     }
@@ -99,26 +99,26 @@ impl Journal {
             return false;
         }
         self.busy = match &self.next {
-            Some((next, true)) => Busy::Replacing { lines: next.page.len(), seq: self.written },
-            _ if self.file.page.is_empty() || self.gone => Busy::No,
-            _ => Busy::Syncing { lines: self.file.page.len(), seq: self.written },
+            Some((next, true)) => DiskWork::Replacing { lines: next.page.len(), seq: self.written },
+            _ if self.file.page.is_empty() || self.gone => DiskWork::No,
+            _ => DiskWork::Syncing { lines: self.file.page.len(), seq: self.written },
         };
         self.is_busy()
     }
 
     /// The disk has done it: gives the last record that is on disk, whether a new file is in its place, and whether the disk goes on at once.
     pub fn done(&mut self) -> (Seq, bool, bool) {
-        let placed = matches!(self.busy, Busy::Replacing { .. });
+        let placed = matches!(self.busy, DiskWork::Replacing { .. });
         let (lines, seq) = match self.busy {
-            Busy::No => unreachable!("the disk does nothing unasked"),
-            Busy::Syncing { lines, seq } => (lines, seq),
-            Busy::Replacing { lines, seq } => {
+            DiskWork::No => unreachable!("the disk does nothing unasked"),
+            DiskWork::Syncing { lines, seq } => (lines, seq),
+            DiskWork::Replacing { lines, seq } => {
                 (self.file, self.gone) = (self.next.take().expect("there is a new file").0, false);
                 (lines, seq)
             }
         };
         self.file.durable.extend(self.file.page.drain(..lines));
-        self.busy = Busy::No;
+        self.busy = DiskWork::No;
         (seq, placed, self.begin())
     }
 
@@ -139,7 +139,7 @@ impl Journal {
 
     /// The power goes, or the daemon: gives the lines that the next one finds, a torn one cut, and so is a change that does not end.
     pub fn crash(&mut self) -> Vec<String> {
-        if let (Busy::Replacing { .. }, true, Some((next, _))) = (self.busy, self.rng.chance(500_000), self.next.take()) {
+        if let (DiskWork::Replacing { .. }, true, Some((next, _))) = (self.busy, self.rng.chance(500_000), self.next.take()) {
             // The new file took its place, and nobody was told.
             self.file = next;
             self.file.durable.append(&mut self.file.page);
@@ -148,7 +148,7 @@ impl Journal {
         self.file.durable.extend(self.file.page.drain(..).take(left));
         let whole = journal::whole(&self.file.durable);
         self.file.durable.truncate(whole);
-        (self.next, self.busy, self.written) = (None, Busy::No, Seq::NONE);
+        (self.next, self.busy, self.written) = (None, DiskWork::No, Seq::NONE);
         self.file.durable.clone()
     }
 }
@@ -157,14 +157,14 @@ impl Journal {
 mod tests {
     use super::*;
 
-    fn append(journal: &mut Journal, seq: u64) -> bool {
+    fn append(journal: &mut SimJournal, seq: u64) -> bool {
         journal.act(JournalOp::Append { seq: Seq::new(seq), line: seq.to_string().as_bytes() })
     }
 
     #[test]
     fn what_was_synced_outlives_every_crash() {
         for seed in 0..200 {
-            let mut journal = Journal::new(Duration::ZERO, Rng::new(seed));
+            let mut journal = SimJournal::new(Duration::ZERO, Rng::new(seed));
             assert!(append(&mut journal, 1) && !append(&mut journal, 2));
             assert_eq!(journal.done(), (Seq::new(1), false, true));
             append(&mut journal, 3);
@@ -178,13 +178,13 @@ mod tests {
     fn a_new_file_takes_the_place_of_the_old_whole_or_not_at_all() {
         let mut seen = [false; 2];
         for seed in 0..100 {
-            let mut journal = Journal::new(Duration::ZERO, Rng::new(seed));
+            let mut journal = SimJournal::new(Duration::ZERO, Rng::new(seed));
             append(&mut journal, 1);
             journal.done();
-            journal.act(JournalOp::RewriteBegin);
-            journal.act(JournalOp::RewriteLine { line: b"all" });
+            journal.act(JournalOp::CompactBegin);
+            journal.act(JournalOp::CompactLine { line: b"all" });
             assert!(append(&mut journal, 2));
-            assert!(!journal.act(JournalOp::RewriteEnd));
+            assert!(!journal.act(JournalOp::CompactEnd));
             assert_eq!(journal.done(), (Seq::new(2), false, true), "the old file knew of the record before the new one was there");
             let found = journal.crash();
             seen[usize::from(found == ["all", "2"])] = true;

@@ -65,7 +65,7 @@ impl Wire {
 
 /// Which way a frame goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Way {
+pub enum FrameDirection {
     /// From the machines to the head.
     ToServer,
     /// From the head to the machines.
@@ -74,7 +74,7 @@ pub enum Way {
 
 /// What has happened to frames in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct LinkCounts {
     /// Frames that were sent.
     pub sent: u64,
     /// Frames that found the queue full.
@@ -94,7 +94,7 @@ struct Direction {
     /// When each frame in the queue will have left, the first to leave first.
     leaving: VecDeque<Instant>,
     last_arrival: Instant,
-    tally: Tally,
+    tally: LinkCounts,
 }
 
 /// A modelled link with a switch: rate, queues, and faults by chance.
@@ -132,7 +132,7 @@ impl Net {
     }
 
     /// What has happened to frames in one direction so far.
-    pub fn tally(&self, way: Way) -> Tally {
+    pub fn tally(&self, way: FrameDirection) -> LinkCounts {
         self.ways[way as usize].tally
     }
 
@@ -146,10 +146,10 @@ impl Net {
     }
 
     /// Puts a frame of `len` bytes on the link.
-    pub fn send(&mut self, now: Instant, way: Way, len: usize) -> Fate {
+    pub fn send(&mut self, now: Instant, way: FrameDirection, len: usize) -> Fate {
         let duration = self.duration(len);
         let Wire { queue, queue_up, delay, odds, .. } = self.wire;
-        let queue = if way == Way::ToServer { queue_up } else { queue };
+        let queue = if way == FrameDirection::ToServer { queue_up } else { queue };
         let direction = &mut self.ways[way as usize];
         direction.tally.sent += 1;
         while direction.leaving.front().is_some_and(|&at| at <= now) {
@@ -207,7 +207,9 @@ mod tests {
     fn delivered(load: u64, queue: usize, loss: u32) -> usize {
         let mut net = net(1_000_000_000, queue, Odds { loss, ..Odds::NONE });
         let gap = net.duration(1514).as_nanos() as u64 * 100 / load;
-        (0..10_000u64).filter(|n| matches!(net.send(Instant::from_nanos(n * gap), Way::ToClients, 1514), Fate::Arrives(..))).count()
+        (0..10_000u64)
+            .filter(|n| matches!(net.send(Instant::from_nanos(n * gap), FrameDirection::ToClients, 1514), Fate::Arrives(..)))
+            .count()
     }
 
     #[test]
@@ -233,10 +235,10 @@ mod tests {
         let mut net = self::net(1_000_000_000, 10, Odds::NONE);
         // 1,514 + 24 bytes at 8 ns each, and the propagation; the second waits for the first.
         let at = |fate: Fate| first(fate).map(Instant::nanos);
-        assert_eq!(at(net.send(Instant::ZERO, Way::ToClients, 1514)), Some(12_304 + 20_000));
-        assert_eq!(at(net.send(Instant::ZERO, Way::ToClients, 42)), Some(12_304 + 672 + 20_000));
-        assert_eq!(at(net.send(Instant::ZERO, Way::ToServer, 60)), Some(672 + 20_000), "the other way is free");
-        assert_eq!(net.tally(Way::ToClients), Tally { sent: 2, wire_bytes: 1538 + 84, ..Tally::default() });
+        assert_eq!(at(net.send(Instant::ZERO, FrameDirection::ToClients, 1514)), Some(12_304 + 20_000));
+        assert_eq!(at(net.send(Instant::ZERO, FrameDirection::ToClients, 42)), Some(12_304 + 672 + 20_000));
+        assert_eq!(at(net.send(Instant::ZERO, FrameDirection::ToServer, 60)), Some(672 + 20_000), "the other way is free");
+        assert_eq!(net.tally(FrameDirection::ToClients), LinkCounts { sent: 2, wire_bytes: 1538 + 84, ..LinkCounts::default() });
         assert_eq!(self::net(0, 10, Odds::NONE).duration(1514), Duration::ZERO);
     }
 
@@ -244,8 +246,9 @@ mod tests {
     fn only_reordering_overtakes() {
         let run = |odds| {
             let mut net = net(0, 1000, odds);
-            let arrivals: Vec<_> = (0..1000u64).map(|n| first(net.send(Instant::from_nanos(n * 100_000), Way::ToServer, 100))).collect();
-            (arrivals.windows(2).filter(|pair| pair[0] > pair[1]).count(), net.tally(Way::ToServer))
+            let arrivals: Vec<_> =
+                (0..1000u64).map(|n| first(net.send(Instant::from_nanos(n * 100_000), FrameDirection::ToServer, 100))).collect();
+            (arrivals.windows(2).filter(|pair| pair[0] > pair[1]).count(), net.tally(FrameDirection::ToServer))
         };
         assert_eq!(run(Odds { jitter: Duration::from_millis(1), ..Odds::NONE }).0, 0);
         let (overtaken, tally) = run(Odds { reorder: 50_000, ..Odds::NONE });
@@ -257,7 +260,7 @@ mod tests {
         let run = |seed| {
             let odds = Odds { loss: 9_000, duplicate: 9_000, reorder: 9_000, jitter: Duration::from_millis(1) };
             let mut net = Net::new(Wire { odds, ..Wire::GIGABIT }, Rng::new(seed));
-            (0..500).map(|n| net.send(Instant::from_millis(n), Way::ToClients, 500)).collect::<Vec<_>>()
+            (0..500).map(|n| net.send(Instant::from_millis(n), FrameDirection::ToClients, 500)).collect::<Vec<_>>()
         };
         assert_eq!(run(3), run(3));
         assert_ne!(run(3), run(4));

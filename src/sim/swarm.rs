@@ -13,10 +13,10 @@ use crate::base::rng::Rng;
 use crate::base::time::{Instant, Now};
 use crate::engine::server::Server;
 use crate::fleet::cause::Cause;
-use crate::fleet::life::{Life, Plan, Stages};
-use crate::fleet::summary::{Content, View};
+use crate::fleet::life::{Life, Stages, StormPlan};
+use crate::fleet::summary::{LoadedFile, MachineView};
 use crate::fleet::tftp::Hash;
-use crate::fleet::{Firmware, Fleet, Status, Switch, mac};
+use crate::fleet::{Firmware, Fleet, MachineStatus, Switch, mac};
 
 /// The Server and the Fleet in one world.
 pub type Storm = World<Server, Fleet>;
@@ -40,7 +40,7 @@ pub struct Weather {
 }
 
 /// A storm before its first frame. Boot programs have half of `size`, the initial ramdisk three quarters.
-pub fn storm(seed: u64, plan: &Plan, weather: &Weather, size: u64) -> Storm {
+pub fn storm(seed: u64, plan: &StormPlan, weather: &Weather, size: u64) -> Storm {
     let numbers = plan.first..plan.first + plan.count as u32;
     let nodes = numbers.filter(|n| n % weather.strangers > 0).enumerate().map(|(lot, n)| (lot as u32, mac(n)));
     let setup = Setup { config: config(nodes), seed, wire: weather.wire, habits: weather.habits };
@@ -56,7 +56,7 @@ pub fn storm(seed: u64, plan: &Plan, weather: &Weather, size: u64) -> Storm {
 
 /// What a run came to, and what is wrong with it.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct SwarmOutcome {
     /// Stands for the whole run.
     pub hash: u64,
     /// How many machines there were.
@@ -72,7 +72,7 @@ pub struct Outcome {
 }
 
 /// Runs until every machine is up, lost or without power, and a little longer. Nobody may be lost who was heard once.
-pub fn play(world: Storm) -> (Outcome, Storm) {
+pub fn play(world: Storm) -> (SwarmOutcome, Storm) {
     let (mut outcome, world) = play_on(world);
     let progress = world.clients().progress();
     if progress.up + progress.cut + outcome.unheard != outcome.machines {
@@ -82,7 +82,7 @@ pub fn play(world: Storm) -> (Outcome, Storm) {
 }
 
 /// Likewise, but machines may be lost: what the checkers say alone counts.
-fn play_on(mut world: Storm) -> (Outcome, Storm) {
+fn play_on(mut world: Storm) -> (SwarmOutcome, Storm) {
     let done = world.run(world.now().at + END, |world| world.clients().done());
     let ended = world.now().at;
     world.pass(Duration::from_secs(1));
@@ -98,30 +98,30 @@ fn play_on(mut world: Storm) -> (Outcome, Storm) {
     faults.extend(also.into_iter().filter(|(wrong, _)| *wrong).map(|(_, what)| what));
     faults.extend(wrong_bytes(&world, &summary.files));
     let unheard = lost(&world).filter(|view| unheard(&world, view)).count();
-    let outcome = Outcome { hash: world.hash(), machines: summary.machines, ended, silence: *silence, unheard, faults };
+    let outcome = SwarmOutcome { hash: world.hash(), machines: summary.machines, ended, silence: *silence, unheard, faults };
     (outcome, world)
 }
 
 /// The machines that are lost.
-fn lost(world: &Storm) -> impl Iterator<Item = View> + '_ {
-    (0..).map_while(|place| world.clients().machine(place)).filter(|view| matches!(view.status, Status::Lost(_)))
+fn lost(world: &Storm) -> impl Iterator<Item = MachineView> + '_ {
+    (0..).map_while(|place| world.clients().machine(place)).filter(|view| matches!(view.status, MachineStatus::Lost(_)))
 }
 
 /// Whether the link alone is to blame: udhcpc sends three REQUESTs, 3 s apart, and fails (busybox's `dhcpc.c`, with `-n`); where the link has lost
 /// each of them, or the ACK that answered it, no server could help. One frame of them that came through, unanswered, is the server's fault.
-fn unheard(world: &Storm, view: &View) -> bool {
+fn unheard(world: &Storm, view: &MachineView) -> bool {
     let Unheard { xid, discovers, requests, .. } = world.unheard(view.mac);
     let all = match view.status {
-        Status::Lost(Cause::NoOffer) => discovers >= view.tries.0.into(),
-        Status::Lost(Cause::NoAck) => requests >= view.tries.1.into(),
+        MachineStatus::Lost(Cause::NoOffer) => discovers >= view.tries.0.into(),
+        MachineStatus::Lost(Cause::NoAck) => requests >= view.tries.1.into(),
         _ => false,
     };
     all && xid == view.xid
 }
 
 /// What machines received that is not what the disk has under that name. Files that the server makes are not on the disk.
-pub fn wrong_bytes<C: Machine>(world: &World<Server, C>, files: &[Content]) -> Vec<String> {
-    let right = |content: &&Content| match world.disk().version(content.name.as_bytes()) {
+pub fn wrong_bytes<C: Machine>(world: &World<Server, C>, files: &[LoadedFile]) -> Vec<String> {
+    let right = |content: &&LoadedFile| match world.disk().version(content.name.as_bytes()) {
         Some(version) => content.len == version.size && content.hash == hash_of(version),
         None => true,
     };
@@ -159,7 +159,7 @@ fn everybody() -> Vec<Life> {
 }
 
 /// A storm and when the daemon is restarted in it, if ever.
-fn drawn(seed: u64) -> (Plan, Weather, Option<Duration>) {
+fn drawn(seed: u64) -> (StormPlan, Weather, Option<Duration>) {
     let mut rng = Rng::new(seed);
     let frail = rng.chance(500_000);
     let mut odds = Odds::swarm(rng.u64());
@@ -170,13 +170,13 @@ fn drawn(seed: u64) -> (Plan, Weather, Option<Duration>) {
     let wire = Wire { rate: [100_000_000, 1_000_000_000][rng.below(2) as usize], queue: 64 << rng.below(3), odds, ..Wire::GIGABIT };
     let habits = Habits { failure: 0, cold, latency: Duration::from_micros(rng.below(QUICK.as_micros() as u64)) };
     let mut weather = Weather { wire, habits, strangers: 2 + rng.below(4) as u32 };
-    let mut plan = Plan {
+    let mut plan = StormPlan {
         count: 20 + rng.below(21) as usize,
         lives: if frail { everybody() } else { sturdy() },
         names: names(),
         spread: Duration::from_millis(rng.below(2000)),
         seed,
-        ..Plan::default()
+        ..StormPlan::default()
     };
     // A disk that has to spin up.
     if rng.chance(100_000) {
@@ -211,7 +211,7 @@ fn flickers(rng: &mut Rng, count: u32) -> Vec<Switch> {
 }
 
 /// The storm of a seed.
-pub fn swarm(seed: u64) -> Outcome {
+pub fn swarm(seed: u64) -> SwarmOutcome {
     let (plan, weather, restart) = drawn(seed);
     let mut world = storm(seed, &plan, &weather, 60_000);
     let Some(restart) = restart else {
@@ -231,7 +231,7 @@ pub fn swarm(seed: u64) -> Outcome {
     let (mut outcome, world) = play_on(world);
     // Transfers are not state: who was loading may be lost. Nobody else may.
     let others = lost(&world).find(|view| !view.stage.ends_with("load") && !unheard(&world, view));
-    if let Some(View { mac, stage, status, .. }) = others {
+    if let Some(MachineView { mac, stage, status, .. }) = others {
         outcome.faults.push(format!("lost after a restart at {restart:?}: {mac} in {stage}: {status:?}"));
     }
     outcome

@@ -12,9 +12,9 @@ use crate::base::machine::{Input, Machine};
 use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
 use crate::engine::server::Server;
-use crate::wire::dhcp::{self, Builder, Header, MessageType, Scratch, code};
+use crate::wire::dhcp::{self, Header, MessageBuilder, MessageType, Scratch, code};
 use crate::wire::ether::{self, Checksum, Frame};
-use crate::wire::tftp::{self, Mode, Options, Packet};
+use crate::wire::tftp::{self, Mode, Packet, TftpOptions};
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 9]);
 const RETRY: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ enum Step {
 struct Script {
     step: Step,
     due: Option<Instant>,
-    options: Options,
+    options: TftpOptions,
     /// The server's transfer port, the last block in order, its size.
     port: Option<u16>,
     block: u64,
@@ -41,7 +41,7 @@ struct Script {
 }
 
 impl Script {
-    fn new(options: Options) -> Script {
+    fn new(options: TftpOptions) -> Script {
         let (step, blksize) = (Step::Discover, options.blksize.unwrap_or(512).into());
         Script { step, due: Some(Instant::ZERO), options, port: None, block: 0, blksize, received: 0, error: false }
     }
@@ -96,7 +96,7 @@ fn broadcast() -> SocketAddrV4 {
 fn message(buf: &mut [u8], kind: MessageType, asked: Option<Ipv4Addr>) -> Option<usize> {
     let mut chaddr = [0; 16];
     chaddr[..6].copy_from_slice(&MAC.0);
-    let mut builder = Builder::new(buf, &Header { xid: 77, chaddr, ..Header::default() }, 548)?;
+    let mut builder = MessageBuilder::new(buf, &Header { xid: 77, chaddr, ..Header::default() }, 548)?;
     builder.message_type(kind);
     if let Some(address) = asked {
         builder.ip(code::REQUESTED_IP, address);
@@ -146,9 +146,9 @@ impl Machine for Script {
     }
 }
 
-const WINDOWED: Options = Options { blksize: Some(1468), tsize: Some(0), timeout: None, windowsize: Some(4) };
+const WINDOWED: TftpOptions = TftpOptions { blksize: Some(1468), tsize: Some(0), timeout: None, windowsize: Some(4) };
 
-fn world(seed: u64, odds: Odds, habits: Habits, options: Options, size: u64) -> World<Server, Script> {
+fn world(seed: u64, odds: Odds, habits: Habits, options: TftpOptions, size: u64) -> World<Server, Script> {
     let setup = Setup { config: config([(9, MAC)]), seed, wire: Wire { odds, ..Wire::GIGABIT }, habits };
     let server = Server::new(&setup.config, seed, Now::default());
     let mut world = World::new(&setup, server, Script::new(options));
@@ -167,7 +167,7 @@ mod commands;
 
 #[test]
 fn a_clean_boot() {
-    for (options, blocks) in [(Options::default(), 196), (WINDOWED, 69)] {
+    for (options, blocks) in [(TftpOptions::default(), 196), (WINDOWED, 69)] {
         let mut world = world(1, Odds::NONE, Habits::default(), options, 100_000);
         finish(&mut world, 5);
         let findings = world.findings();

@@ -14,7 +14,7 @@ use super::table::Table;
 const COPY: Duration = Duration::from_millis(10);
 
 /// A transfer, as an onlooker sees it. What every packet needs comes first.
-struct Transfer {
+struct SeenTransfer {
     /// The server's port, once it has answered.
     port: Option<u16>,
     blksize: u16,
@@ -33,7 +33,7 @@ struct Transfer {
     /// When the client was heard last.
     heard: Instant,
     versions: Versions,
-    request: Box<Request>,
+    request: Box<SeenRequest>,
 }
 
 /// Which versions of the file it may be, by the time of the request and of the first answer, and by what was sent.
@@ -73,7 +73,7 @@ impl Versions {
 }
 
 /// What was asked for.
-struct Request {
+struct SeenRequest {
     payload: Vec<u8>,
     name: Vec<u8>,
     /// Options as they were asked for: lower-case name and value.
@@ -100,7 +100,7 @@ pub struct Transfers {
 
 struct Running {
     ports: (u16, u16),
-    by_client: Table<Transfer>,
+    by_client: Table<SeenTransfer>,
 }
 
 fn key(client: SocketAddrV4) -> u64 {
@@ -118,12 +118,12 @@ fn options(strings: &[&[u8]]) -> Option<Vec<(Vec<u8>, u64)>> {
     strings.chunks_exact(2).map(|pair| Some((pair[0].to_ascii_lowercase(), value(pair[1])?))).collect()
 }
 
-impl Transfer {
-    fn new(now: Instant, payload: &[u8]) -> Option<Transfer> {
+impl SeenTransfer {
+    fn new(now: Instant, payload: &[u8]) -> Option<SeenTransfer> {
         let strings = strings(payload.strip_prefix(&[0, 1])?)?;
         let (&[name, mode], rest) = strings.split_first_chunk()?;
-        Some(Transfer {
-            request: Box::new(Request { payload: payload.into(), name: trimmed(name).into(), asked: options(rest)? }),
+        Some(SeenTransfer {
+            request: Box::new(SeenRequest { payload: payload.into(), name: trimmed(name).into(), asked: options(rest)? }),
             octet: mode.eq_ignore_ascii_case(b"octet"),
             port: None,
             versions: Versions::Unknown,
@@ -190,7 +190,7 @@ impl Transfers {
     }
 
     fn request(&mut self, now: Instant, frame: &UdpFrame<'_>, file: impl Fn(&[u8]) -> Option<Version>) {
-        let Some(mut transfer) = Transfer::new(now, frame.payload) else { return };
+        let Some(mut transfer) = SeenTransfer::new(now, frame.payload) else { return };
         transfer.know(file(&transfer.request.name));
         match self.running.by_client.get_mut(key(frame.src)) {
             // Repeated before it got anywhere, or a copy that the network kept back: the same transfer, unless the server has ended it and
@@ -273,7 +273,7 @@ impl Running {
         (from, client): (SocketAddrV4, SocketAddrV4),
         given: impl Fn() -> bool,
         file: impl Fn(&[u8]) -> Option<Version>,
-    ) -> Option<&mut Transfer> {
+    ) -> Option<&mut SeenTransfer> {
         let port = from.port();
         let inside = (self.ports.0..=self.ports.1).contains(&port);
         let transfer = self.by_client.get_mut(key(client));
@@ -310,7 +310,7 @@ impl Running {
     }
 }
 
-impl Transfer {
+impl SeenTransfer {
     fn tell(&self, findings: &mut Findings, now: Instant, client: SocketAddrV4, said: Result<(), String>) {
         if let Err(what) = said {
             let name = String::from_utf8_lossy(&self.request.name).into_owned();

@@ -21,15 +21,15 @@ use crate::engine::endpoints::Endpoints;
 use crate::wire::ether::{self, Arp, ArpOp};
 
 use super::checks::{Checks, Findings, Unheard};
-use super::clerk::Clerk;
-use super::conns::{Conns, Next, Sending};
+use super::clerk::SimClerk;
+use super::conns::{Conns, SimSending, SimStreamEvent};
 use super::disk::{Disk, Habits, Unread};
 use super::frame::{self, FRAME_MAX};
-use super::journal::Journal;
-use super::net::{Net, Way, Wire};
-use super::queue::{Packet, Queue, What};
+use super::journal::SimJournal;
+use super::net::{FrameDirection, Net, Wire};
+use super::queue::{EventQueue, QueuedInput, SimPacket};
 use super::table::Table;
-use kernel::{Neighbour, served};
+use kernel::{KernelNeighbour, served};
 
 /// When a world begins.
 pub const START: Now = Now { at: Instant::ZERO, unix: 1_750_000_000 };
@@ -51,7 +51,7 @@ pub struct Setup {
 }
 
 /// Everything but the two machines.
-pub(super) struct Stage {
+pub(super) struct Scene {
     now: Instant,
     /// Seconds since 1970 at time zero, by the head's clock as it is set now.
     epoch: u64,
@@ -62,15 +62,15 @@ pub(super) struct Stage {
     /// UDP ports of the head, and whose they are; in order.
     served: Vec<(u16, EndpointId)>,
     conns: Conns,
-    queue: Queue,
+    queue: EventQueue,
     net: Net,
     disk: Disk,
-    journal: Journal,
-    clerk: Clerk,
+    journal: SimJournal,
+    clerk: SimClerk,
     /// The server was asked to end, and has.
     left: bool,
     checks: Checks,
-    neighbours: Table<Neighbour>,
+    neighbours: Table<KernelNeighbour>,
     ident: u16,
     hash: u64,
     unroutable: u64,
@@ -78,7 +78,7 @@ pub(super) struct Stage {
 
 /// A server and clients in virtual time, with a modelled link, disk and journal between them, and checkers that watch.
 pub struct World<S, C> {
-    pub(super) stage: Stage,
+    pub(super) stage: Scene,
     pub(super) server: S,
     clients: C,
     pub(super) server_out: Outbox,
@@ -98,7 +98,7 @@ impl<S: Machine, C: Machine> World<S, C> {
         let link = setup.config.links.first().expect("a config has a link");
         let endpoints = Endpoints::new(&setup.config);
         let served = served(endpoints.rows(), link.head);
-        let stage = Stage {
+        let stage = Scene {
             now: START.at,
             epoch: START.unix,
             head_mac: link.mac,
@@ -106,11 +106,11 @@ impl<S: Machine, C: Machine> World<S, C> {
             interface: Some(link::facts(link)),
             served,
             conns: Conns::new(endpoints.rows()),
-            queue: Queue::default(),
+            queue: EventQueue::default(),
             net: Net::new(setup.wire, rng.fork()),
             disk: Disk::new(setup.habits, rng.fork()),
-            journal: Journal::new(setup.habits.latency, rng.fork()),
-            clerk: Clerk::new(setup.config.boot.root.display().to_string()),
+            journal: SimJournal::new(setup.habits.latency, rng.fork()),
+            clerk: SimClerk::new(setup.config.boot.root.display().to_string()),
             left: false,
             checks: Checks::new(&setup.config),
             neighbours: Table::default(),
@@ -189,7 +189,7 @@ impl<S: Machine, C: Machine> World<S, C> {
         assert!(self.stage.journal.is_held(), "the disk works by itself");
         let asked = self.stage.journal.is_busy();
         if asked {
-            self.stage.note(&What::JournalDone);
+            self.stage.note(&QueuedInput::JournalDone);
             self.journal_done();
         }
         asked
@@ -205,7 +205,7 @@ impl<S: Machine, C: Machine> World<S, C> {
     }
 
     /// The journal's file and disk.
-    pub fn journal(&self) -> &Journal {
+    pub fn journal(&self) -> &SimJournal {
         &self.stage.journal
     }
 
@@ -297,31 +297,31 @@ impl<S: Machine, C: Machine> World<S, C> {
         let Some(what) = self.stage.queue.pop() else { return };
         self.stage.note(&what);
         match what {
-            What::Frame { way: Way::ToClients, packet } => self.arrive(packet),
-            What::Frame { way: Way::ToServer, packet: Packet::Whole(bytes) } => {
+            QueuedInput::Frame { way: FrameDirection::ToClients, packet } => self.arrive(packet),
+            QueuedInput::Frame { way: FrameDirection::ToServer, packet: SimPacket::Whole(bytes) } => {
                 if let Some(input) = self.stage.receive(&bytes) {
                     self.server.handle(self.stage.clock(), input, &mut self.server_out);
                 }
                 self.stage.queue.give_back(bytes);
                 self.drain_server();
             }
-            What::Frame { way: Way::ToServer, packet: Packet::Block { .. } } => unreachable!("clients send no blocks"),
-            What::Opened { token, answer } => self.tell(Input::Opened { token, answer }),
-            What::Cold { token } => self.tell(Input::Cold { token }),
-            What::Warm { token } => self.tell(Input::Warm { token }),
-            What::Changed { token } => self.tell(Input::Changed { token }),
-            What::Bytes { token, bytes } => self.tell(Input::Bytes { token, bytes: &bytes }),
-            What::Conn(conn) => self.serve(conn),
-            What::Done { token, answer } => {
+            QueuedInput::Frame { way: FrameDirection::ToServer, packet: SimPacket::Block { .. } } => unreachable!("clients send no blocks"),
+            QueuedInput::Opened { token, answer } => self.tell(Input::Opened { token, answer }),
+            QueuedInput::Cold { token } => self.tell(Input::Cold { token }),
+            QueuedInput::Warm { token } => self.tell(Input::Warm { token }),
+            QueuedInput::Changed { token } => self.tell(Input::Changed { token }),
+            QueuedInput::Bytes { token, bytes } => self.tell(Input::Bytes { token, bytes: &bytes }),
+            QueuedInput::Conn(conn) => self.serve(conn),
+            QueuedInput::Done { token, answer } => {
                 let links: Vec<LinkFacts> = self.stage.interface.iter().cloned().collect();
                 self.tell(Input::Done { token, outcome: answer.outcome(&links) });
             }
-            What::Counted => {
+            QueuedInput::Counted => {
                 let lost = [("datagrams to unknown neighbours".to_string(), self.stage.unroutable)];
                 let open_files = self.stage.disk.held() as usize;
                 self.tell(Input::Counted { lost: &lost, open_files });
             }
-            What::JournalDone => self.journal_done(),
+            QueuedInput::JournalDone => self.journal_done(),
         }
     }
 
@@ -330,18 +330,18 @@ impl<S: Machine, C: Machine> World<S, C> {
         self.stage.await_journal(more);
         self.tell(Input::Synced { seq });
         if placed {
-            self.tell(Input::Rewritten);
+            self.tell(Input::Compacted);
         }
     }
 
-    fn arrive(&mut self, packet: Packet) {
+    fn arrive(&mut self, packet: SimPacket) {
         let (at, out) = (self.stage.clock(), &mut self.clients_out);
         match packet {
-            Packet::Whole(bytes) => {
+            SimPacket::Whole(bytes) => {
                 self.clients.handle(at, Input::Frame { link: LINK, bytes: &bytes }, out);
                 self.stage.queue.give_back(bytes);
             }
-            Packet::Block { headers, version, offset, len } => {
+            SimPacket::Block { headers, version, offset, len } => {
                 let disk = &mut self.stage.disk;
                 let bytes = frame::lay(&mut self.room, &headers, len.into(), |block| disk.fill(version, offset, block));
                 self.clients.handle(at, Input::Frame { link: LINK, bytes }, out);
@@ -358,7 +358,7 @@ impl<S: Machine, C: Machine> World<S, C> {
             if let Some(stream) = self.stage.conns.stream(conn, &next) {
                 self.server.handle(self.stage.clock(), Input::Stream(stream), &mut self.server_out);
             }
-            if matches!(next, Next::Closed) {
+            if matches!(next, SimStreamEvent::Closed) {
                 self.stage.conns.forget(conn);
             }
             self.drain_server();
@@ -424,12 +424,12 @@ impl<S: Machine, C: Machine> World<S, C> {
     }
 
     /// The head's files that are no boot files.
-    pub fn clerk(&self) -> &Clerk {
+    pub fn clerk(&self) -> &SimClerk {
         &self.stage.clerk
     }
 
     /// The head's files that are no boot files, to be changed from outside.
-    pub fn clerk_mut(&mut self) -> &mut Clerk {
+    pub fn clerk_mut(&mut self) -> &mut SimClerk {
         &mut self.stage.clerk
     }
 
@@ -449,37 +449,37 @@ impl<S: Machine, C: Machine> World<S, C> {
     fn drain_clients(&mut self) {
         for output in self.clients_out.iter() {
             let Output::Frame { bytes, .. } = output else { panic!("clients put out frames, not {output:?}") };
-            self.stage.send_copy(Way::ToServer, bytes);
+            self.stage.send_copy(FrameDirection::ToServer, bytes);
         }
         self.clients_out.clear();
         self.due[1] = self.clients.deadline();
     }
 }
 
-impl Stage {
+impl Scene {
     /// What the head's clocks show.
     fn clock(&self) -> Now {
         Now { at: self.now, unix: self.epoch + self.now.nanos() / 1_000_000_000 }
     }
 
-    fn push(&mut self, at: Instant, what: What) {
+    fn push(&mut self, at: Instant, what: QueuedInput) {
         self.queue.push(at, what);
     }
 
     /// Adds an event to the transcript. For a block its place in its file stands, which the checkers compare with what should be there.
-    fn note(&mut self, what: &What) {
+    fn note(&mut self, what: &QueuedInput) {
         let (kind, bytes): (u64, &[u8]) = match what {
-            What::Frame { way, packet: Packet::Whole(bytes) } => (*way as u64, bytes),
-            What::Frame { way, packet: Packet::Block { headers, offset, .. } } => (*way as u64 ^ offset << 8, headers),
-            What::Opened { token, answer } => (2 ^ token << 8 ^ answer.map_or(0, |open| open.size), &[]),
-            What::Cold { token } => (3 ^ token << 8, &[]),
-            What::Changed { token } => (4 ^ token << 8, &[]),
-            What::Bytes { token, bytes } => (5 ^ token << 8, bytes),
-            What::JournalDone => (6, &[]),
-            What::Conn(conn) => (8 ^ conn.to_u64() << 8, &[]),
-            What::Warm { token } => (7 ^ token << 8, &[]),
-            What::Done { token, .. } => (9 ^ token << 8, &[]),
-            What::Counted => (10, &[]),
+            QueuedInput::Frame { way, packet: SimPacket::Whole(bytes) } => (*way as u64, bytes),
+            QueuedInput::Frame { way, packet: SimPacket::Block { headers, offset, .. } } => (*way as u64 ^ offset << 8, headers),
+            QueuedInput::Opened { token, answer } => (2 ^ token << 8 ^ answer.map_or(0, |open| open.size), &[]),
+            QueuedInput::Cold { token } => (3 ^ token << 8, &[]),
+            QueuedInput::Changed { token } => (4 ^ token << 8, &[]),
+            QueuedInput::Bytes { token, bytes } => (5 ^ token << 8, bytes),
+            QueuedInput::JournalDone => (6, &[]),
+            QueuedInput::Conn(conn) => (8 ^ conn.to_u64() << 8, &[]),
+            QueuedInput::Warm { token } => (7 ^ token << 8, &[]),
+            QueuedInput::Done { token, .. } => (9 ^ token << 8, &[]),
+            QueuedInput::Counted => (10, &[]),
         };
         let mut hash = mix(self.hash ^ self.now.nanos()) ^ kind;
         let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
@@ -498,7 +498,7 @@ impl Stage {
         let head_mac = self.head_mac;
         match output {
             Output::Datagram { endpoint, from, to, via, body } => self.datagram(endpoint, from, to, via, body),
-            Output::Frame { link: LINK, bytes } => self.send_copy(Way::ToClients, bytes),
+            Output::Frame { link: LINK, bytes } => self.send_copy(FrameDirection::ToClients, bytes),
             Output::SendFile(file) => self.send_file(file),
             Output::Record(op) => {
                 let more = self.journal.act(op);
@@ -506,7 +506,7 @@ impl Stage {
             }
             Output::Open { token, path } => {
                 let answer = self.disk.open(path);
-                self.push(self.now + self.disk.habits.latency, What::Opened { token, answer });
+                self.push(self.now + self.disk.habits.latency, QueuedInput::Opened { token, answer });
             }
             Output::CloseFile { file } => assert!(self.disk.close(file), "{file:?} was closed more often than opened"),
             Output::Read { token, file, offset, len } => {
@@ -514,10 +514,10 @@ impl Stage {
                 let what = match self.read(file, offset, &mut bytes) {
                     Ok(len) => {
                         bytes.truncate(len);
-                        What::Bytes { token, bytes }
+                        QueuedInput::Bytes { token, bytes }
                     }
                     Err(Unread::Cold) => return self.cold(token),
-                    Err(Unread::Changed) => What::Changed { token },
+                    Err(Unread::Changed) => QueuedInput::Changed { token },
                 };
                 self.push(self.now, what);
             }
@@ -546,10 +546,10 @@ impl Stage {
             Output::Task { token, task } => {
                 let answer = self.clerk.act(task, |name| self.disk.version(name).is_some());
                 if let Some(answer) = answer {
-                    self.push(self.now + self.disk.habits.latency, What::Done { token, answer });
+                    self.push(self.now + self.disk.habits.latency, QueuedInput::Done { token, answer });
                 }
             }
-            Output::Count => self.push(self.now, What::Counted),
+            Output::Count => self.push(self.now, QueuedInput::Counted),
             Output::Leave => self.left = true,
             Output::Frame { link, .. } | Output::Neighbour { link, .. } | Output::Probe { link, .. } => {
                 panic!("there is no link {link}")
@@ -560,14 +560,14 @@ impl Stage {
     /// The disk begins to do what the journal has for it.
     fn await_journal(&mut self, begins: bool) {
         if let Some(delay) = begins.then(|| self.journal.delay()).flatten() {
-            self.push(self.now + delay, What::JournalDone);
+            self.push(self.now + delay, QueuedInput::JournalDone);
         }
     }
 
     /// Nothing is sent, and what was wanted comes after a while.
     fn cold(&mut self, token: u64) {
-        self.push(self.now, What::Cold { token });
-        self.push(self.now + self.disk.habits.latency, What::Warm { token });
+        self.push(self.now, QueuedInput::Cold { token });
+        self.push(self.now + self.disk.habits.latency, QueuedInput::Warm { token });
     }
 
     fn read(&mut self, file: FileId, offset: u64, bytes: &mut [u8]) -> Result<usize, Unread> {
@@ -578,7 +578,7 @@ impl Stage {
         let run = match to {
             Target::Datagrams(run) => run,
             Target::Conn(conn) => {
-                self.conns.send_file(conn, Sending { file, offset, left: bytes });
+                self.conns.send_file(conn, SimSending { file, offset, left: bytes });
                 return self.stir(conn);
             }
         };
@@ -587,20 +587,20 @@ impl Stage {
         let ready = self.disk.ready(self.now, file, offset, bytes).expect("the machine reads files that it has open");
         match ready {
             Ok((version, len)) if len == bytes => self.send_run(version, offset, bytes, &run),
-            Ok(_) | Err(Unread::Changed) => self.push(self.now, What::Changed { token }),
+            Ok(_) | Err(Unread::Changed) => self.push(self.now, QueuedInput::Changed { token }),
             Err(Unread::Cold) => self.cold(token),
         }
     }
 
     /// Something may be done for a connection.
     fn stir(&mut self, conn: ConnId) {
-        self.push(self.now, What::Conn(conn));
+        self.push(self.now, QueuedInput::Conn(conn));
     }
 
     /// Ends a connection that has been idle too long, or has it looked at again.
     fn look_at(&mut self, conn: ConnId) {
         if let Some(at) = self.conns.look(self.now, conn) {
-            self.push(at, What::Conn(conn));
+            self.push(at, QueuedInput::Conn(conn));
         }
     }
 
@@ -614,7 +614,7 @@ impl Stage {
                 self.disk.fill(version, sending.offset, &mut bytes);
                 self.conns.lay(conn, Some(&bytes));
             }
-            Some(Err(Unread::Cold)) => self.push(self.now + self.disk.habits.latency, What::Conn(conn)),
+            Some(Err(Unread::Cold)) => self.push(self.now + self.disk.habits.latency, QueuedInput::Conn(conn)),
             Some(Ok(_) | Err(Unread::Changed)) | None => self.conns.lay(conn, None),
         }
     }

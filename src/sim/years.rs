@@ -23,7 +23,7 @@ use crate::roll::client::Identity;
 use crate::roll::plan::{AddressPlan, AddressRange, Number};
 use crate::roll::ruling::Numbering;
 use crate::wire::dhcp::{self, Header, MessageType, Scratch, code};
-use crate::wire::report::{Name, Report, Verdict};
+use crate::wire::report::{Report, ReportText, ReportVerdict};
 
 use super::cable::{Cable, Heard, WIRE};
 use super::config::{HEAD, config};
@@ -53,14 +53,14 @@ const NOBODY: Identity = Identity::Mac(Mac([2, 0, 0, 0, 0, 0]));
 
 /// What a NIC was sent last.
 #[derive(Clone, Copy, Debug)]
-struct Lease {
+struct GivenLease {
     address: Ipv4Addr,
     until: Instant,
 }
 
 /// What somebody saw: a run's worth.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct YearsOutcome {
     /// What broke a law, in words.
     pub faults: Vec<String>,
     /// Machines that got a number.
@@ -81,7 +81,7 @@ pub struct Year {
     /// The connection of an operator.
     operator: ConnId,
     cases: Vec<Case>,
-    leases: BTreeMap<Mac, Lease>,
+    leases: BTreeMap<Mac, GivenLease>,
     /// The number that a MAC has learned, and that it may rely on.
     told: BTreeMap<Mac, Number>,
     /// MACs about which somebody did what no machine can sort out: carried, or cloned.
@@ -92,27 +92,27 @@ pub struct Year {
     next_mac: u32,
     /// The story is written down.
     tells: bool,
-    outcome: Outcome,
+    outcome: YearsOutcome,
 }
 
 /// The year of a seed.
-pub fn year(seed: u64) -> Outcome {
+pub fn year(seed: u64) -> YearsOutcome {
     played(seed, false)
 }
 
 /// A year with somebody on the cable who forges reports.
-pub fn hostile_year(seed: u64) -> Outcome {
+pub fn hostile_year(seed: u64) -> YearsOutcome {
     played(seed, true)
 }
 
 /// A year that is played once more, with a transcript, when anything was wrong: writing it all down takes a quarter of the time.
-fn played(seed: u64, hostile: bool) -> Outcome {
+fn played(seed: u64, hostile: bool) -> YearsOutcome {
     let outcome = Year::new(seed, hostile).play();
     if outcome.faults.is_empty() { outcome } else { told(seed, hostile) }
 }
 
 /// A year with its story.
-pub fn told(seed: u64, hostile: bool) -> Outcome {
+pub fn told(seed: u64, hostile: bool) -> YearsOutcome {
     Year { tells: true, ..Year::new(seed, hostile) }.play()
 }
 
@@ -122,7 +122,7 @@ fn is_invented(mac: Mac) -> bool {
 }
 
 impl Year {
-    fn play(mut self) -> Outcome {
+    fn play(mut self) -> YearsOutcome {
         for _ in 0..STEPS {
             self.attack();
             self.step();
@@ -140,7 +140,7 @@ impl Year {
         if rng.chance(150_000) {
             let [a, b, c, d] = (rng.u64() as u32 % 40).to_be_bytes();
             let own = Mac([2, 0x66, a, b, c, d]);
-            let mut report = Report { verdict: Verdict::Passed, ..Report::EMPTY };
+            let mut report = Report { verdict: ReportVerdict::Passed, ..Report::EMPTY };
             report.macs.push(own);
             // Machines that have their numbers: the MACs of others are whose who reports them first.
             let victims = &self.cases[rng.below(self.cases.len() as u64) as usize].nics;
@@ -162,8 +162,8 @@ impl Year {
                 self.settle();
             }
             let mixed = |macs: &[Mac]| macs.iter().any(|mac| is_invented(*mac)) && !macs.iter().all(|mac| is_invented(*mac));
-            let spoilt = self.world.server().roll().street().iter().find(|(_, lot)| mixed(lot.papers.macs.as_slice()));
-            if let Some(fault) = spoilt.map(|(number, lot)| format!("{number} has somebody else's MAC: {:?}", lot.papers.macs)) {
+            let spoilt = self.world.server().roll().lots().iter().find(|(_, lot)| mixed(lot.fingerprint.macs.as_slice()));
+            if let Some(fault) = spoilt.map(|(number, lot)| format!("{number} has somebody else's MAC: {:?}", lot.fingerprint.macs)) {
                 self.fault(format_args!("{fault}"));
             }
         }
@@ -208,7 +208,7 @@ impl Year {
             bait: None,
             next_mac: 1,
             tells: false,
-            outcome: Outcome::default(),
+            outcome: YearsOutcome::default(),
         };
         for _ in 0..year.rng.below(25) + 3 {
             year.deliver_case();
@@ -271,7 +271,7 @@ impl Year {
     /// Somebody sets the head's clock, by minutes or by years. The head looks at it when something is due, and then writes its journal by it:
     /// a restart before that may forget a lease, so the disk has time.
     fn set_clock(&mut self) {
-        self.finish_rewriting();
+        self.finish_compaction();
         let now = self.world.now();
         let unix = [1_000_000_000, now.unix - 7200, now.unix + 90, 2_000_000_000][self.rng.below(4) as usize];
         if unix.abs_diff(now.unix) < 60 {
@@ -281,15 +281,15 @@ impl Year {
         self.world.set_clock(unix);
         if let Some(due) = self.world.server().deadline() {
             self.pass(due.since(now.at));
-            if !self.world.server().rewrites() {
+            if !self.world.server().is_compacting() {
                 self.fault(format_args!("the clock was set, and the journal is not written by it"));
             }
         }
-        self.finish_rewriting();
+        self.finish_compaction();
     }
 
-    fn finish_rewriting(&mut self) {
-        while self.world.server().rewrites() {
+    fn finish_compaction(&mut self) {
+        while self.world.server().is_compacting() {
             self.pass(Duration::from_millis(1));
             self.world.sync();
             self.settle();
@@ -312,8 +312,8 @@ impl Year {
         }
         let mac = self.nic(at);
         let case = &self.cases[at];
-        let failed = Name::new(b"20-memory").map_or(Verdict::Untested, Verdict::Failed);
-        let verdict = if case.sound { Verdict::Passed } else { failed };
+        let failed = ReportText::new(b"20-memory").map_or(ReportVerdict::Untested, ReportVerdict::Failed);
+        let verdict = if case.sound { ReportVerdict::Passed } else { failed };
         let mut report = Report { uuid: Some(case.uuid), verdict, ..Report::EMPTY };
         for mac in &case.nics {
             report.macs.push(*mac);
@@ -391,9 +391,9 @@ impl Year {
     /// The operator takes a node out, or has it replaced. Its machine was carried away before.
     fn operate(&mut self) {
         let number = Number(self.rng.below(NODES.into()) as u32);
-        let Some(lot) = self.world.server().roll().street().lot(number).copied().filter(|lot| !lot.is_vacant()) else { return };
+        let Some(lot) = self.world.server().roll().lots().lot(number).copied().filter(|lot| !lot.is_vacant()) else { return };
         for at in 0..self.cases.len() {
-            if self.cases[at].nics.iter().any(|mac| lot.papers.macs.contains(*mac)) {
+            if self.cases[at].nics.iter().any(|mac| lot.fingerprint.macs.contains(*mac)) {
                 self.switch_off(at);
             }
         }
@@ -524,7 +524,7 @@ impl Year {
             Some(MessageType::Ack) => {
                 self.judge(mac, address);
                 let until = self.world.now().at + Duration::from_secs(seconds);
-                self.leases.insert(mac, Lease { address, until });
+                self.leases.insert(mac, GivenLease { address, until });
                 if let Some(number) = self.config.plan.number(address) {
                     self.told.insert(mac, number);
                 }

@@ -131,7 +131,7 @@ pub enum Change {
         number: u32,
         /// None: the next unknown machine that passes.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        by: Option<By>,
+        by: Option<Replacement>,
     },
     /// These machines have gone for good: their lots become vacant, their MACs are retired. Numbers only, no groups.
     Out {
@@ -149,7 +149,7 @@ pub enum Change {
     /// Known machines from elsewhere: at most [`IMPORT_MAX`] of them in one request.
     Import {
         /// The machines, at most [`IMPORT_MAX`].
-        entries: Vec<Entry>,
+        entries: Vec<ImportEntry>,
         /// More of them come with the next request of this connection: they are one change, which is worked out and done with the last.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         more: bool,
@@ -175,7 +175,7 @@ impl Change {
 /// Who takes a number over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum By {
+pub enum Replacement {
     /// The machine with this MAC, when it comes.
     Mac(Mac),
     /// A guest that is here now, by its `id` or its address.
@@ -185,7 +185,7 @@ pub enum By {
 /// One machine of an import.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct ImportEntry {
     /// The number that it gets.
     pub number: u32,
     /// Its MAC addresses, each of one card.
@@ -204,15 +204,15 @@ pub enum Reply {
     /// The answer to [`Request::States`].
     States(States),
     /// The answer to [`Request::NodeList`].
-    Nodes(Nodes),
+    Nodes(NodePage),
     /// The answer to [`Request::NodeShow`].
-    Node(Box<Node>),
+    Node(Box<NodeDetail>),
     /// The answer to [`Request::GuestList`].
     Guests(Guests),
     /// Events follow.
     Watching,
     /// A step of a machine, after [`Reply::Watching`].
-    Event(Event<String>),
+    Event(WatchEvent<String>),
     /// So many events were left out: the client took them too slowly.
     Lost {
         /// How many were left out.
@@ -226,12 +226,12 @@ pub enum Reply {
         said: Vec<String>,
     },
     /// It is not done.
-    Error(Sorry),
+    Error(Rejection),
 }
 
 /// Why something was not done, and what to do instead.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
-pub struct Sorry {
+pub struct Rejection {
     /// What is wrong.
     pub why: String,
     /// What to do about it; may be empty.
@@ -239,15 +239,15 @@ pub struct Sorry {
     pub hint: String,
 }
 
-impl Sorry {
+impl Rejection {
     /// An error with a hint, which may be empty.
-    pub fn new(why: impl Into<String>, hint: impl Into<String>) -> Sorry {
-        Sorry { why: why.into(), hint: hint.into() }
+    pub fn new(why: impl Into<String>, hint: impl Into<String>) -> Rejection {
+        Rejection { why: why.into(), hint: hint.into() }
     }
 }
 
 /// `why: hint`
-impl fmt::Display for Sorry {
+impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sep = if self.hint.is_empty() { "" } else { ": " };
         write!(f, "{}{sep}{}", self.why, self.hint)
@@ -263,10 +263,10 @@ pub struct Status {
     pub cluster: String,
     /// The address of number 0.
     pub node0: Ipv4Addr,
-    /// How many lots the street has.
+    /// How many lots the lot table has.
     pub nodes: u32,
     /// The runs of lots that lie side by side in addresses too, in order of their numbers.
-    pub segments: Vec<Segment>,
+    pub segments: Vec<SegmentRow>,
     /// Nodes are called by this and their number, of so many digits at least.
     pub prefix: String,
     /// Digits of a name at least, filled with leading zeros.
@@ -299,9 +299,9 @@ pub struct Status {
     /// How many machines are in each stage, by its name.
     pub stages: Vec<(String, u32)>,
     /// The guest pools.
-    pub networks: Vec<Network>,
+    pub networks: Vec<PoolStatus>,
     /// The load of each boot interface.
-    pub lanes: Vec<Lane>,
+    pub lanes: Vec<LaneStatus>,
     /// None: no names are served.
     pub dns: Option<DnsStatus>,
     /// What has happened so far, by name; zeros left out.
@@ -310,7 +310,7 @@ pub struct Status {
 
 /// A run of lots: number `first + n` has the address `address + n`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Segment {
+pub struct SegmentRow {
     /// The first number of the run.
     pub first: u32,
     /// The last number of the run.
@@ -321,7 +321,7 @@ pub struct Segment {
 
 /// A guest pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Network {
+pub struct PoolStatus {
     /// The network, such as `10.54.0.0/16`.
     pub subnet: String,
     /// Addresses that guests have.
@@ -336,7 +336,7 @@ pub struct Network {
 
 /// How a boot interface is fed (`engine::pace`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Lane {
+pub struct LaneStatus {
     /// The boot interface.
     pub interface: String,
     /// How it serves: `bandwidth`, `round robin` or `deferral`.
@@ -375,7 +375,7 @@ pub struct DnsStatus {
 /// The state of a lot, as states are folded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub enum NodeState {
     /// Its operating system has its lease.
     Up,
     /// On its way there.
@@ -390,19 +390,20 @@ pub enum State {
     Vacant,
 }
 
-impl State {
+impl NodeState {
     /// All states, in the order in which an overview shows them.
-    pub const ALL: [State; 6] = [State::Up, State::Booting, State::Stuck, State::Down, State::Reserved, State::Vacant];
+    pub const ALL: [NodeState; 6] =
+        [NodeState::Up, NodeState::Booting, NodeState::Stuck, NodeState::Down, NodeState::Reserved, NodeState::Vacant];
 
     /// The word for it, on the wire and for people.
     pub fn name(self) -> &'static str {
         match self {
-            State::Up => "up",
-            State::Booting => "booting",
-            State::Stuck => "stuck",
-            State::Down => "down",
-            State::Reserved => "reserved",
-            State::Vacant => "vacant",
+            NodeState::Up => "up",
+            NodeState::Booting => "booting",
+            NodeState::Stuck => "stuck",
+            NodeState::Down => "down",
+            NodeState::Reserved => "reserved",
+            NodeState::Vacant => "vacant",
         }
     }
 }
@@ -411,16 +412,16 @@ impl State {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct States {
     /// Runs of numbers in one state, in order.
-    pub runs: Vec<Run>,
+    pub runs: Vec<StateRun>,
     /// Where the next page begins; None at the end.
     pub next: Option<u32>,
 }
 
 /// Lots side by side in one state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Run {
+pub struct StateRun {
     /// The state of all its numbers.
-    pub state: State,
+    pub state: NodeState,
     /// The first number of the run.
     pub first: u32,
     /// The last number of the run.
@@ -429,7 +430,7 @@ pub struct Run {
 
 /// A page of nodes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Nodes {
+pub struct NodePage {
     /// A node each, in order of their numbers.
     pub rows: Vec<NodeRow>,
     /// Where the next page begins; None at the end.
@@ -444,7 +445,7 @@ pub struct NodeRow {
     /// Its name, without the domain.
     pub name: String,
     /// Its state.
-    pub state: State,
+    pub state: NodeState,
     /// By arithmetic on the number.
     pub address: Option<Ipv4Addr>,
     /// The MAC that it booted with last, else its first one.
@@ -493,7 +494,7 @@ pub struct MachineRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
     /// When it reached each stage of this boot, in that order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<StageTime>,
     /// The boot so far in words; empty once the log has it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub story: String,
@@ -501,7 +502,7 @@ pub struct MachineRow {
 
 /// Everything about one node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Node {
+pub struct NodeDetail {
     /// Its number.
     pub number: u32,
     /// Its name, without the domain.
@@ -509,9 +510,9 @@ pub struct Node {
     /// The address of its number.
     pub address: Option<Ipv4Addr>,
     /// Its state.
-    pub state: State,
+    pub state: NodeState,
     /// What is known of its machine.
-    pub lot: Lot,
+    pub lot: LotDetail,
     /// One a MAC that has been seen.
     pub boots: Vec<MachineRow>,
     /// What it boots, and what DHCP sends it: each value, and the section that says so.
@@ -520,7 +521,7 @@ pub struct Node {
 
 /// When a stage was reached first in this boot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Step {
+pub struct StageTime {
     /// The stage, by its name.
     pub stage: String,
     /// Milliseconds ago.
@@ -540,7 +541,7 @@ pub struct Given {
 
 /// A step of a machine. Generic, so that the daemon writes one without allocating.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Event<S> {
+pub struct WatchEvent<S> {
     /// Seconds since 1970-01-01 UTC.
     pub time: u64,
     /// None: it is a guest.
@@ -579,14 +580,14 @@ pub struct LotChange {
     /// The number.
     pub number: u32,
     /// What it was.
-    pub before: Lot,
+    pub before: LotDetail,
     /// What it becomes.
-    pub after: Lot,
+    pub after: LotDetail,
 }
 
 /// A number's place.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
-pub struct Lot {
+pub struct LotDetail {
     /// Whether a machine has it.
     pub kind: LotKind,
     /// The MAC addresses of its machine.
@@ -630,8 +631,8 @@ impl Serialize for Mac {
 
 impl<'de> Deserialize<'de> for Mac {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Mac, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
+        struct TextVisitor;
+        impl Visitor<'_> for TextVisitor {
             type Value = Mac;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -642,13 +643,13 @@ impl<'de> Deserialize<'de> for Mac {
                 text.parse().map_err(|wrong| E::custom(format_args!("{text:?} is {wrong}")))
             }
         }
-        deserializer.deserialize_str(Text)
+        deserializer.deserialize_str(TextVisitor)
     }
 }
 
 /// Reads a request; the sentence says what is wrong with it.
-pub fn read(line: &[u8]) -> Result<Request, Sorry> {
-    serde_json::from_slice(line).map_err(|error| Sorry::new(format!("not a request: {error}"), "see muster(1), PROTOCOL"))
+pub fn read(line: &[u8]) -> Result<Request, Rejection> {
+    serde_json::from_slice(line).map_err(|error| Rejection::new(format!("not a request: {error}"), "see muster(1), PROTOCOL"))
 }
 
 /// Writes a line with its newline; None when it does not fit into `buf` or into [`LINE_MAX`].

@@ -98,22 +98,22 @@ type Flat = domain::base::Name<Array<255>>;
 
 /// A domain name in its case, uncompressed, at most 255 bytes.
 #[derive(Clone)]
-pub struct Name(Flat);
+pub struct DnsName(Flat);
 
-impl Name {
+impl DnsName {
     /// A name of these labels beneath an origin; None when it would be too long, or a label is empty.
-    pub fn beneath<'l>(labels: impl IntoIterator<Item = &'l [u8]>, origin: &Name) -> Option<Name> {
-        begun(labels)?.append_origin(&origin.0).ok().map(Name)
+    pub fn beneath<'l>(labels: impl IntoIterator<Item = &'l [u8]>, origin: &DnsName) -> Option<DnsName> {
+        begun(labels)?.append_origin(&origin.0).ok().map(DnsName)
     }
 
     /// A name of these labels alone, likewise.
-    pub fn of<'l>(labels: impl IntoIterator<Item = &'l [u8]>) -> Option<Name> {
-        begun(labels)?.into_name().ok().map(Name)
+    pub fn of<'l>(labels: impl IntoIterator<Item = &'l [u8]>) -> Option<DnsName> {
+        begun(labels)?.into_name().ok().map(DnsName)
     }
 
     /// A host name's text, without a dot at the end: `n23.cluster`.
-    pub fn of_text(text: &str) -> Option<Name> {
-        Name::of(text.split('.').map(str::as_bytes))
+    pub fn of_text(text: &str) -> Option<DnsName> {
+        DnsName::of(text.split('.').map(str::as_bytes))
     }
 
     /// The labels, the root's not among them.
@@ -122,18 +122,18 @@ impl Name {
     }
 
     /// Equal but for the case of its letters (RFC 4343).
-    pub fn is(&self, other: &Name) -> bool {
+    pub fn is(&self, other: &DnsName) -> bool {
         self.0.name_eq(&other.0)
     }
 }
 
-impl std::fmt::Display for Name {
+impl std::fmt::Display for DnsName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl std::fmt::Debug for Name {
+impl std::fmt::Debug for DnsName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
@@ -154,7 +154,7 @@ fn begun<'l>(labels: impl IntoIterator<Item = &'l [u8]>) -> Option<NameBuilder<A
 #[derive(Clone, Debug)]
 pub struct Question {
     /// The name that is asked about.
-    pub name: Name,
+    pub name: DnsName,
     /// The type of record, one of [`rtype`] or any other.
     pub rtype: u16,
     /// The class; [`CLASS_IN`] for the Internet.
@@ -238,7 +238,7 @@ fn read(message: &Message<&[u8]>, query: &mut Query) -> Option<()> {
     }
     let mut questions = message.question();
     let asked = questions.next()?.ok()?;
-    let name = Name(asked.qname().try_to_name().ok()?);
+    let name = DnsName(asked.qname().try_to_name().ok()?);
     query.question = Some(Question { name, rtype: asked.qtype().to_int(), class: asked.qclass().to_int() });
     let mut section: RecordSection<'_, &[u8]> = questions.next_section().ok()?;
     let mut additional = 2;
@@ -280,7 +280,7 @@ pub fn parse_response(bytes: &[u8]) -> Option<Response> {
         return None;
     }
     let asked = message.question().next()?.ok()?;
-    let name = Name(asked.qname().try_to_name().ok()?);
+    let name = DnsName(asked.qname().try_to_name().ok()?);
     let question = Question { name, rtype: asked.qtype().to_int(), class: asked.qclass().to_int() };
     Some(Response { id: header.id(), truncated: header.tc(), question })
 }
@@ -294,7 +294,7 @@ pub fn set_id(message: &mut [u8], id: u16) {
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     /// The name that has the record.
-    pub owner: &'a Name,
+    pub owner: &'a DnsName,
     /// In seconds.
     pub ttl: u32,
     /// What the record says.
@@ -307,9 +307,9 @@ pub enum Data<'a> {
     /// An IPv4 address (RFC 1035, 3.4.1).
     A(Ipv4Addr),
     /// The name of a name server (RFC 1035, 3.3.11).
-    Ns(&'a Name),
+    Ns(&'a DnsName),
     /// The name of an address (RFC 1035, 3.3.12).
-    Ptr(&'a Name),
+    Ptr(&'a DnsName),
     /// The start of a zone's authority (RFC 1035, 3.3.13).
     Soa(&'a Authority),
 }
@@ -318,9 +318,9 @@ pub enum Data<'a> {
 #[derive(Clone, Debug)]
 pub struct Authority {
     /// MNAME: the primary name server.
-    pub server: Name,
+    pub server: DnsName,
     /// RNAME: the mailbox of whoever is responsible.
-    pub mailbox: Name,
+    pub mailbox: DnsName,
     /// SERIAL: grows with each change.
     pub serial: u32,
     /// REFRESH: seconds until a secondary looks again.
@@ -391,7 +391,7 @@ impl Composer for Room<'_> {}
 
 /// What is said in an answer's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ResponseFlags {
     /// The response code, one of [`rcode`].
     pub rcode: u16,
     /// AA: the server speaks for the zone.
@@ -401,17 +401,17 @@ pub struct Verdict {
 }
 
 /// A response in the making: answers first, then at most one record of authority, then the end.
-pub struct Builder<'b> {
+pub struct ResponseBuilder<'b> {
     answers: AnswerBuilder<StaticCompressor<Room<'b>>>,
     edns: Option<Edns>,
     rcode: u16,
     limit: usize,
 }
 
-impl<'b> Builder<'b> {
+impl<'b> ResponseBuilder<'b> {
     /// Begins the response to a query, with its question; at most `limit` bytes long, but 12 at the least. None when the buffer does not
     /// even hold that.
-    pub fn new(buf: &'b mut [u8], limit: usize, query: &Query, verdict: Verdict) -> Option<Builder<'b>> {
+    pub fn new(buf: &'b mut [u8], limit: usize, query: &Query, verdict: ResponseFlags) -> Option<ResponseBuilder<'b>> {
         let limit = limit.min(buf.len()).min(PIECE_MAX);
         let room = Room { bytes: buf.get_mut(..limit)?, len: 0 };
         let mut builder = MessageBuilder::from_target(StaticCompressor::new(room)).ok()?;
@@ -435,7 +435,7 @@ impl<'b> Builder<'b> {
             }
         }
         let edns = query.edns;
-        Some(Builder { answers: questions.answer(), edns, rcode: verdict.rcode, limit })
+        Some(ResponseBuilder { answers: questions.answer(), edns, rcode: verdict.rcode, limit })
     }
 
     /// False when there is no room for it; then nothing of it is written.

@@ -95,15 +95,15 @@ macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// Why a frame is not taken.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Malformed { $(#[doc = $text] $(#[$doc])* $name,)* }
+        pub enum FrameError { $(#[doc = $text] $(#[$doc])* $name,)* }
 
-        impl Malformed {
+        impl FrameError {
             /// All reasons.
-            pub const ALL: &'static [Malformed] = &[$(Malformed::$name,)*];
+            pub const ALL: &'static [FrameError] = &[$(FrameError::$name,)*];
 
             /// The name of the reason's counter.
             pub const fn name(self) -> &'static str {
-                match self { $(Malformed::$name => $text,)* }
+                match self { $(FrameError::$name => $text,)* }
             }
         }
     };
@@ -127,43 +127,43 @@ reasons! {
 }
 
 /// Reads an Ethernet frame.
-pub fn parse(frame: &[u8], checksum: Checksum) -> Result<Frame<'_>, Malformed> {
-    let ethernet = Ethernet2Slice::from_slice_without_fcs(frame).map_err(|_| Malformed::Ethernet)?;
+pub fn parse(frame: &[u8], checksum: Checksum) -> Result<Frame<'_>, FrameError> {
+    let ethernet = Ethernet2Slice::from_slice_without_fcs(frame).map_err(|_| FrameError::Ethernet)?;
     let (src_mac, dst_mac) = (Mac(ethernet.source()), Mac(ethernet.destination()));
     if src_mac.is_group() {
-        return Err(Malformed::Source);
+        return Err(FrameError::Source);
     }
     let payload = ethernet.payload_slice();
     match ethernet.ether_type() {
         ether_type::IPV4 => parse_ipv4(payload, src_mac, dst_mac, checksum),
         ether_type::ARP => parse_arp(payload, src_mac),
         ether_type::IPV6 => parse_ipv6(payload, src_mac),
-        _ => Err(Malformed::Other),
+        _ => Err(FrameError::Other),
     }
 }
 
 /// Reads what a cooked socket gives (IPoIB): a packet from its IPv4 header on.
-pub fn parse_ip(packet: &[u8], src_mac: Mac, checksum: Checksum) -> Result<Frame<'_>, Malformed> {
+pub fn parse_ip(packet: &[u8], src_mac: Mac, checksum: Checksum) -> Result<Frame<'_>, FrameError> {
     parse_ipv4(packet, src_mac, Mac::ZERO, checksum)
 }
 
-fn parse_ipv4(packet: &[u8], src_mac: Mac, dst_mac: Mac, checksum: Checksum) -> Result<Frame<'_>, Malformed> {
-    let ip = Ipv4Slice::from_slice(packet).map_err(|_| Malformed::Ipv4)?;
+fn parse_ipv4(packet: &[u8], src_mac: Mac, dst_mac: Mac, checksum: Checksum) -> Result<Frame<'_>, FrameError> {
+    let ip = Ipv4Slice::from_slice(packet).map_err(|_| FrameError::Ipv4)?;
     if ip.is_payload_fragmented() {
-        return Err(Malformed::Fragment);
+        return Err(FrameError::Fragment);
     }
     if ip.payload_ip_number() != ip_number::UDP {
-        return Err(Malformed::Other);
+        return Err(FrameError::Other);
     }
     let header = ip.header();
     if Sum16BitWords::new().add_slice(header.slice()).ones_complement() != 0 {
-        return Err(Malformed::Ipv4Checksum);
+        return Err(FrameError::Ipv4Checksum);
     }
-    let udp = UdpSlice::from_slice(ip.payload().payload).map_err(|_| Malformed::Udp)?;
+    let udp = UdpSlice::from_slice(ip.payload().payload).map_err(|_| FrameError::Udp)?;
     if checksum == Checksum::Verify && udp.checksum() != 0 {
         let computed = udp.to_header().calc_checksum_ipv4_raw(header.source(), header.destination(), udp.payload());
         if computed != Ok(udp.checksum()) {
-            return Err(Malformed::UdpChecksum);
+            return Err(FrameError::UdpChecksum);
         }
     }
     Ok(Frame::Udp(UdpFrame {
@@ -176,18 +176,18 @@ fn parse_ipv4(packet: &[u8], src_mac: Mac, dst_mac: Mac, checksum: Checksum) -> 
 }
 
 /// What a packet says of a MAC counts only in a frame of that MAC.
-fn parse_arp(payload: &[u8], src_mac: Mac) -> Result<Frame<'static>, Malformed> {
-    let slice = ArpPacketSlice::from_slice(payload).map_err(|_| Malformed::Arp)?;
+fn parse_arp(payload: &[u8], src_mac: Mac) -> Result<Frame<'static>, FrameError> {
+    let slice = ArpPacketSlice::from_slice(payload).map_err(|_| FrameError::Arp)?;
     let sizes = slice.hw_addr_type() == ArpHardwareId::ETHERNET && slice.hw_addr_size() == 6 && slice.proto_addr_size() == 4;
     let operation = match slice.operation() {
         ArpOperation::REQUEST => ArpOp::Request,
         ArpOperation::REPLY => ArpOp::Reply,
-        _ => return Err(Malformed::Arp),
+        _ => return Err(FrameError::Arp),
     };
-    let mac = |bytes: &[u8]| bytes.try_into().map(Mac).map_err(|_| Malformed::Arp);
-    let ip = |bytes: &[u8]| <[u8; 4]>::try_from(bytes).map(Ipv4Addr::from).map_err(|_| Malformed::Arp);
+    let mac = |bytes: &[u8]| bytes.try_into().map(Mac).map_err(|_| FrameError::Arp);
+    let ip = |bytes: &[u8]| <[u8; 4]>::try_from(bytes).map(Ipv4Addr::from).map_err(|_| FrameError::Arp);
     if !sizes || slice.proto_addr_type() != EtherType::IPV4 {
-        return Err(Malformed::Arp);
+        return Err(FrameError::Arp);
     }
     let arp = Arp {
         operation,
@@ -196,22 +196,22 @@ fn parse_arp(payload: &[u8], src_mac: Mac) -> Result<Frame<'static>, Malformed> 
         target_mac: mac(slice.target_hw_addr())?,
         target_ip: ip(slice.target_protocol_addr())?,
     };
-    if arp.sender_mac == src_mac { Ok(Frame::Arp(arp)) } else { Err(Malformed::ArpSender) }
+    if arp.sender_mac == src_mac { Ok(Frame::Arp(arp)) } else { Err(FrameError::ArpSender) }
 }
 
 /// A router solicitation: hop limit 255 proves that it came from this link (RFC 4861, 6.1.1).
-fn parse_ipv6(packet: &[u8], src_mac: Mac) -> Result<Frame<'static>, Malformed> {
-    let ip = Ipv6Slice::from_slice(packet).map_err(|_| Malformed::Ipv6)?;
+fn parse_ipv6(packet: &[u8], src_mac: Mac) -> Result<Frame<'static>, FrameError> {
+    let ip = Ipv6Slice::from_slice(packet).map_err(|_| FrameError::Ipv6)?;
     let header = ip.header();
     if ip.payload().ip_number != ip_number::IPV6_ICMP {
-        return Err(Malformed::Other);
+        return Err(FrameError::Other);
     }
-    let icmp = Icmpv6Slice::from_slice(ip.payload().payload).map_err(|_| Malformed::Ipv6)?;
+    let icmp = Icmpv6Slice::from_slice(ip.payload().payload).map_err(|_| FrameError::Ipv6)?;
     if icmp.type_u8() != ROUTER_SOLICITATION {
-        return Err(Malformed::Other);
+        return Err(FrameError::Other);
     }
     let sound = header.hop_limit() == 255 && icmp.code_u8() == 0 && icmp.is_checksum_valid(header.source(), header.destination());
-    if sound { Ok(Frame::RouterSolicit(RouterSolicit { src_mac, src: header.source_addr() })) } else { Err(Malformed::Ipv6) }
+    if sound { Ok(Frame::RouterSolicit(RouterSolicit { src_mac, src: header.source_addr() })) } else { Err(FrameError::Ipv6) }
 }
 
 const ROUTER_SOLICITATION: u8 = 133;
@@ -352,15 +352,15 @@ mod tests {
             frame[at] = value;
             parse(&frame, checksum).err()
         };
-        assert_eq!(why(6, 1, Checksum::Verify), Some(Malformed::Source));
-        assert_eq!(why(12, 9, Checksum::Verify), Some(Malformed::Other));
-        assert_eq!(why(14, 0x55, Checksum::Verify), Some(Malformed::Ipv4));
-        assert_eq!(why(19, 8, Checksum::Verify), Some(Malformed::Ipv4Checksum));
-        assert_eq!(why(20, 0x20, Checksum::Verify), Some(Malformed::Fragment));
-        assert_eq!(why(46, b'x', Checksum::Verify), Some(Malformed::UdpChecksum));
+        assert_eq!(why(6, 1, Checksum::Verify), Some(FrameError::Source));
+        assert_eq!(why(12, 9, Checksum::Verify), Some(FrameError::Other));
+        assert_eq!(why(14, 0x55, Checksum::Verify), Some(FrameError::Ipv4));
+        assert_eq!(why(19, 8, Checksum::Verify), Some(FrameError::Ipv4Checksum));
+        assert_eq!(why(20, 0x20, Checksum::Verify), Some(FrameError::Fragment));
+        assert_eq!(why(46, b'x', Checksum::Verify), Some(FrameError::UdpChecksum));
         assert_eq!(why(46, b'x', Checksum::Trusted), None);
-        assert_eq!(why(39, 200, Checksum::Trusted), Some(Malformed::Udp));
-        assert_eq!(parse(&[0; 13], Checksum::Verify), Err(Malformed::Ethernet));
+        assert_eq!(why(39, 200, Checksum::Trusted), Some(FrameError::Udp));
+        assert_eq!(parse(&[0; 13], Checksum::Verify), Err(FrameError::Ethernet));
     }
 
     #[test]
@@ -384,7 +384,7 @@ mod tests {
             let solicit = RouterSolicit { src_mac: B, src };
             assert_eq!(parse(&buf[..len], Checksum::Verify), Ok(Frame::RouterSolicit(solicit)));
             buf[21] = 64;
-            assert_eq!(parse(&buf[..len], Checksum::Verify), Err(Malformed::Ipv6), "hop limit");
+            assert_eq!(parse(&buf[..len], Checksum::Verify), Err(FrameError::Ipv6), "hop limit");
 
             let len = emit_router_advert(&mut buf, A, link_local, &solicit).unwrap();
             let ip = Ipv6Slice::from_slice(&buf[14..len]).unwrap();

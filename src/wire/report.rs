@@ -25,33 +25,33 @@ const SERIAL: u8 = 3;
 const VERDICT: u8 = 4;
 
 /// Bytes of the longest report.
-pub const LEN_MAX: usize = 1 + (2 + 6 * MACS_MAX) + (2 + 16) + (2 + Name::MAX) + (2 + 1 + Name::MAX);
+pub const LEN_MAX: usize = 1 + (2 + 6 * MACS_MAX) + (2 + 16) + (2 + ReportText::MAX) + (2 + 1 + ReportText::MAX);
 const _: () = assert!(LEN_MAX <= 255, "one instance of an option holds a report");
 
 /// 1 to 32 printable ASCII bytes: a test's name, a serial number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name {
-    bytes: [u8; Name::MAX],
+pub struct ReportText {
+    bytes: [u8; ReportText::MAX],
     len: u8,
 }
 
-impl Name {
+impl ReportText {
     /// The longest name, in bytes.
     pub const MAX: usize = 32;
 
     /// None when it is empty, longer than 32 bytes or not printable ASCII.
-    pub fn new(bytes: &[u8]) -> Option<Name> {
+    pub fn new(bytes: &[u8]) -> Option<ReportText> {
         if bytes.is_empty() || !bytes.iter().all(|&byte| is_printable(byte)) {
             return None;
         }
-        let mut name = Name { bytes: [0; Name::MAX], len: u8::try_from(bytes.len()).ok()? };
+        let mut name = ReportText { bytes: [0; ReportText::MAX], len: u8::try_from(bytes.len()).ok()? };
         name.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
         Some(name)
     }
 
     /// The nearest name: without blanks around it, `?` for what is not printable, cut after 32 bytes. None when nothing is left.
-    pub fn lossy(text: &str) -> Option<Name> {
-        let mut name = Name { bytes: [0; Name::MAX], len: 0 };
+    pub fn lossy(text: &str) -> Option<ReportText> {
+        let mut name = ReportText { bytes: [0; ReportText::MAX], len: 0 };
         for (to, from) in name.bytes.iter_mut().zip(text.trim().chars()) {
             *to = u8::try_from(from).ok().filter(|&byte| is_printable(byte)).unwrap_or(b'?');
             name.len += 1;
@@ -69,13 +69,13 @@ fn is_printable(byte: u8) -> bool {
     byte == b' ' || byte.is_ascii_graphic()
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for ReportText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-impl fmt::Debug for Name {
+impl fmt::Debug for ReportText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
     }
@@ -83,14 +83,14 @@ impl fmt::Debug for Name {
 
 /// Up to 16 different MACs, each of one card, in the order in which they were reported.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Macs {
+pub struct ReportMacs {
     macs: [Mac; MACS_MAX],
     len: u8,
 }
 
-impl Macs {
+impl ReportMacs {
     /// None at all.
-    pub const NONE: Macs = Macs { macs: [Mac::ZERO; MACS_MAX], len: 0 };
+    pub const NONE: ReportMacs = ReportMacs { macs: [Mac::ZERO; MACS_MAX], len: 0 };
 
     /// Adds one. False, and nothing is added, when it names no machine (zero, a group), is there already, or is the seventeenth.
     pub fn push(&mut self, mac: Mac) -> bool {
@@ -114,7 +114,7 @@ impl Macs {
     }
 }
 
-impl fmt::Debug for Macs {
+impl fmt::Debug for ReportMacs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_slice().fmt(f)
     }
@@ -122,31 +122,31 @@ impl fmt::Debug for Macs {
 
 /// What came of the node's own test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ReportVerdict {
     /// Nothing was tested, or nothing is reported.
     Untested,
     /// All tests passed.
     Passed,
     /// The first test that failed.
-    Failed(Name),
+    Failed(ReportText),
 }
 
 /// What a machine says of itself to the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Its cards, the one that asks first.
-    pub macs: Macs,
+    pub macs: ReportMacs,
     /// As the firmware has it: all-zero and shared ones are reported too.
     pub uuid: Option<[u8; 16]>,
     /// Its serial number, as the firmware has it.
-    pub serial: Option<Name>,
+    pub serial: Option<ReportText>,
     /// How its test ended.
-    pub verdict: Verdict,
+    pub verdict: ReportVerdict,
 }
 
 impl Report {
     /// A report that says nothing.
-    pub const EMPTY: Report = Report { macs: Macs::NONE, uuid: None, serial: None, verdict: Verdict::Untested };
+    pub const EMPTY: Report = Report { macs: ReportMacs::NONE, uuid: None, serial: None, verdict: ReportVerdict::Untested };
 
     /// Reads an option's bytes. None for what is no report of this version, whole and without contradictions.
     pub fn parse(bytes: &[u8]) -> Option<Report> {
@@ -157,21 +157,21 @@ impl Report {
             let (&len, more) = more.split_first()?;
             let (value, more) = more.split_at_checked(len.into())?;
             match kind {
-                MACS if report.macs == Macs::NONE => report.macs = read_macs(value)?,
+                MACS if report.macs == ReportMacs::NONE => report.macs = read_macs(value)?,
                 UUID if report.uuid.is_none() => report.uuid = Some(value.try_into().ok()?),
-                SERIAL if report.serial.is_none() => report.serial = Some(Name::new(value)?),
+                SERIAL if report.serial.is_none() => report.serial = Some(ReportText::new(value)?),
                 VERDICT if verdict.is_none() => verdict = Some(read_verdict(value)?),
                 MACS | UUID | SERIAL | VERDICT => return None,
                 _ => {}
             }
             rest = more;
         }
-        Some(Report { verdict: verdict.unwrap_or(Verdict::Untested), ..report })
+        Some(Report { verdict: verdict.unwrap_or(ReportVerdict::Untested), ..report })
     }
 
     /// Writes it; gives its length. None when `buf` is too short for it ([`LEN_MAX`] bytes are always enough).
     pub fn write(&self, buf: &mut [u8]) -> Option<usize> {
-        let mut writer = Writer { buf, at: 0 };
+        let mut writer = ReportWriter { buf, at: 0 };
         writer.put(&[VERSION])?;
         let macs = self.macs.as_slice();
         if !macs.is_empty() {
@@ -185,16 +185,16 @@ impl Report {
             writer.item(SERIAL, &[serial.as_str().as_bytes()])?;
         }
         match &self.verdict {
-            Verdict::Untested => writer.item(VERDICT, &[&[0]])?,
-            Verdict::Passed => writer.item(VERDICT, &[&[1]])?,
-            Verdict::Failed(name) => writer.item(VERDICT, &[&[2], name.as_str().as_bytes()])?,
+            ReportVerdict::Untested => writer.item(VERDICT, &[&[0]])?,
+            ReportVerdict::Passed => writer.item(VERDICT, &[&[1]])?,
+            ReportVerdict::Failed(name) => writer.item(VERDICT, &[&[2], name.as_str().as_bytes()])?,
         }
         Some(writer.at)
     }
 }
 
-fn read_macs(value: &[u8]) -> Option<Macs> {
-    let mut macs = Macs::NONE;
+fn read_macs(value: &[u8]) -> Option<ReportMacs> {
+    let mut macs = ReportMacs::NONE;
     let chunks = value.chunks_exact(6);
     if value.is_empty() || !chunks.remainder().is_empty() {
         return None;
@@ -205,21 +205,21 @@ fn read_macs(value: &[u8]) -> Option<Macs> {
     Some(macs)
 }
 
-fn read_verdict(value: &[u8]) -> Option<Verdict> {
+fn read_verdict(value: &[u8]) -> Option<ReportVerdict> {
     match value.split_first()? {
-        (0, []) => Some(Verdict::Untested),
-        (1, []) => Some(Verdict::Passed),
-        (2, name) => Name::new(name).map(Verdict::Failed),
+        (0, []) => Some(ReportVerdict::Untested),
+        (1, []) => Some(ReportVerdict::Passed),
+        (2, name) => ReportText::new(name).map(ReportVerdict::Failed),
         _ => None,
     }
 }
 
-struct Writer<'b> {
+struct ReportWriter<'b> {
     buf: &'b mut [u8],
     at: usize,
 }
 
-impl Writer<'_> {
+impl ReportWriter<'_> {
     fn put(&mut self, bytes: &[u8]) -> Option<()> {
         let end = self.at + bytes.len();
         self.buf.get_mut(self.at..end)?.copy_from_slice(bytes);
@@ -244,11 +244,11 @@ mod tests {
         \x03\x05C0FFE\x04\x0a\x0220-memory";
 
     fn golden() -> Report {
-        let mut macs = Macs::NONE;
+        let mut macs = ReportMacs::NONE;
         assert!(macs.push(Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56])) && macs.push(Mac([0x52, 0x54, 0, 0x12, 0x34, 0x57])));
         let uuid = std::array::from_fn(|n| n as u8 * 0x11);
-        let (serial, test) = (Name::new(b"C0FFE"), Name::new(b"20-memory").unwrap());
-        Report { macs, uuid: Some(uuid), serial, verdict: Verdict::Failed(test) }
+        let (serial, test) = (ReportText::new(b"C0FFE"), ReportText::new(b"20-memory").unwrap());
+        Report { macs, uuid: Some(uuid), serial, verdict: ReportVerdict::Failed(test) }
     }
 
     #[test]
@@ -295,7 +295,11 @@ mod tests {
         }
         assert_eq!(Report::parse(b"\x01\x04\x01\x00\x04\x01\x00"), None, "two verdicts, though equal");
         assert_eq!(Report::parse(b"\x01\x04\x01\x03"), None);
-        assert_eq!(Report::parse(b"\x01\x63\x03abc\x04\x01\x01\xff\x00").unwrap().verdict, Verdict::Passed, "unknown items are skipped");
+        assert_eq!(
+            Report::parse(b"\x01\x63\x03abc\x04\x01\x01\xff\x00").unwrap().verdict,
+            ReportVerdict::Passed,
+            "unknown items are skipped"
+        );
         let long = [&b"\x01\x03\x21"[..], &[b'x'; 33]].concat();
         assert_eq!(Report::parse(&long), None);
         let seventeen: Vec<u8> = (0..17u8).flat_map(|n| [2, 0, 0, 0, 0, n]).collect();
@@ -305,35 +309,38 @@ mod tests {
 
     #[test]
     fn names_are_printable_and_short() {
-        let text = |name: Option<Name>| name.map(|name| name.to_string());
-        assert_eq!(text(Name::lossy("  20-mémoire\u{7}\n")), Some("20-m?moire?".into()));
-        assert_eq!(text(Name::lossy(&"y".repeat(40))), Some("y".repeat(32)));
-        assert_eq!((Name::lossy(" \n"), Name::new(b""), Name::new(&[b'x'; 33]), Name::new(b"a\n")), (None, None, None, None));
-        assert_eq!(format!("{:?}", Name::new(b"a\"b").unwrap()), r#""a\"b""#);
+        let text = |name: Option<ReportText>| name.map(|name| name.to_string());
+        assert_eq!(text(ReportText::lossy("  20-mémoire\u{7}\n")), Some("20-m?moire?".into()));
+        assert_eq!(text(ReportText::lossy(&"y".repeat(40))), Some("y".repeat(32)));
+        assert_eq!(
+            (ReportText::lossy(" \n"), ReportText::new(b""), ReportText::new(&[b'x'; 33]), ReportText::new(b"a\n")),
+            (None, None, None, None)
+        );
+        assert_eq!(format!("{:?}", ReportText::new(b"a\"b").unwrap()), r#""a\"b""#);
     }
 
     #[test]
     fn the_longest_report_fits_one_option() {
         let mut report = golden();
-        report.macs = Macs::NONE;
+        report.macs = ReportMacs::NONE;
         assert!((0..16).all(|n| report.macs.push(Mac([2, 0, 0, 0, 0, n]))));
         assert!(!report.macs.push(Mac([2, 0, 0, 0, 0, 16])));
-        let name = Name::new(&[b'x'; 32]).unwrap();
-        (report.serial, report.verdict) = (Some(name), Verdict::Failed(name));
+        let name = ReportText::new(&[b'x'; 32]).unwrap();
+        (report.serial, report.verdict) = (Some(name), ReportVerdict::Failed(name));
         let mut buf = [0; 255];
         assert_eq!(report.write(&mut buf), Some(LEN_MAX));
         assert_eq!(Report::parse(&buf[..LEN_MAX]), Some(report));
     }
 
-    fn name() -> impl Strategy<Value = Name> {
-        proptest::collection::vec(b' '..=b'~', 1..=32).prop_map(|bytes| Name::new(&bytes).unwrap())
+    fn name() -> impl Strategy<Value = ReportText> {
+        proptest::collection::vec(b' '..=b'~', 1..=32).prop_map(|bytes| ReportText::new(&bytes).unwrap())
     }
 
     fn report() -> impl Strategy<Value = Report> {
         let macs = proptest::collection::vec(any::<[u8; 6]>(), 0..20);
-        let verdict = prop_oneof![Just(Verdict::Untested), Just(Verdict::Passed), name().prop_map(Verdict::Failed)];
+        let verdict = prop_oneof![Just(ReportVerdict::Untested), Just(ReportVerdict::Passed), name().prop_map(ReportVerdict::Failed)];
         (macs, any::<Option<[u8; 16]>>(), proptest::option::of(name()), verdict).prop_map(|(told, uuid, serial, verdict)| {
-            let mut macs = Macs::NONE;
+            let mut macs = ReportMacs::NONE;
             for mac in told {
                 macs.push(Mac(mac));
             }

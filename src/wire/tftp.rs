@@ -20,7 +20,7 @@ const _: () = assert!(limits::RUN_BYTES_MAX > BLKSIZE_MAX as usize);
 
 /// Why bytes are no TFTP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Malformed {
+pub enum PacketError {
     /// It ends before its fields do.
     Truncated,
     /// It has an unknown opcode.
@@ -37,7 +37,7 @@ pub enum Malformed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packet<'a> {
     /// RRQ or WRQ: a transfer begins.
-    Request(Request<'a>),
+    Request(TftpRequest<'a>),
     /// DATA: a block of the file.
     Data {
         /// Its number, from 1; it wraps after 65,535.
@@ -58,12 +58,12 @@ pub enum Packet<'a> {
         message: &'a [u8],
     },
     /// The options that the server accepts.
-    Oack(Options),
+    Oack(TftpOptions),
 }
 
 /// A request to read or to write a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request<'a> {
+pub struct TftpRequest<'a> {
     /// WRQ rather than RRQ.
     pub write: bool,
     /// The file, in bytes as the client wrote it.
@@ -71,7 +71,7 @@ pub struct Request<'a> {
     /// How bytes are sent.
     pub mode: Mode,
     /// The options that were understood; others are left out.
-    pub options: Options,
+    pub options: TftpOptions,
 }
 
 /// The transfer modes (RFC 1350, 1); `mail` is refused.
@@ -85,7 +85,7 @@ pub enum Mode {
 
 /// The options that this codec knows; of a repeated one the first counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct TftpOptions {
     /// Bytes of a block, 8 to 65,464 (RFC 2348).
     pub blksize: Option<u16>,
     /// Bytes of the file; 0 in a read request (RFC 2349).
@@ -96,15 +96,15 @@ pub struct Options {
     pub windowsize: Option<u16>,
 }
 
-impl Options {
+impl TftpOptions {
     /// Whether no option is set.
     pub fn is_empty(&self) -> bool {
-        *self == Options::default()
+        *self == TftpOptions::default()
     }
 
-    fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
-        fn first<T>(slot: &mut Option<T>, value: Option<T>) -> Result<(), Malformed> {
-            slot.get_or_insert(value.ok_or(Malformed::BadOption)?);
+    fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), PacketError> {
+        fn first<T>(slot: &mut Option<T>, value: Option<T>) -> Result<(), PacketError> {
+            slot.get_or_insert(value.ok_or(PacketError::BadOption)?);
             Ok(())
         }
         let within = |low, high| number(value).filter(|n| (low..=high).contains(n));
@@ -159,10 +159,10 @@ const ACK: u16 = 4;
 const ERROR: u16 = 5;
 const OACK: u16 = 6;
 
-fn u16_at(bytes: &[u8], at: usize) -> Result<u16, Malformed> {
+fn u16_at(bytes: &[u8], at: usize) -> Result<u16, PacketError> {
     match bytes.get(at..at + 2) {
         Some(&[a, b]) => Ok(u16::from_be_bytes([a, b])),
-        _ => Err(Malformed::Truncated),
+        _ => Err(PacketError::Truncated),
     }
 }
 
@@ -175,7 +175,7 @@ fn text<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
 }
 
 /// Reads a packet.
-pub fn parse(bytes: &[u8]) -> Result<Packet<'_>, Malformed> {
+pub fn parse(bytes: &[u8]) -> Result<Packet<'_>, PacketError> {
     let opcode = u16_at(bytes, 0)?;
     let body = bytes.get(2..).unwrap_or(&[]);
     match opcode {
@@ -188,22 +188,22 @@ pub fn parse(bytes: &[u8]) -> Result<Packet<'_>, Malformed> {
             Ok(Packet::Error { code: u16_at(body, 0)?, message: message.get(..end).unwrap_or(&[]) })
         }
         OACK => options(body).map(Packet::Oack),
-        _ => Err(Malformed::Opcode),
+        _ => Err(PacketError::Opcode),
     }
 }
 
-fn request(write: bool, mut body: &[u8]) -> Result<Request<'_>, Malformed> {
-    let filename = text(&mut body).filter(|name| !name.is_empty()).ok_or(Malformed::Name)?;
-    let mode = match text(&mut body).ok_or(Malformed::Truncated)? {
+fn request(write: bool, mut body: &[u8]) -> Result<TftpRequest<'_>, PacketError> {
+    let filename = text(&mut body).filter(|name| !name.is_empty()).ok_or(PacketError::Name)?;
+    let mode = match text(&mut body).ok_or(PacketError::Truncated)? {
         mode if mode.eq_ignore_ascii_case(b"octet") => Mode::Octet,
         mode if mode.eq_ignore_ascii_case(b"netascii") => Mode::Netascii,
-        _ => return Err(Malformed::Mode),
+        _ => return Err(PacketError::Mode),
     };
-    Ok(Request { write, filename, mode, options: options(body)? })
+    Ok(TftpRequest { write, filename, mode, options: options(body)? })
 }
 
-fn options(mut body: &[u8]) -> Result<Options, Malformed> {
-    let mut options = Options::default();
+fn options(mut body: &[u8]) -> Result<TftpOptions, PacketError> {
+    let mut options = TftpOptions::default();
     while let Some(name) = text(&mut body) {
         let Some(value) = text(&mut body) else { break };
         options.set(name, value)?;
@@ -212,12 +212,12 @@ fn options(mut body: &[u8]) -> Result<Options, Malformed> {
 }
 
 /// Writes pieces one behind the other; None when they do not fit.
-struct Writer<'a> {
+struct PacketWriter<'a> {
     buf: &'a mut [u8],
     len: usize,
 }
 
-impl Writer<'_> {
+impl PacketWriter<'_> {
     fn put(&mut self, bytes: &[u8]) -> Option<()> {
         self.buf.get_mut(self.len..self.len + bytes.len())?.copy_from_slice(bytes);
         self.len += bytes.len();
@@ -241,7 +241,7 @@ impl Writer<'_> {
         self.put(&[0])
     }
 
-    fn put_options(&mut self, options: &Options) -> Option<()> {
+    fn put_options(&mut self, options: &TftpOptions) -> Option<()> {
         self.put_option(b"tsize", options.tsize)?;
         self.put_option(b"blksize", options.blksize.map(u64::from))?;
         self.put_option(b"timeout", options.timeout.map(u64::from))?;
@@ -250,8 +250,8 @@ impl Writer<'_> {
 }
 
 /// Writes an RRQ; gives its length, None when it does not fit.
-pub fn emit_rrq(buf: &mut [u8], filename: &[u8], mode: Mode, options: &Options) -> Option<usize> {
-    let mut writer = Writer { buf, len: 0 };
+pub fn emit_rrq(buf: &mut [u8], filename: &[u8], mode: Mode, options: &TftpOptions) -> Option<usize> {
+    let mut writer = PacketWriter { buf, len: 0 };
     writer.put(&RRQ.to_be_bytes())?;
     writer.put(filename)?;
     writer.put(match mode {
@@ -264,7 +264,7 @@ pub fn emit_rrq(buf: &mut [u8], filename: &[u8], mode: Mode, options: &Options) 
 
 /// Writes an ACK; gives its length. None when it does not fit.
 pub fn emit_ack(buf: &mut [u8], block: u16) -> Option<usize> {
-    let mut writer = Writer { buf, len: 0 };
+    let mut writer = PacketWriter { buf, len: 0 };
     writer.put(&ACK.to_be_bytes())?;
     writer.put(&block.to_be_bytes())?;
     Some(writer.len)
@@ -284,7 +284,7 @@ pub fn emit_data_header(buf: &mut [u8], block: u16) -> Option<usize> {
 
 /// Writes an ERROR with its NUL; gives its length. None when it does not fit.
 pub fn emit_error(buf: &mut [u8], code: ErrorCode, message: &str) -> Option<usize> {
-    let mut writer = Writer { buf, len: 0 };
+    let mut writer = PacketWriter { buf, len: 0 };
     writer.put(&ERROR.to_be_bytes())?;
     writer.put(&(code as u16).to_be_bytes())?;
     writer.put(message.as_bytes())?;
@@ -293,8 +293,8 @@ pub fn emit_error(buf: &mut [u8], code: ErrorCode, message: &str) -> Option<usiz
 }
 
 /// Writes an OACK with these options; gives its length. None when it does not fit.
-pub fn emit_oack(buf: &mut [u8], options: &Options) -> Option<usize> {
-    let mut writer = Writer { buf, len: 0 };
+pub fn emit_oack(buf: &mut [u8], options: &TftpOptions) -> Option<usize> {
+    let mut writer = PacketWriter { buf, len: 0 };
     writer.put(&OACK.to_be_bytes())?;
     writer.put_options(options)?;
     Some(writer.len)
@@ -305,7 +305,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ALL: Options = Options { blksize: Some(1468), tsize: Some(0), timeout: Some(5), windowsize: Some(4) };
+    const ALL: TftpOptions = TftpOptions { blksize: Some(1468), tsize: Some(0), timeout: Some(5), windowsize: Some(4) };
 
     fn emitted(write: impl FnOnce(&mut [u8]) -> Option<usize>) -> Vec<u8> {
         let mut buf = [0; 600];
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(emitted(|buf| emit_ack(buf, 0x1234)), [0, 4, 0x12, 0x34]);
         assert_eq!(emitted(|buf| emit_error(buf, ErrorCode::NotFound, "no")), b"\0\x05\0\x01no\0");
         assert_eq!(emitted(|buf| emit_data_header(buf, 7)), [0, 3, 0, 7]);
-        let size = Options { tsize: Some(u64::MAX), ..Options::default() };
+        let size = TftpOptions { tsize: Some(u64::MAX), ..TftpOptions::default() };
         assert_eq!(emitted(|buf| emit_oack(buf, &size)), b"\0\x06tsize\x0018446744073709551615\0");
         assert_eq!(emit_rrq(&mut [0; 10], b"vmlinuz", Mode::Octet, &ALL), None);
     }
@@ -334,14 +334,14 @@ mod tests {
         };
         assert_eq!(
             request(b"\0\x01x\0OCTET\0BLKSIZE\x001432\0foo\0bar\0"),
-            Ok((b"x".as_slice(), Mode::Octet, Options { blksize: Some(1432), ..Options::default() }))
+            Ok((b"x".as_slice(), Mode::Octet, TftpOptions { blksize: Some(1432), ..TftpOptions::default() }))
         );
         assert_eq!(request(b"\0\x01pxelinux.0\xff\0octet\0\xff\xff").map(|r| r.0), Ok(b"pxelinux.0\xff".as_slice()));
         assert_eq!(request(b"\0\x01x\0octet\0tsize\x000\0tsize\x009\0").map(|r| r.2.tsize), Ok(Some(0)));
-        assert_eq!(request(b"\0\x01\0octet\0"), Err(Malformed::Name));
-        assert_eq!(request(b"\0\x01x"), Err(Malformed::Name));
-        assert_eq!(request(b"\0\x01x\0octet"), Err(Malformed::Truncated));
-        assert_eq!(request(b"\0\x01x\0mail\0"), Err(Malformed::Mode));
+        assert_eq!(request(b"\0\x01\0octet\0"), Err(PacketError::Name));
+        assert_eq!(request(b"\0\x01x"), Err(PacketError::Name));
+        assert_eq!(request(b"\0\x01x\0octet"), Err(PacketError::Truncated));
+        assert_eq!(request(b"\0\x01x\0mail\0"), Err(PacketError::Mode));
     }
 
     #[test]
@@ -360,7 +360,7 @@ mod tests {
             "blksize\0 512",
             "blksize\x001e3",
         ] {
-            assert_eq!(parse(format!("\0\x01x\0octet\0{bad}\0").as_bytes()), Err(Malformed::BadOption), "{bad:?}");
+            assert_eq!(parse(format!("\0\x01x\0octet\0{bad}\0").as_bytes()), Err(PacketError::BadOption), "{bad:?}");
         }
     }
 
@@ -377,9 +377,9 @@ mod tests {
             blksize in proptest::option::of(8u16..=65_464), tsize in any::<Option<u64>>(),
             timeout in proptest::option::of(1u8..), windowsize in proptest::option::of(1u16..), block in any::<u16>(),
         ) {
-            let options = Options { blksize, tsize, timeout, windowsize };
+            let options = TftpOptions { blksize, tsize, timeout, windowsize };
             let rrq = emitted(|buf| emit_rrq(buf, name.as_bytes(), Mode::Netascii, &options));
-            let request = Request { write: false, filename: name.as_bytes(), mode: Mode::Netascii, options };
+            let request = TftpRequest { write: false, filename: name.as_bytes(), mode: Mode::Netascii, options };
             prop_assert_eq!(parse(&rrq), Ok(Packet::Request(request)));
             let (oack, ack) = (emitted(|buf| emit_oack(buf, &options)), emitted(|buf| emit_ack(buf, block)));
             prop_assert_eq!(parse(&oack), Ok(Packet::Oack(options)));

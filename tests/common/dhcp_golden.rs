@@ -1,6 +1,6 @@
 //! Golden messages of the DHCP codec's differential test; written by hand from the RFCs, none is a capture.
 
-use muster::wire::dhcp::{Builder, FIXED, Header};
+use muster::wire::dhcp::{FIXED, Header, MessageBuilder};
 
 use super::{FILE, SNAME};
 
@@ -46,7 +46,7 @@ pub fn golden(&(op, relay, options): &Golden) -> Vec<u8> {
         ..Header::default()
     };
     let mut buf = [0; 300];
-    Builder::new(&mut buf, &h, 300).expect("room").finish(None);
+    MessageBuilder::new(&mut buf, &h, 300).expect("room").finish(None);
     if op == 2 {
         // Overloaded: `file` and `sname` hold options 67, 43 and 66 (RFC 2132, 9.3).
         buf[FILE][..14].copy_from_slice(b"\x43\x05x.efi\x2b\x03\x0a\x01\x01\xff\x00");

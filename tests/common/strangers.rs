@@ -15,9 +15,9 @@ use muster::base::machine::{Input, Machine};
 use muster::base::outbox::Outbox;
 use muster::base::time::{Instant as Time, Now};
 use muster::shell::Shell;
-use muster::wire::dhcp::{Builder, Header, MessageType, Scratch, code, parse};
+use muster::wire::dhcp::{Header, MessageBuilder, MessageType, Scratch, code, parse};
 use muster::wire::ether::{self, Checksum, Frame};
-use muster::wire::report::{self, Macs, Report, Verdict};
+use muster::wire::report::{self, Report, ReportMacs, ReportVerdict};
 use nix::sched::{CloneFlags, setns};
 
 use crate::common::Host;
@@ -189,7 +189,7 @@ impl Client {
         chaddr[..6].copy_from_slice(&self.mac.0);
         let header = Header { xid: self.xid, flags: Header::BROADCAST, chaddr, ..Header::default() };
         let mut body = [0; 576];
-        let mut builder = Builder::new(&mut body, &header, 548)?;
+        let mut builder = MessageBuilder::new(&mut body, &header, 548)?;
         match self.offer {
             None => builder.message_type(MessageType::Discover),
             Some((address, server)) => {
@@ -197,10 +197,10 @@ impl Client {
             }
         };
         if self.stage == Stage::Passing {
-            let mut macs = Macs::NONE;
+            let mut macs = ReportMacs::NONE;
             macs.push(self.mac);
             let mut text = [0; report::LEN_MAX];
-            let len = Report { macs, verdict: Verdict::Passed, ..Report::EMPTY }.write(&mut text)?;
+            let len = Report { macs, verdict: ReportVerdict::Passed, ..Report::EMPTY }.write(&mut text)?;
             builder.option(report::CODE, text.get(..len)?);
         }
         let len = builder.finish(None);

@@ -89,7 +89,7 @@ pub fn config(hardware: Hardware) -> Config {
 }
 
 /// A server's shell on `v0`, with file processes of its own.
-pub fn try_server(config: &Config, features: Features) -> Result<Shell, muster::shell::Error> {
+pub fn try_server(config: &Config, features: Features) -> Result<Shell, muster::shell::ShellError> {
     let crew = Crew::start()?;
     let (table, mut facts) = (Endpoints::new(config), facts("v0", OURS));
     facts.hardware = config.links[0].hardware;

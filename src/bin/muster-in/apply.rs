@@ -8,9 +8,9 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-use muster::fleet::passing::Lease;
-use muster::shell::Error;
-use muster::shell::interface::{Address, DefaultRoute, Interface, Interfaces};
+use muster::fleet::passing::PassingLease;
+use muster::shell::ShellError;
+use muster::shell::interface::{DefaultRoute, Interface, Interfaces, PrefixedAddress};
 
 use crate::tell;
 
@@ -23,7 +23,7 @@ const HOST_NAME_MAX: usize = 64;
 pub struct Applied {
     links: Interfaces,
     interface: Interface,
-    address: Option<Address>,
+    address: Option<PrefixedAddress>,
 }
 
 impl Applied {
@@ -32,15 +32,15 @@ impl Applied {
     }
 
     /// Makes the lease the interface's only IPv4 configuration.
-    pub fn apply(&mut self, lease: &Lease) -> Result<(), Error> {
+    pub fn apply(&mut self, lease: &PassingLease) -> Result<(), ShellError> {
         let address = (lease.address, lease.prefix);
         let name = self.interface.name.clone();
         let failed = |what: &'static str| {
             let name = name.clone();
-            move |error: io::Error| Error::system(format_args!("{name}: cannot {what}"), error, "run as root, or with CAP_NET_ADMIN")
+            move |error: io::Error| ShellError::system(format_args!("{name}: cannot {what}"), error, "run as root, or with CAP_NET_ADMIN")
         };
         self.set(lease).map_err(failed("set the address"))?;
-        let old: Vec<Address> = self.links.addresses(self.interface.index)?.into_iter().filter(|old| *old != address).collect();
+        let old: Vec<PrefixedAddress> = self.links.addresses(self.interface.index)?.into_iter().filter(|old| *old != address).collect();
         if !old.is_empty() {
             let promoting = Promoting::begin(&self.interface.name);
             for &old in &old {
@@ -57,7 +57,7 @@ impl Applied {
         self.route(lease).map_err(failed("set the default route"))
     }
 
-    fn set(&mut self, lease: &Lease) -> io::Result<()> {
+    fn set(&mut self, lease: &PassingLease) -> io::Result<()> {
         let ends = lease.seconds != u32::MAX && tell::number(lease).is_none();
         // The lease counts from the REQUEST, which was a moment ago.
         let lifetime = ends.then(|| Duration::from_secs(lease.seconds.into()).saturating_sub(Duration::from_secs(1)));
@@ -65,7 +65,7 @@ impl Applied {
     }
 
     /// The lease's routers, the first the best; other default routes of this interface go.
-    fn route(&mut self, lease: &Lease) -> io::Result<()> {
+    fn route(&mut self, lease: &PassingLease) -> io::Result<()> {
         let index = self.interface.index;
         let usable = |gateway: &std::net::Ipv4Addr| {
             let usable = lease.is_local(*gateway) && *gateway != lease.address;
@@ -122,7 +122,7 @@ impl Drop for Promoting {
 }
 
 /// Sets the node's name to the first part of what it was given; one that is no name is left aside.
-pub fn set_host_name(lease: &Lease) {
+pub fn set_host_name(lease: &PassingLease) {
     let Some(name) = tell::host_name(lease) else { return };
     if name.len() > HOST_NAME_MAX {
         return log::warn!("host name: {name:?} is too long (not changed)");

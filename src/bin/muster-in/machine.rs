@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use muster::base::addr::Mac;
 use muster::shell::interface::Interface;
-use muster::wire::report::{MACS_MAX, Macs, Name, Report, Verdict};
+use muster::wire::report::{MACS_MAX, Report, ReportMacs, ReportText, ReportVerdict};
 
 /// What firmware says when nobody has set anything, in lower case.
 const EMPTY_WORDS: [&str; 12] = [
@@ -69,8 +69,8 @@ impl Sysfs {
     }
 
     /// The report; the MAC of the interface that asks is the first.
-    pub fn report(&self, cards: &[Interface], asking: &Interface, verdict: Verdict) -> Report {
-        let mut macs = Macs::NONE;
+    pub fn report(&self, cards: &[Interface], asking: &Interface, verdict: ReportVerdict) -> Report {
+        let mut macs = ReportMacs::NONE;
         let own = cards.iter().filter(|card| card.index == asking.index);
         let others = cards.iter().filter(|card| card.index != asking.index);
         for card in own.chain(others) {
@@ -86,7 +86,7 @@ impl Sysfs {
         uuid(&self.text("class/dmi/id/product_uuid")?)
     }
 
-    fn serial(&self) -> Option<Name> {
+    fn serial(&self) -> Option<ReportText> {
         let told = ["class/dmi/id/product_serial", "firmware/devicetree/base/serial-number"];
         told.iter().filter_map(|file| self.text(file)).find_map(|text| serial(&text))
     }
@@ -108,12 +108,12 @@ fn uuid(text: &str) -> Option<[u8; 16]> {
 }
 
 /// None for what firmware says when it has no serial number.
-fn serial(text: &str) -> Option<Name> {
+fn serial(text: &str) -> Option<ReportText> {
     let lower = text.trim().to_ascii_lowercase();
     let filler = lower.chars().all(|c| matches!(c, '0' | '-' | '.' | ' ' | ':'))
         || lower.chars().all(|c| matches!(c, 'f' | '-' | ' '))
         || lower.chars().all(|c| c == 'x');
-    if filler || EMPTY_WORDS.contains(&lower.as_str()) { None } else { Name::lossy(text) }
+    if filler || EMPTY_WORDS.contains(&lower.as_str()) { None } else { ReportText::lossy(text) }
 }
 
 /// The address that the kernel's command line says the machine was booted from: `BOOTIF=01-52-54-00-12-34-56`, as pxelinux writes it
@@ -188,7 +188,7 @@ mod tests {
         let all = [eth0, interface(2, "eth1", 9), interface(3, "vf0", 3), interface(4, "bmc0", 4), interface(5, "bond0", 9)];
         let cards = sysfs.cards(&all, &[]).unwrap();
         assert_eq!(cards.iter().map(|card| card.name.as_str()).collect::<Vec<_>>(), ["eth0", "eth1"]);
-        let report = sysfs.report(&cards, &all[1], Verdict::Passed);
+        let report = sysfs.report(&cards, &all[1], ReportVerdict::Passed);
         assert_eq!(report.macs.as_slice(), [Mac([0, 0x25, 0x90, 0, 0, 2]), Mac([0, 0x25, 0x90, 0, 0, 1])], "the asking one first");
         assert_eq!((report.uuid, report.serial), (None, None));
         let named = sysfs.cards(&all, &["bond0".into()]).unwrap();
@@ -200,7 +200,7 @@ mod tests {
     fn more_cards_than_a_report_holds() {
         let folder = Folder::new("many");
         let cards: Vec<Interface> = (0..20).map(|n| interface(n, &format!("eth{n}"), n as u8)).collect();
-        let report = Sysfs(folder.0.clone()).report(&cards, &cards[19], Verdict::Untested);
+        let report = Sysfs(folder.0.clone()).report(&cards, &cards[19], ReportVerdict::Untested);
         assert_eq!((report.macs.as_slice().len(), report.macs.as_slice()[0]), (16, cards[19].mac));
     }
 

@@ -5,10 +5,10 @@
 //! 2: nobody gave a lease in time. 3: configured, but the test has failed. 4: configured, the test has passed, and still a guest.
 
 mod apply;
+mod attachment;
 mod machine;
 mod names;
 mod options;
-mod place;
 mod tell;
 mod verdict;
 
@@ -23,16 +23,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use muster::base::facts::{Hardware, LinkFacts};
 use muster::base::machine::{Command, Machine};
 use muster::base::time::Instant;
-use muster::fleet::passing::{Counts, Event, Passing, Setup, State};
+use muster::fleet::passing::{PassingCounts, PassingEvent, PassingMachine, PassingSetup, PassingState};
 use muster::shell::interface::{Interface, Interfaces};
 use muster::shell::signals::Signals;
-use muster::shell::{Error, Shell, stdio};
-use muster::wire::report::Verdict;
+use muster::shell::{Shell, ShellError, stdio};
+use muster::wire::report::ReportVerdict;
 
 use apply::Applied;
+use attachment::{Attachment, InterfaceHints};
 use machine::Sysfs;
-use options::Options;
-use place::{Place, Wish};
+use options::MusterInOptions;
 
 const NO_ANSWER: u8 = 2;
 const TEST_FAILED: u8 = 3;
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     };
     let level = if options.verbose { LevelFilter::Debug } else { LevelFilter::Info };
     env_logger::Builder::new().filter_level(level).format(|to, record| writeln!(to, "muster-in: {}", record.args())).init();
-    match Node::prepare(options).and_then(Node::run) {
+    match MusterIn::prepare(options).and_then(MusterIn::run) {
         Ok(code) => ExitCode::from(code),
         Err(why) => {
             log::error!("{why}");
@@ -65,11 +65,11 @@ fn main() -> ExitCode {
 }
 
 /// A node on its way to its lease.
-struct Node {
-    options: Options,
+struct MusterIn {
+    options: MusterInOptions,
     interface: Interface,
-    verdict: Verdict,
-    client: Passing,
+    verdict: ReportVerdict,
+    client: PassingMachine,
     applied: Applied,
     signals: Signals,
     /// What was printed last.
@@ -78,33 +78,34 @@ struct Node {
     hope: Option<Instant>,
 }
 
-impl Node {
+impl MusterIn {
     /// The test, and everything else that comes before the first packet.
-    fn prepare(options: Options) -> Result<Node, Error> {
+    fn prepare(options: MusterInOptions) -> Result<MusterIn, ShellError> {
         let sysfs = Sysfs("/sys".into());
         let mut links = Interfaces::open()?;
         let boot = machine::boot_mac(&machine::command_line());
-        let place = place::find(&mut links, &sysfs, &Wish { interface: options.interface.as_deref(), boot, cards: &options.nics })?;
+        let place =
+            attachment::find(&mut links, &sysfs, &InterfaceHints { interface: options.interface.as_deref(), boot, cards: &options.nics })?;
         let verdict = match &options.tests {
-            Some(folder) => verdict::run(folder, options.test_limit).map_err(Error::new)?,
-            None => Verdict::Untested,
+            Some(folder) => verdict::run(folder, options.test_limit).map_err(ShellError::new)?,
+            None => ReportVerdict::Untested,
         };
         let interface = match place {
-            Place::Here(interface) => interface,
-            Place::Somewhere(cables) => cables.choose(&mut links)?,
+            Attachment::Here(interface) => interface,
+            Attachment::Somewhere(cables) => cables.choose(&mut links)?,
         };
-        let cards = sysfs.cards(&links.list()?, &options.nics).map_err(Error::new)?;
+        let cards = sysfs.cards(&links.list()?, &options.nics).map_err(ShellError::new)?;
         let report = sysfs.report(&cards, &interface, verdict);
         log::info!("{}: {}, reports {} of {} cards", interface.name, tell::verdict(&verdict), report.macs.as_slice().len(), cards.len());
         log::debug!("report: {report:?}");
-        let setup = Setup { mac: interface.mac, report, option: options.option, probe: options.probe };
-        let (client, applied) = (Passing::new(setup, seed()), Applied::new(links, interface.clone()));
-        Ok(Node { options, interface, verdict, client, applied, signals: Signals::open()?, told: String::new(), hope: None })
+        let setup = PassingSetup { mac: interface.mac, report, option: options.option, probe: options.probe };
+        let (client, applied) = (PassingMachine::new(setup, seed()), Applied::new(links, interface.clone()));
+        Ok(MusterIn { options, interface, verdict, client, applied, signals: Signals::open()?, told: String::new(), hope: None })
     }
 
-    fn run(mut self) -> Result<u8, Error> {
+    fn run(mut self) -> Result<u8, ShellError> {
         let facts = facts(&self.interface);
-        let mut shell = Shell::client(&Passing::endpoints(), &facts)?;
+        let mut shell = Shell::client(&PassingMachine::endpoints(), &facts)?;
         let mut begin = shell.now().at;
         let mut code = None;
         loop {
@@ -115,7 +116,7 @@ impl Node {
             }
             let now = shell.now().at;
             if let Some(event) = self.client.take_event() {
-                let over = matches!(event, Event::Denied | Event::Expired);
+                let over = matches!(event, PassingEvent::Denied | PassingEvent::Expired);
                 code = self.happened(event, now)?.or(code.filter(|_| self.options.renew || !over));
                 begin = if over { now } else { begin };
             }
@@ -138,13 +139,13 @@ impl Node {
                 if self.sleep(nap) {
                     return self.left(code);
                 }
-                shell = Shell::client(&Passing::endpoints(), &facts)?;
+                shell = Shell::client(&PassingMachine::endpoints(), &facts)?;
             }
         }
     }
 
     /// The operator wants us to leave.
-    fn left(&mut self, code: Option<u8>) -> Result<u8, Error> {
+    fn left(&mut self, code: Option<u8>) -> Result<u8, ShellError> {
         match code {
             Some(_) if self.options.renew => Ok(0),
             // While it waited for its number.
@@ -152,14 +153,14 @@ impl Node {
                 self.tell();
                 Ok(code)
             }
-            None => Err(Error::new(format!("{}: stopped before there was a lease", self.interface.name))),
+            None => Err(ShellError::new(format!("{}: stopped before there was a lease", self.interface.name))),
         }
     }
 
     /// How long nothing is to be done or heard.
     fn nap(&self, now: Instant) -> Duration {
         match self.client.client().state() {
-            State::Bound => self.client.deadline().map_or(Duration::MAX, |deadline| deadline.since(now)),
+            PassingState::Bound => self.client.deadline().map_or(Duration::MAX, |deadline| deadline.since(now)),
             _ => Duration::ZERO,
         }
     }
@@ -172,33 +173,33 @@ impl Node {
     }
 
     /// Does what an event asks for; gives the exit code once there is a lease.
-    fn happened(&mut self, event: Event, now: Instant) -> Result<Option<u8>, Error> {
+    fn happened(&mut self, event: PassingEvent, now: Instant) -> Result<Option<u8>, ShellError> {
         let name = &self.interface.name;
         match event {
-            Event::Bound { renewed } => {
+            PassingEvent::Bound { renewed } => {
                 log::debug!("{name}: {}", if renewed { "renewed" } else { "bound" });
                 return self.bound(now).map(Some);
             }
-            Event::Denied => {
+            PassingEvent::Denied => {
                 log::warn!("{name}: the server denied the address (requests one again)");
                 self.applied.refused();
             }
-            Event::InUse { address, by } => log::warn!("{name}: declined {address} (in use by {by}; requests another)"),
-            Event::Expired => log::warn!("{name}: the lease expired, as no server renewed it (requests one again)"),
+            PassingEvent::InUse { address, by } => log::warn!("{name}: declined {address} (in use by {by}; requests another)"),
+            PassingEvent::Expired => log::warn!("{name}: the lease expired, as no server renewed it (requests one again)"),
         }
         Ok(None)
     }
 
-    fn bound(&mut self, now: Instant) -> Result<u8, Error> {
-        let Some(lease) = self.client.client().lease() else { return Err(Error::new("bound without a lease")) };
+    fn bound(&mut self, now: Instant) -> Result<u8, ShellError> {
+        let Some(lease) = self.client.client().lease() else { return Err(ShellError::new("bound without a lease")) };
         self.applied.apply(lease)?;
         apply::set_host_name(lease);
         if let Some(file) = &self.options.names {
             names::install(lease, file);
         }
         let code = match (self.verdict, tell::number(lease)) {
-            (Verdict::Failed(_), _) => TEST_FAILED,
-            (Verdict::Passed, None) => STILL_A_GUEST,
+            (ReportVerdict::Failed(_), _) => TEST_FAILED,
+            (ReportVerdict::Passed, None) => STILL_A_GUEST,
             _ => 0,
         };
         if code == STILL_A_GUEST && lease.is_for_now() && self.hope.is_none() {
@@ -214,7 +215,7 @@ impl Node {
     /// Whether a number is waited for: the lease is a guest's, and the server wants to be asked again within seconds.
     fn hopes(&self, now: Instant) -> bool {
         let guest = self.client.client().lease().is_some_and(|lease| tell::number(lease).is_none() && lease.is_for_now());
-        let passed = self.verdict == Verdict::Passed && !self.options.renew;
+        let passed = self.verdict == ReportVerdict::Passed && !self.options.renew;
         passed && guest && self.hope.is_some_and(|hope| now < hope)
     }
 
@@ -232,8 +233,8 @@ impl Node {
 }
 
 /// Why there is no lease, as far as the client can tell, and what to look at.
-fn why(counts: Counts) -> String {
-    let Counts { discovers, requests, offers, naks, declines, ignored, malformed } = counts;
+fn why(counts: PassingCounts) -> String {
+    let PassingCounts { discovers, requests, offers, naks, declines, ignored, malformed } = counts;
     let noise = match ignored + malformed {
         0 => String::new(),
         count => format!(" ({count} other messages ignored)"),

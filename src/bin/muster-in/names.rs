@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use muster::fleet::passing::Lease;
+use muster::fleet::passing::PassingLease;
 use muster::roll::plan::{NamesFile, Number, This};
 use muster::shell::daemon;
 
@@ -15,7 +15,7 @@ use crate::tell;
 pub const FILE: &str = "/var/lib/muster/names";
 
 /// Writes the file, if the head sent a plan and the file does not have it already. A node without names boots all the same.
-pub fn install(lease: &Lease, to: &Path) {
+pub fn install(lease: &PassingLease, to: &Path) {
     if lease.names().is_empty() {
         return log::debug!("names: the head sends none ({} is unchanged)", to.display());
     }

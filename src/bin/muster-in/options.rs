@@ -14,7 +14,7 @@ const ANSWER_SECONDS: u64 = 30;
 /// Longer times are a slip of the keyboard: a day.
 const SECONDS_MAX: u64 = 86_400;
 
-pub struct Options {
+pub struct MusterInOptions {
     pub interface: Option<String>,
     /// None: nothing is tested.
     pub tests: Option<PathBuf>,
@@ -54,12 +54,12 @@ fn flags() -> getopts::Options {
 }
 
 /// Everything is said with this.
-fn said(text: String) -> Result<Option<Options>, String> {
+fn said(text: String) -> Result<Option<MusterInOptions>, String> {
     stdio::print(&text).map(|_| None).map_err(|error| error.to_string())
 }
 
 /// None: everything was said already (help, version).
-pub fn read() -> Result<Option<Options>, String> {
+pub fn read() -> Result<Option<MusterInOptions>, String> {
     let flags = flags();
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
     if matches.opt_present("h") {
@@ -88,7 +88,7 @@ pub fn read() -> Result<Option<Options>, String> {
         return Err("--no-test excludes --tests and --test-limit".into());
     }
     let patience = number("timeout", ANSWER_SECONDS, 0, SECONDS_MAX)?;
-    Ok(Some(Options {
+    Ok(Some(MusterInOptions {
         interface: matches.opt_str("i"),
         tests: (!matches.opt_present("no-test")).then(|| matches.opt_str("tests").unwrap_or(TESTS.into()).into()),
         test_limit: Duration::from_secs(number("test-limit", TEST_SECONDS, 1, SECONDS_MAX)?),

@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use std::net::Ipv4Addr;
 
 use muster::fleet::Name;
-use muster::fleet::passing::{Addresses, Lease};
-use muster::wire::report::Verdict;
+use muster::fleet::passing::{Addresses, PassingLease};
+use muster::wire::report::ReportVerdict;
 
 /// A text of the server's, if it could be a domain or a host name.
 fn plain(name: &Name) -> Option<&str> {
@@ -17,23 +17,23 @@ fn plain(name: &Name) -> Option<&str> {
 }
 
 /// The name that the lease gives the node, without its domain.
-pub fn host_name(lease: &Lease) -> Option<&str> {
+pub fn host_name(lease: &PassingLease) -> Option<&str> {
     plain(&lease.host_name)?.split('.').next().filter(|name| !name.is_empty())
 }
 
 /// The node's number: the server calls node 17 by a prefix that ends with no digit and 17, and gives guests no name.
-pub fn number(lease: &Lease) -> Option<u32> {
+pub fn number(lease: &PassingLease) -> Option<u32> {
     let name = host_name(lease)?;
     let prefix = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
     name.strip_prefix(prefix).filter(|_| !prefix.is_empty())?.parse().ok()
 }
 
 /// A verdict as one word, and the name of the test that failed.
-pub fn verdict(verdict: &Verdict) -> String {
+pub fn verdict(verdict: &ReportVerdict) -> String {
     match verdict {
-        Verdict::Untested => "untested".into(),
-        Verdict::Passed => "passed".into(),
-        Verdict::Failed(test) => format!("failed {test}"),
+        ReportVerdict::Untested => "untested".into(),
+        ReportVerdict::Passed => "passed".into(),
+        ReportVerdict::Failed(test) => format!("failed {test}"),
     }
 }
 
@@ -47,7 +47,7 @@ fn line(key: &str, value: &dyn Display) -> String {
 }
 
 /// The lines for a lease.
-pub fn lines(interface: &str, lease: &Lease, told: &Verdict) -> String {
+pub fn lines(interface: &str, lease: &PassingLease, told: &ReportVerdict) -> String {
     let all = |addresses: &Addresses| list(addresses.iter());
     let number = number(lease).map(|number| number.to_string()).unwrap_or_default();
     [
@@ -76,23 +76,23 @@ pub fn tell(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use muster::fleet::passing::{Client, Setup};
-    use muster::wire::dhcp::{Builder, Header, MessageType, Scratch, code, parse};
+    use muster::fleet::passing::{PassingClient, PassingSetup};
+    use muster::wire::dhcp::{Header, MessageBuilder, MessageType, Scratch, code, parse};
     use muster::wire::report::{self, Report};
 
     const MAC: muster::base::addr::Mac = muster::base::addr::Mac([2, 0, 0, 0, 0, 1]);
 
     /// The lease that an offer with these options gives.
-    fn lease(options: &[(u8, &[u8])]) -> Lease {
-        let setup = Setup { mac: MAC, report: Report::EMPTY, option: report::CODE, probe: false };
-        let mut client = Client::new(setup, 1);
+    fn lease(options: &[(u8, &[u8])]) -> PassingLease {
+        let setup = PassingSetup { mac: MAC, report: Report::EMPTY, option: report::CODE, probe: false };
+        let mut client = PassingClient::new(setup, 1);
         let now = muster::base::time::Instant::from_millis(1);
         client.start(now);
         let mut chaddr = [0; 16];
         chaddr[..6].copy_from_slice(&MAC.0);
         let header = Header { op: 2, xid: client.xid(), yiaddr: [10, 54, 1, 17].into(), chaddr, ..Header::default() };
         let mut buf = [0; 576];
-        let mut builder = Builder::new(&mut buf, &header, 576).unwrap();
+        let mut builder = MessageBuilder::new(&mut buf, &header, 576).unwrap();
         builder.message_type(MessageType::Offer);
         builder.ip(code::SERVER_ID, [10, 54, 0, 1].into());
         builder.u32(code::LEASE_TIME, 600);
@@ -108,8 +108,8 @@ mod tests {
     fn what_an_init_script_reads() {
         let options: [(u8, &[u8]); 3] =
             [(code::ROUTER, &[10, 54, 0, 1, 10, 54, 0, 2]), (code::HOST_NAME, b"n17.cluster"), (code::DOMAIN, b"clus'ter\n")];
-        let test = muster::wire::report::Name::new(b"it's").unwrap();
-        let told = lines("eth0", &lease(&options), &Verdict::Failed(test));
+        let test = muster::wire::report::ReportText::new(b"it's").unwrap();
+        let told = lines("eth0", &lease(&options), &ReportVerdict::Failed(test));
         let expected = "INTERFACE='eth0'\nADDRESS='10.54.1.17'\nPREFIX='16'\nROUTER='10.54.0.1 10.54.0.2'\nDNS=''\nNTP=''\nDOMAIN=''\n\
                         HOSTNAME='n17'\nSERVER='10.54.0.1'\nLEASE='600'\nNUMBER='17'\nVERDICT='failed it'\\''s'\n";
         assert_eq!(told, expected);

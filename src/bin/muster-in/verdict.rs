@@ -19,7 +19,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-use muster::wire::report::{Name, Verdict};
+use muster::wire::report::{ReportText, ReportVerdict};
 
 /// How long a killed test may take to be gone. One that hangs in the kernel is left behind.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Runs the tests; no folder and an empty one are passed. An error says why there is no verdict.
-pub fn run(folder: &Path, limit: Duration) -> Result<Verdict, String> {
+pub fn run(folder: &Path, limit: Duration) -> Result<ReportVerdict, String> {
     let tests = list(folder)
         .map_err(|error| format!("cannot read the folder of tests {}: {error}: name another with --tests", folder.display()))?;
     let mut watch = Watch::open().map_err(|error| format!("cannot watch signals: {error}"))?;
@@ -41,12 +41,12 @@ pub fn run(folder: &Path, limit: Duration) -> Result<Verdict, String> {
             Err(why) => {
                 log::error!("test {name}: failed ({seconds:.1} s): {why}");
                 // A name of blanks is not told, but it has not passed.
-                let told = Name::lossy(&name).or_else(|| Name::new(b"?"));
-                return Ok(told.map_or(Verdict::Untested, Verdict::Failed));
+                let told = ReportText::lossy(&name).or_else(|| ReportText::new(b"?"));
+                return Ok(told.map_or(ReportVerdict::Untested, ReportVerdict::Failed));
             }
         }
     }
-    Ok(Verdict::Passed)
+    Ok(ReportVerdict::Passed)
 }
 
 fn list(folder: &Path) -> io::Result<Vec<(OsString, PathBuf)>> {

@@ -19,18 +19,18 @@ use muster::base::time::{Instant, Now};
 use muster::engine::server::Server;
 use muster::fleet::exchange::Exchanges;
 use muster::fleet::hostile::{Assault, Hostile};
-use muster::fleet::{Fleet, Plan, Summary, mac};
-use muster::shell::{Error, Shell, facts, stdio};
+use muster::fleet::{Fleet, StormPlan, Summary, mac};
+use muster::shell::{Shell, ShellError, facts, stdio};
 use muster::sim::config::{INITRD, KERNEL, PROGRAMS, config};
 use muster::sim::disk::Habits;
-use muster::sim::net::{Way, Wire};
+use muster::sim::net::{FrameDirection, Wire};
 use muster::sim::swarm::{swarm, wrong_bytes};
 use muster::sim::world::{Setup, World};
 
 use meter::Meter;
-use options::{Model, Options, Where, options};
+use options::{Model, StormOptions, Where, options};
 use process::Processes;
-use verify::{Verdict, verify};
+use verify::{FileCheck, verify};
 
 /// The loop wakes at least this often, and tells how far it is.
 const LONGEST_TURN: Duration = Duration::from_millis(100);
@@ -88,11 +88,11 @@ fn find_link(name: &str, yes_really: bool) -> Result<LinkFacts, String> {
 }
 
 /// Whether every machine came up.
-fn storm(options: &Options, link: &LinkFacts) -> Result<bool, Error> {
-    let server = Processes::new(&options.server).map_err(Error::new)?;
+fn storm(options: &StormOptions, link: &LinkFacts) -> Result<bool, ShellError> {
+    let server = Processes::new(&options.server).map_err(ShellError::new)?;
     let mut shell = Shell::frames(link)?;
     let began = shell.now().at;
-    let mut fleet = Fleet::new(options.plan.clone(), began).map_err(Error::new)?;
+    let mut fleet = Fleet::new(options.plan.clone(), began).map_err(ShellError::new)?;
     let mut meter = Meter::new();
     while !fleet.done() && shell.now().at.since(began) < options.timeout {
         if shell.turn(&mut fleet, LONGEST_TURN)? == Some(Command::Leave) {
@@ -104,7 +104,7 @@ fn storm(options: &Options, link: &LinkFacts) -> Result<bool, Error> {
     let cost = server.cost();
     let summary = fleet.summary();
     let verdicts = options.verify_root.as_ref().map(|root| verify(root, &summary.files)).transpose()?;
-    let same = verdicts.iter().flatten().all(|(_, verdict)| *verdict != Verdict::Differs);
+    let same = verdicts.iter().flatten().all(|(_, verdict)| *verdict != FileCheck::Differs);
     let verified = verdicts.map(|all| all.into_iter().map(|(name, verdict)| (name, verdict.name())).collect::<Vec<_>>());
     let verified = verified.map(|all| ("verified", json!(all)));
     tell(options, &summary, cost.map(|cost| ("server", cost)).into_iter().chain(verified))?;
@@ -112,11 +112,11 @@ fn storm(options: &Options, link: &LinkFacts) -> Result<bool, Error> {
 }
 
 /// Leases again and again. Whether there were any.
-fn exchange(options: &Options, link: &LinkFacts, length: Duration) -> Result<bool, Error> {
-    let server = Processes::new(&options.server).map_err(Error::new)?;
+fn exchange(options: &StormOptions, link: &LinkFacts, length: Duration) -> Result<bool, ShellError> {
+    let server = Processes::new(&options.server).map_err(ShellError::new)?;
     let mut shell = Shell::frames(link)?;
     let began = shell.now().at;
-    let mut machines = Exchanges::new(options.plan.count, options.plan.first, began).map_err(Error::new)?;
+    let mut machines = Exchanges::new(options.plan.count, options.plan.first, began).map_err(ShellError::new)?;
     while shell.now().at.since(began) < length {
         if shell.turn(&mut machines, LONGEST_TURN)? == Some(Command::Leave) {
             break;
@@ -132,10 +132,10 @@ fn exchange(options: &Options, link: &LinkFacts, length: Duration) -> Result<boo
 }
 
 /// Hostile frames until the time is over. Whether the head was heard of.
-fn assail(options: &Options, link: &LinkFacts, assault: Assault) -> Result<bool, Error> {
+fn assail(options: &StormOptions, link: &LinkFacts, assault: Assault) -> Result<bool, ShellError> {
     let mut shell = Shell::frames(link)?;
     let began = shell.now().at;
-    let mut hostile = Hostile::new(assault, began).map_err(Error::new)?;
+    let mut hostile = Hostile::new(assault, began).map_err(ShellError::new)?;
     while shell.now().at.since(began) < options.timeout {
         if shell.turn(&mut hostile, LONGEST_TURN)? == Some(Command::Leave) {
             break;
@@ -148,7 +148,7 @@ fn assail(options: &Options, link: &LinkFacts, assault: Assault) -> Result<bool,
 }
 
 /// The same machines against the server's own engines, in virtual time. Whether every machine came up and no checker complained.
-fn simulate(options: &Options, model: &Model) -> Result<bool, Error> {
+fn simulate(options: &StormOptions, model: &Model) -> Result<bool, ShellError> {
     let began = std::time::Instant::now();
     let mut world = modelled(options, model)?;
     let (end, mut meter) = (Instant::ZERO + options.timeout, Meter::new());
@@ -168,9 +168,9 @@ fn simulate(options: &Options, model: &Model) -> Result<bool, Error> {
         "wrong_bytes": wrong_bytes,
         "longest_silence": findings.silence.as_secs_f64(),
         "transcript": format!("{:016x}", world.hash()),
-        "queue_drops": world.net().tally(Way::ToClients).queue_drops,
-        "queue_drops_up": world.net().tally(Way::ToServer).queue_drops,
-        "wire_bytes": world.net().tally(Way::ToClients).wire_bytes,
+        "queue_drops": world.net().tally(FrameDirection::ToClients).queue_drops,
+        "queue_drops_up": world.net().tally(FrameDirection::ToServer).queue_drops,
+        "wire_bytes": world.net().tally(FrameDirection::ToClients).wire_bytes,
         "virtual_s": virtual_s,
     });
     // Apart from what the seed decides.
@@ -180,7 +180,7 @@ fn simulate(options: &Options, model: &Model) -> Result<bool, Error> {
 }
 
 /// Small storms of one seed after another, for a while, and at least one. Whether all went well.
-fn swarms(first: u64, duration: Duration) -> Result<bool, Error> {
+fn swarms(first: u64, duration: Duration) -> Result<bool, ShellError> {
     let (began, mut machines, mut silence, mut failed, mut unheard) = (std::time::Instant::now(), 0, (Duration::ZERO, first), 0, 0);
     for seed in first.. {
         let outcome = swarm(seed);
@@ -209,14 +209,14 @@ fn swarms(first: u64, duration: Duration) -> Result<bool, Error> {
 }
 
 /// The world before its first frame.
-fn modelled(options: &Options, model: &Model) -> Result<World<Server, Fleet>, Error> {
-    let Plan { first, count, seed, .. } = options.plan;
+fn modelled(options: &StormOptions, model: &Model) -> Result<World<Server, Fleet>, ShellError> {
+    let StormPlan { first, count, seed, .. } = options.plan;
     let mut config = config((0..count as u32).map(|lot| (lot, mac(first + lot))));
     config.links.iter_mut().for_each(|link| link.rate = model.link_rate);
     let wire = Wire { rate: model.rate, queue: model.queue, queue_up: model.queue_up, ..Wire::GIGABIT };
     let setup = Setup { config, seed, wire, habits: Habits::default() };
     let server = Server::new(&setup.config, seed, Now::default());
-    let fleet = Fleet::new(options.plan.clone(), Instant::ZERO).map_err(Error::new)?;
+    let fleet = Fleet::new(options.plan.clone(), Instant::ZERO).map_err(ShellError::new)?;
     let mut world = World::new(&setup, server, fleet);
     let last = model.sizes.last().copied().unwrap_or(SIZE);
     for name in PROGRAMS.map(|(_, name)| name).into_iter().chain([KERNEL, INITRD]) {
@@ -230,9 +230,9 @@ fn modelled(options: &Options, model: &Model) -> Result<World<Server, Fleet>, Er
 }
 
 /// Prints the result, and beside it what is known only here.
-fn tell(options: &Options, summary: &Summary, beside: impl IntoIterator<Item = (&'static str, Value)>) -> Result<(), Error> {
+fn tell(options: &StormOptions, summary: &Summary, beside: impl IntoIterator<Item = (&'static str, Value)>) -> Result<(), ShellError> {
     let text = if options.json {
-        let mut value = serde_json::to_value(summary).map_err(|error| Error::system("cannot write the result", error, ""))?;
+        let mut value = serde_json::to_value(summary).map_err(|error| ShellError::system("cannot write the result", error, ""))?;
         if let Value::Object(fields) = &mut value {
             fields.extend(beside.into_iter().map(|(name, more)| (name.to_string(), more)));
         }

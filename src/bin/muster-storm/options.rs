@@ -5,11 +5,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use muster::fleet::hostile::{Assault, Attack};
-use muster::fleet::life::Step;
-use muster::fleet::{Asks, Firmware, Life, Plan, Stages, Switch};
+use muster::fleet::life::BootStep;
+use muster::fleet::{Asks, Firmware, Life, Stages, StormPlan, Switch};
 use muster::shell::stdio;
 
-/// Lots of the simulated street (`sim::config`).
+/// Lots of the simulated lot table (`sim::config`).
 const SIMULATED_MAX: usize = muster::sim::config::NODES_MAX;
 
 /// The modelled link and files.
@@ -33,9 +33,9 @@ pub enum Where {
     Swarm(Duration),
 }
 
-pub struct Options {
+pub struct StormOptions {
     pub place: Where,
-    pub plan: Plan,
+    pub plan: StormPlan,
     pub timeout: Duration,
     /// Leases again and again for so long, in place of a boot.
     pub exchanges: Option<Duration>,
@@ -87,12 +87,12 @@ fn flags() -> getopts::Options {
 }
 
 /// Everything is said with this.
-fn said(text: String) -> Result<Option<Options>, String> {
+fn said(text: String) -> Result<Option<StormOptions>, String> {
     stdio::print(&text).map(|_| None).map_err(|error| error.to_string())
 }
 
 /// None: everything was said already (help, version).
-pub fn options() -> Result<Option<Options>, String> {
+pub fn options() -> Result<Option<StormOptions>, String> {
     let flags = flags();
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
     if matches.opt_present("h") {
@@ -132,7 +132,7 @@ pub fn options() -> Result<Option<Options>, String> {
     if let Some(root) = verify_root.as_ref().filter(|root| !root.is_dir()) {
         return Err(format!("--verify-root {} is not a folder", root.display()));
     }
-    Ok(Some(Options {
+    Ok(Some(StormOptions {
         hostile: hostile(&matches, &plan)?,
         place,
         verify_root,
@@ -146,7 +146,7 @@ pub fn options() -> Result<Option<Options>, String> {
 }
 
 /// The storm.
-fn plan(matches: &getopts::Matches) -> Result<Plan, String> {
+fn plan(matches: &getopts::Matches) -> Result<StormPlan, String> {
     let number = |name: &str, default: u32| number(name, matches.opt_str(name), default);
     let names: Vec<Vec<u8>> = matches.opt_strs("file").into_iter().map(String::into_bytes).collect();
     let stages = matches.opt_str("stages").unwrap_or_else(|| "rom".into());
@@ -156,7 +156,7 @@ fn plan(matches: &getopts::Matches) -> Result<Plan, String> {
         windowsize: matches.opt_str("windowsize").map(|text| self::number("windowsize", Some(text), 0)).transpose()?,
     };
     lives.iter_mut().for_each(|life| life.asks = asks);
-    let plan = Plan {
+    let plan = StormPlan {
         count: number("count", 100)? as usize,
         first: number("first", 0)?,
         lives,
@@ -173,7 +173,7 @@ fn plan(matches: &getopts::Matches) -> Result<Plan, String> {
 }
 
 /// `rrq-nodes,arp@500`: kinds of hostile frames, and how many a second.
-fn hostile(matches: &getopts::Matches, plan: &Plan) -> Result<Option<Assault>, String> {
+fn hostile(matches: &getopts::Matches, plan: &StormPlan) -> Result<Option<Assault>, String> {
     let Some(text) = matches.opt_str("hostile") else { return Ok(None) };
     let kinds = || Attack::ALL.iter().map(|attack| attack.name()).collect::<Vec<_>>().join(", ");
     let (list, rate) = text.split_once('@').ok_or_else(|| format!("--hostile {text:?}: write kinds and frames a second, as in arp@500"))?;
@@ -262,7 +262,7 @@ fn lives(profile: &str, list: &str, files: usize) -> Result<Vec<Life>, String> {
     };
     let mut lives = firmware.map_or_else(|| Life::mix(stages, files), |firmware| vec![Life::of(firmware, 1, stages, files)]);
     if has("reboot") {
-        lives.iter_mut().for_each(|life| life.steps.push(Step::Reboot(Firmware::Os)));
+        lives.iter_mut().for_each(|life| life.steps.push(BootStep::Reboot(Firmware::Os)));
     }
     Ok(lives)
 }

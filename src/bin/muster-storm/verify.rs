@@ -5,39 +5,39 @@ use std::io::Read;
 use std::path::{Component, Path};
 
 use muster::fleet::Hash;
-use muster::fleet::summary::Content;
-use muster::shell::Error;
+use muster::fleet::summary::LoadedFile;
+use muster::shell::ShellError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum FileCheck {
     Same,
     Differs,
     /// The folder has no such file: a script that the server makes, or the others' names.
     NotThere,
 }
 
-impl Verdict {
+impl FileCheck {
     pub const fn name(self) -> &'static str {
         match self {
-            Verdict::Same => "same",
-            Verdict::Differs => "differs",
-            Verdict::NotThere => "not there",
+            FileCheck::Same => "same",
+            FileCheck::Differs => "differs",
+            FileCheck::NotThere => "not there",
         }
     }
 }
 
 /// A verdict on each file. Names come from the network: none leads out of it.
-pub fn verify(root: &Path, files: &[Content]) -> Result<Vec<(String, Verdict)>, Error> {
-    let verdict = |content: &Content| {
+pub fn verify(root: &Path, files: &[LoadedFile]) -> Result<Vec<(String, FileCheck)>, ShellError> {
+    let verdict = |content: &LoadedFile| {
         let path = Path::new(content.name.trim_start_matches('/'));
         let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
         let path = root.join(path);
         if !inside || !path.is_file() {
-            return Ok((content.name.clone(), Verdict::NotThere));
+            return Ok((content.name.clone(), FileCheck::NotThere));
         }
-        let told = hash_of(&path).map_err(|error| Error::system(format!("cannot read {}", path.display()), error, ""))?;
+        let told = hash_of(&path).map_err(|error| ShellError::system(format!("cannot read {}", path.display()), error, ""))?;
         let same = told == (content.len, content.hash.clone());
-        Ok((content.name.clone(), if same { Verdict::Same } else { Verdict::Differs }))
+        Ok((content.name.clone(), if same { FileCheck::Same } else { FileCheck::Differs }))
     };
     files.iter().map(verdict).collect()
 }
@@ -63,12 +63,12 @@ mod tests {
         std::fs::create_dir_all(&root).unwrap();
         std::fs::write(root.join("image"), vec![7; 200_000]).unwrap();
         let (len, hash) = hash_of(&root.join("image")).unwrap();
-        let content = |name: &str, hash: &str| Content { name: name.into(), len, hash: hash.into(), loads: 1, agreed: true };
+        let content = |name: &str, hash: &str| LoadedFile { name: name.into(), len, hash: hash.into(), loads: 1, agreed: true };
         let outside = format!("../{}/image", root.file_name().unwrap().to_string_lossy());
         let files = [content("image", &hash), content("/image", "0"), content("boot.ipxe", "0"), content(&outside, &hash)];
-        let verdicts: Vec<Verdict> = verify(&root, &files).unwrap().into_iter().map(|(_, verdict)| verdict).collect();
+        let verdicts: Vec<FileCheck> = verify(&root, &files).unwrap().into_iter().map(|(_, verdict)| verdict).collect();
         std::fs::remove_dir_all(&root).unwrap();
-        assert_eq!(verdicts, [Verdict::Same, Verdict::Differs, Verdict::NotThere, Verdict::NotThere]);
+        assert_eq!(verdicts, [FileCheck::Same, FileCheck::Differs, FileCheck::NotThere, FileCheck::NotThere]);
         let mut own = Hash::default();
         own.add(&vec![7; 200_000]);
         assert_eq!((len, hash), (200_000, format!("{:016x}", own.finish())));

@@ -2,16 +2,16 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use muster::wire::control::{Change, Changed, Lot, LotChange, LotKind, Reply, Request};
+use muster::wire::control::{Change, Changed, LotChange, LotDetail, LotKind, Reply, Request};
 
 use super::Failure;
-use super::client::Client;
+use super::client::ControlClient;
 use super::look::{self, print, print_json};
-use super::options::Options;
+use super::options::MusterOptions;
 use super::table::{counted, plain};
 
 /// Does what the operator wants, after showing it and asking.
-pub fn change(client: &mut Client, options: &Options, mut wish: Change) -> Result<(), Failure> {
+pub fn change(client: &mut ControlClient, options: &MusterOptions, mut wish: Change) -> Result<(), Failure> {
     if let Change::Out { nodes } = &mut wish {
         let numbers = client.numbers(nodes)?;
         if numbers.is_empty() {
@@ -23,7 +23,7 @@ pub fn change(client: &mut Client, options: &Options, mut wish: Change) -> Resul
 }
 
 /// The same for a change in several parts, which is done with the last.
-pub fn all(client: &mut Client, options: &Options, parts: &[Change]) -> Result<(), Failure> {
+pub fn all(client: &mut ControlClient, options: &MusterOptions, parts: &[Change]) -> Result<(), Failure> {
     let shown = ask(client, parts, true)?;
     if options.json && (options.dry_run || shown.count == 0) {
         return print_json(&shown);
@@ -51,10 +51,10 @@ pub fn all(client: &mut Client, options: &Options, parts: &[Change]) -> Result<(
 }
 
 /// Lets the daemon read its config again. What moves nodes is shown before.
-pub fn reload(client: &mut Client, options: &Options, renumber: bool) -> Result<(), Failure> {
+pub fn reload(client: &mut ControlClient, options: &MusterOptions, renumber: bool) -> Result<(), Failure> {
     if renumber || options.dry_run {
         let reply = client.ask(&Request::Reload { renumber, dry: true })?;
-        let Reply::Done { said } = &reply else { return Client::unexpected(&reply) };
+        let Reply::Done { said } = &reply else { return ControlClient::unexpected(&reply) };
         match options.json {
             true if options.dry_run => return print_json(&reply),
             true => {}
@@ -71,12 +71,12 @@ pub fn reload(client: &mut Client, options: &Options, renumber: bool) -> Result<
     look::command(client, options, &Request::Reload { renumber, dry: false })
 }
 
-fn ask(client: &mut Client, parts: &[Change], dry: bool) -> Result<Changed, Failure> {
+fn ask(client: &mut ControlClient, parts: &[Change], dry: bool) -> Result<Changed, Failure> {
     let mut last = Changed::default();
     for change in parts {
         match client.ask(&Request::Change { change: change.clone(), dry })? {
             Reply::Changed(changed) => last = changed,
-            other => return Client::unexpected(&other),
+            other => return ControlClient::unexpected(&other),
         }
     }
     Ok(last)
@@ -117,7 +117,7 @@ fn lot_lines(change: &LotChange) -> [String; 2] {
     [format!("{name:<6} before: {}", lot(&change.before)), format!("{:<6} after:  {}", "", lot(&change.after))]
 }
 
-fn lot(lot: &Lot) -> String {
+fn lot(lot: &LotDetail) -> String {
     let mut text = lot.kind.name().to_string();
     if lot.kind == LotKind::Occupied && lot.macs.is_empty() {
         text.push_str(", without a MAC");
@@ -134,8 +134,8 @@ mod tests {
 
     #[test]
     fn before_and_after_stand_below_each_other() {
-        let after = Lot { kind: LotKind::Occupied, macs: vec![Mac([2, 0, 0, 0, 0, 1])], facts: vec![("serial".into(), "7".into())] };
-        let lots = vec![LotChange { number: 23, before: Lot::default(), after }];
+        let after = LotDetail { kind: LotKind::Occupied, macs: vec![Mac([2, 0, 0, 0, 0, 1])], facts: vec![("serial".into(), "7".into())] };
+        let lots = vec![LotChange { number: 23, before: LotDetail::default(), after }];
         let changed = Changed { dry: true, count: 3, nodes: "23-25".into(), lots, notes: vec!["by the way".into()] };
         assert_eq!(
             lines(&changed),

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use muster::shell::control::{GROUP, connect};
-use muster::wire::control::{self, LINE_MAX, Reply, Request, State};
+use muster::wire::control::{self, LINE_MAX, NodeState, Reply, Request};
 
 use muster::roll::ranges::{self, Group, Ranges, Selection};
 
@@ -19,7 +19,7 @@ use super::Failure;
 /// A daemon that is alive answers in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub struct Client {
+pub struct ControlClient {
     reader: BufReader<UnixStream>,
     path: PathBuf,
     line: Vec<u8>,
@@ -27,8 +27,8 @@ pub struct Client {
     changes: bool,
 }
 
-impl Client {
-    pub fn connect(path: &Path) -> Result<Client, Failure> {
+impl ControlClient {
+    pub fn connect(path: &Path) -> Result<ControlClient, Failure> {
         let shown = path.display();
         let stream = connect(path).map_err(|error| match error.kind() {
             ErrorKind::PermissionDenied => Failure::Failed(format!("you may not use {shown}: become root, or join the group {GROUP}")),
@@ -39,7 +39,7 @@ impl Client {
         })?;
         let settled = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
         settled.map_err(|error| Failure::Failed(format!("cannot set a time-out: {error}")))?;
-        Ok(Client { reader: BufReader::new(stream), path: path.into(), line: Vec::new(), changes: false })
+        Ok(ControlClient { reader: BufReader::new(stream), path: path.into(), line: Vec::new(), changes: false })
     }
 
     /// From now on replies may take their time.
@@ -105,7 +105,7 @@ impl Client {
             Err(error) => return Err(Failure::Failed(format!("cannot read from {}: {error}", self.path.display()))),
         }
         match serde_json::from_slice(&self.line) {
-            Ok(Reply::Error(sorry)) => Err(sorry.into()),
+            Ok(Reply::Error(rejection)) => Err(rejection.into()),
             Ok(reply) => Ok(Some(reply)),
             Err(error) => {
                 Err(Failure::Failed(format!("cannot understand the daemon's answer ({error}): use the same version of muster and musterd")))
@@ -121,18 +121,18 @@ impl Client {
     /// Refuses a name that does not begin as this cluster's nodes do.
     pub fn check_prefix(&mut self, prefix: &str) -> Result<(), Failure> {
         let reply = self.ask(&Request::Status)?;
-        let Reply::Status(status) = &reply else { return Client::unexpected(&reply) };
+        let Reply::Status(status) = &reply else { return ControlClient::unexpected(&reply) };
         let strange = Selection { prefix: Some(prefix.into()), ..Selection::default() };
         strange.named(&status.prefix).map(|_| ()).map_err(|wrong| Failure::Usage(wrong.to_string()))
     }
 
-    /// The numbers in each state, in the order of `State::ALL`.
-    pub fn states(&mut self) -> Result<[Ranges; State::ALL.len()], Failure> {
-        let mut states: [Ranges; State::ALL.len()] = Default::default();
+    /// The numbers in each state, in the order of `NodeState::ALL`.
+    pub fn states(&mut self) -> Result<[Ranges; NodeState::ALL.len()], Failure> {
+        let mut states: [Ranges; NodeState::ALL.len()] = Default::default();
         let mut from = Some(0);
         while let Some(at) = from {
             let reply = self.ask(&Request::States { from: at })?;
-            let Reply::States(page) = reply else { return Client::unexpected(&reply) };
+            let Reply::States(page) = reply else { return ControlClient::unexpected(&reply) };
             for run in &page.runs {
                 if let Some(ranges) = states.get_mut(run.state as usize) {
                     ranges.add(run.first, run.last);
@@ -149,7 +149,7 @@ impl Client {
         let mut from = Some(0);
         while let Some(at) = from {
             let reply = self.ask(&Request::NodeList { nodes: Some("@never".into()), from: at, limit: None })?;
-            let Reply::Nodes(page) = reply else { return Client::unexpected(&reply) };
+            let Reply::Nodes(page) = reply else { return ControlClient::unexpected(&reply) };
             page.rows.iter().for_each(|row| numbers.add(row.number, row.number));
             from = page.next;
         }
@@ -167,12 +167,12 @@ impl Client {
             numbers.union(&self.never()?);
         }
         let states = self.states()?;
-        for (state, ranges) in State::ALL.iter().zip(&states) {
+        for (state, ranges) in NodeState::ALL.iter().zip(&states) {
             let chosen = match state {
-                State::Vacant => false,
-                State::Up => selection.has(Group::All) || selection.has(Group::Up),
-                State::Stuck => selection.has(Group::All) || selection.has(Group::Stuck),
-                State::Booting | State::Down | State::Reserved => selection.has(Group::All),
+                NodeState::Vacant => false,
+                NodeState::Up => selection.has(Group::All) || selection.has(Group::Up),
+                NodeState::Stuck => selection.has(Group::All) || selection.has(Group::Stuck),
+                NodeState::Booting | NodeState::Down | NodeState::Reserved => selection.has(Group::All),
             };
             if chosen {
                 numbers.union(ranges);

@@ -3,15 +3,15 @@
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 
-use muster::roll::plan::{AddressPlan, Names, Number, Segment};
+use muster::roll::plan::{AddressPlan, NodeNames, Number, Segment};
 use muster::roll::ranges::Ranges;
 use muster::wire::control::{Reply, Request, Status};
 use serde::Serialize;
 
 use super::Failure;
-use super::client::Client;
+use super::client::ControlClient;
 use super::look::{print, print_json};
-use super::options::Options;
+use super::options::MusterOptions;
 
 /// Whose form it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,16 +40,16 @@ impl Form {
 
 /// One node, for `--json`.
 #[derive(Serialize)]
-struct Entry {
+struct HostRow {
     number: u32,
     name: String,
     address: String,
 }
 
 /// Prints the nodes of a selection, without one all that the plan has.
-pub fn hosts(client: &mut Client, options: &Options, form: Form, nodes: Option<&str>) -> Result<(), Failure> {
+pub fn hosts(client: &mut ControlClient, options: &MusterOptions, form: Form, nodes: Option<&str>) -> Result<(), Failure> {
     let reply = client.ask(&Request::Status)?;
-    let Reply::Status(status) = reply else { return Client::unexpected(&reply) };
+    let Reply::Status(status) = reply else { return ControlClient::unexpected(&reply) };
     let plan = plan(&status)
         .ok_or_else(|| Failure::Failed("cannot understand the daemon's plan: use the same version of muster and musterd".into()))?;
     let mut numbers = Ranges::default();
@@ -72,13 +72,13 @@ pub fn hosts(client: &mut Client, options: &Options, form: Form, nodes: Option<&
 fn plan(status: &Status) -> Option<AddressPlan> {
     let pieces =
         status.segments.iter().map(|piece| Segment { first: Number(piece.first), last: Number(piece.last), address: piece.address });
-    let names = Names::new(&status.prefix, status.digits, &status.cluster)?;
+    let names = NodeNames::new(&status.prefix, status.digits, &status.cluster)?;
     Some(AddressPlan::segmented(status.node0, status.nodes, &pieces.collect::<Vec<_>>())?.named(names))
 }
 
-fn entry(plan: &AddressPlan, number: u32) -> Option<Entry> {
+fn entry(plan: &AddressPlan, number: u32) -> Option<HostRow> {
     let address = plan.address(Number(number))?.to_string();
-    Some(Entry { number, name: plan.names().of(Number(number)).to_string(), address })
+    Some(HostRow { number, name: plan.names().of(Number(number)).to_string(), address })
 }
 
 fn lines(form: Form, plan: &AddressPlan, head: Option<Ipv4Addr>, numbers: &Ranges) -> Vec<String> {
@@ -89,7 +89,7 @@ fn lines(form: Form, plan: &AddressPlan, head: Option<Ipv4Addr>, numbers: &Range
             let full = |name: &str| if names.domain().is_empty() { String::new() } else { format!("{name}.{}\t", names.domain()) };
             let head = head.map(|head| format!("{head}\t{}head master", full("head")));
             let nodes = numbers.iter().filter_map(|number| entry(plan, number));
-            head.into_iter().chain(nodes.map(|Entry { name, address, .. }| format!("{address}\t{}{name}", full(&name)))).collect()
+            head.into_iter().chain(nodes.map(|HostRow { name, address, .. }| format!("{address}\t{}{name}", full(&name)))).collect()
         }
         Form::Genders => vec![format!("{} node", folded(names, runs(), "-"))],
         Form::ClusterShell => vec!["muster:".into(), format!("    all: '{}'", folded(names, runs(), "-"))],
@@ -102,7 +102,7 @@ fn lines(form: Form, plan: &AddressPlan, head: Option<Ipv4Addr>, numbers: &Range
 }
 
 /// `n[0-31,40]`, `n7`; numbers with the leading zeros that names have.
-fn folded(names: &Names, runs: impl Iterator<Item = (u32, u32)>, to: &str) -> String {
+fn folded(names: &NodeNames, runs: impl Iterator<Item = (u32, u32)>, to: &str) -> String {
     let width = usize::from(names.digits());
     let runs: Vec<(u32, u32)> = runs.collect();
     if let [(one, last)] = runs.as_slice() {
@@ -128,7 +128,7 @@ mod tests {
 
     fn told(form: Form, numbers: &[(u32, u32)], digits: u8) -> String {
         let rack = Segment { first: Number(2), last: Number(3), address: [10, 55, 1, 0].into() };
-        let names = Names::new("n", digits, "cluster").unwrap();
+        let names = NodeNames::new("n", digits, "cluster").unwrap();
         let plan = AddressPlan::segmented([10, 54, 1, 0].into(), 1200, &[rack]).unwrap().named(names);
         let mut ranges = Ranges::default();
         numbers.iter().for_each(|(first, last)| ranges.add(*first, *last));

@@ -5,12 +5,12 @@ use std::io::Write;
 use serde::Serialize;
 
 use muster::roll::ranges::Ranges;
-use muster::wire::control::{LotKind, MachineRow, Node, NodeRow, Reply, Request, State, Status};
+use muster::wire::control::{LotKind, MachineRow, NodeDetail, NodeRow, NodeState, Reply, Request, Status};
 
 use super::Failure;
-use super::client::Client;
-use super::options::Options;
-use super::table::{Table, counted, millis, painted, plain, seconds};
+use super::client::ControlClient;
+use super::options::MusterOptions;
+use super::table::{TextTable, counted, millis, painted, plain, seconds};
 
 /// Prints lines; a reader that has gone is a failure.
 pub fn print(lines: &[String]) -> Result<(), Failure> {
@@ -25,13 +25,14 @@ pub fn print_json<T: Serialize>(value: &T) -> Result<(), Failure> {
     print(&[text])
 }
 
-pub fn status(client: &mut Client, options: &Options) -> Result<(), Failure> {
+pub fn status(client: &mut ControlClient, options: &MusterOptions) -> Result<(), Failure> {
     let reply = client.ask(&Request::Status)?;
-    let Reply::Status(status) = reply else { return Client::unexpected(&reply) };
+    let Reply::Status(status) = reply else { return ControlClient::unexpected(&reply) };
     let states = client.states()?;
     if options.json {
         let mut value = serde_json::to_value(&status).unwrap_or_default();
-        let folded = State::ALL.iter().zip(&states).map(|(state, ranges)| (state.name().to_string(), ranges.to_string().into())).collect();
+        let folded =
+            NodeState::ALL.iter().zip(&states).map(|(state, ranges)| (state.name().to_string(), ranges.to_string().into())).collect();
         if let Some(fields) = value.as_object_mut() {
             fields.insert("states".into(), serde_json::Value::Object(folded));
         }
@@ -44,7 +45,7 @@ fn status_lines(status: &Status, states: &[Ranges]) -> Vec<String> {
     let Status { cluster, node0, nodes, numbering, version, uptime, .. } = status;
     let mut lines =
         vec![format!("{}: {nodes} nodes from {node0}, numbering {numbering}; musterd {version}, up {}", plain(cluster), seconds(*uptime))];
-    for (state, ranges) in State::ALL.iter().zip(states).filter(|(_, ranges)| !ranges.is_empty()) {
+    for (state, ranges) in NodeState::ALL.iter().zip(states).filter(|(_, ranges)| !ranges.is_empty()) {
         lines.push(format!("{} {:>6}  {ranges}", painted(*state, &format!("{:<8}", state.name())), ranges.len()));
     }
     if status.never > 0 {
@@ -73,12 +74,12 @@ fn status_lines(status: &Status, states: &[Ranges]) -> Vec<String> {
     lines
 }
 
-pub fn nodes(client: &mut Client, options: &Options, nodes: Option<&str>) -> Result<(), Failure> {
+pub fn nodes(client: &mut ControlClient, options: &MusterOptions, nodes: Option<&str>) -> Result<(), Failure> {
     let mut rows: Vec<NodeRow> = Vec::new();
     let mut from = Some(0);
     while let Some(at) = from {
         let reply = client.ask(&Request::NodeList { nodes: nodes.map(Into::into), from: at, limit: None })?;
-        let Reply::Nodes(page) = reply else { return Client::unexpected(&reply) };
+        let Reply::Nodes(page) = reply else { return ControlClient::unexpected(&reply) };
         rows.extend(page.rows);
         from = page.next;
     }
@@ -93,7 +94,7 @@ pub fn nodes(client: &mut Client, options: &Options, nodes: Option<&str>) -> Res
         };
         return print(&[none.into()]);
     }
-    let mut table = Table::new(&["NODE", "STATE", "ADDRESS", "STAGE", "SINCE", "MAC", "FIRMWARE"]);
+    let mut table = TextTable::new(&["NODE", "STATE", "ADDRESS", "STAGE", "SINCE", "MAC", "FIRMWARE"]);
     for row in &rows {
         let more = if row.macs > 1 { format!(" +{}", row.macs - 1) } else { String::new() };
         table.row(
@@ -112,12 +113,12 @@ pub fn nodes(client: &mut Client, options: &Options, nodes: Option<&str>) -> Res
     print(&table.lines())
 }
 
-pub fn guests(client: &mut Client, options: &Options) -> Result<(), Failure> {
+pub fn guests(client: &mut ControlClient, options: &MusterOptions) -> Result<(), Failure> {
     let mut rows: Vec<MachineRow> = Vec::new();
     let mut from = Some(0);
     while let Some(at) = from {
         let reply = client.ask(&Request::GuestList { from: at, limit: None })?;
-        let Reply::Guests(page) = reply else { return Client::unexpected(&reply) };
+        let Reply::Guests(page) = reply else { return ControlClient::unexpected(&reply) };
         rows.extend(page.rows);
         from = page.next;
     }
@@ -127,7 +128,7 @@ pub fn guests(client: &mut Client, options: &Options) -> Result<(), Failure> {
     if rows.is_empty() {
         return print(&["there are no guests".into()]);
     }
-    let mut table = Table::new(&["ID", "ADDRESS", "STAGE", "SINCE", "LEASE", "LINK", "FIRMWARE", "VERDICT"]);
+    let mut table = TextTable::new(&["ID", "ADDRESS", "STAGE", "SINCE", "LEASE", "LINK", "FIRMWARE", "VERDICT"]);
     for row in &rows {
         table.row(
             None,
@@ -147,7 +148,7 @@ pub fn guests(client: &mut Client, options: &Options) -> Result<(), Failure> {
 }
 
 /// Each node of a selection.
-pub fn node(client: &mut Client, options: &Options, nodes: &str) -> Result<(), Failure> {
+pub fn node(client: &mut ControlClient, options: &MusterOptions, nodes: &str) -> Result<(), Failure> {
     let numbers = client.numbers(nodes)?;
     if numbers.is_empty() {
         return Err(Failure::Failed(format!("{nodes} selects no node now")));
@@ -155,7 +156,7 @@ pub fn node(client: &mut Client, options: &Options, nodes: &str) -> Result<(), F
     let mut shown = Vec::new();
     for number in numbers.iter() {
         let reply = client.ask(&Request::NodeShow { number })?;
-        let Reply::Node(node) = reply else { return Client::unexpected(&reply) };
+        let Reply::Node(node) = reply else { return ControlClient::unexpected(&reply) };
         if options.json {
             shown.push(node);
         } else {
@@ -169,7 +170,7 @@ pub fn node(client: &mut Client, options: &Options, nodes: &str) -> Result<(), F
     }
 }
 
-fn node_lines(node: &Node) -> Vec<String> {
+fn node_lines(node: &NodeDetail) -> Vec<String> {
     let address = node.address.map_or("-".into(), |address| address.to_string());
     let kind = match node.lot.kind {
         LotKind::Vacant => "",
@@ -181,7 +182,7 @@ fn node_lines(node: &Node) -> Vec<String> {
     node.boots.iter().for_each(|boot| lines.extend(boot_lines(boot)));
     if !node.given.is_empty() {
         lines.push("  given:".into());
-        let mut table = Table::new(&["    KEY", "FROM", "VALUE"]);
+        let mut table = TextTable::new(&["    KEY", "FROM", "VALUE"]);
         node.given.iter().for_each(|given| table.row(None, vec![format!("    {}", given.key), given.from.clone(), given.value.clone()]));
         lines.extend(table.lines());
     }
@@ -203,9 +204,9 @@ fn boot_lines(boot: &MachineRow) -> Vec<String> {
 }
 
 /// Reload or checkpoint.
-pub fn command(client: &mut Client, options: &Options, request: &Request) -> Result<(), Failure> {
+pub fn command(client: &mut ControlClient, options: &MusterOptions, request: &Request) -> Result<(), Failure> {
     let reply = client.ask(request)?;
-    let Reply::Done { said } = &reply else { return Client::unexpected(&reply) };
+    let Reply::Done { said } = &reply else { return ControlClient::unexpected(&reply) };
     match options.json {
         true => print_json(&reply),
         false => print(&said.iter().map(|line| plain(line)).collect::<Vec<_>>()),

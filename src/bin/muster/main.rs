@@ -14,10 +14,10 @@ mod watch;
 use std::io::Write;
 use std::process::ExitCode;
 
-use muster::wire::control::{Request, Sorry};
+use muster::wire::control::{Rejection, Request};
 
-use client::Client;
-use options::{Command, Options};
+use client::ControlClient;
+use options::{MusterCommand, MusterOptions};
 
 /// Why the command was not done.
 #[derive(Debug)]
@@ -34,9 +34,9 @@ pub enum Failure {
     Seen,
 }
 
-impl From<Sorry> for Failure {
-    fn from(sorry: Sorry) -> Failure {
-        Failure::Failed(sorry.to_string())
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Failure {
+        Failure::Failed(rejection.to_string())
     }
 }
 
@@ -67,21 +67,21 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn run(options: &Options) -> Result<(), Failure> {
-    let mut client = Client::connect(&options.socket)?;
+fn run(options: &MusterOptions) -> Result<(), Failure> {
+    let mut client = ControlClient::connect(&options.socket)?;
     if let Some(prefix) = &options.prefix {
         client.check_prefix(prefix)?;
     }
     match &options.command {
-        Command::Status => look::status(&mut client, options),
-        Command::NodeList { nodes } => look::nodes(&mut client, options, nodes.as_deref()),
-        Command::NodeShow { nodes } => look::node(&mut client, options, nodes),
-        Command::GuestList => look::guests(&mut client, options),
-        Command::Watch => watch::watch(&mut client, options),
-        Command::Reload { renumber } => change::reload(&mut client, options, *renumber),
-        Command::Checkpoint => look::command(&mut client, options, &Request::Checkpoint),
-        Command::Hosts { form, nodes } => hosts::hosts(&mut client, options, *form, nodes.as_deref()),
-        Command::Change(change) => change::change(&mut client, options, change.clone()),
-        Command::Import { file, format } => import::import(&mut client, options, file, *format),
+        MusterCommand::Status => look::status(&mut client, options),
+        MusterCommand::NodeList { nodes } => look::nodes(&mut client, options, nodes.as_deref()),
+        MusterCommand::NodeShow { nodes } => look::node(&mut client, options, nodes),
+        MusterCommand::GuestList => look::guests(&mut client, options),
+        MusterCommand::Watch => watch::watch(&mut client, options),
+        MusterCommand::Reload { renumber } => change::reload(&mut client, options, *renumber),
+        MusterCommand::Checkpoint => look::command(&mut client, options, &Request::Checkpoint),
+        MusterCommand::Hosts { form, nodes } => hosts::hosts(&mut client, options, *form, nodes.as_deref()),
+        MusterCommand::Change(change) => change::change(&mut client, options, change.clone()),
+        MusterCommand::Import { file, format } => import::import(&mut client, options, file, *format),
     }
 }

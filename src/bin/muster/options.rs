@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use muster::base::addr::Mac;
 use muster::config::nearest;
 use muster::roll::ranges;
-use muster::wire::control::{By, Change};
+use muster::wire::control::{Change, Replacement};
 
 use super::Failure;
 use super::hosts::Form;
@@ -44,7 +44,7 @@ const COMMANDS: [Usage; 14] = [
     (&["import"], "FILE|-", "import known machines: ethers, dnsmasq, ISC, Kea, Beowulf (--format)", &["format", "dry-run"]),
 ];
 
-pub enum Command {
+pub enum MusterCommand {
     Status,
     NodeList {
         nodes: Option<String>,
@@ -71,8 +71,8 @@ pub enum Command {
     },
 }
 
-pub struct Options {
-    pub command: Command,
+pub struct MusterOptions {
+    pub command: MusterCommand,
     pub socket: PathBuf,
     pub json: bool,
     pub yes: bool,
@@ -107,7 +107,7 @@ fn usage(what: impl Into<String>) -> Failure {
 }
 
 /// None: everything was said already (help, version).
-pub fn options() -> Result<Option<Options>, Failure> {
+pub fn options() -> Result<Option<MusterOptions>, Failure> {
     let flags = flags();
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| usage(format!("{error}; muster --help lists the flags")))?;
     if matches.opt_present("h") {
@@ -130,7 +130,7 @@ fn help(flags: &getopts::Options) -> Result<(), Failure> {
     print(&[format!("{usage}\nExit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon, 4 not confirmed. See muster(1).")])
 }
 
-fn read(matches: &getopts::Matches) -> Result<Options, Failure> {
+fn read(matches: &getopts::Matches) -> Result<MusterOptions, Failure> {
     let words: Vec<&str> = matches.free.iter().map(String::as_str).collect();
     let (words, rest, allowed) = find(&words)?;
     let specific = ["mac", "add", "remove", "reserve", "free", "guest", "format", "form", "renumber", "dry-run"];
@@ -138,9 +138,9 @@ fn read(matches: &getopts::Matches) -> Result<Options, Failure> {
         return Err(usage(format!("--{stray} is not an option of muster {}: see muster --help", words.join(" "))));
     }
     let command = command(matches, words, &rest)?;
-    let files = matches!(command, Command::Import { .. });
+    let files = matches!(command, MusterCommand::Import { .. });
     let prefix = rest.iter().filter(|_| !files).find_map(|word| ranges::parse(word).ok()?.prefix);
-    Ok(Options {
+    Ok(MusterOptions {
         command,
         socket: matches.opt_str("socket").map_or_else(|| SOCKET.into(), PathBuf::from),
         json: matches.opt_present("json"),
@@ -179,7 +179,7 @@ fn find<'a>(given: &[&'a str]) -> Result<(&'static [&'static str], Vec<&'a str>,
     }))
 }
 
-fn command(matches: &getopts::Matches, words: &[&str], rest: &[&str]) -> Result<Command, Failure> {
+fn command(matches: &getopts::Matches, words: &[&str], rest: &[&str]) -> Result<MusterCommand, Failure> {
     let name = words.join(" ");
     let (_, takes, ..) = COMMANDS.iter().find(|(known, ..)| *known == words).copied().unwrap_or(COMMANDS[0]);
     let most = match takes {
@@ -196,26 +196,26 @@ fn command(matches: &getopts::Matches, words: &[&str], rest: &[&str]) -> Result<
     }
     let first = rest.first().copied().unwrap_or_default();
     Ok(match name.as_str() {
-        "status" => Command::Status,
-        "node list" => Command::NodeList { nodes: Some(rest.join(",")).filter(|nodes| !nodes.is_empty()).map(checked).transpose()? },
-        "node show" => Command::NodeShow { nodes: checked(first.into())? },
-        "node set" => Command::Change(set(matches, number(first)?)?),
-        "node replace" => Command::Change(Change::Replace { number: number(first)?, by: by(matches)? }),
-        "node out" => Command::Change(Change::Out { nodes: checked(rest.join(","))? }),
-        "guest list" => Command::GuestList,
+        "status" => MusterCommand::Status,
+        "node list" => MusterCommand::NodeList { nodes: Some(rest.join(",")).filter(|nodes| !nodes.is_empty()).map(checked).transpose()? },
+        "node show" => MusterCommand::NodeShow { nodes: checked(first.into())? },
+        "node set" => MusterCommand::Change(set(matches, number(first)?)?),
+        "node replace" => MusterCommand::Change(Change::Replace { number: number(first)?, by: by(matches)? }),
+        "node out" => MusterCommand::Change(Change::Out { nodes: checked(rest.join(","))? }),
+        "guest list" => MusterCommand::GuestList,
         "guest enlist" => {
             let number = rest.get(1).map(|text| number(text)).transpose()?;
-            Command::Change(Change::Enlist { guest: first.into(), number })
+            MusterCommand::Change(Change::Enlist { guest: first.into(), number })
         }
-        "watch" => Command::Watch,
-        "reload" => Command::Reload { renumber: matches.opt_present("renumber") },
-        "checkpoint" => Command::Checkpoint,
-        "hosts" => Command::Hosts {
+        "watch" => MusterCommand::Watch,
+        "reload" => MusterCommand::Reload { renumber: matches.opt_present("renumber") },
+        "checkpoint" => MusterCommand::Checkpoint,
+        "hosts" => MusterCommand::Hosts {
             form: matches.opt_str("form").map_or(Ok(Form::Hosts), |name| form(&name))?,
             nodes: Some(rest.join(",")).filter(|nodes| !nodes.is_empty()).map(checked).transpose()?,
         },
-        "undo" => Command::Change(Change::Undo),
-        _ => Command::Import { file: first.into(), format: matches.opt_str("format").map(|name| format(&name)).transpose()? },
+        "undo" => MusterCommand::Change(Change::Undo),
+        _ => MusterCommand::Import { file: first.into(), format: matches.opt_str("format").map(|name| format(&name)).transpose()? },
     })
 }
 
@@ -257,11 +257,11 @@ fn set(matches: &getopts::Matches, number: u32) -> Result<Change, Failure> {
     Ok(Change::Set { number, macs: Some(all).filter(|all| !all.is_empty()), add, remove, reserve })
 }
 
-fn by(matches: &getopts::Matches) -> Result<Option<By>, Failure> {
+fn by(matches: &getopts::Matches) -> Result<Option<Replacement>, Failure> {
     match (macs(matches, "mac")?.as_slice(), matches.opt_str("guest")) {
         ([], None) => Ok(None),
-        ([mac], None) => Ok(Some(By::Mac(*mac))),
-        ([], Some(guest)) => Ok(Some(By::Guest(guest))),
+        ([mac], None) => Ok(Some(Replacement::Mac(*mac))),
+        ([], Some(guest)) => Ok(Some(Replacement::Guest(guest))),
         _ => Err(usage("one machine replaces a node: use --mac once, or --guest")),
     }
 }
@@ -288,7 +288,7 @@ fn form(name: &str) -> Result<Form, Failure> {
 mod tests {
     use super::*;
 
-    fn told(line: &str) -> Result<Options, String> {
+    fn told(line: &str) -> Result<MusterOptions, String> {
         let matches = flags().parse(line.split_whitespace()).map_err(|error| error.to_string())?;
         read(&matches).map_err(|failure| if let Failure::Usage(why) = failure { why } else { panic!("{failure:?}") })
     }
@@ -296,20 +296,21 @@ mod tests {
     #[test]
     fn flags_stand_anywhere() {
         let options = told("node --json list 0-3 @up --socket /s").unwrap();
-        assert!(matches!(options.command, Command::NodeList { nodes: Some(nodes) } if nodes == "0-3,@up"));
+        assert!(matches!(options.command, MusterCommand::NodeList { nodes: Some(nodes) } if nodes == "0-3,@up"));
         assert!(options.json && !options.yes && options.socket == *"/s");
         let options = told("-y node set n23 --add 02:00:00:00:00:01,02:00:00:00:00:02").unwrap();
         assert!(
-            matches!(options.command, Command::Change(Change::Set { number: 23, macs: None, add, .. }) if add.len() == 2) && options.yes
+            matches!(options.command, MusterCommand::Change(Change::Set { number: 23, macs: None, add, .. }) if add.len() == 2)
+                && options.yes
         );
         assert!(matches!(
             told("node replace 5 --guest x").unwrap().command,
-            Command::Change(Change::Replace { number: 5, by: Some(By::Guest(_)) })
+            MusterCommand::Change(Change::Replace { number: 5, by: Some(Replacement::Guest(_)) })
         ));
-        assert!(matches!(told("guest enlist x 7").unwrap().command, Command::Change(Change::Enlist { number: Some(7), .. })));
+        assert!(matches!(told("guest enlist x 7").unwrap().command, MusterCommand::Change(Change::Enlist { number: Some(7), .. })));
         assert!(matches!(
             told("import - --format kea -n").unwrap(),
-            Options { command: Command::Import { format: Some(Format::Kea), .. }, dry_run: true, .. }
+            MusterOptions { command: MusterCommand::Import { format: Some(Format::Kea), .. }, dry_run: true, .. }
         ));
     }
 

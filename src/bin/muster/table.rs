@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use muster::wire::control::State;
+use muster::wire::control::NodeState;
 
 /// Whether standard output shows colours (see no-color.org).
 pub fn coloured() -> bool {
@@ -10,32 +10,32 @@ pub fn coloured() -> bool {
 }
 
 /// Text in the colour of a state.
-pub fn painted(state: State, text: &str) -> String {
+pub fn painted(state: NodeState, text: &str) -> String {
     let code = match state {
-        State::Up => "32",
-        State::Booting => "33",
-        State::Stuck => "1;31",
-        State::Down => "31",
-        State::Reserved => "36",
-        State::Vacant => "2",
+        NodeState::Up => "32",
+        NodeState::Booting => "33",
+        NodeState::Stuck => "1;31",
+        NodeState::Down => "31",
+        NodeState::Reserved => "36",
+        NodeState::Vacant => "2",
     };
     if coloured() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into() }
 }
 
 /// Rows under a head, each column as wide as its widest cell.
-pub struct Table {
+pub struct TextTable {
     rows: Vec<Vec<String>>,
     /// The colour of a row's second cell.
-    states: Vec<Option<State>>,
+    states: Vec<Option<NodeState>>,
 }
 
-impl Table {
-    pub fn new(head: &[&str]) -> Table {
-        Table { rows: vec![head.iter().map(ToString::to_string).collect()], states: vec![None] }
+impl TextTable {
+    pub fn new(head: &[&str]) -> TextTable {
+        TextTable { rows: vec![head.iter().map(ToString::to_string).collect()], states: vec![None] }
     }
 
     /// A row; the second cell is painted as the state is.
-    pub fn row(&mut self, state: Option<State>, cells: Vec<String>) {
+    pub fn row(&mut self, state: Option<NodeState>, cells: Vec<String>) {
         self.rows.push(cells.iter().map(|cell| plain(cell)).collect());
         self.states.push(state);
     }
@@ -44,7 +44,7 @@ impl Table {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();
-        let line = |(row, state): (&Vec<String>, &Option<State>)| {
+        let line = |(row, state): (&Vec<String>, &Option<NodeState>)| {
             let mut line = String::new();
             for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
                 let padded = if column + 1 == row.len() { cell.clone() } else { format!("{cell:<width$}  ") };
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
-        let mut table = Table::new(&["NODE", "STATE", "STAGE"]);
+        let mut table = TextTable::new(&["NODE", "STATE", "STAGE"]);
         table.row(None, vec!["n7".into(), "booting".into(), "tftp\x1b[31m".into()]);
         table.row(None, vec!["n1023".into(), "up".into(), String::new()]);
         assert_eq!(table.lines(), ["NODE   STATE    STAGE", "n7     booting  tftp?[31m", "n1023  up"]);

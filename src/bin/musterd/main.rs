@@ -20,10 +20,10 @@ use muster::engine::dns;
 use muster::engine::endpoints::{self, Endpoints};
 use muster::engine::server::Server;
 use muster::shell;
-use muster::shell::clerk::{Clerk, Report, Task};
-use muster::shell::daemon::{self, Birth, PidFile};
+use muster::shell::clerk::{Clerk, ClerkReport, Task};
+use muster::shell::daemon::{self, PidFile, Readiness};
 use muster::shell::work::{self, beneath, clerk::read_config};
-use muster::shell::{Crew, Error, Shell, facts, journal, lines, manager, signals, stdio, syslog};
+use muster::shell::{Crew, Shell, ShellError, facts, journal, manager, signals, stderr_log, stdio, syslog};
 
 const CONFIG: &str = "/etc/muster/muster.toml";
 /// The loop wakes at least this often.
@@ -33,7 +33,7 @@ const OTHER_DESCRIPTORS: usize = 64;
 /// At start: how long the disks of config, root and journal are waited for.
 const FIRST_WAIT: Duration = Duration::from_secs(10);
 
-struct Options {
+struct DaemonOptions {
     debug: bool,
     foreground: bool,
     test: bool,
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     if options.test {
         return test(&options);
     }
-    let birth = if options.debug || options.foreground { Ok(Birth::foreground()) } else { daemon::fork() };
+    let birth = if options.debug || options.foreground { Ok(Readiness::foreground()) } else { daemon::fork() };
     let birth = match birth {
         Ok(birth) => birth,
         Err(why) => return fail(&why.to_string()),
@@ -67,8 +67,8 @@ fn main() -> ExitCode {
     let mut daemon = match crew.map_err(|error| error.to_string()).and_then(|crew| Daemon::start(options, crew)) {
         Ok(daemon) => daemon,
         Err(why) => {
-            lines::flush();
-            birth.stillborn(&why);
+            stderr_log::flush();
+            birth.failed(&why);
             return ExitCode::FAILURE;
         }
     };
@@ -77,7 +77,7 @@ fn main() -> ExitCode {
     if let Err(why) = &end {
         log::error!("{why}");
     }
-    lines::flush();
+    stderr_log::flush();
     if end.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -87,7 +87,7 @@ fn fail(why: &str) -> ExitCode {
 }
 
 /// None: everything was said already (help, version).
-fn options() -> Result<Option<Options>, String> {
+fn options() -> Result<Option<DaemonOptions>, String> {
     let mut flags = getopts::Options::new();
     flags
         .optflag("d", "debug", "stay in the foreground, with a detailed coloured log on stderr")
@@ -115,7 +115,7 @@ fn options() -> Result<Option<Options>, String> {
     }
     let path = |name| matches.opt_str(name).map(|path| std::path::absolute(&path).unwrap_or(path.into()));
     let config = path("c");
-    Ok(Some(Options {
+    Ok(Some(DaemonOptions {
         debug: matches.opt_present("d"),
         foreground: matches.opt_present("f"),
         test: matches.opt_present("t"),
@@ -128,7 +128,7 @@ fn options() -> Result<Option<Options>, String> {
 }
 
 /// Everything is said with this.
-fn said(text: String) -> Result<Option<Options>, String> {
+fn said(text: String) -> Result<Option<DaemonOptions>, String> {
     stdio::print(&text).map(|_| None).map_err(|error| error.to_string())
 }
 
@@ -142,16 +142,16 @@ fn level_word(level: log::Level) -> &'static str {
     }
 }
 
-fn start_log(options: &Options) {
+fn start_log(options: &DaemonOptions) {
     if !options.debug && !options.foreground {
         return syslog::init(LevelFilter::Info);
     }
     let level = if options.debug { LevelFilter::Debug } else { LevelFilter::Info };
     let start = Instant::now();
-    let coloured = lines::Gatherer::is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let coloured = stderr_log::StderrLog::is_terminal() && std::env::var_os("NO_COLOR").is_none();
     env_logger::Builder::new()
         .filter_level(level)
-        .target(Target::Pipe(Box::new(lines::Gatherer::new())))
+        .target(Target::Pipe(Box::new(stderr_log::StderrLog::new())))
         // What is plain is written plainly: nothing has to be stripped.
         .write_style(WriteStyle::Always)
         .format(move |to, record| {
@@ -179,7 +179,7 @@ fn load(
     }
 }
 
-fn test(options: &Options) -> ExitCode {
+fn test(options: &DaemonOptions) -> ExitCode {
     let exists = |root: &Path, names: &[String]| {
         let root = beneath::root(root).ok();
         Ok(names.iter().map(|name| root.as_ref().is_some_and(|root| beneath::is_file(root, name.as_bytes()))).collect())
@@ -199,13 +199,13 @@ fn test(options: &Options) -> ExitCode {
 fn load_at_start(file: &ConfigFile, clerk: &mut Clerk) -> Result<(Resolved, Vec<LinkFacts>), String> {
     let unforeseen = || "unexpected answer of a file process: start musterd again".to_string();
     let text = match clerk.wait(Task::Config(file.path.clone()), FIRST_WAIT) {
-        Report::Config(text) => text,
-        Report::Failed(why) => return Err(why),
+        ClerkReport::Config(text) => text,
+        ClerkReport::Failed(why) => return Err(why),
         _ => return Err(unforeseen()),
     };
     load(file, text, |root, names| match clerk.wait(Task::Exists(root.into(), names.to_vec()), FIRST_WAIT) {
-        Report::Exists(found) => Ok(found),
-        Report::Failed(why) => Err(why),
+        ClerkReport::Exists(found) => Ok(found),
+        ClerkReport::Failed(why) => Err(why),
         _ => Err(unforeseen()),
     })
 }
@@ -217,21 +217,21 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(options: Options, crew: Crew) -> Result<Daemon, String> {
+    fn start(options: DaemonOptions, crew: Crew) -> Result<Daemon, String> {
         let begin = Instant::now();
         let mut clerk = Clerk::new(crew.clerk);
         let (Resolved { config, notes }, links) = load_at_start(&options.config, &mut clerk)?;
         for note in &notes {
             log::info!("{note}");
         }
-        let open = || -> Result<(PidFile, Shell, Vec<String>), Error> {
+        let open = || -> Result<(PidFile, Shell, Vec<String>), ShellError> {
             let table = Endpoints::new(&config);
             check_limits(&config, &links, &table)?;
             let pid = PidFile::create(&config.server.run_dir)?;
             let state = &config.server.state_dir;
             log::info!("journal: opening it in {}", state.display());
-            if let Report::Failed(why) = clerk.wait(Task::Try(state.clone()), FIRST_WAIT) {
-                return Err(Error::new(why));
+            if let ClerkReport::Failed(why) = clerk.wait(Task::Try(state.clone()), FIRST_WAIT) {
+                return Err(ShellError::new(why));
             }
             let (journal, lines) = journal::open(state, &config.server.run_dir, crew.writer)?;
             let served: Vec<LinkFacts> = config.links.iter().filter_map(|link| facts_of(&links, link.index)).cloned().collect();
@@ -255,7 +255,7 @@ impl Daemon {
     }
 
     /// Hands signals on, until the machine has ended.
-    fn run(&mut self) -> Result<(), Error> {
+    fn run(&mut self) -> Result<(), ShellError> {
         while !self.shell.has_left() {
             let Some(command) = self.shell.turn(&mut self.server, LONGEST_TURN)? else { continue };
             match command {
@@ -276,7 +276,7 @@ impl Daemon {
 }
 
 /// Looks at what the kernel grants, and says so.
-fn check_limits(config: &Config, links: &[LinkFacts], table: &Endpoints) -> Result<(), Error> {
+fn check_limits(config: &Config, links: &[LinkFacts], table: &Endpoints) -> Result<(), ShellError> {
     let descriptors = endpoint::descriptors(table.rows()) + config.links.len() + limits::FILES + work::READERS;
     facts::ensure_descriptors((descriptors + OTHER_DESCRIPTORS) as u64)?;
     for link in &config.links {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::super::error::{listed, nearest};
 use super::super::options;
-use super::super::value::{self, Name, Quoted, Read, Value, in_quotes, wrong};
+use super::super::value::{self, KeyName, ReadResult, TomlString, Value, in_quotes, wrong};
 use crate::base::addr::{Mac, MacPattern};
 use crate::base::limits;
 use crate::roll::kind::Arch;
-use crate::roll::plan::{AddressRange, Names, Number, Subnet};
+use crate::roll::plan::{AddressRange, NodeNames, Number, Subnet};
 use crate::roll::ruling::Numbering;
 
 /// The DHCP `file` field holds 128 bytes and ends with a NUL (RFC 2131, section 2).
@@ -26,23 +26,23 @@ const PLACEHOLDERS: &[&str] = &["node", "name", "ip", "mac", "head"];
 const NUMBERINGS: [(&str, Numbering); 3] =
     [("automatic", Numbering::Automatic), ("ordered", Numbering::Ordered), ("locked", Numbering::Locked)];
 
-pub trait Kind {
+pub trait KeyKind {
     type Value: Clone;
     /// As the manual calls it.
     #[cfg(test)]
     const NAME: &'static str;
 
-    /// What values are possible, in words; empty where [`Kind::NAME`] says it all.
+    /// What values are possible, in words; empty where [`KeyKind::NAME`] says it all.
     fn range() -> String;
 
-    fn read(value: &Value<'_>) -> Read<Self::Value>;
+    fn read(value: &Value<'_>) -> ReadResult<Self::Value>;
 
-    /// The inverse of [`Kind::read`], in TOML.
+    /// The inverse of [`KeyKind::read`], in TOML.
     fn show(value: &Self::Value) -> String;
 
     /// What a value of this key sets: of a table each entry, as later sections win entry by entry.
-    fn names(key: &'static str, _: &Self::Value) -> Vec<Name> {
-        vec![Name::Key(key)]
+    fn names(key: &'static str, _: &Self::Value) -> Vec<KeyName> {
+        vec![KeyName::Key(key)]
     }
 }
 
@@ -55,7 +55,7 @@ macro_rules! kinds {
         $(#[$doc])*
         pub struct $Kind $(<$(const $bound: $type),+>)?;
 
-        impl $(<$(const $bound: $type),+>)? Kind for $Kind $(<$($bound),+>)? {
+        impl $(<$(const $bound: $type),+>)? KeyKind for $Kind $(<$($bound),+>)? {
             type Value = $Value;
             #[cfg(test)]
             const NAME: &'static str = $name;
@@ -64,7 +64,7 @@ macro_rules! kinds {
                 $range.to_string()
             }
 
-            fn read(value: &Value<'_>) -> Read<$Value> {
+            fn read(value: &Value<'_>) -> ReadResult<$Value> {
                 $read(value)
             }
 
@@ -72,7 +72,7 @@ macro_rules! kinds {
                 $show(value)
             }
 
-            $(fn names(_: &'static str, value: &$Value) -> Vec<Name> {
+            $(fn names(_: &'static str, value: &$Value) -> Vec<KeyName> {
                 value.iter().map($names).collect()
             })?
         }
@@ -97,7 +97,7 @@ kinds! {
     Pattern = MacPattern, "MAC pattern", "", value::mac_pattern, in_quotes;
     DomainName = String, "text", "", domain_name, in_quotes;
     /// What a node's name begins with.
-    Prefix = String, "text", format_args!("at most {} characters", Names::PREFIX_MAX), prefix, in_quotes;
+    Prefix = String, "text", format_args!("at most {} characters", NodeNames::PREFIX_MAX), prefix, in_quotes;
     Interface = String, "name", "", interface_name, in_quotes;
     How = Numbering, "automatic | ordered | locked", "", |value| value::word(value, &NUMBERINGS), in_quotes;
     /// An absolute path.
@@ -116,18 +116,18 @@ kinds! {
         |(first, last): &(u16, u16)| format!("\"{first}-{last}\"");
     /// Boot programs by architecture.
     Programs = Vec<(Arch, String)>, "table", "", programs,
-        |programs: &Vec<(Arch, String)>| table(programs.iter().map(|(arch, name)| format!("{arch} = {}", Quoted(name)))),
-        |(arch, _)| Name::Program(*arch);
+        |programs: &Vec<(Arch, String)>| table(programs.iter().map(|(arch, name)| format!("{arch} = {}", TomlString(name)))),
+        |(arch, _)| KeyName::Program(*arch);
     /// DHCP options by number, with their bytes.
     Options = Vec<(u8, Vec<u8>)>, "table", "", options::read,
-        |options: &Vec<(u8, Vec<u8>)>| table(options.iter().map(|(code, bytes)| format!("{code} = {}", options::Shown(*code, bytes)))),
-        |(code, _)| Name::Option(*code);
+        |options: &Vec<(u8, Vec<u8>)>| table(options.iter().map(|(code, bytes)| format!("{code} = {}", options::TomlOption(*code, bytes)))),
+        |(code, _)| KeyName::Option(*code);
 }
 
 /// A whole number.
 pub struct Count<T, const LOW: u64, const HIGH: u64>(std::marker::PhantomData<T>);
 
-impl<T: Clone + ToString + TryFrom<u64>, const LOW: u64, const HIGH: u64> Kind for Count<T, LOW, HIGH> {
+impl<T: Clone + ToString + TryFrom<u64>, const LOW: u64, const HIGH: u64> KeyKind for Count<T, LOW, HIGH> {
     type Value = T;
     #[cfg(test)]
     const NAME: &'static str = "count";
@@ -136,7 +136,7 @@ impl<T: Clone + ToString + TryFrom<u64>, const LOW: u64, const HIGH: u64> Kind f
         format!("{LOW} to {HIGH}")
     }
 
-    fn read(value: &Value<'_>) -> Read<T> {
+    fn read(value: &Value<'_>) -> ReadResult<T> {
         let number = value::integer(value, LOW..=HIGH)?;
         T::try_from(number).or_else(|_| wrong(value, format_args!("is out of range: choose {}", Self::range())))
     }
@@ -149,7 +149,7 @@ impl<T: Clone + ToString + TryFrom<u64>, const LOW: u64, const HIGH: u64> Kind f
 /// A list, or one value alone.
 pub struct List<K, const MAX: usize>(std::marker::PhantomData<K>);
 
-impl<K: Kind, const MAX: usize> Kind for List<K, MAX> {
+impl<K: KeyKind, const MAX: usize> KeyKind for List<K, MAX> {
     type Value = Vec<K::Value>;
     #[cfg(test)]
     const NAME: &'static str = "list";
@@ -158,7 +158,7 @@ impl<K: Kind, const MAX: usize> Kind for List<K, MAX> {
         format!("at most {MAX}")
     }
 
-    fn read(value: &Value<'_>) -> Read<Self::Value> {
+    fn read(value: &Value<'_>) -> ReadResult<Self::Value> {
         value::list(value, MAX, K::read)
     }
 
@@ -173,22 +173,22 @@ fn table(entries: impl Iterator<Item = String>) -> String {
 }
 
 /// Letters, digits and hyphens between dots (RFC 1123, section 2.1).
-fn domain_name(value: &Value<'_>) -> Read<String> {
+fn domain_name(value: &Value<'_>) -> ReadResult<String> {
     let text = value::text(value)?;
     let label = |label: &str| {
         let inner = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         (1..=63).contains(&label.len()) && inner && !label.starts_with('-') && !label.ends_with('-')
     };
-    match text.len() <= Names::DOMAIN_MAX && text.split('.').all(label) {
+    match text.len() <= NodeNames::DOMAIN_MAX && text.split('.').all(label) {
         true => Ok(text.to_string()),
         false => wrong(value, "is not a domain name: use letters, digits and hyphens between dots, as in \"cluster\""),
     }
 }
 
 /// What a number may follow in a host name. Guests are called `guest-` and their MAC, which could be digits alone.
-fn prefix(value: &Value<'_>) -> Read<String> {
+fn prefix(value: &Value<'_>) -> ReadResult<String> {
     let text = value::text(value)?;
-    match Names::new(text, 1, "") {
+    match NodeNames::new(text, 1, "") {
         Some(_) if !text.eq_ignore_ascii_case("guest-") => Ok(text.to_ascii_lowercase()),
         Some(_) => wrong(value, "is what guests are called: choose another"),
         None => wrong(
@@ -199,7 +199,7 @@ fn prefix(value: &Value<'_>) -> Read<String> {
 }
 
 /// A name as the kernel allows it: 1 to 15 bytes, no slash, no blank (`dev_valid_name`).
-fn interface_name(value: &Value<'_>) -> Read<String> {
+fn interface_name(value: &Value<'_>) -> ReadResult<String> {
     let text = value::text(value)?;
     match (1..=15).contains(&text.len()) && !text.contains(['/', ' ', ':']) {
         true => Ok(text.to_string()),
@@ -207,7 +207,7 @@ fn interface_name(value: &Value<'_>) -> Read<String> {
     }
 }
 
-fn guests(value: &Value<'_>) -> Read<Option<AddressRange>> {
+fn guests(value: &Value<'_>) -> ReadResult<Option<AddressRange>> {
     if value.get_ref().as_str() == Some("none") {
         return Ok(None);
     }
@@ -219,13 +219,13 @@ fn guests(value: &Value<'_>) -> Read<Option<AddressRange>> {
 }
 
 /// An absolute path.
-fn folder(value: &Value<'_>) -> Read<PathBuf> {
+fn folder(value: &Value<'_>) -> ReadResult<PathBuf> {
     let text = value::text(value)?;
     if text.starts_with('/') { Ok(text.into()) } else { wrong(value, "is not an absolute path: begin with \"/\"") }
 }
 
 /// A file beneath the root.
-fn file(value: &Value<'_>, max: usize) -> Read<String> {
+fn file(value: &Value<'_>, max: usize) -> ReadResult<String> {
     let text = value::text(value)?;
     match () {
         () if text.is_empty() => wrong(value, "names no file"),
@@ -237,7 +237,7 @@ fn file(value: &Value<'_>, max: usize) -> Read<String> {
 }
 
 /// A file that made scripts name: blanks part words, a comma parts RAM disks in pxelinux, the last three are part of URIs in iPXE.
-fn file_in_script(value: &Value<'_>) -> Read<String> {
+fn file_in_script(value: &Value<'_>) -> ReadResult<String> {
     let text = file(value, limits::FILE_NAME_MAX)?;
     match text.contains([' ', '$', '{', '}', '|', '&', ',', '#', '?', '%']) {
         true => wrong(value, "has a blank or one of ${}|&,#?% in it, which have a special meaning in a boot script: rename the file"),
@@ -246,12 +246,12 @@ fn file_in_script(value: &Value<'_>) -> Read<String> {
 }
 
 /// `{ bios = "undionly.kpxe" }`
-fn programs(value: &Value<'_>) -> Read<Vec<(Arch, String)>> {
+fn programs(value: &Value<'_>) -> ReadResult<Vec<(Arch, String)>> {
     value::entries(value, "program = { bios = \"undionly.kpxe\", efi-x64 = \"snponly.efi\" }", program)
 }
 
 /// `bios = "undionly.kpxe"`, `http-x64 = "http://10.54.0.1/ipxe.efi"`
-fn program(name: &str, value: &Value<'_>) -> Read<(Arch, String)> {
+fn program(name: &str, value: &Value<'_>) -> ReadResult<(Arch, String)> {
     let names: Vec<&str> = Arch::ALL.iter().map(|arch| arch.name()).collect();
     let Some(&arch) = Arch::ALL.iter().find(|arch| arch.name() == name) else {
         let remedy = match nearest(name, &names) {
@@ -275,7 +275,7 @@ fn program(name: &str, value: &Value<'_>) -> Read<(Arch, String)> {
 }
 
 /// Kernel arguments with known placeholders.
-fn args(value: &Value<'_>) -> Read<String> {
+fn args(value: &Value<'_>) -> ReadResult<String> {
     let text = value::text(value)?;
     if text.len() > ARGS_MAX {
         return wrong(value, format_args!("has {} bytes: at most {ARGS_MAX} are possible", text.len()));
@@ -297,7 +297,7 @@ fn args(value: &Value<'_>) -> Read<String> {
 }
 
 /// One range of numbers.
-fn run(value: &Value<'_>) -> Read<(Number, Number)> {
+fn run(value: &Value<'_>) -> ReadResult<(Number, Number)> {
     match value::numbers(value)?.as_slice() {
         [range] => Ok(*range),
         _ => wrong(value, "is not one range: write a segment for each, as in \"200-399\""),
@@ -305,7 +305,7 @@ fn run(value: &Value<'_>) -> Read<(Number, Number)> {
 }
 
 /// `20069-20084`, or one port.
-fn ports(value: &Value<'_>) -> Read<(u16, u16)> {
+fn ports(value: &Value<'_>) -> ReadResult<(u16, u16)> {
     let ends = |text: &str| {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         Some((first.trim().parse::<u16>().ok()?, last.trim().parse::<u16>().ok()?))

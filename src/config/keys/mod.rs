@@ -15,17 +15,17 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::error::Errors;
-use super::value::{Name, Origin, Set, Slot};
+use super::value::{KeyName, KeySlot, Origin, Set};
 use crate::base::limits;
 use crate::roll::lot;
-use crate::roll::plan::Names;
+use crate::roll::plan::NodeNames;
 use kind::*;
 use section::Usual::{Derived, Is, Required};
-pub(super) use section::{Applies, Entry, Key, Section, Usual, filled, unknown};
+pub(super) use section::{Applies, KeySpec, Section, SetKey, Usual, filled, unknown};
 use section::{get, section, usual};
 
 /// The sections of the file, in the order of the manual.
-pub(super) const SECTIONS: [(&str, &[Key]); 10] = [
+pub(super) const SECTIONS: [(&str, &[KeySpec]); 10] = [
     (ClusterKeys::HEADER, ClusterKeys::KEYS),
     (NetworkKeys::HEADER, NetworkKeys::KEYS),
     (SegmentKeys::HEADER, SegmentKeys::KEYS),
@@ -39,16 +39,16 @@ pub(super) const SECTIONS: [(&str, &[Key]); 10] = [
 ];
 
 /// A lease: a minute to ten years.
-type Lease = Seconds<60, { 3650 * 86_400 }>;
+type LeaseTime = Seconds<60, { 3650 * 86_400 }>;
 /// 2 ms are 160 full frames at 1 Gbit/s, less than a small switch's queue.
 type QueueDelay = Millis<1, 50>;
-type Addresses = List<Address, 16>;
+type IpList = List<Address, 16>;
 /// A minute: by default, a thousand machines that pass within a minute and a half wait for nothing; the most is one a millisecond.
 type NewNumbers = Count<u32, 1, 60_000>;
 /// The site-specific options (RFC 3942) but for the last: the one behind the report's carries the names.
 type ReportOption = Count<u8, 224, 253>;
 type Initrds = List<LoaderFile, 8>;
-type Nodes = Count<u32, 1, { limits::CAPACITY_MAX as u64 }>;
+type NodeCount = Count<u32, 1, { limits::CAPACITY_MAX as u64 }>;
 type Capacity = Count<usize, { limits::CAPACITY_MIN as u64 }, { limits::CAPACITY_MAX as u64 }>;
 
 section! {
@@ -56,9 +56,9 @@ section! {
     ClusterKeys "[cluster]" {
         name "name": DomainName, Is("\"cluster\""), Reload, "The cluster's name, a domain name.";
         prefix "prefix": Prefix, Is("\"n\""), Reload, "What precedes the number in a node's name.";
-        digits "digits": Count<u8, 1, { Names::DIGITS_MAX as u64 }>, Is("1"), Reload, "Digits of a name at least, by leading zeros.";
+        digits "digits": Count<u8, 1, { NodeNames::DIGITS_MAX as u64 }>, Is("1"), Reload, "Digits of a name at least, by leading zeros.";
         node0 "node0": Address, Derived, Reload, "The address of node 0; node n has node0 + n.";
-        nodes "nodes": Nodes, Derived, Reload, "How many numbers there are, from 0 on.";
+        nodes "nodes": NodeCount, Derived, Reload, "How many numbers there are, from 0 on.";
         guests "guests": Guests, Derived, Reload, "Addresses of machines without a number, in the network that holds them.";
         numbering "numbering": How, Is("\"automatic\""), Reload, "How a machine that passes its test gets a number.";
         new_numbers "new-numbers": NewNumbers, Is("600"), Reload, "New numbers a minute, a fifth of them at once.";
@@ -73,11 +73,11 @@ section! {
         head "head": Address, Derived, Restart, "Which of the interface's addresses is the head's.";
         subnet "subnet": Net, Derived, Reload, "A subnet behind a DHCP relay.";
         guests "guests": Guests, Derived, Reload, "Addresses of machines without a number.";
-        guest_lease "guest-lease": Lease, Derived, Reload, "The lease of machines without a number.";
-        lease "lease": Lease, Derived, Reload, "The lease of machines with a number.";
-        router "router": Addresses, Derived, Reload, "Routers, DHCP option 3.";
-        dns "dns": Addresses, Derived, Reload, "Name servers, DHCP option 6.";
-        ntp "ntp": Addresses, Is("[]"), Reload, "Time servers, DHCP option 42.";
+        guest_lease "guest-lease": LeaseTime, Derived, Reload, "The lease of machines without a number.";
+        lease "lease": LeaseTime, Derived, Reload, "The lease of machines with a number.";
+        router "router": IpList, Derived, Reload, "Routers, DHCP option 3.";
+        dns "dns": IpList, Derived, Reload, "Name servers, DHCP option 6.";
+        ntp "ntp": IpList, Is("[]"), Reload, "Time servers, DHCP option 42.";
         domain "domain": DomainName, Derived, Reload, "The domain, DHCP option 15.";
         link_rate "link-rate": Rate, Derived, Reload,
             "The rate of the path to the nodes, if it is lower than the interface's.";
@@ -123,7 +123,7 @@ section! {
         kernel "kernel": LoaderFile, Derived, Reload, "Their kernel.";
         initrd "initrd": Initrds, Derived, Reload, "Their initial RAM disks.";
         args "args": Args, Derived, Reload, "Their kernel's arguments.";
-        lease "lease": Lease, Derived, Reload, "Their lease.";
+        lease "lease": LeaseTime, Derived, Reload, "Their lease.";
         options "options": Options, Derived, Reload, "Their DHCP options, by number.";
     }
 }
@@ -143,8 +143,8 @@ section! {
     settled Dhcp, DhcpKeys "[dhcp]" {
         authoritative "authoritative": Flag, bool, Is("false"), Reload,
             "Whether a request for an unknown address of the right network gets a NAK.";
-        lease "lease": Lease, Duration, Is("\"12h\""), Reload, "The lease of machines with a number, in networks that set none.";
-        guest_lease "guest-lease": Lease, Duration, Is("\"10m\""), Reload,
+        lease "lease": LeaseTime, Duration, Is("\"12h\""), Reload, "The lease of machines with a number, in networks that set none.";
+        guest_lease "guest-lease": LeaseTime, Duration, Is("\"10m\""), Reload,
             "The lease of machines without a number, in networks that set none.";
         report_option "report-option": ReportOption, u8, Is("224"), Reload,
             "The DHCP option by which a machine reports; the next one carries the cluster's names.";

@@ -5,12 +5,12 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use super::super::error::{Errors, listed, nearest};
-use super::super::value::{Name, Origin, Set, Value};
-use super::kind::Kind;
+use super::super::value::{KeyName, Origin, Set, Value};
+use super::kind::KeyKind;
 
 /// A key: what is said of it.
 #[derive(Debug)]
-pub struct Key {
+pub struct KeySpec {
     pub name: &'static str,
     pub usual: Usual,
     pub applies: Applies,
@@ -41,8 +41,8 @@ pub enum Applies {
 
 /// A key of a section that is set.
 #[derive(Clone, Debug)]
-pub struct Entry {
-    pub key: &'static Key,
+pub struct SetKey {
+    pub key: &'static KeySpec,
     pub shown: String,
     pub origin: Origin,
 }
@@ -51,7 +51,7 @@ pub struct Entry {
 pub trait Section: Default {
     /// As it is written: `[cluster]`.
     const HEADER: &'static str;
-    const KEYS: &'static [Key];
+    const KEYS: &'static [KeySpec];
 
     /// Reads what a table of the file sets; a key that is not known is an error.
     fn read(table: &DeTable<'_>, at: Range<usize>, errors: &mut Errors<'_>) -> Self;
@@ -63,14 +63,14 @@ pub trait Section: Default {
     fn fill(&mut self);
 
     /// The keys that are set, in the order of the table.
-    fn entries(&self) -> Vec<Entry>;
+    fn entries(&self) -> Vec<SetKey>;
 
     /// The same by their names, entry by entry.
-    fn names(&self) -> Vec<Name>;
+    fn names(&self) -> Vec<KeyName>;
 }
 
 /// The value of a key, if it is set and good; an error is noted if it is set and bad.
-pub fn get<K: Kind>(table: &DeTable<'_>, key: &'static str, origin: Origin, errors: &mut Errors<'_>) -> Option<Set<K::Value>> {
+pub fn get<K: KeyKind>(table: &DeTable<'_>, key: &'static str, origin: Origin, errors: &mut Errors<'_>) -> Option<Set<K::Value>> {
     let value: &Value<'_> = table.get(key)?;
     match K::read(value) {
         Ok(good) => Some(Set::read(good, value, origin)),
@@ -82,7 +82,7 @@ pub fn get<K: Kind>(table: &DeTable<'_>, key: &'static str, origin: Origin, erro
 }
 
 /// The default of a key, if it has one. A test reads them all.
-pub fn usual<K: Kind>(usual: Usual) -> Option<K::Value> {
+pub fn usual<K: KeyKind>(usual: Usual) -> Option<K::Value> {
     let Usual::Is(text) = usual else { return None };
     K::read(&DeValue::parse(text).ok()?).ok()
 }
@@ -139,12 +139,12 @@ macro_rules! section {
         #[derive(Clone, Default)]
         pub(super) struct $Keys {
             pub at: Option<Range<usize>>,
-            $(#[doc = $says] pub $field: Option<Set<<$kind as Kind>::Value>>,)*
+            $(#[doc = $says] pub $field: Option<Set<<$kind as KeyKind>::Value>>,)*
         }
 
         impl Section for $Keys {
             const HEADER: &'static str = $header;
-            const KEYS: &'static [Key] = &[$(Key {
+            const KEYS: &'static [KeySpec] = &[$(KeySpec {
                 name: $name,
                 usual: $usual,
                 applies: Applies::$applies,
@@ -167,13 +167,13 @@ macro_rules! section {
                 $(self.$field = self.$field.take().or_else(|| usual::<$kind>($usual).map(Set::derived));)*
             }
 
-            fn entries(&self) -> Vec<Entry> {
+            fn entries(&self) -> Vec<SetKey> {
                 let shown = [$(self.$field.as_ref().map(|set| (<$kind>::show(&set.value), set.origin)),)*];
-                let entry = |(key, shown): (&'static Key, Option<_>)| shown.map(|(shown, origin)| Entry { key, shown, origin });
+                let entry = |(key, shown): (&'static KeySpec, Option<_>)| shown.map(|(shown, origin)| SetKey { key, shown, origin });
                 Self::KEYS.iter().zip(shown).filter_map(entry).collect()
             }
 
-            fn names(&self) -> Vec<Name> {
+            fn names(&self) -> Vec<KeyName> {
                 [$(self.$field.as_ref().map(|set| <$kind>::names($name, &set.value)),)*].into_iter().flatten().flatten().collect()
             }
         }

@@ -1,6 +1,6 @@
 //! The manual and the example say what the table of keys says, of every key and of no other.
 
-use super::super::keys::{Applies, Key, SECTIONS, Usual};
+use super::super::keys::{Applies, KeySpec, SECTIONS, Usual};
 
 const MANUAL: &str = include_str!("../../../man/muster.toml.5");
 const EXAMPLE: &str = include_str!("../../../packaging/muster.toml.example");
@@ -29,7 +29,7 @@ fn names(line: &str) -> impl Iterator<Item = &str> {
     line.split(" No ").next().unwrap_or(line).split_whitespace().filter(|word| *word != ",")
 }
 
-fn default(key: &Key) -> &'static str {
+fn default(key: &KeySpec) -> &'static str {
     match key.usual {
         Usual::Is("[]") => "Default none.",
         Usual::Is("\"\"") => "Default empty.",
@@ -38,7 +38,7 @@ fn default(key: &Key) -> &'static str {
     }
 }
 
-fn restart(key: &Key) -> &'static str {
+fn restart(key: &KeySpec) -> &'static str {
     match key.applies {
         Applies::Reload => "",
         Applies::Restart => "restart",
@@ -47,7 +47,7 @@ fn restart(key: &Key) -> &'static str {
 }
 
 /// What is wrong or missing in an entry.
-fn faults(key: &Key, line: &str, text: &str) -> Vec<String> {
+fn faults(key: &KeySpec, line: &str, text: &str) -> Vec<String> {
     let (known, range, _) = key.manual;
     let mut wanted = match restart(key) {
         "" => Vec::new(),

@@ -17,9 +17,9 @@ use std::net::Ipv4Addr;
 
 use crate::config::Config;
 use crate::roll::client::Client;
-use crate::roll::plan::Names;
+use crate::roll::plan::NodeNames;
 
-use super::text::{Text, Words, expand};
+use super::text::{TextWriter, Words, expand};
 
 /// The name of the virtual file that holds a machine's iPXE script.
 pub const SCRIPT: &str = "muster.ipxe";
@@ -37,7 +37,7 @@ pub enum Made {
 
 /// What goes into all of them.
 struct Recipe<'a> {
-    names: &'a Names,
+    names: &'a NodeNames,
     client: &'a Client,
     head: Ipv4Addr,
     kernel: &'a str,
@@ -62,7 +62,7 @@ impl Made {
         let (number, names) = (client.number(), config.plan.names());
         let kernel = super::kernel(config, number)?;
         let recipe = Recipe { names, client, head, kernel, initrd: super::initrd(config, number), args: super::args(config, number) };
-        let mut text = Text::new(buf);
+        let mut text = TextWriter::new(buf);
         let written = match self {
             Made::Ipxe => recipe.ipxe(&mut text),
             Made::Grub => recipe.grub(&mut text),
@@ -73,7 +73,7 @@ impl Made {
 }
 
 impl Recipe<'_> {
-    fn ipxe(&self, text: &mut Text<'_>) -> fmt::Result {
+    fn ipxe(&self, text: &mut TextWriter<'_>) -> fmt::Result {
         let Recipe { names, client, head, kernel, initrd, args } = *self;
         write!(text, "#!ipxe\n:start\nkernel tftp://{head}/{kernel}")?;
         for path in initrd {
@@ -89,10 +89,10 @@ impl Recipe<'_> {
         text.write_str("boot || goto retry\n:retry\nimgfree\necho muster: could not load the kernel, trying again\nsleep 5\ngoto start\n")
     }
 
-    fn grub(&self, text: &mut Text<'_>) -> fmt::Result {
+    fn grub(&self, text: &mut TextWriter<'_>) -> fmt::Result {
         let Recipe { names, client, head, kernel, initrd, args } = *self;
         self.title(text)?;
-        let file = |text: &mut Text<'_>, path: &str| write!(text, " '(tftp,{head})/").and_then(|()| escaped(text, path));
+        let file = |text: &mut TextWriter<'_>, path: &str| write!(text, " '(tftp,{head})/").and_then(|()| escaped(text, path));
         text.write_str("while true; do\n  if linux")?;
         file(text, kernel)?;
         let mut words = Words::new(text);
@@ -104,7 +104,7 @@ impl Recipe<'_> {
         text.write_str("; then\n      boot\n    fi\n  fi\n  echo 'muster: could not load the kernel, trying again'\n  sleep 5\ndone\n")
     }
 
-    fn pxelinux(&self, text: &mut Text<'_>) -> fmt::Result {
+    fn pxelinux(&self, text: &mut TextWriter<'_>) -> fmt::Result {
         let Recipe { names, client, head, kernel, initrd, args } = *self;
         self.title(text)?;
         // Two colons: beneath the root, whatever folder pxelinux came from.
@@ -118,7 +118,7 @@ impl Recipe<'_> {
         text.write_str("\n")
     }
 
-    fn title(&self, text: &mut Text<'_>) -> fmt::Result {
+    fn title(&self, text: &mut TextWriter<'_>) -> fmt::Result {
         text.write_str("# made by musterd for ")?;
         match self.client.number() {
             Some(number) => writeln!(text, "{}", self.names.of(number)),
@@ -128,7 +128,7 @@ impl Recipe<'_> {
 }
 
 /// The rest of a word in single quotes.
-fn escaped(text: &mut Text<'_>, word: &str) -> fmt::Result {
+fn escaped(text: &mut TextWriter<'_>, word: &str) -> fmt::Result {
     for (at, part) in word.split('\'').enumerate() {
         write!(text, "{}{part}", if at == 0 { "" } else { "'\\''" })?;
     }
@@ -142,16 +142,16 @@ mod tests {
     use crate::base::slab::Key;
     use crate::base::time::Instant;
     use crate::roll::client::Identity;
-    use crate::roll::lot::{By, Lot, Papers};
+    use crate::roll::lot::{AssignedBy, Fingerprint, Lot};
     use crate::roll::plan::Number;
-    use crate::roll::registry::{Promise, Roll};
+    use crate::roll::registry::{Promise, Registry};
 
     /// A roll of one machine, which has an address, and maybe a number.
-    fn roll(number: Option<u32>) -> (Roll, Key<Client>) {
-        let (mac, mut roll) = (Mac([2, 0, 0, 0, 0, 1]), Roll::new(4, crate::engine::testing::config().plan, 1, Instant::ZERO));
+    fn roll(number: Option<u32>) -> (Registry, Key<Client>) {
+        let (mac, mut roll) = (Mac([2, 0, 0, 0, 0, 1]), Registry::new(4, crate::engine::testing::config().plan, 1, Instant::ZERO));
         if let Some(number) = number {
-            let papers = Papers { macs: [mac].into_iter().collect(), ..Papers::default() };
-            roll.set_lot(Number(number), Lot::default().occupied(papers, By::Passed, 1), Promise::default()).unwrap();
+            let fingerprint = Fingerprint { macs: [mac].into_iter().collect(), ..Fingerprint::default() };
+            roll.set_lot(Number(number), Lot::default().occupied(fingerprint, AssignedBy::Passed, 1), Promise::default()).unwrap();
         }
         let key = roll.admit(Instant::ZERO, Identity::Mac(mac)).unwrap();
         assert!(roll.bind(key, [10, 54, 1, 17].into()));

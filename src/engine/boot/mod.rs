@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Network, Origin, Override};
 use crate::roll::client::Client;
-use crate::roll::kind::{Arch, Kind};
+use crate::roll::kind::{Arch, FirmwareKind};
 use crate::roll::plan::Number;
 
 pub use made::{Made, SCRIPT};
@@ -61,10 +61,10 @@ fn script(config: &Config, number: Option<Number>) -> Option<&str> {
 pub fn file<'a>(config: &'a Config, client: &Client) -> Option<&'a str> {
     match client.evidence.kind() {
         // The kernel's own client wants no program.
-        Kind::Other => None,
-        Kind::Ipxe => script(config, client.number()),
+        FirmwareKind::Other => None,
+        FirmwareKind::Ipxe => script(config, client.number()),
         // A Pi asks for names of its own, whatever the field says; it only wants it filled.
-        Kind::RaspberryPi => program(config, client.number(), client.evidence.arch()?).or(Some("bootcode.bin")),
+        FirmwareKind::RaspberryPi => program(config, client.number(), client.evidence.arch()?).or(Some("bootcode.bin")),
         _ => program(config, client.number(), client.evidence.arch()?),
     }
 }

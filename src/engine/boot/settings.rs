@@ -1,6 +1,6 @@
 //! What holds for a number, key by key, and which section of the config said so: `muster node show`.
 
-use crate::config::{Config, Name, Network, Origin, Override, Setting, Value};
+use crate::config::{Config, KeyName, Network, Origin, Override, Setting, SettingValue};
 use crate::roll::kind::Arch;
 use crate::roll::plan::Number;
 
@@ -11,9 +11,9 @@ use super::{SCRIPT, of, ranked_options, special};
 /// the others is among them. What nobody set and nothing stands for is left out; a number without a lot has nothing of a network.
 pub fn effective(config: &Config, number: Number) -> impl Iterator<Item = Setting<'_>> {
     let programs = Arch::ALL.iter().filter_map(move |arch| program(config, number, *arch));
-    let kernel = for_all(config, number, Name::Key("kernel"), |section| section.kernel.as_deref(), config.boot.kernel.as_deref());
-    let made = kernel.map(|_| Setting { name: Name::Key("script"), value: Value::Text(SCRIPT), origin: Origin::Made });
-    let script = for_all(config, number, Name::Key("script"), |section| section.script.as_deref(), config.boot.script.as_deref());
+    let kernel = for_all(config, number, KeyName::Key("kernel"), |section| section.kernel.as_deref(), config.boot.kernel.as_deref());
+    let made = kernel.map(|_| Setting { name: KeyName::Key("script"), value: SettingValue::Text(SCRIPT), origin: Origin::Made });
+    let script = for_all(config, number, KeyName::Key("script"), |section| section.script.as_deref(), config.boot.script.as_deref());
     let files = [script.or(made), kernel, Some(initrd(config, number)), Some(args(config, number))];
     let at = config.plan.address(number).and_then(|address| config.network_of(address));
     let network = at.and_then(|at| Some((at, config.networks.get(at)?)));
@@ -23,54 +23,54 @@ pub fn effective(config: &Config, number: Number) -> impl Iterator<Item = Settin
         ranked_options(config, network, Some(number)).map(move |(section, code, bytes)| {
             let origin =
                 section.map_or_else(|| config.listing.section("[[network]]", at), |section| config.listing.section("[[for]]", section));
-            Setting { name: Name::Option(code), value: Value::Option(code, bytes), origin }
+            Setting { name: KeyName::Option(code), value: SettingValue::Option(code, bytes), origin }
         })
     });
     programs.chain(files.into_iter().flatten()).chain(lease).chain(told).chain(options)
 }
 
 fn program(config: &Config, number: Number, arch: Arch) -> Option<Setting<'_>> {
-    for_all(config, number, Name::Program(arch), |section| of(&section.program, arch), of(&config.boot.program, arch))
+    for_all(config, number, KeyName::Program(arch), |section| of(&section.program, arch), of(&config.boot.program, arch))
 }
 
 /// A text of the first section that has one, else that of `[boot]`.
 fn for_all<'a>(
     config: &'a Config,
     number: Number,
-    name: Name,
+    name: KeyName,
     says: impl Fn(&'a Override) -> Option<&'a str>,
     boot: Option<&'a str>,
 ) -> Option<Setting<'a>> {
     let (text, origin) = special(config, Some(number), says).or_else(|| Some((boot?, config.listing.boot(name))))?;
-    Some(Setting { name, value: Value::Text(text), origin })
+    Some(Setting { name, value: SettingValue::Text(text), origin })
 }
 
 fn initrd(config: &Config, number: Number) -> Setting<'_> {
     let boot = &config.boot.initrd;
-    let origin = if boot.is_empty() { Origin::Default } else { config.listing.boot(Name::Key("initrd")) };
+    let origin = if boot.is_empty() { Origin::Default } else { config.listing.boot(KeyName::Key("initrd")) };
     let (files, origin) = special(config, Some(number), |section| section.initrd.as_deref()).unwrap_or((boot, origin));
-    Setting { name: Name::Key("initrd"), value: Value::Files(files), origin }
+    Setting { name: KeyName::Key("initrd"), value: SettingValue::Files(files), origin }
 }
 
 fn args(config: &Config, number: Number) -> Setting<'_> {
     let boot = config.boot.args.as_str();
-    let origin = if boot.is_empty() { Origin::Default } else { config.listing.boot(Name::Key("args")) };
+    let origin = if boot.is_empty() { Origin::Default } else { config.listing.boot(KeyName::Key("args")) };
     let (args, origin) = special(config, Some(number), |section| section.args.as_deref()).unwrap_or((boot, origin));
-    Setting { name: Name::Key("args"), value: Value::Text(args), origin }
+    Setting { name: KeyName::Key("args"), value: SettingValue::Text(args), origin }
 }
 
 fn lease<'a>(config: &'a Config, number: Number, at: usize, network: &'a Network) -> Setting<'a> {
     let network = (network.lease, config.listing.network(at, "lease"));
     let (lease, origin) = special(config, Some(number), |section| section.lease).unwrap_or(network);
-    Setting { name: Name::Key("lease"), value: Value::Time(lease), origin }
+    Setting { name: KeyName::Key("lease"), value: SettingValue::Time(lease), origin }
 }
 
 /// What all machines of a network get.
 fn told<'a>(config: &'a Config, at: usize, network: &'a Network) -> impl Iterator<Item = Setting<'a>> {
-    let setting = move |key, value| Setting { name: Name::Key(key), value, origin: config.listing.network(at, key) };
+    let setting = move |key, value| Setting { name: KeyName::Key(key), value, origin: config.listing.network(at, key) };
     let lists = [("router", network.routers.as_slice()), ("dns", &network.dns), ("ntp", &network.ntp)];
-    let lists = lists.into_iter().filter(|(_, list)| !list.is_empty()).map(move |(key, list)| setting(key, Value::Addresses(list)));
-    lists.chain(network.domain.as_deref().map(move |domain| setting("domain", Value::Text(domain))))
+    let lists = lists.into_iter().filter(|(_, list)| !list.is_empty()).map(move |(key, list)| setting(key, SettingValue::Addresses(list)));
+    lists.chain(network.domain.as_deref().map(move |domain| setting("domain", SettingValue::Text(domain))))
 }
 
 #[cfg(test)]
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
     use crate::base::addr::Mac;
     use crate::base::facts::LinkFacts;
-    use crate::config::{Flags, Hardware, Source, World, resolve};
+    use crate::config::{ConfigText, Flags, Hardware, System, resolve};
     use std::path::Path;
 
     const CONFIG: &str = r#"[cluster]
@@ -116,7 +116,7 @@ script = "one.ipxe"
 
     struct Plain(Vec<LinkFacts>);
 
-    impl World for Plain {
+    impl System for Plain {
         fn links(&self) -> &[LinkFacts] {
             &self.0
         }
@@ -142,7 +142,7 @@ script = "one.ipxe"
             up: true,
         };
         let flags = Flags { interfaces: vec!["eth1".into()], ..Flags::default() };
-        let text = (!text.is_empty()).then_some(Source { path: "f", text });
+        let text = (!text.is_empty()).then_some(ConfigText { path: "f", text });
         resolve(text, &flags, &Plain(vec![facts])).unwrap().config
     }
 

@@ -4,20 +4,20 @@ use std::fmt::{self, Write};
 use std::net::Ipv4Addr;
 
 use crate::roll::client::Client;
-use crate::roll::plan::{Names, Number};
+use crate::roll::plan::{NodeNames, Number};
 
 /// The placeholders of kernel arguments; the config refuses others.
 pub const PLACEHOLDERS: [&str; 5] = ["{node}", "{name}", "{ip}", "{mac}", "{head}"];
 
 /// A text of at most the buffer's length; what does not fit is an error.
-pub struct Text<'a> {
+pub struct TextWriter<'a> {
     buf: &'a mut [u8],
     len: usize,
 }
 
-impl<'a> Text<'a> {
-    pub fn new(buf: &'a mut [u8]) -> Text<'a> {
-        Text { buf, len: 0 }
+impl<'a> TextWriter<'a> {
+    pub fn new(buf: &'a mut [u8]) -> TextWriter<'a> {
+        TextWriter { buf, len: 0 }
     }
 
     pub fn len(&self) -> usize {
@@ -25,7 +25,7 @@ impl<'a> Text<'a> {
     }
 }
 
-impl fmt::Write for Text<'_> {
+impl fmt::Write for TextWriter<'_> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         let to = self.buf.get_mut(self.len..).and_then(|rest| rest.get_mut(..s.len())).ok_or(fmt::Error)?;
         to.copy_from_slice(s.as_bytes());
@@ -35,7 +35,7 @@ impl fmt::Write for Text<'_> {
 }
 
 /// Fills in the placeholders of kernel arguments. A guest's number is `-`.
-pub fn expand(text: &mut impl Write, args: &str, client: &Client, (names, head): (&Names, Ipv4Addr)) -> fmt::Result {
+pub fn expand(text: &mut impl Write, args: &str, client: &Client, (names, head): (&NodeNames, Ipv4Addr)) -> fmt::Result {
     let mut rest = args;
     while let Some(at) = rest.find('{') {
         let (before, from) = rest.split_at(at);
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn a_text_ends_where_its_buffer_ends() {
         let mut buf = [0; 4];
-        let mut text = Text::new(&mut buf);
+        let mut text = TextWriter::new(&mut buf);
         assert!(text.write_str("abc").is_ok() && text.write_str("de").is_err() && text.write_str("d").is_ok());
         assert_eq!((text.len(), &buf), (4, b"abcd"));
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::*;
 use crate::base::addr::Mac;
 use crate::base::facts::{Hardware, LinkFacts};
-use crate::base::machine::{Event, Input, Reload};
+use crate::base::machine::{Input, Reload, StreamEvent};
 use crate::config::{Config, Flags, MachineFacts, Unresolved};
 use crate::engine::testing::{Ask, Got, Wanted, World, conn, mac};
 use crate::roll::plan::Number;
@@ -85,7 +85,7 @@ impl Head {
     }
 
     fn ask(&mut self, by: u64, line: &str) -> Vec<Got> {
-        self.world.operator(conn(by), Event::Bytes(line.as_bytes()))
+        self.world.operator(conn(by), StreamEvent::Bytes(line.as_bytes()))
     }
 
     /// Does what is wanted of the disk, until there is no more; gives what else came out, and what was wanted.
@@ -104,14 +104,14 @@ impl Head {
                 Wanted::Read(path) => {
                     assert_eq!(path, PATH);
                     links[0].rate = Some(1_000_000_000);
-                    Done::Text { text: found, links: &links }
+                    TaskOutcome::Text { text: found, links: &links }
                 }
                 Wanted::Exists(names) => {
                     assert_eq!(names[0], "/srv/tftp");
-                    Done::Exists(&[true, false])
+                    TaskOutcome::Exists(&[true, false])
                 }
-                Wanted::Root(_) => Done::Opened,
-                Wanted::Write(..) => Done::Written,
+                Wanted::Root(_) => TaskOutcome::Opened,
+                Wanted::Write(..) => TaskOutcome::Written,
             };
             match self.disk {
                 Disk::Answers => got.extend(self.world.done(token, Ok(done))),
@@ -217,11 +217,11 @@ fn a_lease_that_is_given_meanwhile_counts() {
         let (token, wanted) = head.world.wanted.remove(0);
         let links = links();
         got.extend(match wanted {
-            Wanted::Read(_) => head.world.done(token, Ok(Done::Text { text: Some(&new), links: &links })),
-            Wanted::Exists(_) => head.world.done(token, Ok(Done::Exists(&[]))),
+            Wanted::Read(_) => head.world.done(token, Ok(TaskOutcome::Text { text: Some(&new), links: &links })),
+            Wanted::Exists(_) => head.world.done(token, Ok(TaskOutcome::Exists(&[]))),
             Wanted::Root(_) => {
                 head.world.lease(&Ask::os(mac(23)));
-                head.world.done(token, Ok(Done::Opened))
+                head.world.done(token, Ok(TaskOutcome::Opened))
             }
             other => panic!("{other:?}"),
         });
@@ -243,7 +243,7 @@ fn a_command_that_takes_too_long_is_given_up_and_the_next_begins() {
     assert!(!answered(&got));
     let (is, said) = answer_to(&head.world.advance(200), 5);
     assert!(is == "error" && said.contains("has not answered for 8 s"), "{said}");
-    assert!(!answered(&head.world.done(late, Ok(Done::Text { text: Some(""), links: &[] }))), "nobody waits for that any more");
+    assert!(!answered(&head.world.done(late, Ok(TaskOutcome::Text { text: Some(""), links: &[] }))), "nobody waits for that any more");
     head.disk = Disk::Hangs;
     let (got, wanted) = head.serve(None);
     assert!(wanted.contains(&Wanted::Count) && !answered(&got), "{wanted:?}");
@@ -263,33 +263,33 @@ fn a_checkpoint_writes_the_state_and_the_journal() {
     let shown: Value = serde_json::from_str(state).unwrap();
     assert_eq!((path.as_str(), &shown["kernel"][0][1], &shown["open_files"]), (STATE, &Value::from(3), &Value::from(2)));
     assert_eq!((&shown["machines"][0]["number"], &shown["machines"][0]["stage"]), (&Value::from(17), &Value::from("up")));
-    let (is, said) = answer_to(&head.world.handle(Input::Rewritten), 5);
+    let (is, said) = answer_to(&head.world.handle(Input::Compacted), 5);
     assert!(is == "done" && said.contains("written to /run/muster/state.json") && said.contains("the journal was rewritten"), "{said}");
 
     head.disk = Disk::Fails;
     head.ask(5, CHECKPOINT);
     head.serve(None);
-    let (is, said) = answer_to(&head.world.handle(Input::Rewritten), 5);
+    let (is, said) = answer_to(&head.world.handle(Input::Compacted), 5);
     assert!(is == "error" && said.contains("the disk of /etc failed") && said.contains("check its disk"), "{said}");
     head.disk = Disk::Answers;
     head.ask(5, CHECKPOINT);
     head.serve(None);
     let why = "the journal was not rewritten: no space is left";
-    let (is, said) = answer_to(&head.world.handle(Input::NotRewritten { why }), 5);
+    let (is, said) = answer_to(&head.world.handle(Input::NotCompacted { why }), 5);
     assert!(is == "error" && said.contains(why), "{said}");
 }
 
-/// A rewriting that had begun before says nothing of now.
+/// A compaction that had begun before says nothing of now.
 #[test]
-fn a_checkpoint_waits_for_a_rewriting_of_its_own() {
+fn a_checkpoint_waits_for_a_compaction_of_its_own() {
     let mut head = Head::new();
     head.world.server.checkpoint();
     head.world.advance(50);
     head.ask(5, CHECKPOINT);
     head.serve(None);
-    assert!(!answered(&head.world.handle(Input::Rewritten)));
+    assert!(!answered(&head.world.handle(Input::Compacted)));
     head.world.advance(50);
-    assert_eq!(answer_to(&head.world.handle(Input::Rewritten), 5).0, "done");
+    assert_eq!(answer_to(&head.world.handle(Input::Compacted), 5).0, "done");
 }
 
 #[test]
@@ -324,12 +324,12 @@ fn to_end_goes_first_and_waits_for_the_disk() {
     head.world.handle(Input::Command(Command::Leave));
     head.world.handle(Input::Command(Command::Leave));
     // What the reload had asked for is not what the end waits for.
-    head.world.done(read, Ok(Done::Text { text: None, links: &[] }));
+    head.world.done(read, Ok(TaskOutcome::Text { text: None, links: &[] }));
     let (_, wanted) = head.serve(None);
     assert!(matches!(wanted.as_slice(), [Wanted::Count, Wanted::Write(path, _)] if path == STATE), "{wanted:?}");
     // What an operator changes must be on disk as well.
     head.ask(6, r#"{"do":"change","change":{"what":"set","number":40,"reserve":true}}"#);
-    head.world.handle(Input::Rewritten);
+    head.world.handle(Input::Compacted);
     assert_eq!(head.world.wanted, []);
     head.world.sync();
     assert_eq!(head.world.wanted, [(0, Wanted::Leave)]);
@@ -357,7 +357,7 @@ fn an_answer_that_is_too_long_says_how_it_ended() {
         "{}",
         said.len()
     );
-    assert!(head.world.server.roll().street().lot(Number(899)).is_some_and(|lot| lot.is_occupied()));
+    assert!(head.world.server.roll().lots().lot(Number(899)).is_some_and(|lot| lot.is_occupied()));
     assert_eq!(cut("y".to_string() + &"é".repeat(WHY_MAX)).len(), WHY_MAX - 1 + "...".len(), "no letter is cut in two");
     assert_eq!(cut("y".repeat(WHY_MAX)).len(), WHY_MAX);
 }

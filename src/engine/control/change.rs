@@ -14,15 +14,14 @@ use crate::base::machine::Seq;
 use crate::base::slab::Key;
 use crate::roll::client::Client;
 use crate::roll::journal::Verdict;
-use crate::roll::lot::{By, Lot, Macs, Papers, State, Wait};
+use crate::roll::lot::{AssignedBy, Fingerprint, Lot, LotState, Macs, Wait};
 use crate::roll::plan::Number;
 use crate::roll::ranges::{self, Ranges};
 use crate::roll::ruling::{self, Ruling};
-use crate::wire::control::{self, Change, Changed, Entry, LINE_MAX, LotChange, Reply, Sorry};
+use crate::wire::control::{self, Change, Changed, ImportEntry, LINE_MAX, LotChange, Rejection, Reply};
 
 use super::super::{Ctx, lots, view};
-use super::Refusal;
-use super::draft::{Draft, Step};
+use super::draft::{Draft, DraftedLot};
 
 /// Lots of a change that are shown one by one.
 const SHOWN: usize = 64;
@@ -50,10 +49,10 @@ impl Desk {
 }
 
 /// Refuses what the config says.
-fn own(number: Number, lot: &Lot) -> Result<(), Refusal> {
+fn own(number: Number, lot: &Lot) -> Result<(), Rejection> {
     match lot.by {
-        By::Config(_) if lot.is_occupied() => {
-            Err(Refusal::new(format!("a [[node]] section of the config sets {number}"), "change that section, then run muster reload"))
+        AssignedBy::Config(_) if lot.is_occupied() => {
+            Err(Rejection::new(format!("a [[node]] section of the config sets {number}"), "change that section, then run muster reload"))
         }
         _ => Ok(()),
     }
@@ -61,7 +60,7 @@ fn own(number: Number, lot: &Lot) -> Result<(), Refusal> {
 
 /// Changes the roll as an operator wishes, or (`dry`) says what that would do. The numbers and MACs of the wish have been checked. Gives what is to
 /// be answered, and the record that makes it true; none where nothing was changed.
-pub fn change(ctx: &mut Ctx<'_>, desk: &mut Desk, wish: &Change, dry: bool) -> Result<(Changed, Option<Seq>), Refusal> {
+pub fn change(ctx: &mut Ctx<'_>, desk: &mut Desk, wish: &Change, dry: bool) -> Result<(Changed, Option<Seq>), Rejection> {
     let Desk { draft, undo } = desk;
     draft.clear();
     match wish {
@@ -76,10 +75,11 @@ pub fn change(ctx: &mut Ctx<'_>, desk: &mut Desk, wish: &Change, dry: bool) -> R
     let mut record = None;
     if !dry && !draft.steps().is_empty() {
         let lots = draft.steps().iter().map(|step| (step.number, &step.after));
-        let put_out = lots::change_all(ctx, lots).map_err(|trouble| Refusal::new(trouble.to_string(), "see muster status and the log"))?;
+        let put_out =
+            lots::change_all(ctx, lots).map_err(|trouble| Rejection::new(trouble.to_string(), "see muster status and the log"))?;
         record = Some(put_out);
-        // A lot that was set may be a little less than was wished: who lives in the street is retired nowhere.
-        draft.became(|number| ctx.roll.street().lot(number).copied().unwrap_or_default());
+        // A lot that was set may be a little less than was wished: who lives in the lot table is retired nowhere.
+        draft.became(|number| ctx.roll.lots().lot(number).copied().unwrap_or_default());
     }
     let changed = shown(draft, dry);
     if record.is_some() {
@@ -120,14 +120,14 @@ fn set(
     number: Number,
     (macs, add, remove): (Option<&[Mac]>, &[Mac], &[Mac]),
     reserve: Option<bool>,
-) -> Result<(), Refusal> {
+) -> Result<(), Rejection> {
     let lot = draft.lot(ctx, number);
     own(number, &lot)?;
     if let Some(reserve) = reserve {
         let wanted = match (reserve, lot.state) {
-            (_, State::Occupied) => {
+            (_, LotState::Occupied) => {
                 let hint = format!("run muster node replace {number}, or muster node out {number}");
-                return Err(Refusal::new(format!("{number} is in use"), hint));
+                return Err(Rejection::new(format!("{number} is in use"), hint));
             }
             (true, _) => lot.reserved(Wait::Operator, ctx.unix),
             (false, _) => lot.emptied(ctx.unix),
@@ -135,14 +135,14 @@ fn set(
         draft.set(ctx, number, wanted);
         return Ok(());
     }
-    let kept = lot.papers.macs.as_slice().iter().filter(|mac| !remove.contains(mac));
+    let kept = lot.fingerprint.macs.as_slice().iter().filter(|mac| !remove.contains(mac));
     let wanted: Vec<Mac> = macs.map_or_else(|| kept.chain(add).copied().collect(), <[Mac]>::to_vec);
     let list: Macs = wanted.iter().copied().collect();
     if wanted.iter().any(|mac| !list.contains(*mac)) {
-        return Err(Refusal::new("a machine has at most 16 MAC addresses", "leave out those from which it never boots"));
+        return Err(Rejection::new("a machine has at most 16 MAC addresses", "leave out those from which it never boots"));
     }
     if list.is_empty() {
-        return Err(Refusal::new(
+        return Err(Rejection::new(
             format!("{number} would have no MAC address left"),
             format!("to remove the machine, run muster node out {number}"),
         ));
@@ -151,47 +151,47 @@ fn set(
         free(ctx, draft, *mac, number)?;
     }
     // What another machine showed of itself says nothing of this one.
-    let same = list.as_slice().iter().any(|mac| lot.papers.macs.contains(*mac));
-    let papers = Papers { macs: list, ..if same { lot.papers } else { Papers::default() } };
-    draft.set(ctx, number, lot.occupied(papers, By::Operator, ctx.unix));
+    let same = list.as_slice().iter().any(|mac| lot.fingerprint.macs.contains(*mac));
+    let fingerprint = Fingerprint { macs: list, ..if same { lot.fingerprint } else { Fingerprint::default() } };
+    draft.set(ctx, number, lot.occupied(fingerprint, AssignedBy::Operator, ctx.unix));
     Ok(())
 }
 
 /// Lets whoever has a MAC lose it to `to`.
-fn free(ctx: &Ctx<'_>, draft: &mut Draft, mac: Mac, to: Number) -> Result<(), Refusal> {
-    let Some(owner) = ctx.roll.street().number_of(mac).filter(|&owner| owner != to) else { return Ok(()) };
+fn free(ctx: &Ctx<'_>, draft: &mut Draft, mac: Mac, to: Number) -> Result<(), Rejection> {
+    let Some(owner) = ctx.roll.lots().number_of(mac).filter(|&owner| owner != to) else { return Ok(()) };
     let mut lot = draft.lot(ctx, owner);
-    if !lot.papers.macs.contains(mac) {
+    if !lot.fingerprint.macs.contains(mac) {
         return Ok(());
     }
     own(owner, &lot)?;
-    lot.papers.macs.remove(mac);
-    let left = if lot.papers.macs.is_empty() { Lot { retired: lot.retired, since: ctx.unix, ..Lot::default() } } else { lot };
+    lot.fingerprint.macs.remove(mac);
+    let left = if lot.fingerprint.macs.is_empty() { Lot { retired: lot.retired, since: ctx.unix, ..Lot::default() } } else { lot };
     draft.note(format_args!("{owner} loses {mac}{}", if left.is_vacant() { " and becomes vacant" } else { "" }));
     draft.set(ctx, owner, left);
     Ok(())
 }
 
-fn replace(ctx: &Ctx<'_>, draft: &mut Draft, number: Number, by: Option<&control::By>) -> Result<(), Refusal> {
+fn replace(ctx: &Ctx<'_>, draft: &mut Draft, number: Number, by: Option<&control::Replacement>) -> Result<(), Rejection> {
     let lot = draft.lot(ctx, number);
     own(number, &lot)?;
     if lot.is_vacant() {
-        return Err(Refusal::new(
+        return Err(Rejection::new(
             format!("{number} has no machine"),
             format!("to reserve the number, run muster node set {number} --reserve"),
         ));
     }
     let wait = match by {
         None => Wait::Next,
-        Some(control::By::Mac(mac)) => {
-            if let Some(other) = ctx.roll.street().number_of(*mac).filter(|&other| other != number) {
-                return Err(Refusal::new(format!("{mac} belongs to {other}"), format!("take it out first: muster node out {other}")));
+        Some(control::Replacement::Mac(mac)) => {
+            if let Some(other) = ctx.roll.lots().number_of(*mac).filter(|&other| other != number) {
+                return Err(Rejection::new(format!("{mac} belongs to {other}"), format!("take it out first: muster node out {other}")));
             }
             Wait::Mac(*mac)
         }
-        Some(control::By::Guest(id)) => {
+        Some(control::Replacement::Guest(id)) => {
             let guest = guest(ctx, id)?;
-            draft.set(ctx, number, ruling::enlisted(&lot.emptied(ctx.unix), &guest.shown(), By::Operator, ctx.unix));
+            draft.set(ctx, number, ruling::enlisted(&lot.emptied(ctx.unix), &guest.shown(), AssignedBy::Operator, ctx.unix));
             return Ok(());
         }
     };
@@ -199,8 +199,8 @@ fn replace(ctx: &Ctx<'_>, draft: &mut Draft, number: Number, by: Option<&control
     Ok(())
 }
 
-fn out(ctx: &Ctx<'_>, draft: &mut Draft, nodes: &str) -> Result<(), Refusal> {
-    let selection = ranges::parse(nodes).map_err(|wrong| Refusal::new(wrong.to_string(), ""))?;
+fn out(ctx: &Ctx<'_>, draft: &mut Draft, nodes: &str) -> Result<(), Rejection> {
+    let selection = ranges::parse(nodes).map_err(|wrong| Rejection::new(wrong.to_string(), ""))?;
     for number in selection.numbers.iter().map(Number) {
         let lot = draft.lot(ctx, number);
         own(number, &lot)?;
@@ -216,19 +216,19 @@ fn out(ctx: &Ctx<'_>, draft: &mut Draft, nodes: &str) -> Result<(), Refusal> {
 }
 
 /// A machine without a number, by its MAC, its client-id or its address.
-fn guest<'a>(ctx: &'a Ctx<'_>, id: &str) -> Result<&'a Client, Refusal> {
+fn guest<'a>(ctx: &'a Ctx<'_>, id: &str) -> Result<&'a Client, Rejection> {
     let address: Option<Ipv4Addr> = id.parse().ok();
     let mut guests = ctx.roll.iter().map(|(_, client)| client).filter(|client| client.number().is_none());
     let found = guests
         .find(|client| client.identity().to_string() == id.to_ascii_lowercase() || (address.is_some() && client.address() == address));
-    let client = found.ok_or_else(|| Refusal::new(format!("{id} is not a guest"), "muster guest list shows the guests"))?;
+    let client = found.ok_or_else(|| Rejection::new(format!("{id} is not a guest"), "muster guest list shows the guests"))?;
     if client.mac() == Mac::ZERO {
-        return Err(Refusal::new(format!("{id} has no MAC address, so it cannot have a number"), ""));
+        return Err(Rejection::new(format!("{id} has no MAC address, so it cannot have a number"), ""));
     }
     Ok(client)
 }
 
-fn enlist(ctx: &Ctx<'_>, draft: &mut Draft, id: &str, number: Option<Number>) -> Result<(), Refusal> {
+fn enlist(ctx: &Ctx<'_>, draft: &mut Draft, id: &str, number: Option<Number>) -> Result<(), Rejection> {
     if id == HELD {
         return enlist_held(ctx, draft, number);
     }
@@ -239,20 +239,20 @@ fn enlist(ctx: &Ctx<'_>, draft: &mut Draft, id: &str, number: Option<Number>) ->
     };
     let lot = draft.lot(ctx, number);
     if lot.is_occupied() {
-        return Err(Refusal::new(format!("{number} is in use"), format!("run muster node replace {number} --guest {id}")));
+        return Err(Rejection::new(format!("{number} is in use"), format!("run muster node replace {number} --guest {id}")));
     }
-    draft.set(ctx, number, ruling::enlisted(&lot, &client.shown(), By::Operator, ctx.unix));
+    draft.set(ctx, number, ruling::enlisted(&lot, &client.shown(), AssignedBy::Operator, ctx.unix));
     Ok(())
 }
 
 /// The number that a guest would get. `from`: below that there is none left on a network.
-fn vacant(ctx: &Ctx<'_>, draft: &Draft, client: &Client, from: &mut [Number; NETWORKS_MAX]) -> Result<Number, Refusal> {
+fn vacant(ctx: &Ctx<'_>, draft: &Draft, client: &Client, from: &mut [Number; NETWORKS_MAX]) -> Result<Number, Rejection> {
     let key = ctx.roll.find(&client.identity());
     let ruling = key.map(|key| lots::rule(ctx, key, client.route.network(), true));
     let first = match ruling {
         Some(Ruling::Enlist(first)) => first,
-        Some(Ruling::Guest(reason)) => return Err(Refusal::new(format!("{}: {reason}", client.identity()), "")),
-        _ => return Err(Refusal::new(format!("{} has a number already", client.identity()), "see muster node list")),
+        Some(Ruling::Guest(reason)) => return Err(Rejection::new(format!("{}: {reason}", client.identity()), "")),
+        _ => return Err(Rejection::new(format!("{} has a number already", client.identity()), "see muster node list")),
     };
     if !draft.has(first) {
         return Ok(first);
@@ -262,9 +262,9 @@ fn vacant(ctx: &Ctx<'_>, draft: &Draft, client: &Client, from: &mut [Number; NET
     loop {
         let ranges = network.into_iter().flat_map(|network| ctx.roll.plan.numbers_in(network.subnet));
         let ranges = ranges.map(|(first, last)| (first.max(*from), last)).filter(|(first, last)| first <= last);
-        let number = ctx.roll.street().lowest_vacant(ranges, &[]);
+        let number = ctx.roll.lots().lowest_vacant(ranges, &[]);
         let number =
-            number.ok_or_else(|| Refusal::new("no number is vacant on its network", "raise cluster.nodes, or run muster node out"))?;
+            number.ok_or_else(|| Rejection::new("no number is vacant on its network", "raise cluster.nodes, or run muster node out"))?;
         *from = Number(number.0 + 1);
         if !draft.has(number) {
             return Ok(number);
@@ -273,20 +273,21 @@ fn vacant(ctx: &Ctx<'_>, draft: &Draft, client: &Client, from: &mut [Number; NET
 }
 
 /// All that passed and wait are numbered together: by their switch ports, where all of them have shown one, else as they came.
-fn enlist_held(ctx: &Ctx<'_>, draft: &mut Draft, first: Option<Number>) -> Result<(), Refusal> {
+fn enlist_held(ctx: &Ctx<'_>, draft: &mut Draft, first: Option<Number>) -> Result<(), Rejection> {
     let waits = |key: &Key<Client>, client: &Client| {
         client.number().is_none()
             && client.evidence.verdict() == Verdict::Passed
             && matches!(lots::rule(ctx, *key, client.route.network(), true), Ruling::Enlist(_))
     };
     let mut held: Vec<&Client> = ctx.roll.iter().filter(|(key, client)| waits(key, client)).map(|(_, client)| client).collect();
-    let by_port = held.iter().all(|client| !client.evidence.papers().port.is_empty());
+    let by_port = held.iter().all(|client| !client.evidence.fingerprint().port.is_empty());
     held.sort_by(|a, b| match by_port {
-        true => as_people_count(a.evidence.papers().port.as_str(), b.evidence.papers().port.as_str()).then(a.arrived().cmp(&b.arrived())),
+        true => as_people_count(a.evidence.fingerprint().port.as_str(), b.evidence.fingerprint().port.as_str())
+            .then(a.arrived().cmp(&b.arrived())),
         false => a.arrived().cmp(&b.arrived()),
     });
     if held.is_empty() {
-        return Err(Refusal::new("no guest waits for a number", "see muster guest list"));
+        return Err(Rejection::new("no guest waits for a number", "see muster guest list"));
     }
     draft.note(format_args!("numbered {}", if by_port { "by switch port" } else { "in order of arrival" }));
     let (mut next, mut from) = (first, [Number(0); NETWORKS_MAX]);
@@ -296,13 +297,13 @@ fn enlist_held(ctx: &Ctx<'_>, draft: &mut Draft, first: Option<Number>) -> Resul
             None => vacant(ctx, draft, client, &mut from)?,
         };
         let lot = draft.lot(ctx, number);
-        if lot.is_occupied() || ctx.roll.street().lot(number).is_none() {
-            return Err(Refusal::new(
+        if lot.is_occupied() || ctx.roll.lots().lot(number).is_none() {
+            return Err(Rejection::new(
                 format!("{number} cannot be given to {}: it is not vacant", client.identity()),
                 "choose a number that is followed by enough vacant ones",
             ));
         }
-        draft.set(ctx, number, ruling::enlisted(&lot, &client.shown(), By::Operator, ctx.unix));
+        draft.set(ctx, number, ruling::enlisted(&lot, &client.shown(), AssignedBy::Operator, ctx.unix));
         next = next.map(|number| Number(number.0 + 1));
     }
     Ok(())
@@ -334,16 +335,16 @@ fn digits(text: &str) -> usize {
 }
 
 /// Known machines from elsewhere: those that contradict nothing.
-fn import(ctx: &Ctx<'_>, draft: &mut Draft, entries: &[Entry]) {
+fn import(ctx: &Ctx<'_>, draft: &mut Draft, entries: &[ImportEntry]) {
     let mut drafted: BTreeMap<u64, Number> = BTreeMap::new();
     for entry in entries {
         let number = Number(entry.number);
         let lot = draft.lot(ctx, number);
         let macs: Macs = entry.macs.iter().copied().collect();
         let planned = |mac: &Mac| drafted.get(&mac.to_u64()).copied().filter(|&other| other != number);
-        let taken = |mac: &Mac| ctx.roll.street().number_of(*mac).filter(|&other| other != number).or_else(|| planned(mac));
+        let taken = |mac: &Mac| ctx.roll.lots().number_of(*mac).filter(|&other| other != number).or_else(|| planned(mac));
         let owner = macs.as_slice().iter().find_map(|mac| taken(mac).map(|other| format!("{mac} belongs to {other}")));
-        let stranger = lot.is_occupied() && !macs.as_slice().iter().any(|mac| lot.papers.macs.contains(*mac));
+        let stranger = lot.is_occupied() && !macs.as_slice().iter().any(|mac| lot.fingerprint.macs.contains(*mac));
         let trouble = match owner {
             _ if macs.is_empty() => Some("it has no MAC address".to_string()),
             Some(owner) => Some(owner),
@@ -354,24 +355,24 @@ fn import(ctx: &Ctx<'_>, draft: &mut Draft, entries: &[Entry]) {
             draft.note(format_args!("{number} skipped: {trouble}"));
             continue;
         }
-        if macs.as_slice().iter().all(|mac| lot.papers.macs.contains(*mac)) {
+        if macs.as_slice().iter().all(|mac| lot.fingerprint.macs.contains(*mac)) {
             continue;
         }
-        let all = lot.papers.macs.as_slice().iter().chain(macs.as_slice()).copied().collect();
-        let by = if lot.is_occupied() { lot.by } else { By::Operator };
+        let all = lot.fingerprint.macs.as_slice().iter().chain(macs.as_slice()).copied().collect();
+        let by = if lot.is_occupied() { lot.by } else { AssignedBy::Operator };
         drafted.extend(macs.as_slice().iter().map(|mac| (mac.to_u64(), number)));
-        draft.set(ctx, number, lot.occupied(Papers { macs: all, ..lot.papers }, by, ctx.unix));
+        draft.set(ctx, number, lot.occupied(Fingerprint { macs: all, ..lot.fingerprint }, by, ctx.unix));
     }
 }
 
-fn take_back(ctx: &Ctx<'_>, draft: &mut Draft, undo: &[Step]) -> Result<(), Refusal> {
+fn take_back(ctx: &Ctx<'_>, draft: &mut Draft, undo: &[DraftedLot]) -> Result<(), Rejection> {
     if undo.is_empty() {
-        return Err(Sorry::new("there is nothing to undo", "muster undo reverts the last change since the daemon started"));
+        return Err(Rejection::new("there is nothing to undo", "muster undo reverts the last change since the daemon started"));
     }
     // A machine that came up under the number that it was given is still what the change made of it.
-    let now = |step: &Step| ctx.roll.street().lot(step.number).map(|lot| Lot { unseen: step.after.unseen, ..*lot });
+    let now = |step: &DraftedLot| ctx.roll.lots().lot(step.number).map(|lot| Lot { unseen: step.after.unseen, ..*lot });
     if let Some(step) = undo.iter().find(|step| now(step) != Some(step.after)) {
-        return Err(Sorry::new(format!("{} has changed since then", step.number), "correct it with muster node set"));
+        return Err(Rejection::new(format!("{} has changed since then", step.number), "correct it with muster node set"));
     }
     undo.iter().for_each(|step| draft.set(ctx, step.number, Lot { since: ctx.unix, ..step.before }));
     Ok(())

@@ -13,14 +13,14 @@ const NOTES: usize = 64;
 
 /// One lot of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct DraftedLot {
     pub number: Number,
     pub before: Lot,
     pub after: Lot,
 }
 
 pub struct Draft {
-    steps: Vec<Step>,
+    steps: Vec<DraftedLot>,
     /// By number: one more than its place among the steps; 0 for none.
     places: Box<[u32]>,
     notes: Vec<String>,
@@ -71,7 +71,7 @@ impl Draft {
     /// A lot as it will be when what is drafted so far is done.
     pub fn lot(&self, ctx: &Ctx<'_>, number: Number) -> Lot {
         let drafted = self.place(number).and_then(|at| self.steps.get(at)).map(|step| &step.after);
-        drafted.or_else(|| ctx.roll.street().lot(number)).copied().unwrap_or_default()
+        drafted.or_else(|| ctx.roll.lots().lot(number)).copied().unwrap_or_default()
     }
 
     /// Lets a lot become something. A number without a lot is left out.
@@ -80,8 +80,8 @@ impl Draft {
             step.after = after;
             return;
         }
-        let (Some(place), Some(before)) = (self.places.get_mut(number.0 as usize), ctx.roll.street().lot(number)) else { return };
-        self.steps.push(Step { number, before: *before, after });
+        let (Some(place), Some(before)) = (self.places.get_mut(number.0 as usize), ctx.roll.lots().lot(number)) else { return };
+        self.steps.push(DraftedLot { number, before: *before, after });
         *place = self.steps.len() as u32;
     }
 
@@ -114,7 +114,7 @@ impl Draft {
         self.find_places();
     }
 
-    pub fn steps(&self) -> &[Step] {
+    pub fn steps(&self) -> &[DraftedLot] {
         &self.steps
     }
 

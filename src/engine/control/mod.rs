@@ -11,17 +11,17 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::base::machine::{Command, ConnId, Event as Happening, Reload, Stream};
+use crate::base::machine::{Command, ConnId, Reload, Stream, StreamEvent};
 use crate::base::text::Text;
 use crate::base::time::{Instant, Now};
 use crate::roll::lot::MACS_MAX;
 use crate::roll::plan::Number;
 use crate::roll::ranges;
 use crate::roll::recent::Recent;
-use crate::wire::control::{self, Change, Changed, Entry, Event, IMPORT_MAX, Reply, Request, Sorry};
+use crate::wire::control::{self, Change, Changed, IMPORT_MAX, ImportEntry, Rejection, Reply, Request, WatchEvent};
 
 use super::Ctx;
-use super::commit::Waiter;
+use super::commit::CommitWaiter;
 use super::view::{Moment, PAGE_GUESTS, PAGE_ROWS, Sight};
 use change::Desk;
 
@@ -32,9 +32,6 @@ const PUSH_BYTES: usize = 8 * 1024;
 /// More than one event's line takes; a line that does not fit would cost an allocation (its error does).
 const EVENT_MAX: usize = 1024;
 
-/// Why a change is not possible, and what to do instead.
-pub type Refusal = Sorry;
-
 pub struct Control {
     /// Connections that watch, and where each reads on in the ring of recent steps.
     watchers: [Option<(ConnId, u64)>; control::CONNECTIONS],
@@ -43,7 +40,7 @@ pub struct Control {
     kept: Vec<(ConnId, Reply)>,
     desk: Desk,
     /// The connection whose import has not come whole, and what has.
-    import: Option<(ConnId, Vec<Entry>)>,
+    import: Option<(ConnId, Vec<ImportEntry>)>,
     /// What the last line asks the whole Server for.
     command: Option<Command>,
 }
@@ -51,8 +48,8 @@ pub struct Control {
 /// What a watcher reads: these variants of `Reply`, without allocating.
 #[derive(Serialize)]
 #[serde(tag = "is", rename_all = "kebab-case")]
-enum Told<'a> {
-    Event(Event<&'a str>),
+enum WatchLine<'a> {
+    Event(WatchEvent<&'a str>),
     Lost { count: u64 },
 }
 
@@ -75,11 +72,11 @@ impl Control {
     }
 
     /// What an operator does on a connection.
-    pub fn stream(&mut self, ctx: &mut Ctx<'_>, sight: Sight<'_>, stream: &Stream<'_>) {
+    pub fn stream(&mut self, ctx: &mut Ctx<'_>, query: Sight<'_>, stream: &Stream<'_>) {
         match stream.event {
-            Happening::Bytes(line) => self.request(ctx, sight, stream.conn, line),
-            Happening::Closed => self.closed(ctx, stream.conn),
-            Happening::Opened { .. } | Happening::Drained => {}
+            StreamEvent::Bytes(line) => self.request(ctx, query, stream.conn, line),
+            StreamEvent::Closed => self.closed(ctx, stream.conn),
+            StreamEvent::Opened { .. } | StreamEvent::Drained => {}
         }
     }
 
@@ -106,19 +103,19 @@ impl Control {
     }
 
     /// A line of an operator's.
-    fn request(&mut self, ctx: &mut Ctx<'_>, sight: Sight<'_>, conn: ConnId, line: &[u8]) {
-        let answer = control::read(line).and_then(|request| self.execute(ctx, sight, conn, &request));
+    fn request(&mut self, ctx: &mut Ctx<'_>, query: Sight<'_>, conn: ConnId, line: &[u8]) {
+        let answer = control::read(line).and_then(|request| self.execute(ctx, query, conn, &request));
         let reply = match answer {
             Ok(Some(reply)) => reply,
             Ok(None) => return,
-            Err(sorry) => Reply::Error(sorry),
+            Err(rejection) => Reply::Error(rejection),
         };
         tell(ctx, conn, &reply);
     }
 
     /// None: the answer comes from elsewhere.
-    fn execute(&mut self, ctx: &mut Ctx<'_>, sight: Sight<'_>, conn: ConnId, request: &Request) -> Result<Option<Reply>, Sorry> {
-        let view = Moment::of(ctx, sight);
+    fn execute(&mut self, ctx: &mut Ctx<'_>, query: Sight<'_>, conn: ConnId, request: &Request) -> Result<Option<Reply>, Rejection> {
+        let view = Moment::of(ctx, query);
         Ok(Some(match request {
             Request::Status => Reply::Status(Box::new(view.status())),
             Request::States { from } => Reply::States(view.states(*from)),
@@ -161,7 +158,7 @@ impl Control {
                 if let Some(seq) = record {
                     log::info!("control: changed {} numbers ({}): {}", changed.count, wish.name(), changed.nodes);
                     self.kept.push((conn, Reply::Changed(changed)));
-                    ctx.commit.after(seq, Waiter::Operator(conn));
+                    ctx.commit.after(seq, CommitWaiter::Operator(conn));
                     return Ok(None);
                 }
                 Reply::Changed(changed)
@@ -170,15 +167,15 @@ impl Control {
     }
 
     /// Puts a part of an import to those before it; gives all of them when it is the last.
-    fn gather(&mut self, ctx: &Ctx<'_>, conn: ConnId, entries: &[Entry], more: bool) -> Result<Option<Vec<Entry>>, Sorry> {
+    fn gather(&mut self, ctx: &Ctx<'_>, conn: ConnId, entries: &[ImportEntry], more: bool) -> Result<Option<Vec<ImportEntry>>, Rejection> {
         let (whose, mut all) = self.import.take().unwrap_or((conn, Vec::new()));
         if whose != conn {
             self.import = Some((whose, all));
-            return Err(Sorry::new("another import is in progress", "try again when it is done"));
+            return Err(Rejection::new("another import is in progress", "try again when it is done"));
         }
         // More than one for a number are its network cards.
-        if all.len() + entries.len() > ctx.roll.street().len() * MACS_MAX {
-            return Err(Sorry::new("the import has more machines than there are numbers", "raise `nodes` in [cluster]"));
+        if all.len() + entries.len() > ctx.roll.lots().len() * MACS_MAX {
+            return Err(Rejection::new("the import has more machines than there are numbers", "raise `nodes` in [cluster]"));
         }
         all.extend_from_slice(entries);
         if more {
@@ -220,10 +217,10 @@ fn events(recent: &Recent, place: &mut u64, unix: u64, buf: &mut [u8]) -> Option
         }
         let (line, steps) = match recent.read(*place) {
             Ok(None) => break,
-            Err(count) => (control::write(rest, &Told::Lost { count }), count),
+            Err(count) => (control::write(rest, &WatchLine::Lost { count }), count),
             Ok(Some(step)) => {
                 let id = Text::<56>::of(format_args!("{}", step.identity));
-                let event = Event {
+                let event = WatchEvent {
                     time: unix,
                     number: step.number.map(|Number(n)| n),
                     id: id.as_str(),
@@ -232,7 +229,7 @@ fn events(recent: &Recent, place: &mut u64, unix: u64, buf: &mut [u8]) -> Option
                     text: step.text.as_str(),
                     trouble: step.trouble,
                 };
-                (control::write(rest, &Told::Event(event)), 1)
+                (control::write(rest, &WatchLine::Event(event)), 1)
             }
         };
         used += line.unwrap_or(0);
@@ -243,33 +240,33 @@ fn events(recent: &Recent, place: &mut u64, unix: u64, buf: &mut [u8]) -> Option
 
 fn tell(ctx: &mut Ctx<'_>, conn: ConnId, reply: &Reply) {
     if !ctx.out.write(conn, |buf| control::write(buf, reply)) {
-        let sorry = Sorry::new("the answer does not fit into one line", "request fewer rows");
-        ctx.out.write(conn, |buf| control::write(buf, &Reply::Error(sorry)));
+        let rejection = Rejection::new("the answer does not fit into one line", "request fewer rows");
+        ctx.out.write(conn, |buf| control::write(buf, &Reply::Error(rejection)));
     }
 }
 
-/// A number that the street has a lot for.
-fn lot(ctx: &Ctx<'_>, number: u32) -> Result<Number, Sorry> {
+/// A number that the lot table has a lot for.
+fn lot(ctx: &Ctx<'_>, number: u32) -> Result<Number, Rejection> {
     let nodes = ctx.roll.plan.nodes();
     if number < nodes {
         return Ok(Number(number));
     }
     let last = nodes.saturating_sub(1);
-    Err(Sorry::new(format!("n{number} does not exist; nodes are n0 to n{last}"), "raise `nodes` in [cluster]"))
+    Err(Rejection::new(format!("n{number} does not exist; nodes are n0 to n{last}"), "raise `nodes` in [cluster]"))
 }
 
 /// A selection all of whose numbers have a lot.
-fn selection(ctx: &Ctx<'_>, text: &str) -> Result<ranges::Selection, Sorry> {
+fn selection(ctx: &Ctx<'_>, text: &str) -> Result<ranges::Selection, Rejection> {
     let named = ranges::parse(text).and_then(|selection| selection.named(ctx.roll.plan.names().prefix()));
-    let selection = named.map_err(|wrong| Sorry::new(wrong.to_string(), ""))?;
+    let selection = named.map_err(|wrong| Rejection::new(wrong.to_string(), ""))?;
     selection.numbers.last().map_or(Ok(()), |last| lot(ctx, last).map(drop))?;
     Ok(selection)
 }
 
 /// What holds for a change whatever the roll is: numbers have lots, MACs name machines, nothing is said twice.
-fn check(ctx: &Ctx<'_>, wish: &Change) -> Result<(), Sorry> {
+fn check(ctx: &Ctx<'_>, wish: &Change) -> Result<(), Rejection> {
     let individual = |macs: &[crate::base::addr::Mac]| match macs.iter().find(|mac| !mac.is_individual()) {
-        Some(mac) => Err(Sorry::new(format!("{mac} is not a network card's address"), "give the address of one network card")),
+        Some(mac) => Err(Rejection::new(format!("{mac} is not a network card's address"), "give the address of one network card")),
         None => Ok(()),
     };
     match wish {
@@ -278,31 +275,34 @@ fn check(ctx: &Ctx<'_>, wish: &Change) -> Result<(), Sorry> {
             individual(macs.as_deref().unwrap_or_default())?;
             individual(add)?;
             if macs.is_some() && !(add.is_empty() && remove.is_empty()) {
-                return Err(Sorry::new(
+                return Err(Rejection::new(
                     "--mac excludes --add and --remove",
                     "use --mac for all MAC addresses, or --add and --remove for single ones",
                 ));
             }
             if macs.is_none() && add.is_empty() && remove.is_empty() && reserve.is_none() {
-                return Err(Sorry::new("no change is given", "use --mac, --add, --remove, --reserve or --free"));
+                return Err(Rejection::new("no change is given", "use --mac, --add, --remove, --reserve or --free"));
             }
             Ok(())
         }
         Change::Replace { number, by } => {
             lot(ctx, *number)?;
             match by {
-                Some(control::By::Mac(mac)) => individual(&[*mac]),
+                Some(control::Replacement::Mac(mac)) => individual(&[*mac]),
                 _ => Ok(()),
             }
         }
         Change::Out { nodes } => match selection(ctx, nodes)?.groups.as_slice() {
             [] => Ok(()),
-            _ => Err(Sorry::new("a group such as @up is not a list of numbers", "look up its numbers with node-list first")),
+            _ => Err(Rejection::new("a group such as @up is not a list of numbers", "look up its numbers with node-list first")),
         },
         Change::Enlist { number, .. } => number.map_or(Ok(()), |number| lot(ctx, number).map(drop)),
         Change::Import { entries, .. } => {
             if entries.len() > IMPORT_MAX {
-                return Err(Sorry::new(format!("{} machines are too many for one request", entries.len()), "send at most 256 at a time"));
+                return Err(Rejection::new(
+                    format!("{} machines are too many for one request", entries.len()),
+                    "send at most 256 at a time",
+                ));
             }
             entries.iter().try_for_each(|entry| lot(ctx, entry.number).map(drop).and_then(|()| individual(&entry.macs)))
         }

@@ -1,11 +1,11 @@
-use crate::base::machine::Event as Happening;
+use crate::base::machine::StreamEvent;
 use crate::base::time::{Instant, Now};
 use crate::config::{Config, Override};
 use crate::engine::server::Server;
 use crate::engine::testing::{Ask, Got, World, config, conn, guest, ip, mac};
 use crate::roll::plan::AddressPlan;
 use crate::roll::recent::RECENT;
-use crate::wire::control::{LotKind, MachineRow, Node, NodeRow, State};
+use crate::wire::control::{LotKind, MachineRow, NodeDetail, NodeRow, NodeState};
 
 use super::*;
 
@@ -13,7 +13,7 @@ mod changes;
 
 /// Asks on a connection; the reply, and whatever else came out.
 fn ask(world: &mut World, by: u64, request: &str) -> Reply {
-    let mut got = world.operator(conn(by), Happening::Bytes(request.as_bytes()));
+    let mut got = world.operator(conn(by), StreamEvent::Bytes(request.as_bytes()));
     if !got.iter().any(|got| matches!(got, Got::Write(to, _) if *to == conn(by))) {
         // A change is answered when its record is on disk.
         got.extend(world.advance(1));
@@ -32,19 +32,19 @@ fn rows(world: &mut World, request: &str) -> Vec<NodeRow> {
 
 fn error(world: &mut World, request: &str) -> String {
     match ask(world, 0, request) {
-        Reply::Error(sorry) => sorry.to_string(),
+        Reply::Error(rejection) => rejection.to_string(),
         other => panic!("{other:?}"),
     }
 }
 
-fn node(world: &mut World, number: u32) -> Node {
+fn node(world: &mut World, number: u32) -> NodeDetail {
     match ask(world, 0, &format!(r#"{{"do":"node-show","number":{number}}}"#)) {
         Reply::Node(node) => *node,
         other => panic!("{other:?}"),
     }
 }
 
-fn states(world: &mut World) -> Vec<(State, u32, u32)> {
+fn states(world: &mut World) -> Vec<(NodeState, u32, u32)> {
     match ask(world, 0, r#"{"do":"states"}"#) {
         Reply::States(states) => {
             assert_eq!(states.next, None);
@@ -69,7 +69,7 @@ fn events(got: &[Got], to: u64) -> Vec<Reply> {
 #[test]
 fn states_fold_and_follow_a_boot() {
     let mut world = World::settled(&config());
-    use State::{Booting, Down, Stuck, Up, Vacant};
+    use NodeState::{Booting, Down, Stuck, Up, Vacant};
     assert_eq!(states(&mut world), [(Vacant, 0, 16), (Down, 17, 17), (Vacant, 18, 22), (Down, 23, 23), (Vacant, 24, 199)]);
     world.lease(&Ask::os(mac(23)));
     world.reply(&Ask::rom(mac(17)).discover());
@@ -102,7 +102,7 @@ fn lists_show_what_was_selected_page_by_page() {
 }
 
 #[test]
-fn long_streets_are_walked_in_steps() {
+fn long_lot_tables_are_walked_in_steps() {
     let mut config = config();
     config.plan = AddressPlan::new(config.plan.node0(), 60_000);
     let mut world = World::settled(&config);
@@ -139,7 +139,7 @@ fn a_node_is_shown_with_its_boot_and_what_it_is_given() {
     world.lease(&Ask::rom(mac(17)));
     world.advance(1500);
     let shown = node(&mut world, 17);
-    assert_eq!((shown.name.as_str(), shown.address, shown.state), ("n17", Some(ip(10, 54, 1, 17)), State::Booting));
+    assert_eq!((shown.name.as_str(), shown.address, shown.state), ("n17", Some(ip(10, 54, 1, 17)), NodeState::Booting));
     assert_eq!((shown.lot.kind, shown.lot.macs.as_slice()), (LotKind::Occupied, [mac(17), mac(117)].as_slice()));
     let boot = &shown.boots[0];
     assert_eq!((boot.stage.as_str(), boot.interface.as_str(), boot.since_ms), ("leased", "eth1", 1500));
@@ -191,7 +191,7 @@ fn watchers_hear_every_step_and_others_hear_nothing() {
     );
     assert!(texts[3].2.starts_with("up (") && heard.iter().all(|event| event.time == 1_700_000_000 && !event.trouble));
     assert_eq!(got.iter().filter(|got| matches!(got, Got::Write(..))).count(), 1, "gathered, and for one connection only");
-    world.operator(conn(3), Happening::Closed);
+    world.operator(conn(3), StreamEvent::Closed);
     world.lease(&Ask::os(mac(17)));
     assert_eq!(events(&world.advance(100), 3), []);
 }
@@ -235,14 +235,14 @@ fn changes_are_looked_at_before_the_roll_is() {
 fn nothing_that_is_sent_panics() {
     let mut world = World::settled(&config());
     for line in [b"".as_slice(), b"\xff\xfe", b"{}", b"[]", b"{\"do\":7}", &[b'['; 5000], b"{\"do\":\"node-show\",\"number\":-1}"] {
-        let got = world.operator(conn(15), Happening::Bytes(line));
+        let got = world.operator(conn(15), StreamEvent::Bytes(line));
         assert!(
             matches!(got.as_slice(), [Got::Write(to, line)] if *to == conn(15) && String::from_utf8_lossy(line).contains("\"is\":\"error\"")),
             "{got:?}"
         );
     }
-    world.operator(conn(200), Happening::Bytes(br#"{"do":"watch"}"#));
-    world.operator(conn(200), Happening::Closed);
+    world.operator(conn(200), StreamEvent::Bytes(br#"{"do":"watch"}"#));
+    world.operator(conn(200), StreamEvent::Closed);
 }
 
 /// What was up before a restart is so for as long as its lease may last; a machine that has passed and waits is told so.
@@ -251,9 +251,9 @@ fn nodes_stay_up_over_a_restart_of_the_daemon() {
     let lines = ["2026-11-23T15:34:10Z n17 up", "2026-11-23T15:34:10Z n23 loading"];
     let now = Now { at: Instant::from_millis(50_000), unix: 1_800_000_000 };
     let mut world = World::of(Server::restored(&config(), 7, now, lines.into_iter()).unwrap(), now);
-    assert_eq!(states(&mut world)[1..4], [(State::Up, 17, 17), (State::Vacant, 18, 22), (State::Down, 23, 23)]);
+    assert_eq!(states(&mut world)[1..4], [(NodeState::Up, 17, 17), (NodeState::Vacant, 18, 22), (NodeState::Down, 23, 23)]);
     let stages: Vec<String> = rows(&mut world, r#"{"do":"node-list"}"#).into_iter().map(|row| row.stage).collect();
     assert_eq!(stages, ["up before the restart", "loading before the restart"]);
     world.advance(13 * 3_600_000);
-    assert_eq!(states(&mut world)[1], (State::Down, 17, 17), "nobody has renewed that lease");
+    assert_eq!(states(&mut world)[1], (NodeState::Down, 17, 17), "nobody has renewed that lease");
 }

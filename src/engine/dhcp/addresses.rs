@@ -11,13 +11,13 @@ use crate::base::time::Instant;
 use crate::config::{Config, Hardware};
 use crate::engine::dhcp::Counter;
 use crate::engine::{Ctx, boot};
-use crate::roll::client::{Client, Way};
+use crate::roll::client::{Arrival, Client};
 use crate::roll::guests::PROBE_WAIT;
-use crate::roll::kind::Kind;
+use crate::roll::kind::FirmwareKind;
 use crate::roll::plan::Number;
 use crate::roll::stage::Stage;
 
-use super::request::Request;
+use super::request::ClientRequest;
 use super::rights::{self, Holder, HolderView, OfferView, RightView, Vetting};
 use super::{Dhcp, STRANGER_HOLD, conflict};
 
@@ -27,7 +27,7 @@ const NIC_SILENCE: Duration = Duration::from_secs(5);
 impl Dhcp {
     /// The address that a client is offered on this network, bound to it, and when: the one of the number that it may get, the one that it has a
     /// right to, the one it wishes for, any.
-    pub(super) fn choose(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> Option<(Ipv4Addr, Instant)> {
+    pub(super) fn choose(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &ClientRequest<'_>) -> Option<(Ipv4Addr, Instant)> {
         if let Some(address) = self.offer_number(ctx, key, asked) {
             return Some((address, ctx.now));
         }
@@ -48,7 +48,7 @@ impl Dhcp {
         Some((address, ready))
     }
 
-    fn choose_guest(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> Option<(Ipv4Addr, Instant)> {
+    fn choose_guest(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &ClientRequest<'_>) -> Option<(Ipv4Addr, Instant)> {
         let (shunned, times) = ctx.roll.get(key).map(|client| client.doubt.lately(ctx.now)).unwrap_or_default();
         let wish = asked.message.requested_ip().filter(|wish| shunned != Some(*wish));
         let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);
@@ -73,10 +73,10 @@ impl Dhcp {
         Some((taken.address, taken.ready))
     }
 
-    fn pool_is_empty(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Request<'_>) {
+    fn pool_is_empty(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &ClientRequest<'_>) {
         ctx.stats.count(Counter::DhcpNoAddress);
         ctx.roll.keep_until(key, ctx.now + STRANGER_HOLD);
-        if let Some(more) = self.empty.admits(ctx.now) {
+        if let Some(more) = self.empty.allow(ctx.now) {
             let subnet = ctx.config.networks.get(asked.network).map(|network| network.subnet.to_string()).unwrap_or_default();
             let who = asked.identity;
             log::warn!("{who}: not answered (guest pool exhausted in {subnet}; enlarge `guests`{more})");
@@ -85,10 +85,10 @@ impl Dhcp {
 }
 
 /// What is known of an address that a machine has a right to.
-fn offer_view(ctx: &Ctx<'_>, key: Key<Client>, asked: &Request<'_>, address: Ipv4Addr) -> Option<OfferView> {
+fn offer_view(ctx: &Ctx<'_>, key: Key<Client>, asked: &ClientRequest<'_>, address: Ipv4Addr) -> Option<OfferView> {
     let client = ctx.roll.get(key)?;
-    let lot = client.number().and_then(|number| ctx.roll.street().lot(number));
-    let (nics, replaced) = lot.map_or((0, false), |lot| (lot.papers.macs.len(), !lot.retired.is_empty()));
+    let lot = client.number().and_then(|number| ctx.roll.lots().lot(number));
+    let (nics, replaced) = lot.map_or((0, false), |lot| (lot.fingerprint.macs.len(), !lot.retired.is_empty()));
     // Declined, and not known yet whether rightly.
     let doubted = client.doubt.is_declined().then_some(client.doubt.asked());
     let probing = (client.boot.stage() == Stage::Probing).then_some(client.binding.until());
@@ -108,7 +108,7 @@ pub(super) fn numbered_address(ctx: &Ctx<'_>, number: Option<Number>, network: u
 }
 
 /// The address that a machine has a right to on a network, by the table in [`rights::right`].
-pub(super) fn entitled(ctx: &Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> Option<Ipv4Addr> {
+pub(super) fn entitled(ctx: &Ctx<'_>, key: Key<Client>, asked: &ClientRequest<'_>) -> Option<Ipv4Addr> {
     let client = ctx.roll.get(key)?;
     let pool = ctx.roll.pools.get(asked.network).and_then(Option::as_ref);
     let own = numbered_address(ctx, client.number(), asked.network);
@@ -120,7 +120,7 @@ pub(super) fn entitled(ctx: &Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> 
 }
 
 /// Who holds an address that a machine asks for through firmware, or a system, of this kind.
-fn holder(ctx: &Ctx<'_>, key: Key<Client>, address: Ipv4Addr, kind: Kind) -> Holder {
+fn holder(ctx: &Ctx<'_>, key: Key<Client>, address: Ipv4Addr, kind: FirmwareKind) -> Holder {
     let Some(holder) = ctx.roll.at_address(address) else { return Holder::Nobody };
     if holder == key {
         return Holder::Itself;
@@ -130,10 +130,10 @@ fn holder(ctx: &Ctx<'_>, key: Key<Client>, address: Ipv4Addr, kind: Kind) -> Hol
     let view = HolderView {
         moved: holder.is_leased() && own.is_some_and(|own| own != holder.address()),
         same_node: holder.number() == other.number(),
-        forged: matches!(holder.route.way(), Way::Through(_)) && !matches!(other.route.way(), Way::Through(_)),
+        forged: matches!(holder.route.way(), Arrival::Through(_)) && !matches!(other.route.way(), Arrival::Through(_)),
         silent: holder.loading.running() == 0 && ctx.now.since(holder.route.heard()) >= NIC_SILENCE,
         leased: holder.is_leased(),
-        boots: kind != Kind::Other,
+        boots: kind != FirmwareKind::Other,
     };
     if rights::gives_way(view) { Holder::GivesWay } else { Holder::Keeps }
 }

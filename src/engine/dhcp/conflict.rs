@@ -23,8 +23,8 @@ use crate::roll::stage::Stage;
 use crate::wire::dhcp::Scratch;
 
 use super::addresses::{drop_neighbour, probes};
-use super::decide::{self, Claim, ClaimView};
-use super::request::Request;
+use super::decide::{self, ClaimDecision, ClaimView};
+use super::request::ClientRequest;
 use super::{Dhcp, passing};
 
 /// A machine that declines the address of its number more often than this within a minute (`roll::client`, module `doubt`), with
@@ -85,7 +85,7 @@ impl Answerers {
 
 impl Dhcp {
     /// RFC 2131, 4.3.3: the machine says that somebody else uses its address.
-    pub(super) fn decline(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
+    pub(super) fn decline(&mut self, ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>) {
         let Some(key) = ctx.roll.find(&asked.identity) else { return };
         let Some(client) = ctx.roll.get_mut(key) else { return };
         let Some(address) = client.address().filter(|address| asked.message.requested_ip() == Some(*address)) else { return };
@@ -122,7 +122,7 @@ impl Dhcp {
 
     fn tell_declined(&mut self, ctx: &Ctx<'_>, key: Key<Client>, address: Ipv4Addr, asks: bool) {
         let Some(client) = ctx.roll.get(key) else { return };
-        let Some(more) = self.declined.admits(ctx.now) else { return };
+        let Some(more) = self.declined.allow(ctx.now) else { return };
         let (who, pause) = (client.title(), QUARANTINE.as_secs());
         match asks {
             true => log::warn!("{who}: declined {address} (ARP now asks whether another machine uses it{more})"),
@@ -156,20 +156,20 @@ impl Dhcp {
             asked,
             proxy: asked && !settled && self.answerers.is_proxy(ctx.now, mac),
             numbered: numbered && !client.is_some_and(|client| client.doubt.is_declined()),
-            known: ctx.roll.street().number_of(mac).is_some() || ctx.roll.street().retired_from(mac).is_some(),
+            known: ctx.roll.lots().number_of(mac).is_some() || ctx.roll.lots().retired_from(mac).is_some(),
             free: holder.is_none(),
         };
         match decide::claim(view) {
-            Claim::Nothing if settled => {}
-            Claim::Nothing => ctx.stats.count(Counter::ArpUnasked),
-            Claim::LookAgain => {
+            ClaimDecision::Nothing if settled => {}
+            ClaimDecision::Nothing => ctx.stats.count(Counter::ArpUnasked),
+            ClaimDecision::LookAgain => {
                 ctx.stats.count(Counter::ArpUnasked);
                 if let Some(pool) = ctx.roll.pools.get_mut(network).and_then(Option::as_mut) {
                     pool.look_again(ctx.now, sender);
                 }
             }
-            Claim::Doubted => self.doubt(ctx, mac, sender),
-            Claim::Conflict => match self.answerers.note(ctx.now, mac, sender) {
+            ClaimDecision::Doubted => self.doubt(ctx, mac, sender),
+            ClaimDecision::Conflict => match self.answerers.note(ctx.now, mac, sender) {
                 Some(addresses) => self.expose(ctx, link, mac, &addresses),
                 None => self.conflict(ctx, scratch, (network, holder), mac, sender),
             },
@@ -180,7 +180,7 @@ impl Dhcp {
     fn doubt(&mut self, ctx: &mut Ctx<'_>, mac: Mac, address: Ipv4Addr) {
         ctx.stats.count(Counter::ArpNotBelieved);
         let Some(number) = ctx.roll.plan.number(address) else { return };
-        if let Some(more) = self.doubted.admits(ctx.now) {
+        if let Some(more) = self.doubted.allow(ctx.now) {
             log::warn!("{mac}: its ARP answer for {address} is ignored (that is {number}'s address, and no node has this MAC{more})");
         }
     }
@@ -191,7 +191,7 @@ impl Dhcp {
         for pool in ctx.roll.pools.iter_mut().flatten() {
             addresses.iter().flatten().for_each(|address| pool.take_back(*address, mac));
         }
-        if let Some(more) = self.proxies.admits(ctx.now) {
+        if let Some(more) = self.proxies.allow(ctx.now) {
             let interface = ctx.config.links.get(usize::from(link)).map_or("?", |link| link.interface.as_str());
             log::warn!(
                 "{mac}: its ARP answers on {interface} are ignored from now on (it is a proxy, as it answers for more than {FEW} addresses; \
@@ -219,7 +219,7 @@ impl Dhcp {
             }
         }
         ctx.stats.count(Counter::ArpConflict);
-        if let Some(more) = self.conflict.admits(ctx.now) {
+        if let Some(more) = self.conflict.allow(ctx.now) {
             let pause = QUARANTINE.as_secs();
             match number {
                 Some(number) => log::warn!(

@@ -15,7 +15,7 @@ use crate::wire::dhcp::MessageType;
 
 /// The client's state, as its REQUEST shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum ClientState {
     /// It picked this server's offer, or another's.
     Selecting {
         server: Ipv4Addr,
@@ -26,20 +26,20 @@ pub enum State {
 }
 
 /// The state and the address that it is about; None for a REQUEST that fits no row of the table.
-pub fn state(server: Option<Ipv4Addr>, requested: Option<Ipv4Addr>, ciaddr: Ipv4Addr, unicast: bool) -> Option<(State, Ipv4Addr)> {
+pub fn state(server: Option<Ipv4Addr>, requested: Option<Ipv4Addr>, ciaddr: Ipv4Addr, unicast: bool) -> Option<(ClientState, Ipv4Addr)> {
     match (server, requested, ciaddr.is_unspecified()) {
-        (Some(server), Some(requested), true) => Some((State::Selecting { server }, requested)),
-        (None, Some(requested), true) => Some((State::InitReboot, requested)),
-        (None, None, false) => Some((if unicast { State::Renewing } else { State::Rebinding }, ciaddr)),
+        (Some(server), Some(requested), true) => Some((ClientState::Selecting { server }, requested)),
+        (None, Some(requested), true) => Some((ClientState::InitReboot, requested)),
+        (None, None, false) => Some((if unicast { ClientState::Renewing } else { ClientState::Rebinding }, ciaddr)),
         // Firmware of the field repeats the requested address, or names the server, while it has an address: what counts is ciaddr.
-        (_, _, false) => Some((if unicast { State::Renewing } else { State::Rebinding }, ciaddr)),
+        (_, _, false) => Some((if unicast { ClientState::Renewing } else { ClientState::Rebinding }, ciaddr)),
         (_, None, true) => None,
     }
 }
 
 /// What the server knows when the REQUEST comes.
 #[derive(Clone, Copy, Debug)]
-pub struct View {
+pub struct RequestView {
     /// The server that a SELECTING client names is this one, by any of its addresses.
     pub ours: bool,
     /// A NAK would reach the client: it is broadcast on its link, or by its relay.
@@ -54,7 +54,7 @@ pub struct View {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RequestDecision {
     Ack,
     /// ACK, after the free guest address is taken for the client.
     Adopt,
@@ -65,35 +65,35 @@ pub enum Verdict {
     Silence,
 }
 
-pub fn request(state: State, asked: Ipv4Addr, view: View) -> Verdict {
+pub fn request(state: ClientState, asked: Ipv4Addr, view: RequestView) -> RequestDecision {
     match by_state(state, asked, view) {
-        Verdict::Nak if !view.reaches => Verdict::Silence,
+        RequestDecision::Nak if !view.reaches => RequestDecision::Silence,
         verdict => verdict,
     }
 }
 
-fn by_state(state: State, asked: Ipv4Addr, view: View) -> Verdict {
+fn by_state(state: ClientState, asked: Ipv4Addr, view: RequestView) -> RequestDecision {
     let bound = view.bound == Some(asked);
     match state {
-        State::Selecting { .. } if !view.ours => Verdict::Withdraw,
-        State::Selecting { .. } if bound => Verdict::Ack,
-        State::Selecting { .. } => Verdict::Nak,
+        ClientState::Selecting { .. } if !view.ours => RequestDecision::Withdraw,
+        ClientState::Selecting { .. } if bound => RequestDecision::Ack,
+        ClientState::Selecting { .. } => RequestDecision::Nak,
 
-        _ if !view.right_network => Verdict::Nak,
-        _ if bound => Verdict::Ack,
-        _ if view.bound.is_some() => Verdict::Nak,
+        _ if !view.right_network => RequestDecision::Nak,
+        _ if bound => RequestDecision::Ack,
+        _ if view.bound.is_some() => RequestDecision::Nak,
 
-        State::InitReboot => by_authority(view),
+        ClientState::InitReboot => by_authority(view),
         // It came to us alone, so we gave the address.
-        State::Renewing if view.free_guest => Verdict::Adopt,
-        State::Renewing => Verdict::Nak,
-        State::Rebinding if view.free_guest && view.authoritative => Verdict::Adopt,
-        State::Rebinding => by_authority(view),
+        ClientState::Renewing if view.free_guest => RequestDecision::Adopt,
+        ClientState::Renewing => RequestDecision::Nak,
+        ClientState::Rebinding if view.free_guest && view.authoritative => RequestDecision::Adopt,
+        ClientState::Rebinding => by_authority(view),
     }
 }
 
-fn by_authority(view: View) -> Verdict {
-    if view.authoritative { Verdict::Nak } else { Verdict::Silence }
+fn by_authority(view: RequestView) -> RequestDecision {
+    if view.authoritative { RequestDecision::Nak } else { RequestDecision::Silence }
 }
 
 /// Whose word a message is: see `suspect`.
@@ -143,14 +143,14 @@ pub struct ClaimView {
     pub proxy: bool,
     /// It is the address of a number, and was not declined.
     pub numbered: bool,
-    /// The MAC is known to the street: a node's, or one that was taken out.
+    /// The MAC is known to the lot table: a node's, or one that was taken out.
     pub known: bool,
     /// Nobody holds it.
     pub free: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
+pub enum ClaimDecision {
     Nothing,
     /// A free address is probed again, before it is given.
     LookAgain,
@@ -172,14 +172,14 @@ pub enum Claim {
 ///
 /// A number's address is probed to find the other NICs of its machine, or the machine that was replaced: nobody else's answer counts, so that no
 /// frame of a stranger's makes a node a guest. Who has a node's address by mistake is found when the node declines it.
-pub fn claim(view: ClaimView) -> Claim {
+pub fn claim(view: ClaimView) -> ClaimDecision {
     match view {
-        ClaimView { settled: true, .. } => Claim::Nothing,
-        ClaimView { asked: false, free: true, .. } => Claim::LookAgain,
-        ClaimView { asked: false, .. } => Claim::Nothing,
-        ClaimView { proxy: true, .. } => Claim::Doubted,
-        ClaimView { numbered: true, known: false, .. } => Claim::Doubted,
-        _ => Claim::Conflict,
+        ClaimView { settled: true, .. } => ClaimDecision::Nothing,
+        ClaimView { asked: false, free: true, .. } => ClaimDecision::LookAgain,
+        ClaimView { asked: false, .. } => ClaimDecision::Nothing,
+        ClaimView { proxy: true, .. } => ClaimDecision::Doubted,
+        ClaimView { numbered: true, known: false, .. } => ClaimDecision::Doubted,
+        _ => ClaimDecision::Conflict,
     }
 }
 
@@ -194,48 +194,48 @@ mod tests {
 
     #[test]
     fn states_are_told_apart() {
-        let selecting = State::Selecting { server: HEAD };
+        let selecting = ClientState::Selecting { server: HEAD };
         assert_eq!(state(Some(HEAD), Some(OURS), NONE, false), Some((selecting, OURS)));
-        assert_eq!(state(None, Some(OURS), NONE, false), Some((State::InitReboot, OURS)));
-        assert_eq!(state(None, None, OURS, true), Some((State::Renewing, OURS)));
-        assert_eq!(state(None, None, OURS, false), Some((State::Rebinding, OURS)));
-        assert_eq!(state(None, Some(OTHER), OURS, false), Some((State::Rebinding, OURS)));
+        assert_eq!(state(None, Some(OURS), NONE, false), Some((ClientState::InitReboot, OURS)));
+        assert_eq!(state(None, None, OURS, true), Some((ClientState::Renewing, OURS)));
+        assert_eq!(state(None, None, OURS, false), Some((ClientState::Rebinding, OURS)));
+        assert_eq!(state(None, Some(OTHER), OURS, false), Some((ClientState::Rebinding, OURS)));
         assert_eq!(state(None, None, NONE, false), None);
         assert_eq!(state(Some(HEAD), None, NONE, false), None);
     }
 
     #[test]
     fn the_table() {
-        use State::*;
+        use ClientState::*;
         let (ours, theirs) = (Selecting { server: HEAD }, Selecting { server: OTHER });
         // state, bound, right network, free guest, authoritative -> verdict
         let rows = [
-            (ours, Some(OURS), true, false, false, Verdict::Ack),
-            (ours, Some(OTHER), true, false, false, Verdict::Nak),
-            (ours, None, true, true, false, Verdict::Nak),
-            (theirs, Some(OURS), true, false, false, Verdict::Withdraw),
-            (theirs, None, true, false, true, Verdict::Withdraw),
-            (InitReboot, Some(OURS), true, false, false, Verdict::Ack),
-            (InitReboot, Some(OTHER), true, false, false, Verdict::Nak),
-            (InitReboot, None, true, true, false, Verdict::Silence),
-            (InitReboot, None, true, true, true, Verdict::Nak),
-            (InitReboot, None, false, false, false, Verdict::Nak),
-            (Renewing, Some(OURS), true, false, false, Verdict::Ack),
-            (Renewing, Some(OTHER), true, false, false, Verdict::Nak),
-            (Renewing, None, true, true, false, Verdict::Adopt),
-            (Renewing, None, true, false, false, Verdict::Nak),
-            (Rebinding, Some(OURS), true, false, false, Verdict::Ack),
-            (Rebinding, Some(OTHER), true, false, false, Verdict::Nak),
-            (Rebinding, None, true, true, false, Verdict::Silence),
-            (Rebinding, None, true, true, true, Verdict::Adopt),
-            (Rebinding, None, true, false, true, Verdict::Nak),
-            (Rebinding, None, false, false, false, Verdict::Nak),
+            (ours, Some(OURS), true, false, false, RequestDecision::Ack),
+            (ours, Some(OTHER), true, false, false, RequestDecision::Nak),
+            (ours, None, true, true, false, RequestDecision::Nak),
+            (theirs, Some(OURS), true, false, false, RequestDecision::Withdraw),
+            (theirs, None, true, false, true, RequestDecision::Withdraw),
+            (InitReboot, Some(OURS), true, false, false, RequestDecision::Ack),
+            (InitReboot, Some(OTHER), true, false, false, RequestDecision::Nak),
+            (InitReboot, None, true, true, false, RequestDecision::Silence),
+            (InitReboot, None, true, true, true, RequestDecision::Nak),
+            (InitReboot, None, false, false, false, RequestDecision::Nak),
+            (Renewing, Some(OURS), true, false, false, RequestDecision::Ack),
+            (Renewing, Some(OTHER), true, false, false, RequestDecision::Nak),
+            (Renewing, None, true, true, false, RequestDecision::Adopt),
+            (Renewing, None, true, false, false, RequestDecision::Nak),
+            (Rebinding, Some(OURS), true, false, false, RequestDecision::Ack),
+            (Rebinding, Some(OTHER), true, false, false, RequestDecision::Nak),
+            (Rebinding, None, true, true, false, RequestDecision::Silence),
+            (Rebinding, None, true, true, true, RequestDecision::Adopt),
+            (Rebinding, None, true, false, true, RequestDecision::Nak),
+            (Rebinding, None, false, false, false, RequestDecision::Nak),
         ];
         for (at, bound, right_network, free_guest, authoritative, verdict) in rows {
-            let view = View { ours: at != theirs, reaches: true, bound, right_network, free_guest, authoritative };
+            let view = RequestView { ours: at != theirs, reaches: true, bound, right_network, free_guest, authoritative };
             assert_eq!(request(at, OURS, view), verdict, "{at:?} {view:?}");
-            let far = View { reaches: false, ..view };
-            let heard = if verdict == Verdict::Nak { Verdict::Silence } else { verdict };
+            let far = RequestView { reaches: false, ..view };
+            let heard = if verdict == RequestDecision::Nak { RequestDecision::Silence } else { verdict };
             assert_eq!(request(at, OURS, far), heard, "nobody would hear a NAK: {at:?} {view:?}");
         }
     }
@@ -261,17 +261,17 @@ mod tests {
     fn what_arp_is_believed() {
         let answer = ClaimView { settled: false, asked: true, proxy: false, numbered: false, known: false, free: false };
         let rows = [
-            (ClaimView { settled: true, ..answer }, Claim::Nothing),
-            (ClaimView { settled: true, proxy: true, numbered: true, ..answer }, Claim::Nothing),
-            (ClaimView { asked: false, free: true, ..answer }, Claim::LookAgain),
-            (ClaimView { asked: false, ..answer }, Claim::Nothing),
-            (ClaimView { asked: false, numbered: true, known: true, ..answer }, Claim::Nothing),
-            (ClaimView { proxy: true, known: true, numbered: true, ..answer }, Claim::Doubted),
-            (ClaimView { proxy: true, free: true, ..answer }, Claim::Doubted),
-            (ClaimView { numbered: true, ..answer }, Claim::Doubted),
-            (ClaimView { numbered: true, known: true, ..answer }, Claim::Conflict),
-            (ClaimView { free: true, ..answer }, Claim::Conflict),
-            (answer, Claim::Conflict),
+            (ClaimView { settled: true, ..answer }, ClaimDecision::Nothing),
+            (ClaimView { settled: true, proxy: true, numbered: true, ..answer }, ClaimDecision::Nothing),
+            (ClaimView { asked: false, free: true, ..answer }, ClaimDecision::LookAgain),
+            (ClaimView { asked: false, ..answer }, ClaimDecision::Nothing),
+            (ClaimView { asked: false, numbered: true, known: true, ..answer }, ClaimDecision::Nothing),
+            (ClaimView { proxy: true, known: true, numbered: true, ..answer }, ClaimDecision::Doubted),
+            (ClaimView { proxy: true, free: true, ..answer }, ClaimDecision::Doubted),
+            (ClaimView { numbered: true, ..answer }, ClaimDecision::Doubted),
+            (ClaimView { numbered: true, known: true, ..answer }, ClaimDecision::Conflict),
+            (ClaimView { free: true, ..answer }, ClaimDecision::Conflict),
+            (answer, ClaimDecision::Conflict),
         ];
         for (view, what) in rows {
             assert_eq!(claim(view), what, "{view:?}");

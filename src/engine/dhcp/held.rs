@@ -13,11 +13,11 @@ use crate::base::slab::Key;
 use crate::base::time::Instant;
 use crate::engine::Ctx;
 use crate::roll::client::Client;
-use crate::roll::kind::Kind;
+use crate::roll::kind::FirmwareKind;
 use crate::roll::stage::Stage;
 use crate::wire::dhcp::Scratch;
 
-use super::request::Request;
+use super::request::ClientRequest;
 use super::{Dhcp, OFFER_HOLD};
 
 /// How often it is looked whether held DISCOVERs can be answered.
@@ -27,17 +27,17 @@ const HELD_MAX: usize = 576;
 
 /// How long a DISCOVER may wait. A ROM asks again after 4 s and EDK2 picks an offer only then; iPXE asks again after 1 s, udhcpc after
 /// 3; some Raspberry Pis never ask again.
-fn patience(kind: Kind) -> Duration {
+fn patience(kind: FirmwareKind) -> Duration {
     Duration::from_millis(match kind {
-        Kind::Rom | Kind::Edk2 => 3000,
-        Kind::Other | Kind::UBoot => 2000,
-        Kind::Ipxe | Kind::Grub | Kind::Pxelinux => 800,
-        Kind::RaspberryPi => 0,
+        FirmwareKind::Rom | FirmwareKind::Edk2 => 3000,
+        FirmwareKind::Other | FirmwareKind::UBoot => 2000,
+        FirmwareKind::Ipxe | FirmwareKind::Grub | FirmwareKind::Pxelinux => 800,
+        FirmwareKind::RaspberryPi => 0,
     })
 }
 
 /// A message that waits for an answer.
-pub struct Held {
+pub struct HeldMessage {
     endpoint: EndpointId,
     mac: Option<Mac>,
     src: SocketAddrV4,
@@ -46,10 +46,10 @@ pub struct Held {
     bytes: [u8; HELD_MAX],
 }
 
-impl Held {
-    fn of(datagram: Datagram<'_>) -> Option<Held> {
+impl HeldMessage {
+    fn of(datagram: Datagram<'_>) -> Option<HeldMessage> {
         let Datagram { endpoint, mac, src, dst, payload } = datagram;
-        let mut held = Held { endpoint, mac, src, dst, len: payload.len(), bytes: [0; HELD_MAX] };
+        let mut held = HeldMessage { endpoint, mac, src, dst, len: payload.len(), bytes: [0; HELD_MAX] };
         held.bytes.get_mut(..payload.len())?.copy_from_slice(payload);
         Some(held)
     }
@@ -63,7 +63,7 @@ impl Held {
 impl Dhcp {
     /// Until when a DISCOVER is held because the link is full: within the patience of its sender (doc/firmware.md, "Clients"). None:
     /// it is answered now.
-    pub(super) fn deferral(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> Option<Instant> {
+    pub(super) fn deferral(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &ClientRequest<'_>) -> Option<Instant> {
         let lane = ctx.pace.lane(asked.link());
         let patience = patience(asked.kind);
         let new = ctx.roll.get(key).is_some_and(|client| client.boot.stage() == Stage::Discover);
@@ -112,12 +112,12 @@ impl Dhcp {
     /// Puts a message by, in place of an older one of the same client. One that is too long is answered when the client repeats it.
     pub(super) fn keep(&mut self, key: Key<Client>, datagram: Datagram<'_>) {
         self.drop_held(key);
-        if let (Some(held), Some(place)) = (Held::of(datagram), self.held_by.get_mut(key.slot())) {
+        if let (Some(held), Some(place)) = (HeldMessage::of(datagram), self.held_by.get_mut(key.slot())) {
             *place = self.held.insert(held);
         }
     }
 
-    pub(super) fn drop_held(&mut self, key: Key<Client>) -> Option<Held> {
+    pub(super) fn drop_held(&mut self, key: Key<Client>) -> Option<HeldMessage> {
         let held = self.held_by.get_mut(key.slot())?.take()?;
         self.held.remove(held)
     }

@@ -4,29 +4,29 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::muffle::More;
+use crate::base::log_limit::More;
 use crate::base::outbox::Output;
 use crate::base::slab::Key;
 use crate::base::time::{Instant, Seconds};
 use crate::engine::dhcp::Counter;
 use crate::engine::{Ctx, boot};
-use crate::roll::client::{Client, Way};
-use crate::roll::kind::Kind;
+use crate::roll::client::{Arrival, Client};
+use crate::roll::kind::FirmwareKind;
 use crate::roll::stage::Stage;
 use crate::wire::dhcp::MessageType;
 
 use super::addresses::{drop_neighbour, entitled, lease_of, move_to, numbered_address};
-use super::decide::{self, State, Verdict, View};
+use super::decide::{self, ClientState, RequestDecision, RequestView};
 use super::promise::{self, Kept};
 use super::reply::send;
-use super::request::Request;
+use super::request::ClientRequest;
 use super::{Dhcp, OFFER_HOLD, passing};
 
 /// One boot asks several times; an entry is made once for all of them, for each is a message to the kernel.
 const NEIGHBOUR_AGAIN: Duration = Duration::from_secs(10);
 
 impl Dhcp {
-    pub(super) fn request(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
+    pub(super) fn request(&mut self, ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>) {
         let message = asked.message;
         let Some((state, address)) = decide::state(message.server_id(), message.requested_ip(), message.header.ciaddr, asked.unicast)
         else {
@@ -42,7 +42,7 @@ impl Dhcp {
             None => numbered_address(ctx, ctx.roll.number_of(&asked.identity), asked.network),
         };
         let pool = ctx.roll.pools.get(asked.network).and_then(Option::as_ref);
-        let view = View {
+        let view = RequestView {
             ours: message.server_id().is_none_or(|server| ctx.config.links.iter().any(|link| link.head == server)),
             reaches: network.link.is_some() || !message.header.giaddr.is_unspecified(),
             bound,
@@ -51,26 +51,26 @@ impl Dhcp {
             authoritative: ctx.config.dhcp.authoritative,
         };
         match decide::request(state, address, view) {
-            Verdict::Ack => self.grant(ctx, asked, state, address),
-            Verdict::Adopt => self.adopt(ctx, asked, state, address),
-            Verdict::Nak => {
+            RequestDecision::Ack => self.grant(ctx, asked, state, address),
+            RequestDecision::Adopt => self.adopt(ctx, asked, state, address),
+            RequestDecision::Nak => {
                 ctx.stats.count(Counter::Nak);
-                if let Some(more) = self.nak.admits(ctx.now) {
+                if let Some(more) = self.nak.allow(ctx.now) {
                     log::info!("{}: denied {address} (NAK; that is not its address on this network{more})", asked.identity);
                 }
                 send(ctx, asked, None, Some(MessageType::Nak), None, None);
                 self.leave(ctx, record, address);
             }
-            Verdict::Withdraw => {
+            RequestDecision::Withdraw => {
                 ctx.stats.count(Counter::DhcpOtherServer);
                 self.withdraw(ctx, asked);
             }
-            Verdict::Silence => ctx.stats.count(Counter::DhcpUnknown),
+            RequestDecision::Silence => ctx.stats.count(Counter::DhcpUnknown),
         }
     }
 
     /// A guest address that was given before a restart goes on with its holder.
-    fn adopt(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>, state: State, address: Ipv4Addr) {
+    fn adopt(&mut self, ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>, state: ClientState, address: Ipv4Addr) {
         let Some(key) = self.admit(ctx, asked) else { return };
         let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);
         if pool.and_then(|pool| pool.claim(ctx.now, address, key, &asked.identity)).is_some() {
@@ -79,7 +79,7 @@ impl Dhcp {
         }
     }
 
-    fn grant(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>, state: State, address: Ipv4Addr) {
+    fn grant(&mut self, ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>, state: ClientState, address: Ipv4Addr) {
         let Some(key) = self.admit(ctx, asked) else { return };
         let lease = lease_of(ctx, address, ctx.roll.get(key).and_then(|client| client.number()), asked.network);
         match promise::kept(ctx, key, address, lease) {
@@ -92,14 +92,15 @@ impl Dhcp {
             return;
         }
         // A client that asks for the address of its number from nothing has no other one in use (RFC 2131, 4.3.2).
-        let from_nothing = matches!(state, State::Selecting { .. } | State::InitReboot) && !matches!(asked.way, Way::Through(_));
+        let from_nothing =
+            matches!(state, ClientState::Selecting { .. } | ClientState::InitReboot) && !matches!(asked.way, Arrival::Through(_));
         if from_nothing && ctx.roll.plan.number(address).is_some() {
             ctx.roll.give_up_guest(key);
         }
         self.drop_held(key);
         ctx.stats.count(Counter::Ack);
         send(ctx, asked, Some(key), Some(MessageType::Ack), Some(address), Some(lease));
-        let renewal = matches!(state, State::Renewing | State::Rebinding);
+        let renewal = matches!(state, ClientState::Renewing | ClientState::Rebinding);
         self.leased(ctx, key, asked, address, ctx.now + lease, renewal);
     }
 
@@ -108,7 +109,7 @@ impl Dhcp {
         &mut self,
         ctx: &mut Ctx<'_>,
         key: Key<Client>,
-        asked: &Request<'_>,
+        asked: &ClientRequest<'_>,
         address: Ipv4Addr,
         until: Instant,
         renewal: bool,
@@ -125,7 +126,7 @@ impl Dhcp {
         }
         let told = boot::file(ctx.config, client);
         let (kind, stage) = (client.evidence.kind(), client.boot.stage());
-        let (system, again) = (kind == Kind::Other, stage == Stage::Up || (stage == Stage::Leased && kind != Kind::Other));
+        let (system, again) = (kind == FirmwareKind::Other, stage == Stage::Up || (stage == Stage::Leased && kind != FirmwareKind::Other));
         ctx.roll.lease(key, until);
         passing::heard_again(ctx, key);
         if again || (renewal && !system) {
@@ -137,12 +138,12 @@ impl Dhcp {
                 true => ctx.roll.enter(ctx.now, key, Stage::Up, format_args!("")),
                 false => ctx.roll.enter(ctx.now, key, Stage::Up, format_args!("lease {address}")),
             }
-            return ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("up"));
+            return ctx.roll.finish_story(ctx.now, key, log::Level::Info, format_args!("up"));
         }
         ctx.roll.enter(ctx.now, key, Stage::Leased, format_args!("lease {address}"));
         if told.is_none() {
-            if let Some(more) = self.no_script.admits(ctx.now) {
-                let what = if kind == Kind::Ipxe { "boot.script or boot.kernel" } else { "boot.program for its architecture" };
+            if let Some(more) = self.no_script.allow(ctx.now) {
+                let what = if kind == FirmwareKind::Ipxe { "boot.script or boot.kernel" } else { "boot.program for its architecture" };
                 log::warn!("{}: has nothing to boot ({kind}; set {what}{more})", asked.identity);
             }
         }
@@ -158,17 +159,17 @@ impl Dhcp {
     }
 
     /// The client picked another server's offer.
-    fn withdraw(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
+    fn withdraw(&mut self, ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>) {
         let Some(key) = ctx.roll.find(&asked.identity) else { return };
         if ctx.roll.get(key).is_some_and(|client| client.is_leased()) {
             return;
         }
         let server = asked.message.server_id().unwrap_or(Ipv4Addr::UNSPECIFIED);
-        ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("took the offer of another server, {server}"));
+        ctx.roll.finish_story(ctx.now, key, log::Level::Info, format_args!("took the offer of another server, {server}"));
         self.forget(ctx, key, true);
     }
 
-    pub(super) fn release(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
+    pub(super) fn release(&mut self, ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>) {
         let Some(key) = ctx.roll.find(&asked.identity) else { return };
         let Some(client) = ctx.roll.get(key) else { return };
         if client.address() == Some(asked.message.header.ciaddr) {
@@ -186,17 +187,17 @@ impl Dhcp {
         match client.boot.stage() {
             Stage::Offered => {
                 let known = client.number().is_some();
-                ctx.roll.stick(key, format_args!("no REQUEST for the offer"));
+                ctx.roll.mark_stuck(key, format_args!("no REQUEST for the offer"));
                 // A flood of invented machines ends here too: machines without a number are logged once an interval.
-                let admitted = if known { Some(More(0)) } else { self.unclaimed.admits(ctx.now) };
+                let admitted = if known { Some(More(0)) } else { self.unclaimed.allow(ctx.now) };
                 let Some(more) = admitted else { return ctx.roll.note(key, format_args!("no REQUEST for the offer")) };
                 let why = format_args!("stalled: no REQUEST for the offer in {silent}{more}");
-                ctx.roll.tell(ctx.now, key, log::Level::Warn, why);
+                ctx.roll.finish_story(ctx.now, key, log::Level::Warn, why);
             }
             Stage::Leased => {
                 // `file` borrows the config, not the roll.
-                ctx.roll.stick(key, format_args!("did not request {file}"));
-                ctx.roll.tell(
+                ctx.roll.mark_stuck(key, format_args!("did not request {file}"));
+                ctx.roll.finish_story(
                     ctx.now,
                     key,
                     log::Level::Warn,
@@ -204,8 +205,10 @@ impl Dhcp {
                 );
             }
             _ => match client.boot.stuck().copied() {
-                Some(place) => ctx.roll.tell(ctx.now, key, log::Level::Warn, format_args!("stalled: {place}, then silent for {silent}")),
-                None => ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("loaded its files, then silent for {silent}")),
+                Some(place) => {
+                    ctx.roll.finish_story(ctx.now, key, log::Level::Warn, format_args!("stalled: {place}, then silent for {silent}"))
+                }
+                None => ctx.roll.finish_story(ctx.now, key, log::Level::Info, format_args!("loaded its files, then silent for {silent}")),
             },
         }
     }

@@ -20,10 +20,10 @@ mod addresses;
 mod conflict;
 mod counter;
 mod decide;
-mod foreign;
 mod held;
 mod lease;
 mod offer;
+mod other_servers;
 mod passing;
 mod promise;
 mod reply;
@@ -34,23 +34,23 @@ mod suspect;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::base::log_limit::LogLimit;
 use crate::base::machine::Datagram;
-use crate::base::muffle::Muffle;
 use crate::base::outbox::Output;
 use crate::base::slab::{Key, Slab};
 use crate::base::time::Instant;
 use crate::roll::client::Client;
-use crate::roll::registry::{Due, Roll};
+use crate::roll::registry::{Due, Registry};
 use crate::wire::dhcp::{self, MessageType, Scratch};
 
 use super::Ctx;
 use conflict::Answerers;
 use decide::Licence;
-use foreign::Foreign;
-use held::Held;
-use passing::Passing;
+use held::HeldMessage;
+use other_servers::OtherServers;
+use passing::NumberPace;
 use reply::send;
-use request::Request;
+use request::ClientRequest;
 
 pub use addresses::probes;
 pub use counter::Counter;
@@ -63,55 +63,55 @@ const STRANGER_HOLD: Duration = Duration::from_secs(60);
 
 /// The state of the DHCP service. Addresses and records are in the roll.
 pub struct Dhcp {
-    held: Slab<Held>,
+    held: Slab<HeldMessage>,
     /// Parallel to the roll's slots.
-    held_by: Box<[Option<Key<Held>>]>,
+    held_by: Box<[Option<Key<HeldMessage>>]>,
     /// Who was held for want of room, oldest first; who was answered meanwhile is passed over.
     deferred: VecDeque<Key<Client>>,
     next_release: Instant,
-    foreign: Foreign,
-    passing: Passing,
-    full: Muffle,
-    empty: Muffle,
+    other_servers: OtherServers,
+    passing: NumberPace,
+    full: LogLimit,
+    empty: LogLimit,
     answerers: Answerers,
-    conflict: Muffle,
-    doubted: Muffle,
-    proxies: Muffle,
-    forged: Muffle,
-    no_script: Muffle,
-    nak: Muffle,
-    declined: Muffle,
-    unclaimed: Muffle,
+    conflict: LogLimit,
+    doubted: LogLimit,
+    proxies: LogLimit,
+    forged: LogLimit,
+    no_script: LogLimit,
+    nak: LogLimit,
+    declined: LogLimit,
+    unclaimed: LogLimit,
 }
 
 impl Dhcp {
     /// A service for `capacity` client records. The seed decides its transaction id.
     pub fn new(capacity: usize, seed: u64) -> Dhcp {
-        let muffle = Muffle::default();
+        let log_limit = LogLimit::default();
         Dhcp {
             held: Slab::new(capacity),
             held_by: vec![None; capacity].into(),
             deferred: VecDeque::with_capacity(capacity),
             next_release: Instant::ZERO,
-            foreign: Foreign::new(seed),
-            passing: Passing::default(),
-            full: muffle,
-            empty: muffle,
+            other_servers: OtherServers::new(seed),
+            passing: NumberPace::default(),
+            full: log_limit,
+            empty: log_limit,
             answerers: Answerers::default(),
-            conflict: muffle,
-            doubted: muffle,
-            proxies: muffle,
-            forged: muffle,
-            no_script: muffle,
-            nak: muffle,
-            declined: muffle,
-            unclaimed: muffle,
+            conflict: log_limit,
+            doubted: log_limit,
+            proxies: log_limit,
+            forged: log_limit,
+            no_script: log_limit,
+            nak: log_limit,
+            declined: log_limit,
+            unclaimed: log_limit,
         }
     }
 
     /// Asks each link once whether another DHCP server is there.
     pub fn start(&mut self, ctx: &mut Ctx<'_>) {
-        self.foreign.probe(ctx);
+        self.other_servers.probe(ctx);
     }
 
     /// A datagram to port 67, or to port 68 where only servers send.
@@ -126,9 +126,9 @@ impl Dhcp {
             return ctx.stats.count(Counter::DhcpMalformed);
         };
         if datagram.dst.port() == CLIENT_PORT {
-            return self.foreign.heard(ctx, link, datagram.mac, &message);
+            return self.other_servers.heard(ctx, link, datagram.mac, &message);
         }
-        let asked = match Request::read(ctx.config, &message, (link, datagram), held) {
+        let asked = match ClientRequest::read(ctx.config, &message, (link, datagram), held) {
             Ok(asked) => asked,
             Err(reason) => return ctx.stats.count(reason),
         };
@@ -144,7 +144,7 @@ impl Dhcp {
     }
 
     /// Does what a message of the machine's own asks for.
-    fn follow(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>, record: Option<Key<Client>>) {
+    fn follow(&mut self, ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>, record: Option<Key<Client>>) {
         if let Some(client) = record.and_then(|key| ctx.roll.get_mut(key)) {
             client.evidence.asked(asked.arch, asked.kind);
             client.route.spoke(ctx.now, asked.way);
@@ -165,7 +165,7 @@ impl Dhcp {
     }
 
     /// A node finds a place in a full table: that of a machine without a number which was given nothing yet (law 3).
-    fn admit_node(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<Key<Client>> {
+    fn admit_node(&mut self, ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>) -> Option<Key<Client>> {
         ctx.roll.number_of(&asked.identity)?;
         let shed = ctx.roll.sheddable()?;
         ctx.stats.count(Counter::DhcpTableFull);
@@ -174,10 +174,10 @@ impl Dhcp {
     }
 
     /// The record of whoever asks, made now if need be, with what this message says of it.
-    fn admit(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<Key<Client>> {
+    fn admit(&mut self, ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>) -> Option<Key<Client>> {
         let Some(key) = ctx.roll.admit(ctx.now, asked.identity).or_else(|| self.admit_node(ctx, asked)) else {
             ctx.stats.count(Counter::DhcpTableFull);
-            if let Some(more) = self.full.admits(ctx.now) {
+            if let Some(more) = self.full.allow(ctx.now) {
                 let (who, room) = (asked.identity, ctx.roll.capacity());
                 log::warn!("{who}: not answered (all {room} client records are in use; raise server.capacity{more})");
             }
@@ -191,7 +191,7 @@ impl Dhcp {
     }
 
     /// When [`Dhcp::expire`] has something to do, at the latest.
-    pub fn deadline(&self, roll: &Roll) -> Option<Instant> {
+    pub fn deadline(&self, roll: &Registry) -> Option<Instant> {
         let pools = roll.pools.iter().flatten().filter_map(|pool| pool.deadline());
         let release = (!self.deferred.is_empty()).then_some(self.next_release);
         pools.chain(roll.deadline()).chain(release).min()

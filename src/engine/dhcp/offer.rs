@@ -5,24 +5,24 @@ use std::time::Duration;
 use crate::base::slab::Key;
 use crate::engine::Ctx;
 use crate::engine::dhcp::Counter;
-use crate::roll::client::{Client, Way};
-use crate::roll::kind::Kind;
+use crate::roll::client::{Arrival, Client};
+use crate::roll::kind::FirmwareKind;
 use crate::roll::stage::Stage;
 use crate::wire::dhcp::MessageType;
 
 use super::addresses::{lease_of, number_for};
 use super::promise::{self, Kept};
 use super::reply::send;
-use super::request::Request;
+use super::request::ClientRequest;
 use super::{Dhcp, OFFER_HOLD, STRANGER_HOLD, passing};
 
 /// A BOOTP client cannot renew: its address is kept for a day. Like every guest address it is probed as it is offered again.
 const BOOTP_HOLD: Duration = Duration::from_secs(86_400);
 
 impl Dhcp {
-    pub(super) fn discover(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
+    pub(super) fn discover(&mut self, ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>) {
         let Some(key) = self.admit(ctx, asked) else { return };
-        if let Some(client) = ctx.roll.get_mut(key).filter(|_| !matches!(asked.way, Way::Through(_))) {
+        if let Some(client) = ctx.roll.get_mut(key).filter(|_| !matches!(asked.way, Arrival::Through(_))) {
             client.asks_anew(ctx.now, asked.message.header.xid);
         }
         begin_boot(ctx, key, asked.kind);
@@ -50,9 +50,9 @@ impl Dhcp {
         }
     }
 
-    pub(super) fn bootp(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
+    pub(super) fn bootp(&mut self, ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>) {
         let Some(key) = self.admit(ctx, asked) else { return };
-        if let Some(client) = ctx.roll.get_mut(key).filter(|_| !matches!(asked.way, Way::Through(_))) {
+        if let Some(client) = ctx.roll.get_mut(key).filter(|_| !matches!(asked.way, Arrival::Through(_))) {
             client.asks_anew(ctx.now, asked.message.header.xid);
         }
         begin_boot(ctx, key, asked.kind);
@@ -73,22 +73,22 @@ impl Dhcp {
 }
 
 /// A DISCOVER of firmware begins a boot; one of a later program goes on with it.
-fn begin_boot(ctx: &mut Ctx<'_>, key: Key<Client>, kind: Kind) {
+fn begin_boot(ctx: &mut Ctx<'_>, key: Key<Client>, kind: FirmwareKind) {
     let Some(client) = ctx.roll.get(key) else { return };
     let (arch, stage) = (client.evidence.arch(), client.boot.stage());
     if matches!(stage, Stage::Probing | Stage::Offered) {
         return;
     }
-    let firmware = !matches!(kind, Kind::Other | Kind::Ipxe);
+    let firmware = !matches!(kind, FirmwareKind::Other | FirmwareKind::Ipxe);
     if firmware || stage == Stage::Up {
-        ctx.roll.tell(ctx.now, key, log::Level::Info, format_args!("started again"));
+        ctx.roll.finish_story(ctx.now, key, log::Level::Info, format_args!("started again"));
     }
     if ctx.roll.begin_boot(ctx.now, key) {
         passing::refuse_retired(ctx, key);
     }
     let stage = Stage::Discover;
-    match arch.filter(|_| kind != Kind::Other) {
-        Some(arch) if kind == Kind::Ipxe => ctx.roll.enter(ctx.now, key, stage, format_args!("discover (ipxe {arch})")),
+    match arch.filter(|_| kind != FirmwareKind::Other) {
+        Some(arch) if kind == FirmwareKind::Ipxe => ctx.roll.enter(ctx.now, key, stage, format_args!("discover (ipxe {arch})")),
         Some(arch) => ctx.roll.enter(ctx.now, key, stage, format_args!("discover ({arch})")),
         None => ctx.roll.enter(ctx.now, key, stage, format_args!("discover (os)")),
     }

@@ -14,14 +14,14 @@ use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::base::bucket::Bucket;
-use crate::base::muffle::Muffle;
+use crate::base::log_limit::LogLimit;
 use crate::base::slab::Key;
 use crate::base::time::Instant;
 use crate::engine::dhcp::Counter;
 use crate::engine::{Ctx, lots};
 use crate::roll::client::{Client, Identity};
 use crate::roll::journal::Verdict;
-use crate::roll::lot::{Label, Lot, Papers, State as LotState, Uuid, Wait};
+use crate::roll::lot::{Fingerprint, Label, Lot, LotState, Uuid, Wait};
 use crate::roll::plan::Number;
 use crate::roll::ruling::{Reason, Ruling};
 use crate::wire::dhcp::MessageType;
@@ -29,8 +29,8 @@ use crate::wire::report::{self, Report};
 
 use super::Dhcp;
 use super::addresses::numbered_address;
-use super::decide::State;
-use super::request::Request;
+use super::decide::ClientState;
+use super::request::ClientRequest;
 use log::Level;
 
 /// A lease that is acknowledged so long after the number was given was asked for by a machine that has come back, in seconds.
@@ -39,10 +39,10 @@ const SETTLED: u64 = 60;
 const BURST: u32 = 5;
 
 #[derive(Default)]
-pub struct Passing {
+pub struct NumberPace {
     /// When as many new numbers may be given at once as ever.
     full: Instant,
-    delayed: Muffle,
+    delayed: LogLimit,
 }
 
 /// At most so many new numbers a minute.
@@ -52,27 +52,27 @@ fn pace(per_minute: u32) -> Bucket {
 
 impl Dhcp {
     /// Takes in the report that a message carries, if it does, and rules on its machine.
-    pub(super) fn report(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
+    pub(super) fn report(&mut self, ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>) {
         let Some(bytes) = asked.message.option(ctx.config.dhcp.report_option) else { return };
         let Some(report) = Report::parse(bytes) else { return ctx.stats.count(Counter::ReportMalformed) };
         let Identity::Mac(mac) = asked.identity else { return };
         let Some(key) = self.admit(ctx, asked) else { return };
-        let papers = papers(mac, &report, asked);
+        let fingerprint = fingerprint(mac, &report, asked);
         let verdict = match &report.verdict {
-            report::Verdict::Untested => Verdict::Untested,
-            report::Verdict::Passed => Verdict::Passed,
-            report::Verdict::Failed(test) => Verdict::Failed(Label::new(test.as_str().as_bytes())),
+            report::ReportVerdict::Untested => Verdict::Untested,
+            report::ReportVerdict::Passed => Verdict::Passed,
+            report::ReportVerdict::Failed(test) => Verdict::Failed(Label::new(test.as_str().as_bytes())),
         };
         let Some(client) = ctx.roll.get_mut(key) else { return };
-        let news = client.reports(asked.message.header.xid, papers, verdict);
+        let news = client.reports(asked.message.header.xid, fingerprint, verdict);
         let say = |level, ctx: &mut Ctx<'_>, line: std::fmt::Arguments<'_>| ctx.roll.say(ctx.now, &asked.identity, level, line);
         match lots::rule(ctx, key, asked.network, false) {
             // It is given to whom takes the offer.
             Ruling::Enlist(_) | Ruling::Known(_) => {}
             // What it may not record now it shows again.
             Ruling::Learn(_) if !ctx.roll.may_record(ctx.now, &asked.identity, false) => {}
-            Ruling::Learn(number) => match lots::learn(ctx, number, &papers) {
-                Ok(()) => say(Level::Info, ctx, format_args!("{number}: hardware inventory updated:{papers}")),
+            Ruling::Learn(number) => match lots::learn(ctx, number, &fingerprint) {
+                Ok(()) => say(Level::Info, ctx, format_args!("{number}: hardware inventory updated:{fingerprint}")),
                 Err(trouble) => say(Level::Warn, ctx, format_args!("{number}: hardware inventory not updated: {trouble}")),
             },
             // Told as its boot began.
@@ -89,7 +89,7 @@ impl Dhcp {
     }
 
     /// The address of the number that a machine gets when it takes this offer; none where it gets no number, or is to be a guest until then.
-    pub(super) fn offer_number(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> Option<Ipv4Addr> {
+    pub(super) fn offer_number(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &ClientRequest<'_>) -> Option<Ipv4Addr> {
         let discover = asked.message_type() == Some(MessageType::Discover);
         if !discover || !passed(ctx, key, asked) || ctx.roll.get(key)?.doubt.put_away() > ctx.now {
             return None;
@@ -106,7 +106,7 @@ impl Dhcp {
             },
         };
         // Whoever was there before may run on: the node that asks anew waits for the answer to a probe.
-        let left = ctx.roll.street().lot(number).is_none_or(|lot| !lot.retired.is_empty());
+        let left = ctx.roll.lots().lot(number).is_none_or(|lot| !lot.retired.is_empty());
         let guests = ctx.roll.pools.get(asked.network).and_then(Option::as_ref).is_some_and(|pool| pool.free() > 0);
         let address = numbered_address(ctx, Some(number), asked.network).filter(|&address| ctx.roll.at_address(address).is_none())?;
         if (left && (guests || ctx.roll.get(key)?.address().is_some())) || !ctx.roll.offers.make(ctx.now, number, key) {
@@ -117,18 +117,25 @@ impl Dhcp {
     }
 
     /// Gives a machine that passed its number, if this REQUEST takes what we offered it or renews what we gave it.
-    pub(super) fn give_number(&mut self, ctx: &mut Ctx<'_>, key: Key<Client>, asked: &Request<'_>, state: State, address: Ipv4Addr) {
+    pub(super) fn give_number(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        key: Key<Client>,
+        asked: &ClientRequest<'_>,
+        state: ClientState,
+        address: Ipv4Addr,
+    ) {
         if asked.held || !passed(ctx, key, asked) || !took_our_offer(ctx, key, state, address) {
             return;
         }
         let Some(number) = number_of(ctx, key, asked.network) else { return };
         let Some(client) = ctx.roll.get(key) else { return };
-        let (mac, papers) = (client.mac(), *client.evidence.papers());
+        let (mac, fingerprint) = (client.mac(), *client.evidence.fingerprint());
         let pace = pace(ctx.config.new_numbers);
         if pace.room(ctx.now, self.passing.full) == 0 {
             return self.delay(ctx, key, mac);
         }
-        match lots::enlist(ctx, number, &papers) {
+        match lots::enlist(ctx, number, &fingerprint) {
             Ok(()) => {
                 pace.take(ctx.now, &mut self.passing.full);
                 ctx.roll.offers.withdraw(number);
@@ -147,7 +154,7 @@ impl Dhcp {
         if let Some(client) = ctx.roll.get_mut(key) {
             client.prospect.delays();
         }
-        if let Some(more) = self.passing.delayed.admits(ctx.now) {
+        if let Some(more) = self.passing.delayed.allow(ctx.now) {
             let rate = ctx.config.new_numbers;
             log::warn!("{mac}: passed muster, is a guest until numbers are available (cluster.new-numbers = {rate} a minute{more})");
         }
@@ -155,28 +162,28 @@ impl Dhcp {
 }
 
 /// Whether a machine without a number said in this transaction that it has passed its test.
-fn passed(ctx: &Ctx<'_>, key: Key<Client>, asked: &Request<'_>) -> bool {
+fn passed(ctx: &Ctx<'_>, key: Key<Client>, asked: &ClientRequest<'_>) -> bool {
     ctx.roll.get(key).is_some_and(|client| client.number().is_none() && client.evidence.passed_in(asked.message.header.xid))
 }
 
 /// Whether a REQUEST is of a machine that heard us: it names us and the address that we offered to it, or it has its address from us.
-fn took_our_offer(ctx: &Ctx<'_>, key: Key<Client>, state: State, address: Ipv4Addr) -> bool {
+fn took_our_offer(ctx: &Ctx<'_>, key: Key<Client>, state: ClientState, address: Ipv4Addr) -> bool {
     let Some(client) = ctx.roll.get(key) else { return false };
     let number = client.prospect.offered().filter(|&number| ctx.roll.offers.is_made(ctx.now, number, key));
     let offered = number.is_some_and(|number| ctx.roll.plan.address(number) == Some(address));
     match state {
-        State::Selecting { server } => {
+        ClientState::Selecting { server } => {
             let ours = ctx.config.links.iter().any(|link| link.head == server);
             ours && (offered || client.address() == Some(address))
         }
-        State::InitReboot | State::Renewing | State::Rebinding => client.is_leased() && client.address() == Some(address),
+        ClientState::InitReboot | ClientState::Renewing | ClientState::Rebinding => client.is_leased() && client.address() == Some(address),
     }
 }
 
 /// Whether a number that was offered to a machine may still be given to it.
 fn is_open(ctx: &Ctx<'_>, number: Number, key: Key<Client>) -> bool {
-    let Some(lot) = ctx.roll.street().lot(number) else { return false };
-    let named = |mac| ctx.roll.get(key).is_some_and(|client| client.evidence.papers().macs.contains(mac));
+    let Some(lot) = ctx.roll.lots().lot(number) else { return false };
+    let named = |mac| ctx.roll.get(key).is_some_and(|client| client.evidence.fingerprint().macs.contains(mac));
     match lot.state {
         LotState::Vacant | LotState::Reserved(Wait::Next) => true,
         LotState::Reserved(Wait::Mac(mac)) => named(mac),
@@ -201,7 +208,7 @@ fn number_of(ctx: &mut Ctx<'_>, key: Key<Client>, network: usize) -> Option<Numb
 /// A node's lease was acknowledged: some time after it was given its number that tells that its machine is there.
 pub(super) fn heard_again(ctx: &mut Ctx<'_>, key: Key<Client>) {
     let settled = |lot: &&Lot| lot.unseen && ctx.unix >= lot.since + SETTLED;
-    if let Some(number) = lots::own_address(ctx.roll, key).filter(|&number| ctx.roll.street().lot(number).filter(settled).is_some()) {
+    if let Some(number) = lots::own_address(ctx.roll, key).filter(|&number| ctx.roll.lots().lot(number).filter(settled).is_some()) {
         lots::came_up(ctx, number);
     }
 }
@@ -216,15 +223,15 @@ pub(super) fn heard_by_arp(ctx: &mut Ctx<'_>, key: Key<Client>, mac: Mac) {
 /// A machine that was replaced and boots again is refused its number by name, whether it shows anything of itself or not.
 pub(super) fn refuse_retired(ctx: &mut Ctx<'_>, key: Key<Client>) {
     let Some(mac) = ctx.roll.get(key).filter(|client| client.number().is_none()).map(|client| client.mac()) else { return };
-    if let Some(number) = ctx.roll.street().retired_from(mac) {
+    if let Some(number) = ctx.roll.lots().retired_from(mac) {
         let line = format_args!("{mac}: is a guest now, was {number} until it was taken out or replaced (muster guest enlist {mac})");
         ctx.roll.say(ctx.now, &Identity::Mac(mac), Level::Warn, line);
     }
 }
 
 /// What a machine shows of itself: the MAC that asks first, then the others.
-fn papers(mac: Mac, report: &Report, asked: &Request<'_>) -> Papers {
-    Papers {
+fn fingerprint(mac: Mac, report: &Report, asked: &ClientRequest<'_>) -> Fingerprint {
+    Fingerprint {
         macs: [mac].into_iter().chain(report.macs.as_slice().iter().copied()).collect(),
         uuid: report.uuid.and_then(Uuid::new),
         serial: report.serial.map_or(Label::default(), |serial| Label::new(serial.as_str().as_bytes())),

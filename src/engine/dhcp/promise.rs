@@ -10,9 +10,9 @@ use crate::base::addr::Mac;
 use crate::base::machine::{Datagram, Seq};
 use crate::base::slab::Key;
 use crate::engine::Ctx;
-use crate::engine::commit::Waiter;
+use crate::engine::commit::CommitWaiter;
 use crate::roll::client::{Client, OnRecord};
-use crate::roll::journal::{Event, Guest};
+use crate::roll::journal::{Guest, JournalEvent};
 use crate::wire::dhcp::Scratch;
 
 use super::addresses::numbered_address;
@@ -59,9 +59,14 @@ pub fn kept(ctx: &mut Ctx<'_>, key: Key<Client>, address: Ipv4Addr, lease: Durat
     } else {
         let Some(client) = ctx.roll.get(key) else { return Kept::NoRoom };
         let until = ctx.unix + 2 * lease.as_secs();
-        let guest =
-            Guest { address, identity: client.identity(), until, verdict: client.evidence.verdict(), papers: *client.evidence.papers() };
-        let Some(seq) = ctx.record(&[Event::Guest(guest)]) else { return Kept::NoRoom };
+        let guest = Guest {
+            address,
+            identity: client.identity(),
+            until,
+            verdict: client.evidence.verdict(),
+            fingerprint: *client.evidence.fingerprint(),
+        };
+        let Some(seq) = ctx.record(&[JournalEvent::Guest(guest)]) else { return Kept::NoRoom };
         record = OnRecord { address, until, seq };
         if let Some(client) = ctx.roll.get_mut(key) {
             client.recorded(record);
@@ -76,7 +81,7 @@ impl Dhcp {
         // A record that was just made for it must not end before the disk has answered.
         let until = ctx.roll.get(key).map_or(ctx.now, |client| client.binding.until().max(ctx.now + OFFER_HOLD));
         ctx.roll.keep_until(key, until);
-        match ctx.commit.after(seq, Waiter::Client(key)) {
+        match ctx.commit.after(seq, CommitWaiter::Client(key)) {
             true => self.keep(key, datagram),
             false => ctx.stats.count(Counter::DhcpJournal),
         }

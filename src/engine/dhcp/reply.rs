@@ -10,12 +10,12 @@ use crate::config::{Config, LinkConfig, Network};
 use crate::engine::dhcp::Counter;
 use crate::engine::{Ctx, boot};
 use crate::roll::client::{Client, Identity};
-use crate::roll::kind::Kind;
+use crate::roll::kind::FirmwareKind;
 use crate::roll::plan::{NamesFile, Number};
-use crate::wire::dhcp::{Builder, Header, MessageType, code};
+use crate::wire::dhcp::{Header, MessageBuilder, MessageType, code};
 
 use super::addresses::number_for;
-use super::request::Request;
+use super::request::ClientRequest;
 
 /// Ports of RFC 2131.
 pub const SERVER_PORT: u16 = 67;
@@ -61,9 +61,9 @@ impl FromIterator<u8> for Codes {
 }
 
 /// Everything a reply is made from.
-pub struct Reply<'a> {
+pub struct DhcpReply<'a> {
     pub config: &'a Config,
-    pub asked: &'a Request<'a>,
+    pub asked: &'a ClientRequest<'a>,
     /// None where there is no record: INFORM and NAK.
     pub client: Option<&'a Client>,
     /// Its number, or the one that it is offered.
@@ -75,7 +75,7 @@ pub struct Reply<'a> {
     pub lease: Option<Duration>,
 }
 
-impl Reply<'_> {
+impl DhcpReply<'_> {
     fn link(&self) -> Option<&LinkConfig> {
         self.config.links.get(usize::from(self.asked.link()))
     }
@@ -140,7 +140,7 @@ impl Reply<'_> {
         let told = self.asked.message.max_message_size().unwrap_or(MESSAGE_MIN).max(MESSAGE_MIN);
         let relayed = self.asked.message.relay_agent_info().map_or(0, |info| info.len() + 2 * (info.len() / 255 + 1));
         let limit = (usize::from(told) - 28).min((limits::WRITE_MAX - HEADERS).saturating_sub(relayed));
-        let mut builder = Builder::new(buf, &header, limit)?;
+        let mut builder = MessageBuilder::new(buf, &header, limit)?;
         if let Some(file) = file.filter(|_| !http) {
             builder.file(file.as_bytes());
         }
@@ -166,7 +166,7 @@ impl Reply<'_> {
         self.client.and_then(|client| client.evidence.arch()).is_some_and(|arch| arch.is_http())
     }
 
-    fn write_options(&self, builder: &mut Builder<'_>, head: Ipv4Addr, file: Option<&str>) {
+    fn write_options(&self, builder: &mut MessageBuilder<'_>, head: Ipv4Addr, file: Option<&str>) {
         let Some(network) = self.network() else { return };
         let number = self.number;
         if let Some(lease) = self.lease {
@@ -175,7 +175,7 @@ impl Reply<'_> {
         // The operator's own option takes the place of what we would say; what was said is not said again.
         let own: Codes = boot::options(self.config, network, number).map(|(code, _)| code).collect();
         self.write_firmware_options(builder, file, own);
-        let firmware = self.asked.kind != Kind::Other;
+        let firmware = self.asked.kind != FirmwareKind::Other;
         let asked = self.asked.message.parameter_request_list();
         let always: &[u8] = match asked {
             None => &[code::SUBNET_MASK, code::ROUTER, code::DNS, code::HOST_NAME, code::DOMAIN, code::BROADCAST, code::NTP],
@@ -195,7 +195,7 @@ impl Reply<'_> {
     }
 
     /// A machine whose number is held back asks again soon: each in another second.
-    fn write_early_renewal(&self, builder: &mut Builder<'_>, done: &mut Codes) {
+    fn write_early_renewal(&self, builder: &mut MessageBuilder<'_>, done: &mut Codes) {
         let Some(client) =
             self.client.filter(|client| client.prospect.is_delayed() && self.kind == Some(MessageType::Ack) && self.lease.is_some())
         else {
@@ -210,7 +210,7 @@ impl Reply<'_> {
         tell(code::REBINDING_TIME, EARLY_REBINDING);
     }
 
-    fn write_option(&self, builder: &mut Builder<'_>, option: u8, network: &Network, head: Ipv4Addr, file: Option<&str>) {
+    fn write_option(&self, builder: &mut MessageBuilder<'_>, option: u8, network: &Network, head: Ipv4Addr, file: Option<&str>) {
         let seconds = |part: Duration| u32::try_from(part.as_secs()).unwrap_or(u32::MAX);
         match option {
             code::SUBNET_MASK => drop(builder.ip(option, network.subnet.mask())),
@@ -242,7 +242,7 @@ impl Reply<'_> {
     }
 
     /// The plan, last of all: where it does not fit it is left out, and nothing else is (`musterd` says so at start).
-    fn write_names(&self, builder: &mut Builder<'_>) {
+    fn write_names(&self, builder: &mut MessageBuilder<'_>) {
         let file = NamesFile { plan: self.config.plan, head: self.link().map(|link| link.head), this: None };
         let mut text = [0; NamesFile::TOLD_MAX];
         let mut rest = &mut text[..];
@@ -253,14 +253,14 @@ impl Reply<'_> {
         }
     }
 
-    fn write_host_name(&self, builder: &mut Builder<'_>) {
+    fn write_host_name(&self, builder: &mut MessageBuilder<'_>) {
         if let Some(number) = self.number {
             write_text(builder, code::HOST_NAME, format_args!("{}", self.config.plan.names().of(number)));
         }
     }
 
     /// What PXE and its descendants need so that they wait for nobody else (RFC 4578; doc/firmware.md, "What each client needs in DHCP").
-    fn write_firmware_options(&self, builder: &mut Builder<'_>, file: Option<&str>, own: Codes) {
+    fn write_firmware_options(&self, builder: &mut MessageBuilder<'_>, file: Option<&str>, own: Codes) {
         if self.http() {
             if let Some(uri) = file {
                 builder.option(code::VENDOR_CLASS, b"HTTPClient");
@@ -268,7 +268,7 @@ impl Reply<'_> {
             }
             return;
         }
-        if self.asked.kind == Kind::Ipxe && !own.has(code::ETHERBOOT) {
+        if self.asked.kind == FirmwareKind::Ipxe && !own.has(code::ETHERBOOT) {
             builder.option(code::ETHERBOOT, &NO_PXEDHCP);
         }
         let pxe = self.asked.message.vendor_class().is_some_and(|class| class.starts_with(b"PXEClient"));
@@ -279,7 +279,7 @@ impl Reply<'_> {
             builder.option(code::VENDOR_CLASS, b"PXEClient");
         }
         if !own.has(code::VENDOR_SPECIFIC) {
-            builder.option(code::VENDOR_SPECIFIC, if self.asked.kind == Kind::RaspberryPi { RASPBERRY_PI } else { &DISCOVERY_OFF });
+            builder.option(code::VENDOR_SPECIFIC, if self.asked.kind == FirmwareKind::RaspberryPi { RASPBERRY_PI } else { &DISCOVERY_OFF });
         }
         if let Some(uuid) = self.asked.message.machine_uuid() {
             builder.option(code::MACHINE_UUID, uuid);
@@ -295,7 +295,7 @@ const NO_PXEDHCP: [u8; 3] = [176, 1, 1];
 const RASPBERRY_PI: &[u8] = b"\x06\x01\x03\x0a\x04\x00PXE\x09\x14\x00\x00\x11Raspberry Pi Boot\xff";
 
 /// Writes a short text as an option.
-fn write_text(builder: &mut Builder<'_>, option: u8, text: std::fmt::Arguments<'_>) {
+fn write_text(builder: &mut MessageBuilder<'_>, option: u8, text: std::fmt::Arguments<'_>) {
     use std::io::Write;
     let mut buf = [0u8; 255];
     let mut rest = &mut buf[..];
@@ -310,7 +310,7 @@ const REPLY_BYTES: u64 = 400;
 /// Sends a reply of `kind` (None: BOOTP).
 pub(super) fn send(
     ctx: &mut Ctx<'_>,
-    asked: &Request<'_>,
+    asked: &ClientRequest<'_>,
     key: Option<Key<Client>>,
     kind: Option<MessageType>,
     yiaddr: Option<Ipv4Addr>,
@@ -318,7 +318,7 @@ pub(super) fn send(
 ) {
     let client = key.and_then(|key| ctx.roll.get(key));
     let number = key.and_then(|key| number_for(ctx, key, yiaddr));
-    let reply = Reply { config: ctx.config, asked, client, number, kind, yiaddr, lease };
+    let reply = DhcpReply { config: ctx.config, asked, client, number, kind, yiaddr, lease };
     let (from, to, via) = reply.route();
     if !to.ip().is_broadcast() && !ctx.config.networks.iter().any(|network| network.subnet.contains(*to.ip())) {
         return ctx.stats.count(Counter::DhcpOutside);

@@ -4,39 +4,39 @@ use crate::base::addr::Mac;
 use crate::base::machine::{Datagram, Link};
 use crate::config::Config;
 use crate::engine::dhcp::Counter;
-use crate::roll::client::{ClientId, Identity, Way};
-use crate::roll::kind::{Arch, Kind};
+use crate::roll::client::{Arrival, ClientId, Identity};
+use crate::roll::kind::{Arch, FirmwareKind};
 use crate::wire::dhcp::{Message, MessageType, user_class_is};
 
 use super::suspect;
 
 /// A message of a client, and where it came from.
-pub struct Request<'a> {
+pub struct ClientRequest<'a> {
     pub message: &'a Message<'a>,
     /// As it came: a message that has to wait is kept whole.
     link: Link,
     pub datagram: Datagram<'a>,
     pub identity: Identity,
     pub arch: Option<Arch>,
-    pub kind: Kind,
+    pub kind: FirmwareKind,
     /// The place of the client's network in the config.
     pub network: usize,
     /// By which way it came.
-    pub way: Way,
+    pub way: Arrival,
     /// The client itself sent it to this server alone.
     pub unicast: bool,
     /// It has waited already.
     pub held: bool,
 }
 
-impl<'a> Request<'a> {
+impl<'a> ClientRequest<'a> {
     /// The error is the reason for which the message is dropped.
     pub fn read(
         config: &Config,
         message: &'a Message<'a>,
         (link, datagram): (Link, Datagram<'a>),
         held: bool,
-    ) -> Result<Request<'a>, Counter> {
+    ) -> Result<ClientRequest<'a>, Counter> {
         if message.header.op != 1 {
             return Err(Counter::DhcpNotARequest);
         }
@@ -47,7 +47,7 @@ impl<'a> Request<'a> {
         let way = suspect::way(message, &identity, datagram.mac, on_link);
         // What a relay sends comes to us alone, whatever its client did.
         let unicast = message.header.giaddr.is_unspecified() && config.links.iter().any(|link| link.head == *datagram.dst.ip());
-        Ok(Request { message, link, datagram, identity, arch, kind, network, way, unicast, held })
+        Ok(ClientRequest { message, link, datagram, identity, arch, kind, network, way, unicast, held })
     }
 
     pub fn link(&self) -> Link {
@@ -91,30 +91,30 @@ const RASPBERRY_PI: [[u8; 3]; 6] =
     [[0xb8, 0x27, 0xeb], [0xdc, 0xa6, 0x32], [0xe4, 0x5f, 0x01], [0xd8, 0x3a, 0xdd], [0x2c, 0xcf, 0x67], [0x28, 0xcd, 0xc1]];
 
 /// The architecture and the kind of a client.
-fn firmware(message: &Message<'_>) -> (Option<Arch>, Kind) {
+fn firmware(message: &Message<'_>) -> (Option<Arch>, FirmwareKind) {
     let class = message.vendor_class().unwrap_or(&[]);
     let pxe = class.starts_with(b"PXEClient");
     let http = class.starts_with(b"HTTPClient");
     let arch = message.architecture().or_else(|| class_architecture(class)).and_then(Arch::from_code);
     let ipxe = message.user_class().is_some_and(|raw| user_class_is(raw, b"iPXE") || user_class_is(raw, b"gPXE"));
     if ipxe {
-        return (arch.or(Some(Arch::Bios)), Kind::Ipxe);
+        return (arch.or(Some(Arch::Bios)), FirmwareKind::Ipxe);
     }
     if message.message_type().is_none() {
-        return (arch.or(Some(Arch::Bios)), Kind::Rom);
+        return (arch.or(Some(Arch::Bios)), FirmwareKind::Rom);
     }
     if class.starts_with(b"U-Boot") {
-        return (arch, Kind::UBoot);
+        return (arch, FirmwareKind::UBoot);
     }
     if !pxe && !http {
-        return (arch, Kind::Other);
+        return (arch, FirmwareKind::Other);
     }
     let prefix = [message.header.chaddr[0], message.header.chaddr[1], message.header.chaddr[2]];
     match arch {
-        Some(Arch::RaspberryPi) => (arch, Kind::RaspberryPi),
-        None | Some(Arch::Bios) if RASPBERRY_PI.contains(&prefix) => (Some(Arch::RaspberryPi), Kind::RaspberryPi),
-        None | Some(Arch::Bios) => (Some(Arch::Bios), Kind::Rom),
-        Some(_) => (arch, Kind::Edk2),
+        Some(Arch::RaspberryPi) => (arch, FirmwareKind::RaspberryPi),
+        None | Some(Arch::Bios) if RASPBERRY_PI.contains(&prefix) => (Some(Arch::RaspberryPi), FirmwareKind::RaspberryPi),
+        None | Some(Arch::Bios) => (Some(Arch::Bios), FirmwareKind::Rom),
+        Some(_) => (arch, FirmwareKind::Edk2),
     }
 }
 

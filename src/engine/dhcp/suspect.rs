@@ -11,7 +11,7 @@
 //!
 //! It is not seen at all on InfiniBand. (macvlan and ipvlan need no case: what they write into `chaddr` is what their frames bear.)
 //!
-//! So a record remembers its [`Way`], the one by which the machine got what it has, and a message by that way, or in a frame of the machine's own
+//! So a record remembers its [`Arrival`], the one by which the machine got what it has, and a message by that way, or in a frame of the machine's own
 //! MAC, is its own word. What comes another way is no proof of anything, and must cost the machine nothing: it is not released, not declined, gets
 //! no NAK, and its stage, firmware, evidence and story stay what they are. Nor is an honest client that differs turned away: a DISCOVER is answered
 //! with the address that the machine has, and a REQUEST for that address prolongs its lease. Where the machine has nothing to lose (no
@@ -29,44 +29,44 @@ use crate::base::addr::Mac;
 use crate::base::slab::Key;
 use crate::engine::Ctx;
 use crate::engine::dhcp::Counter;
-use crate::roll::client::{Client, Identity, Way};
+use crate::roll::client::{Arrival, Client, Identity};
 use crate::roll::stage::Stage;
 use crate::wire::dhcp::{Message, MessageType};
 
 use super::Dhcp;
 use super::addresses::{entitled, lease_of};
-use super::decide::{self, State, Word};
+use super::decide::{self, ClientState, Word};
 use super::promise::{self, Kept};
 use super::reply::send;
-use super::request::Request;
+use super::request::ClientRequest;
 
 /// A machine that boots and was heard within so long is where it was. Firmware is silent for half a minute between two messages, a boot menu longer.
 pub const LIVE: Duration = Duration::from_secs(60);
 
 /// By which way a message came. `on_link`: the network that it speaks of is the link's own.
-pub fn way(message: &Message<'_>, identity: &Identity, frame: Option<Mac>, on_link: bool) -> Way {
+pub fn way(message: &Message<'_>, identity: &Identity, frame: Option<Mac>, on_link: bool) -> Arrival {
     match (frame, identity) {
-        _ if !message.header.giaddr.is_unspecified() || !on_link => Way::Relayed,
-        (None, _) => Way::Unseen,
-        (Some(frame), Identity::Mac(mac)) if frame == *mac => Way::Own,
-        (Some(frame), _) => Way::Through(frame),
+        _ if !message.header.giaddr.is_unspecified() || !on_link => Arrival::Relayed,
+        (None, _) => Arrival::Unseen,
+        (Some(frame), Identity::Mac(mac)) if frame == *mac => Arrival::Own,
+        (Some(frame), _) => Arrival::Through(frame),
     }
 }
 
 /// Whose word it is that came by this way, and speaks of this network.
-pub fn word(ctx: &Ctx<'_>, record: Option<Key<Client>>, way: Way, network: usize) -> Word {
+pub fn word(ctx: &Ctx<'_>, record: Option<Key<Client>>, way: Arrival, network: usize) -> Word {
     let Some(client) = record.and_then(|key| ctx.roll.get(key)) else {
-        return if way == Way::Own { Word::Own } else { Word::Harmless };
+        return if way == Arrival::Own { Word::Own } else { Word::Harmless };
     };
-    if way == Way::Own || way == client.route.way() {
+    if way == Arrival::Own || way == client.route.way() {
         // A record that a forger has made remembers his way: what a node has is not taken from it by a bridge's word.
-        let bridge = matches!(way, Way::Through(_)) && client.number().is_some();
+        let bridge = matches!(way, Arrival::Through(_)) && client.number().is_some();
         return if bridge { Word::Harmless } else { Word::Own };
     }
     let Some(address) = client.address() else {
         // It asks for its first address in frames of its own, and somebody else's speak for it: a number would be theirs.
-        let asks = client.route.way() == Way::Own
-            && matches!(way, Way::Through(_))
+        let asks = client.route.way() == Arrival::Own
+            && matches!(way, Arrival::Through(_))
             && ctx.now.since(client.route.heard()) < LIVE
             && client.boot.stage() != Stage::Up;
         return if asks { Word::Strange } else { Word::Harmless };
@@ -74,20 +74,20 @@ pub fn word(ctx: &Ctx<'_>, record: Option<Key<Client>>, way: Way, network: usize
     let boots = client.boot.stage() != Stage::Up && (client.loading.running() > 0 || ctx.now.since(client.route.heard()) < LIVE);
     let elsewhere = ctx.config.networks.get(network).is_some_and(|network| !network.subnet.contains(address));
     match client.route.way() {
-        Way::Unknown | Way::Through(_) => Word::Harmless,
+        Arrival::Unknown | Arrival::Through(_) => Word::Harmless,
         _ if elsewhere && !boots => Word::Harmless,
         _ => Word::Strange,
     }
 }
 
 /// Whether a report may be of the machine that it names: it adds to what is known of a node, so that a bridge's word is not enough for one.
-pub fn may_report(ctx: &Ctx<'_>, asked: &Request<'_>) -> bool {
-    !matches!(asked.way, Way::Through(_)) || ctx.roll.number_of(&asked.identity).is_none()
+pub fn may_report(ctx: &Ctx<'_>, asked: &ClientRequest<'_>) -> bool {
+    !matches!(asked.way, Arrival::Through(_)) || ctx.roll.number_of(&asked.identity).is_none()
 }
 
 impl Dhcp {
     /// Answers what was said in a machine's name with what that machine has. Nothing changes but the end of its lease.
-    pub(super) fn repeat(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
+    pub(super) fn repeat(&mut self, ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>) {
         let kind = asked.message_type();
         let answered = match kind {
             Some(MessageType::Discover) => offer_again(ctx, asked),
@@ -101,11 +101,11 @@ impl Dhcp {
     }
 
     /// Counts and logs a message in a machine's name that has no effect.
-    pub(super) fn not_itself(&mut self, ctx: &mut Ctx<'_>, asked: &Request<'_>) {
+    pub(super) fn not_itself(&mut self, ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>) {
         let record = ctx.roll.find(&asked.identity).and_then(|key| ctx.roll.get(key));
         ctx.stats.count(Counter::DhcpNotItself);
         let Some((client, address)) = record.and_then(|client| Some((client, client.address()?))) else { return };
-        let Some(more) = self.forged.admits(ctx.now) else { return };
+        let Some(more) = self.forged.allow(ctx.now) else { return };
         let what = asked.message_type().map_or("BOOTP request", MessageType::name);
         let (who, frame) = (client.title(), asked.datagram.mac.unwrap_or(Mac::ZERO));
         log::warn!("{who}: {what} in its name ignored (it has {address}, and the frame came from {frame}; look for that machine{more})");
@@ -113,7 +113,7 @@ impl Dhcp {
 }
 
 /// OFFER of the address that the machine has on this network.
-fn offer_again(ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<()> {
+fn offer_again(ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>) -> Option<()> {
     let key = ctx.roll.find(&asked.identity)?;
     let address = entitled(ctx, key, asked).filter(|address| ctx.roll.get(key).is_some_and(|client| client.address() == Some(*address)))?;
     let client = ctx.roll.get(key)?;
@@ -128,13 +128,13 @@ fn offer_again(ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<()> {
 }
 
 /// ACK of the lease that the machine has, which goes on from now.
-fn prolong(ctx: &mut Ctx<'_>, asked: &Request<'_>) -> Option<()> {
+fn prolong(ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>) -> Option<()> {
     let message = asked.message;
     let (state, address) = decide::state(message.server_id(), message.requested_ip(), message.header.ciaddr, asked.unicast)?;
     let key = ctx.roll.find(&asked.identity)?;
     let client = ctx.roll.get(key).filter(|client| client.is_leased() && client.address() == Some(address))?;
     let lease = lease_of(ctx, address, client.number(), asked.network);
-    let ours = !matches!(state, State::Selecting { server } if !ctx.config.links.iter().any(|link| link.head == server));
+    let ours = !matches!(state, ClientState::Selecting { server } if !ctx.config.links.iter().any(|link| link.head == server));
     if !ours || entitled(ctx, key, asked) != Some(address) || promise::kept(ctx, key, address, lease) != Kept::Committed {
         return None;
     }

@@ -7,8 +7,8 @@ use crate::base::limits;
 use crate::config::Config;
 use crate::roll::client::{Client, Identity};
 use crate::roll::plan::{AddressRange, Host, Subnet};
-use crate::roll::registry::Roll;
-use crate::wire::dns::Name;
+use crate::roll::registry::Registry;
+use crate::wire::dns::DnsName;
 
 use super::zone::{Spot, Zones};
 
@@ -57,7 +57,7 @@ impl Hosts {
 
 /// What there is.
 #[derive(Debug)]
-pub enum Found {
+pub enum Lookup {
     /// No such name, and none beneath it.
     Missing,
     /// The name is there, and has nothing.
@@ -66,26 +66,26 @@ pub enum Found {
     Apex,
     Hosts(Hosts),
     Pointer {
-        target: Name,
+        target: DnsName,
         ttl: u32,
     },
 }
 
 /// Looks at a place for whoever asks from an address.
-pub fn find(zones: &Zones, config: &Config, roll: &Roll, asker: Ipv4Addr, spot: Spot<'_>) -> Found {
+pub fn find(zones: &Zones, config: &Config, roll: &Registry, asker: Ipv4Addr, spot: Spot<'_>) -> Lookup {
     match spot {
-        Spot::Apex => Found::Apex,
-        Spot::Nowhere => Found::Missing,
-        Spot::Host(label) => host(config, roll, asker, label).map_or(Found::Missing, Found::Hosts),
+        Spot::Apex => Lookup::Apex,
+        Spot::Nowhere => Lookup::Missing,
+        Spot::Host(label) => host(config, roll, asker, label).map_or(Lookup::Missing, Lookup::Hosts),
         Spot::Address(address) => {
-            pointer(zones, config, roll, address).map_or(Found::Missing, |(target, ttl)| Found::Pointer { target, ttl })
+            pointer(zones, config, roll, address).map_or(Lookup::Missing, |(target, ttl)| Lookup::Pointer { target, ttl })
         }
-        Spot::Above(subnet) if any_beneath(config, subnet) => Found::Empty,
-        Spot::Above(_) => Found::Missing,
+        Spot::Above(subnet) if any_beneath(config, subnet) => Lookup::Empty,
+        Spot::Above(_) => Lookup::Missing,
     }
 }
 
-fn host(config: &Config, roll: &Roll, asker: Ipv4Addr, label: &str) -> Option<Hosts> {
+fn host(config: &Config, roll: &Registry, asker: Ipv4Addr, label: &str) -> Option<Hosts> {
     match config.plan.meaning(label) {
         Some(Host::Node(number)) => config.plan.address(number).map(|address| Hosts::one(address, PLAN_TTL)),
         Some(Host::Head) => Some(Hosts::head(config, asker)),
@@ -96,7 +96,7 @@ fn host(config: &Config, roll: &Roll, asker: Ipv4Addr, label: &str) -> Option<Ho
 }
 
 /// Whoever asks: a node, a guest or the head itself.
-fn this(config: &Config, roll: &Roll, asker: Ipv4Addr) -> Option<Hosts> {
+fn this(config: &Config, roll: &Registry, asker: Ipv4Addr) -> Option<Hosts> {
     let known = config.plan.number(asker).is_some() || leased(config, roll, asker).is_some();
     match known {
         true => Some(Hosts::one(asker, SELF_TTL)),
@@ -111,7 +111,7 @@ pub fn is_head(config: &Config, address: Ipv4Addr) -> bool {
 }
 
 /// `guest-52540012ab34`
-fn guest(config: &Config, roll: &Roll, label: &str) -> Option<Hosts> {
+fn guest(config: &Config, roll: &Registry, label: &str) -> Option<Hosts> {
     let (head, digits) = (label.get(..GUEST.len())?, label.get(GUEST.len()..)?);
     let plain = digits.len() == 12 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !head.eq_ignore_ascii_case(GUEST) || !plain {
@@ -123,13 +123,13 @@ fn guest(config: &Config, roll: &Roll, label: &str) -> Option<Hosts> {
 }
 
 /// The guest that has a lease of an address: one that is no node's own.
-fn leased<'r>(config: &Config, roll: &'r Roll, address: Ipv4Addr) -> Option<&'r Client> {
+fn leased<'r>(config: &Config, roll: &'r Registry, address: Ipv4Addr) -> Option<&'r Client> {
     let client = roll.get(roll.at_address(address)?)?;
     (client.is_leased() && config.plan.number(address).is_none()).then_some(client)
 }
 
 /// What an address is called.
-fn pointer(zones: &Zones, config: &Config, roll: &Roll, address: Ipv4Addr) -> Option<(Name, u32)> {
+fn pointer(zones: &Zones, config: &Config, roll: &Registry, address: Ipv4Addr) -> Option<(DnsName, u32)> {
     if let Some(name) = config.plan.number(address).and_then(|number| config.plan.name(number)) {
         return Some((zones.host(format_args!("{name}"))?, PLAN_TTL));
     }

@@ -11,8 +11,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::endpoint::EndpointId;
-use crate::base::machine::{ConnId, Datagram, Event, Stream};
-use crate::base::muffle::Muffle;
+use crate::base::log_limit::LogLimit;
+use crate::base::machine::{ConnId, Datagram, Stream, StreamEvent};
 use crate::base::outbox::Output;
 use crate::base::rng::mix;
 use crate::base::slab::{Key, Slab};
@@ -20,7 +20,7 @@ use crate::base::time::Instant;
 use crate::base::wheel::Wheel;
 use crate::config::Config;
 use crate::engine::dns::Counter;
-use crate::wire::dns::{self, Builder, Query, Response, Verdict, rcode};
+use crate::wire::dns::{self, Query, Response, ResponseBuilder, ResponseFlags, rcode};
 
 use super::super::Ctx;
 use super::find::is_head;
@@ -60,7 +60,7 @@ pub struct Forwarder {
     calls: [Call; dns::CALLS],
     seed: u64,
     drawn: u64,
-    silent: Muffle,
+    silent: LogLimit,
 }
 
 /// Whether somebody's questions are forwarded: the cluster's own, and the head's.
@@ -71,7 +71,7 @@ pub fn may(config: &Config, asker: Ipv4Addr) -> bool {
 impl Forwarder {
     pub fn new(seed: u64, now: Instant) -> Forwarder {
         let (pending, wheel) = (Slab::new(dns::PENDING), Wheel::new(dns::PENDING, now));
-        Forwarder { pending, wheel, calls: [Call::Free; dns::CALLS], seed, drawn: 0, silent: Muffle::default() }
+        Forwarder { pending, wheel, calls: [Call::Free; dns::CALLS], seed, drawn: 0, silent: LogLimit::default() }
     }
 
     pub fn len(&self) -> usize {
@@ -125,7 +125,7 @@ impl Forwarder {
     fn fail(&mut self, ctx: &mut Ctx<'_>, key: Key<Pending>) {
         if let Some(pending) = self.take(ctx, key) {
             ctx.stats.count(Counter::DnsFailed);
-            if let (Some(more), Some(question)) = (self.silent.admits(ctx.now), &pending.query.question) {
+            if let (Some(more), Some(question)) = (self.silent.allow(ctx.now), &pending.query.question) {
                 let name = &question.name;
                 log::warn!("dns: no upstream answered for {name} (check that the head can reach dns.upstream{more})");
             }
@@ -185,10 +185,10 @@ impl Forwarder {
     /// What happens on a connection to a server.
     pub fn called(&mut self, ctx: &mut Ctx<'_>, stream: &Stream<'_>) {
         match stream.event {
-            Event::Opened { token } => self.connected(ctx, stream.conn, token),
-            Event::Bytes(bytes) => self.told(ctx, stream.conn, bytes),
-            Event::Drained => {}
-            Event::Closed => self.hung_up(stream.conn),
+            StreamEvent::Opened { token } => self.connected(ctx, stream.conn, token),
+            StreamEvent::Bytes(bytes) => self.told(ctx, stream.conn, bytes),
+            StreamEvent::Drained => {}
+            StreamEvent::Closed => self.hung_up(stream.conn),
         }
     }
 
@@ -240,9 +240,9 @@ impl Forwarder {
         ctx.stats.count(Counter::DnsForwardedAnswer);
         let datagram = matches!(peer, Peer::Datagram(_));
         if datagram && bytes.len() > query.udp_limit() {
-            let verdict = Verdict { rcode: rcode::NOERROR, authoritative: false, recursive: true };
+            let verdict = ResponseFlags { rcode: rcode::NOERROR, authoritative: false, recursive: true };
             send(ctx, peer, src, |buf| {
-                let mut reply = Builder::new(buf, limit(peer, &query), &query, verdict)?;
+                let mut reply = ResponseBuilder::new(buf, limit(peer, &query), &query, verdict)?;
                 reply.truncate();
                 Some(reply.finish(None))
             });

@@ -16,17 +16,17 @@ mod tests;
 use std::net::SocketAddrV4;
 
 use crate::base::endpoint::EndpointId;
-use crate::base::machine::{ConnId, Datagram, Event, Stream};
+use crate::base::machine::{ConnId, Datagram, Stream, StreamEvent};
 use crate::base::outbox::Via;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
 use crate::wire::control::DnsStatus;
-use crate::wire::dns::{self, Builder, CLASS_IN, Data, NoQuery, OPCODE_QUERY, Query, Record, Verdict, rcode, rtype};
+use crate::wire::dns::{self, CLASS_IN, Data, NoQuery, OPCODE_QUERY, Query, Record, ResponseBuilder, ResponseFlags, rcode, rtype};
 
 use super::Ctx;
-use find::{Found, PLAN_TTL};
+use find::{Lookup, PLAN_TTL};
 use forward::Forwarder;
-use transfer::Transfer;
+use transfer::ZoneTransfer;
 use zone::{NEGATIVE_TTL, Spot, Zone, Zones};
 
 pub use counter::Counter;
@@ -48,7 +48,7 @@ pub struct Dns {
     zones: Zones,
     forwarder: Forwarder,
     /// One a connection.
-    transfers: Box<[Option<(ConnId, Transfer)>]>,
+    transfers: Box<[Option<(ConnId, ZoneTransfer)>]>,
 }
 
 /// What is to be done with a query.
@@ -101,10 +101,10 @@ impl Dns {
     /// What a client does on its connection.
     pub fn stream(&mut self, ctx: &mut Ctx<'_>, stream: &Stream<'_>) {
         match stream.event {
-            Event::Opened { .. } => {}
-            Event::Bytes(bytes) => self.query(ctx, Peer::Conn(stream.conn), stream.peer, bytes),
-            Event::Drained => self.go_on(ctx, stream.conn),
-            Event::Closed => {
+            StreamEvent::Opened { .. } => {}
+            StreamEvent::Bytes(bytes) => self.query(ctx, Peer::Conn(stream.conn), stream.peer, bytes),
+            StreamEvent::Drained => self.go_on(ctx, stream.conn),
+            StreamEvent::Closed => {
                 for place in self.transfers.iter_mut() {
                     place.take_if(|(conn, _)| *conn == stream.conn);
                 }
@@ -199,12 +199,12 @@ impl Dns {
         let owner = &question.name;
         let record = |ttl, data| Record { owner, ttl, data };
         let any = question.rtype == rtype::ANY;
-        let rcode = if matches!(found, Found::Missing) { rcode::NXDOMAIN } else { rcode::NOERROR };
-        let verdict = Verdict { rcode, authoritative: true, recursive: forward::may(ctx.config, *src.ip()) };
+        let rcode = if matches!(found, Lookup::Missing) { rcode::NXDOMAIN } else { rcode::NOERROR };
+        let verdict = ResponseFlags { rcode, authoritative: true, recursive: forward::may(ctx.config, *src.ip()) };
         let limit = limit(peer, query);
         ctx.stats.count(Counter::DnsAnswer);
         send(ctx, peer, src, |buf| {
-            let mut reply = Builder::new(buf, limit, query, verdict)?;
+            let mut reply = ResponseBuilder::new(buf, limit, query, verdict)?;
             let (mut count, mut fits) = (0, true);
             let mut put = |record: Record<'_>| {
                 count += 1;
@@ -212,13 +212,13 @@ impl Dns {
             };
             match &found {
                 // One set of those that there are (RFC 8482, 4.1).
-                Found::Apex if any || question.rtype == rtype::SOA => put(record(PLAN_TTL, Data::Soa(authority))),
-                Found::Apex if question.rtype == rtype::NS => put(record(PLAN_TTL, Data::Ns(&authority.server))),
-                Found::Hosts(hosts) if any || question.rtype == rtype::A => {
+                Lookup::Apex if any || question.rtype == rtype::SOA => put(record(PLAN_TTL, Data::Soa(authority))),
+                Lookup::Apex if question.rtype == rtype::NS => put(record(PLAN_TTL, Data::Ns(&authority.server))),
+                Lookup::Hosts(hosts) if any || question.rtype == rtype::A => {
                     hosts.as_slice().iter().for_each(|address| put(record(hosts.ttl, Data::A(*address))));
                 }
-                Found::Pointer { target, ttl } if any || question.rtype == rtype::PTR => put(record(*ttl, Data::Ptr(target))),
-                Found::Apex | Found::Hosts(_) | Found::Pointer { .. } | Found::Empty | Found::Missing => {}
+                Lookup::Pointer { target, ttl } if any || question.rtype == rtype::PTR => put(record(*ttl, Data::Ptr(target))),
+                Lookup::Apex | Lookup::Hosts(_) | Lookup::Pointer { .. } | Lookup::Empty | Lookup::Missing => {}
             }
             if !fits {
                 reply.truncate();
@@ -239,7 +239,7 @@ impl Dns {
             return say(ctx, peer, src, &query, rcode::REFUSED);
         };
         ctx.stats.count(Counter::DnsTransfer);
-        let mut transfer = Transfer::new(query, src, zone, self.zones.serial());
+        let mut transfer = ZoneTransfer::new(query, src, zone, self.zones.serial());
         if !transfer.go_on(ctx, &self.zones, conn).is_over() {
             *place = Some((conn, transfer));
         }
@@ -247,10 +247,10 @@ impl Dns {
 
     fn answer_soa(&self, ctx: &mut Ctx<'_>, peer: Peer, src: SocketAddrV4, query: &Query, zone: Zone) {
         let (Some(apex), Some(authority)) = (self.zones.name(zone), &self.zones.authority) else { return };
-        let verdict = Verdict { rcode: rcode::NOERROR, authoritative: true, recursive: false };
+        let verdict = ResponseFlags { rcode: rcode::NOERROR, authoritative: true, recursive: false };
         ctx.stats.count(Counter::DnsAnswer);
         send(ctx, peer, src, |buf| {
-            let mut reply = Builder::new(buf, limit(peer, query), query, verdict)?;
+            let mut reply = ResponseBuilder::new(buf, limit(peer, query), query, verdict)?;
             if !reply.answer(&Record { owner: &apex, ttl: PLAN_TTL, data: Data::Soa(authority) }) {
                 reply.truncate();
             }
@@ -280,6 +280,6 @@ fn limit(peer: Peer, query: &Query) -> usize {
 
 /// Answers with a code alone.
 fn say(ctx: &mut Ctx<'_>, peer: Peer, src: SocketAddrV4, query: &Query, rcode: u16) {
-    let verdict = Verdict { rcode, authoritative: false, recursive: forward::may(ctx.config, *src.ip()) };
-    send(ctx, peer, src, |buf| Builder::new(buf, limit(peer, query), query, verdict).map(|reply| reply.finish(None)));
+    let verdict = ResponseFlags { rcode, authoritative: false, recursive: forward::may(ctx.config, *src.ip()) };
+    send(ctx, peer, src, |buf| ResponseBuilder::new(buf, limit(peer, query), query, verdict).map(|reply| reply.finish(None)));
 }

@@ -11,14 +11,14 @@ use proptest::prelude::*;
 
 use super::super::testing::{Ask, Got, HEAD, World, config, guest, mac};
 use crate::base::endpoint::{EndpointId, Service, Transport};
-use crate::base::machine::{ConnId, Datagram, Event, Input};
+use crate::base::machine::{ConnId, Datagram, Input, StreamEvent};
 use crate::base::time::Now;
 use crate::config::Config;
 use crate::engine::dns::Counter;
 use crate::engine::dns::Peer;
 use crate::engine::endpoints::{DNS, UPSTREAM};
 use crate::engine::testing::conn;
-use crate::wire::dns::{self, Edns, Name, Query, Question, rtype};
+use crate::wire::dns::{self, DnsName, Edns, Query, Question, rtype};
 
 const NODE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 54, 1, 23), 4000);
 /// The other end of a connection, which needs none.
@@ -42,7 +42,7 @@ const AAAA: u16 = 28;
 const TXT: u16 = 16;
 
 fn query(name: &str, rtype: u16) -> Query {
-    let question = Question { name: Name::of_text(name).unwrap(), rtype, class: 1 };
+    let question = Question { name: DnsName::of_text(name).unwrap(), rtype, class: 1 };
     Query { id: 4711, opcode: 0, recursion: true, checking_disabled: false, sound: true, question: Some(question), edns: None }
 }
 
@@ -74,12 +74,12 @@ fn heard(world: &mut World, peer: Peer, src: SocketAddrV4, payload: &[u8]) -> Ve
             let dst = world.server.endpoints().get(endpoint).unwrap().address;
             world.handle(Input::Datagram(Datagram { endpoint, mac: None, src, dst, payload }))
         }
-        Peer::Conn(conn) => happens(world, conn, src, Event::Bytes(payload)),
+        Peer::Conn(conn) => happens(world, conn, src, StreamEvent::Bytes(payload)),
     }
 }
 
 /// Something on a client's connection.
-fn happens(world: &mut World, conn: ConnId, src: SocketAddrV4, event: Event<'_>) -> Vec<Got> {
+fn happens(world: &mut World, conn: ConnId, src: SocketAddrV4, event: StreamEvent<'_>) -> Vec<Got> {
     let endpoint = row(world, DNS, |transport| matches!(transport, Transport::Listen(_)));
     world.stream(endpoint, conn, src, event)
 }
@@ -284,15 +284,15 @@ proptest! {
                 0 => heard(&mut world, ours, NODE, &message),
                 1 => heard(&mut world, client(place.into()), NODE, &message),
                 2 => heard(&mut world, theirs, NODE, &message),
-                _ => world.stream(call, conn(place.into()), NODE, Event::Bytes(&message)),
+                _ => world.stream(call, conn(place.into()), NODE, StreamEvent::Bytes(&message)),
             };
             for (peer, _, body) in sent(&got) {
                 prop_assert!(peer != ours || body.len() <= dns::UDP_MAX);
             }
-            happens(&mut world, conn(place.into()), NODE, Event::Drained);
+            happens(&mut world, conn(place.into()), NODE, StreamEvent::Drained);
             if byte > 200 {
-                happens(&mut world, conn(place.into()), NODE, Event::Closed);
-                world.stream(call, conn(place.into()), NODE, Event::Opened { token: u64::from(place) % 4 });
+                happens(&mut world, conn(place.into()), NODE, StreamEvent::Closed);
+                world.stream(call, conn(place.into()), NODE, StreamEvent::Opened { token: u64::from(place) % 4 });
             }
             world.advance(u64::from(byte) * 20);
         }

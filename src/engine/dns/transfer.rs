@@ -9,7 +9,7 @@ use crate::base::machine::ConnId;
 use crate::base::outbox::Output;
 use crate::config::Config;
 use crate::roll::plan::{AddressRange, Number};
-use crate::wire::dns::{Builder, Data, Name, PIECE_MAX, Query, Record, Verdict, rcode};
+use crate::wire::dns::{Data, DnsName, PIECE_MAX, Query, Record, ResponseBuilder, ResponseFlags, rcode};
 
 use super::super::Ctx;
 use super::find::PLAN_TTL;
@@ -18,7 +18,7 @@ use super::zone::{Zone, Zones, reverse_name};
 /// What the head is called.
 const HEAD_NAMES: [&str; 3] = ["ns", "head", "master"];
 
-pub struct Transfer {
+pub struct ZoneTransfer {
     query: Query,
     src: SocketAddrV4,
     zone: Zone,
@@ -29,47 +29,47 @@ pub struct Transfer {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum ZoneProgress {
     /// There is more, when this was taken.
     More,
     Over,
 }
 
-impl Progress {
+impl ZoneProgress {
     pub fn is_over(self) -> bool {
-        self == Progress::Over
+        self == ZoneProgress::Over
     }
 }
 
 /// A record with what it refers to.
 struct Owned {
-    owner: Name,
-    content: Content,
+    owner: DnsName,
+    content: RecordData,
 }
 
 #[allow(clippy::large_enum_variant)] // a box would allocate, and one lives at a time
-enum Content {
+enum RecordData {
     Soa,
     Ns,
     A(Ipv4Addr),
-    Ptr(Name),
+    Ptr(DnsName),
 }
 
-impl Transfer {
-    pub fn new(query: Query, src: SocketAddrV4, zone: Zone, serial: u32) -> Transfer {
-        Transfer { query, src, zone, serial, step: 0 }
+impl ZoneTransfer {
+    pub fn new(query: Query, src: SocketAddrV4, zone: Zone, serial: u32) -> ZoneTransfer {
+        ZoneTransfer { query, src, zone, serial, step: 0 }
     }
 
     /// Puts out the next message. When the zones have changed meanwhile the connection is closed: half of one and half of another is none.
-    pub fn go_on(&mut self, ctx: &mut Ctx<'_>, zones: &Zones, conn: ConnId) -> Progress {
+    pub fn go_on(&mut self, ctx: &mut Ctx<'_>, zones: &Zones, conn: ConnId) -> ZoneProgress {
         let Some(authority) = zones.authority.as_ref().filter(|authority| authority.serial == self.serial) else {
             ctx.out.put(Output::Close { conn, at_once: true });
-            return Progress::Over;
+            return ZoneProgress::Over;
         };
         let (mut step, mut over) = (self.step, false);
-        let verdict = Verdict { rcode: rcode::NOERROR, authoritative: true, recursive: false };
+        let verdict = ResponseFlags { rcode: rcode::NOERROR, authoritative: true, recursive: false };
         let put_out = ctx.out.write(conn, |buf| {
-            let mut reply = Builder::new(buf, PIECE_MAX, &self.query, verdict)?;
+            let mut reply = ResponseBuilder::new(buf, PIECE_MAX, &self.query, verdict)?;
             loop {
                 let Some(next) = record(zones, ctx.config, self.zone, step) else {
                     over = true;
@@ -77,10 +77,10 @@ impl Transfer {
                 };
                 if let Some(Owned { owner, content }) = &next {
                     let data = match content {
-                        Content::Soa => Data::Soa(authority),
-                        Content::Ns => Data::Ns(&authority.server),
-                        Content::A(address) => Data::A(*address),
-                        Content::Ptr(target) => Data::Ptr(target),
+                        RecordData::Soa => Data::Soa(authority),
+                        RecordData::Ns => Data::Ns(&authority.server),
+                        RecordData::A(address) => Data::A(*address),
+                        RecordData::Ptr(target) => Data::Ptr(target),
                     };
                     if !reply.answer(&Record { owner, ttl: PLAN_TTL, data }) {
                         break;
@@ -92,16 +92,16 @@ impl Transfer {
         });
         if !put_out {
             ctx.out.put(Output::Close { conn, at_once: true });
-            return Progress::Over;
+            return ZoneProgress::Over;
         }
         self.step = step;
         if !over {
-            return Progress::More;
+            return ZoneProgress::More;
         }
         if let Some(name) = zones.name(self.zone) {
             log::info!("dns: transferred zone {name}, serial {}, to {}", self.serial, self.src.ip());
         }
-        Progress::Over
+        ZoneProgress::Over
     }
 }
 
@@ -109,8 +109,8 @@ impl Transfer {
 fn record(zones: &Zones, config: &Config, zone: Zone, step: u64) -> Option<Option<Owned>> {
     let apex = |content| zones.name(zone).map(|owner| Owned { owner, content });
     match step {
-        0 => return apex(Content::Soa).map(Some),
-        1 => return apex(Content::Ns).map(Some),
+        0 => return apex(RecordData::Soa).map(Some),
+        1 => return apex(RecordData::Ns).map(Some),
         _ => {}
     }
     let (step, heads) = (step - 2, config.links.len() as u64);
@@ -130,7 +130,7 @@ fn record(zones: &Zones, config: &Config, zone: Zone, step: u64) -> Option<Optio
         // The SOA record again, and then no more.
         let before = step.checked_sub(1);
         let last = before.is_none_or(|before| nth(config, range, before).is_some());
-        return last.then(|| apex(Content::Soa));
+        return last.then(|| apex(RecordData::Soa));
     };
     let (name, address) = (config.plan.name(number)?, config.plan.address(number)?);
     Some(match range {
@@ -140,11 +140,11 @@ fn record(zones: &Zones, config: &Config, zone: Zone, step: u64) -> Option<Optio
 }
 
 fn host(zones: &Zones, label: std::fmt::Arguments<'_>, address: Ipv4Addr) -> Option<Owned> {
-    Some(Owned { owner: zones.host(label)?, content: Content::A(address) })
+    Some(Owned { owner: zones.host(label)?, content: RecordData::A(address) })
 }
 
 fn pointer(zones: &Zones, label: std::fmt::Arguments<'_>, address: Ipv4Addr) -> Option<Owned> {
-    Some(Owned { owner: reverse_name(address, 32)?, content: Content::Ptr(zones.host(label)?) })
+    Some(Owned { owner: reverse_name(address, 32)?, content: RecordData::Ptr(zones.host(label)?) })
 }
 
 /// The number at a place among those whose addresses lie in a range, or among all.

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use crate::base::text::Text;
 use crate::config::Config;
 use crate::roll::plan::{AddressPlan, AddressRange, Subnet};
-use crate::wire::dns::{Authority, Name};
+use crate::wire::dns::{Authority, DnsName};
 
 /// How long secondaries keep a zone (RFC 1912, 2.2), in seconds.
 const REFRESH: u32 = 3600;
@@ -43,28 +43,28 @@ pub enum Spot<'n> {
 
 /// Addresses whose reverse zones have so many bits.
 #[derive(Clone, Copy, Debug)]
-struct Block {
+struct ReverseBlock {
     range: AddressRange,
     bits: u8,
 }
 
 pub struct Zones {
     /// None without a domain: names have no place to be then, and nothing is answered.
-    apex: Option<Name>,
+    apex: Option<DnsName>,
     pub authority: Option<Authority>,
     /// In order of their addresses; they do not overlap.
-    blocks: Vec<Block>,
+    blocks: Vec<ReverseBlock>,
 }
 
 impl Zones {
     /// The zones of a config that came into force at a time. Allocates.
     pub fn new(config: &Config, serial: u32) -> Zones {
-        let apex = Name::of_text(config.plan.names().domain());
+        let apex = DnsName::of_text(config.plan.names().domain());
         let authority = apex.as_ref().and_then(|apex| authority(apex, serial));
         Zones { blocks: blocks(config), apex: apex.filter(|_| authority.is_some()), authority }
     }
 
-    pub fn apex(&self) -> Option<&Name> {
+    pub fn apex(&self) -> Option<&DnsName> {
         self.apex.as_ref()
     }
 
@@ -78,7 +78,7 @@ impl Zones {
     }
 
     /// The name of a zone's apex.
-    pub fn name(&self, zone: Zone) -> Option<Name> {
+    pub fn name(&self, zone: Zone) -> Option<DnsName> {
         match zone {
             Zone::Forward => self.apex.clone(),
             Zone::Reverse(subnet) => reverse_name(subnet.network(), subnet.prefix()),
@@ -86,17 +86,17 @@ impl Zones {
     }
 
     /// A name one label beneath the forward apex.
-    pub fn host(&self, label: std::fmt::Arguments<'_>) -> Option<Name> {
+    pub fn host(&self, label: std::fmt::Arguments<'_>) -> Option<DnsName> {
         let text: Text<63> = Text::of(label);
-        Name::beneath([text.as_str().as_bytes()], self.apex.as_ref()?)
+        DnsName::beneath([text.as_str().as_bytes()], self.apex.as_ref()?)
     }
 
     /// Where a name lies. None: in no zone of ours.
-    pub fn locate<'n>(&self, name: &'n Name) -> Option<(Zone, Spot<'n>)> {
+    pub fn locate<'n>(&self, name: &'n DnsName) -> Option<(Zone, Spot<'n>)> {
         self.forward(name).map(|spot| (Zone::Forward, spot)).or_else(|| self.reverse(name))
     }
 
-    fn forward<'n>(&self, name: &'n Name) -> Option<Spot<'n>> {
+    fn forward<'n>(&self, name: &'n DnsName) -> Option<Spot<'n>> {
         let mut labels = name.labels();
         for own in self.apex.as_ref()?.labels().rev() {
             if !labels.next_back()?.eq_ignore_ascii_case(own) {
@@ -111,7 +111,7 @@ impl Zones {
         Some(spot)
     }
 
-    fn reverse<'n>(&self, name: &'n Name) -> Option<(Zone, Spot<'n>)> {
+    fn reverse<'n>(&self, name: &'n DnsName) -> Option<(Zone, Spot<'n>)> {
         self.apex.as_ref()?;
         let mut labels = name.labels();
         for own in ARPA.iter().rev() {
@@ -146,10 +146,10 @@ impl Zones {
 }
 
 /// `23.1.54.10.in-addr.arpa` (RFC 1035, 3.5), of the first so many bits of an address: a multiple of 8.
-pub fn reverse_name(address: Ipv4Addr, bits: u8) -> Option<Name> {
+pub fn reverse_name(address: Ipv4Addr, bits: u8) -> Option<DnsName> {
     let texts = address.octets().map(|octet| Text::<3>::of(format_args!("{octet}")));
     let numbers = texts.iter().take(usize::from(bits / 8)).rev().map(|text| text.as_str().as_bytes());
-    Name::of(numbers.chain(ARPA))
+    DnsName::of(numbers.chain(ARPA))
 }
 
 /// A decimal octet as the arpa domain has it: no leading zero.
@@ -158,27 +158,27 @@ fn octet(label: &[u8]) -> Option<u8> {
     std::str::from_utf8(label).ok().filter(|_| plain)?.parse().ok()
 }
 
-fn authority(apex: &Name, serial: u32) -> Option<Authority> {
-    let server = Name::beneath([b"ns".as_slice()], apex)?;
-    let mailbox = Name::beneath([b"hostmaster".as_slice()], apex)?;
+fn authority(apex: &DnsName, serial: u32) -> Option<Authority> {
+    let server = DnsName::beneath([b"ns".as_slice()], apex)?;
+    let mailbox = DnsName::beneath([b"hostmaster".as_slice()], apex)?;
     Some(Authority { server, mailbox, serial, refresh: REFRESH, retry: RETRY, expire: EXPIRE, minimum: NEGATIVE_TTL })
 }
 
-fn blocks(config: &Config) -> Vec<Block> {
+fn blocks(config: &Config) -> Vec<ReverseBlock> {
     let networks = config.networks.iter().map(|network| network.subnet);
-    let mut blocks: Vec<Block> = Vec::new();
+    let mut blocks: Vec<ReverseBlock> = Vec::new();
     for (subnet, bits) in networks.map(|subnet| (subnet, subnet.prefix().clamp(1, 24).div_ceil(8) * 8)).chain(stray(&config.plan)) {
         let subnet = Subnet::of(subnet.network(), subnet.prefix().min(bits));
         let Some(range) = AddressRange::new(subnet.network(), subnet.broadcast()) else { continue };
         if !blocks.iter().any(|other| other.range.overlaps(range)) {
-            blocks.push(Block { range, bits });
+            blocks.push(ReverseBlock { range, bits });
         }
     }
     blocks.sort_by_key(|block| block.range.first());
     blocks
 }
 
-/// The first and the last /24 of each piece of the street, should a piece lie in no network.
+/// The first and the last /24 of each piece of the lot table, should a piece lie in no network.
 fn stray(plan: &AddressPlan) -> impl Iterator<Item = (Subnet, u8)> {
     let ends = plan.pieces().iter().map(|piece| piece.addresses());
     ends.flat_map(|range| {
@@ -192,8 +192,8 @@ mod tests {
     use super::*;
     use crate::engine::testing::config;
 
-    fn name(text: &str) -> Name {
-        Name::of_text(text).unwrap()
+    fn name(text: &str) -> DnsName {
+        DnsName::of_text(text).unwrap()
     }
 
     fn zones(subnets: &[&str]) -> Zones {

@@ -47,19 +47,19 @@ const DRAIN_TICKS: u32 = 3;
 
 /// Noted when a packet leaves, given back when it is acknowledged.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Stamp {
+pub struct SendStamp {
     at: Instant,
     bytes: u64,
     /// What of it counts as under way.
     load: Load,
 }
 
-impl Stamp {
+impl SendStamp {
     /// Two packets that are acknowledged as one: the later one's time, both their bytes.
-    pub fn and(self, later: Stamp) -> Stamp {
+    pub fn and(self, later: SendStamp) -> SendStamp {
         let mut load = later.load;
         load.add(self.load);
-        Stamp { at: later.at, bytes: self.bytes + later.bytes, load }
+        SendStamp { at: later.at, bytes: self.bytes + later.bytes, load }
     }
 }
 
@@ -89,7 +89,7 @@ impl Load {
 type Mille = u64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum RatePhase {
     /// Doubling, until three ticks under pressure have not brought a quarter more.
     Startup,
     /// Emptying the queue, so that clients see the way without one.
@@ -115,7 +115,7 @@ pub struct Bottleneck {
     rate: Option<u64>,
     /// The last rate that was a quarter above its forerunner, and for how many ticks none has been.
     plateau: (u64, u32),
-    phase: Phase,
+    phase: RatePhase,
     /// Ticks until the next climb.
     pause: u32,
     /// What loss and delay leave of the rate.
@@ -156,7 +156,7 @@ impl Bottleneck {
             rates: [0; MEMORY],
             rate: None,
             plateau: (0, 0),
-            phase: Phase::Startup,
+            phase: RatePhase::Startup,
             pause: 0,
             share: 1000,
             least: LEAST_MAX.as_nanos() as u64,
@@ -190,7 +190,7 @@ impl Bottleneck {
 
     /// Whether the rate is still being found.
     pub fn seeks(&self) -> bool {
-        self.phase == Phase::Startup
+        self.phase == RatePhase::Startup
     }
 
     /// The measured bottleneck in bytes per second, if it is known by now.
@@ -201,10 +201,10 @@ impl Bottleneck {
     /// Bytes per second at which this link is fed now.
     pub fn rate(&self) -> u64 {
         let gain = match self.phase {
-            Phase::Startup => STARTUP,
-            Phase::Drain(_) => DRAIN,
-            Phase::Cruise if self.climbs() => CLIMB,
-            Phase::Cruise => CYCLE[self.tick as usize % CYCLE.len()],
+            RatePhase::Startup => STARTUP,
+            RatePhase::Drain(_) => DRAIN,
+            RatePhase::Cruise if self.climbs() => CLIMB,
+            RatePhase::Cruise => CYCLE[self.tick as usize % CYCLE.len()],
         };
         let rate = self.rate.map_or(u64::MAX / 4096, |rate| rate * gain / 1000 * self.share / 1000);
         rate.max(RATE_MIN).min(self.limit.unwrap_or(u64::MAX / 4096))
@@ -213,7 +213,7 @@ impl Bottleneck {
     /// Bytes per second that can be counted on: for the length of a lap. While the rate is still being found, what was measured is no
     /// more than a lower bound of it, and nobody is held because of that.
     pub fn steady_rate(&self) -> u64 {
-        let measured = self.rate.filter(|_| self.phase == Phase::Cruise).map_or(u64::MAX, |rate| rate * self.share / 1000);
+        let measured = self.rate.filter(|_| self.phase == RatePhase::Cruise).map_or(u64::MAX, |rate| rate * self.share / 1000);
         measured.min(self.limit.unwrap_or(u64::MAX)).max(RATE_MIN)
     }
 
@@ -237,7 +237,7 @@ impl Bottleneck {
             None => FIRST_WINDOW,
             Some(rate) => {
                 // On the way up most clients have seen a queue and no way without one: the least round trip of all counts.
-                let base = if self.phase == Phase::Cruise { self.base } else { self.least };
+                let base = if self.phase == RatePhase::Cruise { self.base } else { self.least };
                 let during = |nanos: u64| (u128::from(rate) * u128::from(nanos) / 1_000_000_000) as u64;
                 let queue = during(self.queue.as_nanos() as u64).min(QUEUE_PACKETS * FULL_FRAME);
                 (during(base) + queue).max(FIRST_WINDOW / 2)
@@ -283,7 +283,7 @@ impl Bottleneck {
 
     /// Packets of so many bytes in all leave. `answered`: they will be acknowledged at once, so that they are under way until then. Part
     /// of a window is acknowledged only with the rest of it, and a DHCP reply not at all.
-    pub fn sent(&mut self, now: Instant, bytes: u64, packets: u64, answered: bool) -> Stamp {
+    pub fn sent(&mut self, now: Instant, bytes: u64, packets: u64, answered: bool) -> SendStamp {
         self.turn(now);
         self.fill(now);
         self.tokens -= bytes as i64;
@@ -292,11 +292,11 @@ impl Bottleneck {
         self.sent_in[self.slot as usize % (SLOTS + 1)].add(load);
         self.asked += load.bytes;
         self.sent_now += bytes;
-        Stamp { at: now, bytes, load }
+        SendStamp { at: now, bytes, load }
     }
 
     /// A packet was acknowledged by this client. Not `certain` after a re-transmission, when nobody knows which of the two it was (Karn).
-    pub fn acknowledged(&mut self, now: Instant, stamp: Stamp, witness: &mut Witness, certain: bool) {
+    pub fn acknowledged(&mut self, now: Instant, stamp: SendStamp, witness: &mut Witness, certain: bool) {
         self.turn(now);
         self.delivered += stamp.bytes;
         self.answered += stamp.load.bytes;
@@ -337,7 +337,7 @@ impl Bottleneck {
     }
 
     /// A packet is waited for no longer: it was sent again, or its transfer ended.
-    pub fn given_up(&mut self, now: Instant, stamp: Stamp) {
+    pub fn given_up(&mut self, now: Instant, stamp: SendStamp) {
         self.turn(now);
         self.settle(stamp);
     }
@@ -349,7 +349,7 @@ impl Bottleneck {
         self.crowd.lost(self.tick, witness);
     }
 
-    fn settle(&mut self, stamp: Stamp) {
+    fn settle(&mut self, stamp: SendStamp) {
         let slot = slot_of(stamp.at);
         if slot >= self.first_slot {
             let there = self.sent_in[slot as usize % (SLOTS + 1)].take(stamp.load);
@@ -414,7 +414,7 @@ impl Bottleneck {
     /// Whether this tick may say that the way carries less than it did. That next to nothing is acknowledged says nothing by itself:
     /// who was sent to may be dead.
     fn may_be_less(&self) -> bool {
-        self.phase != Phase::Cruise || self.is_slow() || self.crowd.loses() || self.answered * 16 >= self.asked
+        self.phase != RatePhase::Cruise || self.is_slow() || self.crowd.loses() || self.answered * 16 >= self.asked
     }
 
     /// Whether the queue on the way is more than is wanted.
@@ -433,7 +433,7 @@ impl Bottleneck {
         let bytes = if delivered > 0 { delivered + quiet } else { 0 };
         let rate = bytes * (1000 / TICK.as_millis() as u64);
         let known = self.rate.unwrap_or(0);
-        if self.phase == Phase::Cruise {
+        if self.phase == RatePhase::Cruise {
             let fruitless = self.climbs() && rate < known / 100 * 104;
             self.pause = if fruitless { CLIMB_PAUSE } else { self.pause.saturating_sub(1) };
         }
@@ -456,23 +456,23 @@ impl Bottleneck {
     fn find_plateau(&mut self) {
         let Some(rate) = self.rate else { return };
         match self.phase {
-            Phase::Startup if !self.pressed() => {}
-            Phase::Startup => {
+            RatePhase::Startup if !self.pressed() => {}
+            RatePhase::Startup => {
                 let (best, since) = self.plateau;
                 if rate * 4 >= best * 5 {
                     self.plateau = (rate, 0);
                 } else if since + 1 >= 3 || self.rise > 2 * self.queue.as_nanos() as u64 {
-                    self.phase = Phase::Drain(0);
+                    self.phase = RatePhase::Drain(0);
                 } else {
                     self.plateau.1 = since + 1;
                 }
             }
-            Phase::Drain(ticks) if ticks + 1 >= DRAIN_TICKS => {
+            RatePhase::Drain(ticks) if ticks + 1 >= DRAIN_TICKS => {
                 // What was measured in the queue of the way up is forgotten.
-                (self.phase, self.base, self.rise, self.crowd) = (Phase::Cruise, self.least, 0, Crowd::EMPTY);
+                (self.phase, self.base, self.rise, self.crowd) = (RatePhase::Cruise, self.least, 0, Crowd::EMPTY);
             }
-            Phase::Drain(ticks) => self.phase = Phase::Drain(ticks + 1),
-            Phase::Cruise => {}
+            RatePhase::Drain(ticks) => self.phase = RatePhase::Drain(ticks + 1),
+            RatePhase::Cruise => {}
         }
     }
 
@@ -531,7 +531,7 @@ mod tests {
         let mut witnesses = vec![Witness::default(); way.clients];
         let mut waiting: VecDeque<usize> = (0..way.clients).collect();
         let mut acks: BinaryHeap<Reverse<(Instant, usize, u64)>> = BinaryHeap::new();
-        let mut stamps = vec![Stamp::default(); way.clients];
+        let mut stamps = vec![SendStamp::default(); way.clients];
         let mut acked = vec![0; way.clients];
         let mut fifo: VecDeque<Instant> = VecDeque::new();
         let (mut free, mut delivered, mut dropped, mut deepest) = (Instant::ZERO, 0u64, 0u64, 0);

@@ -39,7 +39,7 @@ const RESCUES: u32 = 3;
 
 /// Where somebody waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum WaitQueue {
     /// A packet was lost: first in the next lap.
     Lost,
     Ring,
@@ -53,13 +53,13 @@ pub enum Place {
     LongSilent,
 }
 
-impl Place {
+impl WaitQueue {
     const ALL: usize = 6;
-    const QUIET: [Place; 3] = [Place::Silent, Place::Stranger, Place::LongSilent];
+    const QUIET: [WaitQueue; 3] = [WaitQueue::Silent, WaitQueue::Stranger, WaitQueue::LongSilent];
 
     /// Whether it is of those who are no evidence ([`quiet`](super::quiet)).
     pub fn is_quiet(self) -> bool {
-        Place::QUIET.contains(&self)
+        WaitQueue::QUIET.contains(&self)
     }
 }
 
@@ -96,7 +96,7 @@ impl Waiter {
 pub struct Turn {
     pub who: Waiter,
     /// Where it has waited, and how long.
-    pub place: Place,
+    pub place: WaitQueue,
     pub waited: Duration,
 }
 
@@ -125,7 +125,7 @@ pub struct Lane {
     pub bottleneck: Bottleneck,
     /// Whose records the standings are, in their order.
     takers: Box<[Taker]>,
-    waiting: Chains<{ Place::ALL }>,
+    waiting: Chains<{ WaitQueue::ALL }>,
     standings: Box<[Standing]>,
     /// The turn before this one went to a new transfer.
     new_had_one: bool,
@@ -205,14 +205,14 @@ impl Lane {
     }
 
     /// Puts somebody at the end of a queue who stands in none.
-    pub fn enter(&mut self, now: Instant, place: Place, who: Waiter) {
+    pub fn enter(&mut self, now: Instant, place: WaitQueue, who: Waiter) {
         let slot = self.slot(who);
         self.waiting.push(place as usize, slot);
         self.standings[slot] = Standing { key: who.key, since: now };
     }
 
     /// Puts a waiter at the end of another queue. For how long it has waited is not forgotten.
-    pub fn change(&mut self, place: Place, who: Waiter) {
+    pub fn change(&mut self, place: WaitQueue, who: Waiter) {
         let slot = self.slot(who);
         self.waiting.remove(slot);
         self.waiting.push(place as usize, slot);
@@ -228,17 +228,17 @@ impl Lane {
         self.waiting.holds(self.slot(who))
     }
 
-    fn none(&self, place: Place) -> bool {
+    fn none(&self, place: WaitQueue) -> bool {
         self.waiting.is_empty(place as usize)
     }
 
     /// How long the first in a queue has waited.
-    fn waited(&self, now: Instant, place: Place) -> Option<Duration> {
+    fn waited(&self, now: Instant, place: WaitQueue) -> Option<Duration> {
         self.waiting.first(place as usize).map(|slot| now.since(self.standings[slot].since))
     }
 
     /// Takes the first out of a queue.
-    fn pop(&mut self, now: Instant, place: Place) -> Option<Turn> {
+    fn pop(&mut self, now: Instant, place: WaitQueue) -> Option<Turn> {
         let slot = self.waiting.pop(place as usize)?;
         Some(Turn { who: self.who(slot), place, waited: now.since(self.standings[slot].since) })
     }
@@ -246,12 +246,12 @@ impl Lane {
     /// Whose turn it is now. None while the way is full, or nobody waits.
     pub fn next(&mut self, now: Instant) -> Option<Turn> {
         self.next = None;
-        let due = self.waited(now, Place::New).is_some_and(|waited| waited >= FIRST_PACKET_WAIT);
-        let admitted = !self.none(Place::New) && (self.regime != Regime::Deferral || due);
-        let wanted = !self.none(Place::Lost) || !self.none(Place::Ring) || admitted;
+        let due = self.waited(now, WaitQueue::New).is_some_and(|waited| waited >= FIRST_PACKET_WAIT);
+        let admitted = !self.none(WaitQueue::New) && (self.regime != Regime::Deferral || due);
+        let wanted = !self.none(WaitQueue::Lost) || !self.none(WaitQueue::Ring) || admitted;
         if !wanted {
             self.bottleneck.idle();
-            self.next = self.waiting.first(Place::New as usize).map(|slot| self.standings[slot].since + FIRST_PACKET_WAIT);
+            self.next = self.waiting.first(WaitQueue::New as usize).map(|slot| self.standings[slot].since + FIRST_PACKET_WAIT);
         }
         if let Some(quiet) = self.next_quiet(now) {
             return Some(quiet);
@@ -266,20 +266,20 @@ impl Lane {
         let place = self.choose(now, admitted, due);
         let turn = self.pop(now, place)?;
         match place {
-            Place::Lost => self.rescued += 1,
-            Place::New => self.deferred += u64::from(turn.waited > Duration::from_millis(100)),
+            WaitQueue::Lost => self.rescued += 1,
+            WaitQueue::New => self.deferred += u64::from(turn.waited > Duration::from_millis(100)),
             _ => {}
         }
         Some(turn)
     }
 
     /// Which queue has the next turn, of those that are known to be there.
-    fn choose(&mut self, now: Instant, admitted: bool, due: bool) -> Place {
-        let waited = self.waited(now, Place::Ring);
+    fn choose(&mut self, now: Instant, admitted: bool, due: bool) -> WaitQueue {
+        let waited = self.waited(now, WaitQueue::Ring);
         let others = waited.is_some() || admitted;
-        if !self.none(Place::Lost) && (self.rescues < RESCUES || !others) {
+        if !self.none(WaitQueue::Lost) && (self.rescues < RESCUES || !others) {
             self.rescues += 1;
-            return Place::Lost;
+            return WaitQueue::Lost;
         }
         self.rescues = 0;
         let new_first = match waited {
@@ -288,7 +288,7 @@ impl Lane {
             Some(waited) => !self.new_had_one && (due || waited < RING_WAITS),
         };
         self.new_had_one = admitted && new_first;
-        if self.new_had_one { Place::New } else { Place::Ring }
+        if self.new_had_one { WaitQueue::New } else { WaitQueue::Ring }
     }
 
     /// The next of the quiet, if their share has room.
@@ -297,7 +297,7 @@ impl Lane {
             return None;
         }
         // Strangers alone (an administrator's client, a machine with an address of its own) get half of the rate: nobody is there to protect.
-        let silent = self.waiting.len(Place::Silent as usize) + self.waiting.len(Place::LongSilent as usize);
+        let silent = self.waiting.len(WaitQueue::Silent as usize) + self.waiting.len(WaitQueue::LongSilent as usize);
         let alone = self.running == 0 && self.waiting() == 0 && silent == 0;
         let rate = self.counted_on() * if alone { PART / 2 } else { 1 };
         if !self.share.open(now, rate) {
@@ -308,9 +308,9 @@ impl Lane {
             self.look_by(self.bottleneck.opens_at(now));
             return None;
         }
-        for _ in Place::QUIET {
-            self.quiet_turn = (self.quiet_turn + 1) % Place::QUIET.len();
-            if let Some(turn) = self.pop(now, Place::QUIET[self.quiet_turn]) {
+        for _ in WaitQueue::QUIET {
+            self.quiet_turn = (self.quiet_turn + 1) % WaitQueue::QUIET.len();
+            if let Some(turn) = self.pop(now, WaitQueue::QUIET[self.quiet_turn]) {
                 return Some(turn);
             }
         }
@@ -338,12 +338,12 @@ impl Lane {
 
     /// How many wait who are known to be there.
     pub fn waiting(&self) -> usize {
-        [Place::Lost, Place::Ring, Place::New].map(|place| self.waiting.len(place as usize)).iter().sum()
+        [WaitQueue::Lost, WaitQueue::Ring, WaitQueue::New].map(|place| self.waiting.len(place as usize)).iter().sum()
     }
 
     /// How many wait of whom nobody knows whether they are there.
     pub fn quiet(&self) -> usize {
-        Place::QUIET.map(|place| self.waiting.len(place as usize)).iter().sum()
+        WaitQueue::QUIET.map(|place| self.waiting.len(place as usize)).iter().sum()
     }
 
     /// The rate that can be counted on, in bytes per second, also while it is still being found.
@@ -354,7 +354,7 @@ impl Lane {
     /// Wire bytes that a window may have so that a lap of everybody who is here fits into half a second.
     pub fn window_share(&self) -> u64 {
         let lap = u128::from(self.counted_on()) * DEFER_ABOVE.as_nanos() / 1_000_000_000;
-        lap as u64 / (self.running + self.waiting.len(Place::New as usize) as u64 + 1)
+        lap as u64 / (self.running + self.waiting.len(WaitQueue::New as usize) as u64 + 1)
     }
 
     /// A transfer begins or ends: its turn costs so many bytes on the wire.
@@ -430,17 +430,17 @@ mod tests {
     }
 
     /// Whose turn it is, and from where.
-    fn next(lane: &mut Lane, now: Instant) -> Option<(usize, Place)> {
+    fn next(lane: &mut Lane, now: Instant) -> Option<(usize, WaitQueue)> {
         lane.next(now).map(|turn| (turn.who.key::<()>().slot(), turn.place))
     }
 
     #[test]
     fn lost_packets_go_first() {
         let (mut lane, now) = (lane(), Instant::ZERO);
-        lane.enter(now, Place::New, who(1));
-        lane.enter(now, Place::Ring, who(2));
-        lane.enter(now, Place::Ring, who(3));
-        lane.enter(now, Place::Lost, who(4));
+        lane.enter(now, WaitQueue::New, who(1));
+        lane.enter(now, WaitQueue::Ring, who(2));
+        lane.enter(now, WaitQueue::Ring, who(3));
+        lane.enter(now, WaitQueue::Lost, who(4));
         let order: Vec<_> = std::iter::from_fn(|| next(&mut lane, now)).map(|(who, _)| who).collect();
         assert_eq!(order, [4, 1, 2, 3]);
         assert_eq!((lane.waiting(), lane.deadline()), (0, None));
@@ -449,8 +449,8 @@ mod tests {
     #[test]
     fn lost_packets_do_not_keep_others_waiting() {
         let (mut lane, now) = (lane(), Instant::ZERO);
-        (0..8).for_each(|n| lane.enter(now, Place::Lost, who(n)));
-        (8..10).for_each(|n| lane.enter(now, Place::Ring, who(n)));
+        (0..8).for_each(|n| lane.enter(now, WaitQueue::Lost, who(n)));
+        (8..10).for_each(|n| lane.enter(now, WaitQueue::Ring, who(n)));
         let order: Vec<_> = std::iter::from_fn(|| next(&mut lane, now)).map(|(who, _)| who).collect();
         assert_eq!(order, [0, 1, 2, 8, 3, 4, 5, 9, 6, 7]);
     }
@@ -460,9 +460,9 @@ mod tests {
     fn the_silent_share_a_sixteenth() {
         let mut lane = Lane::new(&[taker(64)], Some(1_000_000_000), Duration::from_millis(2), Instant::ZERO);
         let rate = lane.bottleneck.steady_rate();
-        let quiet = [Place::Silent, Place::Stranger, Place::LongSilent];
+        let quiet = [WaitQueue::Silent, WaitQueue::Stranger, WaitQueue::LongSilent];
         (0..60).for_each(|n| lane.enter(Instant::ZERO, quiet[n % 3], who(n)));
-        lane.enter(Instant::ZERO, Place::Ring, who(63));
+        lane.enter(Instant::ZERO, WaitQueue::Ring, who(63));
         let (mut quiet_bytes, mut ring_bytes) = (0, 0);
         let mut stamps = std::collections::VecDeque::new();
         let mut witness = Witness::default();
@@ -501,10 +501,10 @@ mod tests {
         };
         lane.begins(lap(460));
         assert_eq!(served(&mut lane, 0), Regime::Deferral);
-        lane.enter(Instant::ZERO, Place::New, who(7));
+        lane.enter(Instant::ZERO, WaitQueue::New, who(7));
         assert_eq!(lane.next(Instant::ZERO), None, "held");
         assert_eq!(lane.deadline(), Some(Instant::ZERO + FIRST_PACKET_WAIT));
-        assert_eq!(next(&mut lane, Instant::ZERO + FIRST_PACKET_WAIT), Some((7, Place::New)), "and not forgotten");
+        assert_eq!(next(&mut lane, Instant::ZERO + FIRST_PACKET_WAIT), Some((7, WaitQueue::New)), "and not forgotten");
         lane.ends(Instant::ZERO, lap(60));
         assert_eq!(served(&mut lane, 0), Regime::Deferral, "between the marks nothing changes");
         lane.ends(Instant::ZERO, lap(60));
@@ -538,10 +538,10 @@ mod tests {
     fn a_full_way_is_waited_for() {
         let (mut lane, now) = (lane(), Instant::ZERO);
         let mut sent = 0;
-        lane.enter(now, Place::Ring, who(1));
+        lane.enter(now, WaitQueue::Ring, who(1));
         while let Some(turn) = lane.next(now) {
             lane.bottleneck.sent(now, FULL_FRAME, 1, true);
-            lane.enter(now, Place::Ring, turn.who);
+            lane.enter(now, WaitQueue::Ring, turn.who);
             sent += 1;
         }
         assert_eq!(sent, 32, "the first window");

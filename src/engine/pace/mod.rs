@@ -25,14 +25,14 @@ mod quiet;
 use std::fmt;
 
 use crate::base::limits::LINKS_MAX;
+use crate::base::log_limit::LogLimit;
 use crate::base::machine::Link;
-use crate::base::muffle::Muffle;
 use crate::base::time::Instant;
 use crate::config::Config;
 
-pub use bottleneck::{Bottleneck, Stamp};
+pub use bottleneck::{Bottleneck, SendStamp};
 pub use crowd::Witness;
-pub use lane::{Lane, Minute, Place, Taker, Turn, Waiter};
+pub use lane::{Lane, Minute, Taker, Turn, WaitQueue, Waiter};
 
 /// Bytes of a frame beside its IP packet: preamble, start, addresses, type, check sequence, gap.
 const FRAME: u64 = 7 + 1 + 14 + 4 + 12;
@@ -66,7 +66,7 @@ pub struct Pace {
     lanes: Box<[Lane]>,
     names: Box<[String]>,
     /// The regime that the log knows of, and what keeps it short.
-    told: Box<[(Regime, Muffle)]>,
+    told: Box<[(Regime, LogLimit)]>,
     /// Links where a record has wanted a turn since turns were given last: a bit for each.
     wanted: u16,
 }
@@ -79,7 +79,7 @@ impl Pace {
         Pace {
             lanes: config.links.iter().map(|link| Lane::new(takers, link.rate, link.queue_delay, now)).collect(),
             names: config.links.iter().map(|link| link.interface.clone()).collect(),
-            told: config.links.iter().map(|_| (Regime::Bandwidth, Muffle::default())).collect(),
+            told: config.links.iter().map(|_| (Regime::Bandwidth, LogLimit::default())).collect(),
             wanted: 0,
         }
     }
@@ -108,7 +108,7 @@ impl Pace {
 
     /// A record wants a turn, and takes a place unless it has one. Turns are given after the present input (`engine::turns`), which may
     /// have opened the path.
-    pub fn want(&mut self, now: Instant, link: Link, place: Place, who: Waiter) {
+    pub fn want(&mut self, now: Instant, link: Link, place: WaitQueue, who: Waiter) {
         let at = self.at(link);
         self.wanted |= 1 << at;
         let lane = &mut self.lanes[at];
@@ -125,11 +125,11 @@ impl Pace {
 
     /// Tells when a regime has changed, and once a minute how it goes under load.
     pub fn expire(&mut self, now: Instant) {
-        for ((lane, name), (told, muffle)) in self.lanes.iter_mut().zip(&self.names).zip(&mut self.told) {
+        for ((lane, name), (told, log_limit)) in self.lanes.iter_mut().zip(&self.names).zip(&mut self.told) {
             let (regime, waiting, lap) = (lane.regime, lane.waiting(), lane.lap().as_millis());
             if regime != *told {
                 *told = regime;
-                if let Some(more) = muffle.admits(now) {
+                if let Some(more) = log_limit.allow(now) {
                     log::info!("{name}: pacing is now by {regime} ({waiting} transfers wait, lap {lap} ms{more})");
                 }
             }

@@ -6,7 +6,7 @@ use crate::base::machine::Link;
 use crate::base::outbox::{Outbox, Output};
 use crate::base::time::Now;
 use crate::config::{Config, LinkConfig};
-use crate::engine::links::{self, State};
+use crate::engine::links::{self, LinkState};
 use crate::roll::guests::GuestPool;
 use crate::wire::ether::{Arp, ArpOp, emit_arp};
 
@@ -19,7 +19,7 @@ impl Server {
         self.adverts.link(link, facts);
         let (name, head) = (old.interface.clone(), old.head);
         let Some(facts) = facts else {
-            if self.leave_service(now, link, State::Gone, out) {
+            if self.leave_service(now, link, LinkState::Gone, out) {
                 log::warn!("{name}: gone, its machines are not served (it is served again when it is back)");
             }
             return;
@@ -28,7 +28,7 @@ impl Server {
             Ok(new) => {
                 let moved = new.head;
                 self.renew(now, link, new, out);
-                if self.links.enter(link, State::Serving) != State::Serving {
+                if self.links.enter(link, LinkState::Serving) != LinkState::Serving {
                     log::info!("{name}: in service again, with the address {moved}");
                     self.pools_of(link).for_each(|pool| pool.resume());
                 }
@@ -37,7 +37,7 @@ impl Server {
                 }
             }
             Err(unfit) => {
-                if self.leave_service(now, link, State::Unfit, out) {
+                if self.leave_service(now, link, LinkState::Unfit, out) {
                     log::error!("{name}: out of service: {unfit}");
                 }
             }
@@ -69,14 +69,14 @@ impl Server {
     }
 
     /// Serves a link no more. False where it was not served before, for the same reason.
-    fn leave_service(&mut self, now: Now, link: Link, state: State, out: &mut Outbox) -> bool {
+    fn leave_service(&mut self, now: Now, link: Link, state: LinkState, out: &mut Outbox) -> bool {
         let old = self.links.enter(link, state);
-        if old == State::Serving {
+        if old == LinkState::Serving {
             self.pools_of(link).for_each(|pool| pool.suspend());
             let (mut ctx, Engines { dhcp, .. }) = self.ctx(now, out);
             dhcp.link_lost(&mut ctx, link);
         }
-        if state == State::Unfit && old != state {
+        if state == LinkState::Unfit && old != state {
             self.tftp.abandon(now.at, link);
         }
         old != state

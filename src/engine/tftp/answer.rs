@@ -5,17 +5,17 @@ use crate::base::machine::Datagram;
 use crate::base::outbox::Via;
 use crate::config::Config;
 use crate::engine::Ctx;
-use crate::roll::kind::Kind;
+use crate::roll::kind::FirmwareKind;
 use crate::wire::tftp::{self, ErrorCode};
 
-use super::transfer::{Settled, Source, Transfer};
+use super::transfer::{Settled, Transfer, TransferSource};
 use super::{HEADERS, WINDOW_BYTES_MAX};
 
 /// Turns the options that were asked for into those that are acknowledged: only what was asked, never a larger value (RFC 2347).
 pub fn settle(transfer: &Transfer, config: &Config) -> Settled {
     let (session, content) = (transfer.session(), transfer.content());
     let netascii = content.netascii().is_some();
-    let lock_step = netascii || matches!(content.source(), Source::Made { .. });
+    let lock_step = netascii || matches!(content.source(), TransferSource::Made { .. });
     let mtu = config.links.get(usize::from(session.link())).map_or(1500, |link| link.mtu);
     let fits = if lock_step { limits::WRITE_MAX as u32 } else { mtu }.min(mtu).saturating_sub(HEADERS);
     let blksize_max = fits.clamp(tftp::BLKSIZE_MIN.into(), tftp::BLKSIZE_MAX.into()) as u16;
@@ -28,7 +28,7 @@ pub fn settle(transfer: &Transfer, config: &Config) -> Settled {
     options.tsize = options.tsize.filter(|_| !netascii).map(|_| content.size());
     // RFC 2349: who acknowledges the interval keeps to it. U-Boot asks for the 5 s of its own retry, does not look for the answer, and survives
     // duplicates (`net/tftp.c`): every loss would cost it 5 s.
-    options.timeout = options.timeout.filter(|_| session.kind() != Kind::UBoot);
+    options.timeout = options.timeout.filter(|_| session.kind() != FirmwareKind::UBoot);
     let blocks = if netascii { u64::MAX } else { content.size() / u64::from(blksize) + 1 };
     Settled { options, blksize, windowsize: options.windowsize.unwrap_or(1), blocks }
 }

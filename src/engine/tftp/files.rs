@@ -16,7 +16,7 @@ use crate::base::slab::Key;
 use crate::base::time::Instant;
 use crate::engine::Ctx;
 
-use super::transfer::{Origin, Transfer};
+use super::transfer::{Requester, Transfer};
 use super::{Counter, Tftp};
 
 /// Transfers that may be ended while one file is opened: each is an output.
@@ -44,12 +44,12 @@ impl Rank {
 }
 
 #[derive(Clone, Copy, Default)]
-struct Place {
+struct FileHolders {
     file: Option<FileId>,
     holders: [u32; Rank::ALL.len()],
 }
 
-impl Place {
+impl FileHolders {
     fn rank(&self) -> Option<Rank> {
         Rank::ALL.into_iter().rev().find(|&rank| self.holders[rank as usize] > 0)
     }
@@ -62,17 +62,17 @@ pub struct Hold {
     rank: Rank,
 }
 
-pub(super) struct Held {
-    places: Box<[Place]>,
+pub(super) struct HeldFiles {
+    places: Box<[FileHolders]>,
     /// The holders of each, in the order in which they were heard.
     holders: Chains<FILES>,
     /// Files by rank.
     files: [usize; Rank::ALL.len()],
 }
 
-impl Held {
-    pub fn new(transfers: usize) -> Held {
-        Held { places: vec![Place::default(); FILES].into(), holders: Chains::new(transfers), files: [0; Rank::ALL.len()] }
+impl HeldFiles {
+    pub fn new(transfers: usize) -> HeldFiles {
+        HeldFiles { places: vec![FileHolders::default(); FILES].into(), holders: Chains::new(transfers), files: [0; Rank::ALL.len()] }
     }
 
     fn is_full(&self) -> bool {
@@ -134,7 +134,7 @@ impl Tftp {
     fn rank(ctx: &Ctx<'_>, transfer: &Transfer) -> Rank {
         let client = transfer.session().client().and_then(|client| ctx.roll.get(client));
         match (transfer.session().origin(), client) {
-            (Origin::Stranger, _) => Rank::Stranger,
+            (Requester::Stranger, _) => Rank::Stranger,
             (_, Some(client)) if client.number().is_none() => Rank::Guest,
             _ => Rank::Node,
         }

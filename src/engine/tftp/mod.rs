@@ -8,11 +8,11 @@
 //! Nothing leaves as soon as it is asked for: the transfer takes its place in its link's lane (`engine::pace`), and all blocks
 //! leave by turns (module `turns`).
 
+mod admission;
 mod answer;
 mod counter;
 mod files;
 mod netascii;
-mod places;
 mod policy;
 mod transfer;
 mod turns;
@@ -22,8 +22,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use crate::base::chain::Chains;
 use crate::base::index::Index;
 use crate::base::limits::{self, CHECK_INTERVAL};
-use crate::base::machine::{Datagram, Link, OpenFile, Refusal};
-use crate::base::muffle::Muffle;
+use crate::base::log_limit::LogLimit;
+use crate::base::machine::{Datagram, Link, OpenError, OpenFile};
 use crate::base::outbox::Output;
 use crate::base::rng::mix;
 use crate::base::slab::{Key, Slab};
@@ -33,14 +33,14 @@ use crate::base::wheel::Wheel;
 use crate::roll::client::Client;
 use crate::roll::stage::Stage;
 use crate::roll::story::{Bytes, Printable};
-use crate::wire::tftp::{self, ErrorCode, Malformed, Mode, Packet, Request};
+use crate::wire::tftp::{self, ErrorCode, Mode, Packet, PacketError, TftpRequest};
 
 use super::boot::Made;
-use super::pace::{self, Place};
-use super::{Ctx, Loading, boot, lots};
-use files::Held;
-use places::Claim;
-use transfer::{Ack, Asked, Session, Source, State, Transfer};
+use super::pace::{self, WaitQueue};
+use super::{Ctx, TransferView, boot, lots};
+use admission::Claimant;
+use files::HeldFiles;
+use transfer::{Ack, Asked, Session, Transfer, TransferSource, TransferState};
 
 pub use counter::Counter;
 pub use policy::kind_of;
@@ -64,7 +64,7 @@ pub struct Tftp {
     wheel: Wheel,
     /// [`STRANGERS`] and [`SILENT`].
     chains: Chains<2>,
-    held: Held,
+    held: HeldFiles,
     /// Requests to open a file that the world has not answered.
     opening: usize,
     /// Counts transfers of clients without a record.
@@ -73,10 +73,10 @@ pub struct Tftp {
     text: Box<[u8]>,
     /// When the transfers that each link had were given up, since the head's address there was another one.
     abandoned: [Option<Instant>; limits::LINKS_MAX],
-    told_changed: Muffle,
-    told_forged: Muffle,
-    told_busy: Muffle,
-    told_missing: Muffle,
+    told_changed: LogLimit,
+    told_forged: LogLimit,
+    told_busy: LogLimit,
+    told_missing: LogLimit,
 }
 
 /// Chains of transfers whose client may not be there: strangers that have not acknowledged anything, and machines that have fallen
@@ -99,15 +99,15 @@ impl Tftp {
             by_peer: Index::new(capacity, seed),
             wheel: Wheel::new(capacity, now),
             chains: Chains::new(capacity),
-            held: Held::new(capacity),
+            held: HeldFiles::new(capacity),
             opening: 0,
             begun: 0,
             text: vec![0; crate::config::limits::SCRIPT_MAX].into(),
             abandoned: [None; limits::LINKS_MAX],
-            told_changed: Muffle::default(),
-            told_forged: Muffle::default(),
-            told_busy: Muffle::default(),
-            told_missing: Muffle::default(),
+            told_changed: LogLimit::default(),
+            told_forged: LogLimit::default(),
+            told_busy: LogLimit::default(),
+            told_missing: LogLimit::default(),
         }
     }
 
@@ -127,9 +127,9 @@ impl Tftp {
     }
 
     /// How far a transfer has come, by the token that its client's record holds; None when it has ended.
-    pub fn loading(&self, token: u64) -> Option<Loading<'_>> {
+    pub fn loading(&self, token: u64) -> Option<TransferView<'_>> {
         let transfer = self.transfers.get(Key::from_u64(token))?;
-        Some(Loading { name: transfer.session().name(), done: transfer.progress(), size: transfer.content().size() })
+        Some(TransferView { name: transfer.session().name(), done: transfer.progress(), size: transfer.content().size() })
     }
 
     /// When [`Tftp::expire`] has something to do.
@@ -163,7 +163,7 @@ impl Tftp {
         }
     }
 
-    fn request(&mut self, ctx: &mut Ctx<'_>, datagram: Datagram<'_>, packet: Result<Packet<'_>, Malformed>) {
+    fn request(&mut self, ctx: &mut Ctx<'_>, datagram: Datagram<'_>, packet: Result<Packet<'_>, PacketError>) {
         let refuse = |ctx: &mut Ctx<'_>, counter, code, text| {
             ctx.stats.count(counter);
             answer::error(ctx, &datagram, code, text);
@@ -173,8 +173,8 @@ impl Tftp {
                 refuse(ctx, Counter::TftpWrite, ErrorCode::AccessViolation, "this server is read-only");
             }
             Ok(Packet::Request(request)) => self.read_request(ctx, datagram, request),
-            Err(Malformed::BadOption) => refuse(ctx, Counter::TftpOption, ErrorCode::OptionRefused, "an option has an impossible value"),
-            Err(Malformed::Mode) => refuse(ctx, Counter::TftpMalformed, ErrorCode::Illegal, "mode must be octet or netascii"),
+            Err(PacketError::BadOption) => refuse(ctx, Counter::TftpOption, ErrorCode::OptionRefused, "an option has an impossible value"),
+            Err(PacketError::Mode) => refuse(ctx, Counter::TftpMalformed, ErrorCode::Illegal, "mode must be octet or netascii"),
             Err(_) if datagram.payload.starts_with(&[0, 1]) => {
                 refuse(ctx, Counter::TftpMalformed, ErrorCode::Illegal, "malformed request");
             }
@@ -182,15 +182,15 @@ impl Tftp {
         }
     }
 
-    fn read_request(&mut self, ctx: &mut Ctx<'_>, datagram: Datagram<'_>, request: Request<'_>) {
+    fn read_request(&mut self, ctx: &mut Ctx<'_>, datagram: Datagram<'_>, request: TftpRequest<'_>) {
         ctx.stats.count(Counter::Rrq);
         let hash = datagram.payload.iter().fold(1, |hash, &byte| mix(hash ^ u64::from(byte)));
         let running = self.by_peer.get(Session::peer_key(datagram.src)).and_then(|slot| self.transfers.key_at(slot as usize));
         if let Some(key) = running {
             match self.claim(ctx, key, &datagram) {
-                Claim::Forged => return ctx.stats.count(Counter::TftpForged),
-                Claim::Same if self.repeated(ctx, key, hash) => return,
-                Claim::Same | Claim::Stronger => self.end(ctx, key),
+                Claimant::Forged => return ctx.stats.count(Counter::TftpForged),
+                Claimant::Same if self.repeated(ctx, key, hash) => return,
+                Claimant::Same | Claimant::Stronger => self.end(ctx, key),
             }
         }
         let name = boot::requested_name(request.filename);
@@ -200,7 +200,7 @@ impl Tftp {
             return;
         };
         if name.is_empty() || name.len() > limits::FILE_NAME_MAX {
-            self.refuse(ctx, key, Refusal::NotFound);
+            self.refuse(ctx, key, OpenError::NotFound);
         } else {
             self.opening += usize::from(ctx.out.open(key.to_u64(), name));
         }
@@ -225,38 +225,38 @@ impl Tftp {
         }
         let Some(transfer) = self.transfers.get_mut(key) else { return false };
         match transfer.state() {
-            State::Opening => {}
-            State::Data if transfer.session().options().is_empty() => self.rewind(ctx, key),
+            TransferState::Opening => {}
+            TransferState::Data if transfer.session().options().is_empty() => self.rewind(ctx, key),
             // A copy that the network made: a client that begins anew takes longer.
-            State::Data if early => {}
-            State::Oack | State::Data => {
+            TransferState::Data if early => {}
+            TransferState::Oack | TransferState::Data => {
                 transfer.starts_over(ctx.pace.lane(transfer.session().link()), ctx.now);
-                self.want(ctx, key, Place::Lost);
+                self.want(ctx, key, WaitQueue::Lost);
             }
         }
         true
     }
 
     /// The world has opened the file, or has not.
-    pub fn opened(&mut self, ctx: &mut Ctx<'_>, token: u64, answer: Result<OpenFile, Refusal>) {
+    pub fn opened(&mut self, ctx: &mut Ctx<'_>, token: u64, answer: Result<OpenFile, OpenError>) {
         let key = Key::from_u64(token);
         self.settled(key);
-        let waiting = self.transfers.get_mut(key).filter(|transfer| transfer.content().source() == Source::Opening);
+        let waiting = self.transfers.get_mut(key).filter(|transfer| transfer.content().source() == TransferSource::Opening);
         match (waiting, answer) {
             (Some(transfer), Ok(open)) => {
                 transfer.opened(open);
                 match self.hold(ctx, key, open.file) {
                     true => self.ready(ctx, key),
-                    false => self.refuse(ctx, key, Refusal::Busy),
+                    false => self.refuse(ctx, key, OpenError::Busy),
                 }
             }
-            (Some(transfer), Err(Refusal::NotFound)) => {
+            (Some(transfer), Err(OpenError::NotFound)) => {
                 match transfer.content().made().and_then(|what| transfer.make(ctx, what, &mut self.text)) {
                     Some(made) => {
                         transfer.was_made(made);
                         self.ready(ctx, key);
                     }
-                    None => self.refuse(ctx, key, Refusal::NotFound),
+                    None => self.refuse(ctx, key, OpenError::NotFound),
                 }
             }
             (Some(_), Err(refusal)) => self.refuse(ctx, key, refusal),
@@ -266,14 +266,14 @@ impl Tftp {
         }
     }
 
-    fn refuse(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, refusal: Refusal) {
+    fn refuse(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, refusal: OpenError) {
         let Some(transfer) = self.transfers.get(key) else { return };
         let (counter, code, text) = match refusal {
-            Refusal::NotFound => (Counter::TftpNotFound, ErrorCode::NotFound, "file not found"),
-            Refusal::Denied => (Counter::TftpRefused, ErrorCode::AccessViolation, "permission denied"),
-            Refusal::NotAFile => (Counter::TftpRefused, ErrorCode::AccessViolation, "not a regular file"),
-            Refusal::Failed => (Counter::TftpRefused, ErrorCode::NotDefined, "the server cannot read the file"),
-            Refusal::Busy => {
+            OpenError::NotFound => (Counter::TftpNotFound, ErrorCode::NotFound, "file not found"),
+            OpenError::Denied => (Counter::TftpRefused, ErrorCode::AccessViolation, "permission denied"),
+            OpenError::NotAFile => (Counter::TftpRefused, ErrorCode::AccessViolation, "not a regular file"),
+            OpenError::Failed => (Counter::TftpRefused, ErrorCode::NotDefined, "the server cannot read the file"),
+            OpenError::Busy => {
                 ctx.stats.count(Counter::TftpFilesBusy);
                 self.tell_busy(ctx, key);
                 self.found_no_place(ctx, key);
@@ -302,12 +302,12 @@ impl Tftp {
 
     /// A machine cannot load a file that the config names: it is stuck until it loads another.
     fn miss(&mut self, ctx: &mut Ctx<'_>, client: Key<Client>, place: &Text<96>) {
-        if let Some(more) = self.told_missing.admits(ctx.now) {
+        if let Some(more) = self.told_missing.allow(ctx.now) {
             let line = format_args!("{place} (the config names this file; check boot.root{more})");
             ctx.roll.say_of(ctx.now, client, log::Level::Warn, line);
         }
         if is_loaded(ctx, client) {
-            ctx.roll.stick(client, format_args!("{place}"));
+            ctx.roll.mark_stuck(client, format_args!("{place}"));
         }
     }
 
@@ -315,7 +315,7 @@ impl Tftp {
     fn tell_busy(&mut self, ctx: &Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get(key) else { return };
         let Some(client) = transfer.session().client().and_then(|client| ctx.roll.get(client)) else { return };
-        let Some(more) = self.told_busy.admits(ctx.now) else { return };
+        let Some(more) = self.told_busy.allow(ctx.now) else { return };
         let (title, name, files) = (client.title(), Printable(transfer.session().name()), limits::FILES);
         log::warn!("{title}: request for {name} dropped ({files} other boot files are open; it will ask again{more})");
     }
@@ -324,7 +324,7 @@ impl Tftp {
     fn ready(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         transfer.settled(answer::settle(transfer, ctx.config));
-        self.want(ctx, key, Place::New);
+        self.want(ctx, key, WaitQueue::New);
     }
 
     fn ack(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, block: u16) {
@@ -333,9 +333,9 @@ impl Tftp {
         if transfer.oack_answered(block) {
             transfer.arrived(ctx.pace.lane(link), ctx.now);
             self.hear(ctx, key);
-            return self.progress(ctx, key, 0, Place::Ring);
+            return self.progress(ctx, key, 0, WaitQueue::Ring);
         }
-        if transfer.state() != State::Data {
+        if transfer.state() != TransferState::Data {
             return ctx.stats.count(Counter::TftpStaleAck);
         }
         let (meaning, acked) = transfer.judge(ctx.now, block);
@@ -352,11 +352,11 @@ impl Tftp {
             }
             Ack::Next => {
                 transfer.arrived(lane, ctx.now);
-                self.progress(ctx, key, acked, Place::Ring);
+                self.progress(ctx, key, acked, WaitQueue::Ring);
             }
             Ack::Broken => {
                 transfer.lost(lane, ctx.now);
-                self.progress(ctx, key, acked, Place::Lost);
+                self.progress(ctx, key, acked, WaitQueue::Lost);
             }
             Ack::Retry => {
                 ctx.stats.count(Counter::TftpRetry);
@@ -372,7 +372,7 @@ impl Tftp {
         }
     }
 
-    fn progress(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, acked: u64, place: Place) {
+    fn progress(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, acked: u64, place: WaitQueue) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         transfer.progressed(acked);
         self.want(ctx, key, place);
@@ -384,7 +384,7 @@ impl Tftp {
         let Some(transfer) = self.transfers.get(key) else { return };
         ctx.stats.count(Counter::TftpChanged);
         let name = Printable(transfer.session().name());
-        if let Some(more) = self.told_changed.admits(ctx.now) {
+        if let Some(more) = self.told_changed.allow(ctx.now) {
             let peer = transfer.session().peer();
             log::warn!("{peer}: tftp {name} ended (the file was changed in place; replace files by rename{more})");
         }
@@ -420,7 +420,7 @@ impl Tftp {
             return self.gave_up(ctx, key);
         }
         if transfer.warm() {
-            return self.want(ctx, key, Place::Ring);
+            return self.want(ctx, key, WaitQueue::Ring);
         }
         let lane = ctx.pace.lane(transfer.session().link());
         if lane.waits(turns::waiter(key)) || !transfer.awaits_answer() || transfer.look().resent() >= policy.resends {
@@ -457,7 +457,7 @@ impl Tftp {
     /// The client sent an ERROR: after a size probe that is how it says thanks.
     fn ended_by_client(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get(key) else { return };
-        if transfer.state() == State::Oack {
+        if transfer.state() == TransferState::Oack {
             ctx.stats.count(Counter::TftpProbe);
         } else {
             ctx.stats.count(Counter::TftpAborted);
@@ -479,7 +479,7 @@ impl Tftp {
         let stalled = transfer.session().client().filter(|_| transfer.window().acked() > 0);
         match stalled {
             Some(client) => {
-                ctx.roll.tell(
+                ctx.roll.finish_story(
                     ctx.now,
                     client,
                     log::Level::Warn,
@@ -490,7 +490,7 @@ impl Tftp {
         }
         self.end(ctx, key);
         if let Some(client) = stalled.filter(|key| is_loaded(ctx, *key)) {
-            ctx.roll.stick(client, format_args!("{place}"));
+            ctx.roll.mark_stuck(client, format_args!("{place}"));
         }
     }
 
@@ -543,11 +543,11 @@ fn is_loaded(ctx: &Ctx<'_>, key: Key<Client>) -> bool {
 
 impl Transfer {
     /// Writes the text that is made for its client. None: it is no client of ours, or has no kernel to boot.
-    fn make(&self, ctx: &Ctx<'_>, what: Made, text: &mut [u8]) -> Option<Source> {
+    fn make(&self, ctx: &Ctx<'_>, what: Made, text: &mut [u8]) -> Option<TransferSource> {
         let client = ctx.roll.get(self.session().client()?)?;
         let len = what.write(ctx.config, client, self.session().head_address(ctx), text)?;
         let hash = text.get(..len)?.iter().fold(0, |hash, &byte| mix(hash ^ u64::from(byte)));
-        Some(Source::Made { what, len: len as u64, hash })
+        Some(TransferSource::Made { what, len: len as u64, hash })
     }
 }
 

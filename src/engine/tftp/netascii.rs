@@ -5,7 +5,7 @@
 
 /// Where a block begins: a place in the file, and the second half of a pair that the block before had no room for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Place {
+struct BlockStart {
     offset: u64,
     carry: Option<u8>,
 }
@@ -40,7 +40,7 @@ impl Cursor {
 
     /// Lays the present block down; gives its length.
     pub fn lay(&mut self, text: &[u8], block: &mut [u8]) -> usize {
-        let (len, next) = encode(Place { offset: self.offset, carry: self.carry }, text, block);
+        let (len, next) = encode(BlockStart { offset: self.offset, carry: self.carry }, text, block);
         (self.next_offset, self.next_carry) = (next.offset, next.carry);
         len
     }
@@ -53,7 +53,7 @@ impl Cursor {
 
 /// Fills `block` from the file's bytes at `place`; gives the number of bytes laid down and the place of the next block.
 /// The block is short only when `text` ran out, so `text` must hold `block.len()` bytes unless the file ends.
-fn encode(place: Place, text: &[u8], block: &mut [u8]) -> (usize, Place) {
+fn encode(place: BlockStart, text: &[u8], block: &mut [u8]) -> (usize, BlockStart) {
     let (mut len, mut next) = (0, place);
     let mut text = text.iter();
     for slot in block {
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     fn whole(text: &[u8], blksize: usize) -> (Vec<u8>, usize) {
-        let (mut place, mut all, mut blocks) = (Place::default(), Vec::new(), 0);
+        let (mut place, mut all, mut blocks) = (BlockStart::default(), Vec::new(), 0);
         loop {
             let mut block = vec![0; blksize];
             let from = place.offset as usize;

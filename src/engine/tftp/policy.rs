@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use crate::roll::kind::Kind;
-use crate::wire::tftp::Options;
+use crate::roll::kind::FirmwareKind;
+use crate::wire::tftp::TftpOptions;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -33,29 +33,29 @@ const fn policy(interval_ms: u64, resends: u8, patience_ms: u64) -> Policy {
 
 const ALWAYS: u8 = u8::MAX;
 
-pub const fn of(kind: Kind) -> Policy {
+pub const fn of(kind: FirmwareKind) -> Policy {
     match kind {
         // A duplicate of the current block uses up one of its three tries: two are safe, the rest is its own 4 s retry.
-        Kind::Rom => policy(400, 2, 60_000),
+        FirmwareKind::Rom => policy(400, 2, 60_000),
         // A duplicate makes a Pi 4 acknowledge the next block and hang: its own retries, 5 s apart, go first.
-        Kind::RaspberryPi => policy(11_000, 3, 60_000),
+        FirmwareKind::RaspberryPi => policy(11_000, 3, 60_000),
         // Gives up after 15.75 s and leaves orphans.
-        Kind::Ipxe => policy(400, ALWAYS, 16_000),
+        FirmwareKind::Ipxe => policy(400, ALWAYS, 16_000),
         // GRUB never repeats an ACK: recovery is ours alone.
-        Kind::Grub => policy(400, ALWAYS, 60_000),
-        Kind::Edk2 | Kind::Pxelinux | Kind::UBoot | Kind::Other => policy(400, ALWAYS, 140_000),
+        FirmwareKind::Grub => policy(400, ALWAYS, 60_000),
+        FirmwareKind::Edk2 | FirmwareKind::Pxelinux | FirmwareKind::UBoot | FirmwareKind::Other => policy(400, ALWAYS, 140_000),
     }
 }
 
 /// Who is asking: the habits of a request say more than the DHCP record, since one firmware loads the next and lends it its lease.
-pub fn kind_of(known: Kind, options: &Options) -> Kind {
+pub fn kind_of(known: FirmwareKind, options: &TftpOptions) -> FirmwareKind {
     match (known, options.blksize, options.tsize, options.windowsize, options.timeout) {
         // It loads no other program, and asks as GRUB does.
-        (Kind::RaspberryPi, ..) => known,
-        (_, Some(1024), Some(_), None, None) => Kind::Grub,
-        (_, _, _, Some(_), _) if known == Kind::Rom => Kind::Edk2,
-        (_, Some(1408), Some(_), None, None) => Kind::Pxelinux,
-        (Kind::Other | Kind::Rom, Some(_), _, None, Some(_)) => Kind::UBoot,
+        (FirmwareKind::RaspberryPi, ..) => known,
+        (_, Some(1024), Some(_), None, None) => FirmwareKind::Grub,
+        (_, _, _, Some(_), _) if known == FirmwareKind::Rom => FirmwareKind::Edk2,
+        (_, Some(1408), Some(_), None, None) => FirmwareKind::Pxelinux,
+        (FirmwareKind::Other | FirmwareKind::Rom, Some(_), _, None, Some(_)) => FirmwareKind::UBoot,
         _ => known,
     }
 }
@@ -66,21 +66,30 @@ mod tests {
 
     #[test]
     fn every_kind_is_served_at_constant_intervals() {
-        for kind in [Kind::Other, Kind::Rom, Kind::Edk2, Kind::Ipxe, Kind::Grub, Kind::Pxelinux, Kind::UBoot, Kind::RaspberryPi] {
+        for kind in [
+            FirmwareKind::Other,
+            FirmwareKind::Rom,
+            FirmwareKind::Edk2,
+            FirmwareKind::Ipxe,
+            FirmwareKind::Grub,
+            FirmwareKind::Pxelinux,
+            FirmwareKind::UBoot,
+            FirmwareKind::RaspberryPi,
+        ] {
             let policy = of(kind);
             assert!(policy.early < policy.interval && policy.interval >= Duration::from_millis(400));
         }
-        assert_eq!(of(Kind::Rom).resends, 2, "the third duplicate is fatal");
-        assert!(of(Kind::RaspberryPi).interval > Duration::from_secs(10), "two retries of its own go first");
+        assert_eq!(of(FirmwareKind::Rom).resends, 2, "the third duplicate is fatal");
+        assert!(of(FirmwareKind::RaspberryPi).interval > Duration::from_secs(10), "two retries of its own go first");
     }
 
     #[test]
     fn requests_tell_their_sender() {
-        let asks = |blksize, tsize, windowsize, timeout| Options { blksize, tsize, windowsize, timeout };
-        assert_eq!(kind_of(Kind::Rom, &asks(Some(1024), Some(0), None, None)), Kind::Grub);
-        assert_eq!(kind_of(Kind::Rom, &asks(Some(1468), Some(0), Some(4), None)), Kind::Edk2);
-        assert_eq!(kind_of(Kind::RaspberryPi, &asks(Some(1024), Some(0), None, None)), Kind::RaspberryPi);
-        assert_eq!(kind_of(Kind::Rom, &asks(Some(1456), None, None, None)), Kind::Rom);
-        assert_eq!(kind_of(Kind::Ipxe, &asks(Some(1432), Some(0), None, None)), Kind::Ipxe);
+        let asks = |blksize, tsize, windowsize, timeout| TftpOptions { blksize, tsize, windowsize, timeout };
+        assert_eq!(kind_of(FirmwareKind::Rom, &asks(Some(1024), Some(0), None, None)), FirmwareKind::Grub);
+        assert_eq!(kind_of(FirmwareKind::Rom, &asks(Some(1468), Some(0), Some(4), None)), FirmwareKind::Edk2);
+        assert_eq!(kind_of(FirmwareKind::RaspberryPi, &asks(Some(1024), Some(0), None, None)), FirmwareKind::RaspberryPi);
+        assert_eq!(kind_of(FirmwareKind::Rom, &asks(Some(1456), None, None, None)), FirmwareKind::Rom);
+        assert_eq!(kind_of(FirmwareKind::Ipxe, &asks(Some(1432), Some(0), None, None)), FirmwareKind::Ipxe);
     }
 }

@@ -12,9 +12,9 @@ use super::*;
 use crate::base::addr::Mac;
 use crate::base::machine::{FileId, Input};
 use crate::engine::testing::*;
-use crate::wire::tftp::Options;
+use crate::wire::tftp::TftpOptions;
 
-const NOTHING: Options = Options { blksize: None, tsize: None, timeout: None, windowsize: None };
+const NOTHING: TftpOptions = TftpOptions { blksize: None, tsize: None, timeout: None, windowsize: None };
 const FILE: u32 = 7;
 
 /// A TFTP client's socket, and what it knows of its transfer.
@@ -78,11 +78,11 @@ impl Peer {
         }
     }
 
-    fn ask(&mut self, world: &mut World, name: &str, options: Options) -> Vec<String> {
+    fn ask(&mut self, world: &mut World, name: &str, options: TftpOptions) -> Vec<String> {
         self.ask_in(world, name, Mode::Octet, options)
     }
 
-    fn ask_in(&mut self, world: &mut World, name: &str, mode: Mode, options: Options) -> Vec<String> {
+    fn ask_in(&mut self, world: &mut World, name: &str, mode: Mode, options: TftpOptions) -> Vec<String> {
         let mut buf = [0; 600];
         let len = tftp::emit_rrq(&mut buf, name.as_bytes(), mode, &options).unwrap();
         self.send(world, PORT, &buf[..len])
@@ -100,12 +100,12 @@ impl Peer {
 
     /// The root has no such file.
     fn missing(&mut self, world: &mut World) -> Vec<String> {
-        let got = world.handle(Input::Opened { token: self.token, answer: Err(Refusal::NotFound) });
+        let got = world.handle(Input::Opened { token: self.token, answer: Err(OpenError::NotFound) });
         self.hear(&got)
     }
 
     /// Asks for a file of this size and has it opened; gives the first answer.
-    fn begin(&mut self, world: &mut World, size: u64, options: Options) -> Vec<String> {
+    fn begin(&mut self, world: &mut World, size: u64, options: TftpOptions) -> Vec<String> {
         assert_eq!(self.ask(world, "vmlinuz", options), ["open vmlinuz"]);
         self.opened(world, size)
     }
@@ -160,8 +160,8 @@ fn words_of(body: &[u8]) -> String {
     }
 }
 
-fn windows(windowsize: u16) -> Options {
-    Options { windowsize: Some(windowsize), ..NOTHING }
+fn windows(windowsize: u16) -> TftpOptions {
+    TftpOptions { windowsize: Some(windowsize), ..NOTHING }
 }
 
 /// A transfer of `blocks` blocks of 512 in windows, up to the first window.
@@ -208,7 +208,7 @@ fn sizes_around_a_block() {
 
 #[test]
 fn the_oack_holds_what_was_asked_for() {
-    let some = |blksize, tsize, timeout, windowsize| Options { blksize, tsize, timeout, windowsize };
+    let some = |blksize, tsize, timeout, windowsize| TftpOptions { blksize, tsize, timeout, windowsize };
     let table = [
         (some(Some(1456), None, None, None), "oack blksize=1456"),
         (some(Some(8), None, None, None), "oack blksize=8"),
@@ -231,7 +231,7 @@ fn the_oack_holds_what_was_asked_for() {
     let mut jumbo = config();
     jumbo.links[0].mtu = 9000;
     let mut world = World::settled(&jumbo);
-    assert_eq!(Peer::new().begin(&mut world, 1, Options { blksize: Some(65_464), ..NOTHING }), ["oack blksize=8968"]);
+    assert_eq!(Peer::new().begin(&mut world, 1, TftpOptions { blksize: Some(65_464), ..NOTHING }), ["oack blksize=8968"]);
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn block_numbers_wrap() {
     let mut world = World::new(&config());
     let mut peer = Peer::new();
     let size = 140_000 * 8 + 3;
-    peer.begin(&mut world, size, Options { blksize: Some(8), windowsize: Some(16), ..NOTHING });
+    peer.begin(&mut world, size, TftpOptions { blksize: Some(8), windowsize: Some(16), ..NOTHING });
     let mut told = peer.pull(&mut world, 0);
     let mut acked = 0u64;
     while told != ["close 7"] {
@@ -267,7 +267,7 @@ fn block_numbers_wrap() {
     assert_eq!((acked, world.count(Counter::DataBytes)), (140_001, size));
     // In the middle of a window, and in lock-step.
     let mut world = World::new(&config());
-    peer.begin(&mut world, 70_000 * 8, Options { blksize: Some(8), ..NOTHING });
+    peer.begin(&mut world, 70_000 * 8, TftpOptions { blksize: Some(8), ..NOTHING });
     peer.pull(&mut world, 0);
     (1..=65_534).for_each(|block| drop(peer.pull(&mut world, block)));
     assert_eq!(peer.pull(&mut world, 65_535), ["data 0..0 8B"]);
@@ -324,7 +324,7 @@ fn a_run_fits_one_call_of_the_kernel() {
     (jumbo.links[0].mtu, jumbo.tftp.windowsize) = (9000, 64);
     let mut world = World::settled(&jumbo);
     let mut peer = Peer::leased(&mut world, &Ask::os(mac(1)));
-    peer.begin(&mut world, 1 << 20, Options { blksize: Some(8192), windowsize: Some(64), ..NOTHING });
+    peer.begin(&mut world, 1 << 20, TftpOptions { blksize: Some(8192), windowsize: Some(64), ..NOTHING });
     let told = peer.ack(&mut world, 0);
     assert!(told.len() <= 8 && told[0] == "data 1..8 65536B", "{told:?}");
     let last: u16 = told.last().and_then(|word| word.split("..").nth(1)?.split(' ').next()?.parse().ok()).unwrap();

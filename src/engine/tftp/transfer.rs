@@ -27,8 +27,8 @@ use crate::base::addr::Mac;
 use crate::base::machine::OpenFile;
 use crate::base::outbox::Via;
 use crate::base::time::Instant;
-use crate::engine::pace::{Lane, Place, Waiter};
-use crate::wire::tftp::Options;
+use crate::engine::pace::{Lane, WaitQueue, Waiter};
+use crate::wire::tftp::TftpOptions;
 
 use super::files::Hold;
 use super::netascii::Cursor;
@@ -36,13 +36,13 @@ use super::{OACK_BYTES, wire_bytes};
 use look::Silence;
 use traffic::Traffic;
 
-pub use content::{Content, Source};
+pub use content::{Content, TransferSource};
 pub use look::Look;
-pub use session::{Asked, Asker, Origin, Session};
+pub use session::{Asked, Asker, Requester, Session};
 pub use window::{Ack, Window};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum TransferState {
     /// Waiting for the file, or for its first turn.
     Opening,
     /// The OACK was sent, ACK 0 is awaited (RFC 2347).
@@ -52,7 +52,7 @@ pub enum State {
 
 /// What is due in the data phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
+enum DataDue {
     /// The next blocks of the window, as far as it has more.
     Next,
     /// The OACK or the last block again: a look found no answer.
@@ -63,7 +63,7 @@ enum Due {
 
 /// What a turn sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sending {
+pub enum TurnOutput {
     /// The answer to the request.
     First,
     Oack,
@@ -81,7 +81,7 @@ pub enum Sending {
 /// What is settled when the file is known.
 pub struct Settled {
     /// What is acknowledged.
-    pub options: Options,
+    pub options: TftpOptions,
     pub blksize: u16,
     pub windowsize: u16,
     /// Blocks in all; the maximum where that is not known.
@@ -94,8 +94,8 @@ pub struct Transfer {
     window: Window,
     look: Look,
     traffic: Traffic,
-    state: State,
-    due: Due,
+    state: TransferState,
+    due: DataDue,
 }
 
 /// What there is to know of it.
@@ -116,7 +116,7 @@ impl Transfer {
         &self.look
     }
 
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> TransferState {
         self.state
     }
 
@@ -140,18 +140,18 @@ impl Transfer {
     }
 
     /// Where it waits for what nobody asked for, or for its first packet.
-    pub fn place_unasked(&self) -> Place {
+    pub fn place_unasked(&self) -> WaitQueue {
         match self.look.silence() {
-            Silence::Long => Place::LongSilent,
-            Silence::Silent => Place::Silent,
-            _ if self.session.is_strangers() => Place::Stranger,
-            Silence::None => Place::New,
-            Silence::Missed => Place::Lost,
+            Silence::Long => WaitQueue::LongSilent,
+            Silence::Silent => WaitQueue::Silent,
+            _ if self.session.is_strangers() => WaitQueue::Stranger,
+            Silence::None => WaitQueue::New,
+            Silence::Missed => WaitQueue::Lost,
         }
     }
 
     /// Where it waits, when `place` is for who is known to be there.
-    pub fn place(&self, place: Place) -> Place {
+    pub fn place(&self, place: WaitQueue) -> WaitQueue {
         if self.is_quiet() { self.place_unasked() } else { place }
     }
 
@@ -159,15 +159,15 @@ impl Transfer {
     /// believed when nothing more comes from the old one.
     pub fn may_come_from(&self, mac: Option<Mac>) -> bool {
         let (Some(ours), Some(theirs)) = (self.session.mac(), mac) else { return true };
-        ours == theirs || (self.session.origin() != Origin::Record && self.look.is_unheard())
+        ours == theirs || (self.session.origin() != Requester::Record && self.look.is_unheard())
     }
 
     /// Whether something that has left is not answered.
     pub fn awaits_answer(&self) -> bool {
         match self.state {
-            State::Opening => false,
-            State::Oack => true,
-            State::Data => self.window.under_way() > 0,
+            TransferState::Opening => false,
+            TransferState::Oack => true,
+            TransferState::Data => self.window.under_way() > 0,
         }
     }
 
@@ -191,15 +191,15 @@ impl Transfer {
     }
 
     /// What it sends in a turn of this many payload bytes.
-    pub fn sending(&self, bytes: u64) -> Sending {
+    pub fn sending(&self, bytes: u64) -> TurnOutput {
         match (self.state, self.due) {
-            (State::Opening, _) => Sending::First,
-            (State::Oack, _) => Sending::Oack,
-            (State::Data, Due::Again) if self.window.under_way() > 0 => Sending::Again(self.window.sent()),
-            (State::Data, _) => {
+            (TransferState::Opening, _) => TurnOutput::First,
+            (TransferState::Oack, _) => TurnOutput::Oack,
+            (TransferState::Data, DataDue::Again) if self.window.under_way() > 0 => TurnOutput::Again(self.window.sent()),
+            (TransferState::Data, _) => {
                 let (first, end) = (self.window.sent() + 1, self.window.end());
                 let last = end.min(self.window.sent() + self.turn_blocks(bytes));
-                if first > last { Sending::Nothing } else { Sending::Blocks { first, last, rest: last < end } }
+                if first > last { TurnOutput::Nothing } else { TurnOutput::Blocks { first, last, rest: last < end } }
             }
         }
     }
@@ -214,14 +214,14 @@ impl Transfer {
             window: Window::NEW,
             look: Look::new(now),
             traffic: Traffic::default(),
-            state: State::Opening,
-            due: Due::Next,
+            state: TransferState::Opening,
+            due: DataDue::Next,
         }
     }
 
     /// The one writer of the state.
-    fn enter(&mut self, state: State) {
-        use State::{Data, Oack, Opening};
+    fn enter(&mut self, state: TransferState) {
+        use TransferState::{Data, Oack, Opening};
         let may = matches!((self.state, state), (Opening, Oack | Data) | (Oack, Data) | (Oack | Data, Oack));
         assert!(may, "{:?} does not lead to {state:?}", self.state);
         self.state = state;
@@ -229,8 +229,8 @@ impl Transfer {
 
     /// What a look wanted again is not due any more. Blocks that are not in memory are awaited all the same.
     fn go_on(&mut self) {
-        if self.due == Due::Again {
-            self.due = Due::Next;
+        if self.due == DataDue::Again {
+            self.due = DataDue::Next;
         }
     }
 
@@ -250,7 +250,7 @@ impl Transfer {
     }
 
     /// The root has no such file, and this was made instead.
-    pub fn was_made(&mut self, made: Source) {
+    pub fn was_made(&mut self, made: TransferSource) {
         self.content.was_made(made);
     }
 
@@ -268,7 +268,7 @@ impl Transfer {
         self.window.narrowed((lane.window_share() / block).max(1));
         self.session.narrowed(self.window.size());
         self.traffic.begins(lane, self.turn_blocks(turn) * block, self.is_quiet());
-        self.enter(if self.session.options().is_empty() { State::Data } else { State::Oack });
+        self.enter(if self.session.options().is_empty() { TransferState::Data } else { TransferState::Oack });
     }
 
     /// The request that began it came again.
@@ -279,7 +279,7 @@ impl Transfer {
     /// The request is answered again by an OACK.
     pub fn starts_over(&mut self, lane: &mut Lane, now: Instant) {
         self.given_up(lane, now);
-        self.enter(State::Oack);
+        self.enter(TransferState::Oack);
         self.window.rewound();
     }
 
@@ -313,10 +313,10 @@ impl Transfer {
 
     /// ACK 0 of the OACK, or of data that left before a repeated request was answered again. True: it was ACK 0.
     pub fn oack_answered(&mut self, block: u16) -> bool {
-        if self.state != State::Oack || u64::from(block) > self.window.highest() {
+        if self.state != TransferState::Oack || u64::from(block) > self.window.highest() {
             return false;
         }
-        self.enter(State::Data);
+        self.enter(TransferState::Data);
         block == 0
     }
 
@@ -359,21 +359,21 @@ impl Transfer {
         self.look.answered(now);
         let still = self.is_quiet();
         if quiet && (silent || !still) && lane.waits(waiter) {
-            lane.change(self.place(Place::Lost), waiter);
+            lane.change(self.place(WaitQueue::Lost), waiter);
         }
         self.traffic.heard(lane, now, still, silent);
     }
 
     /// A look finds that something is not answered; gives the place for what it sends now.
-    pub fn missed(&mut self, lane: &mut Lane, now: Instant) -> Place {
+    pub fn missed(&mut self, lane: &mut Lane, now: Instant) -> WaitQueue {
         self.look.missed();
         self.traffic.missed(lane, now);
-        if self.state == State::Data && self.look.resent() > 1 && self.window.under_way() > 1 {
+        if self.state == TransferState::Data && self.look.resent() > 1 && self.window.under_way() > 1 {
             // It does not say where it stands: some clients say so once for each gap.
             self.window.rewound();
             self.go_on();
         } else {
-            self.due = Due::Again;
+            self.due = DataDue::Again;
         }
         self.place_unasked()
     }
@@ -392,14 +392,14 @@ impl Transfer {
     pub fn cold(&mut self, lane: &mut Lane, now: Instant) {
         self.given_up(lane, now);
         self.window.rewound();
-        self.due = Due::Warm;
+        self.due = DataDue::Warm;
     }
 
     /// What was not in memory is there, or ought to be. False: nothing was awaited.
     pub fn warm(&mut self) -> bool {
-        let awaited = self.due == Due::Warm;
+        let awaited = self.due == DataDue::Warm;
         if awaited {
-            self.due = Due::Next;
+            self.due = DataDue::Next;
         }
         awaited
     }
@@ -431,14 +431,14 @@ mod tests {
     use super::*;
     use crate::base::machine::Datagram;
     use crate::engine::pace::Taker;
-    use crate::roll::kind::Kind;
+    use crate::roll::kind::FirmwareKind;
     use std::net::{Ipv4Addr, SocketAddrV4};
 
     fn transfer(mac: Option<Mac>, windowsize: u16) -> Transfer {
         let src = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 2070);
         let datagram = Datagram { endpoint: 0, mac, src, dst: src, payload: b"" };
-        let asker = Asker { client: None, origin: Origin::Record, kind: Kind::Other };
-        let asked = Asked { name: b"vmlinuz", options: Options::default(), netascii: false, hash: 0 };
+        let asker = Asker { client: None, origin: Requester::Record, kind: FirmwareKind::Other };
+        let asked = Asked { name: b"vmlinuz", options: TftpOptions::default(), netascii: false, hash: 0 };
         let mut transfer = Transfer::new(Instant::ZERO, Session::new(Instant::ZERO, 0, 20069, asker, &datagram, &asked), &asked);
         transfer.settled(Settled { options: asked.options, blksize: 512, windowsize, blocks: 99 });
         transfer
@@ -462,17 +462,17 @@ mod tests {
     #[test]
     fn what_a_turn_sends() {
         let (mut it, mut lane, now) = (transfer(None, 8), lane(), Instant::ZERO);
-        assert_eq!(it.sending(2048), Sending::First);
+        assert_eq!(it.sending(2048), TurnOutput::First);
         it.begins(&mut lane, 2048);
-        assert_eq!(it.sending(2048), Sending::Blocks { first: 1, last: 4, rest: true });
+        assert_eq!(it.sending(2048), TurnOutput::Blocks { first: 1, last: 4, rest: true });
         it.blocks_left(&mut lane, now, (1, 4), false);
-        assert_eq!(it.sending(4096), Sending::Blocks { first: 5, last: 8, rest: false });
+        assert_eq!(it.sending(4096), TurnOutput::Blocks { first: 5, last: 8, rest: false });
         it.blocks_left(&mut lane, now, (5, 8), false);
-        assert_eq!(it.sending(4096), Sending::Nothing);
+        assert_eq!(it.sending(4096), TurnOutput::Nothing);
         it.missed(&mut lane, now);
-        assert_eq!(it.sending(4096), Sending::Again(8));
+        assert_eq!(it.sending(4096), TurnOutput::Again(8));
         it.cold(&mut lane, now);
-        assert_eq!(it.sending(4096), Sending::Blocks { first: 1, last: 8, rest: false }, "nothing of it has left");
+        assert_eq!(it.sending(4096), TurnOutput::Blocks { first: 1, last: 8, rest: false }, "nothing of it has left");
         assert_eq!((it.warm(), it.warm()), (true, false));
     }
 
@@ -502,13 +502,13 @@ mod tests {
     fn the_oack_and_what_answers_it() {
         let mut it = transfer(None, 1);
         let mut lane = lane();
-        it.session.settled(Options { tsize: Some(0), ..Options::default() });
+        it.session.settled(TftpOptions { tsize: Some(0), ..TftpOptions::default() });
         it.begins(&mut lane, 512);
-        assert_eq!((it.state(), it.oack_answered(1)), (State::Oack, false), "nothing has left that this could acknowledge");
-        assert!(it.oack_answered(0) && it.state() == State::Data);
+        assert_eq!((it.state(), it.oack_answered(1)), (TransferState::Oack, false), "nothing has left that this could acknowledge");
+        assert!(it.oack_answered(0) && it.state() == TransferState::Data);
         it.blocks_left(&mut lane, Instant::ZERO, (1, 1), false);
         it.starts_over(&mut lane, Instant::ZERO);
-        assert_eq!((it.state(), it.window().sent()), (State::Oack, 0), "its request was repeated");
-        assert!(!it.oack_answered(1) && it.state() == State::Data, "but an ACK of the data was on its way");
+        assert_eq!((it.state(), it.window().sent()), (TransferState::Oack, 0), "its request was repeated");
+        assert!(!it.oack_answered(1) && it.state() == TransferState::Data, "but an ACK of the data was on its way");
     }
 }

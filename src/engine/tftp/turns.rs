@@ -5,15 +5,15 @@
 
 use crate::base::limits;
 use crate::base::machine::OpenFile;
-use crate::base::outbox::{Output, Run};
+use crate::base::outbox::{DatagramRun, Output};
 use crate::base::slab::Key;
 use crate::engine::Ctx;
 use crate::engine::endpoints;
-use crate::engine::pace::{Place, Turn, Waiter};
+use crate::engine::pace::{Turn, WaitQueue, Waiter};
 use crate::engine::tftp::Counter;
 use crate::wire::tftp;
 
-use super::transfer::{Sending, Source, Transfer};
+use super::transfer::{Transfer, TransferSource, TurnOutput};
 use super::{Tftp, answer};
 
 /// Payload bytes of one turn: sixteen full frames.
@@ -26,7 +26,7 @@ pub(super) fn waiter(key: Key<Transfer>) -> Waiter {
 
 impl Tftp {
     /// Takes a place in the lane.
-    pub(super) fn want(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, place: Place) {
+    pub(super) fn want(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, place: WaitQueue) {
         let Some(transfer) = self.transfers.get(key) else { return };
         ctx.pace.want(ctx.now, transfer.session().link(), transfer.place(place), waiter(key));
     }
@@ -48,22 +48,22 @@ impl Tftp {
         let lane = ctx.pace.lane(transfer.session().link());
         let alone = !transfer.is_quiet() && lane.waiting() == 0;
         match transfer.sending(if alone { limits::RUN_BYTES_MAX as u64 } else { TURN_BYTES }) {
-            Sending::First => {
+            TurnOutput::First => {
                 transfer.begins(lane, TURN_BYTES);
                 self.serve(ctx, key);
             }
-            Sending::Oack => {
+            TurnOutput::Oack => {
                 transfer.oack_left(lane, ctx.now);
                 answer::send(ctx, transfer, |buf| tftp::emit_oack(buf, transfer.session().options()));
             }
-            Sending::Again(last) => self.send(ctx, key, (last, last), true),
-            Sending::Blocks { first, last, rest } => {
+            TurnOutput::Again(last) => self.send(ctx, key, (last, last), true),
+            TurnOutput::Blocks { first, last, rest } => {
                 if rest {
-                    lane.enter(ctx.now, transfer.place(Place::Ring), waiter(key));
+                    lane.enter(ctx.now, transfer.place(WaitQueue::Ring), waiter(key));
                 }
                 self.send(ctx, key, (first, last), false);
             }
-            Sending::Nothing => {}
+            TurnOutput::Nothing => {}
         }
     }
 
@@ -71,7 +71,7 @@ impl Tftp {
     pub(super) fn rewind(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         transfer.rewound(ctx.pace.lane(transfer.session().link()), ctx.now);
-        self.want(ctx, key, Place::Lost);
+        self.want(ctx, key, WaitQueue::Lost);
     }
 
     /// Puts out the blocks `first..=last`, which lie in the window. `again`: a look wants the last one that left, alone.
@@ -81,21 +81,21 @@ impl Tftp {
         let resent = transfer.blocks_left(lane, ctx.now, (first, last), again);
         ctx.stats.add(Counter::TftpResent, resent);
         match (transfer.content().source(), transfer.content().netascii()) {
-            (Source::File(open), Some(cursor)) => {
+            (TransferSource::File(open), Some(cursor)) => {
                 let len = u32::from(transfer.content().blksize());
                 let read = Output::Read { token: key.to_u64(), file: open.file, offset: cursor.offset(), len };
                 if let Some(cursor) = cursor.reads().filter(|_| ctx.out.put(read)) {
                     transfer.moved(cursor);
                 }
             }
-            (Source::File(open), None) => send_runs(ctx, key, transfer, open, first, last),
-            (made @ Source::Made { what, .. }, _) => {
+            (TransferSource::File(open), None) => send_runs(ctx, key, transfer, open, first, last),
+            (made @ TransferSource::Made { what, .. }, _) => {
                 if transfer.make(ctx, what, &mut self.text) != Some(made) {
                     return self.changed(ctx, key.to_u64());
                 }
                 send_made(ctx, transfer, &self.text, first);
             }
-            (Source::Opening, _) => {}
+            (TransferSource::Opening, _) => {}
         }
     }
 
@@ -142,7 +142,7 @@ impl Tftp {
     pub fn warm(&mut self, ctx: &mut Ctx<'_>, token: u64) {
         let key = Key::from_u64(token);
         if self.transfers.get_mut(key).is_some_and(Transfer::warm) {
-            self.want(ctx, key, Place::Ring);
+            self.want(ctx, key, WaitQueue::Ring);
         }
     }
 }
@@ -158,7 +158,7 @@ fn send_runs(ctx: &mut Ctx<'_>, key: Key<Transfer>, transfer: &Transfer, open: O
         let (offset, _) = content.extent(block);
         let (last_offset, last_len) = content.extent(end);
         let bytes = last_offset - offset + last_len;
-        let run = Run {
+        let run = DatagramRun {
             endpoint: ctx.endpoints.udp(session.link(), session.port()),
             from,
             to: session.peer(),

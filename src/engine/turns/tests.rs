@@ -13,12 +13,12 @@ use crate::config::Config;
 use crate::engine::commit::Commit;
 use crate::engine::endpoints::{self, Endpoints};
 use crate::engine::links::Links;
-use crate::engine::pace::{FULL_FRAME, Pace, Place, Stamp, Taker, Waiter, Witness};
+use crate::engine::pace::{FULL_FRAME, Pace, SendStamp, Taker, WaitQueue, Waiter, Witness};
 use crate::engine::stats::Stats;
 use crate::engine::testing::{HEAD, config, ip, mac};
 use crate::engine::tftp::{self, Tftp};
-use crate::roll::registry::Roll;
-use crate::wire::tftp::{Mode, Options};
+use crate::roll::registry::Registry;
+use crate::wire::tftp::{Mode, TftpOptions};
 
 const TFTP: u8 = endpoints::TFTP.id;
 const TOY: u8 = 200;
@@ -38,7 +38,7 @@ struct Toy {
 
 struct Reader {
     left: u64,
-    stamp: Option<Stamp>,
+    stamp: Option<SendStamp>,
     witness: Witness,
 }
 
@@ -51,7 +51,7 @@ impl Toy {
         let reader = Reader { left: bytes, stamp: None, witness: Witness::default() };
         let key = self.readers.insert(reader).expect("a place");
         ctx.pace.lane(0).begins(FRAMES * FULL_FRAME);
-        ctx.pace.want(ctx.now, 0, Place::New, Toy::waiter(key));
+        ctx.pace.want(ctx.now, 0, WaitQueue::New, Toy::waiter(key));
     }
 
     fn turn(&mut self, ctx: &mut Ctx<'_>, turn: Turn) {
@@ -68,7 +68,7 @@ impl Toy {
         let stamp = reader.stamp.take().expect("something was under way");
         ctx.pace.lane(0).bottleneck.acknowledged(ctx.now, stamp, &mut reader.witness, true);
         if reader.left > 0 {
-            return ctx.pace.want(ctx.now, 0, Place::Ring, Toy::waiter(key));
+            return ctx.pace.want(ctx.now, 0, WaitQueue::Ring, Toy::waiter(key));
         }
         self.readers.remove(key);
         ctx.pace.lane(0).ends(ctx.now, FRAMES * FULL_FRAME);
@@ -105,7 +105,7 @@ struct Both {
     config: Config,
     endpoints: Endpoints,
     links: Links,
-    roll: Roll,
+    roll: Registry,
     commit: Commit,
     stats: Stats,
     pace: Pace,
@@ -130,7 +130,7 @@ impl Both {
         let (tftp, toy) = (Tftp::new(config.server.capacity, 7, now.at), Toy { readers: Slab::new(8) });
         let records = |service| if service == TFTP { tftp.capacity() } else { toy.readers.capacity() };
         let takers: Vec<_> = takers.iter().map(|&service| Taker { service, records: records(service) }).collect();
-        let mut roll = Roll::new(config.server.capacity, config.plan, 7, now.at);
+        let mut roll = Registry::new(config.server.capacity, config.plan, 7, now.at);
         let sections = config.nodes.iter().map(|node| (node.number, node.macs.as_slice()));
         roll.configure(
             sections,
@@ -220,7 +220,7 @@ impl Both {
 
     /// Node 17 asks for another file by TFTP.
     fn load(&mut self, port: u16) {
-        let options = Options { blksize: Some(BLKSIZE), tsize: None, timeout: None, windowsize: Some(FRAMES as u16) };
+        let options = TftpOptions { blksize: Some(BLKSIZE), tsize: None, timeout: None, windowsize: Some(FRAMES as u16) };
         let mut buf = [0; 100];
         let len = crate::wire::tftp::emit_rrq(&mut buf, b"vmlinuz", Mode::Octet, &options).expect("room");
         self.datagram(SocketAddrV4::new(ip(10, 54, 1, 17), port), tftp::PORT, &buf[..len]);

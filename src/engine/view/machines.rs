@@ -4,11 +4,11 @@ use crate::base::time::Instant;
 use crate::engine::lots;
 use crate::roll::client::Client;
 use crate::roll::journal::Verdict;
-use crate::roll::kind::Kind;
+use crate::roll::kind::FirmwareKind;
 use crate::roll::ruling::Ruling;
 use crate::roll::stage::Stage;
 use crate::roll::story::Printable;
-use crate::wire::control::{Guests, MachineRow, Step};
+use crate::wire::control::{Guests, MachineRow, StageTime};
 
 use super::{Moment, PAGE_GUESTS, PAGE_LOTS};
 
@@ -57,13 +57,13 @@ impl Moment<'_> {
             return format!("stuck: {place}");
         }
         let loads = client.boot.stage() == Stage::Loading;
-        match self.sight.tftp.loading(client.loading.last()).filter(|_| loads) {
+        match self.query.tftp.loading(client.loading.last()).filter(|_| loads) {
             Some(loading) => {
                 let percent = loading.done.saturating_mul(100).checked_div(loading.size).unwrap_or(0);
                 format!("loading {} {percent} %", Printable(loading.name))
             }
             None if client.evidence.verdict() == Verdict::Passed
-                && client.evidence.kind() == Kind::Other
+                && client.evidence.kind() == FirmwareKind::Other
                 && matches!(client.boot.stage(), Stage::Discover | Stage::Probing | Stage::Offered) =>
             {
                 "passed".into()
@@ -82,12 +82,12 @@ impl Moment<'_> {
         }
     }
 
-    fn steps(&self, client: &Client) -> Vec<Step> {
+    fn steps(&self, client: &Client) -> Vec<StageTime> {
         // Being seen and being probed are one thing to an operator.
         let shown = Stage::ALL.into_iter().filter(|stage| *stage != Stage::Probing);
         let mut steps: Vec<(Instant, Stage)> = shown.filter_map(|stage| Some((client.boot.reached(stage)?, stage))).collect();
         steps.sort_by_key(|(at, _)| *at);
-        steps.iter().map(|(at, stage)| Step { stage: stage.name().into(), ago_ms: self.millis_since(*at) }).collect()
+        steps.iter().map(|(at, stage)| StageTime { stage: stage.name().into(), ago_ms: self.millis_since(*at) }).collect()
     }
 }
 

@@ -6,8 +6,8 @@
 //! | rows | of | cost |
 //! |---|---|---|
 //! | [`Status`](crate::wire::control::Status) | the whole, in numbers | a walk of all client records, which counts |
-//! | [`States`](crate::wire::control::States), [`Nodes`](crate::wire::control::Nodes) | numbers | a page: at most [`PAGE_LOTS`] of them |
-//! | [`Node`](crate::wire::control::Node) | one number, and where each setting comes from | its network cards |
+//! | [`States`](crate::wire::control::States), [`NodePage`](crate::wire::control::NodePage) | numbers | a page: at most [`PAGE_LOTS`] of them |
+//! | [`NodeDetail`](crate::wire::control::NodeDetail) | one number, and where each setting comes from | its network cards |
 //! | [`Guests`](crate::wire::control::Guests) | machines without a number | a page: at most [`PAGE_LOTS`] client records |
 //! | [`Snapshot`] | everything | the status, and one row for each client record: see there |
 
@@ -23,7 +23,7 @@ use crate::base::slab::Key;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
 use crate::roll::client::Client;
-use crate::roll::registry::Roll;
+use crate::roll::registry::Registry;
 
 use super::Ctx;
 use super::dns::Dns;
@@ -54,17 +54,17 @@ pub struct Sight<'a> {
 pub struct Moment<'a> {
     pub now: Now,
     pub config: &'a Config,
-    pub roll: &'a Roll,
+    pub roll: &'a Registry,
     pub stats: &'a Stats,
     pub pace: &'a Pace,
-    pub sight: Sight<'a>,
+    pub query: Sight<'a>,
 }
 
 impl<'a> Moment<'a> {
     /// As a call of the machine has it.
-    pub fn of(ctx: &'a Ctx<'_>, sight: Sight<'a>) -> Moment<'a> {
+    pub fn of(ctx: &'a Ctx<'_>, query: Sight<'a>) -> Moment<'a> {
         let Ctx { now, unix, config, roll, stats, pace, .. } = ctx;
-        Moment { now: Now { at: *now, unix: *unix }, config, roll, stats, pace, sight }
+        Moment { now: Now { at: *now, unix: *unix }, config, roll, stats, pace, query }
     }
 
     fn key(&self, client: &Client) -> Option<Key<Client>> {

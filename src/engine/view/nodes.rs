@@ -8,11 +8,11 @@ use crate::base::addr::Mac;
 use crate::engine::boot;
 use crate::roll::client::{Client, Identity};
 use crate::roll::journal::Date;
-use crate::roll::lot::{self, By, Wait};
+use crate::roll::lot::{self, AssignedBy, Wait};
 use crate::roll::plan::Number;
 use crate::roll::ranges::{Group, Selection};
 use crate::roll::stage::Stage;
-use crate::wire::control::{Lot, LotKind, Node, NodeRow, Nodes, Run, State, States};
+use crate::wire::control::{LotDetail, LotKind, NodeDetail, NodePage, NodeRow, NodeState, StateRun, States};
 
 use super::machines::firmware;
 use super::{Moment, PAGE_LOTS, PAGE_ROWS, given};
@@ -21,61 +21,61 @@ use super::{Moment, PAGE_LOTS, PAGE_ROWS, given};
 const BOOTS_MAX: usize = 16;
 
 /// What is known of a number, and the network card that speaks for it.
-struct Place<'a> {
+struct LotSummary<'a> {
     number: Number,
     macs: &'a [Mac],
     /// Its machine was never heard under its address, though it must have asked for it by now.
     never: bool,
     speaker: Option<&'a Client>,
-    state: State,
+    state: NodeState,
 }
 
 impl<'a> Moment<'a> {
     pub fn states(&self, from: u32) -> States {
         let (lots, next) = self.page(from);
-        let mut runs: Vec<Run> = Vec::new();
+        let mut runs: Vec<StateRun> = Vec::new();
         for number in lots {
             let state = self.place(Number(number)).state;
             match runs.last_mut() {
                 Some(run) if run.state == state => run.last = number,
-                _ => runs.push(Run { state, first: number, last: number }),
+                _ => runs.push(StateRun { state, first: number, last: number }),
             }
         }
         States { runs, next }
     }
 
-    pub fn nodes(&self, selection: Option<&Selection>, from: u32, limit: u32) -> Nodes {
+    pub fn nodes(&self, selection: Option<&Selection>, from: u32, limit: u32) -> NodePage {
         let limit = limit.clamp(1, PAGE_ROWS) as usize;
         // Numbers alone need no walk to them, and none behind them.
         let numbers = selection.filter(|selection| selection.groups.is_empty()).map(|selection| &selection.numbers);
-        let Some(from) = numbers.map_or(Some(from), |numbers| numbers.next(from)) else { return Nodes { rows: Vec::new(), next: None } };
+        let Some(from) = numbers.map_or(Some(from), |numbers| numbers.next(from)) else { return NodePage { rows: Vec::new(), next: None } };
         let (lots, next) = self.page(from);
         let next = next.filter(|next| numbers.is_none_or(|numbers| numbers.next(*next).is_some()));
         let mut rows = Vec::new();
         for number in lots {
             let place = self.place(Number(number));
-            if !selection.map_or(place.state != State::Vacant, |selection| place.is_in(selection)) {
+            if !selection.map_or(place.state != NodeState::Vacant, |selection| place.is_in(selection)) {
                 continue;
             }
             if rows.len() == limit {
-                return Nodes { rows, next: Some(number) };
+                return NodePage { rows, next: Some(number) };
             }
             rows.push(self.row(&place));
         }
-        Nodes { rows, next }
+        NodePage { rows, next }
     }
 
     /// One node whole, and where each of its settings comes from.
-    pub fn node(&self, number: Number) -> Node {
+    pub fn node(&self, number: Number) -> NodeDetail {
         let place = self.place(number);
         let records = || place.macs.iter().filter_map(|mac| self.record(*mac));
-        let mut lot = self.roll.street().lot(number).map(lot).unwrap_or_default();
+        let mut lot = self.roll.lots().lot(number).map(lot).unwrap_or_default();
         let conflicts = records().filter_map(|client| Some(("conflict", format!("{}: {}", client.mac(), self.why(client)?))));
         let address = records().find_map(|client| self.elsewhere(client, number)).map(|why| ("address", why));
         let past = self.roll.past_stage(number).map(|(unix, stage)| format!("{} since {}", stage.name(), Date(unix)));
         let facts = conflicts.chain(address).chain(past.map(|past| ("before the restart", past)));
         lot.facts.extend(facts.map(|(name, value)| (name.to_string(), value)));
-        Node {
+        NodeDetail {
             number: number.0,
             name: self.roll.plan.names().of(number).to_string(),
             address: self.roll.plan.address(number),
@@ -86,8 +86,8 @@ impl<'a> Moment<'a> {
         }
     }
 
-    fn row(&self, place: &Place<'_>) -> NodeRow {
-        let Place { number, speaker, .. } = *place;
+    fn row(&self, place: &LotSummary<'_>) -> NodeRow {
+        let LotSummary { number, speaker, .. } = *place;
         NodeRow {
             number: number.0,
             name: self.roll.plan.names().of(number).to_string(),
@@ -108,21 +108,21 @@ impl<'a> Moment<'a> {
         (from.min(end)..end, (end < nodes).then_some(end))
     }
 
-    fn place(&self, number: Number) -> Place<'a> {
-        let lot = self.roll.street().lot(number);
-        let macs = lot.map_or(&[][..], |lot| lot.papers.macs.as_slice());
+    fn place(&self, number: Number) -> LotSummary<'a> {
+        let lot = self.roll.lots().lot(number);
+        let macs = lot.map_or(&[][..], |lot| lot.fingerprint.macs.as_slice());
         let (kind, speaker) = (lot.map_or(LotKind::Vacant, |lot| kind(lot.state)), self.speaker(number, macs));
         let state = match (kind, speaker) {
-            (LotKind::Vacant, _) => State::Vacant,
-            (LotKind::Reserved, None) => State::Reserved,
-            (LotKind::Occupied, None) if self.was_up(number) => State::Up,
-            (LotKind::Occupied, None) => State::Down,
-            (_, Some(client)) if client.boot.stuck().is_some() => State::Stuck,
+            (LotKind::Vacant, _) => NodeState::Vacant,
+            (LotKind::Reserved, None) => NodeState::Reserved,
+            (LotKind::Occupied, None) if self.was_up(number) => NodeState::Up,
+            (LotKind::Occupied, None) => NodeState::Down,
+            (_, Some(client)) if client.boot.stuck().is_some() => NodeState::Stuck,
             // At another address it is not to be reached by its name.
-            (_, Some(client)) if client.boot.stage() == Stage::Up && self.away(client).is_none() => State::Up,
-            (_, Some(_)) => State::Booting,
+            (_, Some(client)) if client.boot.stage() == Stage::Up && self.away(client).is_none() => NodeState::Up,
+            (_, Some(_)) => NodeState::Booting,
         };
-        Place { number, macs, never: lot.is_some_and(|lot| self.never(lot)), speaker, state }
+        LotSummary { number, macs, never: lot.is_some_and(|lot| self.never(lot)), speaker, state }
     }
 
     fn record(&self, mac: Mac) -> Option<&'a Client> {
@@ -154,7 +154,7 @@ impl<'a> Moment<'a> {
         let network = network.and_then(|at| self.config.networks.get(at));
         let lease = network.map_or(Duration::ZERO, |network| boot::lease(self.config, network, Some(number)));
         let up = self.roll.past_stage(number).is_some_and(|(_, stage)| stage == Stage::Up);
-        up && self.now.at.since(self.sight.born.at) < lease
+        up && self.now.at.since(self.query.born.at) < lease
     }
 
     /// The stage of a node, and the address that it has where that is not its number's.
@@ -180,37 +180,37 @@ impl<'a> Moment<'a> {
     }
 }
 
-impl Place<'_> {
+impl LotSummary<'_> {
     fn is_in(&self, selection: &Selection) -> bool {
         let grouped = |group: &Group| match group {
-            Group::All => self.state != State::Vacant,
-            Group::Up => self.state == State::Up,
-            Group::Stuck => self.state == State::Stuck,
+            Group::All => self.state != NodeState::Vacant,
+            Group::Up => self.state == NodeState::Up,
+            Group::Stuck => self.state == NodeState::Stuck,
             Group::Never => self.never,
         };
         selection.numbers.contains(self.number.0) || selection.groups.iter().any(grouped)
     }
 }
 
-fn kind(state: lot::State) -> LotKind {
+fn kind(state: lot::LotState) -> LotKind {
     match state {
-        lot::State::Vacant => LotKind::Vacant,
-        lot::State::Reserved(_) => LotKind::Reserved,
-        lot::State::Occupied => LotKind::Occupied,
+        lot::LotState::Vacant => LotKind::Vacant,
+        lot::LotState::Reserved(_) => LotKind::Reserved,
+        lot::LotState::Occupied => LotKind::Occupied,
     }
 }
 
 /// A number's place as an operator sees it.
-pub fn lot(lot: &lot::Lot) -> Lot {
+pub fn lot(lot: &lot::Lot) -> LotDetail {
     let mut facts = Vec::new();
     let mut fact = |name: &str, value: String| facts.push((name.to_string(), value));
     match (lot.state, lot.by) {
-        (lot::State::Reserved(Wait::Next), _) => fact("reserved for", "the next machine that passes".into()),
-        (lot::State::Reserved(Wait::Mac(mac)), _) => fact("reserved for", mac.to_string()),
-        (lot::State::Reserved(Wait::Operator), _) => fact("reserved for", "the machine that an operator assigns".into()),
-        (lot::State::Occupied, By::Config(_)) => fact("source", "[[node]] of the config".into()),
-        (lot::State::Occupied, by) => fact("source", by.name().into()),
-        (lot::State::Vacant, _) => {}
+        (lot::LotState::Reserved(Wait::Next), _) => fact("reserved for", "the next machine that passes".into()),
+        (lot::LotState::Reserved(Wait::Mac(mac)), _) => fact("reserved for", mac.to_string()),
+        (lot::LotState::Reserved(Wait::Operator), _) => fact("reserved for", "the machine that an operator assigns".into()),
+        (lot::LotState::Occupied, AssignedBy::Config(_)) => fact("source", "[[node]] of the config".into()),
+        (lot::LotState::Occupied, by) => fact("source", by.name().into()),
+        (lot::LotState::Vacant, _) => {}
     }
     if lot.since > 0 && !lot.is_vacant() {
         fact("since", Date(lot.since).to_string());
@@ -218,10 +218,10 @@ pub fn lot(lot: &lot::Lot) -> Lot {
     if lot.unseen {
         fact("came up", "never since it got its number".into());
     }
-    if let Some(uuid) = lot.papers.uuid {
+    if let Some(uuid) = lot.fingerprint.uuid {
         fact("uuid", uuid.to_string());
     }
-    for (name, label) in [("serial", lot.papers.serial), ("switch port", lot.papers.port)] {
+    for (name, label) in [("serial", lot.fingerprint.serial), ("switch port", lot.fingerprint.port)] {
         if !label.is_empty() {
             fact(name, label.to_string());
         }
@@ -229,5 +229,5 @@ pub fn lot(lot: &lot::Lot) -> Lot {
     if !lot.retired.is_empty() {
         fact("retired", lot.retired.to_string());
     }
-    Lot { kind: kind(lot.state), macs: lot.papers.macs.as_slice().to_vec(), facts }
+    LotDetail { kind: kind(lot.state), macs: lot.fingerprint.macs.as_slice().to_vec(), facts }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::wire::control::{DnsStatus, MachineRow, Network, Status};
+use crate::wire::control::{DnsStatus, MachineRow, PoolStatus, Status};
 
 use super::Moment;
 
@@ -44,7 +44,7 @@ impl Snapshot {
             self.open_files
         )];
         for network in networks {
-            let Network { subnet, guests_held, guests_free, guests_left, guests_quarantined } = network;
+            let PoolStatus { subnet, guests_held, guests_free, guests_left, guests_quarantined } = network;
             lines.push(format!(
                 "state: {subnet}: guest addresses: {guests_held} held, {guests_free} free, {guests_left} abandoned before their leases end, \
                  {guests_quarantined} in quarantine"

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::roll::plan::{self, Number};
 use crate::roll::stage::Stage;
-use crate::wire::control::{Lane, Network, Segment, Status};
+use crate::wire::control::{LaneStatus, PoolStatus, SegmentRow, Status};
 
 use super::{Moment, millis};
 
@@ -32,17 +32,17 @@ impl Moment<'_> {
             numbering: self.config.numbering.to_string(),
             new_numbers: self.config.new_numbers,
             delayed: counts.delayed,
-            never: self.roll.street().unseen() as u32,
+            never: self.roll.lots().unseen() as u32,
             time: self.now.unix,
-            uptime: self.now.at.since(self.sight.born.at).as_secs(),
+            uptime: self.now.at.since(self.query.born.at).as_secs(),
             clients: self.roll.len() as u32,
             capacity: self.roll.capacity() as u32,
-            transfers: self.sight.tftp.len() as u32,
+            transfers: self.query.tftp.len() as u32,
             guests: self.roll.strangers() as u32,
             stages: stages.map(|(stage, count)| (stage.name().into(), count)).collect(),
             networks: self.networks(),
             lanes: self.lanes(),
-            dns: self.config.dns.enabled.then(|| self.sight.dns.status()),
+            dns: self.config.dns.enabled.then(|| self.query.dns.status()),
             counters: self.stats.iter().map(|(name, n)| (name.into(), n)).collect(),
         }
     }
@@ -58,9 +58,9 @@ impl Moment<'_> {
     }
 
     /// The guest pools.
-    fn networks(&self) -> Vec<Network> {
+    fn networks(&self) -> Vec<PoolStatus> {
         let pools = self.config.networks.iter().zip(&self.roll.pools);
-        let shown = pools.map(|(network, pool)| Network {
+        let shown = pools.map(|(network, pool)| PoolStatus {
             subnet: network.subnet.to_string(),
             guests_held: pool.as_ref().map_or(0, |pool| pool.held()),
             guests_free: pool.as_ref().map_or(0, |pool| pool.free()),
@@ -71,8 +71,8 @@ impl Moment<'_> {
     }
 
     /// How each boot interface is fed.
-    fn lanes(&self) -> Vec<Lane> {
-        let shown = self.pace.iter().map(|(interface, lane)| Lane {
+    fn lanes(&self) -> Vec<LaneStatus> {
+        let shown = self.pace.iter().map(|(interface, lane)| LaneStatus {
             interface: interface.into(),
             regime: lane.regime.to_string(),
             budget: lane.bottleneck.rate(),
@@ -87,6 +87,6 @@ impl Moment<'_> {
     }
 }
 
-fn segment(piece: &plan::Segment) -> Segment {
-    Segment { first: piece.first.0, last: piece.last.0, address: piece.address }
+fn segment(piece: &plan::Segment) -> SegmentRow {
+    SegmentRow { first: piece.first.0, last: piece.last.0, address: piece.address }
 }

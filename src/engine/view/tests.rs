@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 
 use serde_json::Value;
 
-use crate::base::machine::{Event, FileId, Input, OpenFile};
+use crate::base::machine::{FileId, Input, OpenFile, StreamEvent};
 use crate::base::rng::Rng;
 use crate::config::Config;
 use crate::engine::server::Server;
@@ -13,8 +13,8 @@ use crate::engine::testing::{Ask, Got, HEAD, World, config, conn, ip, mac, only_
 use crate::engine::tftp::PORT;
 use crate::roll::plan::AddressPlan;
 use crate::roll::ruling::Numbering;
-use crate::wire::report::{Name, Report, Verdict};
-use crate::wire::tftp::{self, Mode, Options};
+use crate::wire::report::{Report, ReportText, ReportVerdict};
+use crate::wire::tftp::{self, Mode, TftpOptions};
 
 const NODES: u32 = 40;
 
@@ -78,7 +78,11 @@ impl Play {
             0 => Ask::os(mac),
             1 => Ask::ipxe(mac),
             2..=3 => {
-                let verdict = if self.rng.chance(700_000) { Verdict::Passed } else { Verdict::Failed(Name::new(b"20-memory").unwrap()) };
+                let verdict = if self.rng.chance(700_000) {
+                    ReportVerdict::Passed
+                } else {
+                    ReportVerdict::Failed(ReportText::new(b"20-memory").unwrap())
+                };
                 let mut report = Report { verdict, ..Report::EMPTY };
                 assert!(report.macs.push(mac));
                 let mut buf = [0; 255];
@@ -110,7 +114,7 @@ impl Play {
         let Some((from, port)) = self.has[usize::from(n)] else { return };
         let mut buf = [0; 100];
         let (to, len) = match port {
-            0 => (PORT, tftp::emit_rrq(&mut buf, b"vmlinuz", Mode::Octet, &Options::default())),
+            0 => (PORT, tftp::emit_rrq(&mut buf, b"vmlinuz", Mode::Octet, &TftpOptions::default())),
             port => (port, tftp::emit_ack(&mut buf, 1 + self.rng.below(3) as u16)),
         };
         let mut got = self.world.datagram(0, None, (from, SocketAddrV4::new(HEAD, to)), &buf[..len.unwrap()]);
@@ -136,7 +140,7 @@ impl Play {
 
     fn restart(&mut self) {
         self.world.server.checkpoint();
-        let lines = self.world.rewritten();
+        let lines = self.world.compacted();
         let now = self.world.now;
         let server = Server::restored(&self.config, self.rng.u64(), now, lines.iter().map(String::as_str)).unwrap();
         (self.world, self.has) = (World::of(server, now), [None; 30]);
@@ -144,7 +148,7 @@ impl Play {
     }
 
     fn ask(&mut self, request: &str) -> Value {
-        let mut got = self.world.operator(conn(0), Event::Bytes(request.as_bytes()));
+        let mut got = self.world.operator(conn(0), StreamEvent::Bytes(request.as_bytes()));
         if !got.iter().any(|got| matches!(got, Got::Write(..))) {
             got.extend(self.world.advance(1));
         }

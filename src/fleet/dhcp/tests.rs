@@ -11,10 +11,10 @@ fn at(millis: u64) -> Instant {
 }
 
 /// A reply of the scripted server.
-fn reply(client: &Client, kind: MessageType, options: &[(u8, &[u8])], file: &[u8]) -> Vec<u8> {
+fn reply(client: &DhcpClient, kind: MessageType, options: &[(u8, &[u8])], file: &[u8]) -> Vec<u8> {
     let mut buf = [0; MESSAGE_MAX];
     let header = Header { op: 2, xid: client.xid(), yiaddr: ADDRESS, siaddr: SERVER.0, ..Header::default() };
-    let mut builder = Builder::new(&mut buf, &header, MESSAGE_MAX).unwrap();
+    let mut builder = MessageBuilder::new(&mut buf, &header, MESSAGE_MAX).unwrap();
     builder.file(file);
     builder.message_type(kind);
     builder.ip(code::SERVER_ID, SERVER.0);
@@ -27,20 +27,20 @@ fn reply(client: &Client, kind: MessageType, options: &[(u8, &[u8])], file: &[u8
     buf[..len].to_vec()
 }
 
-fn hear(client: &mut Client, now: Instant, bytes: &[u8]) -> Step {
+fn hear(client: &mut DhcpClient, now: Instant, bytes: &[u8]) -> DhcpStep {
     let mut scratch = Scratch::default();
     client.receive(now, &parse(bytes, &mut scratch).unwrap(), SERVER)
 }
 
-fn started(firmware: Firmware) -> Client {
-    let mut client = Client::new(&firmware.profile().dhcp);
+fn started(firmware: Firmware) -> DhcpClient {
+    let mut client = DhcpClient::new(&firmware.profile().dhcp);
     assert_eq!(client.start(at(0), 7).send, Some(MessageType::Discover));
     client
 }
 
 /// When it sends DISCOVER, in seconds, and when it gives up.
 fn schedule(firmware: Firmware) -> (Vec<f64>, f64) {
-    let mut client = Client::new(&firmware.profile().dhcp);
+    let mut client = DhcpClient::new(&firmware.profile().dhcp);
     let mut step = client.start(at(0), 7);
     let (mut sent, mut now) = (vec![0.0], at(0));
     loop {
@@ -93,7 +93,7 @@ fn ipxe_waits_for_a_proxy_unless_told_not_to() {
     }
     let mut client = started(Firmware::Ipxe);
     let offer = reply(&client, MessageType::Offer, &[], b"x");
-    assert_eq!(hear(&mut client, at(10), &offer), Step { wake: Some(at(1000)), ..Step::default() });
+    assert_eq!(hear(&mut client, at(10), &offer), DhcpStep { wake: Some(at(1000)), ..DhcpStep::default() });
     assert_eq!(client.expire(at(1000)).send, Some(MessageType::Discover), "one second is not enough");
     assert_eq!(client.expire(at(3000)).send, Some(MessageType::Request));
 }
@@ -111,9 +111,17 @@ fn a_raspberry_pi_wants_its_menu() {
 #[test]
 fn the_table_of_meanings() {
     use MessageType::{Ack, Nak, Offer};
-    let states = [State::Off, State::Selecting, State::Requesting, State::Rebooting, State::Bound, State::Renewing, State::Rebinding];
+    let states = [
+        DhcpState::Off,
+        DhcpState::Selecting,
+        DhcpState::Requesting,
+        DhcpState::Rebooting,
+        DhcpState::Bound,
+        DhcpState::Renewing,
+        DhcpState::Rebinding,
+    ];
     let row = |kind, chosen| states.map(|state| meaning(state, Some(kind), chosen));
-    use Meaning::{Denied, Given, Nothing, Offered};
+    use DhcpMeaning::{Denied, Given, Nothing, Offered};
     assert_eq!(row(Offer, true), [Nothing, Offered, Nothing, Nothing, Nothing, Nothing, Nothing]);
     assert_eq!(row(Ack, true), [Nothing, Nothing, Given, Given, Nothing, Given, Given]);
     assert_eq!(row(Ack, false), [Nothing, Nothing, Nothing, Given, Nothing, Given, Given], "not from the server it chose");
@@ -141,7 +149,10 @@ fn a_request_without_an_answer_is_fatal() {
     let mut client = started(Firmware::Os);
     let offer = reply(&client, MessageType::Offer, &[], b"");
     hear(&mut client, at(0), &offer);
-    assert_eq!(client.expire(at(3000)), Step { send: Some(MessageType::Request), wake: Some(at(6000)), retry: true, ..Step::default() });
+    assert_eq!(
+        client.expire(at(3000)),
+        DhcpStep { send: Some(MessageType::Request), wake: Some(at(6000)), retry: true, ..DhcpStep::default() }
+    );
     client.expire(at(6000));
     assert_eq!(client.expire(at(9000)).end, Some(Err(Cause::NoAck)));
 }
@@ -154,7 +165,7 @@ fn an_os_renews_at_half_its_lease() {
     let ack = reply(&client, MessageType::Ack, &[], b"");
     assert_eq!(hear(&mut client, at(0), &ack).wake, Some(at(500_000)));
     let step = client.expire(at(500_000));
-    assert_eq!((client.state(), step.send, step.wake), (State::Renewing, Some(MessageType::Request), Some(at(687_500))));
+    assert_eq!((client.state(), step.send, step.wake), (DhcpState::Renewing, Some(MessageType::Request), Some(at(687_500))));
     let mut buf = [0; MESSAGE_MAX];
     let len = client.write(&mut buf, MessageType::Request, at(500_000), MAC).unwrap();
     let mut scratch = Scratch::default();
@@ -162,13 +173,13 @@ fn an_os_renews_at_half_its_lease() {
     assert_eq!((sent.header.ciaddr, sent.requested_ip(), sent.server_id()), (ADDRESS, None, None));
     assert_eq!(sent.client_id(), Some(&[1, 2, 0x4d, 0, 0, 0, 7][..]));
     let step = client.expire(at(875_000));
-    assert_eq!((client.state(), step.wake), (State::Rebinding, Some(at(937_500))));
+    assert_eq!((client.state(), step.wake), (DhcpState::Rebinding, Some(at(937_500))));
     assert_eq!(hear(&mut client.clone(), at(880_000), &ack).wake, Some(at(1_380_000)));
     assert_eq!(client.expire(at(1_000_000)).end, Some(Err(Cause::LeaseExpired)));
 }
 
 /// A client that holds the lease of an earlier life, after its first REQUEST.
-fn rebooting(firmware: Firmware) -> Client {
+fn rebooting(firmware: Firmware) -> DhcpClient {
     let mut client = started(firmware);
     let offer = reply(&client, MessageType::Offer, &[], b"");
     hear(&mut client, at(0), &offer);
@@ -176,7 +187,7 @@ fn rebooting(firmware: Firmware) -> Client {
     hear(&mut client, at(0), &ack);
     let held = *client.lease().unwrap();
     assert_eq!(client.reboot(at(10_000), 8, held).send, Some(MessageType::Request));
-    assert_eq!(client.state(), State::Rebooting);
+    assert_eq!(client.state(), DhcpState::Rebooting);
     client
 }
 
@@ -190,7 +201,7 @@ fn a_reboot_asks_for_the_same_address_and_names_no_server() {
     assert_eq!((sent.header.ciaddr, sent.requested_ip(), sent.server_id()), (Ipv4Addr::UNSPECIFIED, Some(ADDRESS), None));
     let ack = reply(&client, MessageType::Ack, &[], b"");
     assert_eq!(hear(&mut client, at(10_001), &ack).end, Some(Ok(())));
-    assert_eq!(client.state(), State::Bound);
+    assert_eq!(client.state(), DhcpState::Bound);
 }
 
 #[test]
@@ -201,7 +212,7 @@ fn a_reboot_that_is_denied_or_not_answered_begins_from_nothing() {
     let mut silent = rebooting(Firmware::Os);
     let sent = [13_000, 16_000, 19_000].map(|now| silent.expire(at(now)).send);
     assert_eq!(sent, [Some(MessageType::Request), Some(MessageType::Request), Some(MessageType::Discover)]);
-    assert_eq!((denied.state(), silent.state(), silent.lease().is_none()), (State::Selecting, State::Selecting, true));
+    assert_eq!((denied.state(), silent.state(), silent.lease().is_none()), (DhcpState::Selecting, DhcpState::Selecting, true));
     assert_eq!([22_000, 25_000, 28_000].map(|now| silent.expire(at(now)).end).last(), Some(&Some(Err(Cause::NoOffer))));
 }
 

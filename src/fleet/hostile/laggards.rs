@@ -4,15 +4,15 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use super::{Head, chaddr};
+use super::{OfferedHead, chaddr};
 use crate::base::addr::Mac;
 use crate::base::outbox::Outbox;
 use crate::base::time::Instant;
 use crate::fleet::Name;
 use crate::fleet::dhcp::MESSAGE_MAX;
-use crate::wire::dhcp::{Builder, Header, Message, MessageType, code};
+use crate::wire::dhcp::{Header, Message, MessageBuilder, MessageType, code};
 use crate::wire::ether::{Arp, ArpOp, Frame, UdpFrame, emit_arp, emit_udp};
-use crate::wire::tftp::{Mode, Options, Packet, emit_ack, emit_rrq, parse as parse_tftp};
+use crate::wire::tftp::{Mode, Packet, TftpOptions, emit_ack, emit_rrq, parse as parse_tftp};
 
 /// How many there are of each kind.
 const COUNT: u8 = 20;
@@ -94,7 +94,7 @@ impl Laggards {
     }
 
     /// The next frame that is due. None: nobody has anything to say yet.
-    pub fn write(&mut self, now: Instant, head: &Head, file: &Name, buf: &mut [u8]) -> Option<usize> {
+    pub fn write(&mut self, now: Instant, head: &OfferedHead, file: &Name, buf: &mut [u8]) -> Option<usize> {
         let count = self.crowd.len();
         let at = (1..=count).map(|step| (self.turn + step) % count).find(|&at| self.crowd[at].at <= now)?;
         self.turn = at;
@@ -152,7 +152,7 @@ impl Laggard {
         (self.say, self.at) = (say, at);
     }
 
-    fn write(&mut self, now: Instant, head: &Head, file: &Name, buf: &mut [u8]) -> Option<usize> {
+    fn write(&mut self, now: Instant, head: &OfferedHead, file: &Name, buf: &mut [u8]) -> Option<usize> {
         let mut body = [0; MESSAGE_MAX];
         match self.say {
             Say::Discover => {
@@ -167,7 +167,7 @@ impl Laggard {
                 self.port = if self.port > 60_000 { 1024 } else { self.port + 32 };
                 (self.peer, self.acked, self.got, self.acks) = (None, 0, 0, 0);
                 self.then(Say::Rrq, now + BEGIN_AGAIN);
-                let options = Options { windowsize: Some(WINDOW), blksize: Some(BLKSIZE), ..Options::default() };
+                let options = TftpOptions { windowsize: Some(WINDOW), blksize: Some(BLKSIZE), ..TftpOptions::default() };
                 let len = emit_rrq(&mut body, file.bytes(), Mode::Octet, &options)?;
                 self.udp(head, 69, body.get(..len)?, buf)
             }
@@ -181,15 +181,15 @@ impl Laggard {
         }
     }
 
-    fn udp(&self, head: &Head, port: u16, payload: &[u8], buf: &mut [u8]) -> Option<usize> {
+    fn udp(&self, head: &OfferedHead, port: u16, payload: &[u8], buf: &mut [u8]) -> Option<usize> {
         let (from, to) = (SocketAddrV4::new(self.address?, self.port), SocketAddrV4::new(head.address, port));
         emit_udp(buf, self.mac, head.mac, from, to, 0, payload)
     }
 
-    fn dhcp(&self, head: &Head, kind: MessageType, wanted: Option<Ipv4Addr>, buf: &mut [u8]) -> Option<usize> {
+    fn dhcp(&self, head: &OfferedHead, kind: MessageType, wanted: Option<Ipv4Addr>, buf: &mut [u8]) -> Option<usize> {
         let header = Header { xid: self.port.into(), flags: Header::BROADCAST, chaddr: chaddr(self.mac), ..Header::default() };
         let mut body = [0; MESSAGE_MAX];
-        let mut builder = Builder::new(&mut body, &header, MESSAGE_MAX)?;
+        let mut builder = MessageBuilder::new(&mut body, &header, MESSAGE_MAX)?;
         builder.message_type(kind);
         if let Some(address) = wanted {
             builder.ip(code::SERVER_ID, head.address);

@@ -44,7 +44,7 @@ fn is_host(ip: Ipv4Addr) -> bool {
 
 /// What an OFFER or ACK gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
+pub struct PassingLease {
     /// `yiaddr`: the node's address.
     pub address: Ipv4Addr,
     /// Bits of the subnet mask, 1 to 32.
@@ -59,7 +59,7 @@ pub struct Lease {
     pub domain: Name,
     /// Likewise.
     pub host_name: Name,
-    /// The plan as text: see [`Lease::names`].
+    /// The plan as text: see [`PassingLease::names`].
     names: [u8; NamesFile::TOLD_MAX],
     names_len: u16,
     /// Option 54.
@@ -72,14 +72,14 @@ pub struct Lease {
     times: Option<(u32, u32)>,
 }
 
-impl Lease {
+impl PassingLease {
     /// The plan as the server tells it (the option behind the report's), unchecked; empty when it does not.
     pub fn names(&self) -> &[u8] {
         self.names.get(..usize::from(self.names_len)).unwrap_or(&[])
     }
 
     /// None for what no node can live with: no server, no lease time, an address or a mask that cannot be.
-    pub(super) fn read(message: &Message<'_>, from: Option<Mac>, names_option: u8) -> Option<Lease> {
+    pub(super) fn read(message: &Message<'_>, from: Option<Mac>, names_option: u8) -> Option<PassingLease> {
         let address = message.header.yiaddr;
         let server = message.server_id()?;
         let seconds = message.lease_time().filter(|&seconds| seconds > 0)?;
@@ -94,7 +94,7 @@ impl Lease {
         let told = message.option(names_option).filter(|told| told.len() <= names.len()).unwrap_or(&[]);
         names.iter_mut().zip(told).for_each(|(to, from)| *to = *from);
         let times = word(code::RENEWAL_TIME).zip(word(code::REBINDING_TIME));
-        let lease = Lease {
+        let lease = PassingLease {
             address,
             prefix,
             routers: list(code::ROUTER),

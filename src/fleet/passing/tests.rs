@@ -1,6 +1,6 @@
 use super::*;
 use crate::base::outbox::Output;
-use crate::wire::report::{Macs, Name as TestName, Verdict};
+use crate::wire::report::{ReportMacs, ReportText, ReportVerdict};
 use proptest::prelude::*;
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 7]);
@@ -10,11 +10,11 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(10, 54, 0, 1);
 const GUEST: Ipv4Addr = Ipv4Addr::new(10, 54, 250, 3);
 const LEASE: u32 = 960;
 
-fn setup(probe: bool) -> Setup {
-    let mut macs = Macs::NONE;
+fn setup(probe: bool) -> PassingSetup {
+    let mut macs = ReportMacs::NONE;
     assert!(macs.push(MAC) && macs.push(OTHER));
-    let report = Report { macs, verdict: Verdict::Failed(TestName::new(b"20-memory").unwrap()), ..Report::EMPTY };
-    Setup { mac: MAC, report, option: report::CODE, probe }
+    let report = Report { macs, verdict: ReportVerdict::Failed(ReportText::new(b"20-memory").unwrap()), ..Report::EMPTY };
+    PassingSetup { mac: MAC, report, option: report::CODE, probe }
 }
 
 /// What left the node: milliseconds, a label, the payload.
@@ -22,17 +22,17 @@ type Sent = (u64, String, Vec<u8>);
 
 /// A node, its link, and a clock.
 struct Lab {
-    node: Passing,
+    node: PassingMachine,
     now: Instant,
     out: Outbox,
     sent: Vec<Sent>,
-    events: Vec<Event>,
+    events: Vec<PassingEvent>,
 }
 
 impl Lab {
     fn new(probe: bool) -> Lab {
         Lab {
-            node: Passing::new(setup(probe), 7),
+            node: PassingMachine::new(setup(probe), 7),
             now: Instant::from_millis(5000),
             out: Outbox::new(),
             sent: Vec::new(),
@@ -128,13 +128,13 @@ impl Lab {
         lab.answer(MessageType::Offer);
         lab.answer(MessageType::Ack);
         lab.pass(if probe { 200 } else { 0 });
-        assert_eq!((lab.node.client.state, &lab.events[..]), (State::Bound, &[Event::Bound { renewed: false }][..]));
+        assert_eq!((lab.node.client.state, &lab.events[..]), (PassingState::Bound, &[PassingEvent::Bound { renewed: false }][..]));
         lab.events.clear();
         lab.sent.clear();
         lab
     }
 
-    fn state(&self) -> State {
+    fn state(&self) -> PassingState {
         self.node.client.state
     }
 }
@@ -152,7 +152,7 @@ struct Reply {
 impl Reply {
     fn bytes(&self) -> Vec<u8> {
         let mut buf = [0; 600];
-        let mut builder = Builder::new(&mut buf, &self.header, 600).unwrap();
+        let mut builder = MessageBuilder::new(&mut buf, &self.header, 600).unwrap();
         builder.message_type(self.kind);
         builder.ip(code::SERVER_ID, self.server);
         builder.ip(code::SUBNET_MASK, self.mask);
@@ -228,9 +228,9 @@ fn a_lease_is_ours_when_nobody_claims_the_address() {
     lab.claim(GUEST, MAC);
     lab.claim(SERVER, OTHER);
     lab.pass(199);
-    assert_eq!((lab.state(), lab.events.len()), (State::Probing, 0));
+    assert_eq!((lab.state(), lab.events.len()), (PassingState::Probing, 0));
     lab.pass(1);
-    assert_eq!((lab.state(), &lab.events[..]), (State::Bound, &[Event::Bound { renewed: false }][..]));
+    assert_eq!((lab.state(), &lab.events[..]), (PassingState::Bound, &[PassingEvent::Bound { renewed: false }][..]));
     let probes = [(100, format!("probe {GUEST}")), (200, format!("probe {GUEST}")), (300, format!("announce {GUEST}"))];
     assert_eq!(lab.take()[2..], probes);
 }
@@ -244,7 +244,7 @@ fn an_address_in_use_is_declined() {
     lab.answer(MessageType::Ack);
     lab.pass(50);
     lab.claim(GUEST, OTHER);
-    assert_eq!(lab.events, [Event::InUse { address: GUEST, by: OTHER }]);
+    assert_eq!(lab.events, [PassingEvent::InUse { address: GUEST, by: OTHER }]);
     let (_, label, bytes) = lab.sent.last().cloned().unwrap();
     assert_eq!(label, "Decline 0.0.0.0:68 > 255.255.255.255:67");
     let mut scratch = Scratch::default();
@@ -254,9 +254,9 @@ fn an_address_in_use_is_declined() {
     lab.sent.clear();
     lab.answer(MessageType::Ack);
     lab.pass(949);
-    assert_eq!((lab.state(), lab.take().len()), (State::Pausing, 0), "a second since it began");
+    assert_eq!((lab.state(), lab.take().len()), (PassingState::Pausing, 0), "a second since it began");
     lab.pass(1);
-    assert_eq!((lab.state(), lab.times("Discover")), (State::Selecting, vec![1000]));
+    assert_eq!((lab.state(), lab.times("Discover")), (PassingState::Selecting, vec![1000]));
     assert_ne!(lab.node.client.xid, xid);
 }
 
@@ -270,9 +270,9 @@ fn a_nak_makes_it_begin_anew_but_not_faster_than_once_a_second() {
         lab.answer(MessageType::Nak);
         lab.pass(1000);
     }
-    assert_eq!(lab.events, [Event::Denied; 3]);
+    assert_eq!(lab.events, [PassingEvent::Denied; 3]);
     assert_eq!(lab.times("Discover"), [0, 1000, 2000, 3000]);
-    let Counts { naks, requests, offers, .. } = lab.node.client.counts;
+    let PassingCounts { naks, requests, offers, .. } = lab.node.client.counts;
     assert_eq!((naks, requests, offers), (3, 3, 3));
 }
 
@@ -298,7 +298,7 @@ fn replies_for_others_are_ignored() {
         let mut reply = lab.reply(MessageType::Offer);
         change(&mut reply);
         lab.hear(&reply.bytes());
-        assert_eq!((lab.state(), lab.node.client.counts.ignored), (State::Selecting, n as u32 + 1), "{n}");
+        assert_eq!((lab.state(), lab.node.client.counts.ignored), (PassingState::Selecting, n as u32 + 1), "{n}");
     }
     lab.hear(b"no DHCP");
     assert_eq!(lab.node.client.counts.malformed, 1);
@@ -312,10 +312,10 @@ fn replies_for_others_are_ignored() {
         let mut reply = lab.reply(MessageType::Ack);
         change(&mut reply);
         lab.hear(&reply.bytes());
-        assert_eq!(lab.state(), State::Requesting);
+        assert_eq!(lab.state(), PassingState::Requesting);
     }
     lab.answer(MessageType::Ack);
-    assert_eq!(lab.state(), State::Probing);
+    assert_eq!(lab.state(), PassingState::Probing);
 }
 
 #[test]
@@ -331,9 +331,9 @@ fn it_renews_at_t1_with_the_server_and_at_t2_with_everybody() {
     let renewals: Vec<u64> = sent.iter().filter(|(_, label)| *label == unicast).map(|(at, _)| at / 1000).collect();
     let rebindings: Vec<u64> = sent.iter().filter(|(_, label)| *label == broadcast).map(|(at, _)| at / 1000).collect();
     assert_eq!((renewals, rebindings), (vec![480, 660, 750, 810], vec![840, 900]), "half of what is left, a minute at least");
-    assert_eq!(lab.events, [Event::Expired]);
+    assert_eq!(lab.events, [PassingEvent::Expired]);
     assert_eq!(sent.last().map(|(at, label)| (*at, &label[..8])), Some((960_000, "Discover")));
-    assert_eq!(lab.state(), State::Selecting);
+    assert_eq!(lab.state(), PassingState::Selecting);
 }
 
 #[test]
@@ -341,20 +341,20 @@ fn a_renewed_lease_counts_from_its_request() {
     let mut lab = Lab::bound(false);
     for round in 1..=3u64 {
         lab.pass(480_000);
-        assert_eq!(lab.state(), State::Renewing);
+        assert_eq!(lab.state(), PassingState::Renewing);
         let (_, _, bytes) = lab.sent.pop().unwrap();
         let mut scratch = Scratch::default();
         let message = parse(&bytes, &mut scratch).unwrap();
         assert_eq!((message.header.ciaddr, message.requested_ip(), message.server_id()), (GUEST, None, None));
         assert!(message.option(224).and_then(Report::parse).is_some());
         lab.answer(MessageType::Ack);
-        assert_eq!((lab.state(), lab.events.len()), (State::Bound, round as usize), "and no probe: the address is in use, by us");
+        assert_eq!((lab.state(), lab.events.len()), (PassingState::Bound, round as usize), "and no probe: the address is in use, by us");
     }
-    assert!(lab.events.iter().all(|event| *event == Event::Bound { renewed: true }));
+    assert!(lab.events.iter().all(|event| *event == PassingEvent::Bound { renewed: true }));
     lab.pass(480_000);
     lab.events.clear();
     lab.answer(MessageType::Nak);
-    assert_eq!((lab.state(), &lab.events[..]), (State::Selecting, &[Event::Denied][..]), "at once");
+    assert_eq!((lab.state(), &lab.events[..]), (PassingState::Selecting, &[PassingEvent::Denied][..]), "at once");
     assert_eq!(lab.sent.last().map(|(_, label, _)| &label[..8]), Some("Discover"));
 }
 
@@ -365,7 +365,7 @@ fn the_server_may_say_when_and_a_lease_may_never_end() {
         lab.pass(0);
         lab.answer(MessageType::Offer);
         lab.hear(&Reply { header: Header { xid: lab.node.client.xid, ..reply.header }, ..reply }.bytes());
-        assert_eq!(lab.state(), State::Bound);
+        assert_eq!(lab.state(), PassingState::Bound);
         lab.node.deadline().map(|at| at.since(Instant::from_millis(5000)).as_secs())
     };
     let ack = || Lab::new(false).reply(MessageType::Ack);
@@ -415,7 +415,7 @@ proptest! {
     #[test]
     fn nothing_that_is_heard_harms(seed: u64, steps in proptest::collection::vec((0u8..8, 0u64..3000, any::<[u8; 12]>()), 0..60)) {
         let mut lab = Lab::new(true);
-        lab.node = Passing::new(setup(true), seed);
+        lab.node = PassingMachine::new(setup(true), seed);
         for (what, millis, bytes) in steps {
             lab.pass(millis);
             let kind = [MessageType::Offer, MessageType::Ack, MessageType::Nak, MessageType::Inform][usize::from(what % 4)];
@@ -435,11 +435,11 @@ proptest! {
                 _ => lab.hear(&lab.reply(kind).with(code::SUBNET_MASK, &bytes).with(code::ROUTER, &bytes).bytes()),
             }
             let state = lab.state();
-            prop_assert!(lab.node.deadline().is_some() || state == State::Bound, "{state:?}");
+            prop_assert!(lab.node.deadline().is_some() || state == PassingState::Bound, "{state:?}");
         }
         lab.pass(20_000);
         let last = lab.sent.last().map_or(0, |(at, ..)| *at);
         let silent = lab.now.since(Instant::from_millis(5000)).as_millis() as u64 - last;
-        prop_assert!(silent <= 1000 || matches!(lab.state(), State::Bound | State::Renewing | State::Rebinding), "{:?}", lab.state());
+        prop_assert!(silent <= 1000 || matches!(lab.state(), PassingState::Bound | PassingState::Renewing | PassingState::Rebinding), "{:?}", lab.state());
     }
 }

@@ -7,30 +7,30 @@ fn at(millis: u64) -> Instant {
     Instant::from_millis(millis)
 }
 
-fn what(step: &Step) -> Vec<What> {
+fn what(step: &DownloadStep) -> Vec<DownloadPacket> {
     step.sends.iter().flatten().map(|send| send.what).collect()
 }
 
-fn data(transfer: &mut Transfer, now: Instant, block: u16, bytes: usize) -> Step {
+fn data(transfer: &mut Download, now: Instant, block: u16, bytes: usize) -> DownloadStep {
     transfer.receive(now, PEER, &Packet::Data { block, data: &vec![block as u8; bytes] })
 }
 
 /// A transfer whose options the server agreed to: it waits for block 1.
-fn running(firmware: Firmware) -> Transfer {
-    let mut transfer = Transfer::new(&firmware.profile().tftp, Asks::default());
+fn running(firmware: Firmware) -> Download {
+    let mut transfer = Download::new(&firmware.profile().tftp, Asks::default());
     transfer.start(at(0), FIRST_PORT);
     if let Some((asked, _)) = firmware.profile().tftp.probe {
-        let step = transfer.receive(at(0), PEER, &Packet::Oack(Options { tsize: Some(100_000), ..asked }));
-        assert!(matches!(what(&step)[..], [What::Error(_), What::Rrq(_)]), "{firmware}");
+        let step = transfer.receive(at(0), PEER, &Packet::Oack(TftpOptions { tsize: Some(100_000), ..asked }));
+        assert!(matches!(what(&step)[..], [DownloadPacket::Error(_), DownloadPacket::Rrq(_)]), "{firmware}");
     }
     let asked = firmware.profile().tftp.asks;
-    let step = transfer.receive(at(0), PEER, &Packet::Oack(Options { tsize: asked.tsize.map(|_| 100_000), ..asked }));
-    assert_eq!(what(&step), [What::Ack(0)], "{firmware}");
+    let step = transfer.receive(at(0), PEER, &Packet::Oack(TftpOptions { tsize: asked.tsize.map(|_| 100_000), ..asked }));
+    assert_eq!(what(&step), [DownloadPacket::Ack(0)], "{firmware}");
     transfer
 }
 
 /// The times at which something is sent, in milliseconds, until it gives up.
-fn tries(mut transfer: Transfer, mut step: Step) -> (Vec<u64>, u64, Cause, Vec<u16>) {
+fn tries(mut transfer: Download, mut step: DownloadStep) -> (Vec<u64>, u64, Cause, Vec<u16>) {
     let (mut times, mut ports, mut now) = (Vec::new(), Vec::new(), at(0));
     loop {
         if let [Some(send), _] = step.sends {
@@ -46,7 +46,7 @@ fn tries(mut transfer: Transfer, mut step: Step) -> (Vec<u64>, u64, Cause, Vec<u
 }
 
 fn asking(firmware: Firmware) -> (Vec<u64>, u64, Cause, Vec<u16>) {
-    let mut transfer = Transfer::new(&firmware.profile().tftp, Asks::default());
+    let mut transfer = Download::new(&firmware.profile().tftp, Asks::default());
     let step = transfer.start(at(0), FIRST_PORT);
     tries(transfer, step)
 }
@@ -85,23 +85,26 @@ fn blocks_and_when_they_give_up() {
 
 #[test]
 fn a_probe_is_an_error_and_a_second_request() {
-    let mut transfer = Transfer::new(&Firmware::Rom.profile().tftp, Asks::default());
+    let mut transfer = Download::new(&Firmware::Rom.profile().tftp, Asks::default());
     transfer.start(at(0), FIRST_PORT);
-    let step = transfer.receive(at(1), PEER, &Packet::Oack(Options { tsize: Some(3), ..Options::default() }));
+    let step = transfer.receive(at(1), PEER, &Packet::Oack(TftpOptions { tsize: Some(3), ..TftpOptions::default() }));
     let [error, rrq] = step.sends.map(Option::unwrap);
-    assert_eq!(error, Send { from: 2070, to: PEER, what: What::Error(ErrorCode::NotDefined) });
-    assert_eq!(rrq, Send { from: 2071, to: 69, what: What::Rrq(Options { blksize: Some(1456), ..Options::default() }) });
+    assert_eq!(error, DownloadSend { from: 2070, to: PEER, what: DownloadPacket::Error(ErrorCode::NotDefined) });
+    assert_eq!(
+        rrq,
+        DownloadSend { from: 2071, to: 69, what: DownloadPacket::Rrq(TftpOptions { blksize: Some(1456), ..TftpOptions::default() }) }
+    );
     assert!(transfer.expects(PEER + 1), "the second transfer has a port of its own");
     data(&mut transfer, at(2), 1, 4);
-    assert_eq!(transfer.phase, Phase::Idle, "block 1 without an OACK is taken");
+    assert_eq!(transfer.phase, DownloadPhase::Idle, "block 1 without an OACK is taken");
 }
 
 #[test]
 fn sizes_are_compared() {
     for (bytes, end) in [(3, Ok(())), (4, Err(Cause::WrongSize))] {
-        let mut transfer = Transfer::new(&Firmware::Ipxe.profile().tftp, Asks::default());
+        let mut transfer = Download::new(&Firmware::Ipxe.profile().tftp, Asks::default());
         transfer.start(at(0), FIRST_PORT);
-        transfer.receive(at(1), PEER, &Packet::Oack(Options { tsize: Some(3), ..Options::default() }));
+        transfer.receive(at(1), PEER, &Packet::Oack(TftpOptions { tsize: Some(3), ..TftpOptions::default() }));
         assert_eq!(data(&mut transfer, at(2), 1, bytes).end, Some(end));
     }
 }
@@ -111,12 +114,15 @@ fn lock_step_to_the_end() {
     let mut transfer = running(Firmware::Rom);
     for block in 1..=68 {
         let step = data(&mut transfer, at(block), block as u16, 1456);
-        assert_eq!((what(&step), step.end), (vec![What::Ack(block as u16)], None));
+        assert_eq!((what(&step), step.end), (vec![DownloadPacket::Ack(block as u16)], None));
     }
     let step = data(&mut transfer, at(70), 69, 100_000 - 68 * 1456);
-    assert_eq!((what(&step), step.end, transfer.hash().len()), (vec![What::Ack(69)], Some(Ok(())), 100_000));
+    assert_eq!((what(&step), step.end, transfer.hash().len()), (vec![DownloadPacket::Ack(69)], Some(Ok(())), 100_000));
     assert_eq!(step.gap, Some(Duration::from_millis(2)));
-    assert_eq!(data(&mut transfer, at(71), 69, 0), Step { duplicate: true, ..Step { wake: transfer.wake, ..Step::default() } });
+    assert_eq!(
+        data(&mut transfer, at(71), 69, 0),
+        DownloadStep { duplicate: true, ..DownloadStep { wake: transfer.wake, ..DownloadStep::default() } }
+    );
 }
 
 #[test]
@@ -125,7 +131,7 @@ fn block_numbers_wrap() {
     transfer.tsize = None;
     for block in 1..=70_000u64 {
         let step = data(&mut transfer, at(block), block as u16, 1468);
-        assert_eq!(what(&step), [What::Ack(block as u16)]);
+        assert_eq!(what(&step), [DownloadPacket::Ack(block as u16)]);
     }
     assert_eq!(data(&mut transfer, at(70_001), 70_001u64 as u16, 0).end, Some(Ok(())));
     assert_eq!(transfer.hash().len(), 70_000 * 1468);
@@ -137,7 +143,7 @@ fn a_rom_dies_of_the_third_duplicate_and_of_any_other_block() {
     data(&mut transfer, at(1), 1, 1456);
     for _ in 0..2 {
         let step = data(&mut transfer, at(2), 1, 1456);
-        assert_eq!((what(&step), step.end, step.duplicate), (vec![What::Ack(1)], None, true));
+        assert_eq!((what(&step), step.end, step.duplicate), (vec![DownloadPacket::Ack(1)], None, true));
     }
     assert_eq!(data(&mut transfer.clone(), at(3), 2, 1456).end, None, "the right block still helps");
     assert_eq!(data(&mut transfer, at(3), 1, 1456).end, Some(Err(Cause::Duplicates)));
@@ -162,7 +168,7 @@ fn a_raspberry_pi_hangs_on_a_duplicate() {
     let mut transfer = running(Firmware::RaspberryPi);
     data(&mut transfer, at(1), 1, 1024);
     let step = data(&mut transfer, at(2), 1, 1024);
-    assert_eq!((what(&step), step.end), (vec![What::Ack(2)], Some(Err(Cause::Hung))));
+    assert_eq!((what(&step), step.end), (vec![DownloadPacket::Ack(2)], Some(Err(Cause::Hung))));
 }
 
 #[test]
@@ -177,7 +183,7 @@ fn u_boot_ignores_and_grub_acknowledges_what_is_old() {
         data(&mut transfer, at(1), block, 1024);
     }
     for (block, answer) in [(3, Some(3)), (1, Some(1)), (0xffff, Some(0xffff)), (5, None)] {
-        let expected: Vec<_> = answer.map(What::Ack).into_iter().collect();
+        let expected: Vec<_> = answer.map(DownloadPacket::Ack).into_iter().collect();
         assert_eq!(what(&data(&mut transfer, at(2), block, 1024)), expected, "{block}");
     }
 }
@@ -187,11 +193,11 @@ fn edk2_in_windows() {
     let mut transfer = running(Firmware::Edk2);
     for block in 1..=4 {
         let step = data(&mut transfer, at(1), block, 1468);
-        assert_eq!(what(&step), if block == 4 { vec![What::Ack(4)] } else { vec![] });
+        assert_eq!(what(&step), if block == 4 { vec![DownloadPacket::Ack(4)] } else { vec![] });
     }
     // Block 5 is lost: each of the others brings the same ACK.
     for block in 6..=8 {
-        assert_eq!(what(&data(&mut transfer, at(2), block, 1468)), [What::Ack(4)]);
+        assert_eq!(what(&data(&mut transfer, at(2), block, 1468)), [DownloadPacket::Ack(4)]);
     }
     // Again from 5, the last one of the window lost: silence until 4 s after its last ACK.
     for block in 5..=7 {
@@ -199,22 +205,23 @@ fn edk2_in_windows() {
         assert_eq!((what(&step), step.wake), (vec![], Some(at(4002))));
     }
     let step = transfer.expire(at(4002));
-    assert_eq!((what(&step), step.retry, step.wake), (vec![What::Ack(7)], true, Some(at(8002))));
+    assert_eq!((what(&step), step.retry, step.wake), (vec![DownloadPacket::Ack(7)], true, Some(at(8002))));
     // Reordered: 9 before 8.
-    assert_eq!(what(&data(&mut transfer, at(4003), 9, 1468)), [What::Ack(7)]);
+    assert_eq!(what(&data(&mut transfer, at(4003), 9, 1468)), [DownloadPacket::Ack(7)]);
     assert_eq!(what(&data(&mut transfer, at(4003), 8, 1468)), []);
 }
 
 #[test]
 fn an_oack_that_says_too_much() {
-    let given = |firmware: Firmware, options: Options| {
-        let mut transfer = Transfer::new(&firmware.profile().tftp, Asks::default());
+    let given = |firmware: Firmware, options: TftpOptions| {
+        let mut transfer = Download::new(&firmware.profile().tftp, Asks::default());
         transfer.start(at(0), FIRST_PORT);
-        (transfer.phase, transfer.tries, transfer.port) = (Phase::Asking, 1, 2071);
+        (transfer.phase, transfer.tries, transfer.port) = (DownloadPhase::Asking, 1, 2071);
         transfer.receive(at(1), PEER, &Packet::Oack(options))
     };
-    let options = |blksize, tsize, windowsize| Options { blksize, tsize, windowsize, timeout: None };
-    let refused = |step: Step| step.end == Some(Err(Cause::OackRefused)) && what(&step) == [What::Error(ErrorCode::OptionRefused)];
+    let options = |blksize, tsize, windowsize| TftpOptions { blksize, tsize, windowsize, timeout: None };
+    let refused =
+        |step: DownloadStep| step.end == Some(Err(Cause::OackRefused)) && what(&step) == [DownloadPacket::Error(ErrorCode::OptionRefused)];
     assert!(!refused(given(Firmware::Edk2, options(Some(1468), None, Some(4)))));
     assert!(!refused(given(Firmware::Edk2, options(Some(1024), None, Some(2)))));
     assert!(refused(given(Firmware::Edk2, options(Some(1468), Some(9), Some(4)))), "tsize was asked for in the probe only");
@@ -226,9 +233,9 @@ fn an_oack_that_says_too_much() {
 
 #[test]
 fn an_oack_twice_is_acknowledged_twice() {
-    let oack = Packet::Oack(Options { blksize: Some(1432), ..Options::default() });
+    let oack = Packet::Oack(TftpOptions { blksize: Some(1432), ..TftpOptions::default() });
     let mut transfer = running(Firmware::Ipxe);
-    assert_eq!(what(&transfer.receive(at(1), PEER, &oack)), [What::Ack(0)]);
+    assert_eq!(what(&transfer.receive(at(1), PEER, &oack)), [DownloadPacket::Ack(0)]);
     data(&mut transfer, at(2), 1, 1432);
     assert_eq!(what(&transfer.receive(at(3), PEER, &oack)), []);
 }
@@ -236,7 +243,7 @@ fn an_oack_twice_is_acknowledged_twice() {
 #[test]
 fn errors_and_other_ports() {
     let error = |code| Packet::Error { code, message: b"" };
-    let mut transfer = Transfer::new(&Firmware::Ipxe.profile().tftp, Asks::default());
+    let mut transfer = Download::new(&Firmware::Ipxe.profile().tftp, Asks::default());
     transfer.start(at(0), FIRST_PORT);
     assert_eq!(transfer.clone().receive(at(1), PEER, &error(1)).end, Some(Err(Cause::NotFound)));
     assert_eq!(transfer.receive(at(1), PEER, &error(2)).end, Some(Err(Cause::Refused)));
@@ -265,11 +272,11 @@ fn the_hash_does_not_see_blocks() {
 #[test]
 fn options_can_be_put_in_place_of_the_firmwares() {
     let asked = |firmware: Firmware, asks| {
-        let mut transfer = Transfer::new(&firmware.profile().tftp, asks);
+        let mut transfer = Download::new(&firmware.profile().tftp, asks);
         let first = transfer.start(at(0), FIRST_PORT);
-        let probed = transfer.receive(at(1), PEER, &Packet::Oack(Options { tsize: Some(1), ..Options::default() }));
+        let probed = transfer.receive(at(1), PEER, &Packet::Oack(TftpOptions { tsize: Some(1), ..TftpOptions::default() }));
         let rrqs = what(&first).into_iter().chain(what(&probed)).filter_map(|what| match what {
-            What::Rrq(options) => Some((options.blksize, options.windowsize)),
+            DownloadPacket::Rrq(options) => Some((options.blksize, options.windowsize)),
             _ => None,
         });
         rrqs.collect::<Vec<_>>()

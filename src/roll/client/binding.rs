@@ -62,7 +62,7 @@ impl Binding {
     pub(in crate::roll) fn unbound(&mut self) -> Option<Ipv4Addr> {
         let address = self.address.take()?;
         self.leased = false;
-        // A rewriting that is under way will not record this. If the client gets the address again, that needs a new record.
+        // A compaction that is under way will not record this. If the client gets the address again, that needs a new record.
         let OnRecord { address: recorded, .. } = std::mem::replace(&mut self.on_record, OnRecord::NONE);
         if recorded == address {
             self.left = Some(address);

@@ -1,13 +1,13 @@
 //! What a machine has shown of itself: the firmware or system that asks, and its report.
 
 use crate::roll::journal::Verdict;
-use crate::roll::kind::{Arch, Kind};
-use crate::roll::lot::Papers;
+use crate::roll::kind::{Arch, FirmwareKind};
+use crate::roll::lot::Fingerprint;
 
 pub struct Evidence {
     arch: Option<Arch>,
-    kind: Kind,
-    papers: Papers,
+    kind: FirmwareKind,
+    fingerprint: Fingerprint,
     verdict: Verdict,
     news: bool,
     reported: Option<u32>,
@@ -15,20 +15,27 @@ pub struct Evidence {
 
 impl Evidence {
     pub(super) fn new() -> Evidence {
-        Evidence { arch: None, kind: Kind::Other, papers: Papers::default(), verdict: Verdict::Untested, news: false, reported: None }
+        Evidence {
+            arch: None,
+            kind: FirmwareKind::Other,
+            fingerprint: Fingerprint::default(),
+            verdict: Verdict::Untested,
+            news: false,
+            reported: None,
+        }
     }
 
     pub fn arch(&self) -> Option<Arch> {
         self.arch
     }
 
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> FirmwareKind {
         self.kind
     }
 
     /// What it reported of itself.
-    pub fn papers(&self) -> &Papers {
-        &self.papers
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
     }
 
     /// What it reported of its test.
@@ -47,14 +54,14 @@ impl Evidence {
     }
 
     /// A message says what sends it. One that does not say for which architecture changes nothing of that.
-    pub fn asked(&mut self, arch: Option<Arch>, kind: Kind) {
+    pub fn asked(&mut self, arch: Option<Arch>, kind: FirmwareKind) {
         (self.arch, self.kind) = (arch.or(self.arch), kind);
     }
 
     /// It reports, in this transaction. True: something else than before.
-    pub(super) fn reports(&mut self, xid: u32, papers: Papers, verdict: Verdict) -> bool {
-        let news = (self.papers, self.verdict) != (papers, verdict);
-        (self.papers, self.verdict, self.reported) = (papers, verdict, Some(xid));
+    pub(super) fn reports(&mut self, xid: u32, fingerprint: Fingerprint, verdict: Verdict) -> bool {
+        let news = (self.fingerprint, self.verdict) != (fingerprint, verdict);
+        (self.fingerprint, self.verdict, self.reported) = (fingerprint, verdict, Some(xid));
         self.news |= news;
         news
     }
@@ -65,7 +72,7 @@ impl Evidence {
     }
 
     /// A journal says this of it.
-    pub(super) fn restored(&mut self, papers: Papers, verdict: Verdict) {
-        (self.papers, self.verdict) = (papers, verdict);
+    pub(super) fn restored(&mut self, fingerprint: Fingerprint, verdict: Verdict) {
+        (self.fingerprint, self.verdict) = (fingerprint, verdict);
     }
 }

@@ -6,7 +6,7 @@ use crate::base::time::Instant;
 
 /// By which way a machine's frames come, as far as the head can see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Arrival {
     /// No frame of it has come yet: it is on record from a journal.
     Unknown,
     /// In frames of its own MAC.
@@ -22,13 +22,13 @@ pub enum Way {
 pub struct Route {
     link: Link,
     network: u16,
-    way: Way,
+    way: Arrival,
     heard: Instant,
 }
 
 impl Route {
     pub(super) fn new(now: Instant) -> Route {
-        Route { link: 0, network: 0, way: Way::Unknown, heard: now }
+        Route { link: 0, network: 0, way: Arrival::Unknown, heard: now }
     }
 
     pub fn link(&self) -> Link {
@@ -41,7 +41,7 @@ impl Route {
     }
 
     /// The way by which it got what it has.
-    pub fn way(&self) -> Way {
+    pub fn way(&self) -> Arrival {
         self.way
     }
 
@@ -51,12 +51,12 @@ impl Route {
     }
 
     /// A message of its own came by this way.
-    pub fn spoke(&mut self, now: Instant, way: Way) {
+    pub fn spoke(&mut self, now: Instant, way: Arrival) {
         (self.heard, self.way) = (now, way);
     }
 
     /// A message that has a record made, or finds one, came on this link.
-    pub fn asked(&mut self, link: Link, way: Way) {
+    pub fn asked(&mut self, link: Link, way: Arrival) {
         (self.link, self.way) = (link, way);
     }
 
@@ -68,6 +68,6 @@ impl Route {
     /// It is on record from a journal, with an address of this network, which is the link's or lies behind a relay.
     pub fn restored(&mut self, network: usize, link: Option<Link>) {
         self.moved(network);
-        self.asked(link.unwrap_or(0), if link.is_none() { Way::Relayed } else { Way::Unknown });
+        self.asked(link.unwrap_or(0), if link.is_none() { Arrival::Relayed } else { Arrival::Unknown });
     }
 }

@@ -10,13 +10,13 @@ fn mac(n: u8) -> Mac {
     Mac([2, 0, 0, 0, 0, n])
 }
 
-fn line(events: &[Event]) -> String {
+fn line(events: &[JournalEvent]) -> String {
     let mut buf = [0; limits::JOURNAL_LINE_MAX];
     let len = write(events, NOW, &mut buf).unwrap();
     String::from_utf8(buf[..len].to_vec()).unwrap()
 }
 
-fn events(line: &str) -> Result<Vec<(u64, Event)>, String> {
+fn events(line: &str) -> Result<Vec<(u64, JournalEvent)>, String> {
     let mut all = Vec::new();
     read(line, |unix, event| {
         all.push((unix, event));
@@ -25,42 +25,43 @@ fn events(line: &str) -> Result<Vec<(u64, Event)>, String> {
     .map(|_| all)
 }
 
-fn papers() -> Papers {
+fn fingerprint() -> Fingerprint {
     let uuid = Uuid::new(*b"0123456789abcdef");
-    Papers { macs: [mac(1), mac(2)].into_iter().collect(), uuid, serial: Label::new(b"S N/1"), port: Label::new(b"eth1/3") }
+    Fingerprint { macs: [mac(1), mac(2)].into_iter().collect(), uuid, serial: Label::new(b"S N/1"), port: Label::new(b"eth1/3") }
 }
 
 #[test]
 fn events_come_back_as_they_were() {
-    let lot = Lot { since: NOW, retired: [mac(9)].into_iter().collect(), ..Lot::default().occupied(papers(), By::Passed, NOW) };
+    let lot =
+        Lot { since: NOW, retired: [mac(9)].into_iter().collect(), ..Lot::default().occupied(fingerprint(), AssignedBy::Passed, NOW) };
     let guest = Guest {
         address: [10, 54, 250, 7].into(),
         identity: Identity::Mac(mac(1)),
         until: NOW + 600,
         verdict: Verdict::Failed(Label::new(b"20-memory")),
-        papers: papers(),
+        fingerprint: fingerprint(),
     };
     let all = [
-        Event::Lot(Number(23), lot),
-        Event::Lot(Number(0), Lot { since: NOW, ..Lot::default() }),
-        Event::Lot(Number(7), Lot::default().reserved(Wait::Next, NOW)),
-        Event::Lot(Number(7), Lot::default().reserved(Wait::Mac(mac(4)), NOW)),
-        Event::Lot(Number(7), Lot::default().reserved(Wait::Operator, NOW)),
-        Event::Lot(Number(1), Lot { by: By::Config(1), ..lot }),
-        Event::Lot(Number(24), Lot { unseen: true, ..lot }),
-        Event::Guest(guest),
-        Event::Guest(Guest { papers: Papers::default(), verdict: Verdict::Untested, ..guest }),
-        Event::Stage(Number(4), Stage::Up),
-        Event::Change(Mark::Begins),
-        Event::Change(Mark::Ends),
+        JournalEvent::Lot(Number(23), lot),
+        JournalEvent::Lot(Number(0), Lot { since: NOW, ..Lot::default() }),
+        JournalEvent::Lot(Number(7), Lot::default().reserved(Wait::Next, NOW)),
+        JournalEvent::Lot(Number(7), Lot::default().reserved(Wait::Mac(mac(4)), NOW)),
+        JournalEvent::Lot(Number(7), Lot::default().reserved(Wait::Operator, NOW)),
+        JournalEvent::Lot(Number(1), Lot { by: AssignedBy::Config(1), ..lot }),
+        JournalEvent::Lot(Number(24), Lot { unseen: true, ..lot }),
+        JournalEvent::Guest(guest),
+        JournalEvent::Guest(Guest { fingerprint: Fingerprint::default(), verdict: Verdict::Untested, ..guest }),
+        JournalEvent::Stage(Number(4), Stage::Up),
+        JournalEvent::Change(Mark::Begins),
+        JournalEvent::Change(Mark::Ends),
     ];
     for event in all {
         let line = line(&[event]);
         assert_eq!(check(&line), Check::Good, "{line}");
         assert!(events(&line).is_ok_and(|read| read == [(NOW, event)]), "{line}");
     }
-    let two = line(&[Event::Stage(Number(4), Stage::Up), Event::Lot(Number(23), lot)]);
-    assert!(events(&two).is_ok_and(|read| read.len() == 2 && read[1].1 == Event::Lot(Number(23), lot)));
+    let two = line(&[JournalEvent::Stage(Number(4), Stage::Up), JournalEvent::Lot(Number(23), lot)]);
+    assert!(events(&two).is_ok_and(|read| read.len() == 2 && read[1].1 == JournalEvent::Lot(Number(23), lot)));
     assert!(two.starts_with("2026-11-23T15:34:10Z n4 up; n23 occupied by=passed macs=02:00:00:00:00:01,02:00:00:00:00:02 uuid="), "{two}");
 }
 
@@ -68,9 +69,9 @@ fn events_come_back_as_they_were() {
 fn the_longest_record_fits() {
     let full = |start: u8| (0..16).map(|n| Mac([0xff - 1, 0xff, 0xff, 0xff, start, n])).collect::<Macs>();
     let label = Label::new(&[b';'; 32]);
-    let papers = |n| Papers { macs: full(n), uuid: Uuid::new(*b"0123456789abcdef"), serial: label, port: label };
-    let lot = |n| Lot { retired: full(n + 1), unseen: true, ..Lot::default().occupied(papers(n), By::Config(16), NOW) };
-    line(&[Event::Lot(Number(131_071), lot(1)), Event::Lot(Number(131_070), lot(3))]);
+    let fingerprint = |n| Fingerprint { macs: full(n), uuid: Uuid::new(*b"0123456789abcdef"), serial: label, port: label };
+    let lot = |n| Lot { retired: full(n + 1), unseen: true, ..Lot::default().occupied(fingerprint(n), AssignedBy::Config(16), NOW) };
+    line(&[JournalEvent::Lot(Number(131_071), lot(1)), JournalEvent::Lot(Number(131_070), lot(3))]);
 }
 
 #[test]
@@ -106,7 +107,7 @@ fn hands_may_write_too() {
 
 #[test]
 fn damage_shows() {
-    let good = line(&[Event::Stage(Number(4), Stage::Up)]);
+    let good = line(&[JournalEvent::Stage(Number(4), Stage::Up)]);
     for at in 0..good.len() {
         let mut bytes = good.clone().into_bytes();
         bytes[at] ^= 1;
@@ -122,7 +123,7 @@ fn damage_shows() {
 }
 
 /// As version 0.1.0 wrote what a machine said of itself.
-fn as_before(event: &Event) -> String {
+fn as_before(event: &JournalEvent) -> String {
     let text = format!("{} {event}", Date(NOW)).replace("%3B", ";").replace("%25", "%");
     format!("{text} ~{:08x}", crc32(text.as_bytes()))
 }
@@ -131,17 +132,17 @@ fn as_before(event: &Event) -> String {
 fn what_an_older_version_wrote_is_read_as_it_was_meant() {
     let words = [";", "a;b", ";n5", "a;guest", "x; n5", "n7;change", "a;n5;", ";;;", "a;n5=", "%", "%3b", "100%"];
     for (serial, port) in words.iter().flat_map(|a| words.map(|b| (Label::new(a.as_bytes()), Label::new(b.as_bytes())))) {
-        let papers = Papers { serial, port, ..papers() };
-        let lot = Lot { retired: [mac(9)].into_iter().collect(), ..Lot::default().occupied(papers, By::Passed, NOW) };
+        let fingerprint = Fingerprint { serial, port, ..fingerprint() };
+        let lot = Lot { retired: [mac(9)].into_iter().collect(), ..Lot::default().occupied(fingerprint, AssignedBy::Passed, NOW) };
         let guest = Guest {
             address: [10, 54, 250, 7].into(),
             identity: Identity::Mac(mac(1)),
             until: NOW,
             verdict: Verdict::Failed(serial),
-            papers,
+            fingerprint,
         };
         let last = Lot { retired: Macs::default(), ..lot };
-        for event in [Event::Lot(Number(5), lot), Event::Lot(Number(5), last), Event::Guest(guest)] {
+        for event in [JournalEvent::Lot(Number(5), lot), JournalEvent::Lot(Number(5), last), JournalEvent::Guest(guest)] {
             let old = as_before(&event);
             assert!(events(&old).is_ok_and(|read| read == [(NOW, event)]), "{old}");
             let spelling = if old.contains(';') { Spelling::Old } else { Spelling::Good };
@@ -156,9 +157,9 @@ fn what_an_older_version_wrote_is_read_as_it_was_meant() {
 
 #[test]
 fn a_change_that_does_not_end_counts_for_nothing() {
-    let begins = line(&[Event::Change(Mark::Begins)]);
-    let ends = line(&[Event::Change(Mark::Ends)]);
-    let lot = line(&[Event::Lot(Number(5), Lot::default())]);
+    let begins = line(&[JournalEvent::Change(Mark::Begins)]);
+    let ends = line(&[JournalEvent::Change(Mark::Ends)]);
+    let lot = line(&[JournalEvent::Lot(Number(5), Lot::default())]);
     let table: [(&[&str], usize); 7] = [
         (&[], 0),
         (&[&lot], 1),
@@ -182,37 +183,45 @@ fn some_macs() -> impl Strategy<Value = Macs> {
     proptest::collection::vec(any::<[u8; 6]>().prop_map(Mac), 0..17).prop_map(|macs| macs.into_iter().collect())
 }
 
-fn some_papers() -> impl Strategy<Value = Papers> {
+fn some_papers() -> impl Strategy<Value = Fingerprint> {
     let uuid = any::<[u8; 16]>().prop_map(Uuid::new);
-    (some_macs(), uuid, label(), label()).prop_map(|(macs, uuid, serial, port)| Papers { macs, uuid, serial, port })
+    (some_macs(), uuid, label(), label()).prop_map(|(macs, uuid, serial, port)| Fingerprint { macs, uuid, serial, port })
 }
 
 fn some_lot() -> impl Strategy<Value = Lot> {
-    (0..7u8, some_papers(), some_macs(), any::<[u8; 6]>()).prop_map(|(kind, mut papers, retired, one)| {
-        papers.macs.add(Mac(one));
+    (0..7u8, some_papers(), some_macs(), any::<[u8; 6]>()).prop_map(|(kind, mut fingerprint, retired, one)| {
+        fingerprint.macs.add(Mac(one));
         let lot = Lot { retired, since: NOW, ..Lot::default() };
-        let config = By::Config(papers.macs.len() as u8);
+        let config = AssignedBy::Config(fingerprint.macs.len() as u8);
         match kind {
             0 => lot,
-            1 => Lot { state: State::Reserved(Wait::Next), by: By::Operator, ..lot },
-            2 => Lot { state: State::Reserved(Wait::Operator), by: By::Operator, ..lot },
-            3 => Lot { state: State::Reserved(Wait::Mac(Mac(one))), by: By::Operator, ..lot },
-            _ => Lot { state: State::Occupied, by: [By::Passed, By::Operator, config][usize::from(kind) - 4], papers, ..lot },
+            1 => Lot { state: LotState::Reserved(Wait::Next), by: AssignedBy::Operator, ..lot },
+            2 => Lot { state: LotState::Reserved(Wait::Operator), by: AssignedBy::Operator, ..lot },
+            3 => Lot { state: LotState::Reserved(Wait::Mac(Mac(one))), by: AssignedBy::Operator, ..lot },
+            _ => Lot {
+                state: LotState::Occupied,
+                by: [AssignedBy::Passed, AssignedBy::Operator, config][usize::from(kind) - 4],
+                fingerprint,
+                ..lot
+            },
         }
     })
 }
 
-fn some_event() -> impl Strategy<Value = Event> {
+fn some_event() -> impl Strategy<Value = JournalEvent> {
     let verdict = prop_oneof![Just(Verdict::Untested), Just(Verdict::Passed), label().prop_map(Verdict::Failed)];
     let identity = prop_oneof![
         any::<[u8; 6]>().prop_map(|mac| Identity::Mac(Mac(mac))),
         proptest::collection::vec(any::<u8>(), 1..40).prop_map(|id| Identity::ClientId(ClientId::new(&id)))
     ];
-    let guest = (any::<[u8; 4]>(), identity, 0..20_000_000_000u64, verdict, some_papers())
-        .prop_map(|(ip, identity, until, verdict, papers)| Event::Guest(Guest { address: ip.into(), identity, until, verdict, papers }));
-    let stage = (0..131_072u32, 0..7usize).prop_map(|(n, stage)| Event::Stage(Number(n), Stage::ALL[stage]));
-    let lot = (0..131_072u32, some_lot()).prop_map(|(n, lot)| Event::Lot(Number(n), lot));
-    let mark = prop_oneof![Just(Event::Change(Mark::Begins)), Just(Event::Change(Mark::Ends))];
+    let guest = (any::<[u8; 4]>(), identity, 0..20_000_000_000u64, verdict, some_papers()).prop_map(
+        |(ip, identity, until, verdict, fingerprint)| {
+            JournalEvent::Guest(Guest { address: ip.into(), identity, until, verdict, fingerprint })
+        },
+    );
+    let stage = (0..131_072u32, 0..7usize).prop_map(|(n, stage)| JournalEvent::Stage(Number(n), Stage::ALL[stage]));
+    let lot = (0..131_072u32, some_lot()).prop_map(|(n, lot)| JournalEvent::Lot(Number(n), lot));
+    let mark = prop_oneof![Just(JournalEvent::Change(Mark::Begins)), Just(JournalEvent::Change(Mark::Ends))];
     prop_oneof![8 => lot, 6 => guest, 1 => stage, 1 => mark]
 }
 
@@ -225,13 +234,13 @@ proptest! {
         let line = line(&all);
         prop_assert_eq!(check(&line), Check::Good, "{}", &line);
         prop_assert_eq!(read(&line, |_, _| Ok(())), Ok(Spelling::Good), "{}", &line);
-        let read: Vec<Event> = events(&line).unwrap().into_iter().map(|(_, event)| event).collect();
+        let read: Vec<JournalEvent> = events(&line).unwrap().into_iter().map(|(_, event)| event).collect();
         prop_assert!(read == all, "{}", &line);
     }
 
     #[test]
     fn any_label_comes_back_as_it_was(label in label()) {
-        let quoted = Quoted(label).to_string();
+        let quoted = QuotedLabel(label).to_string();
         prop_assert!(!quoted.contains([';', ' ', '\n']), "{}", &quoted);
         prop_assert_eq!(Label::unquoted(&quoted), label);
     }

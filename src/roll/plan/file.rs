@@ -18,7 +18,7 @@
 use core::fmt;
 use core::net::Ipv4Addr;
 
-use super::{AddressPlan, Names, Number, Segment};
+use super::{AddressPlan, NodeNames, Number, Segment};
 
 /// Whose file it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl NamesFile {
                 _ => {}
             }
         }
-        let names = Names::new(prefix, digits, domain)?;
+        let names = NodeNames::new(prefix, digits, domain)?;
         let plan = AddressPlan::of_pieces(pieces.get(..len)?)?.named(names);
         whole.then_some(NamesFile { plan, head, this })
     }
@@ -131,7 +131,7 @@ mod tests {
                 address: [255, 255, 200 + n as u8, 1].into(),
             })
             .collect();
-        let names = Names::new("abcdefghijklmn-", 6, &["a23456789"; 12].join(".")).unwrap();
+        let names = NodeNames::new("abcdefghijklmn-", 6, &["a23456789"; 12].join(".")).unwrap();
         let plan = AddressPlan::segmented([100, 100, 100, 0].into(), 999_999, &many).unwrap().named(names);
         let longest = NamesFile { plan, head: Some([255, 255, 255, 254].into()), this: Some(This::Head) };
         assert!(longest.to_string().len() <= NamesFile::MAX);

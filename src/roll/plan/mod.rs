@@ -1,7 +1,7 @@
-//! The plan of the street: number <-> address <-> name, by arithmetic alone. Nothing else assigns any of the three.
+//! The plan of the lot table: number <-> address <-> name, by arithmetic alone. Nothing else assigns any of the three.
 //!
 //! Node n's address is node 0's + n, but for the numbers of a segment (a rack behind a relay), whose addresses count from the segment's own
-//! first one. The plan keeps the pieces into which segments cut the street, in the order of their numbers.
+//! first one. The plan keeps the pieces into which segments cut the lot table, in the order of their numbers.
 //!
 //! The name-service module is built from this very file, without the rest of the crate: nothing here may import from it, or allocate.
 
@@ -13,7 +13,7 @@ mod names;
 mod subnet;
 
 pub use file::{NamesFile, This};
-pub use names::{Host, Name, Names};
+pub use names::{Host, NodeName, NodeNames};
 pub use subnet::{AddressRange, Subnet};
 
 /// A node number.
@@ -68,31 +68,31 @@ pub struct AddressPlan {
     nodes: u32,
     pieces: [Segment; AddressPlan::PIECES_MAX],
     len: u8,
-    names: Names,
+    names: NodeNames,
 }
 
 impl AddressPlan {
-    /// How many segments a street may have.
+    /// How many segments a lot table may have.
     pub const SEGMENTS_MAX: usize = 32;
     /// They, and what lies between them.
     const PIECES_MAX: usize = 2 * AddressPlan::SEGMENTS_MAX + 1;
 
-    /// A street of `nodes` lots (at least 1) from node 0's address on, named as usual.
+    /// A lot table of `nodes` lots (at least 1) from node 0's address on, named as usual.
     pub fn new(node0: Ipv4Addr, nodes: u32) -> AddressPlan {
         AddressPlan::segmented(node0, nodes, &[]).unwrap_or(AddressPlan {
             node0,
             nodes: 0,
             pieces: [Segment::NONE; AddressPlan::PIECES_MAX],
             len: 0,
-            names: Names::DEFAULT,
+            names: NodeNames::DEFAULT,
         })
     }
 
-    /// One with segments; numbers in none of them lie where node 0's address says. The street ends with the higher of `nodes` and the last
+    /// One with segments; numbers in none of them lie where node 0's address says. The lot table ends with the higher of `nodes` and the last
     /// segment. None when it would have no lot, when segments share a number, or when there are too many.
     pub fn segmented(node0: Ipv4Addr, nodes: u32, segments: &[Segment]) -> Option<AddressPlan> {
         let end = segments.iter().try_fold(nodes, |end, segment| Some(end.max(segment.last.0.checked_add(1)?)))?;
-        let mut plan = AddressPlan { node0, nodes: end, pieces: [Segment::NONE; Self::PIECES_MAX], len: 0, names: Names::DEFAULT };
+        let mut plan = AddressPlan { node0, nodes: end, pieces: [Segment::NONE; Self::PIECES_MAX], len: 0, names: NodeNames::DEFAULT };
         let mut next = 0;
         while next < end {
             let begins = segments.iter().filter(|segment| segment.first.0 >= next).min_by_key(|segment| segment.first);
@@ -115,7 +115,7 @@ impl AddressPlan {
     /// One whose pieces are known: in order, without gaps, from 0 on. None when they are not so, or have no addresses.
     pub fn of_pieces(pieces: &[Segment]) -> Option<AddressPlan> {
         let node0 = pieces.first()?.address;
-        let mut plan = AddressPlan { node0, nodes: 0, pieces: [Segment::NONE; Self::PIECES_MAX], len: 0, names: Names::DEFAULT };
+        let mut plan = AddressPlan { node0, nodes: 0, pieces: [Segment::NONE; Self::PIECES_MAX], len: 0, names: NodeNames::DEFAULT };
         for piece in pieces {
             let follows = piece.first.0 == plan.nodes && piece.first <= piece.last;
             piece.address_of(piece.last).filter(|_| follows)?;
@@ -140,8 +140,8 @@ impl AddressPlan {
         Some(())
     }
 
-    /// The same street with other names.
-    pub fn named(self, names: Names) -> AddressPlan {
+    /// The same lot table with other names.
+    pub fn named(self, names: NodeNames) -> AddressPlan {
         AddressPlan { names, ..self }
     }
 
@@ -150,37 +150,37 @@ impl AddressPlan {
         self.node0
     }
 
-    /// How many lots the street has: numbers are below this.
+    /// How many lots the lot table has: numbers are below this.
     pub fn nodes(&self) -> u32 {
         self.nodes
     }
 
-    /// The street in order of its numbers, without gaps.
+    /// The lot table in order of its numbers, without gaps.
     pub fn pieces(&self) -> &[Segment] {
         self.pieces.get(..usize::from(self.len)).unwrap_or_default()
     }
 
     /// How numbers are called.
-    pub fn names(&self) -> &Names {
+    pub fn names(&self) -> &NodeNames {
         &self.names
     }
 
-    /// None for numbers that the street has no lot for.
+    /// None for numbers that the lot table has no lot for.
     pub fn address(&self, number: Number) -> Option<Ipv4Addr> {
         self.pieces().iter().find_map(|piece| piece.address_of(number))
     }
 
-    /// None for addresses outside the street.
+    /// None for addresses outside the lot table.
     pub fn number(&self, address: Ipv4Addr) -> Option<Number> {
         self.pieces().iter().find_map(|piece| piece.number_of(address))
     }
 
-    /// What a number is called, without the domain. None for numbers that the street has no lot for.
-    pub fn name(&self, number: Number) -> Option<Name<'_>> {
+    /// What a number is called, without the domain. None for numbers that the lot table has no lot for.
+    pub fn name(&self, number: Number) -> Option<NodeName<'_>> {
         (number.0 < self.nodes).then(|| self.names.of(number))
     }
 
-    /// What a name means here: a node of this street, the head, or whoever asks.
+    /// What a name means here: a node of this lot table, the head, or whoever asks.
     pub fn meaning(&self, name: &str) -> Option<Host> {
         self.names.meaning(name).filter(|host| !matches!(host, Host::Node(number) if number.0 >= self.nodes))
     }
@@ -256,15 +256,15 @@ mod tests {
     }
 
     #[test]
-    fn streets_that_cannot_be() {
-        let street = |nodes, segments: &[Segment]| AddressPlan::segmented([10, 54, 1, 0].into(), nodes, segments);
-        assert_eq!(street(0, &[]), None);
-        assert_eq!(street(9, &[segment(5, 9, [10, 55, 0, 1]), segment(9, 12, [10, 56, 0, 1])]), None);
-        assert_eq!(street(9, &[segment(5, 9, [10, 55, 0, 1]), segment(6, 7, [10, 56, 0, 1])]), None);
-        assert_eq!(street(9, &[segment(5, 4, [10, 55, 0, 1])]), None);
-        assert_eq!(street(9, &[segment(5, u32::MAX, [10, 55, 0, 1])]), None);
+    fn plans_that_cannot_be() {
+        let lots = |nodes, segments: &[Segment]| AddressPlan::segmented([10, 54, 1, 0].into(), nodes, segments);
+        assert_eq!(lots(0, &[]), None);
+        assert_eq!(lots(9, &[segment(5, 9, [10, 55, 0, 1]), segment(9, 12, [10, 56, 0, 1])]), None);
+        assert_eq!(lots(9, &[segment(5, 9, [10, 55, 0, 1]), segment(6, 7, [10, 56, 0, 1])]), None);
+        assert_eq!(lots(9, &[segment(5, 4, [10, 55, 0, 1])]), None);
+        assert_eq!(lots(9, &[segment(5, u32::MAX, [10, 55, 0, 1])]), None);
         let many: Vec<Segment> = (0..33).map(|n| segment(n, n, [10, 60, n as u8, 1])).collect();
-        assert_eq!(street(9, &many), None);
+        assert_eq!(lots(9, &many), None);
     }
 
     #[test]

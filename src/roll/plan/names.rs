@@ -53,10 +53,10 @@ impl<const MAX: usize> fmt::Debug for Short<MAX> {
 
 /// How nodes are called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Names {
-    prefix: Short<{ Names::PREFIX_MAX }>,
+pub struct NodeNames {
+    prefix: Short<{ NodeNames::PREFIX_MAX }>,
     digits: u8,
-    domain: Short<{ Names::DOMAIN_MAX }>,
+    domain: Short<{ NodeNames::DOMAIN_MAX }>,
 }
 
 /// What a name means.
@@ -70,7 +70,7 @@ pub enum Host {
     This,
 }
 
-impl Names {
+impl NodeNames {
     /// The longest prefix in bytes.
     pub const PREFIX_MAX: usize = 15;
     /// The longest domain in bytes: a name with it stays far below the 255 of RFC 1035, 2.3.4.
@@ -78,26 +78,26 @@ impl Names {
     /// The most digits that leading zeros fill up to.
     pub const DIGITS_MAX: u8 = 6;
     /// The longest name without a domain in bytes, the terminating zero of C not counted.
-    pub const NAME_MAX: usize = Names::PREFIX_MAX + 10;
+    pub const NAME_MAX: usize = NodeNames::PREFIX_MAX + 10;
     /// `n23`, `n23.cluster`
-    pub const DEFAULT: Names = match (Short::new("n"), Short::new("cluster")) {
-        (Some(prefix), Some(domain)) => Names { prefix, digits: 1, domain },
+    pub const DEFAULT: NodeNames = match (Short::new("n"), Short::new("cluster")) {
+        (Some(prefix), Some(domain)) => NodeNames { prefix, digits: 1, domain },
         _ => panic!("these are names"),
     };
 
-    /// `digits` is the least number of digits, at most [`Names::DIGITS_MAX`]; an empty domain is none. None when the prefix is no beginning of a
+    /// `digits` is the least number of digits, at most [`NodeNames::DIGITS_MAX`]; an empty domain is none. None when the prefix is no beginning of a
     /// host name that a number can follow (RFC 952: letters first, no digit or dot at the end), or the domain no domain.
-    pub fn new(prefix: &str, digits: u8, domain: &str) -> Option<Names> {
+    pub fn new(prefix: &str, digits: u8, domain: &str) -> Option<NodeNames> {
         let begins = prefix.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
         let ends = prefix.bytes().last().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'-');
         let label = |label: &str| !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-');
-        if !begins || !ends || prefix.contains('.') || digits > Names::DIGITS_MAX {
+        if !begins || !ends || prefix.contains('.') || digits > NodeNames::DIGITS_MAX {
             return None;
         }
         if !domain.is_empty() && !domain.split('.').all(label) {
             return None;
         }
-        Some(Names { prefix: Short::new(prefix)?, digits: digits.max(1), domain: Short::new(domain)? })
+        Some(NodeNames { prefix: Short::new(prefix)?, digits: digits.max(1), domain: Short::new(domain)? })
     }
 
     /// What precedes the number.
@@ -116,11 +116,11 @@ impl Names {
     }
 
     /// What a number is called, without the domain.
-    pub fn of(&self, number: Number) -> Name<'_> {
-        Name { names: self, number }
+    pub fn of(&self, number: Number) -> NodeName<'_> {
+        NodeName { names: self, number }
     }
 
-    /// What a name means; whether the street has a lot for the number is not asked. None for names of others.
+    /// What a name means; whether the lot table has a lot for the number is not asked. None for names of others.
     pub fn meaning(&self, name: &str) -> Option<Host> {
         let name = name.strip_suffix('.').unwrap_or(name);
         let host = self.without_domain(name);
@@ -156,12 +156,12 @@ fn decimal(text: &str) -> Option<u32> {
 
 /// `n23`
 #[derive(Clone, Copy, Debug)]
-pub struct Name<'n> {
-    names: &'n Names,
+pub struct NodeName<'n> {
+    names: &'n NodeNames,
     number: Number,
 }
 
-impl fmt::Display for Name<'_> {
+impl fmt::Display for NodeName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{:0width$}", self.names.prefix(), self.number.0, width = usize::from(self.names.digits))
     }
@@ -173,10 +173,11 @@ mod tests {
 
     #[test]
     fn names_and_numbers_are_inverse() {
-        for names in [Names::DEFAULT, Names::new("node", 1, "").unwrap(), Names::new("rack-a-", 4, "hpc.example.org").unwrap()] {
+        for names in [NodeNames::DEFAULT, NodeNames::new("node", 1, "").unwrap(), NodeNames::new("rack-a-", 4, "hpc.example.org").unwrap()]
+        {
             for number in (0..70_000).chain([u32::MAX - 1, u32::MAX]).map(Number) {
                 let (name, full) = (names.of(number).to_string(), format!("{}.{}", names.of(number), names.domain()));
-                assert!(name.len() <= Names::NAME_MAX);
+                assert!(name.len() <= NodeNames::NAME_MAX);
                 assert_eq!(names.meaning(&name), Some(Host::Node(number)));
                 assert_eq!(names.meaning(&full), Some(Host::Node(number)), "{full}");
             }
@@ -185,7 +186,7 @@ mod tests {
 
     #[test]
     fn forms_that_are_understood() {
-        let names = Names::new("c", 3, "cluster").unwrap();
+        let names = NodeNames::new("c", 3, "cluster").unwrap();
         assert_eq!(names.of(Number(7)).to_string(), "c007");
         for form in ["c007", "c7", "C0007", "n7", "node7", "node0007", ".7", "c7.cluster", "N7.CLUSTER.", ".7.cluster", "c007."] {
             assert_eq!(names.meaning(form), Some(Host::Node(Number(7))), "{form}");
@@ -230,8 +231,8 @@ mod tests {
             ("n", 1, "-a"),
             ("aaaaaaaaaaaaaaaa", 1, ""),
         ] {
-            assert_eq!(Names::new(prefix, digits, domain), None, "{prefix:?} {digits} {domain:?}");
+            assert_eq!(NodeNames::new(prefix, digits, domain), None, "{prefix:?} {digits} {domain:?}");
         }
-        assert_eq!(Names::new("n", 0, "").map(|names| names.digits()), Some(1));
+        assert_eq!(NodeNames::new("n", 0, "").map(|names| names.digits()), Some(1));
     }
 }

@@ -13,7 +13,7 @@ use crate::base::endpoint::{EndpointId, Framing};
 use crate::base::machine::FileId;
 use crate::base::time::Instant;
 
-use super::super::files::{Files, Read as FileRead};
+use super::super::files::{FileRead, Files};
 use super::pool::{Buffer, Pool};
 
 /// The bytes of a length that stands before a message.
@@ -21,64 +21,64 @@ pub const PREFIX: usize = 2;
 /// Says to the file table that the loop itself waits for bytes of a file, and no machine.
 pub const OWN_TOKEN: u64 = u64::MAX;
 
-pub enum Wire {
+pub enum ConnSocket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
-impl Wire {
+impl ConnSocket {
     pub fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         match self {
-            Wire::Tcp(stream) => stream.read(room),
-            Wire::Unix(stream) => stream.read(room),
+            ConnSocket::Tcp(stream) => stream.read(room),
+            ConnSocket::Unix(stream) => stream.read(room),
         }
     }
 
     pub fn write(&mut self, parts: [&[u8]; 2]) -> io::Result<usize> {
         let parts = parts.map(IoSlice::new);
         match self {
-            Wire::Tcp(stream) => stream.write_vectored(&parts),
-            Wire::Unix(stream) => stream.write_vectored(&parts),
+            ConnSocket::Tcp(stream) => stream.write_vectored(&parts),
+            ConnSocket::Unix(stream) => stream.write_vectored(&parts),
         }
     }
 }
 
-impl AsRawFd for Wire {
+impl AsRawFd for ConnSocket {
     fn as_raw_fd(&self) -> RawFd {
         match self {
-            Wire::Tcp(stream) => stream.as_raw_fd(),
-            Wire::Unix(stream) => stream.as_raw_fd(),
+            ConnSocket::Tcp(stream) => stream.as_raw_fd(),
+            ConnSocket::Unix(stream) => stream.as_raw_fd(),
         }
     }
 }
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
+pub enum Peer {
     Address(SocketAddrV4),
     Process { pid: i32, uid: u32 },
 }
 
-impl Who {
+impl Peer {
     pub fn address(self) -> SocketAddrV4 {
         match self {
-            Who::Address(address) => address,
-            Who::Process { .. } => SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
+            Peer::Address(address) => address,
+            Peer::Process { .. } => SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
         }
     }
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Who::Address(address) => write!(f, "{}", address.ip()),
-            Who::Process { pid, uid } => write!(f, "pid {pid} of user {uid}"),
+            Peer::Address(address) => write!(f, "{}", address.ip()),
+            Peer::Process { pid, uid } => write!(f, "pid {pid} of user {uid}"),
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum ConnPhase {
     /// The machine has yet to hear of it.
     Fresh {
         token: u64,
@@ -97,7 +97,7 @@ struct Sending {
 
 /// What is next in the bytes that have come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum NextMessage {
     /// A message, and how many bytes stand before it and behind it.
     Message {
         before: usize,
@@ -110,10 +110,10 @@ pub enum Next {
 pub struct Conn {
     pub group: usize,
     pub endpoint: EndpointId,
-    pub who: Who,
-    pub phase: Phase,
+    pub who: Peer,
+    pub phase: ConnPhase,
     /// None: it has gone, and the machine has yet to hear of that.
-    pub wire: Option<Wire>,
+    pub wire: Option<ConnSocket>,
     framing: Framing,
     /// When a message came in last, or something was taken.
     pub stirred: Instant,
@@ -140,12 +140,19 @@ pub struct Conn {
 
 impl Conn {
     /// `made`: bytes may come and go at once.
-    pub fn new((group, endpoint): (usize, EndpointId), framing: Framing, wire: Option<Wire>, who: Who, token: u64, made: bool) -> Conn {
+    pub fn new(
+        (group, endpoint): (usize, EndpointId),
+        framing: Framing,
+        wire: Option<ConnSocket>,
+        who: Peer,
+        token: u64,
+        made: bool,
+    ) -> Conn {
         Conn {
             group,
             endpoint,
             who,
-            phase: Phase::Fresh { token },
+            phase: ConnPhase::Fresh { token },
             wire,
             framing,
             stirred: Instant::ZERO,
@@ -303,9 +310,9 @@ impl Conn {
     }
 
     /// What is next in what has come, whether it may be handed on or not.
-    fn read(&mut self) -> Option<Next> {
+    fn read(&mut self) -> Option<NextMessage> {
         let bytes = self.input.bytes();
-        let message = |before, len, behind| Some(Next::Message { before, len, behind });
+        let message = |before, len, behind| Some(NextMessage::Message { before, len, behind });
         match self.framing {
             Framing::Raw if bytes.is_empty() => None,
             Framing::Raw => message(0, bytes.len(), 0),
@@ -321,7 +328,7 @@ impl Conn {
                 }
                 self.scanned = bytes.len();
                 if self.input.is_full() {
-                    return Some(Next::TooLong);
+                    return Some(NextMessage::TooLong);
                 }
                 if self.ended && !bytes.is_empty() { message(0, bytes.len(), 0) } else { None }
             }
@@ -329,9 +336,9 @@ impl Conn {
     }
 
     /// What may be handed on.
-    pub fn next(&mut self, in_max: usize) -> Option<Next> {
+    pub fn next(&mut self, in_max: usize) -> Option<NextMessage> {
         let answered = self.framing != Framing::Line || self.owed == 0;
-        let ready = self.phase == Phase::Open && self.wire.is_some() && self.is_taken() && answered && !self.leaving;
+        let ready = self.phase == ConnPhase::Open && self.wire.is_some() && self.is_taken() && answered && !self.leaving;
         if !ready {
             return None;
         }
@@ -340,7 +347,7 @@ impl Conn {
             (Framing::Length16, [high, low, ..]) => usize::from(u16::from_be_bytes([*high, *low])),
             _ => 0,
         };
-        if announced > in_max { Some(Next::TooLong) } else { self.read() }
+        if announced > in_max { Some(NextMessage::TooLong) } else { self.read() }
     }
 
     /// The bytes of a message.
@@ -357,13 +364,13 @@ impl Conn {
 
     /// Nothing will come of it any more: everything was taken, and it leaves or has nothing more to say.
     pub fn is_over(&mut self) -> bool {
-        let ended = self.ended && self.owed == 0 && !self.drained && self.phase == Phase::Open;
+        let ended = self.ended && self.owed == 0 && !self.drained && self.phase == ConnPhase::Open;
         self.is_taken() && (self.leaving || (ended && self.read().is_none()))
     }
 
     /// Whether there is something to do without waiting for the kernel.
     pub fn has_work(&mut self, in_max: usize) -> bool {
-        if self.wire.is_none() || self.phase != Phase::Open || self.drained {
+        if self.wire.is_none() || self.phase != ConnPhase::Open || self.drained {
             return true;
         }
         let reads = self.readable && !self.ended && !self.leaving && !self.starved && !self.input.is_full();

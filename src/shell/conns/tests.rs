@@ -97,10 +97,10 @@ impl World {
                 let (conn, word) = (
                     stream.conn,
                     match stream.event {
-                        Event::Opened { token } => format!("opened {token}"),
-                        Event::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-                        Event::Drained => "drained".to_string(),
-                        Event::Closed => "closed".to_string(),
+                        StreamEvent::Opened { token } => format!("opened {token}"),
+                        StreamEvent::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                        StreamEvent::Drained => "drained".to_string(),
+                        StreamEvent::Closed => "closed".to_string(),
                     },
                 );
                 self.conns.told(self.now, slot, news);
@@ -127,9 +127,9 @@ impl World {
             self.poll.poll(&mut events, Some(nap)).unwrap();
             let quiet = events.is_empty() && !self.conns.has_work();
             for event in &events {
-                match Source::from(event.token()) {
-                    Source::Door(at) => self.conns.knock(at),
-                    Source::Conn(at) => self.conns.event(at),
+                match EventSource::from(event.token()) {
+                    EventSource::Door(at) => self.conns.knock(at),
+                    EventSource::Conn(at) => self.conns.event(at),
                     other => panic!("{other:?}"),
                 }
             }

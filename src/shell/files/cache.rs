@@ -14,7 +14,7 @@ const PIECE: usize = 16 * 1024;
 const PIECES: usize = 256;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Held {
+struct CachedPiece {
     file: FileId,
     piece: u64,
     len: usize,
@@ -22,7 +22,7 @@ struct Held {
 
 pub struct Cache {
     bytes: Box<[u8]>,
-    held: Box<[Option<Held>]>,
+    held: Box<[Option<CachedPiece>]>,
 }
 
 impl Default for Cache {
@@ -47,7 +47,7 @@ impl Cache {
             let (piece, skip) = (at / PIECE as u64, (at % PIECE as u64) as usize);
             let start = piece * PIECE as u64;
             let len = size.saturating_sub(start).min(PIECE as u64) as usize;
-            let wanted = Held { file, piece, len };
+            let wanted = CachedPiece { file, piece, len };
             let place = (piece as usize).wrapping_add((file.to_u64() as usize).wrapping_mul(61)) % PIECES;
             let Some(room) = self.bytes.get_mut(place * PIECE..place * PIECE + len) else { return false };
             if self.held[place] != Some(wanted) {

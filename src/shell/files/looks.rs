@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::base::limits::FILE_NAME_MAX;
-use crate::base::machine::{FileId, Refusal};
+use crate::base::machine::{FileId, OpenError};
 use crate::base::rng::mix;
 use crate::base::time::Instant;
 
@@ -18,7 +18,7 @@ const NONE: u16 = u16::MAX;
 const _: () = assert!(LOOKS <= WAITERS && WAITERS < NONE as usize);
 
 /// What a look came to. A file that was found is held in use until all who waited have it.
-pub type Found = Result<FileId, Refusal>;
+pub type OpenResult = Result<FileId, OpenError>;
 
 /// A folder of the root, by the hash of its name; files that are in the root itself are in one too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,13 +46,13 @@ impl Folder {
     }
 }
 
-struct Look {
+struct FileLook {
     path: [u8; FILE_NAME_MAX],
     len: usize,
     hash: u64,
     folder: Folder,
     since: Instant,
-    found: Option<Found>,
+    found: Option<OpenResult>,
     /// It is over; else what was found is what it was before.
     over: bool,
     /// It stands in `ready`.
@@ -62,27 +62,27 @@ struct Look {
 }
 
 #[derive(Clone, Copy)]
-struct Waiter {
+struct LookWaiter {
     token: u64,
     next: u16,
 }
 
 /// What comes of those that are ready.
-pub enum Next {
+pub enum LookDelivery {
     Waiter {
         token: u64,
-        found: Found,
+        found: OpenResult,
     },
     /// Nobody waits for it any more.
-    Served(Found),
+    Served(OpenResult),
 }
 
 pub struct Looks {
-    looks: Box<[Look]>,
+    looks: Box<[FileLook]>,
     free: Vec<u16>,
     active: Vec<u16>,
     ready: VecDeque<u16>,
-    waiters: Box<[Waiter]>,
+    waiters: Box<[LookWaiter]>,
     spare: u16,
 }
 
@@ -92,7 +92,7 @@ fn hash(path: &[u8]) -> u64 {
 
 impl Default for Looks {
     fn default() -> Looks {
-        let look = |_| Look {
+        let look = |_| FileLook {
             path: [0; FILE_NAME_MAX],
             len: 0,
             hash: 0,
@@ -104,7 +104,7 @@ impl Default for Looks {
             first: NONE,
             last: NONE,
         };
-        let waiter = |at: usize| Waiter { token: 0, next: if at + 1 < WAITERS { at as u16 + 1 } else { NONE } };
+        let waiter = |at: usize| LookWaiter { token: 0, next: if at + 1 < WAITERS { at as u16 + 1 } else { NONE } };
         Looks {
             looks: (0..LOOKS).map(look).collect(),
             free: (0..LOOKS as u16).rev().collect(),
@@ -132,14 +132,14 @@ impl Looks {
     }
 
     /// Waits for a look at a path. Gives the look if it is a new one, which is to be done; an error when there is no room.
-    pub fn wait(&mut self, now: Instant, token: u64, path: &[u8]) -> Result<Option<u16>, Refusal> {
+    pub fn wait(&mut self, now: Instant, token: u64, path: &[u8]) -> Result<Option<u16>, OpenError> {
         if self.spare == NONE {
-            return Err(Refusal::Busy);
+            return Err(OpenError::Busy);
         }
         let (at, new) = match self.find(path) {
             Some(at) => (at, None),
             None => {
-                let at = self.begin(now, path).ok_or(Refusal::Busy)?;
+                let at = self.begin(now, path).ok_or(OpenError::Busy)?;
                 (at, Some(at))
             }
         };
@@ -177,7 +177,7 @@ impl Looks {
     }
 
     /// Answers those that wait with what there is; with `over` the look is over. Gives the answer that they were to get before.
-    pub fn found(&mut self, at: u16, found: Found, over: bool) -> Option<Found> {
+    pub fn found(&mut self, at: u16, found: OpenResult, over: bool) -> Option<OpenResult> {
         let look = &mut self.looks[usize::from(at)];
         look.over = over;
         if !std::mem::replace(&mut look.queued, true) {
@@ -201,7 +201,7 @@ impl Looks {
     }
 
     /// The next one that can be answered.
-    pub fn next(&mut self) -> Option<Next> {
+    pub fn next(&mut self) -> Option<LookDelivery> {
         loop {
             let at = *self.ready.front()?;
             let look = &mut self.looks[usize::from(at)];
@@ -217,7 +217,7 @@ impl Looks {
                     self.active.retain(|active| *active != at);
                     self.free.push(at);
                 }
-                return Some(Next::Served(found));
+                return Some(LookDelivery::Served(found));
             }
             let waiter = look.first;
             let place = &mut self.waiters[usize::from(waiter)];
@@ -226,7 +226,7 @@ impl Looks {
                 look.last = NONE;
             }
             self.spare = waiter;
-            return Some(Next::Waiter { token: place.token, found });
+            return Some(LookDelivery::Waiter { token: place.token, found });
         }
     }
 }
@@ -235,10 +235,10 @@ impl Looks {
 mod tests {
     use super::*;
 
-    fn all(looks: &mut Looks) -> Vec<(u64, Found)> {
+    fn all(looks: &mut Looks) -> Vec<(u64, OpenResult)> {
         let mut told = Vec::new();
         while let Some(next) = looks.next() {
-            if let Next::Waiter { token, found } = next {
+            if let LookDelivery::Waiter { token, found } = next {
                 told.push((token, found));
             }
         }
@@ -263,8 +263,8 @@ mod tests {
         assert_eq!(looks.wait(now, 2, b"a"), Ok(None));
         let other = looks.wait(now, 3, b"b").unwrap().unwrap();
         assert_eq!((looks.path(first), looks.path(other)), (&b"a"[..], &b"b"[..]));
-        looks.found(other, Err(Refusal::NotFound), true);
-        assert_eq!(all(&mut looks), [(3, Err(Refusal::NotFound))]);
+        looks.found(other, Err(OpenError::NotFound), true);
+        assert_eq!(all(&mut looks), [(3, Err(OpenError::NotFound))]);
         looks.found(first, Ok(file), true);
         // Who comes now wants a look of their own.
         assert!(looks.wait(now, 4, b"a").unwrap().is_some());
@@ -282,8 +282,8 @@ mod tests {
         assert_eq!(all(&mut looks), [(1, Ok(file))]);
         assert!(looks.is_overdue(Instant::from_millis(600), b"a"), "it is still under way");
         assert_eq!(looks.wait(Instant::from_millis(600), 2, b"a"), Ok(None));
-        looks.found(at, Err(Refusal::NotFound), true);
-        assert_eq!(all(&mut looks), [(2, Err(Refusal::NotFound))]);
+        looks.found(at, Err(OpenError::NotFound), true);
+        assert_eq!(all(&mut looks), [(2, Err(OpenError::NotFound))]);
         assert_eq!((looks.active.len(), looks.free.len()), (0, LOOKS));
     }
 
@@ -298,7 +298,7 @@ mod tests {
             }
             assert_eq!((taken, looks.active.len()), (WAITERS as u64, LOOKS), "round {round}");
             for at in looks.active.clone() {
-                looks.found(at, Err(Refusal::NotFound), true);
+                looks.found(at, Err(OpenError::NotFound), true);
             }
             assert_eq!(all(&mut looks).len(), WAITERS);
         }

@@ -8,16 +8,16 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-use crate::base::machine::{FileId, Refusal};
+use crate::base::machine::{FileId, OpenError};
 use crate::base::time::Instant;
 
-use super::super::Error;
-use super::super::work::beneath::{How, Reach, Stamp};
-use super::super::work::message::{Answer, Op, Outcome, Words};
+use super::super::ShellError;
+use super::super::work::beneath::{FileVersion, How, Reach};
+use super::super::work::message::{Op, WorkAnswer, WorkOutcome, WorkWords};
 use super::super::work::{READERS, SLOW, Worker};
 use super::looks::Folder;
 use super::store::PIECE;
-use super::{COLD_MAX, Entry, FILE_NAME_MAX, Files, READ_AHEAD, entry_of, place_of};
+use super::{COLD_MAX, FILE_NAME_MAX, FileEntry, Files, READ_AHEAD, entry_of, place_of};
 
 /// Pages of a near file that are read at a time, whoever wants one of them.
 const WARM: u64 = 256 << 10;
@@ -71,7 +71,7 @@ impl Reader {
     }
 }
 
-impl Entry {
+impl FileEntry {
     fn queue(&mut self, at: usize, jobs: &mut VecDeque<Job>) {
         if !self.busy && !std::mem::replace(&mut self.queued, true) {
             jobs.push_back(Job::File(at));
@@ -79,8 +79,8 @@ impl Entry {
     }
 }
 
-fn words(all: &[u64]) -> Words {
-    let mut words = Words::default();
+fn words(all: &[u64]) -> WorkWords {
+    let mut words = WorkWords::default();
     words.iter_mut().zip(all).for_each(|(to, word)| *to = *word);
     words
 }
@@ -97,7 +97,7 @@ impl Files {
     }
 
     /// Why it cannot go on.
-    pub fn death(&self) -> Option<Error> {
+    pub fn death(&self) -> Option<ShellError> {
         self.readers.iter().find_map(|reader| reader.worker.death())
     }
 
@@ -131,7 +131,7 @@ impl Files {
 
     fn tell_slow(&mut self, at: usize) {
         let worker = &mut self.readers[at].worker;
-        if worker.hangs(self.now) && self.muffle.admits(self.now).is_some() {
+        if worker.hangs(self.now) && self.log_limit.allow(self.now).is_some() {
             log::error!(
                 "boot files: a disk or server has not answered for {} s (check it; requests for its files that are not in memory wait)",
                 SLOW.as_secs()
@@ -223,7 +223,7 @@ impl Files {
         let path = self.looks.path(look);
         let known = self.known(path);
         let file = known.map(|at| self.id(at));
-        let stamp = known.and_then(|at| self.places[at].entry.as_ref()).map_or(Stamp::default(), |entry| entry.stamp);
+        let stamp = known.and_then(|at| self.places[at].entry.as_ref()).map_or(FileVersion::default(), |entry| entry.stamp);
         let [dev, ino, size, seconds, nanos] = stamp.words();
         let walk = u64::from(self.root.how != How::Openat2);
         let reader = &mut self.readers[at];
@@ -236,7 +236,7 @@ impl Files {
         reader.worker.tell(Op::Close, &[fd.as_fd()]);
         // Not the last copy: nothing is ended by this.
         drop(fd);
-        reader.worker.ask(self.now, Op::Bury, Words::default(), &[], &[]);
+        reader.worker.ask(self.now, Op::Bury, WorkWords::default(), &[], &[]);
         (reader.doing, reader.folder) = (Doing::Bury, folder);
     }
 
@@ -283,7 +283,7 @@ impl Files {
             if due {
                 entry.busy = true;
                 let reader = &mut self.readers[at];
-                reader.worker.ask(now, Op::State, Words::default(), &[], &[entry.fd.as_fd()]);
+                reader.worker.ask(now, Op::State, WorkWords::default(), &[], &[entry.fd.as_fd()]);
                 (reader.doing, reader.folder) = (Doing::State { file }, entry.folder);
             } else {
                 self.wake_served(file);
@@ -313,8 +313,8 @@ impl Files {
             Doing::Nothing | Doing::Bury => {}
             Doing::Look { look, known, epoch } => self.looked(look, known, epoch, answer),
             Doing::Warm { file, from, to } => {
-                if let (Outcome::Failed(error), Some(entry)) = (&answer.outcome, entry_of(&mut self.places, file)) {
-                    entry.fails(error, self.trouble.admits(self.now));
+                if let (WorkOutcome::Failed(error), Some(entry)) = (&answer.outcome, entry_of(&mut self.places, file)) {
+                    entry.fails(error, self.trouble.allow(self.now));
                 }
                 self.wake(file, from, to);
                 self.free(file);
@@ -328,24 +328,24 @@ impl Files {
     }
 
     /// Compares a far file with what a reader has seen of it.
-    fn compare(&mut self, file: FileId, answer: &Answer) -> bool {
+    fn compare(&mut self, file: FileId, answer: &WorkAnswer) -> bool {
         let now = self.now;
         let Some(entry) = entry_of(&mut self.places, file) else { return false };
         match &answer.outcome {
-            Outcome::Done if Stamp::of(&answer.words) == entry.stamp => entry.stamped = now,
-            Outcome::Failed(error) if !entry.stale => drop(entry.fails(error, self.trouble.admits(now))),
+            WorkOutcome::Done if FileVersion::of(&answer.words) == entry.stamp => entry.stamped = now,
+            WorkOutcome::Failed(error) if !entry.stale => drop(entry.fails(error, self.trouble.allow(now))),
             _ => entry.stale = true,
         }
         !entry.stale
     }
 
-    fn fetched(&mut self, file: FileId, (place, piece): (usize, u64), answer: Answer) {
+    fn fetched(&mut self, file: FileId, (place, piece): (usize, u64), answer: WorkAnswer) {
         let mut good = self.compare(file, &answer);
         let from = piece * PIECE as u64;
         if let Some(entry) = entry_of(&mut self.places, file).filter(|_| good) {
             let len = entry.size().saturating_sub(from).min(PIECE as u64);
             if answer.len as u64 != len {
-                entry.ends_early(self.trouble.admits(self.now));
+                entry.ends_early(self.trouble.allow(self.now));
                 good = false;
             }
         }
@@ -376,7 +376,7 @@ impl Files {
         }
     }
 
-    fn looked(&mut self, look: u16, known: Option<FileId>, epoch: u32, mut answer: Answer) {
+    fn looked(&mut self, look: u16, known: Option<FileId>, epoch: u32, mut answer: WorkAnswer) {
         let (file, folder) = (answer.files[0].take(), self.looks.folder(look));
         if epoch != self.epoch {
             // It was beneath another root.
@@ -384,49 +384,49 @@ impl Files {
             return self.jobs.push_back(Job::Look(look));
         }
         match (answer.outcome, file) {
-            (Outcome::Done, Some(fd)) => self.opened(look, fd, Stamp::of(&answer.words), Reach::of(answer.words[5])),
-            (Outcome::Done, None) => {
+            (WorkOutcome::Done, Some(fd)) => self.opened(look, fd, FileVersion::of(&answer.words), Reach::of(answer.words[5])),
+            (WorkOutcome::Done, None) => {
                 // The path shows what it showed.
-                match known.filter(|file| self.entry(*file).is_some_and(Entry::is_unchanged)) {
+                match known.filter(|file| self.entry(*file).is_some_and(FileEntry::is_unchanged)) {
                     Some(file) => self.settle(look, place_of(file)),
                     None => self.jobs.push_back(Job::Look(look)),
                 }
             }
-            (Outcome::Failed(error), _) => {
+            (WorkOutcome::Failed(error), _) => {
                 let refusal = self.refusal(&error);
                 self.refuse(look, refusal);
             }
-            (Outcome::Refused, _) => self.refuse(look, Refusal::Failed),
+            (WorkOutcome::Refused, _) => self.refuse(look, OpenError::Failed),
         }
     }
 
-    fn refuse(&mut self, look: u16, refusal: Refusal) {
+    fn refuse(&mut self, look: u16, refusal: OpenError) {
         if let Some(before) = self.looks.found(look, Err(refusal), true) {
             self.release(before);
         }
     }
 
     /// A look has opened a file: it has a place by now, or gets one.
-    fn opened(&mut self, look: u16, fd: OwnedFd, stamp: Stamp, reach: Reach) {
+    fn opened(&mut self, look: u16, fd: OwnedFd, stamp: FileVersion, reach: Reach) {
         if let Some(at) = self.position(|entry| !entry.stale && entry.stamp == stamp) {
             self.jobs.push_front(Job::Bury(fd, self.looks.folder(look)));
             return self.settle(look, at);
         }
         // The same inode with another stamp was changed in place: its running transfers find that out when they read.
-        let same_inode = |entry: &Entry| (entry.stamp.dev, entry.stamp.ino) == (stamp.dev, stamp.ino);
+        let same_inode = |entry: &FileEntry| (entry.stamp.dev, entry.stamp.ino) == (stamp.dev, stamp.ino);
         for entry in self.places.iter_mut().filter_map(|place| place.entry.as_mut()).filter(|entry| same_inode(entry)) {
             entry.stale = true;
         }
         let Some(at) = self.vacate() else {
             self.jobs.push_front(Job::Bury(fd, self.looks.folder(look)));
-            return self.refuse(look, Refusal::Busy);
+            return self.refuse(look, OpenError::Busy);
         };
         if reach == Reach::Far {
             self.have_store();
         }
         let place = &mut self.places[at];
         place.generation = place.generation.wrapping_add(1);
-        place.entry = Some(Entry {
+        place.entry = Some(FileEntry {
             fd,
             reach,
             stamp,
@@ -477,18 +477,18 @@ impl Files {
         }
     }
 
-    fn refusal(&mut self, error: &io::Error) -> Refusal {
+    fn refusal(&mut self, error: &io::Error) -> OpenError {
         match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG | libc::ELOOP) => Refusal::NotFound,
-            Some(libc::EACCES | libc::EPERM) => Refusal::Denied,
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG | libc::ELOOP) => OpenError::NotFound,
+            Some(libc::EACCES | libc::EPERM) => OpenError::Denied,
             // A socket cannot be opened, a device may have no driver.
-            Some(libc::ENXIO | libc::ENODEV | libc::EISDIR) => Refusal::NotAFile,
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN) => Refusal::Busy,
+            Some(libc::ENXIO | libc::ENODEV | libc::EISDIR) => OpenError::NotAFile,
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN) => OpenError::Busy,
             _ => {
-                if let Some(more) = self.trouble.admits(self.now) {
+                if let Some(more) = self.trouble.allow(self.now) {
                     log::error!("boot files: cannot open one: {error} (check the disk{more})");
                 }
-                Refusal::Failed
+                OpenError::Failed
             }
         }
     }

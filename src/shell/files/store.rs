@@ -20,7 +20,7 @@ pub const SIZE: usize = (SETS * WAYS * PIECE) >> 20;
 const _: () = assert!(READERS < WAYS);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Held {
+enum StoreSlot {
     Nothing,
     /// A reader fills it.
     Filling(FileId, u64),
@@ -29,7 +29,7 @@ enum Held {
 
 pub struct Store {
     bytes: Box<[u8]>,
-    held: Box<[Held]>,
+    held: Box<[StoreSlot]>,
     /// When each was used last, in uses.
     used: Box<[u64]>,
     uses: u64,
@@ -38,7 +38,12 @@ pub struct Store {
 impl Store {
     pub fn new() -> Store {
         let places = SETS * WAYS;
-        Store { bytes: vec![0; places * PIECE].into(), held: vec![Held::Nothing; places].into(), used: vec![0; places].into(), uses: 0 }
+        Store {
+            bytes: vec![0; places * PIECE].into(),
+            held: vec![StoreSlot::Nothing; places].into(),
+            used: vec![0; places].into(),
+            uses: 0,
+        }
     }
 
     /// All of its memory.
@@ -53,7 +58,7 @@ impl Store {
     }
 
     fn find(&self, file: FileId, piece: u64) -> Option<usize> {
-        Store::set(file, piece).find(|&at| self.held[at] == Held::Piece(file, piece))
+        Store::set(file, piece).find(|&at| self.held[at] == StoreSlot::Piece(file, piece))
     }
 
     /// The first piece that is missing of some bytes of a file.
@@ -82,13 +87,13 @@ impl Store {
     /// A place for a reader to fill with a piece. None: another one does, or it is there.
     pub fn reserve(&mut self, file: FileId, piece: u64) -> Option<usize> {
         let set = Store::set(file, piece);
-        let is_it = |held: &Held| matches!(held, Held::Filling(of, at) | Held::Piece(of, at) if (*of, *at) == (file, piece));
+        let is_it = |held: &StoreSlot| matches!(held, StoreSlot::Filling(of, at) | StoreSlot::Piece(of, at) if (*of, *at) == (file, piece));
         if self.held[set.clone()].iter().any(is_it) {
             return None;
         }
-        let free = set.filter(|&at| !matches!(self.held[at], Held::Filling(..)));
-        let place = free.min_by_key(|&at| (self.held[at] != Held::Nothing, self.used[at]))?;
-        self.held[place] = Held::Filling(file, piece);
+        let free = set.filter(|&at| !matches!(self.held[at], StoreSlot::Filling(..)));
+        let place = free.min_by_key(|&at| (self.held[at] != StoreSlot::Nothing, self.used[at]))?;
+        self.held[place] = StoreSlot::Filling(file, piece);
         Some(place)
     }
 
@@ -100,8 +105,8 @@ impl Store {
     /// The reader has answered: the piece is there, or is not.
     pub fn filled(&mut self, place: usize, good: bool) {
         self.held[place] = match self.held[place] {
-            Held::Filling(file, piece) if good => Held::Piece(file, piece),
-            _ => Held::Nothing,
+            StoreSlot::Filling(file, piece) if good => StoreSlot::Piece(file, piece),
+            _ => StoreSlot::Nothing,
         };
         self.uses += 1;
         self.used[place] = self.uses;
@@ -110,8 +115,8 @@ impl Store {
     /// Drops a file's pieces.
     pub fn forget(&mut self, matches: impl Fn(FileId) -> bool) {
         for held in self.held.iter_mut() {
-            if matches!(held, Held::Piece(file, _) if matches(*file)) {
-                *held = Held::Nothing;
+            if matches!(held, StoreSlot::Piece(file, _) if matches(*file)) {
+                *held = StoreSlot::Nothing;
             }
         }
     }

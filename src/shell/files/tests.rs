@@ -67,7 +67,7 @@ impl Turned {
         panic!("the readers do not answer");
     }
 
-    fn open(&mut self, now: Instant, path: &[u8]) -> Result<OpenFile, Refusal> {
+    fn open(&mut self, now: Instant, path: &[u8]) -> Result<OpenFile, OpenError> {
         if let Some(answer) = self.0.open(now, 7, path) {
             return answer;
         }
@@ -84,20 +84,20 @@ fn at(ms: u64) -> Instant {
 }
 
 /// Reads until the pages are in memory.
-fn read(files: &mut Turned, file: FileId, bytes: usize, offset: u64) -> Result<Vec<u8>, Read> {
+fn read(files: &mut Turned, file: FileId, bytes: usize, offset: u64) -> Result<Vec<u8>, FileRead> {
     let mut buf = vec![0; bytes.max(1)];
     for _ in 0..5000 {
         match files.read(file, &mut buf, 0, bytes.max(1), bytes, offset) {
-            Read::Done => return Ok(buf[..bytes].to_vec()),
-            Read::Cold => {
+            FileRead::Done => return Ok(buf[..bytes].to_vec()),
+            FileRead::Cold => {
                 files.wait(9, file, offset, bytes);
                 let now = files.now;
                 while files.turn(now) != (News::Warm { token: 9 }) {}
             }
-            Read::Changed => return Err(Read::Changed),
+            FileRead::Changed => return Err(FileRead::Changed),
         }
     }
-    Err(Read::Cold)
+    Err(FileRead::Cold)
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn blocks_are_laid_behind_gaps() {
     let open = files.open(at(0), b"a").unwrap();
     read(&mut files, open.file, 10, 0).unwrap();
     let mut buf = [b'.'; 20];
-    assert_eq!(files.read(open.file, &mut buf, 2, 3, 8, 1), Read::Done);
+    assert_eq!(files.read(open.file, &mut buf, 2, 3, 8, 1), FileRead::Done);
     assert_eq!(&buf, b"..123..456..78......");
 }
 
@@ -142,23 +142,23 @@ fn nothing_leads_out_and_nothing_hangs() {
     let mut files = folder.files();
     let up = format!("../{}/secret", secret.0.file_name().unwrap().to_str().unwrap());
     for (name, why) in [
-        ("out", Refusal::NotFound),
-        (up.as_str(), Refusal::NotFound),
-        ("loop", Refusal::NotFound),
-        ("missing", Refusal::NotFound),
-        ("inside/x", Refusal::NotFound),
-        ("folder", Refusal::NotAFile),
-        ("fifo", Refusal::NotAFile),
-        ("socket", Refusal::NotAFile),
-        (".", Refusal::NotAFile),
-        ("", Refusal::NotFound),
-        ("in\0side", Refusal::NotFound),
+        ("out", OpenError::NotFound),
+        (up.as_str(), OpenError::NotFound),
+        ("loop", OpenError::NotFound),
+        ("missing", OpenError::NotFound),
+        ("inside/x", OpenError::NotFound),
+        ("folder", OpenError::NotAFile),
+        ("fifo", OpenError::NotAFile),
+        ("socket", OpenError::NotAFile),
+        (".", OpenError::NotAFile),
+        ("", OpenError::NotFound),
+        ("in\0side", OpenError::NotFound),
     ] {
         assert_eq!(files.open(at(0), name.as_bytes()), Err(why), "{name:?}");
     }
     assert!(files.open(at(0), b"in").is_ok(), "a link inside the root is followed, with the root as /");
     assert!(files.open(at(0), b"../inside").is_ok(), "the root is its own parent");
-    assert_eq!(files.open(at(0), &[b'x'; 300]), Err(Refusal::NotFound));
+    assert_eq!(files.open(at(0), &[b'x'; 300]), Err(OpenError::NotFound));
 }
 
 #[test]
@@ -194,12 +194,12 @@ fn a_change_in_place_is_never_a_mixture() {
     let old = files.open(at(0), b"a").unwrap();
     assert!(read(&mut files, old.file, 3, 0).is_ok());
     folder.write("a", b"NEW CONTENT");
-    assert_eq!(read(&mut files, old.file, 3, 3), Err(Read::Changed));
+    assert_eq!(read(&mut files, old.file, 3, 3), Err(FileRead::Changed));
     let new = files.open(at(1), b"a").unwrap();
     assert_ne!(old.file, new.file);
     assert_eq!(read(&mut files, new.file, 11, 0), Ok(b"NEW CONTENT".to_vec()));
     files.close(old.file);
-    assert_eq!((files.open_files(), read(&mut files, old.file, 3, 0)), (1, Err(Read::Changed)));
+    assert_eq!((files.open_files(), read(&mut files, old.file, 3, 0)), (1, Err(FileRead::Changed)));
 }
 
 #[test]
@@ -220,10 +220,10 @@ fn nobody_waits_for_bytes_that_are_not_there() {
     folder.write("a", b"content");
     let mut files = folder.files();
     let open = files.open(at(0), b"a").unwrap();
-    assert_eq!(read(&mut files, open.file, 9, 0), Err(Read::Changed), "more than the file has");
+    assert_eq!(read(&mut files, open.file, 9, 0), Err(FileRead::Changed), "more than the file has");
     let again = files.open(at(0), b"a").unwrap();
     assert_eq!(read(&mut files, again.file, 7, 0), Ok(b"content".to_vec()));
-    assert_eq!(read(&mut files, again.file, 1, 7), Err(Read::Changed), "behind its end");
+    assert_eq!(read(&mut files, again.file, 1, 7), Err(FileRead::Changed), "behind its end");
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn a_file_that_shrinks_is_changed() {
     let mut files = folder.files();
     let open = files.open(at(0), b"a").unwrap();
     fs::OpenOptions::new().write(true).open(folder.0.join("a")).unwrap().set_len(10).unwrap();
-    assert_eq!(read(&mut files, open.file, 1000, 0), Err(Read::Changed));
+    assert_eq!(read(&mut files, open.file, 1000, 0), Err(FileRead::Changed));
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn another_root_forgets_the_paths_and_keeps_the_files() {
     let mut files = old.files();
     let open = files.open(at(0), b"a").unwrap();
     files.set_root(beneath::root(&new.0).unwrap());
-    assert_eq!(files.open(at(1), b""), Err(Refusal::NotFound), "no path is not a forgotten path");
+    assert_eq!(files.open(at(1), b""), Err(OpenError::NotFound), "no path is not a forgotten path");
     let other = files.open(at(1), b"a").unwrap();
     assert_eq!(read(&mut files, other.file, 5, 0), Ok(b"newer".to_vec()));
     assert_eq!(read(&mut files, open.file, 3, 0), Ok(b"old".to_vec()));
@@ -288,11 +288,11 @@ fn a_full_table_reuses_what_nobody_reads() {
     let mut files = folder.files();
     let opened: Vec<_> = (0..FILES).map(|n| files.open(at(n as u64), format!("f{n}").as_bytes()).unwrap().file).collect();
     let last = format!("f{FILES}");
-    assert_eq!(files.open(at(100), last.as_bytes()), Err(Refusal::Busy));
+    assert_eq!(files.open(at(100), last.as_bytes()), Err(OpenError::Busy));
     files.close(opened[9]);
     files.close(opened[5]);
     assert!(files.open(at(100), last.as_bytes()).is_ok());
-    assert_eq!(read(&mut files, opened[5], 1, 0), Err(Read::Changed), "the one that was unused longest has gone");
+    assert_eq!(read(&mut files, opened[5], 1, 0), Err(FileRead::Changed), "the one that was unused longest has gone");
     assert!(read(&mut files, opened[9], 1, 0).is_ok());
 }
 
@@ -309,14 +309,14 @@ fn what_was_laid_is_verified_before_it_leaves() {
     assert!(!files.verify(), "both are what they were");
     let mut buf = [0; 512];
     for (file, offset) in [(a, 0), (b, 0), (a, 512), (a, 16_300)] {
-        assert_eq!(files.lay(file, &mut buf, 0, 512, 512, offset), Read::Done);
+        assert_eq!(files.lay(file, &mut buf, 0, 512, 512, offset), FileRead::Done);
     }
     folder.write("a", &[8; 100_000]);
-    assert_eq!(files.lay(a, &mut buf, 0, 512, 512, 1024), Read::Done, "from memory, which nobody has compared yet");
+    assert_eq!(files.lay(a, &mut buf, 0, 512, 512, 1024), FileRead::Done, "from memory, which nobody has compared yet");
     assert!(files.verify());
     assert_eq!((files.is_current(a), files.is_current(b)), (false, true));
-    assert_eq!(files.lay(a, &mut buf, 0, 512, 512, 0), Read::Changed);
-    assert_eq!(files.lay(b, &mut buf, 0, 512, 512, 0), Read::Done);
+    assert_eq!(files.lay(a, &mut buf, 0, 512, 512, 0), FileRead::Changed);
+    assert_eq!(files.lay(b, &mut buf, 0, 512, 512, 0), FileRead::Done);
     // A file that is gone from the table since it was read is none to send from.
     files.close(a);
     assert!(!files.verify() && !files.is_current(a));

@@ -36,7 +36,7 @@ impl Drop for Folder {
 }
 
 /// A journal with a writer of its own.
-fn start(folder: &Folder) -> Result<(Journal, Vec<String>), Error> {
+fn start(folder: &Folder) -> Result<(Journal, Vec<String>), ShellError> {
     open(&folder.state(), &folder.0, Crew::start().unwrap().writer)
 }
 
@@ -51,16 +51,16 @@ fn append(journal: &mut Journal, seq: u64) {
 
 /// Waits for the writer's answer, if it has something to do.
 fn await_writer(journal: &mut Journal) {
-    if journal.busy != Busy::No {
+    if journal.busy != WriterState::No {
         journal.writer.wait(Duration::from_millis(100));
     }
 }
 
 /// Lets the disk work until there is nothing left to do; gives what was told.
-fn settle(journal: &mut Journal) -> Vec<Told> {
+fn settle(journal: &mut Journal) -> Vec<JournalNews> {
     let begin = std::time::Instant::now();
     let mut told = Vec::new();
-    while !journal.is_idle() || journal.busy != Busy::No || journal.rewritten {
+    while !journal.is_idle() || journal.busy != WriterState::No || journal.compacted {
         assert!(begin.elapsed() < Duration::from_secs(60), "the disk does not come to an end");
         let now = Instant::ZERO + begin.elapsed();
         told.extend(std::iter::from_fn(|| journal.turn(now)));
@@ -76,9 +76,9 @@ fn lines_come_back_after_a_restart() {
     assert!(lines.is_empty() && journal.is_idle());
     append(&mut journal, 1);
     append(&mut journal, 2);
-    assert_eq!(settle(&mut journal), [Told::Synced(Seq::new(2))], "one sync for both");
+    assert_eq!(settle(&mut journal), [JournalNews::Synced(Seq::new(2))], "one sync for both");
     append(&mut journal, 3);
-    assert_eq!(settle(&mut journal), [Told::Synced(Seq::new(3))]);
+    assert_eq!(settle(&mut journal), [JournalNews::Synced(Seq::new(3))]);
     drop(journal);
     assert_eq!(start(&folder).unwrap().1, [line(1), line(2), line(3)]);
 }
@@ -155,16 +155,16 @@ fn a_new_file_has_what_came_meanwhile() {
     let (mut journal, _) = start(&folder).unwrap();
     (1..=5).for_each(|seq| append(&mut journal, seq));
     settle(&mut journal);
-    journal.act(JournalOp::RewriteBegin);
-    journal.act(JournalOp::RewriteLine { line: line(100).as_bytes() });
+    journal.act(JournalOp::CompactBegin);
+    journal.act(JournalOp::CompactLine { line: line(100).as_bytes() });
     append(&mut journal, 6);
-    journal.act(JournalOp::RewriteLine { line: line(101).as_bytes() });
-    journal.act(JournalOp::RewriteEnd);
+    journal.act(JournalOp::CompactLine { line: line(101).as_bytes() });
+    journal.act(JournalOp::CompactEnd);
     assert_eq!(journal.turn(Instant::ZERO), None);
     append(&mut journal, 7);
     let told = settle(&mut journal);
-    assert_eq!((told.first(), told.last()), (Some(&Told::Synced(Seq::new(6))), Some(&Told::Synced(Seq::new(7)))));
-    assert!(told.contains(&Told::Rewritten));
+    assert_eq!((told.first(), told.last()), (Some(&JournalNews::Synced(Seq::new(6))), Some(&JournalNews::Synced(Seq::new(7)))));
+    assert!(told.contains(&JournalNews::Compacted));
     let expected = [line(100), line(6), line(101), line(7)];
     drop(journal);
     assert_eq!(start(&folder).unwrap().1, expected);
@@ -206,13 +206,13 @@ fn a_disk_that_fails_is_tried_again_with_the_same_lines() {
     assert_eq!((journal.turn(at(1)), journal.retry_at), (None, Some(at(1_001))));
     append(&mut journal, 3);
     replace(&mut journal, &folder, OpenOptions::new().read(true).write(true));
-    assert_eq!((journal.turn(at(999)), journal.busy), (None, Busy::No), "not before a second has passed");
+    assert_eq!((journal.turn(at(999)), journal.busy), (None, WriterState::No), "not before a second has passed");
     let mut told = None;
     while told.is_none() {
         told = journal.turn(at(1_002));
         await_writer(&mut journal);
     }
-    assert_eq!((told, journal.retry_at), (Some(Told::Synced(Seq::new(3))), None));
+    assert_eq!((told, journal.retry_at), (Some(JournalNews::Synced(Seq::new(3))), None));
     drop(journal);
     assert_eq!(start(&folder).unwrap().1, [line(1), line(2), line(3)]);
 }
@@ -231,13 +231,13 @@ fn a_journal_that_was_taken_away_is_written_anew_before_anything_is_told() {
         told = journal.turn(at_once(&mut turns));
         await_writer(&mut journal);
     }
-    assert_eq!(told, Some(Told::TakenAway));
-    journal.act(JournalOp::RewriteBegin);
+    assert_eq!(told, Some(JournalNews::TakenAway));
+    journal.act(JournalOp::CompactBegin);
     for n in [1, 2] {
-        journal.act(JournalOp::RewriteLine { line: line(n).as_bytes() });
+        journal.act(JournalOp::CompactLine { line: line(n).as_bytes() });
     }
-    journal.act(JournalOp::RewriteEnd);
-    assert_eq!(settle(&mut journal), [Told::Synced(Seq::new(2)), Told::Rewritten]);
+    journal.act(JournalOp::CompactEnd);
+    assert_eq!(settle(&mut journal), [JournalNews::Synced(Seq::new(2)), JournalNews::Compacted]);
     assert_eq!(journal.outcome(), Some(Ok(())));
     assert_eq!(folder.text(), line(1) + "\n" + &line(2) + "\n");
     assert_eq!(std::fs::read_to_string(folder.state().join("names")).unwrap(), "the names");

@@ -6,14 +6,14 @@ use std::os::fd::AsFd;
 use crate::base::addr::Mac;
 use crate::base::endpoint::EndpointId;
 use crate::base::limits;
-use crate::base::machine::{FileId, Link, Refusal};
-use crate::base::outbox::{Output, Run, SendFile, Target, Via};
+use crate::base::machine::{FileId, Link, OpenError};
+use crate::base::outbox::{DatagramRun, Output, SendFile, Target, Via};
 use crate::base::time::Now;
 use crate::wire::ether::{self, Arp, ArpOp};
 
-use super::super::files::{Files, Read};
-use super::super::frame::{self, Way};
-use super::super::queue::{PUT_MAX, Trouble};
+use super::super::files::{FileRead, Files};
+use super::super::frame::{self, FrameAddresses};
+use super::super::queue::{PUT_MAX, SendTrouble};
 use super::{Laid, Owed, RUN_MAX, Shell};
 
 /// The most that one UDP datagram holds, and how many packets the kernel makes of it.
@@ -49,7 +49,7 @@ impl Shell {
             }
             Output::Record(op) => self.journal.iter_mut().for_each(|journal| journal.act(op)),
             Output::Open { token, path } => {
-                let answer = self.files.as_mut().map_or(Some(Err(Refusal::NotFound)), |files| files.open(now.at, token, path));
+                let answer = self.files.as_mut().map_or(Some(Err(OpenError::NotFound)), |files| files.open(now.at, token, path));
                 answer.into_iter().for_each(|answer| self.owe(Owed::Opened { token, answer }));
             }
             Output::CloseFile { file } => self.files.iter_mut().for_each(|files| files.close(file)),
@@ -103,12 +103,12 @@ impl Shell {
     }
 
     /// Reads parts of a file into the queue, room for the headers before each, and makes messages of them.
-    fn run(&mut self, part: &Part, run: &Run<'_>) {
+    fn run(&mut self, part: &Part, run: &DatagramRun<'_>) {
         let (own, size, bytes) = (run.header_len(), usize::from(run.size), part.bytes);
         let link = self.link_of(run.endpoint);
         let port = link.and_then(|link| self.links.get(usize::from(link)));
         let destination = port.and_then(|port| Some((port.mac, port.destination(run.via, own + size.min(bytes))?)));
-        let way = destination.map(|(src_mac, dst_mac)| Way { src_mac, dst_mac, from: run.from, to: run.to });
+        let way = destination.map(|(src_mac, dst_mac)| FrameAddresses { src_mac, dst_mac, from: run.from, to: run.to });
         let gap = if way.is_some() { frame::HEADERS + own } else { own };
         let room = bytes.saturating_add(gap * usize::from(run.count));
         if room > PUT_MAX || usize::from(run.count) > RUN_MAX {
@@ -118,12 +118,12 @@ impl Shell {
         let Some(files) = self.files.as_mut() else { return };
         let first = self.queue.len();
         match files.lay(part.file, self.queue.room(), gap, size, bytes, part.offset) {
-            Read::Cold => {
+            FileRead::Cold => {
                 files.wait(part.token, part.file, part.offset, bytes);
                 self.owe(Owed::Cold { token: part.token });
             }
-            Read::Changed => self.owe(Owed::Changed { token: part.token }),
-            Read::Done => {
+            FileRead::Changed => self.owe(Owed::Changed { token: part.token }),
+            FileRead::Done => {
                 match (way, link) {
                     (Some(way), Some(link)) => self.frames_of(run, bytes, &way, link),
                     _ => self.window_of(run, bytes, link),
@@ -134,7 +134,7 @@ impl Shell {
     }
 
     /// Makes a frame of each part that lies in the queue.
-    fn frames_of(&mut self, run: &Run<'_>, mut left: usize, way: &Way, link: Link) {
+    fn frames_of(&mut self, run: &DatagramRun<'_>, mut left: usize, way: &FrameAddresses, link: Link) {
         for own in run.headers.chunks_exact(run.header_len().max(1)) {
             let len = left.min(run.size.into());
             left -= len;
@@ -145,7 +145,7 @@ impl Shell {
     }
 
     /// Makes datagrams of the parts that lie in the queue: as few as the kernel can cut into packets.
-    fn window_of(&mut self, run: &Run<'_>, bytes: usize, link: Option<Link>) {
+    fn window_of(&mut self, run: &DatagramRun<'_>, bytes: usize, link: Option<Link>) {
         let (Some(socket), own) = (self.socket(run.endpoint), run.header_len()) else { return };
         let segment = own + usize::from(run.size);
         let whole = link.and_then(|link| self.links.get(usize::from(link))).is_some_and(|link| link.segment);
@@ -196,9 +196,9 @@ impl Shell {
             // Who uses a socket of no link asks again; the links have nothing to do with it.
             let Some(link) = link else { return };
             match (trouble, refused.get_mut(link)) {
-                (Trouble::Full(packets), Some(refused)) => *refused = refused.saturating_add(packets.min(u32::MAX.into()) as u32),
-                (Trouble::Whole(error), _) => whole = Some((link, error)),
-                (Trouble::Full(_), None) => {}
+                (SendTrouble::Full(packets), Some(refused)) => *refused = refused.saturating_add(packets.min(u32::MAX.into()) as u32),
+                (SendTrouble::Whole(error), _) => whole = Some((link, error)),
+                (SendTrouble::Full(_), None) => {}
             }
         });
         for (link, refused) in links.iter_mut().zip(refused) {

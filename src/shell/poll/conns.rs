@@ -6,8 +6,8 @@ use std::path::Path;
 use crate::base::machine::{Input, Machine};
 use crate::base::time::Now;
 
-use super::super::Error;
-use super::super::clerk::Report;
+use super::super::ShellError;
+use super::super::clerk::ClerkReport;
 use super::super::conns::News;
 use super::super::control::Guard;
 use super::super::work::clerk::{Door, open_door};
@@ -15,22 +15,22 @@ use super::Shell;
 
 impl Shell {
     /// Opens the operators' socket in a folder. Refuses when another daemon answers on it.
-    pub fn open_control(&mut self, folder: &Path) -> Result<(), Error> {
+    pub fn open_control(&mut self, folder: &Path) -> Result<(), ShellError> {
         self.listen(folder, open_door(folder, None)?)
     }
 
-    fn listen(&mut self, folder: &Path, door: Door) -> Result<(), Error> {
+    fn listen(&mut self, folder: &Path, door: Door) -> Result<(), ShellError> {
         let (guard, listener) = Guard::new(folder, door);
         let adopted = self.conns.adopt(self.poll.registry(), listener, guard);
-        adopted.map_err(|error| Error::system("cannot watch the control socket", error, ""))
+        adopted.map_err(|error| ShellError::system("cannot watch the control socket", error, ""))
     }
 
     /// Listens at the socket that was made again.
-    pub(super) fn adopt_control(&mut self, report: Report) -> Result<(), Error> {
+    pub(super) fn adopt_control(&mut self, report: ClerkReport) -> Result<(), ShellError> {
         let folder = self.conns.guard().map(|guard| guard.place().0.to_path_buf());
         match (report, folder) {
-            (Report::Bound(door), Some(folder)) => self.listen(&folder, *door),
-            (Report::Failed(why), _) => Err(Error::new(why)),
+            (ClerkReport::Bound(door), Some(folder)) => self.listen(&folder, *door),
+            (ClerkReport::Failed(why), _) => Err(ShellError::new(why)),
             _ => Ok(()),
         }
     }

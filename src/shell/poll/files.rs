@@ -10,12 +10,12 @@ use mio::unix::SourceFd;
 use crate::base::machine::{Input, Machine};
 use crate::base::time::Now;
 
-use super::super::Error;
-use super::super::clerk::{Clerk, Report, Task};
+use super::super::ShellError;
+use super::super::clerk::{Clerk, ClerkReport, Task};
 use super::super::conns::OWN_TOKEN;
 use super::super::files::{Files, News};
-use super::super::journal::{Journal, Told};
-use super::super::source::Source;
+use super::super::journal::{Journal, JournalNews};
+use super::super::source::EventSource;
 use super::super::work::Worker;
 use super::{ROUNDS, Shell};
 
@@ -23,35 +23,35 @@ use super::{ROUNDS, Shell};
 const START: Duration = Duration::from_secs(10);
 
 /// Opens the root, the way all beneath it will be opened.
-pub(super) fn open(clerk: &mut Clerk, root: &Path, readers: Vec<Worker>) -> Result<Files, Error> {
+pub(super) fn open(clerk: &mut Clerk, root: &Path, readers: Vec<Worker>) -> Result<Files, ShellError> {
     match clerk.wait(Task::Root(root.to_path_buf()), START) {
-        Report::Root(root) => {
-            Files::new(root, readers).map_err(|error| Error::system("cannot use the processes that read files", error, ""))
+        ClerkReport::Root(root) => {
+            Files::new(root, readers).map_err(|error| ShellError::system("cannot use the processes that read files", error, ""))
         }
-        Report::Failed(why) => Err(Error::new(why)),
-        _ => Err(Error::new("the root was not opened: start musterd again")),
+        ClerkReport::Failed(why) => Err(ShellError::new(why)),
+        _ => Err(ShellError::new("the root was not opened: start musterd again")),
     }
 }
 
 impl Shell {
-    fn watch(&self, fd: RawFd, source: Source) -> Result<(), Error> {
+    fn watch(&self, fd: RawFd, source: EventSource) -> Result<(), ShellError> {
         let watched = self.poll.registry().register(&mut SourceFd(&fd), source.into(), Interest::READABLE);
-        watched.map_err(|error| Error::system("cannot watch a file process", error, ""))
+        watched.map_err(|error| ShellError::system("cannot watch a file process", error, ""))
     }
 
-    pub(super) fn watch_files(&mut self, mut clerk: Clerk) -> Result<(), Error> {
+    pub(super) fn watch_files(&mut self, mut clerk: Clerk) -> Result<(), ShellError> {
         for (at, fd) in self.files.iter().flat_map(Files::fds).enumerate() {
-            self.watch(fd, Source::Reader(at))?;
+            self.watch(fd, EventSource::Reader(at))?;
         }
-        let fd = clerk.join_loop().map_err(|error| Error::system("cannot use a file process", error, ""))?;
-        self.watch(fd, Source::Clerk)?;
+        let fd = clerk.join_loop().map_err(|error| ShellError::system("cannot use a file process", error, ""))?;
+        self.watch(fd, EventSource::Clerk)?;
         self.clerk = Some(clerk);
         Ok(())
     }
 
     /// From now on what the machine promises is kept in this journal.
-    pub fn keep(&mut self, journal: Journal) -> Result<(), Error> {
-        self.watch(journal.fd().as_fd().as_raw_fd(), Source::Journal)?;
+    pub fn keep(&mut self, journal: Journal) -> Result<(), ShellError> {
+        self.watch(journal.fd().as_fd().as_raw_fd(), EventSource::Journal)?;
         self.journal = Some(journal);
         Ok(())
     }
@@ -69,7 +69,7 @@ impl Shell {
     }
 
     /// Takes what the file processes have done. An error when one is gone.
-    pub(super) fn turn_files(&mut self, now: Now) -> Result<(), Error> {
+    pub(super) fn turn_files(&mut self, now: Now) -> Result<(), ShellError> {
         let Shell { files, clerk, journal, .. } = self;
         files.iter_mut().for_each(|files| files.turn(now.at));
         clerk.iter_mut().for_each(|clerk| clerk.turn(now.at));
@@ -106,13 +106,13 @@ impl Shell {
     /// Gives the journal's writer what was put out, and tells the machine what is on disk.
     pub(super) fn serve_journal<M: Machine>(&mut self, machine: &mut M, now: Now) {
         while let Some(told) = self.journal.as_mut().and_then(|journal| journal.turn(now.at)) {
-            let outcome = self.journal.as_mut().filter(|_| told == Told::Rewritten).and_then(Journal::outcome);
+            let outcome = self.journal.as_mut().filter(|_| told == JournalNews::Compacted).and_then(Journal::outcome);
             let failed = outcome.and_then(Result::err);
             let input = match (told, &failed) {
-                (Told::Synced(seq), _) => Input::Synced { seq },
-                (Told::Rewritten, Some(why)) => Input::NotRewritten { why },
-                (Told::Rewritten, None) => Input::Rewritten,
-                (Told::TakenAway, _) => Input::JournalGone,
+                (JournalNews::Synced(seq), _) => Input::Synced { seq },
+                (JournalNews::Compacted, Some(why)) => Input::NotCompacted { why },
+                (JournalNews::Compacted, None) => Input::Compacted,
+                (JournalNews::TakenAway, _) => Input::JournalGone,
             };
             machine.handle(now, input, &mut self.outbox);
             self.drain(machine, now);

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use mio::Interest;
 use mio::unix::SourceFd;
 
-use super::super::source::Source;
+use super::super::source::EventSource;
 use super::super::udp;
 use super::Shell;
 
@@ -35,7 +35,7 @@ impl Shell {
         let socket = udp::open(endpoint, row, facts)?;
         let source = self.links.len() + at;
         if !socket.mute {
-            self.poll.registry().register(&mut SourceFd(&socket.fd.as_raw_fd()), Source::Socket(source).into(), Interest::READABLE)?;
+            self.poll.registry().register(&mut SourceFd(&socket.fd.as_raw_fd()), EventSource::Socket(source).into(), Interest::READABLE)?;
         }
         if let Some(place) = self.sockets.get_mut(at) {
             // Closing the old one ends its registration.

@@ -4,7 +4,7 @@ use crate::base::addr::Mac;
 use crate::base::facts::LinkFacts;
 use crate::base::machine::{Datagram, Input, Link};
 use crate::base::outbox::Via;
-use crate::wire::ether::Malformed;
+use crate::wire::ether::FrameError;
 
 use super::super::packet::PacketSocket;
 use super::super::sys::Received;
@@ -60,7 +60,7 @@ pub fn judge<'a>(
     let input = match (socket, links.get(usize::from(link))) {
         (Some(socket), _) => {
             let datagram = |src| Datagram { endpoint: socket.endpoint, mac: None, src, dst: socket.local, payload: received.bytes };
-            received.from.map(datagram).map(Input::Datagram).ok_or(Malformed::Other)
+            received.from.map(datagram).map(Input::Datagram).ok_or(FrameError::Other)
         }
         (None, Some(port)) => port.packet.input(link, received),
         (None, None) => return None,

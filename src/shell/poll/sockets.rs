@@ -9,7 +9,7 @@ use crate::base::facts::LinkFacts;
 use crate::base::machine::{Link, Machine};
 use crate::base::time::Now;
 
-use super::super::Error;
+use super::super::ShellError;
 use super::super::sys::BATCH;
 use super::super::sys::ring::{self, Ring};
 use super::super::udp;
@@ -36,7 +36,7 @@ pub struct Refused {
 }
 
 /// What could not be opened; an error where the table requires it.
-pub fn judge(table: &[Endpoint], links: &[LinkFacts], refused: Vec<(EndpointId, io::Error)>) -> Result<Vec<Refused>, Error> {
+pub fn judge(table: &[Endpoint], links: &[LinkFacts], refused: Vec<(EndpointId, io::Error)>) -> Result<Vec<Refused>, ShellError> {
     let mut without = Vec::new();
     for (endpoint, error) in refused {
         let Some(row) = table.get(usize::from(endpoint)) else { continue };
@@ -44,7 +44,7 @@ pub fn judge(table: &[Endpoint], links: &[LinkFacts], refused: Vec<(EndpointId, 
         if row.required {
             let on = row.link.and_then(|link| links.get(usize::from(link))).map(|link| format!(" on {}", link.name));
             let kind = if row.transport.streams().is_some() { "TCP" } else { "UDP" };
-            return Err(Error::system(format!("cannot bind {kind} {}{}", row.address, on.unwrap_or_default()), error, remedy));
+            return Err(ShellError::system(format!("cannot bind {kind} {}{}", row.address, on.unwrap_or_default()), error, remedy));
         }
         without.push(Refused { endpoint, error, remedy });
     }

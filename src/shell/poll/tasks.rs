@@ -5,11 +5,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use crate::base::machine::{Done, Input, Machine};
+use crate::base::machine::{Input, Machine, TaskOutcome};
 use crate::base::outbox::FileTask;
 use crate::base::time::Now;
 
-use super::super::clerk::{Clerk, Report, Task};
+use super::super::clerk::{Clerk, ClerkReport, Task};
 use super::super::facts;
 use super::super::work::beneath::Root;
 use super::Shell;
@@ -85,30 +85,30 @@ impl Shell {
         }
     }
 
-    fn tell_done<M: Machine>(&mut self, machine: &mut M, now: Now, token: u64, report: Report) {
+    fn tell_done<M: Machine>(&mut self, machine: &mut M, now: Now, token: u64, report: ClerkReport) {
         let why;
         let links;
         let outcome = match &report {
-            Report::Config(text) => match facts::links() {
+            ClerkReport::Config(text) => match facts::links() {
                 Ok(found) => {
                     links = found;
-                    Ok(Done::Text { text: text.as_deref(), links: &links })
+                    Ok(TaskOutcome::Text { text: text.as_deref(), links: &links })
                 }
                 Err(error) => {
                     why = error.to_string();
                     Err(why.as_str())
                 }
             },
-            Report::Exists(found) => Ok(Done::Exists(found)),
-            Report::Root(_) => Ok(Done::Opened),
-            Report::Written | Report::Tried | Report::Bound(_) => Ok(Done::Written),
-            Report::Failed(why) => Err(why.as_str()),
+            ClerkReport::Exists(found) => Ok(TaskOutcome::Exists(found)),
+            ClerkReport::Root(_) => Ok(TaskOutcome::Opened),
+            ClerkReport::Written | ClerkReport::Tried | ClerkReport::Bound(_) => Ok(TaskOutcome::Written),
+            ClerkReport::Failed(why) => Err(why.as_str()),
         };
         if !self.outbox.has_room() {
             self.drain(machine, now);
         }
         machine.handle(now, Input::Done { token, outcome }, &mut self.outbox);
-        if let Report::Root(root) = report {
+        if let ClerkReport::Root(root) = report {
             self.tasks.root = Some(root);
         }
         self.drain(machine, now);

@@ -66,7 +66,7 @@ pub fn read_run(fd: BorrowedFd<'_>, buf: &mut [u8], gap: usize, blksize: usize, 
 }
 
 /// What a file is like.
-pub struct State {
+pub struct FileStat {
     pub dev: u64,
     pub ino: u64,
     pub size: i64,
@@ -75,13 +75,13 @@ pub struct State {
 }
 
 /// What a file is like now, asked of its server where it has one (statx with AT_STATX_FORCE_SYNC).
-pub fn state(fd: BorrowedFd<'_>) -> io::Result<State> {
+pub fn state(fd: BorrowedFd<'_>) -> io::Result<FileStat> {
     // SAFETY: statx is plain data; all zero is a valid value.
     let mut told: libc::statx = unsafe { std::mem::zeroed() };
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_FORCE_SYNC;
     // SAFETY: the empty path is NUL-terminated, the kernel writes one statx where the pointer shows, and both outlive the call.
     check(unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), flags, libc::STATX_BASIC_STATS, &raw mut told) })?;
-    Ok(State {
+    Ok(FileStat {
         dev: libc::makedev(told.stx_dev_major, told.stx_dev_minor),
         ino: told.stx_ino,
         size: told.stx_size as i64,

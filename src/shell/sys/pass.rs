@@ -12,7 +12,7 @@ pub const FILES_MAX: usize = 2;
 
 /// Room for the control message of [`FILES_MAX`] descriptors, aligned as its header must be.
 #[repr(C, align(8))]
-struct Control([u8; 64]);
+struct PassControl([u8; 64]);
 
 // SAFETY: CMSG_SPACE is arithmetic.
 const _: () = assert!(unsafe { libc::CMSG_SPACE((FILES_MAX * size_of::<RawFd>()) as u32) } as usize <= 64);
@@ -20,7 +20,7 @@ const _: () = assert!(unsafe { libc::CMSG_SPACE((FILES_MAX * size_of::<RawFd>())
 /// Sends one message made of two parts. `WouldBlock` when there is no room for it, unless the socket blocks.
 pub fn send(fd: BorrowedFd<'_>, head: &[u8], body: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut parts = [head, body].map(|part| iovec { iov_base: part.as_ptr().cast_mut().cast(), iov_len: part.len() });
-    let mut control = Control([0; 64]);
+    let mut control = PassControl([0; 64]);
     let count = files.len().min(FILES_MAX);
     // SAFETY: msghdr is plain data; all zero is a valid value.
     let mut message: msghdr = unsafe { std::mem::zeroed() };
@@ -50,7 +50,7 @@ pub fn send(fd: BorrowedFd<'_>, head: &[u8], body: &[u8], files: &[BorrowedFd<'_
 /// Receives one message into two parts, and the files that are on it; gives its length, 0 when the other end is gone.
 pub fn receive(fd: BorrowedFd<'_>, head: &mut [u8], body: &mut [u8], wait: bool) -> io::Result<(usize, [Option<OwnedFd>; FILES_MAX])> {
     let mut parts = [head, body].map(|part| iovec { iov_base: part.as_mut_ptr().cast(), iov_len: part.len() });
-    let mut control = Control([0; 64]);
+    let mut control = PassControl([0; 64]);
     // SAFETY: msghdr is plain data; all zero is a valid value.
     let mut message: msghdr = unsafe { std::mem::zeroed() };
     (message.msg_iov, message.msg_iovlen) = (parts.as_mut_ptr(), parts.len() as _);

@@ -28,7 +28,7 @@ const TP_STATUS_LOSING: u32 = 1 << 2;
 
 /// `struct tpacket_req` of `linux/if_packet.h`.
 #[repr(C)]
-struct Request {
+struct RingRequest {
     block_size: u32,
     block_nr: u32,
     frame_size: u32,
@@ -38,7 +38,7 @@ struct Request {
 /// `struct tpacket2_hdr`, which each place begins with.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Header {
+struct RingHeader {
     status: u32,
     len: u32,
     snaplen: u32,
@@ -51,7 +51,7 @@ struct Header {
     padding: [u8; 4],
 }
 
-const _: () = assert!(PLACE == RECEIVE_MAX && BLOCK % PLACE == 0 && size_of::<Header>() == 32);
+const _: () = assert!(PLACE == RECEIVE_MAX && BLOCK % PLACE == 0 && size_of::<RingHeader>() == 32);
 
 pub struct Ring {
     map: NonNull<u8>,
@@ -66,7 +66,7 @@ impl Ring {
         let blocks = (frames * PLACE).div_ceil(BLOCK).max(1);
         let frames = blocks * (BLOCK / PLACE);
         set_int_option(fd, libc::SOL_PACKET, PACKET_VERSION, TPACKET_V2)?;
-        let request = Request { block_size: BLOCK as u32, block_nr: blocks as u32, frame_size: PLACE as u32, frame_nr: frames as u32 };
+        let request = RingRequest { block_size: BLOCK as u32, block_nr: blocks as u32, frame_size: PLACE as u32, frame_nr: frames as u32 };
         set_option(fd.as_raw_fd(), libc::SOL_PACKET, PACKET_RX_RING, &request)?;
         let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_POPULATE);
         // SAFETY: a new mapping at an address that the kernel chooses; nothing of ours is replaced.
@@ -75,7 +75,7 @@ impl Ring {
         map.map(|map| Ring { map, frames, next: 0 }).ok_or_else(|| {
             let error = io::Error::last_os_error();
             // Without its ring the socket queues frames again, for `recvmmsg`.
-            let none = Request { block_size: 0, block_nr: 0, frame_size: 0, frame_nr: 0 };
+            let none = RingRequest { block_size: 0, block_nr: 0, frame_size: 0, frame_nr: 0 };
             let _ = set_option(fd.as_raw_fd(), libc::SOL_PACKET, PACKET_RX_RING, &none);
             error
         })
@@ -102,7 +102,7 @@ impl Ring {
         // written it and does not touch it before `release`, which needs `&mut self` and so outlives no borrow of the frame.
         let (header, place) = unsafe {
             let start = self.map.as_ptr().add(self.next * PLACE);
-            (start.cast::<Header>().read(), std::slice::from_raw_parts(start, PLACE))
+            (start.cast::<RingHeader>().read(), std::slice::from_raw_parts(start, PLACE))
         };
         let (start, len) = (usize::from(header.mac), header.snaplen as usize);
         let bytes = place.get(start..).and_then(|rest| rest.get(..len));

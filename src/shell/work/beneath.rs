@@ -14,14 +14,14 @@ use std::path::Path;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::statfs::fstatfs;
 
-use super::super::Error;
+use super::super::ShellError;
 use super::super::sys::file;
-use super::message::Words;
+use super::message::WorkWords;
 use super::walk;
 
 /// What tells one content of an inode from another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stamp {
+pub struct FileVersion {
     /// The device.
     pub dev: u64,
     /// The inode.
@@ -32,11 +32,11 @@ pub struct Stamp {
     pub mtime: (i64, i64),
 }
 
-impl Stamp {
+impl FileVersion {
     /// As it is now; only for file systems that answer from memory.
-    pub fn now(fd: impl AsFd) -> io::Result<Stamp> {
+    pub fn now(fd: impl AsFd) -> io::Result<FileVersion> {
         let stat = nix::sys::stat::fstat(fd)?;
-        Ok(Stamp { dev: stat.st_dev, ino: stat.st_ino, size: stat.st_size, mtime: (stat.st_mtime, stat.st_mtime_nsec) })
+        Ok(FileVersion { dev: stat.st_dev, ino: stat.st_ino, size: stat.st_size, mtime: (stat.st_mtime, stat.st_mtime_nsec) })
     }
 
     /// As words of a message.
@@ -44,10 +44,10 @@ impl Stamp {
         [self.dev, self.ino, self.size as u64, self.mtime.0 as u64, self.mtime.1 as u64]
     }
 
-    /// What [`Stamp::words`] has written.
-    pub fn of(words: &Words) -> Stamp {
+    /// What [`FileVersion::words`] has written.
+    pub fn of(words: &WorkWords) -> FileVersion {
         let &[dev, ino, size, seconds, nanos, ..] = words;
-        Stamp { dev, ino, size: size as i64, mtime: (seconds as i64, nanos as i64) }
+        FileVersion { dev, ino, size: size as i64, mtime: (seconds as i64, nanos as i64) }
     }
 }
 
@@ -130,14 +130,14 @@ pub enum Looked {
         /// The file.
         fd: OwnedFd,
         /// What it is like now.
-        stamp: Stamp,
+        stamp: FileVersion,
         /// Of what kind its file system is.
         reach: Reach,
     },
 }
 
 /// Looks at a path. What is no regular file is EISDIR.
-pub fn look(root: BorrowedFd<'_>, path: &[u8], how: How, known: Option<Stamp>) -> io::Result<Looked> {
+pub fn look(root: BorrowedFd<'_>, path: &[u8], how: How, known: Option<FileVersion>) -> io::Result<Looked> {
     let held = hold(root, path, how)?;
     let (stamp, regular) = state(held.as_fd())?;
     if !regular {
@@ -165,9 +165,9 @@ fn reach(fd: BorrowedFd<'_>) -> io::Result<Reach> {
 }
 
 /// What a file is like, and whether it is a regular one.
-pub fn state(fd: BorrowedFd<'_>) -> io::Result<(Stamp, bool)> {
+pub fn state(fd: BorrowedFd<'_>) -> io::Result<(FileVersion, bool)> {
     let told = file::state(fd)?;
-    Ok((Stamp { dev: told.dev, ino: told.ino, size: told.size, mtime: told.mtime }, told.regular))
+    Ok((FileVersion { dev: told.dev, ino: told.ino, size: told.size, mtime: told.mtime }, told.regular))
 }
 
 /// Reads a file's bytes for the kernel to remember, and asks for what comes behind them.
@@ -213,10 +213,10 @@ pub struct Root {
 }
 
 /// Opens the folder that is served, and one thing beneath it the way all will be: the folder itself.
-pub fn root(path: &Path) -> Result<Root, Error> {
+pub fn root(path: &Path) -> Result<Root, ShellError> {
     let what = || format!("cannot serve files from {}", path.display());
     let remedy = "set boot.root (or -r) to a folder that this user may read";
-    let failed = |error: io::Error| Error::system(what(), error, remedy);
+    let failed = |error: io::Error| ShellError::system(what(), error, remedy);
     let path = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|error| failed(error.into()))?;
     let fd = nix::fcntl::open(
         path.as_c_str(),
@@ -231,7 +231,7 @@ pub fn root(path: &Path) -> Result<Root, Error> {
     let beneath = |error: io::Error| {
         let remedy =
             "the kernel or a sandbox forbids every way to open boot files (openat2; openat, statx and open in /proc/self/fd): allow one";
-        Error::system(format_args!("{}: nothing can be opened beneath it", what()), error, remedy)
+        ShellError::system(format_args!("{}: nothing can be opened beneath it", what()), error, remedy)
     };
     let held = hold(fd.as_fd(), b".", how).map_err(beneath)?;
     state(held.as_fd()).map_err(beneath)?;

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use super::super::Error;
+use super::super::ShellError;
 use super::super::control::{GROUP, NAME};
 
 /// No config is longer.
@@ -16,9 +16,10 @@ pub const CONFIG_MAX: u64 = 1 << 20;
 const PATH_MAX: usize = 107;
 
 /// The text of a config file. None: there is none of this name.
-pub fn read_config(path: &Path) -> Result<Option<String>, Error> {
-    let cannot =
-        |why: &dyn std::fmt::Display, remedy: &str| Error::system(format_args!("cannot read the config {}", path.display()), why, remedy);
+pub fn read_config(path: &Path) -> Result<Option<String>, ShellError> {
+    let cannot = |why: &dyn std::fmt::Display, remedy: &str| {
+        ShellError::system(format_args!("cannot read the config {}", path.display()), why, remedy)
+    };
     let failed = |error: io::Error| cannot(&error, "name another with -c");
     // A FIFO would be waited for, and a device may be touched by being opened.
     let regular = |found: &fs::Metadata| match found.is_file() {
@@ -75,15 +76,15 @@ pub struct Door {
 }
 
 /// Opens the control socket in a folder, in one step: there is no moment without one. `ours` is the one that this daemon had made.
-pub fn open_door(folder: &Path, ours: Option<(u64, u64)>) -> Result<Door, Error> {
+pub fn open_door(folder: &Path, ours: Option<(u64, u64)>) -> Result<Door, ShellError> {
     let path = folder.join(NAME);
     let failed = |error: io::Error| {
         let remedy = "check that its folder exists and is writable, or choose another with --run-dir";
-        Error::system(format_args!("cannot open the control socket {}", path.display()), error, remedy)
+        ShellError::system(format_args!("cannot open the control socket {}", path.display()), error, remedy)
     };
     let is_ours = ours.is_some() && identity(&path) == ours;
     if !is_ours && answers(&path) {
-        return Err(Error::new(format!("another daemon answers on {}: stop it first, or use another --run-dir", path.display())));
+        return Err(ShellError::new(format!("another daemon answers on {}: stop it first, or use another --run-dir", path.display())));
     }
     let group = group_id();
     let new = folder.join(format!("{NAME}.new"));

@@ -48,12 +48,12 @@ impl Op {
 }
 
 /// The words behind the first.
-pub type Words = [u64; WORDS - 1];
-pub type Files = [Option<OwnedFd>; pass::FILES_MAX];
+pub type WorkWords = [u64; WORDS - 1];
+pub type WorkFiles = [Option<OwnedFd>; pass::FILES_MAX];
 
 /// How something went.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum WorkOutcome {
     Done,
     /// A system call failed.
     Failed(io::Error),
@@ -66,30 +66,30 @@ const REFUSED: u64 = u64::MAX;
 
 /// An answer; its bytes are in the buffer that it was received into.
 #[derive(Debug)]
-pub struct Answer {
-    pub outcome: Outcome,
-    pub words: Words,
+pub struct WorkAnswer {
+    pub outcome: WorkOutcome,
+    pub words: WorkWords,
     pub len: usize,
-    pub files: Files,
+    pub files: WorkFiles,
 }
 
 /// A request; its bytes are in the buffer that it was received into.
 #[derive(Debug)]
-pub struct Request {
+pub struct WorkRequest {
     pub op: Op,
-    pub words: Words,
+    pub words: WorkWords,
     pub len: usize,
-    pub files: Files,
+    pub files: WorkFiles,
 }
 
-impl Request {
+impl WorkRequest {
     /// The file that came along.
     pub fn file(&self) -> io::Result<&OwnedFd> {
         self.files[0].as_ref().ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 }
 
-fn emit(first: u64, words: Words) -> [u8; HEAD] {
+fn emit(first: u64, words: WorkWords) -> [u8; HEAD] {
     let mut head = [0; HEAD];
     for (to, word) in head.chunks_exact_mut(8).zip([first].into_iter().chain(words)) {
         to.copy_from_slice(&word.to_ne_bytes());
@@ -97,13 +97,13 @@ fn emit(first: u64, words: Words) -> [u8; HEAD] {
     head
 }
 
-fn parse(head: [u8; HEAD]) -> (u64, Words) {
+fn parse(head: [u8; HEAD]) -> (u64, WorkWords) {
     let word = |at: usize| head.get(8 * at..8 * at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes);
     (word(0), std::array::from_fn(|at| word(at + 1)))
 }
 
 /// A message; None: there is none yet. An error when the other end is gone.
-fn receive(fd: BorrowedFd<'_>, body: &mut [u8], wait: bool) -> io::Result<Option<(u64, Words, usize, Files)>> {
+fn receive(fd: BorrowedFd<'_>, body: &mut [u8], wait: bool) -> io::Result<Option<(u64, WorkWords, usize, WorkFiles)>> {
     let mut head = [0; HEAD];
     match pass::receive(fd, &mut head, body, wait) {
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
@@ -116,38 +116,38 @@ fn receive(fd: BorrowedFd<'_>, body: &mut [u8], wait: bool) -> io::Result<Option
     }
 }
 
-pub fn ask(fd: BorrowedFd<'_>, op: Op, words: Words, body: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub fn ask(fd: BorrowedFd<'_>, op: Op, words: WorkWords, body: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
     pass::send(fd, &emit(op as u64, words), body, files)
 }
 
-pub fn answer(fd: BorrowedFd<'_>, outcome: &Outcome, words: Words, body: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub fn answer(fd: BorrowedFd<'_>, outcome: &WorkOutcome, words: WorkWords, body: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
     let first = match outcome {
-        Outcome::Done => DONE,
-        Outcome::Failed(error) => error.raw_os_error().unwrap_or(libc::EIO) as u64,
-        Outcome::Refused => REFUSED,
+        WorkOutcome::Done => DONE,
+        WorkOutcome::Failed(error) => error.raw_os_error().unwrap_or(libc::EIO) as u64,
+        WorkOutcome::Refused => REFUSED,
     };
     pass::send(fd, &emit(first, words), body, files)
 }
 
 /// The next request; waits for it.
-pub fn request(fd: BorrowedFd<'_>, body: &mut [u8]) -> io::Result<Request> {
+pub fn request(fd: BorrowedFd<'_>, body: &mut [u8]) -> io::Result<WorkRequest> {
     loop {
         if let Some((first, words, len, files)) = receive(fd, body, true)? {
             let op = Op::of(first).ok_or(io::ErrorKind::InvalidData)?;
-            return Ok(Request { op, words, len, files });
+            return Ok(WorkRequest { op, words, len, files });
         }
     }
 }
 
 /// The answer, if there is one by now.
-pub fn answered(fd: BorrowedFd<'_>, body: &mut [u8]) -> io::Result<Option<Answer>> {
+pub fn answered(fd: BorrowedFd<'_>, body: &mut [u8]) -> io::Result<Option<WorkAnswer>> {
     Ok(receive(fd, body, false)?.map(|(first, words, len, files)| {
         let outcome = match first {
-            DONE => Outcome::Done,
-            REFUSED => Outcome::Refused,
-            errno => Outcome::Failed(io::Error::from_raw_os_error(errno as i32)),
+            DONE => WorkOutcome::Done,
+            REFUSED => WorkOutcome::Refused,
+            errno => WorkOutcome::Failed(io::Error::from_raw_os_error(errno as i32)),
         };
-        Answer { outcome, words, len, files }
+        WorkAnswer { outcome, words, len, files }
     }))
 }
 
@@ -168,7 +168,7 @@ mod tests {
             assert_eq!((request.op, request.words, request.len), (op, [1, 2, 3, 4, 5, 6, at as u64], 4));
             assert!(request.file().is_ok());
         }
-        for outcome in [Outcome::Done, Outcome::Refused, Outcome::Failed(io::Error::from_raw_os_error(libc::EROFS))] {
+        for outcome in [WorkOutcome::Done, WorkOutcome::Refused, WorkOutcome::Failed(io::Error::from_raw_os_error(libc::EROFS))] {
             answer(theirs.as_fd(), &outcome, [7; 7], b"why", &[]).unwrap();
             let answer = answered(ours.as_fd(), &mut body).unwrap().unwrap();
             assert_eq!((format!("{:?}", answer.outcome), &body[..answer.len]), (format!("{outcome:?}"), &b"why"[..]));

@@ -48,10 +48,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use super::Error;
+use super::ShellError;
 use super::sys::child;
 use crate::base::time::Instant;
-use message::{Answer, Op, Outcome, Words};
+use message::{Op, WorkAnswer, WorkOutcome, WorkWords};
 
 /// How many files may hang at once before those that do not hang wait as well; those of one folder of the root take half of them.
 pub const READERS: usize = 6;
@@ -72,8 +72,8 @@ pub struct Crew {
 
 impl Crew {
     /// Forks them: to be called before anything is allocated or opened that they need not have.
-    pub fn start() -> Result<Crew, Error> {
-        let failed = |error| Error::system("cannot start the processes that read and write files", error, "");
+    pub fn start() -> Result<Crew, ShellError> {
+        let failed = |error| ShellError::system("cannot start the processes that read and write files", error, "");
         let readers = (0..READERS).map(|_| Worker::start(c"musterd: reader")).collect::<io::Result<_>>();
         let (writer, clerk) = (Worker::start(c"musterd: writer").map_err(failed)?, Worker::start(c"musterd: clerk").map_err(failed)?);
         Ok(Crew { writer, clerk, readers: readers.map_err(failed)? })
@@ -123,14 +123,14 @@ impl Worker {
     }
 
     /// What there is to say once its process is gone.
-    pub fn death(&self) -> Option<Error> {
+    pub fn death(&self) -> Option<ShellError> {
         let sentence =
             || format!("file process {} has died: restart musterd (a supervisor does), and report it if it was not killed", self.pid);
-        self.dead.then(|| Error::new(sentence()))
+        self.dead.then(|| ShellError::new(sentence()))
     }
 
     /// Asks for something. One at a time, but for what is not answered.
-    pub fn ask(&mut self, now: Instant, op: Op, words: Words, body: &[u8], files: &[BorrowedFd<'_>]) {
+    pub fn ask(&mut self, now: Instant, op: Op, words: WorkWords, body: &[u8], files: &[BorrowedFd<'_>]) {
         debug_assert!(self.is_idle(), "one request at a time");
         self.asked = Some(now);
         // There is room for one message in any case: it fails when the process is gone.
@@ -140,11 +140,11 @@ impl Worker {
     /// Tells it something that it does not answer, before something that it does.
     pub fn tell(&mut self, op: Op, files: &[BorrowedFd<'_>]) {
         debug_assert!(self.is_idle(), "there is room for two messages");
-        self.dead |= message::ask(self.fd(), op, Words::default(), &[], files).is_err();
+        self.dead |= message::ask(self.fd(), op, WorkWords::default(), &[], files).is_err();
     }
 
     /// The answer, if there is one; its bytes are laid into the buffer.
-    pub fn take(&mut self, body: &mut [u8]) -> Option<Answer> {
+    pub fn take(&mut self, body: &mut [u8]) -> Option<WorkAnswer> {
         match message::answered(self.fd(), body) {
             Ok(None) => self.ready = false,
             Ok(Some(answer)) => {
@@ -176,12 +176,12 @@ impl Worker {
     pub fn ask_and_wait(
         &mut self,
         op: Op,
-        words: Words,
+        words: WorkWords,
         body: &[u8],
         files: &[BorrowedFd<'_>],
         room: &mut [u8],
         longest: Duration,
-    ) -> io::Result<Answer> {
+    ) -> io::Result<WorkAnswer> {
         self.ask(Instant::ZERO, op, words, body, files);
         if !self.wait(longest) {
             return Err(io::ErrorKind::TimedOut.into());
@@ -216,10 +216,10 @@ impl Drop for Worker {
 }
 
 /// The sentence of a refusal, or what the system says.
-pub fn sentence(outcome: &Outcome, body: &[u8]) -> String {
+pub fn sentence(outcome: &WorkOutcome, body: &[u8]) -> String {
     match outcome {
-        Outcome::Done => String::new(),
-        Outcome::Failed(error) => error.to_string(),
-        Outcome::Refused => String::from_utf8_lossy(body).into_owned(),
+        WorkOutcome::Done => String::new(),
+        WorkOutcome::Failed(error) => error.to_string(),
+        WorkOutcome::Refused => String::from_utf8_lossy(body).into_owned(),
     }
 }

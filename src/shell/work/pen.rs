@@ -34,28 +34,28 @@ impl Loss {
 
 /// Where it went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum PenStep {
     Write,
     Sync,
     Folder,
 }
 
-impl Step {
-    pub fn of(word: u64) -> Step {
-        [Step::Write, Step::Sync].into_iter().find(|step| *step as u64 == word).unwrap_or(Step::Folder)
+impl PenStep {
+    pub fn of(word: u64) -> PenStep {
+        [PenStep::Write, PenStep::Sync].into_iter().find(|step| *step as u64 == word).unwrap_or(PenStep::Folder)
     }
 
     /// For a sentence: cannot ... the journal.
     pub fn name(self) -> &'static str {
         match self {
-            Step::Write => "write",
-            Step::Sync => "sync",
-            Step::Folder => "sync the folder of",
+            PenStep::Write => "write",
+            PenStep::Sync => "sync",
+            PenStep::Folder => "sync the folder of",
         }
     }
 }
 
-type Failure = (Step, io::Error);
+type PenFailure = (PenStep, io::Error);
 
 pub struct Pen {
     path: PathBuf,
@@ -79,7 +79,7 @@ impl Pen {
     }
 
     /// Writes bytes behind the others; with the `last` of them, all are synced. Nothing counts if there was a loss.
-    pub fn append(&mut self, bytes: &[u8], last: bool) -> Result<Option<Loss>, Failure> {
+    pub fn append(&mut self, bytes: &[u8], last: bool) -> Result<Option<Loss>, PenFailure> {
         if let Some(loss) = self.loss() {
             return Ok(Some(loss));
         }
@@ -88,10 +88,10 @@ impl Pen {
         match wrote {
             Ok(()) if !last => return Ok(None),
             Ok(()) => {}
-            Err(error) => return Err(self.cut_off(Step::Write, error)),
+            Err(error) => return Err(self.cut_off(PenStep::Write, error)),
         }
         if let Err(error) = self.file.sync_data() {
-            return Err(self.cut_off(Step::Sync, error));
+            return Err(self.cut_off(PenStep::Sync, error));
         }
         (self.durable, self.written) = (self.durable + self.written, 0);
         self.unsure.clear();
@@ -99,7 +99,7 @@ impl Pen {
     }
 
     /// Half a line may be there, or lines that never come to the disk: they are cut off, and come again.
-    fn cut_off(&mut self, step: Step, error: io::Error) -> Failure {
+    fn cut_off(&mut self, step: PenStep, error: io::Error) -> PenFailure {
         self.written = 0;
         if !self.sealed && self.file.set_len(self.durable).is_err() {
             self.unsure.note(&self.file, self.durable);
@@ -142,15 +142,15 @@ impl Pen {
     }
 
     /// Puts a new file into the journal's place, and goes on in it: `lines` holds all of it. Until it bears the name the old one is as it was.
-    pub fn place(&mut self, lines: &File) -> Result<(), Failure> {
+    pub fn place(&mut self, lines: &File) -> Result<(), PenFailure> {
         let folder = self.path.parent().unwrap_or(Path::new("/")).to_path_buf();
-        let remade = self.remake(&folder).map_err(|error| (Step::Write, error))?;
+        let remade = self.remake(&folder).map_err(|error| (PenStep::Write, error))?;
         let new = self.path.with_file_name(NEW);
-        let put = || -> Result<(File, u64), Failure> {
-            let write = |error| (Step::Write, error);
+        let put = || -> Result<(File, u64), PenFailure> {
+            let write = |error| (PenStep::Write, error);
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o644).open(&new).map_err(write)?;
             let len = copy(lines, &file).map_err(write)?;
-            file.sync_data().map_err(|error| (Step::Sync, error))?;
+            file.sync_data().map_err(|error| (PenStep::Sync, error))?;
             std::fs::rename(&new, &self.path).map_err(write)?;
             Ok((file, len))
         };
@@ -165,8 +165,8 @@ impl Pen {
     }
 
     /// Syncs the folder, after which the new name is on disk.
-    pub fn settle(&mut self) -> Result<(), Failure> {
-        self.folder.sync_all().map_err(|error| (Step::Folder, error))?;
+    pub fn settle(&mut self) -> Result<(), PenFailure> {
+        self.folder.sync_all().map_err(|error| (PenStep::Folder, error))?;
         self.unsure.clear();
         Ok(())
     }
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!((folder.text().as_str(), pen.durable), ("one two\n", 8));
         // One that may only be read stands for a disk that may.
         let good = std::mem::replace(&mut pen.file, File::open(folder.journal()).unwrap());
-        assert!(matches!(pen.append(b"three\n", true), Err((Step::Write, _))));
+        assert!(matches!(pen.append(b"three\n", true), Err((PenStep::Write, _))));
         assert!(folder.0.join("journal.unsure").exists(), "it could not be cut off either");
         pen.file = good;
         assert!(matches!(pen.append(b"four\n", true), Ok(None)));
@@ -334,7 +334,7 @@ mod tests {
         let mut pen = folder.pen(File::create(folder.journal()).unwrap());
         pen.append(b"old\n", true).unwrap();
         std::fs::create_dir(folder.0.join("state/journal.new")).unwrap();
-        assert!(matches!(pen.place(&lines("new\n")), Err((Step::Write, _))));
+        assert!(matches!(pen.place(&lines("new\n")), Err((PenStep::Write, _))));
         assert!(matches!(pen.append(b"more\n", true), Ok(None)));
         assert_eq!(folder.text(), "old\nmore\n");
     }

@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::super::Error;
-use super::beneath::{self, How, Looked, Root, Stamp};
+use super::super::ShellError;
+use super::beneath::{self, FileVersion, How, Looked, Root};
 use super::clerk;
-use super::message::{self, BODY_MAX, Files, Op, Outcome, Request, Words};
+use super::message::{self, BODY_MAX, Op, WorkFiles, WorkOutcome, WorkRequest, WorkWords};
 use super::pen::Pen;
 
 /// Serves until the other end is gone.
@@ -30,34 +30,34 @@ pub fn serve(socket: &OwnedFd) {
 
 /// How a request ended. Its bytes are in the output.
 struct Done {
-    outcome: Outcome,
-    words: Words,
+    outcome: WorkOutcome,
+    words: WorkWords,
     len: usize,
-    files: Files,
+    files: WorkFiles,
 }
 
 impl Done {
     fn with(words: &[u64]) -> Done {
-        let mut all = Words::default();
+        let mut all = WorkWords::default();
         all.iter_mut().zip(words).for_each(|(to, word)| *to = *word);
-        Done { outcome: Outcome::Done, words: all, len: 0, files: [None, None] }
+        Done { outcome: WorkOutcome::Done, words: all, len: 0, files: [None, None] }
     }
 
     fn file(self, file: impl Into<OwnedFd>) -> Done {
         Done { files: [Some(file.into()), None], ..self }
     }
 
-    fn refused(error: &Error, output: &mut [u8]) -> Done {
+    fn refused(error: &ShellError, output: &mut [u8]) -> Done {
         let sentence = error.to_string();
         let len = sentence.len().min(output.len());
         output.iter_mut().zip(sentence.bytes()).for_each(|(to, byte)| *to = byte);
-        Done { outcome: Outcome::Refused, len, ..Done::with(&[]) }
+        Done { outcome: WorkOutcome::Refused, len, ..Done::with(&[]) }
     }
 }
 
 impl From<io::Error> for Done {
     fn from(error: io::Error) -> Done {
-        Done { outcome: Outcome::Failed(error), ..Done::with(&[]) }
+        Done { outcome: WorkOutcome::Failed(error), ..Done::with(&[]) }
     }
 }
 
@@ -73,7 +73,7 @@ struct Hands {
 
 impl Hands {
     /// None: it is not answered.
-    fn act(&mut self, request: &mut Request, body: &[u8], output: &mut [u8]) -> Option<Done> {
+    fn act(&mut self, request: &mut WorkRequest, body: &[u8], output: &mut [u8]) -> Option<Done> {
         let done = match request.op {
             Op::Close => {
                 self.grave = request.files[0].take();
@@ -91,7 +91,7 @@ impl Hands {
         Some(done.unwrap_or_else(Done::from))
     }
 
-    fn write(&mut self, request: &mut Request, body: &[u8]) -> io::Result<Done> {
+    fn write(&mut self, request: &mut WorkRequest, body: &[u8]) -> io::Result<Done> {
         if request.op == Op::Adopt {
             let [Some(folder), Some(file)] = std::mem::take(&mut request.files) else { return Err(io::ErrorKind::InvalidInput.into()) };
             let [path, run] = two(body)?;
@@ -115,14 +115,14 @@ impl Hands {
         })
     }
 
-    fn read(&mut self, request: &mut Request, body: &[u8], output: &mut [u8]) -> io::Result<Done> {
+    fn read(&mut self, request: &mut WorkRequest, body: &[u8], output: &mut [u8]) -> io::Result<Done> {
         let words = request.words;
         let file = request.file()?;
         match request.op {
             Op::Look => {
-                let known = Stamp::of(&words);
+                let known = FileVersion::of(&words);
                 let how = if words[5] == 0 { How::Openat2 } else { How::Walk(0) };
-                let looked = beneath::look(file.as_fd(), body, how, (known != Stamp::default()).then_some(known))?;
+                let looked = beneath::look(file.as_fd(), body, how, (known != FileVersion::default()).then_some(known))?;
                 Ok(match looked {
                     Looked::Same => Done::with(&known.words()),
                     Looked::File { fd, stamp, reach } => {
@@ -150,7 +150,7 @@ impl Hands {
 }
 
 /// What needs no memory of earlier requests.
-fn assist(request: &mut Request, body: &[u8], output: &mut [u8]) -> io::Result<Done> {
+fn assist(request: &mut WorkRequest, body: &[u8], output: &mut [u8]) -> io::Result<Done> {
     let words = request.words;
     Ok(match request.op {
         Op::Config => match clerk::read_config(&path(body)) {

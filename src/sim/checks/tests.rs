@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::sim::config::{HEAD, HEAD_MAC, config};
-use crate::wire::dhcp::{Builder, Header, code};
-use crate::wire::tftp::{self, Mode, Options};
+use crate::wire::dhcp::{Header, MessageBuilder, code};
+use crate::wire::tftp::{self, Mode, TftpOptions};
 
 const A: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const B: Mac = Mac([2, 0, 0, 0, 0, 2]);
@@ -29,7 +29,7 @@ fn message(mac: Mac, kind: MessageType, yiaddr: Ipv4Addr, server: Ipv4Addr, leas
     chaddr[..6].copy_from_slice(&mac.0);
     let op = if matches!(kind, MessageType::Discover | MessageType::Release) { 1 } else { 2 };
     let ciaddr = if op == 1 { ADDRESS } else { Ipv4Addr::UNSPECIFIED };
-    let mut builder = Builder::new(&mut buf, &Header { op, xid: 5, yiaddr, ciaddr, chaddr, ..Header::default() }, 548).unwrap();
+    let mut builder = MessageBuilder::new(&mut buf, &Header { op, xid: 5, yiaddr, ciaddr, chaddr, ..Header::default() }, 548).unwrap();
     builder.message_type(kind);
     builder.ip(code::SERVER_ID, server);
     if lease > 0 {
@@ -95,7 +95,7 @@ fn transfer(packets: &[Result<&[u8], &[u8]>]) -> String {
     let mut checks = checks();
     checks.addresses.entry(key(ADDRESS)).given = true;
     let mut buf = [0; 100];
-    let options = Options { blksize: Some(1000), windowsize: Some(2), ..Options::default() };
+    let options = TftpOptions { blksize: Some(1000), windowsize: Some(2), ..TftpOptions::default() };
     let len = tftp::emit_rrq(&mut buf, b"/f\xff", Mode::Octet, &options).unwrap();
     let file = |name: &[u8]| (name == b"f").then_some(FILE);
     checks.arrives(Instant::ZERO, &from(69, &buf[..len]), file);
@@ -140,7 +140,7 @@ fn transfers() {
 fn files_go_only_to_addresses_that_were_given() {
     let mut checks = checks();
     let mut buf = [0; 100];
-    let len = tftp::emit_rrq(&mut buf, b"f", Mode::Octet, &Options::default()).unwrap();
+    let len = tftp::emit_rrq(&mut buf, b"f", Mode::Octet, &TftpOptions::default()).unwrap();
     checks.arrives(Instant::ZERO, &from(69, &buf[..len]), |_| Some(FILE));
     checks.leaves(Instant::ZERO, &to(A, ADDRESS, 2070, &data(1, 0, 512)), |_| Some(FILE));
     let texts: Vec<&str> = checks.findings.violations.iter().map(|violation| violation.text.as_str()).collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::PIECE;
 use crate::base::endpoint::{Endpoint, Framing, Service, Streams, Transport};
-use crate::base::machine::{ConnId, Event, FileId, Input, Machine, Stream};
+use crate::base::machine::{ConnId, FileId, Input, Machine, Stream, StreamEvent};
 use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
 use crate::sim::cable::{Cable, WIRE};
@@ -31,17 +31,17 @@ impl Machine for Parrot {
         match input {
             Input::Stream(Stream { conn, event, .. }) => {
                 let word = match event {
-                    Event::Opened { .. } => "opened".to_string(),
-                    Event::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-                    Event::Drained => "drained".to_string(),
-                    Event::Closed => "closed".to_string(),
+                    StreamEvent::Opened { .. } => "opened".to_string(),
+                    StreamEvent::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                    StreamEvent::Drained => "drained".to_string(),
+                    StreamEvent::Closed => "closed".to_string(),
                 };
                 match event {
-                    Event::Bytes(b"file") => {
+                    StreamEvent::Bytes(b"file") => {
                         self.waits = Some(conn);
                         out.open(1, FILE.as_bytes());
                     }
-                    Event::Bytes(bytes) if !self.quiet => drop(out.write(conn, |buf| {
+                    StreamEvent::Bytes(bytes) if !self.quiet => drop(out.write(conn, |buf| {
                         buf.get_mut(..bytes.len())?.copy_from_slice(bytes);
                         *buf.get_mut(bytes.len())? = b'\n';
                         Some(bytes.len() + 1)

@@ -14,7 +14,7 @@ use crate::base::machine::{Command, ConnId, Reload};
 use crate::base::time::{Instant, Now};
 use crate::config::{Config, ConfigFile, Flags, MachineFacts, Unresolved};
 use crate::engine::server::Server;
-use crate::fleet::life::{Life, Plan, Stages};
+use crate::fleet::life::{Life, Stages, StormPlan};
 use crate::fleet::{Firmware, Fleet, mac};
 use crate::roll::client::Identity;
 use crate::roll::stage::Stage;
@@ -69,7 +69,7 @@ fn storm(seed: u64, habits: Habits) -> (Storm, ConnId) {
     let stages = Stages { ipxe: true, os: true };
     let lives = [Firmware::Rom, Firmware::Edk2].map(|firmware| Life::of(firmware, 1, stages, 2)).to_vec();
     let names = vec![KERNEL.into(), INITRD.into()];
-    let plan = Plan { count: NODES as usize, first: 1, lives, names, spread: Duration::from_secs(4), seed, ..Plan::default() };
+    let plan = StormPlan { count: NODES as usize, first: 1, lives, names, spread: Duration::from_secs(4), seed, ..StormPlan::default() };
     let setup = Setup { config: config(&text), seed, wire: Wire::GIGABIT, habits };
     let server = Server::new(&setup.config, seed, Now::default()).with_file(file());
     let mut world = World::new(&setup, server, Fleet::new(plan, Instant::ZERO).unwrap());

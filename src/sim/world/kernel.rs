@@ -2,16 +2,16 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::{LINK, Stage, What};
+use super::{LINK, QueuedInput, Scene};
 use crate::base::addr::Mac;
 use crate::base::endpoint::{Endpoint, EndpointId, Transport};
 use crate::base::machine::{Datagram, Input};
-use crate::base::outbox::{Run, Via};
+use crate::base::outbox::{DatagramRun, Via};
 use crate::sim::checks::Block;
 use crate::sim::disk::Version;
-use crate::sim::frame::{self, Ends};
-use crate::sim::net::{Fate, Way};
-use crate::sim::queue::Packet;
+use crate::sim::frame::{self, FrameEnds};
+use crate::sim::net::{Fate, FrameDirection};
+use crate::sim::queue::SimPacket;
 use crate::wire::ether::{self, Arp, ArpOp, Checksum, Frame, UdpFrame};
 
 /// Ethernet, IPv4 and UDP headers, and the shortest frame's padding.
@@ -19,7 +19,7 @@ const ROOM: usize = 64;
 
 /// What the head's kernel knows of an address.
 #[derive(Default)]
-pub(super) struct Neighbour {
+pub(super) struct KernelNeighbour {
     /// What the server had made permanent.
     pub(super) permanent: Option<Mac>,
     /// What frames taught the kernel.
@@ -41,33 +41,33 @@ pub(super) fn served(table: &[Endpoint], head: Ipv4Addr) -> Vec<(u16, EndpointId
     served
 }
 
-impl Stage {
-    fn send(&mut self, way: Way, packet: Packet, bytes: usize) {
-        if self.interface.is_none() && way == Way::ToClients {
+impl Scene {
+    fn send(&mut self, way: FrameDirection, packet: SimPacket, bytes: usize) {
+        if self.interface.is_none() && way == FrameDirection::ToClients {
             return;
         }
         let fate = self.net.send(self.now, way, bytes);
-        if let (Fate::Lost, Packet::Whole(bytes)) = (fate, &packet) {
+        if let (Fate::Lost, SimPacket::Whole(bytes)) = (fate, &packet) {
             self.checks.lost(self.now, bytes);
         }
         match (fate, packet) {
             (Fate::Arrives(first, second), packet) => {
                 if let Some(second) = second {
-                    self.push(second, What::Frame { way, packet: packet.clone() });
+                    self.push(second, QueuedInput::Frame { way, packet: packet.clone() });
                 }
-                self.push(first, What::Frame { way, packet });
+                self.push(first, QueuedInput::Frame { way, packet });
             }
-            (_, Packet::Whole(bytes)) => self.queue.give_back(bytes),
-            (_, Packet::Block { .. }) => {}
+            (_, SimPacket::Whole(bytes)) => self.queue.give_back(bytes),
+            (_, SimPacket::Block { .. }) => {}
         }
     }
 
-    fn send_whole(&mut self, way: Way, bytes: Vec<u8>) {
+    fn send_whole(&mut self, way: FrameDirection, bytes: Vec<u8>) {
         let len = bytes.len();
-        self.send(way, Packet::Whole(bytes), len);
+        self.send(way, SimPacket::Whole(bytes), len);
     }
 
-    pub(super) fn send_copy(&mut self, way: Way, bytes: &[u8]) {
+    pub(super) fn send_copy(&mut self, way: FrameDirection, bytes: &[u8]) {
         let mut copy = self.queue.buffer();
         copy.extend_from_slice(bytes);
         self.send_whole(way, copy);
@@ -82,7 +82,7 @@ impl Stage {
         if let Ok(Frame::Udp(frame)) = ether::parse(&bytes, Checksum::Verify) {
             self.checks.leaves(self.now, &frame, |name| self.disk.version(name));
         }
-        self.send_whole(Way::ToClients, bytes);
+        self.send_whole(FrameDirection::ToClients, bytes);
     }
 
     /// Where the kernel sends what is for this address.
@@ -115,13 +115,13 @@ impl Stage {
         self.emit(body.len(), |buf| ether::emit_udp(buf, head_mac, mac, from, to, ident, body));
     }
 
-    pub(super) fn send_run(&mut self, version: Version, offset: u64, bytes: u64, run: &Run<'_>) {
+    pub(super) fn send_run(&mut self, version: Version, offset: u64, bytes: u64, run: &DatagramRun<'_>) {
         let known = match run.via {
             Via::Mac(mac) => Some(mac),
             Via::Broadcast | Via::Kernel => self.neighbour(*run.to.ip()),
         };
         let Some(dst_mac) = known else { return self.unroutable += u64::from(run.count) };
-        let ends = Ends { src_mac: self.head_mac, dst_mac, src: run.from, dst: run.to };
+        let ends = FrameEnds { src_mac: self.head_mac, dst_mac, src: run.from, dst: run.to };
         for (n, header) in run.headers.chunks_exact(run.header_len().max(1)).enumerate() {
             let start = n as u64 * u64::from(run.size);
             let (offset, len) = (offset + start, (bytes - start).min(run.size.into()) as usize);
@@ -131,7 +131,7 @@ impl Stage {
             let left = Block { from: run.from, to: run.to, block, version, offset, len };
             self.checks.block_leaves(self.now, &left, |name| self.disk.version(name));
             let headers = frame::headers(&ends, self.ident, header, len);
-            self.send(Way::ToClients, Packet::Block { headers, version, offset, len: len as u16 }, frame::bytes(len));
+            self.send(FrameDirection::ToClients, SimPacket::Block { headers, version, offset, len: len as u16 }, frame::bytes(len));
         }
     }
 

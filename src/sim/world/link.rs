@@ -6,7 +6,7 @@ use crate::base::facts::LinkFacts;
 use crate::base::machine::{Input, Machine};
 use crate::config::LinkConfig;
 
-use super::{LINK, Stage, World};
+use super::{LINK, Scene, World};
 
 const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 const PREFIX: u8 = 16;
@@ -53,7 +53,7 @@ impl<S: Machine, C: Machine> World<S, C> {
     }
 }
 
-impl Stage {
+impl Scene {
     /// Whether the head has this address now.
     pub(super) fn has(&self, address: Ipv4Addr) -> bool {
         self.interface.iter().flat_map(|facts| &facts.addresses).any(|(own, _)| *own == address)

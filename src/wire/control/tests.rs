@@ -1,7 +1,7 @@
 use super::*;
 
 fn request(text: &str) -> Result<Request, String> {
-    read(text.as_bytes()).map_err(|sorry| sorry.to_string())
+    read(text.as_bytes()).map_err(|rejection| rejection.to_string())
 }
 
 #[test]
@@ -15,7 +15,7 @@ fn requests_as_people_type_them() {
         (r#"{"do":"guest-list","from":9}"#, Request::GuestList { from: 9, limit: None }),
         (
             r#"{"do":"change","dry":true,"change":{"what":"replace","number":23,"by":{"mac":"52:54:00:12:34:56"}}}"#,
-            Request::Change { change: Change::Replace { number: 23, by: Some(By::Mac(mac)) }, dry: true },
+            Request::Change { change: Change::Replace { number: 23, by: Some(Replacement::Mac(mac)) }, dry: true },
         ),
         (r#"{"do":"change","change":{"what":"undo"}}"#, Request::Change { change: Change::Undo, dry: false }),
         (
@@ -49,16 +49,17 @@ fn wrong_requests_are_told() {
 
 #[test]
 fn replies_and_back() {
-    let lot = Lot { kind: LotKind::Occupied, macs: vec![Mac([2, 0, 0, 0, 0, 1])], facts: vec![("uuid".into(), "0".into())] };
-    let change = LotChange { number: 3, before: Lot::default(), after: lot };
-    let event = Event { time: 1, number: None, id: "x".to_string(), address: None, stage: "up".into(), text: "\"".into(), trouble: false };
+    let lot = LotDetail { kind: LotKind::Occupied, macs: vec![Mac([2, 0, 0, 0, 0, 1])], facts: vec![("uuid".into(), "0".into())] };
+    let change = LotChange { number: 3, before: LotDetail::default(), after: lot };
+    let event =
+        WatchEvent { time: 1, number: None, id: "x".to_string(), address: None, stage: "up".into(), text: "\"".into(), trouble: false };
     for reply in [
         Reply::Watching,
         Reply::Lost { count: 7 },
         Reply::Event(event),
         Reply::Changed(Changed { dry: true, count: 1, nodes: "3".into(), lots: vec![change], notes: vec![] }),
-        Reply::Error(Sorry::new("no", "")),
-        Reply::States(States { runs: vec![Run { state: State::Up, first: 0, last: 3 }], next: Some(4) }),
+        Reply::Error(Rejection::new("no", "")),
+        Reply::States(States { runs: vec![StateRun { state: NodeState::Up, first: 0, last: 3 }], next: Some(4) }),
     ] {
         let mut buf = [0; 400];
         let len = write(&mut buf, &reply).unwrap();
@@ -70,7 +71,7 @@ fn replies_and_back() {
 
 #[test]
 fn states_are_told_by_their_names() {
-    for state in State::ALL {
+    for state in NodeState::ALL {
         assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{}\"", state.name()));
     }
 }

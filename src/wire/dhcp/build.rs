@@ -16,8 +16,8 @@ const RELAYED_MAX: usize = 1472;
 const SNAME: (usize, usize) = (44, 108);
 const FILE: (usize, usize) = (108, FIXED);
 
-/// Writes a message into a buffer: the header first, then options, then [`Builder::finish`].
-pub struct Builder<'b> {
+/// Writes a message into a buffer: the header first, then options, then [`MessageBuilder::finish`].
+pub struct MessageBuilder<'b> {
     buf: &'b mut [u8],
     /// Where the next option of the options field goes.
     at: usize,
@@ -28,10 +28,10 @@ pub struct Builder<'b> {
     file: Option<usize>,
 }
 
-impl<'b> Builder<'b> {
+impl<'b> MessageBuilder<'b> {
     /// Begins a message of at most `max` bytes (IP and UDP headers not counted, at least 300). None when the buffer is smaller than
     /// any message.
-    pub fn new(buf: &'b mut [u8], header: &Header, max: usize) -> Option<Builder<'b>> {
+    pub fn new(buf: &'b mut [u8], header: &Header, max: usize) -> Option<MessageBuilder<'b>> {
         let limit = max.max(MESSAGE_MIN).min(buf.len());
         if limit < MESSAGE_MIN {
             return None;
@@ -52,7 +52,7 @@ impl<'b> Builder<'b> {
         }
         put(&header.chaddr);
         fixed[FIXED..FIXED + 4].copy_from_slice(&COOKIE);
-        Some(Builder { buf, at: FIXED + 4, limit, sname: Some(SNAME.0), file: Some(FILE.0) })
+        Some(MessageBuilder { buf, at: FIXED + 4, limit, sname: Some(SNAME.0), file: Some(FILE.0) })
     }
 
     /// Sets `sname`, with its NUL. False when it does not fit, or when options are there already.

@@ -11,8 +11,8 @@ mod parse;
 
 use std::net::Ipv4Addr;
 
-pub use build::Builder;
-pub use parse::{Malformed, Message, Scratch, parse};
+pub use build::MessageBuilder;
+pub use parse::{Message, MessageError, Scratch, parse};
 
 /// Bytes before the options: fixed fields and magic cookie.
 pub const FIXED: usize = 236;

@@ -6,7 +6,7 @@ use super::{COOKIE, FIXED, Header, MessageType, code};
 
 /// Why bytes are no DHCP or BOOTP message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Malformed {
+pub enum MessageError {
     /// Shorter than the fixed fields.
     Truncated,
     /// op is neither 1 nor 2.
@@ -37,7 +37,7 @@ impl Default for Scratch {
 }
 
 #[derive(Clone, Copy, Default)]
-struct Place {
+struct OptionSpan {
     start: u16,
     len: u16,
     /// 0 when absent.
@@ -54,7 +54,7 @@ pub struct Message<'a> {
     pub file: &'a [u8],
     bytes: &'a [u8],
     joined: &'a [u8],
-    places: [Place; 256],
+    places: [OptionSpan; 256],
 }
 
 /// The three fields that may hold options, in the order of RFC 3396.
@@ -66,16 +66,16 @@ fn fields(bytes: &[u8], overload: u8) -> [(usize, &[u8]); 3] {
 }
 
 /// Calls `found(code, start, len)` for each option of a field that begins at `base` of the message.
-fn walk(base: usize, field: &[u8], mut found: impl FnMut(u8, usize, usize)) -> Result<(), Malformed> {
+fn walk(base: usize, field: &[u8], mut found: impl FnMut(u8, usize, usize)) -> Result<(), MessageError> {
     let mut at = 0;
     while let Some(&option) = field.get(at) {
         match option {
             code::PAD => at += 1,
             code::END => return Ok(()),
             _ => {
-                let len = usize::from(*field.get(at + 1).ok_or(Malformed::OptionTruncated)?);
+                let len = usize::from(*field.get(at + 1).ok_or(MessageError::OptionTruncated)?);
                 if at + 2 + len > field.len() {
-                    return Err(Malformed::OptionTruncated);
+                    return Err(MessageError::OptionTruncated);
                 }
                 found(option, base + at + 2, len);
                 at += 2 + len;
@@ -109,15 +109,15 @@ fn header(bytes: &[u8]) -> Option<Header> {
 }
 
 /// Reads a message; `scratch` holds its split options for as long as it lives.
-pub fn parse<'a>(bytes: &'a [u8], scratch: &'a mut Scratch) -> Result<Message<'a>, Malformed> {
-    let header = header(bytes).filter(|_| bytes.len() >= FIXED).ok_or(Malformed::Truncated)?;
+pub fn parse<'a>(bytes: &'a [u8], scratch: &'a mut Scratch) -> Result<Message<'a>, MessageError> {
+    let header = header(bytes).filter(|_| bytes.len() >= FIXED).ok_or(MessageError::Truncated)?;
     if !matches!(header.op, 1 | 2) {
-        return Err(Malformed::Op);
+        return Err(MessageError::Op);
     }
     if header.hlen > 16 {
-        return Err(Malformed::HardwareLength);
+        return Err(MessageError::HardwareLength);
     }
-    let mut message = Message { header, sname: &[], file: &[], bytes, joined: &[], places: [Place::default(); 256] };
+    let mut message = Message { header, sname: &[], file: &[], bytes, joined: &[], places: [OptionSpan::default(); 256] };
     let mut overload = 0;
     if bytes.get(FIXED..FIXED + 4) == Some(&COOKIE) {
         overload = message.find_options(bytes)?;
@@ -136,7 +136,7 @@ fn until_nul(field: Option<&[u8]>) -> &[u8] {
 
 impl<'a> Message<'a> {
     /// Notes where each option is, or how much of it there is; gives the value of option 52.
-    fn find_options(&mut self, bytes: &[u8]) -> Result<u8, Malformed> {
+    fn find_options(&mut self, bytes: &[u8]) -> Result<u8, MessageError> {
         let mut overload = None;
         let [(base, options), ..] = fields(bytes, 0);
         walk(base, options, |code, start, len| {
@@ -147,7 +147,7 @@ impl<'a> Message<'a> {
         let overload = match overload {
             None => 0,
             Some((1, value @ 1..=3)) => value,
-            Some(_) => return Err(Malformed::OptionValue),
+            Some(_) => return Err(MessageError::OptionValue),
         };
         for (base, field) in fields(bytes, overload) {
             walk(base, field, |code, start, len| {
@@ -163,7 +163,7 @@ impl<'a> Message<'a> {
     }
 
     /// Copies the parts of split options one behind the other.
-    fn join<'s>(&mut self, bytes: &[u8], overload: u8, scratch: &'s mut [u8]) -> Result<&'s [u8], Malformed> {
+    fn join<'s>(&mut self, bytes: &[u8], overload: u8, scratch: &'s mut [u8]) -> Result<&'s [u8], MessageError> {
         if self.places.iter().all(|place| place.parts < 2) {
             return Ok(&[]);
         }
@@ -172,7 +172,7 @@ impl<'a> Message<'a> {
             place.start = used as u16;
             used += usize::from(place.len);
             if used > scratch.len() {
-                return Err(Malformed::OptionTooLong);
+                return Err(MessageError::OptionTooLong);
             }
             place.len = 0;
         }
@@ -191,7 +191,7 @@ impl<'a> Message<'a> {
         Ok(&scratch[..used])
     }
 
-    fn check(&self) -> Result<(), Malformed> {
+    fn check(&self) -> Result<(), MessageError> {
         // Joined values: a second option 52 contradicts the one that was followed, as a second 53 does (RFC 3396, 5).
         let sizes = [
             (code::REQUESTED_IP, 4),
@@ -203,12 +203,12 @@ impl<'a> Message<'a> {
         ];
         let sound = |&(code, len): &(u8, usize)| self.option(code).is_none_or(|bytes| bytes.len() == len);
         let known = self.option(code::MESSAGE_TYPE).is_none_or(|_| self.message_type().is_some());
-        if sizes.iter().all(sound) && known { Ok(()) } else { Err(Malformed::OptionValue) }
+        if sizes.iter().all(sound) && known { Ok(()) } else { Err(MessageError::OptionValue) }
     }
 
     /// The bytes of an option, joined.
     pub fn option(&self, code: u8) -> Option<&'a [u8]> {
-        let Place { start, len, parts } = self.places[usize::from(code)];
+        let OptionSpan { start, len, parts } = self.places[usize::from(code)];
         let from = match parts {
             0 => return None,
             1 => self.bytes,

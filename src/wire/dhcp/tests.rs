@@ -18,9 +18,9 @@ const HEADER: Header = Header {
     chaddr: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16],
 };
 
-fn built(max: usize, relay: Option<&[u8]>, fill: impl FnOnce(&mut Builder<'_>)) -> Vec<u8> {
+fn built(max: usize, relay: Option<&[u8]>, fill: impl FnOnce(&mut MessageBuilder<'_>)) -> Vec<u8> {
     let mut buf = [0xee; 1500];
-    let mut builder = Builder::new(&mut buf, &HEADER, max).unwrap();
+    let mut builder = MessageBuilder::new(&mut buf, &HEADER, max).unwrap();
     fill(&mut builder);
     let len = builder.finish(relay);
     buf[..len].to_vec()
@@ -96,24 +96,24 @@ fn what_is_refused() {
         parse(&bytes, &mut scratch).err()
     };
     assert_eq!(refuse(&|_| {}), None);
-    assert_eq!(refuse(&|b| b.truncate(235)), Some(Malformed::Truncated));
+    assert_eq!(refuse(&|b| b.truncate(235)), Some(MessageError::Truncated));
     assert_eq!(refuse(&|b| b.truncate(236)), None, "no cookie: BOOTP");
-    assert_eq!(refuse(&|b| b[0] = 3), Some(Malformed::Op));
-    assert_eq!(refuse(&|b| b[2] = 17), Some(Malformed::HardwareLength));
-    assert_eq!(refuse(&|b| b.truncate(242)), Some(Malformed::OptionTruncated));
+    assert_eq!(refuse(&|b| b[0] = 3), Some(MessageError::Op));
+    assert_eq!(refuse(&|b| b[2] = 17), Some(MessageError::HardwareLength));
+    assert_eq!(refuse(&|b| b.truncate(242)), Some(MessageError::OptionTruncated));
     assert_eq!(refuse(&|b| b.truncate(243)), None, "END may be missing");
-    assert_eq!(refuse(&|b| b[242] = 99), Some(Malformed::OptionValue), "no such message type");
-    assert_eq!(refuse(&|b| b[240] = 54), Some(Malformed::OptionValue), "a server identifier of one byte");
+    assert_eq!(refuse(&|b| b[242] = 99), Some(MessageError::OptionValue), "no such message type");
+    assert_eq!(refuse(&|b| b[240] = 54), Some(MessageError::OptionValue), "a server identifier of one byte");
     assert_eq!(refuse(&|b| b[240] = 52), None, "overload 3: file and sname hold options, all pads");
-    assert_eq!(refuse(&|b| b[240..243].copy_from_slice(&[52, 1, 4])), Some(Malformed::OptionValue));
+    assert_eq!(refuse(&|b| b[240..243].copy_from_slice(&[52, 1, 4])), Some(MessageError::OptionValue));
     let twice = |code: u8| move |b: &mut Vec<u8>| b[240..246].copy_from_slice(&[code, 1, 1, code, 1, 1]);
-    assert_eq!(refuse(&twice(53)), Some(Malformed::OptionValue), "joined, a message type of two bytes");
-    assert_eq!(refuse(&twice(52)), Some(Malformed::OptionValue), "joined, an overload of two bytes");
+    assert_eq!(refuse(&twice(53)), Some(MessageError::OptionValue), "joined, a message type of two bytes");
+    assert_eq!(refuse(&twice(52)), Some(MessageError::OptionValue), "joined, an overload of two bytes");
     let in_file = |b: &mut Vec<u8>| {
         b[240] = 52;
         b[108..111].copy_from_slice(&[52, 1, 3]);
     };
-    assert_eq!(refuse(&in_file), Some(Malformed::OptionValue), "and one more in the field that it opens");
+    assert_eq!(refuse(&in_file), Some(MessageError::OptionValue), "and one more in the field that it opens");
 }
 
 #[test]

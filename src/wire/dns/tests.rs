@@ -3,8 +3,8 @@
 use super::*;
 use proptest::prelude::*;
 
-fn name(text: &str) -> Name {
-    Name::of_text(text).unwrap()
+fn name(text: &str) -> DnsName {
+    DnsName::of_text(text).unwrap()
 }
 
 fn query(text: &str, rtype: u16) -> Query {
@@ -18,7 +18,7 @@ fn written(query: &Query) -> Vec<u8> {
     buf[..len].to_vec()
 }
 
-const YES: Verdict = Verdict { rcode: rcode::NOERROR, authoritative: true, recursive: false };
+const YES: ResponseFlags = ResponseFlags { rcode: rcode::NOERROR, authoritative: true, recursive: false };
 
 #[test]
 fn a_query_is_read_as_it_was_written() {
@@ -67,7 +67,7 @@ fn the_limit_holds_to_the_byte() {
     let base = HEADER + 13 + 4 + OPT_LEN;
     for limit in base..base + 40 {
         let mut buf = [0; 512];
-        let mut builder = Builder::new(&mut buf, limit, &asked, YES).unwrap();
+        let mut builder = ResponseBuilder::new(&mut buf, limit, &asked, YES).unwrap();
         let fits = (0..2).filter(|_| builder.answer(&record)).count();
         assert_eq!(fits, ((limit - base) / 16).min(2), "{limit}");
         if fits < 2 {
@@ -82,7 +82,7 @@ fn the_limit_holds_to_the_byte() {
 fn an_extended_code_needs_edns() {
     let mut buf = [0; 512];
     let asked = Query { edns: Some(Edns { size: 1232, version: 1, dnssec: false }), ..query("a", rtype::A) };
-    let len = Builder::new(&mut buf, 512, &asked, Verdict { rcode: rcode::BADVERS, ..YES }).unwrap().finish(None);
+    let len = ResponseBuilder::new(&mut buf, 512, &asked, ResponseFlags { rcode: rcode::BADVERS, ..YES }).unwrap().finish(None);
     assert_eq!((buf[3] & 15, buf[len - 6]), (0, 1), "the low and the high bits");
     let response = parse_response(&buf[..len]).unwrap();
     assert!(response.id == 7 && !response.truncated && response.question.is(asked.question.as_ref().unwrap()));
@@ -91,9 +91,9 @@ fn an_extended_code_needs_edns() {
 #[test]
 fn names_stay_within_their_limits() {
     let label = [b'a'; 63];
-    let long = Name::of([&label[..], &label, &label]).unwrap();
-    assert!(Name::beneath([&label[..]], &long).is_none() && Name::of([&[b'a'; 64][..]]).is_none());
-    assert!(Name::of_text("a..b").is_none() && name("A.b").is(&name("a.B")) && !name("a.b").is(&name("a")));
+    let long = DnsName::of([&label[..], &label, &label]).unwrap();
+    assert!(DnsName::beneath([&label[..]], &long).is_none() && DnsName::of([&[b'a'; 64][..]]).is_none());
+    assert!(DnsName::of_text("a..b").is_none() && name("A.b").is(&name("a.B")) && !name("a.b").is(&name("a")));
     assert_eq!(name("a.b").labels().collect::<Vec<_>>(), [b"a", b"b"]);
 }
 
@@ -103,7 +103,7 @@ proptest! {
         let _ = parse_response(&bytes);
         if let Ok(query) = parse(&bytes) {
             let mut buf = [0; 512];
-            let len = Builder::new(&mut buf, query.udp_limit(), &query, YES).unwrap().finish(None);
+            let len = ResponseBuilder::new(&mut buf, query.udp_limit(), &query, YES).unwrap().finish(None);
             prop_assert!((HEADER..=512).contains(&len));
         }
     }
@@ -116,7 +116,7 @@ proptest! {
         bytes.truncate(bytes.len().saturating_sub(cut % 20));
         if let Ok(query) = parse(&bytes) {
             let mut buf = [0; 1232];
-            prop_assert!(Builder::new(&mut buf, 1232, &query, YES).unwrap().finish(None) >= HEADER);
+            prop_assert!(ResponseBuilder::new(&mut buf, 1232, &query, YES).unwrap().finish(None) >= HEADER);
             let _ = write_query(&mut buf, 1, &query);
         }
     }

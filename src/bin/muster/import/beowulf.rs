@@ -1,10 +1,10 @@
 //! `node` lines of a Beowulf head's config (Scyld's /etc/beowulf/config): `node [NUMBER] MAC...`. Without a number a line follows the one
 //! before, from 0 on, as there: a line that only says `node` leaves its number out.
 
-use super::{Found, Text, mac};
+use super::{ImportedFile, ImportedMachine, mac};
 
-pub fn read(text: &str) -> Text {
-    let mut read = Text::default();
+pub fn read(text: &str) -> ImportedFile {
+    let mut read = ImportedFile::default();
     let mut next = 0u32;
     for (line, content) in text.lines().enumerate().map(|(at, content)| (at + 1, content)) {
         let mut words = content.split('#').next().unwrap_or_default().split_whitespace();
@@ -22,7 +22,7 @@ pub fn read(text: &str) -> Text {
             // What follows a MAC and is none is a setting of that node.
             Some(word) if macs.is_empty() => read.fault(line, format!("{word:?} is not a machine's MAC address")),
             _ if macs.is_empty() => {}
-            _ => read.found.push(Found { line, macs, index: Some(number), ..Found::default() }),
+            _ => read.found.push(ImportedMachine { line, macs, index: Some(number), ..ImportedMachine::default() }),
         }
     }
     read

@@ -3,10 +3,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Found, Text, mac};
+use super::{ImportedFile, ImportedMachine, mac};
 
-pub fn read(text: &str) -> Text {
-    let mut read = Text::default();
+pub fn read(text: &str) -> ImportedFile {
+    let mut read = ImportedFile::default();
     for (line, content) in text.lines().enumerate().map(|(at, content)| (at + 1, content.trim())) {
         let value = content.trim_start_matches("--").strip_prefix("dhcp-host").map(str::trim_start).and_then(|rest| rest.strip_prefix('='));
         // A line of a hosts file begins with the MAC itself.
@@ -18,8 +18,8 @@ pub fn read(text: &str) -> Text {
     read
 }
 
-fn host(read: &mut Text, line: usize, value: &str) {
-    let mut found = Found { line, ..Found::default() };
+fn host(read: &mut ImportedFile, line: usize, value: &str) {
+    let mut found = ImportedMachine { line, ..ImportedMachine::default() };
     for field in value.split(',').map(str::trim).filter(|field| !field.is_empty()) {
         if field == "ignore" {
             return read.fault(line, "dnsmasq ignores this machine");

@@ -1,9 +1,9 @@
 //! `/etc/ethers` (ethers(5)): a MAC, blanks, a host name or an address; `#` begins a comment.
 
-use super::{Found, Text, mac};
+use super::{ImportedFile, ImportedMachine, mac};
 
-pub fn read(text: &str) -> Text {
-    let mut read = Text::default();
+pub fn read(text: &str) -> ImportedFile {
+    let mut read = ImportedFile::default();
     for (line, content) in text.lines().enumerate().map(|(at, content)| (at + 1, content)) {
         let content = content.split('#').next().unwrap_or_default();
         match content.split_whitespace().collect::<Vec<_>>().as_slice() {
@@ -12,7 +12,7 @@ pub fn read(text: &str) -> Text {
                 Some(mac) => {
                     let address = name.parse().ok();
                     let name = if address.is_some() { String::new() } else { name.to_string() };
-                    read.found.push(Found { line, name, macs: vec![mac], address, index: None });
+                    read.found.push(ImportedMachine { line, name, macs: vec![mac], address, index: None });
                 }
                 None => read.fault(line, format!("{first:?} is not a machine's MAC address")),
             },

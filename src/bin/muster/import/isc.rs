@@ -1,6 +1,6 @@
 //! `host` blocks of ISC dhcpd's config (dhcpd.conf(5)), wherever they stand: in groups, in subnets, in a leases file.
 
-use super::{Found, Text, mac};
+use super::{ImportedFile, ImportedMachine, mac};
 
 /// A word, a text in quotes, or one of `{ } ; ,`, with its line.
 struct Token<'a> {
@@ -26,8 +26,8 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-pub fn read(text: &str) -> Text {
-    let mut read = Text::default();
+pub fn read(text: &str) -> ImportedFile {
+    let mut read = ImportedFile::default();
     let tokens = tokens(text);
     let mut rest = tokens.as_slice();
     while let Some((first, after)) = rest.split_first() {
@@ -59,8 +59,8 @@ fn end(body: &[Token<'_>]) -> usize {
     body.len()
 }
 
-fn host(read: &mut Text, name: &Token<'_>, body: &[Token<'_>]) {
-    let mut found = Found { line: name.line, name: name.text.to_string(), ..Found::default() };
+fn host(read: &mut ImportedFile, name: &Token<'_>, body: &[Token<'_>]) {
+    let mut found = ImportedMachine { line: name.line, name: name.text.to_string(), ..ImportedMachine::default() };
     for statement in body.split(|token| token.text == ";") {
         let words: Vec<&str> = statement.iter().map(|token| token.text).collect();
         match words.as_slice() {

@@ -3,10 +3,10 @@
 
 use serde_json::Value;
 
-use super::{Found, Text, mac};
+use super::{ImportedFile, ImportedMachine, mac};
 
-pub fn read(text: &str) -> Text {
-    let mut read = Text::default();
+pub fn read(text: &str) -> ImportedFile {
+    let mut read = ImportedFile::default();
     match serde_json::from_str::<Value>(&without_comments(text)) {
         Ok(value) => {
             let mut seen = 0;
@@ -52,7 +52,7 @@ fn without_comments(text: &str) -> String {
 }
 
 /// Looks through everything, 64 levels deep at most. `seen`: how much of the text the reservations found so far cover.
-fn walk(read: &mut Text, value: &Value, text: &str, seen: &mut usize, depth: usize) {
+fn walk(read: &mut ImportedFile, value: &Value, text: &str, seen: &mut usize, depth: usize) {
     if depth > 64 {
         return;
     }
@@ -70,7 +70,7 @@ fn walk(read: &mut Text, value: &Value, text: &str, seen: &mut usize, depth: usi
     }
 }
 
-fn reservation(read: &mut Text, value: &Value, text: &str, seen: &mut usize) {
+fn reservation(read: &mut ImportedFile, value: &Value, text: &str, seen: &mut usize) {
     let field = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default();
     let (hardware, name) = (field("hw-address"), field("hostname"));
     // The parser tells no lines: the words themselves are looked for. serde_json keeps fields in order of their names, not of the text.
@@ -84,7 +84,7 @@ fn reservation(read: &mut Text, value: &Value, text: &str, seen: &mut usize) {
         None => read.fault(line, format!("{hardware:?} is not a machine's MAC address")),
         Some(mac) => {
             let address = field("ip-address").parse().ok();
-            read.found.push(Found { line, name: name.to_string(), macs: vec![mac], address, index: None });
+            read.found.push(ImportedMachine { line, name: name.to_string(), macs: vec![mac], address, index: None });
         }
     }
 }

@@ -16,14 +16,14 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use muster::base::addr::Mac;
-use muster::wire::control::{Change, Entry, IMPORT_MAX, LINE_MAX, Reply, Request, State};
+use muster::wire::control::{Change, IMPORT_MAX, ImportEntry, LINE_MAX, NodeState, Reply, Request};
 
 use super::Failure;
 use super::change;
-use super::client::Client;
+use super::client::ControlClient;
 use super::look::print;
-use super::options::Options;
-use super::table::{Table, counted, plain};
+use super::options::MusterOptions;
+use super::table::{TextTable, counted, plain};
 
 /// The largest file that is read, in bytes.
 const FILE_MAX: u64 = 64 << 20;
@@ -74,7 +74,7 @@ impl Format {
 
 /// A machine as a file tells of it.
 #[derive(Clone, Debug, PartialEq, Default)]
-pub struct Found {
+pub struct ImportedMachine {
     /// From 1 on.
     pub line: usize,
     pub name: String,
@@ -86,18 +86,18 @@ pub struct Found {
 
 /// What a file holds: machines, and lines that were meant to be some.
 #[derive(Clone, Debug, PartialEq, Default)]
-pub struct Text {
-    pub found: Vec<Found>,
+pub struct ImportedFile {
+    pub found: Vec<ImportedMachine>,
     pub faults: Vec<(usize, String)>,
 }
 
-impl Text {
+impl ImportedFile {
     fn fault(&mut self, line: usize, what: impl Into<String>) {
         self.faults.push((line, what.into()));
     }
 }
 
-fn read(format: Format, text: &str) -> Text {
+fn read(format: Format, text: &str) -> ImportedFile {
     match format {
         Format::Ethers => ethers::read(text),
         Format::Dnsmasq => dnsmasq::read(text),
@@ -119,17 +119,17 @@ fn mac(text: &str) -> Option<Mac> {
     (parts.next().is_none() && mac.is_individual()).then_some(mac)
 }
 
-pub fn import(client: &mut Client, options: &Options, file: &Path, format: Option<Format>) -> Result<(), Failure> {
+pub fn import(client: &mut ControlClient, options: &MusterOptions, file: &Path, format: Option<Format>) -> Result<(), Failure> {
     let (name, text) = load(file)?;
     let format = format.unwrap_or_else(|| Format::guess(&text));
-    let Text { found, faults } = read(format, &text);
+    let ImportedFile { found, faults } = read(format, &text);
     if found.is_empty() && faults.is_empty() {
         let known: Vec<&str> = Format::ALL.iter().map(|(_, name)| *name).collect();
         let why = format!("{name} has no machines (read as {}): give its format with --format {}", format.name(), known.join("|"));
         return Err(Failure::Failed(why));
     }
     let reply = client.ask(&Request::Status)?;
-    let Reply::Status(status) = reply else { return Client::unexpected(&reply) };
+    let Reply::Status(status) = reply else { return ControlClient::unexpected(&reply) };
     let [.., vacant] = client.states()?;
     let mut plan = number::assign(&found, &status.segments, status.nodes, &vacant);
     plan.left_out.extend(faults);
@@ -164,10 +164,10 @@ fn load(file: &Path) -> Result<(String, String), Failure> {
     Ok((name, String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-fn show(name: &str, format: Format, plan: &number::Plan) -> Result<(), Failure> {
+fn show(name: &str, format: Format, plan: &number::ImportPlan) -> Result<(), Failure> {
     let machines = counted(plan.placed.len() as u64, "machine");
     print(&[format!("{name}, read as {}: {machines}", format.name())])?;
-    let mut table = Table::new(&["LINE", "NODE", "BY", "NAME", "MACS"]);
+    let mut table = TextTable::new(&["LINE", "NODE", "BY", "NAME", "MACS"]);
     for placed in &plan.placed {
         let macs = placed.macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let lines = placed.lines.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -180,16 +180,16 @@ fn show(name: &str, format: Format, plan: &number::Plan) -> Result<(), Failure> 
     print(&left)
 }
 
-fn entries(plan: &number::Plan) -> Vec<Entry> {
+fn entries(plan: &number::ImportPlan) -> Vec<ImportEntry> {
     let name = |name: &str| plain(name).chars().take(NAME_MAX).collect();
-    plan.placed.iter().map(|placed| Entry { number: placed.number, macs: placed.macs.clone(), name: name(&placed.name) }).collect()
+    plan.placed.iter().map(|placed| ImportEntry { number: placed.number, macs: placed.macs.clone(), name: name(&placed.name) }).collect()
 }
 
 /// One import in as many requests as it takes.
-fn parts(entries: &[Entry]) -> Vec<Change> {
+fn parts(entries: &[ImportEntry]) -> Vec<Change> {
     // What a request needs around its entries.
     const FRAME: usize = 200;
-    let mut parts: Vec<Vec<Entry>> = Vec::new();
+    let mut parts: Vec<Vec<ImportEntry>> = Vec::new();
     let mut bytes = 0;
     for entry in entries {
         let len = serde_json::to_string(entry).map_or(0, |text| text.len() + 1);
@@ -206,8 +206,8 @@ fn parts(entries: &[Entry]) -> Vec<Change> {
     parts.into_iter().enumerate().map(|(at, entries)| Change::Import { entries, more: at < last }).collect()
 }
 
-/// The place of the last state in `State::ALL` is the vacant one's.
-const _: () = assert!(State::Vacant as usize == State::ALL.len() - 1);
+/// The place of the last state in `NodeState::ALL` is the vacant one's.
+const _: () = assert!(NodeState::Vacant as usize == NodeState::ALL.len() - 1);
 
 #[cfg(test)]
 mod tests {
@@ -249,9 +249,9 @@ mod tests {
     fn requests_stay_below_a_line() {
         let entry = |n: u32| {
             let macs = (0..20).map(|nic| Mac([2, nic, 0, 0, (n >> 8) as u8, n as u8])).collect();
-            Entry { number: n, macs, name: "\"".repeat(64) }
+            ImportEntry { number: n, macs, name: "\"".repeat(64) }
         };
-        let entries: Vec<Entry> = (0..1000).map(entry).collect();
+        let entries: Vec<ImportEntry> = (0..1000).map(entry).collect();
         let parts = parts(&entries);
         let mut all = Vec::new();
         for (at, part) in parts.iter().enumerate() {

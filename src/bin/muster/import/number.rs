@@ -7,9 +7,9 @@ use std::net::Ipv4Addr;
 
 use muster::base::addr::Mac;
 use muster::roll::ranges::Ranges;
-use muster::wire::control::Segment;
+use muster::wire::control::SegmentRow;
 
-use super::Found;
+use super::ImportedMachine;
 
 /// How a number was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +43,7 @@ pub struct Placed {
 
 /// What becomes of a file.
 #[derive(Clone, Debug, PartialEq, Default)]
-pub struct Plan {
+pub struct ImportPlan {
     /// In order of their numbers.
     pub placed: Vec<Placed>,
     /// Worth knowing, by line.
@@ -53,8 +53,8 @@ pub struct Plan {
 }
 
 /// Gives every machine a number.
-pub fn assign(found: &[Found], segments: &[Segment], nodes: u32, vacant: &Ranges) -> Plan {
-    let mut plan = Plan::default();
+pub fn assign(found: &[ImportedMachine], segments: &[SegmentRow], nodes: u32, vacant: &Ranges) -> ImportPlan {
+    let mut plan = ImportPlan::default();
     let mut places: BTreeMap<u32, Placed> = BTreeMap::new();
     let mut owners: BTreeMap<Mac, (u32, usize)> = BTreeMap::new();
     let mut free = vacant.iter();
@@ -87,7 +87,7 @@ pub fn assign(found: &[Found], segments: &[Segment], nodes: u32, vacant: &Ranges
 }
 
 /// How messages call a machine.
-fn title(found: &Found) -> String {
+fn title(found: &ImportedMachine) -> String {
     match (found.name.is_empty(), found.macs.first()) {
         (false, _) => found.name.clone(),
         (true, Some(mac)) => mac.to_string(),
@@ -95,14 +95,14 @@ fn title(found: &Found) -> String {
     }
 }
 
-fn sure(found: &Found, segments: &[Segment]) -> Option<(Rule, u32)> {
+fn sure(found: &ImportedMachine, segments: &[SegmentRow]) -> Option<(Rule, u32)> {
     let index = found.index.map(|number| (Rule::Index, number));
     let address = || found.address.and_then(|address| in_plan(address, segments)).map(|number| (Rule::Address, number));
     index.or_else(address).or_else(|| trailing(&found.name).map(|number| (Rule::Name, number)))
 }
 
-fn in_plan(address: Ipv4Addr, segments: &[Segment]) -> Option<u32> {
-    let number = |segment: &Segment| {
+fn in_plan(address: Ipv4Addr, segments: &[SegmentRow]) -> Option<u32> {
+    let number = |segment: &SegmentRow| {
         let offset = u32::from(address).checked_sub(u32::from(segment.address))?;
         (offset <= segment.last - segment.first.min(segment.last)).then(|| segment.first + offset)
     };
@@ -117,15 +117,15 @@ fn trailing(name: &str) -> Option<u32> {
 }
 
 /// The number of a machine all of whose MACs are there already.
-fn twin(found: &Found, owners: &BTreeMap<Mac, (u32, usize)>) -> Option<u32> {
+fn twin(found: &ImportedMachine, owners: &BTreeMap<Mac, (u32, usize)>) -> Option<u32> {
     found.macs.first().and_then(|mac| owners.get(mac)).map(|(number, _)| *number)
 }
 
 fn settle(
-    plan: &mut Plan,
+    plan: &mut ImportPlan,
     places: &mut BTreeMap<u32, Placed>,
     owners: &mut BTreeMap<Mac, (u32, usize)>,
-    found: &Found,
+    found: &ImportedMachine,
     rule: Rule,
     number: u32,
 ) {
@@ -171,19 +171,19 @@ mod tests {
         Mac([2, 0, 0, 0, 0, n])
     }
 
-    fn found(line: usize, name: &str, n: u8, address: Option<[u8; 4]>) -> Found {
-        Found { line, name: name.into(), macs: vec![mac(n)], address: address.map(Into::into), index: None }
+    fn found(line: usize, name: &str, n: u8, address: Option<[u8; 4]>) -> ImportedMachine {
+        ImportedMachine { line, name: name.into(), macs: vec![mac(n)], address: address.map(Into::into), index: None }
     }
 
-    fn plan(found: &[Found]) -> Plan {
+    fn plan(found: &[ImportedMachine]) -> ImportPlan {
         let segments = [
-            Segment { first: 0, last: 99, address: [10, 54, 1, 0].into() },
-            Segment { first: 100, last: 199, address: [10, 55, 1, 0].into() },
+            SegmentRow { first: 0, last: 99, address: [10, 54, 1, 0].into() },
+            SegmentRow { first: 100, last: 199, address: [10, 55, 1, 0].into() },
         ];
         assign(found, &segments, 200, &Ranges::of(3, 199))
     }
 
-    fn numbers(plan: &Plan) -> Vec<(u32, Rule, Vec<usize>)> {
+    fn numbers(plan: &ImportPlan) -> Vec<(u32, Rule, Vec<usize>)> {
         plan.placed.iter().map(|placed| (placed.number, placed.rule, placed.lines.clone())).collect()
     }
 
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_street_leaves_out() {
+    fn a_full_cluster_leaves_out() {
         let plan = assign(&[found(1, "x", 1, None), found(2, "y", 2, None)], &[], 200, &Ranges::of(8, 8));
         assert_eq!((plan.placed.len(), plan.left_out[0].0), (1, 2));
     }

@@ -1,14 +1,14 @@
 //! What operators change, take back, and are refused.
 
 use super::*;
-use crate::roll::lot::State as LotState;
+use crate::roll::lot::LotState;
 use crate::roll::plan::Number;
 use crate::roll::ruling::Numbering;
 use crate::wire::control::Changed;
-use crate::wire::report::{Report, Verdict};
+use crate::wire::report::{Report, ReportVerdict};
 
 fn passed(n: u8, port: &str) -> Ask {
-    let mut report = Report { verdict: Verdict::Passed, ..Report::EMPTY };
+    let mut report = Report { verdict: ReportVerdict::Passed, ..Report::EMPTY };
     report.macs.push(mac(n));
     let mut buf = [0; 255];
     let len = report.write(&mut buf).unwrap();
@@ -29,12 +29,12 @@ fn refused(world: &mut World, change: &str) -> String {
 }
 
 fn macs_of(world: &World, number: u32) -> Vec<u8> {
-    let lot = world.server.roll().street().lot(Number(number)).unwrap();
-    lot.papers.macs.as_slice().iter().map(|mac| mac.0[5]).collect()
+    let lot = world.server.roll().lots().lot(Number(number)).unwrap();
+    lot.fingerprint.macs.as_slice().iter().map(|mac| mac.0[5]).collect()
 }
 
 fn state_of(world: &World, number: u32) -> LotState {
-    world.server.roll().street().lot(Number(number)).unwrap().state
+    world.server.roll().lots().lot(Number(number)).unwrap().state
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn a_dry_change_changes_nothing_and_one_that_is_not_on_disk_is_not_told() {
     assert_eq!(state_of(&world, 5), LotState::Vacant);
     world.syncs = false;
     let request = format!(r#"{{"do":"change","change":{wish}}}"#);
-    let got = world.operator(conn(3), Happening::Bytes(request.as_bytes()));
+    let got = world.operator(conn(3), StreamEvent::Bytes(request.as_bytes()));
     assert!(matches!(&got[..], [Got::Record(line)] if line.contains("n5 reserved for=operator")), "{got:?}");
     let got = world.sync();
     assert!(
@@ -83,9 +83,9 @@ fn who_has_gone_is_not_told_and_the_change_stands() {
     world.syncs = false;
     for (by, number) in [(3, 5), (4, 6)] {
         let request = format!(r#"{{"do":"change","change":{{"what":"set","number":{number},"reserve":true}}}}"#);
-        assert!(written(&world.operator(conn(by), Happening::Bytes(request.as_bytes())), by).is_empty());
+        assert!(written(&world.operator(conn(by), StreamEvent::Bytes(request.as_bytes())), by).is_empty());
     }
-    world.operator(conn(3), Happening::Closed);
+    world.operator(conn(3), StreamEvent::Closed);
     let got = world.sync();
     assert!(written(&got, 3).is_empty() && written(&got, 4).len() == 1, "{got:?}");
     assert!([5, 6].map(|number| state_of(&world, number)).iter().all(|state| *state != LotState::Vacant));
@@ -115,10 +115,10 @@ fn nodes_go_out_together_and_come_back() {
     }
     let done = changed(&mut world, r#"{"what":"out","nodes":"n[1-4]"}"#);
     assert_eq!((done.count, done.nodes.as_str(), done.notes[0].as_str()), (3, "1-3", "n4 is vacant already"));
-    assert_eq!(world.server.roll().street().retired_from(mac(2)), Some(Number(2)));
+    assert_eq!(world.server.roll().lots().retired_from(mac(2)), Some(Number(2)));
     assert!(refused(&mut world, r#"{"what":"out","nodes":"17"}"#).contains("[[node]] section"));
     assert_eq!(changed(&mut world, r#"{"what":"undo"}"#).count, 3);
-    assert_eq!((macs_of(&world, 2), world.server.roll().street().retired_from(mac(2))), (vec![2], None));
+    assert_eq!((macs_of(&world, 2), world.server.roll().lots().retired_from(mac(2))), (vec![2], None));
     changed(&mut world, r#"{"what":"out","nodes":"1"}"#);
     changed(&mut world, r#"{"what":"set","number":1,"macs":["02:00:00:00:00:05"]}"#);
     changed(&mut world, r#"{"what":"out","nodes":"2"}"#);
@@ -175,8 +175,8 @@ fn an_import_in_parts_is_one_change() {
     assert_eq!(state_of(&world, 4), LotState::Vacant, "nothing is done before all of it is there");
     // Another operator, and one who goes.
     let other = format!(r#"{{"do":"change","change":{}}}"#, part(false, 6, 3));
-    assert!(matches!(ask(&mut world, 1, &other), Reply::Error(sorry) if sorry.why.contains("another import")));
-    world.operator(conn(0), Happening::Closed);
+    assert!(matches!(ask(&mut world, 1, &other), Reply::Error(rejection) if rejection.why.contains("another import")));
+    world.operator(conn(0), StreamEvent::Closed);
     assert!(matches!(ask(&mut world, 1, &other), Reply::Changed(changed) if changed.nodes == "6"));
     changed(&mut world, &part(true, 4, 1));
     changed(&mut world, &part(true, 5, 2));
@@ -220,14 +220,14 @@ fn who_came_first_is_numbered_first_and_may_be_taken_back() {
 fn another_machine_brings_its_own_evidence() {
     let mut world = World::settled(&config());
     let report = |macs: &[u8], serial: &[u8]| {
-        let serial = crate::wire::report::Name::new(serial);
-        let mut report = Report { serial, verdict: Verdict::Passed, ..Report::EMPTY };
+        let serial = crate::wire::report::ReportText::new(serial);
+        let mut report = Report { serial, verdict: ReportVerdict::Passed, ..Report::EMPTY };
         assert!(macs.iter().all(|n| report.macs.push(mac(*n))));
         let mut buf = [0; 255];
         let len = report.write(&mut buf).unwrap();
         Ask::os(mac(macs[0])).with(224, &buf[..len])
     };
-    let serial = |world: &World| world.server.roll().street().lot(Number(0)).unwrap().papers.serial.to_string();
+    let serial = |world: &World| world.server.roll().lots().lot(Number(0)).unwrap().fingerprint.serial.to_string();
     assert_eq!(world.muster_in(&report(&[1], b"A")).0, ip(10, 54, 1, 0));
     changed(&mut world, r#"{"what":"set","number":0,"add":["02:00:00:00:00:02"]}"#);
     assert_eq!(serial(&world), "A", "it is the same machine");

@@ -5,7 +5,7 @@ use super::*;
 use crate::base::rng::Rng;
 use crate::roll::plan::AddressRange;
 use crate::roll::ruling::Numbering;
-use crate::wire::report::{Name, Report, Verdict};
+use crate::wire::report::{Report, ReportText, ReportVerdict};
 
 /// Between two frames: 5,000 a second.
 const GAP: Duration = Duration::from_micros(200);
@@ -58,11 +58,11 @@ impl Flood {
     fn report(&mut self, owner: Mac) -> Vec<u8> {
         let serial = format!("serial-{}", self.rng.below(1 << 40));
         let verdict = match self.rng.below(3) {
-            0 => Verdict::Passed,
-            1 => Verdict::Untested,
-            _ => Verdict::Failed(Name::new(serial.as_bytes()).unwrap()),
+            0 => ReportVerdict::Passed,
+            1 => ReportVerdict::Untested,
+            _ => ReportVerdict::Failed(ReportText::new(serial.as_bytes()).unwrap()),
         };
-        let mut report = Report { verdict, serial: Name::new(serial.as_bytes()), ..Report::EMPTY };
+        let mut report = Report { verdict, serial: ReportText::new(serial.as_bytes()), ..Report::EMPTY };
         assert!(report.macs.push(owner));
         let other = self.victim();
         if self.rng.chance(300_000) {
@@ -152,7 +152,7 @@ impl Flood {
                     got.iter().filter_map(|got| if let Got::Open { token, .. } = got { Some(*token) } else { None }).collect();
                 self.take(got);
                 for token in opens {
-                    let got = self.world.handle(Input::Opened { token, answer: Err(crate::base::machine::Refusal::NotFound) });
+                    let got = self.world.handle(Input::Opened { token, answer: Err(crate::base::machine::OpenError::NotFound) });
                     self.take(got);
                 }
             }
@@ -234,7 +234,7 @@ fn a_crowd_of_new_machines_is_not_slowed() {
         let address = world.lease(&Ask::rom(owner));
         assert_eq!(world.lease(&Ask::ipxe(owner)), address);
         let report = {
-            let mut report = Report { verdict: Verdict::Passed, ..Report::EMPTY };
+            let mut report = Report { verdict: ReportVerdict::Passed, ..Report::EMPTY };
             assert!(report.macs.push(owner));
             let mut buf = [0; 255];
             let len = report.write(&mut buf).unwrap();

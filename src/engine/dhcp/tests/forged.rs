@@ -4,7 +4,7 @@ use super::*;
 use crate::engine::dhcp::Counter;
 use crate::engine::server::Server;
 use crate::roll::guests::QUARANTINE;
-use crate::wire::report::{Report, Verdict};
+use crate::wire::report::{Report, ReportVerdict};
 
 /// The forger, and another one.
 const LIAR: Mac = mac(66);
@@ -30,7 +30,8 @@ fn holds(world: &World, owner: Mac) -> impl PartialEq + std::fmt::Debug + use<> 
 }
 
 fn passed(owner: Mac, serial: &str) -> Vec<u8> {
-    let mut report = Report { verdict: Verdict::Passed, serial: crate::wire::report::Name::new(serial.as_bytes()), ..Report::EMPTY };
+    let mut report =
+        Report { verdict: ReportVerdict::Passed, serial: crate::wire::report::ReportText::new(serial.as_bytes()), ..Report::EMPTY };
     assert!(report.macs.push(owner));
     let mut buf = [0; 255];
     let len = report.write(&mut buf).unwrap();
@@ -106,7 +107,7 @@ fn a_release_in_anothers_name_ends_no_boot() {
     let payload = b"\0\x01muster.ipxe\0octet\0";
     let got = world.datagram(0, Some(mac(17)), (src, dst), payload);
     let [Got::Open { token, .. }] = got[..] else { panic!("{got:?}") };
-    let got = world.handle(Input::Opened { token, answer: Err(crate::base::machine::Refusal::NotFound) });
+    let got = world.handle(Input::Opened { token, answer: Err(crate::base::machine::OpenError::NotFound) });
     assert!(matches!(&got[..], [Got::Datagram { body, .. }] if body.starts_with(&[0, 3, 0, 1])), "its script: {got:?}");
     assert_eq!(world.count(Counter::DhcpNotItself), 1);
     // Its own word is taken.
@@ -300,10 +301,10 @@ fn a_node_that_is_only_forged_has_no_address() {
 #[test]
 fn a_report_in_a_nodes_name_adds_nothing() {
     let mut world = World::settled(&config());
-    let before = *world.server.roll().street().lot(crate::roll::plan::Number(23)).unwrap();
+    let before = *world.server.roll().lots().lot(crate::roll::plan::Number(23)).unwrap();
     let got = world.ask(&Ask::os(mac(23)).with(224, &passed(mac(23), "forged")).discover().in_frame_of(LIAR));
     assert!(!got.iter().any(|got| matches!(got, Got::Record(_))), "{got:?}");
-    assert_eq!(*world.server.roll().street().lot(crate::roll::plan::Number(23)).unwrap(), before);
+    assert_eq!(*world.server.roll().lots().lot(crate::roll::plan::Number(23)).unwrap(), before);
 }
 
 /// A new machine asks in its own frames; somebody else's REQUEST takes its offer for it, and reports a MAC of his own beside.
@@ -311,7 +312,7 @@ fn a_report_in_a_nodes_name_adds_nothing() {
 fn nobody_takes_the_offer_of_another_machine() {
     let mut world = World::settled(&config());
     let both = |macs: [Mac; 2]| {
-        let mut report = Report { verdict: Verdict::Passed, ..Report::EMPTY };
+        let mut report = Report { verdict: ReportVerdict::Passed, ..Report::EMPTY };
         assert!(macs.into_iter().all(|mac| report.macs.push(mac)));
         let mut buf = [0; 255];
         let len = report.write(&mut buf).unwrap();
@@ -327,8 +328,8 @@ fn nobody_takes_the_offer_of_another_machine() {
     assert_eq!(world.count(Counter::DhcpNotItself), 3);
     let ack = world.reply(&honest.select(offer.yiaddr()));
     assert_eq!((ack.kind, ack.yiaddr()), (ACK, offer.yiaddr()));
-    let lot = *world.server.roll().street().lot(crate::roll::plan::Number(0)).unwrap();
-    assert_eq!(lot.papers.macs.as_slice(), [mac(1)]);
+    let lot = *world.server.roll().lots().lot(crate::roll::plan::Number(0)).unwrap();
+    assert_eq!(lot.fingerprint.macs.as_slice(), [mac(1)]);
 }
 
 #[test]

@@ -8,13 +8,13 @@ use crate::roll::lot::Lot;
 use crate::roll::offers::HOLD;
 use crate::roll::plan::{AddressPlan, Number};
 use crate::roll::ruling::Numbering;
-use crate::wire::report::{Report, Verdict};
+use crate::wire::report::{Report, ReportVerdict};
 
 /// A machine of many, which asks as `muster-in` does.
 fn machine(n: u32) -> Ask {
     let [_, b, c, d] = n.to_be_bytes();
     let mac = Mac([2, 9, 0, b, c, d]);
-    let mut told = Report { verdict: Verdict::Passed, ..Report::EMPTY };
+    let mut told = Report { verdict: ReportVerdict::Passed, ..Report::EMPTY };
     told.macs.push(mac);
     let mut buf = [0; 255];
     let len = told.write(&mut buf).unwrap();
@@ -31,11 +31,11 @@ fn large() -> Config {
 }
 
 fn lots(world: &World) -> Vec<Lot> {
-    world.server.roll().street().iter().map(|(_, lot)| *lot).collect()
+    world.server.roll().lots().iter().map(|(_, lot)| *lot).collect()
 }
 
 fn occupied(world: &World) -> usize {
-    world.server.roll().street().occupied()
+    world.server.roll().lots().occupied()
 }
 
 fn arp(world: &mut World, n: u8, address: Ipv4Addr) -> Vec<Got> {
@@ -215,7 +215,7 @@ fn a_report_without_evidence_of_the_node_gives_nothing_of_it() {
     for (own, victims) in [40, 40, 41, 41, 42].into_iter().zip([&[1, 2][..], &[1], &[17, 117], &[17], &[23]]) {
         for uuid in [0, 9] {
             for relay in [false, true] {
-                let ask = Ask::os(mac(own)).with(224, &report(&[&[own], victims].concat(), uuid, Verdict::Passed));
+                let ask = Ask::os(mac(own)).with(224, &report(&[&[own], victims].concat(), uuid, ReportVerdict::Passed));
                 let (address, _) = world.muster_in(&if relay { ask.relayed(RELAY) } else { ask });
                 assert_eq!(world.server.roll().plan.number(address), None);
             }
@@ -223,10 +223,10 @@ fn a_report_without_evidence_of_the_node_gives_nothing_of_it() {
     }
     assert!(lots(&world) == before && world.count(Counter::NumberConflict) > 0);
     // In the node's name, from the attacker's MAC: neither a MAC nor evidence is taken down.
-    let mut forged = Ask::os(mac(23)).with(224, &report(&[23, 9], 9, Verdict::Passed));
+    let mut forged = Ask::os(mac(23)).with(224, &report(&[23, 9], 9, ReportVerdict::Passed));
     forged.mac = mac(9);
     world.ask(&forged.discover());
-    let mut forged = Ask::os(mac(23)).with(224, &report(&[23], 9, Verdict::Passed));
+    let mut forged = Ask::os(mac(23)).with(224, &report(&[23], 9, ReportVerdict::Passed));
     forged.mac = mac(9);
     world.ask(&forged.discover());
     world.ask(&forged.select(NODE_23));
@@ -234,18 +234,18 @@ fn a_report_without_evidence_of_the_node_gives_nothing_of_it() {
     world.advance(60_000);
     assert!(is_guest(world.muster_in(&Ask::rom(mac(9))).0), "as firmware, later");
     // The machine itself: a second card, told through the first; and a third, told through itself when the UUID is known.
-    let own = |macs: &[u8]| Ask::os(mac(macs[0])).with(224, &report(macs, 23, Verdict::Passed));
+    let own = |macs: &[u8]| Ask::os(mac(macs[0])).with(224, &report(macs, 23, ReportVerdict::Passed));
     assert_eq!(world.muster_in(&own(&[23, 24])).0, NODE_23);
-    assert_eq!(world.server.roll().street().number_of(mac(24)), Some(Number(23)));
+    assert_eq!(world.server.roll().lots().number_of(mac(24)), Some(Number(23)));
     world.ask(&own(&[25, 23, 24]).discover());
-    assert_eq!(world.server.roll().street().number_of(mac(25)), Some(Number(23)));
+    assert_eq!(world.server.roll().lots().number_of(mac(25)), Some(Number(23)));
 }
 
 /// It is heard by ARP under its address, or asks again a minute later; and that is known for good.
 #[test]
 fn a_number_whose_machine_never_came_up_is_told_apart() {
     let unseen = |world: &World| {
-        let of = world.server.roll().street();
+        let of = world.server.roll().lots();
         let list: Vec<u32> = of.iter().filter(|(_, lot)| lot.unseen).map(|(number, _)| number.0).collect();
         assert_eq!(of.unseen(), list.len());
         list
@@ -291,7 +291,7 @@ fn nothing_is_offered_where_numbers_are_not_given() {
         assert_eq!((ack.kind, ack.option(code::RENEWAL_TIME), occupied(&world)), (ACK, None, 2));
     }
     let mut world = World::settled(&config());
-    let failed = muster_in(&[1], Verdict::Failed(crate::wire::report::Name::new(b"disk").unwrap()));
+    let failed = muster_in(&[1], ReportVerdict::Failed(crate::wire::report::ReportText::new(b"disk").unwrap()));
     assert!(is_guest(world.muster_in(&failed).0));
 }
 
@@ -305,7 +305,7 @@ fn no_guest_is_needed_to_become_a_node() {
     world.silence(&passed(&[2]).discover());
     world.advance(12_000);
     assert_eq!(world.muster_in(&passed(&[2])), (node(1), 1));
-    let lot = *world.server.roll().street().lot(Number(0)).unwrap();
+    let lot = *world.server.roll().lots().lot(Number(0)).unwrap();
     let gone = lot.emptied(world.now.unix);
     world.server.roll_mut().set_lot(Number(0), gone, Default::default()).unwrap();
     world.ask(&Ask::os(mac(1)).release(node(0)));

@@ -4,7 +4,7 @@ use super::*;
 use crate::base::stats::Counted;
 use crate::engine::dhcp::Counter;
 use crate::roll::client::Identity;
-use crate::roll::lot::{By, Lot, Papers};
+use crate::roll::lot::{AssignedBy, Fingerprint, Lot};
 use crate::roll::plan::{AddressPlan, AddressRange};
 use crate::roll::registry::Promise;
 
@@ -155,10 +155,14 @@ fn a_pool_that_was_widened_knows_its_guests_before_they_ask() {
 }
 
 #[test]
-fn a_renumbered_street_moves_one_by_one() {
+fn a_renumbered_cluster_moves_one_by_one() {
     let mut world = World::settled(&config());
     for n in [1, 2] {
-        let lot = Lot::default().occupied(Papers { macs: [mac(n)].into_iter().collect(), ..Papers::default() }, By::Operator, 0);
+        let lot = Lot::default().occupied(
+            Fingerprint { macs: [mac(n)].into_iter().collect(), ..Fingerprint::default() },
+            AssignedBy::Operator,
+            0,
+        );
         world.server.roll_mut().set_lot(Number(u32::from(n)), lot, Promise::default()).unwrap();
         assert_eq!(world.lease(&Ask::os(mac(n))), ip(10, 54, 1, n));
     }
@@ -191,6 +195,6 @@ fn a_reload_forgets_no_promise() {
     let (owner, other) = (|n| Identity::Mac(mac(n)), Identity::Mac(mac(3)));
     assert!(!pool.is_free(held, &other) && !pool.is_free(left, &other) && pool.is_free(left, &owner(2)));
     world.server.checkpoint();
-    let lines = world.rewritten();
+    let lines = world.compacted();
     assert!([held, left].iter().all(|address| lines.iter().any(|line| line.contains(&format!(" guest {address} ")))), "{lines:?}");
 }

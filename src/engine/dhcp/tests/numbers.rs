@@ -1,19 +1,19 @@
 //! Machines that pass muster, promises and the disk, many NICs, replaced machines, restarts.
 
 use super::*;
-use crate::base::machine::{Event, Machine};
+use crate::base::machine::{Machine, StreamEvent};
 use crate::base::time::Now;
 use crate::engine::dhcp::Counter;
 use crate::engine::server::Server;
-use crate::roll::lot::{By, Lot, Wait};
+use crate::roll::lot::{AssignedBy, Lot, Wait};
 use crate::roll::plan::{AddressPlan, NamesFile, Number, Segment};
 use crate::roll::registry::Promise;
 use crate::roll::ruling::Numbering;
-use crate::wire::report::{Name, Report, Verdict};
+use crate::wire::report::{Report, ReportText, ReportVerdict};
 
 const GUESTS: std::ops::RangeInclusive<Ipv4Addr> = guest(1)..=guest(8);
 
-pub fn report(macs: &[u8], uuid: u8, verdict: Verdict) -> Vec<u8> {
+pub fn report(macs: &[u8], uuid: u8, verdict: ReportVerdict) -> Vec<u8> {
     let macs: Vec<Mac> = macs.iter().map(|&n| mac(n)).collect();
     let mut id = [0xee; 16];
     id[0] = uuid;
@@ -25,12 +25,12 @@ pub fn report(macs: &[u8], uuid: u8, verdict: Verdict) -> Vec<u8> {
 }
 
 /// `muster-in` on a machine with these NICs, asking through the first.
-pub fn muster_in(macs: &[u8], verdict: Verdict) -> Ask {
+pub fn muster_in(macs: &[u8], verdict: ReportVerdict) -> Ask {
     Ask::os(mac(macs[0])).with(224, &report(macs, macs[0], verdict))
 }
 
 pub fn passed(macs: &[u8]) -> Ask {
-    muster_in(macs, Verdict::Passed)
+    muster_in(macs, ReportVerdict::Passed)
 }
 
 pub fn records(got: &[Got]) -> Vec<&str> {
@@ -42,7 +42,7 @@ pub fn node(n: u8) -> Ipv4Addr {
 }
 
 fn set(world: &mut World, number: u32, change: impl Fn(Lot) -> Lot) {
-    let lot = *world.server.roll().street().lot(Number(number)).unwrap();
+    let lot = *world.server.roll().lots().lot(Number(number)).unwrap();
     world.server.roll_mut().set_lot(Number(number), change(lot), Promise::default()).unwrap();
 }
 
@@ -110,7 +110,7 @@ fn a_stranger_is_numbered_where_it_arrived() {
     assert_eq!(plan.number(fourth), None, "its segment is full");
     let moved = world.lease(&passed(&[1]));
     assert_eq!(plan.number(moved), None, "n3 has no address on this network, and stays n3");
-    assert_eq!(world.server.roll().street().number_of(mac(1)), Some(Number(3)));
+    assert_eq!(world.server.roll().lots().number_of(mac(1)), Some(Number(3)));
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn who_waits_for_a_change_of_many_is_answered_in_order_over_several_turns() {
     for first in (0..macs.len()).step_by(200) {
         let (entries, more) = ((first..first + 200).map(entry).collect::<Vec<_>>().join(","), first + 200 < macs.len());
         let import = format!(r#"{{"do":"change","change":{{"what":"import","more":{more},"entries":[{entries}]}}}}"#);
-        got = world.operator(conn(3), Event::Bytes(import.as_bytes()));
+        got = world.operator(conn(3), StreamEvent::Bytes(import.as_bytes()));
     }
     let told = |got: &[Got]| got.iter().filter(|got| matches!(got, Got::Write(to, _) if *to == conn(3))).count();
     assert_eq!((records(&got).len(), told(&got)), (1, 0), "the record that begins it");
@@ -198,8 +198,8 @@ fn a_disk_that_never_answers_holds_up_nobody_that_is_known() {
 
 #[test]
 fn who_does_not_pass_stays_a_guest() {
-    let failed = Verdict::Failed(Name::new(b"20-memory").unwrap());
-    for (verdict, shown) in [(failed, "failed:20-memory"), (Verdict::Untested, "untested")] {
+    let failed = ReportVerdict::Failed(ReportText::new(b"20-memory").unwrap());
+    for (verdict, shown) in [(failed, "failed:20-memory"), (ReportVerdict::Untested, "untested")] {
         let mut world = World::settled(&config());
         let address = world.lease(&muster_in(&[1], verdict));
         assert!(GUESTS.contains(&address));
@@ -256,13 +256,13 @@ fn any_nic_is_the_node_and_one_at_a_time_has_its_address() {
 fn conflicts_change_nothing() {
     let mut world = World::settled(&config());
     assert_eq!((world.lease(&passed(&[1, 2])), world.lease(&passed(&[5, 6]))), (node(0), node(1)));
-    let before: Vec<Lot> = world.server.roll().street().iter().map(|(_, lot)| *lot).collect();
+    let before: Vec<Lot> = world.server.roll().lots().iter().map(|(_, lot)| *lot).collect();
     // MACs of two nodes; a MAC of one in another machine.
     world.ask(&passed(&[2, 6]).discover());
     world.ask(&passed(&[9, 1]).discover());
-    let clone = Ask::os(mac(1)).with(224, &report(&[1, 30], 77, Verdict::Passed));
+    let clone = Ask::os(mac(1)).with(224, &report(&[1, 30], 77, ReportVerdict::Passed));
     world.ask(&clone.discover());
-    assert!(world.server.roll().street().iter().map(|(_, lot)| *lot).eq(before));
+    assert!(world.server.roll().lots().iter().map(|(_, lot)| *lot).eq(before));
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn a_restart_knows_what_was_promised() {
         journal.extend(records(&got).iter().map(|line| line.to_string()));
         only_reply(&got)
     };
-    let failed = muster_in(&[2], Verdict::Failed(Name::new(b"disk").unwrap()));
+    let failed = muster_in(&[2], ReportVerdict::Failed(ReportText::new(b"disk").unwrap()));
     for ask in [passed(&[1, 3]), failed.clone(), Ask::os(mac(4))] {
         let offered = note(world.ask(&ask.discover())).unwrap().yiaddr();
         note(world.ask(&ask.select(offered)));
@@ -296,16 +296,16 @@ fn a_restart_knows_what_was_promised() {
 }
 
 #[test]
-fn a_rewriting_says_it_all() {
+fn a_compaction_says_it_all() {
     let mut world = World::settled(&config());
     world.lease(&passed(&[1, 3]));
-    let guest = world.lease(&muster_in(&[2], Verdict::Untested));
+    let guest = world.lease(&muster_in(&[2], ReportVerdict::Untested));
     set(&mut world, 5, |lot| lot.reserved(Wait::Mac(mac(40)), 5));
     world.server.checkpoint();
-    let lines = world.rewritten();
+    let lines = world.compacted();
     let server = Server::restored(&config(), 9, world.now, lines.iter().map(String::as_str)).unwrap();
-    let street = |server: &Server| server.roll().street().iter().map(|(_, lot)| *lot).collect::<Vec<_>>();
-    assert_eq!(street(&server), street(&world.server));
+    let lots = |server: &Server| server.roll().lots().iter().map(|(_, lot)| *lot).collect::<Vec<_>>();
+    assert_eq!(lots(&server), lots(&world.server));
     let mut next = World::of(server, world.now);
     assert_eq!(next.reply(&Ask::os(mac(2)).renew(guest)).yiaddr(), guest);
     assert!(lines.iter().any(|line| line.contains(" n0 up ")), "{lines:?}");
@@ -314,19 +314,19 @@ fn a_rewriting_says_it_all() {
 
 /// An operator gives its number to a machine that goes on with its guest address; one that has asked for its number's address has left that.
 #[test]
-fn an_address_rests_over_a_rewriting_and_a_restart() {
+fn an_address_rests_over_a_compaction_and_a_restart() {
     for by_operator in [false, true] {
         let mut world = World::settled(&config());
         let old = world.lease(&Ask::rom(mac(1)));
         match by_operator {
             false => assert_eq!(world.lease(&passed(&[1])), node(0)),
             true => {
-                let papers = world.client(mac(1)).unwrap().shown();
-                set(&mut world, 0, |lot| lot.occupied(papers, By::Operator, 5));
+                let fingerprint = world.client(mac(1)).unwrap().shown();
+                set(&mut world, 0, |lot| lot.occupied(fingerprint, AssignedBy::Operator, 5));
             }
         }
         world.server.checkpoint();
-        let lines = world.rewritten();
+        let lines = world.compacted();
         let mut next = World::of(Server::restored(&config(), 9, world.now, lines.iter().map(String::as_str)).unwrap(), world.now);
         next.advance(2000);
         let others: Vec<Ipv4Addr> = (10..17).map(|n| next.lease(&Ask::os(mac(n)))).collect();
@@ -361,7 +361,7 @@ fn what_was_left_and_offered_again_is_nobody_elses() {
         assert!(only_reply(&got).is_none_or(|offer| offer.yiaddr() != guest(3)), "{} is told to {}", guest(3), mac(n));
     }
     world.server.checkpoint();
-    let lines = world.rewritten();
+    let lines = world.compacted();
     assert!(lines.iter().any(|line| line.contains(" guest 10.54.250.3 02:00:00:00:00:01 until=")), "{lines:?}");
     assert_eq!(world.reply(&Ask::os(mac(1)).renew(guest(3))).yiaddr(), guest(3));
 }
@@ -379,10 +379,10 @@ fn a_guest_gets_its_later_address_back() {
 
 /// Its record is in the old file alone; or its next record is to tell what it showed.
 #[test]
-fn a_lease_that_is_being_promised_is_in_a_rewriting() {
+fn a_lease_that_is_being_promised_is_in_a_compaction() {
     let told = |world: &mut World, address: Ipv4Addr| {
         world.server.checkpoint();
-        let lines = world.rewritten();
+        let lines = world.compacted();
         assert!(lines.iter().any(|line| line.contains(&format!(" guest {address} {} until=", mac(1)))), "{lines:?}");
     };
     let mut world = World::settled(&config());
@@ -392,7 +392,7 @@ fn a_lease_that_is_being_promised_is_in_a_rewriting() {
     told(&mut world, address);
     assert_eq!(only_reply(&world.sync()).map(|ack| ack.yiaddr()), Some(address));
 
-    for verdict in [Verdict::Passed, Verdict::Failed(Name::new(b"disk").unwrap())] {
+    for verdict in [ReportVerdict::Passed, ReportVerdict::Failed(ReportText::new(b"disk").unwrap())] {
         let mut world = World::settled(&config());
         let address = world.lease(&Ask::os(mac(1)));
         world.syncs = false;

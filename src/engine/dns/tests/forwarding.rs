@@ -148,21 +148,21 @@ fn a_client_with_a_connection_has_long_answers_by_one() {
     cut[2] |= 2;
     assert_eq!(heard(&mut world, Peer::Datagram(socket), server(ONE), &cut), [Got::Connect(server(ONE), 0)]);
     let call = conn(9);
-    let called = on_call(&mut world, call, Event::Opened { token: 0 });
+    let called = on_call(&mut world, call, StreamEvent::Opened { token: 0 });
     assert_eq!(called, [Got::Write(call, question.clone())]);
     let long = yes(&question, 60_000);
-    let got = on_call(&mut world, call, Event::Bytes(&long));
+    let got = on_call(&mut world, call, StreamEvent::Bytes(&long));
     assert_eq!(got[0], Got::Hang(call));
     assert_eq!((sent(&got)[0].0, sent(&got)[0].2.len()), (client, long.len()));
     // The place is given away again when the world says that it is free.
-    on_call(&mut world, call, Event::Closed);
+    on_call(&mut world, call, StreamEvent::Closed);
     let (socket, _, question) = asked(&ask_from(&mut world, client, NODE, &query("big.example", TXT)));
     let mut cut = yes(&question, 0);
     cut[2] |= 2;
     assert_eq!(heard(&mut world, Peer::Datagram(socket), server(ONE), &cut), [Got::Connect(server(ONE), 0)]);
     let call = conn(10);
-    on_call(&mut world, call, Event::Opened { token: 0 });
-    assert_eq!(happens(&mut world, conn(5), NODE, Event::Closed), [Got::Hang(call)]);
+    on_call(&mut world, call, StreamEvent::Opened { token: 0 });
+    assert_eq!(happens(&mut world, conn(5), NODE, StreamEvent::Closed), [Got::Hang(call)]);
     assert_eq!(world.server.names().waiting, 0, "nobody waits for it");
 }
 
@@ -173,8 +173,8 @@ fn a_call_that_nobody_waits_for_is_ended_when_it_is_made() {
     let mut cut = yes(&question, 0);
     cut[2] |= 2;
     heard(&mut world, Peer::Datagram(socket), server(ONE), &cut);
-    assert!(happens(&mut world, conn(5), NODE, Event::Closed).is_empty());
-    assert_eq!(on_call(&mut world, conn(9), Event::Opened { token: 0 }), [Got::Hang(conn(9))]);
+    assert!(happens(&mut world, conn(5), NODE, StreamEvent::Closed).is_empty());
+    assert_eq!(on_call(&mut world, conn(9), StreamEvent::Opened { token: 0 }), [Got::Hang(conn(9))]);
 }
 
 #[test]
@@ -184,15 +184,15 @@ fn a_server_that_hangs_up_is_asked_again() {
     let mut cut = yes(&question, 0);
     cut[2] |= 2;
     heard(&mut world, Peer::Datagram(socket), server(ONE), &cut);
-    on_call(&mut world, conn(9), Event::Opened { token: 0 });
-    on_call(&mut world, conn(9), Event::Closed);
+    on_call(&mut world, conn(9), StreamEvent::Opened { token: 0 });
+    on_call(&mut world, conn(9), StreamEvent::Closed);
     asked(&sent(&world.advance(1600)));
     let end = sent(&world.advance(4000));
     assert_eq!((end.last().unwrap().0, code(&end.last().unwrap().2)), (client(0), 2));
 }
 
 /// Something on a connection to another server.
-fn on_call(world: &mut World, call: ConnId, event: Event<'_>) -> Vec<Got> {
+fn on_call(world: &mut World, call: ConnId, event: StreamEvent<'_>) -> Vec<Got> {
     let endpoint = row(world, UPSTREAM, |transport| matches!(transport, Transport::Dial(_)));
     world.stream(endpoint, call, server(ONE), event)
 }

@@ -15,7 +15,7 @@ fn transfer(world: &mut World, name: &str) -> Vec<String> {
         let mut words = told.split("; ");
         assert_eq!((words.next(), words.next()), (Some("NOERROR"), Some("aa")), "{told}");
         records.extend(words.map(|record| record.strip_prefix("answer: ").unwrap().to_string()));
-        sent = super::sent(&happens(world, conn(3), SECONDARY, Event::Drained));
+        sent = super::sent(&happens(world, conn(3), SECONDARY, StreamEvent::Drained));
     }
     records
 }
@@ -90,12 +90,12 @@ fn a_transfer_ends_with_its_connection_or_its_zone() {
     assert!(told(&second[0].2).starts_with("REFUSED"), "one at a time");
     let other = ask_from(&mut world, own, SECONDARY, &query("n1.cluster", rtype::A));
     assert!(told(&other[0].2).ends_with("A 10.54.1.1"), "other questions are answered meanwhile");
-    happens(&mut world, conn(3), SECONDARY, Event::Closed);
-    assert!(happens(&mut world, conn(3), SECONDARY, Event::Drained).is_empty());
+    happens(&mut world, conn(3), SECONDARY, StreamEvent::Closed);
+    assert!(happens(&mut world, conn(3), SECONDARY, StreamEvent::Drained).is_empty());
     begin(&mut world);
     config.networks[0].guests = None;
     let now = Now { unix: 1_800_000_000, ..world.now };
     world.server.reconfigure(now, &config).unwrap();
-    assert_eq!(happens(&mut world, conn(3), SECONDARY, Event::Drained), [Got::Hang(conn(3))]);
+    assert_eq!(happens(&mut world, conn(3), SECONDARY, StreamEvent::Drained), [Got::Hang(conn(3))]);
     assert_eq!(world.server.names().transfers, 0);
 }

@@ -32,7 +32,7 @@ fn what_is_lost_is_sent_again_within_half_a_second() {
     assert_eq!(peer.ack(&mut world, 1), ["data 2..2 512B"]);
     assert_eq!(world.count(Counter::TftpResent), 10);
     let (mut world, mut oack) = (World::new(&config()), Peer::new());
-    oack.begin(&mut world, 5_000, Options { tsize: Some(0), ..NOTHING });
+    oack.begin(&mut world, 5_000, TftpOptions { tsize: Some(0), ..NOTHING });
     let told = sendings(&mut world, &mut oack, 1_100);
     assert_eq!(told.iter().filter(|(_, word)| word == "oack tsize=5000").count(), 2, "an OACK as well");
 }
@@ -54,9 +54,9 @@ fn each_kind_is_sent_no_more_than_it_survives() {
     // who, asking for what, sendings that nobody asked for in 40 s of silence
     let nothing = |ask: Ask| (ask, NOTHING);
     let pi = Ask::rom(crate::base::addr::Mac([0xb8, 0x27, 0xeb, 0, 0, 1]));
-    let grub = Options { blksize: Some(1024), tsize: Some(0), ..NOTHING };
+    let grub = TftpOptions { blksize: Some(1024), tsize: Some(0), ..NOTHING };
     let uboot = Ask::os(mac(1)).with(code::VENDOR_CLASS, b"U-Boot.armv8");
-    let asks = Options { blksize: Some(1468), tsize: Some(0), timeout: Some(5), ..NOTHING };
+    let asks = TftpOptions { blksize: Some(1468), tsize: Some(0), timeout: Some(5), ..NOTHING };
     let table = [
         (nothing(Ask::rom(mac(1))), 2, "a third duplicate is fatal to a ROM"),
         (nothing(pi), 3, "a Pi's own retries go first"),
@@ -64,7 +64,7 @@ fn each_kind_is_sent_no_more_than_it_survives() {
         ((Ask::rom(mac(1)), grub), 100, "GRUB borrows the ROM's lease, and never repeats an ACK"),
         ((uboot, asks), 100, "U-Boot asks for the interval of its own retry, and survives ours"),
         (nothing(Ask::os(mac(1))), 100, "others: all the time"),
-        ((Ask::os(mac(1)), Options { timeout: Some(5), ..NOTHING }), 7, "at the interval that they asked for"),
+        ((Ask::os(mac(1)), TftpOptions { timeout: Some(5), ..NOTHING }), 7, "at the interval that they asked for"),
     ];
     for ((ask, options), times, why) in table {
         let mut world = World::settled(&config());
@@ -151,7 +151,7 @@ fn a_client_that_does_not_say_where_it_stands_gets_the_window_again() {
 fn the_timeout_that_a_client_asks_for_is_kept() {
     let mut world = World::new(&config());
     let mut peer = Peer::new();
-    assert_eq!(peer.begin(&mut world, 5_000, Options { timeout: Some(3), ..NOTHING }), ["oack timeout=3"]);
+    assert_eq!(peer.begin(&mut world, 5_000, TftpOptions { timeout: Some(3), ..NOTHING }), ["oack timeout=3"]);
     peer.ack(&mut world, 0);
     let told = sendings(&mut world, &mut peer, 10_000);
     assert_eq!(told.len(), 3, "{told:?}");
@@ -238,7 +238,7 @@ fn a_file_changed_in_place_ends_with_an_error() {
 fn a_changed_script_ends_with_an_error() {
     let mut world = World::settled(&config());
     let mut peer = Peer::leased(&mut world, &Ask::ipxe(mac(17)));
-    peer.ask(&mut world, "muster.ipxe", Options { blksize: Some(64), ..NOTHING });
+    peer.ask(&mut world, "muster.ipxe", TftpOptions { blksize: Some(64), ..NOTHING });
     assert_eq!(peer.missing(&mut world), ["oack blksize=64"]);
     assert_eq!(peer.ack(&mut world, 0), ["data 1..1 64B"]);
     let mut edited = config();

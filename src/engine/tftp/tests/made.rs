@@ -5,9 +5,9 @@ use crate::config::Override;
 use crate::roll::plan::Number;
 
 /// Asks for a name that the root does not have. None: the answer is that there is none; else the text, which is taken as it comes.
-fn fetch(world: &mut World, peer: &mut Peer, name: &str, options: Options) -> Option<String> {
+fn fetch(world: &mut World, peer: &mut Peer, name: &str, options: TftpOptions) -> Option<String> {
     assert_eq!(peer.ask(world, name, options), [format!("open {}", name.trim_start_matches('/'))], "the root is asked first");
-    let got = world.handle(Input::Opened { token: peer.token, answer: Err(Refusal::NotFound) });
+    let got = world.handle(Input::Opened { token: peer.token, answer: Err(OpenError::NotFound) });
     match &peer.hear(&got)[..] {
         [refusal] if refusal.starts_with("error 1 ") => return None,
         [oack] if oack.starts_with("oack") => {}
@@ -33,7 +33,7 @@ fn ack(world: &mut World, peer: &Peer, block: u16) -> Vec<Got> {
     world.datagram(0, None, (peer.src, dst), &buf)
 }
 
-const SIZES: Options = Options { blksize: Some(1024), tsize: Some(0), timeout: None, windowsize: None };
+const SIZES: TftpOptions = TftpOptions { blksize: Some(1024), tsize: Some(0), timeout: None, windowsize: None };
 
 #[test]
 fn the_ipxe_script_is_made_for_whoever_asks() {
@@ -43,7 +43,7 @@ fn the_ipxe_script_is_made_for_whoever_asks() {
     let told = peer.missing(&mut world);
     let size: usize = told[0].strip_prefix("oack blksize=1024 tsize=").and_then(|size| size.parse().ok()).unwrap();
     world.advance(1_000);
-    let script = fetch(&mut world, &mut peer, "/muster.ipxe", Options { windowsize: Some(8), ..SIZES }).unwrap();
+    let script = fetch(&mut world, &mut peer, "/muster.ipxe", TftpOptions { windowsize: Some(8), ..SIZES }).unwrap();
     assert_eq!(script.len(), size);
     assert!(script.starts_with("#!ipxe\n"), "{script}");
     assert!(script.contains("kernel tftp://10.54.0.1/vmlinuz initrd=initrd.img console=ttyS0 muster.node=17 "), "{script}");
@@ -82,7 +82,7 @@ fn a_real_file_goes_before_a_made_one() {
         assert_eq!(peer.opened(&mut world, 100), ["data 1..1 100B"]);
         assert_eq!(peer.ack(&mut world, 1), ["close 7"]);
         // One that cannot be read is not replaced either: that would hide a mistake.
-        for (refusal, answer) in [(Refusal::Denied, "error 2 permission denied"), (Refusal::NotAFile, "error 2 not a regular file")] {
+        for (refusal, answer) in [(OpenError::Denied, "error 2 permission denied"), (OpenError::NotAFile, "error 2 not a regular file")] {
             peer.ask(&mut world, name, NOTHING);
             let got = world.handle(Input::Opened { token: peer.token, answer: Err(refusal) });
             assert_eq!(peer.hear(&got), [answer]);

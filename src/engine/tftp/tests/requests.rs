@@ -43,12 +43,12 @@ fn names_are_opened_as_clients_mean_them() {
 
 #[test]
 fn what_the_disk_refuses_is_told_without_paths() {
-    let table: [(Refusal, &[&str], Counter); 5] = [
-        (Refusal::NotFound, &["error 1 file not found"], Counter::TftpNotFound),
-        (Refusal::Denied, &["error 2 permission denied"], Counter::TftpRefused),
-        (Refusal::NotAFile, &["error 2 not a regular file"], Counter::TftpRefused),
-        (Refusal::Failed, &["error 0 the server cannot read the file"], Counter::TftpRefused),
-        (Refusal::Busy, &[], Counter::TftpFilesBusy),
+    let table: [(OpenError, &[&str], Counter); 5] = [
+        (OpenError::NotFound, &["error 1 file not found"], Counter::TftpNotFound),
+        (OpenError::Denied, &["error 2 permission denied"], Counter::TftpRefused),
+        (OpenError::NotAFile, &["error 2 not a regular file"], Counter::TftpRefused),
+        (OpenError::Failed, &["error 0 the server cannot read the file"], Counter::TftpRefused),
+        (OpenError::Busy, &[], Counter::TftpFilesBusy),
     ];
     for (refusal, answer, counter) in table {
         let mut world = World::new(&config());
@@ -68,7 +68,7 @@ fn a_missing_file_that_the_config_names_is_logged_at_once_and_its_machine_is_stu
     let mut missing = |world: &mut World, name: &str| {
         let before = log_lines();
         peer.ask(world, name, NOTHING);
-        let got = world.handle(Input::Opened { token: peer.token, answer: Err(Refusal::NotFound) });
+        let got = world.handle(Input::Opened { token: peer.token, answer: Err(OpenError::NotFound) });
         assert_eq!(peer.hear(&got), ["error 1 file not found"]);
         let stuck = world.client(mac(17)).and_then(|client| client.boot.stuck()).map(ToString::to_string);
         (log_lines() - before, stuck)
@@ -98,7 +98,7 @@ fn a_late_copy_of_a_request_does_not_end_its_transfer() {
 fn a_repeated_request_opens_nothing_and_repeats_the_answer() {
     let mut world = World::new(&config());
     let mut peer = Peer::new();
-    let sizes = Options { tsize: Some(0), ..NOTHING };
+    let sizes = TftpOptions { tsize: Some(0), ..NOTHING };
     assert_eq!(peer.ask(&mut world, "vmlinuz", sizes), ["open vmlinuz"]);
     assert_eq!(peer.ask(&mut world, "vmlinuz", sizes), [""; 0], "the file is on its way");
     assert_eq!(peer.opened(&mut world, 1000), ["oack tsize=1000"]);
@@ -152,7 +152,7 @@ fn a_size_probe_costs_nothing() {
     for code in [ErrorCode::NotDefined, ErrorCode::OptionRefused] {
         let mut world = World::new(&config());
         let mut peer = Peer::new();
-        assert_eq!(peer.begin(&mut world, 1000, Options { tsize: Some(0), ..NOTHING }), ["oack tsize=1000"]);
+        assert_eq!(peer.begin(&mut world, 1000, TftpOptions { tsize: Some(0), ..NOTHING }), ["oack tsize=1000"]);
         assert_eq!(peer.error(&mut world, code), ["close 7"], "an ERROR is never answered");
         assert_eq!((world.server.transfers(), world.count(Counter::TftpProbe)), (0, 1));
         assert_eq!(peer.wait(&mut world, 5_000), [""; 0]);
@@ -169,7 +169,7 @@ fn netascii_is_made_block_by_block() {
     let mut world = World::new(&config());
     let mut peer = Peer::new();
     let text: Vec<u8> = b"line\n".repeat(120);
-    let sizes = Options { tsize: Some(0), ..NOTHING };
+    let sizes = TftpOptions { tsize: Some(0), ..NOTHING };
     assert_eq!(peer.ask_in(&mut world, "readme", Mode::Netascii, sizes), ["open readme"]);
     let mut told = peer.opened(&mut world, text.len() as u64);
     let (mut blocks, mut whole) = (Vec::new(), 0);

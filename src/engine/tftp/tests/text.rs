@@ -92,7 +92,7 @@ fn a_changed_text_ends_with_an_error() {
 fn a_rom_gets_few_oacks_too() {
     let mut world = World::settled(&config());
     let mut peer = Peer::leased(&mut world, &Ask::rom(mac(1)));
-    assert_eq!(peer.begin(&mut world, 5_000, Options { blksize: Some(1456), ..NOTHING }), ["oack blksize=1456"]);
+    assert_eq!(peer.begin(&mut world, 5_000, TftpOptions { blksize: Some(1456), ..NOTHING }), ["oack blksize=1456"]);
     assert_eq!(peer.wait(&mut world, 20_000).len(), 2, "as many as of a block");
     assert_eq!(peer.ack(&mut world, 0), ["data 1..1 1456B"]);
     assert_eq!(peer.wait(&mut world, 20_000).len(), 2, "progress gives them back");

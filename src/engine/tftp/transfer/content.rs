@@ -8,7 +8,7 @@ use crate::wire::tftp;
 
 /// Where the bytes come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum TransferSource {
     /// The world was asked to open it.
     Opening,
     File(OpenFile),
@@ -21,7 +21,7 @@ pub enum Source {
 }
 
 pub struct Content {
-    source: Source,
+    source: TransferSource,
     /// Its place among those who hold the file.
     hold: Option<Hold>,
     /// What is made for it where the root has no file of the name.
@@ -33,7 +33,7 @@ pub struct Content {
 impl Content {
     pub fn new(name: &[u8], netascii: bool) -> Content {
         Content {
-            source: Source::Opening,
+            source: TransferSource::Opening,
             hold: None,
             made: Made::of(name),
             netascii: netascii.then(Cursor::default),
@@ -41,7 +41,7 @@ impl Content {
         }
     }
 
-    pub fn source(&self) -> Source {
+    pub fn source(&self) -> TransferSource {
         self.source
     }
 
@@ -65,17 +65,17 @@ impl Content {
 
     pub fn file(&self) -> Option<FileId> {
         match self.source {
-            Source::File(open) => Some(open.file),
-            Source::Opening | Source::Made { .. } => None,
+            TransferSource::File(open) => Some(open.file),
+            TransferSource::Opening | TransferSource::Made { .. } => None,
         }
     }
 
     /// Payload bytes in all; 0 while unknown.
     pub fn size(&self) -> u64 {
         match self.source {
-            Source::File(open) => open.size,
-            Source::Made { len, .. } => len,
-            Source::Opening => 0,
+            TransferSource::File(open) => open.size,
+            TransferSource::Made { len, .. } => len,
+            TransferSource::Opening => 0,
         }
     }
 
@@ -86,7 +86,7 @@ impl Content {
     }
 
     pub(super) fn opened(&mut self, open: OpenFile) {
-        self.source = Source::File(open);
+        self.source = TransferSource::File(open);
     }
 
     pub(super) fn held(&mut self, hold: Option<Hold>) {
@@ -94,7 +94,7 @@ impl Content {
     }
 
     /// A text was made for it, which is sent as it is in either mode.
-    pub(super) fn was_made(&mut self, made: Source) {
+    pub(super) fn was_made(&mut self, made: TransferSource) {
         (self.source, self.netascii) = (made, None);
     }
 

@@ -10,15 +10,15 @@ use crate::base::slab::Key;
 use crate::base::time::Instant;
 use crate::engine::tftp::policy::{self, Policy};
 use crate::roll::client::Client;
-use crate::roll::kind::Kind;
-use crate::wire::tftp::Options;
+use crate::roll::kind::FirmwareKind;
+use crate::wire::tftp::TftpOptions;
 
 /// Bytes of a file name that the story tells.
 const NAME_MAX: usize = 48;
 
 /// Whose request it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum Requester {
     /// The frame came from a MAC that is on record for the address: no other one may speak for it.
     Record,
     /// A machine on record, behind a router.
@@ -31,7 +31,7 @@ pub enum Origin {
 #[derive(Clone, Copy)]
 pub struct Asked<'a> {
     pub name: &'a [u8],
-    pub options: Options,
+    pub options: TftpOptions,
     pub netascii: bool,
     /// A hash of it whole: a repeated one is answered again, a different one replaces the transfer.
     pub hash: u64,
@@ -41,8 +41,8 @@ pub struct Asked<'a> {
 #[derive(Clone, Copy)]
 pub struct Asker {
     pub client: Option<Key<Client>>,
-    pub origin: Origin,
-    pub kind: Kind,
+    pub origin: Requester,
+    pub kind: FirmwareKind,
 }
 
 pub struct Session {
@@ -55,7 +55,7 @@ pub struct Session {
     asker: Asker,
     request: u64,
     /// What was asked for; once the file is open, what is acknowledged.
-    options: Options,
+    options: TftpOptions,
     began: Instant,
     name: [u8; NAME_MAX],
     name_len: u8,
@@ -101,15 +101,15 @@ impl Session {
         self.asker.client
     }
 
-    pub fn origin(&self) -> Origin {
+    pub fn origin(&self) -> Requester {
         self.asker.origin
     }
 
     pub fn is_strangers(&self) -> bool {
-        self.asker.origin == Origin::Stranger
+        self.asker.origin == Requester::Stranger
     }
 
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> FirmwareKind {
         self.asker.kind
     }
 
@@ -127,7 +127,7 @@ impl Session {
         self.request == request
     }
 
-    pub fn options(&self) -> &Options {
+    pub fn options(&self) -> &TftpOptions {
         &self.options
     }
 
@@ -156,7 +156,7 @@ impl Session {
     }
 
     /// These options are acknowledged.
-    pub(super) fn settled(&mut self, options: Options) {
+    pub(super) fn settled(&mut self, options: TftpOptions) {
         self.options = options;
     }
 

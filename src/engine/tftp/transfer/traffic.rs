@@ -1,12 +1,12 @@
 //! What a transfer is to its lane (`engine::pace`): what is under way, what its client knows of the way, and whether it counts in the lap.
 
 use crate::base::time::Instant;
-use crate::engine::pace::{Lane, Stamp, Witness};
+use crate::engine::pace::{Lane, SendStamp, Witness};
 
 #[derive(Default)]
 pub struct Traffic {
     /// What is under way. None of somebody quiet ever is.
-    stamp: Option<Stamp>,
+    stamp: Option<SendStamp>,
     witness: Witness,
     /// A look has given something up as lost. It counts as evidence of the way when the client speaks.
     missed: bool,

@@ -3,29 +3,29 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::base::addr::Mac;
+use crate::base::log_limit::LogLimit;
 use crate::base::machine::Link;
-use crate::base::muffle::Muffle;
 use crate::base::outbox::Via;
 use crate::config::Hardware;
 use crate::engine::Ctx;
 use crate::engine::dhcp::Counter;
 use crate::roll::story::Printable;
-use crate::wire::dhcp::{Builder, Header, Message, MessageType, code};
+use crate::wire::dhcp::{Header, Message, MessageBuilder, MessageType, code};
 
 use super::reply::{CLIENT_PORT, SERVER_PORT};
 
 /// Servers that were logged already, at most.
 const REMEMBERED: usize = 8;
 
-pub struct Foreign {
+pub struct OtherServers {
     xid: u32,
     seen: [Option<Ipv4Addr>; REMEMBERED],
-    told: Muffle,
+    told: LogLimit,
 }
 
-impl Foreign {
-    pub fn new(seed: u64) -> Foreign {
-        Foreign { xid: crate::base::rng::mix(seed) as u32, seen: [None; REMEMBERED], told: Muffle::default() }
+impl OtherServers {
+    pub fn new(seed: u64) -> OtherServers {
+        OtherServers { xid: crate::base::rng::mix(seed) as u32, seen: [None; REMEMBERED], told: LogLimit::default() }
     }
 
     /// Sends one DISCOVER on each Ethernet link, in the head's own name.
@@ -36,7 +36,7 @@ impl Foreign {
             chaddr[..6].copy_from_slice(&link.mac.0);
             let header = Header { op: 1, htype: 1, hlen: 6, xid: self.xid, flags: Header::BROADCAST, chaddr, ..Header::default() };
             ctx.out.datagram(ctx.endpoints.udp(at as Link, CLIENT_PORT), from, to, Via::Broadcast, |buf| {
-                let mut builder = Builder::new(buf, &header, 548)?;
+                let mut builder = MessageBuilder::new(buf, &header, 548)?;
                 builder.message_type(MessageType::Discover);
                 builder.option(code::PARAMETER_LIST, &[code::SUBNET_MASK, code::ROUTER]);
                 Some(builder.finish(None))
@@ -52,7 +52,7 @@ impl Foreign {
             return;
         }
         ctx.stats.count(Counter::ForeignServer);
-        let Some(more) = self.told.admits(ctx.now) else { return };
+        let Some(more) = self.told.allow(ctx.now) else { return };
         self.seen.rotate_right(1);
         self.seen[0] = Some(server);
         let interface = ctx.config.links.get(usize::from(link)).map_or("?", |link| link.interface.as_str());

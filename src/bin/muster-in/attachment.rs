@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use muster::base::addr::Mac;
-use muster::shell::Error;
+use muster::shell::ShellError;
 use muster::shell::interface::{Interface, Interfaces};
 
 use crate::machine::Sysfs;
@@ -16,7 +16,7 @@ const CABLE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What the choice is made by.
-pub struct Wish<'a> {
+pub struct InterfaceHints<'a> {
     /// `-i`.
     pub interface: Option<&'a str>,
     /// `BOOTIF`.
@@ -26,7 +26,7 @@ pub struct Wish<'a> {
 }
 
 /// The interface, or those of which one is to be chosen by its cable.
-pub enum Place {
+pub enum Attachment {
     Here(Interface),
     Somewhere(Cables),
 }
@@ -40,27 +40,27 @@ pub struct Cables {
 }
 
 /// Finds the interface, and sets it up. Done before the tests, so that the link negotiates while they run.
-pub fn find(links: &mut Interfaces, sysfs: &Sysfs, wish: &Wish<'_>) -> Result<Place, Error> {
+pub fn find(links: &mut Interfaces, sysfs: &Sysfs, wish: &InterfaceHints<'_>) -> Result<Attachment, ShellError> {
     let begin = Instant::now();
     loop {
         let all = links.list()?;
         let cards = sysfs.cards(&all, wish.cards);
         let found = match (wish, &cards) {
-            (Wish { interface: Some(name), .. }, _) => named(&all, name),
-            (Wish { boot: Some(mac), .. }, Ok(cards)) => booted(&all, cards, sysfs, *mac),
+            (InterfaceHints { interface: Some(name), .. }, _) => named(&all, name),
+            (InterfaceHints { boot: Some(mac), .. }, Ok(cards)) => booted(&all, cards, sysfs, *mac),
             (_, Ok(cards)) => match cards.as_slice() {
                 [] => Err("the kernel knows no Ethernet card: load a driver, or name an interface with -i".into()),
                 [one] => Ok(one.clone()),
-                _ => return Cables::new(links, cards).map(Place::Somewhere),
+                _ => return Cables::new(links, cards).map(Attachment::Somewhere),
             },
             (_, Err(why)) => Err(why.clone()),
         };
         match found {
             Ok(interface) => {
                 wake(links, &interface)?;
-                return Ok(Place::Here(interface));
+                return Ok(Attachment::Here(interface));
             }
-            Err(why) if begin.elapsed() > APPEARS => return Err(Error::new(why)),
+            Err(why) if begin.elapsed() > APPEARS => return Err(ShellError::new(why)),
             Err(_) => std::thread::sleep(LOOK),
         }
     }
@@ -86,7 +86,7 @@ fn names(all: &[Interface]) -> String {
 }
 
 /// Sets an interface up. True when it was down.
-fn wake(links: &mut Interfaces, interface: &Interface) -> Result<bool, Error> {
+fn wake(links: &mut Interfaces, interface: &Interface) -> Result<bool, ShellError> {
     if !interface.up {
         links.set_up(interface, true)?;
         log::debug!("{}: brought up", interface.name);
@@ -95,7 +95,7 @@ fn wake(links: &mut Interfaces, interface: &Interface) -> Result<bool, Error> {
 }
 
 impl Cables {
-    fn new(links: &mut Interfaces, cards: &[Interface]) -> Result<Cables, Error> {
+    fn new(links: &mut Interfaces, cards: &[Interface]) -> Result<Cables, ShellError> {
         let mut woken = Vec::new();
         for card in cards {
             if wake(links, card)? {
@@ -106,7 +106,7 @@ impl Cables {
     }
 
     /// The only card with a cable. Those that were set up in vain are set down again.
-    pub fn choose(self, links: &mut Interfaces) -> Result<Interface, Error> {
+    pub fn choose(self, links: &mut Interfaces) -> Result<Interface, ShellError> {
         if !self.woken.is_empty() {
             std::thread::sleep(NEGOTIATES.saturating_sub(self.since.elapsed()));
         }
@@ -125,6 +125,6 @@ impl Cables {
         for card in self.woken.iter().filter(|card| card.index != index) {
             links.set_up(card, false)?;
         }
-        chosen.map_err(Error::new)
+        chosen.map_err(ShellError::new)
     }
 }

@@ -13,17 +13,17 @@ use crate::base::machine::Datagram;
 use crate::base::slab::Key;
 use crate::engine::Ctx;
 use crate::roll::client::Client;
-use crate::roll::kind::Kind;
+use crate::roll::kind::FirmwareKind;
 use crate::roll::stage::Stage;
 
 use super::policy::kind_of;
-use super::transfer::{Asked, Asker, Origin, Session, Transfer};
+use super::transfer::{Asked, Asker, Requester, Session, Transfer};
 use super::turns::waiter;
 use super::{CHECK_INTERVAL, CLIENT_TRANSFERS, SILENT, STRANGERS, Tftp};
 use crate::engine::tftp::Counter;
 
 /// See [`Tftp::claim`].
-pub(super) enum Claim {
+pub(super) enum Claimant {
     /// From its own client.
     Same,
     /// From the machine whose name it bears.
@@ -54,7 +54,7 @@ impl Tftp {
             return None;
         }
         let known = client.and_then(|key| ctx.roll.get(key)).map(|client| client.evidence.kind());
-        let kind = known.map_or(Kind::Other, |known| kind_of(known, &asked.options));
+        let kind = known.map_or(FirmwareKind::Other, |known| kind_of(known, &asked.options));
         let count = match client.and_then(|key| ctx.roll.get_mut(key)) {
             Some(client) => client.loading.counts(),
             None => {
@@ -81,34 +81,34 @@ impl Tftp {
     }
 
     /// Whose request this is, and the record that it belongs to.
-    fn origin(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram<'_>) -> (Option<Key<Client>>, Origin) {
+    fn origin(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram<'_>) -> (Option<Key<Client>>, Requester) {
         let address = *datagram.src.ip();
         let Some(key) = ctx.roll.at_address(address) else {
             // After a restart, a node that goes on with its lease has no record yet, but its MAC is known.
-            let number = datagram.mac.and_then(|mac| ctx.roll.street().number_of(mac));
+            let number = datagram.mac.and_then(|mac| ctx.roll.lots().number_of(mac));
             let known = number.is_some() && number == ctx.config.plan.number(address);
-            return (None, if known { Origin::Record } else { Origin::Stranger });
+            return (None, if known { Requester::Record } else { Requester::Stranger });
         };
-        let Some(client) = ctx.roll.get(key) else { return (None, Origin::Stranger) };
+        let Some(client) = ctx.roll.get(key) else { return (None, Requester::Stranger) };
         let routed = ctx.config.networks.get(client.route.network()).is_none_or(|network| network.link.is_none());
-        let Some(mac) = datagram.mac.filter(|_| !routed && client.mac().is_individual()) else { return (Some(key), Origin::Routed) };
-        if client.mac() == mac || (client.number().is_some() && client.number() == ctx.roll.street().number_of(mac)) {
-            return (Some(key), Origin::Record);
+        let Some(mac) = datagram.mac.filter(|_| !routed && client.mac().is_individual()) else { return (Some(key), Requester::Routed) };
+        if client.mac() == mac || (client.number().is_some() && client.number() == ctx.roll.lots().number_of(mac)) {
+            return (Some(key), Requester::Record);
         }
         ctx.stats.count(Counter::TftpForged);
-        if let Some(more) = self.told_forged.admits(ctx.now) {
+        if let Some(more) = self.told_forged.allow(ctx.now) {
             let title = client.title();
             log::warn!(
                 "{title}: TFTP request from its address {address} came from {mac} (served as an unknown machine's; \
                  if the machine has that card, add its MAC to the node{more})"
             );
         }
-        (None, Origin::Stranger)
+        (None, Requester::Stranger)
     }
 
     /// Ends whom a new transfer pushes out. False: there is no place for it.
-    fn make_room(&mut self, ctx: &mut Ctx<'_>, client: Option<Key<Client>>, origin: Origin) -> bool {
-        if origin == Origin::Stranger {
+    fn make_room(&mut self, ctx: &mut Ctx<'_>, client: Option<Key<Client>>, origin: Requester) -> bool {
+        if origin == Requester::Stranger {
             if self.opening >= self.opening_max() {
                 return false;
             }
@@ -146,13 +146,13 @@ impl Tftp {
 
     /// What a request from the address and port of a running transfer is to it. What somebody else has begun in a machine's name yields
     /// to the machine.
-    pub(super) fn claim(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, datagram: &Datagram<'_>) -> Claim {
+    pub(super) fn claim(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, datagram: &Datagram<'_>) -> Claimant {
         match self.transfers.get(key) {
             Some(transfer) if !transfer.may_come_from(datagram.mac) => {
                 let strangers = transfer.session().is_strangers();
-                if strangers && self.origin(ctx, datagram).1 != Origin::Stranger { Claim::Stronger } else { Claim::Forged }
+                if strangers && self.origin(ctx, datagram).1 != Requester::Stranger { Claimant::Stronger } else { Claimant::Forged }
             }
-            Some(_) | None => Claim::Same,
+            Some(_) | None => Claimant::Same,
         }
     }
 

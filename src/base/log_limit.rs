@@ -20,20 +20,20 @@ impl fmt::Display for More {
 
 /// The rate limit of one kind of log line.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Muffle {
+pub struct LogLimit {
     next: Instant,
-    muffled: u64,
+    suppressed: u64,
 }
 
-impl Muffle {
+impl LogLimit {
     /// Whether to log now. Gives how many lines were left out since the last one.
-    pub fn admits(&mut self, now: Instant) -> Option<More> {
+    pub fn allow(&mut self, now: Instant) -> Option<More> {
         if now < self.next {
-            self.muffled += 1;
+            self.suppressed += 1;
             return None;
         }
         self.next = now + INTERVAL;
-        Some(More(std::mem::take(&mut self.muffled)))
+        Some(More(std::mem::take(&mut self.suppressed)))
     }
 }
 
@@ -43,10 +43,10 @@ mod tests {
 
     #[test]
     fn the_first_then_one_an_interval() {
-        let mut muffle = Muffle::default();
-        assert_eq!(muffle.admits(Instant::ZERO), Some(More(0)));
-        assert_eq!([1, 2, 9_999].map(|ms| muffle.admits(Instant::from_millis(ms))), [None; 3]);
-        assert_eq!(muffle.admits(Instant::from_millis(10_000)), Some(More(3)));
+        let mut log_limit = LogLimit::default();
+        assert_eq!(log_limit.allow(Instant::ZERO), Some(More(0)));
+        assert_eq!([1, 2, 9_999].map(|ms| log_limit.allow(Instant::from_millis(ms))), [None; 3]);
+        assert_eq!(log_limit.allow(Instant::from_millis(10_000)), Some(More(3)));
         assert_eq!((More(0).to_string(), More(3).to_string()), (String::new(), "; 3 more not logged".to_string()));
     }
 }

@@ -1,6 +1,6 @@
-//! The street: a lot for every number, found by number and by MAC. What it says of a machine is the roll's only truth.
+//! The lot table: a lot for every number, found by number and by MAC. What it says of a machine is the roll's only truth.
 //!
-//! A lot changes through [`Street::set`] alone, whole, so that a line of the journal says everything about it and may be replayed twice.
+//! A lot changes through [`LotTable::set`] alone, whole, so that a line of the journal says everything about it and may be replayed twice.
 //! A MAC lives in one lot, and is retired in one at most. Everything is allocated at start; all but `set` on a lot with many MACs and
 //! the search for a vacant lot (64 lots a step) is O(1).
 
@@ -10,15 +10,15 @@ use std::fmt;
 use crate::base::addr::Mac;
 use crate::base::index::Index;
 
-use super::lot::{By, Lot, MACS_MAX, Macs, Papers, State, Wait};
+use super::lot::{AssignedBy, Fingerprint, Lot, LotState, MACS_MAX, Macs, Wait};
 use super::plan::Number;
 
-/// MACs that the street has room for, for each of its lots: most machines have two NICs, some have five.
+/// MACs that the lot table has room for, for each of its lots: most machines have two NICs, some have five.
 const MACS_PER_LOT: usize = 4;
-/// For a street of a few big machines.
+/// For a lot table of a few big machines.
 const MACS_AT_LEAST: usize = 256;
 
-pub struct Street {
+pub struct LotTable {
     lots: Box<[Lot]>,
     residents: Index,
     retired: Index,
@@ -43,7 +43,7 @@ pub enum Clash {
     Taken(Mac, Number),
     /// The machine with this MAC lives here.
     Inhabited(Mac),
-    /// The street has room for no more MACs.
+    /// The lot table has room for no more MACs.
     Full,
 }
 
@@ -58,15 +58,15 @@ impl fmt::Display for Clash {
     }
 }
 
-impl Street {
-    pub fn new(nodes: u32, seed: u64) -> Street {
-        let macs = Street::macs(nodes);
+impl LotTable {
+    pub fn new(nodes: u32, seed: u64) -> LotTable {
+        let macs = LotTable::macs(nodes);
         let nodes = nodes as usize;
         let mut vacant: Box<[u64]> = vec![u64::MAX; nodes.div_ceil(64)].into();
         if let (Some(last), rest @ 1..) = (vacant.last_mut(), nodes % 64) {
             *last = (1 << rest) - 1;
         }
-        Street {
+        LotTable {
             lots: vec![Lot::default(); nodes].into(),
             residents: Index::new(macs, seed),
             retired: Index::new(nodes.max(MACS_AT_LEAST), seed),
@@ -80,7 +80,7 @@ impl Street {
         }
     }
 
-    /// How many MACs a street of so many lots has room for.
+    /// How many MACs a lot table of so many lots has room for.
     pub fn macs(nodes: u32) -> usize {
         (nodes as usize * MACS_PER_LOT).max(MACS_AT_LEAST)
     }
@@ -113,7 +113,7 @@ impl Street {
 
     /// The MACs that live in a lot.
     pub fn macs_of(&self, number: Number) -> Macs {
-        self.lot(number).map(|lot| lot.papers.macs).unwrap_or_default()
+        self.lot(number).map(|lot| lot.fingerprint.macs).unwrap_or_default()
     }
 
     /// All lots, by number.
@@ -131,7 +131,7 @@ impl Street {
         self.retired.get(mac.to_u64()).map(Number)
     }
 
-    /// Sets a lot: see [`Street::set_all`].
+    /// Sets a lot: see [`LotTable::set_all`].
     pub fn set(&mut self, number: Number, lot: Lot) -> Result<(), Clash> {
         self.set_all(&[(number, lot)])
     }
@@ -148,14 +148,14 @@ impl Street {
         Ok(())
     }
 
-    /// The first half of it: MACs are found in the lots where they will live. [`Street::place`] must follow, with the same lots.
+    /// The first half of it: MACs are found in the lots where they will live. [`LotTable::place`] must follow, with the same lots.
     pub(super) fn move_macs<'a>(&mut self, lots: impl Iterator<Item = (Number, &'a Lot)> + Clone) -> Result<(), Clash> {
         let mut room = self.room;
         for (number, _) in lots.clone() {
-            room += self.lot(number).ok_or(Clash::NoSuchLot)?.papers.macs.len();
+            room += self.lot(number).ok_or(Clash::NoSuchLot)?.fingerprint.macs.len();
         }
         for (_, lot) in lots.clone() {
-            room = room.checked_sub(lot.papers.macs.len()).ok_or(Clash::Full)?;
+            room = room.checked_sub(lot.fingerprint.macs.len()).ok_or(Clash::Full)?;
         }
         for (number, _) in lots.clone() {
             let old = self.macs_of(number);
@@ -164,11 +164,11 @@ impl Street {
         let mut clash = None;
         for (number, lot) in lots.clone() {
             let other = |mac: &Mac| self.number_of(*mac).map(|other| Clash::Taken(*mac, other));
-            clash = lot.papers.macs.as_slice().iter().find_map(other);
+            clash = lot.fingerprint.macs.as_slice().iter().find_map(other);
             if clash.is_some() {
                 break;
             }
-            self.find_in(number, &lot.papers.macs);
+            self.find_in(number, &lot.fingerprint.macs);
         }
         let waits = |(number, lot): (Number, &Lot)| {
             let mac = waits_for(lot)?;
@@ -178,7 +178,7 @@ impl Street {
             self.room = room;
             return Ok(());
         };
-        lots.clone().for_each(|(number, lot)| self.lose(number, &lot.papers.macs));
+        lots.clone().for_each(|(number, lot)| self.lose(number, &lot.fingerprint.macs));
         for (number, _) in lots {
             let old = self.macs_of(number);
             self.find_in(number, &old);
@@ -203,7 +203,7 @@ impl Street {
         }
     }
 
-    /// The second half of [`Street::set_all`].
+    /// The second half of [`LotTable::set_all`].
     pub(super) fn place<'a>(&mut self, lots: impl Iterator<Item = (Number, &'a Lot)> + Clone) {
         lots.clone().for_each(|(number, _)| self.take_out(number));
         lots.for_each(|(number, lot)| self.put_in(number, *lot));
@@ -219,9 +219,9 @@ impl Street {
         }
         self.unseen -= usize::from(unseen);
         match state {
-            State::Vacant => self.mark(number, false),
-            State::Occupied => self.occupied -= 1,
-            State::Reserved(_) => {
+            LotState::Vacant => self.mark(number, false),
+            LotState::Occupied => self.occupied -= 1,
+            LotState::Reserved(_) => {
                 self.reserved -= 1;
                 self.waiting.retain(|&other| other != number);
                 self.named.retain(|&other| other != number);
@@ -230,8 +230,8 @@ impl Street {
     }
 
     fn put_in(&mut self, number: Number, mut lot: Lot) {
-        lot.papers.macs.as_slice().iter().for_each(|mac| self.forget_retired(*mac));
-        // Who lives in the street is retired nowhere. A full index forgets who was.
+        lot.fingerprint.macs.as_slice().iter().for_each(|mac| self.forget_retired(*mac));
+        // Who lives in the lot table is retired nowhere. A full index forgets who was.
         lot.retired = lot.retired.as_slice().iter().copied().filter(|mac| self.number_of(*mac).is_none()).collect();
         for mac in lot.retired.as_slice() {
             self.forget_retired(*mac);
@@ -239,9 +239,9 @@ impl Street {
         }
         self.unseen += usize::from(lot.unseen);
         match lot.state {
-            State::Vacant => self.mark(number, true),
-            State::Occupied => self.occupied += 1,
-            State::Reserved(wait) => {
+            LotState::Vacant => self.mark(number, true),
+            LotState::Occupied => self.occupied += 1,
+            LotState::Reserved(wait) => {
                 self.reserved += 1;
                 match wait {
                     Wait::Next => self.waiting.push(number),
@@ -300,28 +300,29 @@ impl Street {
         self.agrees(sections.clone())?;
         for n in 0..self.lots.len() as u32 {
             let Some(lot) = self.lot(Number(n)).filter(|lot| configured(lot) > 0) else { continue };
-            if !section(Number(n)).is_some_and(|macs| shares(macs, &lot.papers.macs)) {
+            if !section(Number(n)).is_some_and(|macs| shares(macs, &lot.fingerprint.macs)) {
                 self.set(Number(n), Lot { retired: lot.retired, ..Lot::default() }).map_err(|clash| (Number(n), clash))?;
             }
         }
-        let left = |street: &Street, number, macs: &[Mac]| {
-            let lot = street.lot(number).copied().unwrap_or_default();
-            let learnt = lot.papers.macs.as_slice().iter().skip(usize::from(configured(&lot)));
-            let all = macs.iter().chain(learnt.filter(|mac| street.number_of(**mac) == Some(number))).copied().collect();
-            lot.occupied(Papers { macs: all, ..lot.papers }, By::Config(macs.len().min(MACS_MAX) as u8), unix)
+        let left = |lots: &LotTable, number, macs: &[Mac]| {
+            let lot = lots.lot(number).copied().unwrap_or_default();
+            let learnt = lot.fingerprint.macs.as_slice().iter().skip(usize::from(configured(&lot)));
+            let all = macs.iter().chain(learnt.filter(|mac| lots.number_of(**mac) == Some(number))).copied().collect();
+            lot.occupied(Fingerprint { macs: all, ..lot.fingerprint }, AssignedBy::Config(macs.len().min(MACS_MAX) as u8), unix)
         };
         // First every section lets go of what it names no more, so that MACs may move between them.
         for (number, macs) in sections.clone() {
             let old = self.lot(number).copied().unwrap_or_default();
             let mut next = left(self, number, macs);
-            next.papers.macs = next.papers.macs.as_slice().iter().copied().filter(|mac| old.papers.macs.contains(*mac)).collect();
-            if old.is_occupied() && next.papers.macs != old.papers.macs {
+            next.fingerprint.macs =
+                next.fingerprint.macs.as_slice().iter().copied().filter(|mac| old.fingerprint.macs.contains(*mac)).collect();
+            if old.is_occupied() && next.fingerprint.macs != old.fingerprint.macs {
                 self.set(number, next).map_err(|clash| (number, clash))?;
             }
         }
         for (number, macs) in sections {
             let next = left(self, number, macs);
-            if self.lot(number).is_none_or(|old| (old.papers, old.by) != (next.papers, next.by)) {
+            if self.lot(number).is_none_or(|old| (old.fingerprint, old.by) != (next.fingerprint, next.by)) {
                 self.set(number, next).map_err(|clash| (number, clash))?;
             }
         }
@@ -332,13 +333,13 @@ impl Street {
     fn agrees<'a>(&self, mut sections: impl Iterator<Item = (Number, &'a [Mac])>) -> Result<(), (Number, Clash)> {
         sections.try_for_each(|(number, macs)| {
             let lot = self.lot(number).ok_or((number, Clash::NoSuchLot))?;
-            let inhabited = lot.is_occupied() && configured(lot) == 0 && !shares(macs, &lot.papers.macs);
-            if let Some(&other) = lot.papers.macs.as_slice().first().filter(|_| inhabited) {
+            let inhabited = lot.is_occupied() && configured(lot) == 0 && !shares(macs, &lot.fingerprint.macs);
+            if let Some(&other) = lot.fingerprint.macs.as_slice().first().filter(|_| inhabited) {
                 return Err((number, Clash::Inhabited(other)));
             }
             // A MAC that an older config named elsewhere has moved; one that a machine showed elsewhere has not.
             let moves = |mac: &Mac, other| {
-                self.lot(other).is_some_and(|lot| lot.papers.macs.as_slice().iter().take(configured(lot).into()).any(|m| m == mac))
+                self.lot(other).is_some_and(|lot| lot.fingerprint.macs.as_slice().iter().take(configured(lot).into()).any(|m| m == mac))
             };
             let elsewhere = |mac: &Mac| self.number_of(*mac).filter(|&other| other != number && !moves(mac, other));
             match macs.iter().find_map(|mac| Some(Clash::Taken(*mac, elsewhere(mac)?))) {
@@ -352,7 +353,7 @@ impl Street {
 /// How many of a lot's MACs a section named: they stand first.
 fn configured(lot: &Lot) -> u8 {
     match (lot.state, lot.by) {
-        (State::Occupied, By::Config(macs)) => macs,
+        (LotState::Occupied, AssignedBy::Config(macs)) => macs,
         _ => 0,
     }
 }
@@ -364,7 +365,7 @@ fn shares(macs: &[Mac], others: &Macs) -> bool {
 /// The one MAC that a lot waits for.
 fn waits_for(lot: &Lot) -> Option<Mac> {
     match lot.state {
-        State::Reserved(Wait::Mac(mac)) => Some(mac),
+        LotState::Reserved(Wait::Mac(mac)) => Some(mac),
         _ => None,
     }
 }
@@ -378,136 +379,137 @@ mod tests {
         Mac([2, 0, (n >> 24) as u8, (n >> 16) as u8, (n >> 8) as u8, n as u8])
     }
 
-    fn papers(macs: &[u64]) -> Papers {
-        Papers { macs: macs.iter().map(|&n| mac(n)).collect(), ..Papers::default() }
+    fn fingerprint(macs: &[u64]) -> Fingerprint {
+        Fingerprint { macs: macs.iter().map(|&n| mac(n)).collect(), ..Fingerprint::default() }
     }
 
-    fn whole(street: &Street) -> [(Number, Number); 1] {
-        [(Number(0), Number(street.len() as u32 - 1))]
+    fn whole(lots: &LotTable) -> [(Number, Number); 1] {
+        [(Number(0), Number(lots.len() as u32 - 1))]
     }
 
-    fn move_in(street: &mut Street, number: u32, macs: &[u64]) -> Result<(), Clash> {
-        let lot = street.lot(Number(number)).copied().unwrap_or_default();
-        street.set(Number(number), lot.occupied(papers(macs), By::Passed, 1))
+    fn move_in(lots: &mut LotTable, number: u32, macs: &[u64]) -> Result<(), Clash> {
+        let lot = lots.lot(Number(number)).copied().unwrap_or_default();
+        lots.set(Number(number), lot.occupied(fingerprint(macs), AssignedBy::Passed, 1))
     }
 
     #[test]
     fn the_lowest_vacant_lot() {
-        let mut street = Street::new(130, 1);
-        assert_eq!(street.lowest_vacant(whole(&street).into_iter(), &[]), Some(Number(0)));
+        let mut lots = LotTable::new(130, 1);
+        assert_eq!(lots.lowest_vacant(whole(&lots).into_iter(), &[]), Some(Number(0)));
         for n in 0..129 {
-            move_in(&mut street, n, &[u64::from(n)]).unwrap();
+            move_in(&mut lots, n, &[u64::from(n)]).unwrap();
         }
-        assert_eq!(street.lowest_vacant(whole(&street).into_iter(), &[]), Some(Number(129)));
-        move_in(&mut street, 129, &[1000]).unwrap();
-        assert_eq!((street.lowest_vacant(whole(&street).into_iter(), &[]), street.occupied()), (None, 130));
+        assert_eq!(lots.lowest_vacant(whole(&lots).into_iter(), &[]), Some(Number(129)));
+        move_in(&mut lots, 129, &[1000]).unwrap();
+        assert_eq!((lots.lowest_vacant(whole(&lots).into_iter(), &[]), lots.occupied()), (None, 130));
         for n in [70, 100] {
-            street.set(Number(n), Lot::default()).unwrap();
+            lots.set(Number(n), Lot::default()).unwrap();
         }
-        let within = |ranges: &[(u32, u32)]| street.lowest_vacant(ranges.iter().map(|(a, b)| (Number(*a), Number(*b))), &[]);
+        let within = |ranges: &[(u32, u32)]| lots.lowest_vacant(ranges.iter().map(|(a, b)| (Number(*a), Number(*b))), &[]);
         assert_eq!((within(&[(0, 129)]), within(&[(71, 129)]), within(&[(71, 99)])), (Some(Number(70)), Some(Number(100)), None));
         assert_eq!(within(&[(99, 100), (60, 70)]), Some(Number(70)));
-        let but = |spoken: &[u64]| street.lowest_vacant(whole(&street).into_iter(), spoken);
+        let but = |spoken: &[u64]| lots.lowest_vacant(whole(&lots).into_iter(), spoken);
         assert_eq!((but(&[0, 1 << 6]), but(&[0, 1 << 6 | 1 << 36])), (Some(Number(100)), None), "those that are offered are left out");
     }
 
     #[test]
     fn a_mac_lives_in_one_lot() {
-        let mut street = Street::new(8, 1);
-        move_in(&mut street, 3, &[1, 2]).unwrap();
-        assert_eq!(move_in(&mut street, 4, &[9, 2]), Err(Clash::Taken(mac(2), Number(3))));
-        assert_eq!((street.number_of(mac(9)), street.lot(Number(4)).map(Lot::is_vacant)), (None, Some(true)));
-        move_in(&mut street, 3, &[1]).unwrap();
-        move_in(&mut street, 4, &[9, 2]).unwrap();
-        assert_eq!([1, 2, 9].map(|n| street.number_of(mac(n))), [Some(Number(3)), Some(Number(4)), Some(Number(4))]);
-        assert_eq!(street.set(Number(8), Lot::default()), Err(Clash::NoSuchLot));
+        let mut lots = LotTable::new(8, 1);
+        move_in(&mut lots, 3, &[1, 2]).unwrap();
+        assert_eq!(move_in(&mut lots, 4, &[9, 2]), Err(Clash::Taken(mac(2), Number(3))));
+        assert_eq!((lots.number_of(mac(9)), lots.lot(Number(4)).map(Lot::is_vacant)), (None, Some(true)));
+        move_in(&mut lots, 3, &[1]).unwrap();
+        move_in(&mut lots, 4, &[9, 2]).unwrap();
+        assert_eq!([1, 2, 9].map(|n| lots.number_of(mac(n))), [Some(Number(3)), Some(Number(4)), Some(Number(4))]);
+        assert_eq!(lots.set(Number(8), Lot::default()), Err(Clash::NoSuchLot));
     }
 
     #[test]
     fn who_was_replaced_is_known_until_it_moves_in_again() {
-        let mut street = Street::new(8, 1);
-        move_in(&mut street, 3, &[1, 2]).unwrap();
-        let lot = *street.lot(Number(3)).unwrap();
-        street.set(Number(3), lot.reserved(Wait::Next, 5)).unwrap();
-        assert_eq!((street.number_of(mac(1)), street.retired_from(mac(1)), street.reserved()), (None, Some(Number(3)), 1));
-        move_in(&mut street, 5, &[2]).unwrap();
-        assert_eq!((street.retired_from(mac(2)), street.lot(Number(3)).unwrap().retired.as_slice()), (None, [mac(1)].as_slice()));
+        let mut lots = LotTable::new(8, 1);
+        move_in(&mut lots, 3, &[1, 2]).unwrap();
+        let lot = *lots.lot(Number(3)).unwrap();
+        lots.set(Number(3), lot.reserved(Wait::Next, 5)).unwrap();
+        assert_eq!((lots.number_of(mac(1)), lots.retired_from(mac(1)), lots.reserved()), (None, Some(Number(3)), 1));
+        move_in(&mut lots, 5, &[2]).unwrap();
+        assert_eq!((lots.retired_from(mac(2)), lots.lot(Number(3)).unwrap().retired.as_slice()), (None, [mac(1)].as_slice()));
     }
 
     #[test]
     fn lots_wait_for_a_machine_by_name_or_for_the_next() {
-        let mut street = Street::new(8, 1);
+        let mut lots = LotTable::new(8, 1);
         for (n, wait) in [(6, Wait::Next), (2, Wait::Next), (4, Wait::Mac(mac(7)))] {
-            street.set(Number(n), Lot::default().reserved(wait, 5)).unwrap();
+            lots.set(Number(n), Lot::default().reserved(wait, 5)).unwrap();
         }
-        let waiting = |street: &Street, n| street.waiting_for(&papers(&[n]).macs, |_| true);
-        assert_eq!((waiting(&street, 1), waiting(&street, 7)), (Some(Number(6)), Some(Number(4))));
-        assert_eq!(street.waiting_for(&papers(&[1]).macs, |number| number.0 < 4), Some(Number(2)));
-        move_in(&mut street, 6, &[1]).unwrap();
-        assert_eq!((waiting(&street, 3), street.reserved()), (Some(Number(2)), 2));
-        assert!(street.lowest_vacant([(Number(2), Number(2))].into_iter(), &[]).is_none());
+        let waiting = |lots: &LotTable, n| lots.waiting_for(&fingerprint(&[n]).macs, |_| true);
+        assert_eq!((waiting(&lots, 1), waiting(&lots, 7)), (Some(Number(6)), Some(Number(4))));
+        assert_eq!(lots.waiting_for(&fingerprint(&[1]).macs, |number| number.0 < 4), Some(Number(2)));
+        move_in(&mut lots, 6, &[1]).unwrap();
+        assert_eq!((waiting(&lots, 3), lots.reserved()), (Some(Number(2)), 2));
+        assert!(lots.lowest_vacant([(Number(2), Number(2))].into_iter(), &[]).is_none());
     }
 
-    fn configure(street: &mut Street, sections: &[(u32, &[u64])]) -> Result<(), (Number, Clash)> {
+    fn configure(lots: &mut LotTable, sections: &[(u32, &[u64])]) -> Result<(), (Number, Clash)> {
         let sections: Vec<(Number, Vec<Mac>)> =
             sections.iter().map(|(n, macs)| (Number(*n), macs.iter().map(|&m| mac(m)).collect())).collect();
         let all = sections.iter().map(|(number, macs)| (*number, macs.as_slice()));
-        street.configure(all, |number| sections.iter().find(|(n, _)| *n == number).map(|(_, macs)| macs.as_slice()), 9)
+        lots.configure(all, |number| sections.iter().find(|(n, _)| *n == number).map(|(_, macs)| macs.as_slice()), 9)
     }
 
-    fn macs_of(street: &Street, number: u32) -> Vec<u64> {
-        street.lot(Number(number)).unwrap().papers.macs.as_slice().iter().map(|mac| mac.to_u64() & 0xffff).collect()
+    fn macs_of(lots: &LotTable, number: u32) -> Vec<u64> {
+        lots.lot(Number(number)).unwrap().fingerprint.macs.as_slice().iter().map(|mac| mac.to_u64() & 0xffff).collect()
     }
 
     #[test]
     fn the_config_is_the_last_word_on_its_nodes() {
-        let mut street = Street::new(8, 1);
-        move_in(&mut street, 3, &[1, 2]).unwrap();
-        configure(&mut street, &[(1, &[10, 11]), (2, &[20]), (3, &[2])]).unwrap();
-        assert_eq!((macs_of(&street, 1), macs_of(&street, 3)), (vec![10, 11], vec![2, 1]));
+        let mut lots = LotTable::new(8, 1);
+        move_in(&mut lots, 3, &[1, 2]).unwrap();
+        configure(&mut lots, &[(1, &[10, 11]), (2, &[20]), (3, &[2])]).unwrap();
+        assert_eq!((macs_of(&lots, 1), macs_of(&lots, 3)), (vec![10, 11], vec![2, 1]));
         // It learnt of another NIC, which outlives a reload; a MAC may go, and move to another section.
-        let mut lot = *street.lot(Number(1)).unwrap();
-        lot.papers.macs.add(mac(12));
-        street.set(Number(1), lot).unwrap();
-        configure(&mut street, &[(1, &[10]), (2, &[11, 20]), (3, &[2])]).unwrap();
-        assert_eq!((macs_of(&street, 1), macs_of(&street, 2)), (vec![10, 12], vec![11, 20]));
-        configure(&mut street, &[(2, &[11, 20])]).unwrap();
-        assert!(street.lot(Number(1)).unwrap().is_vacant() && street.number_of(mac(12)).is_none());
-        assert_eq!(street.occupied(), 1);
+        let mut lot = *lots.lot(Number(1)).unwrap();
+        lot.fingerprint.macs.add(mac(12));
+        lots.set(Number(1), lot).unwrap();
+        configure(&mut lots, &[(1, &[10]), (2, &[11, 20]), (3, &[2])]).unwrap();
+        assert_eq!((macs_of(&lots, 1), macs_of(&lots, 2)), (vec![10, 12], vec![11, 20]));
+        configure(&mut lots, &[(2, &[11, 20])]).unwrap();
+        assert!(lots.lot(Number(1)).unwrap().is_vacant() && lots.number_of(mac(12)).is_none());
+        assert_eq!(lots.occupied(), 1);
         // What passed muster is not pushed out by the config.
-        move_in(&mut street, 5, &[50]).unwrap();
-        assert_eq!(configure(&mut street, &[(5, &[51])]), Err((Number(5), Clash::Inhabited(mac(50)))));
-        assert_eq!(configure(&mut street, &[(6, &[50])]), Err((Number(6), Clash::Taken(mac(50), Number(5)))));
+        move_in(&mut lots, 5, &[50]).unwrap();
+        assert_eq!(configure(&mut lots, &[(5, &[51])]), Err((Number(5), Clash::Inhabited(mac(50)))));
+        assert_eq!(configure(&mut lots, &[(6, &[50])]), Err((Number(6), Clash::Taken(mac(50), Number(5)))));
     }
 
     #[test]
     fn the_indices_follow_the_lots_through_churn() {
         let mut rng = Rng::new(5);
-        let mut street = Street::new(20, 1);
+        let mut lots = LotTable::new(20, 1);
         for _ in 0..20_000 {
             let number = Number(rng.below(20) as u32);
-            let old = *street.lot(number).unwrap();
+            let old = *lots.lot(number).unwrap();
             let macs: Vec<u64> = (0..rng.below(5)).map(|_| rng.below(60)).collect();
             let next = match rng.below(4) {
                 0 => Lot::default(),
                 1 => old.reserved(Wait::Next, 1),
                 2 => old.emptied(1),
-                _ => Lot { unseen: rng.chance(500_000), ..old.occupied(papers(&macs), By::Passed, 1) },
+                _ => Lot { unseen: rng.chance(500_000), ..old.occupied(fingerprint(&macs), AssignedBy::Passed, 1) },
             };
-            let before = street.iter().map(|(_, lot)| *lot).collect::<Vec<_>>();
-            if street.set(number, next).is_err() {
-                assert!(street.iter().map(|(_, lot)| *lot).eq(before));
+            let before = lots.iter().map(|(_, lot)| *lot).collect::<Vec<_>>();
+            if lots.set(number, next).is_err() {
+                assert!(lots.iter().map(|(_, lot)| *lot).eq(before));
             }
             for n in 0..60 {
-                let lives: Vec<_> = street.iter().filter(|(_, lot)| lot.papers.macs.contains(mac(n))).map(|(number, _)| number).collect();
-                let retired: Vec<_> = street.iter().filter(|(_, lot)| lot.retired.contains(mac(n))).map(|(number, _)| number).collect();
+                let lives: Vec<_> =
+                    lots.iter().filter(|(_, lot)| lot.fingerprint.macs.contains(mac(n))).map(|(number, _)| number).collect();
+                let retired: Vec<_> = lots.iter().filter(|(_, lot)| lot.retired.contains(mac(n))).map(|(number, _)| number).collect();
                 assert!(lives.len() <= 1 && retired.len() <= 1 && lives.len() + retired.len() <= 1);
-                assert_eq!((street.number_of(mac(n)), street.retired_from(mac(n))), (lives.first().copied(), retired.first().copied()));
+                assert_eq!((lots.number_of(mac(n)), lots.retired_from(mac(n))), (lives.first().copied(), retired.first().copied()));
             }
-            assert_eq!(street.occupied(), street.iter().filter(|(_, lot)| lot.is_occupied()).count());
-            assert_eq!(street.unseen(), street.iter().filter(|(_, lot)| lot.unseen).count());
-            let first = street.iter().find(|(_, lot)| lot.is_vacant()).map(|(number, _)| number);
-            assert_eq!(street.lowest_vacant(whole(&street).into_iter(), &[]), first);
+            assert_eq!(lots.occupied(), lots.iter().filter(|(_, lot)| lot.is_occupied()).count());
+            assert_eq!(lots.unseen(), lots.iter().filter(|(_, lot)| lot.unseen).count());
+            let first = lots.iter().find(|(_, lot)| lot.is_vacant()).map(|(number, _)| number);
+            assert_eq!(lots.lowest_vacant(whole(&lots).into_iter(), &[]), first);
         }
     }
 }

@@ -2,16 +2,17 @@ use crate::base::addr::Mac;
 use crate::base::limits;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::base::machine::{ConnId, Event as Happening, Input, Machine, Stream};
+use crate::base::machine::{ConnId, Input, Machine, Stream, StreamEvent};
 use crate::base::outbox::{JournalOp, Output};
 use crate::base::time::Instant;
 use crate::engine::server::Server;
 use crate::engine::testing::{Ask, Got, World, config, guest as guest_address, mac};
 use crate::roll::client::{ClientId, Identity};
+use crate::roll::guests::Lease;
 use crate::roll::journal::crc32;
 use crate::roll::lot::Label;
 use crate::wire::dhcp::code;
-use crate::wire::report::{Name, Report, Verdict as Told};
+use crate::wire::report::{Report, ReportText, ReportVerdict};
 
 use super::*;
 
@@ -30,9 +31,9 @@ fn records(got: Vec<Got>) -> Vec<String> {
 
 /// A machine that says this of itself, through a relay that says this of its port.
 fn saying(n: u8, word: &[u8], passed: bool) -> Ask {
-    let test = Name::new(word);
-    let verdict = if passed { Told::Passed } else { test.map_or(Told::Untested, Told::Failed) };
-    let mut report = Report { serial: Name::new(word), verdict, ..Report::EMPTY };
+    let test = ReportText::new(word);
+    let verdict = if passed { ReportVerdict::Passed } else { test.map_or(ReportVerdict::Untested, ReportVerdict::Failed) };
+    let mut report = Report { serial: ReportText::new(word), verdict, ..Report::EMPTY };
     report.macs.push(mac(n));
     let mut buf = [0; 255];
     let len = report.write(&mut buf).unwrap();
@@ -56,19 +57,22 @@ fn whatever_a_machine_says_of_itself_the_next_daemon_starts_and_knows_it() {
         }
         assert!(lines.len() >= 2, "{lines:?}");
         let again = restored(world.now.unix, &lines);
-        let (street, before) = (again.server.roll().street(), world.server.roll().street());
-        assert!(street.iter().eq(before.iter()), "{lines:?}");
-        let lot = street.lot(Number(0)).unwrap();
-        assert_eq!(lot.papers.serial, Label::new(word));
-        assert!(word.contains(&b' ') || lot.papers.port == Label::new(word), "text is kept as text: {}", lot.papers.port);
-        let there = world.client(mac(2)).map(|client| (*client.evidence.papers(), client.address())).unwrap();
+        let (lots, before) = (again.server.roll().lots(), world.server.roll().lots());
+        assert!(lots.iter().eq(before.iter()), "{lines:?}");
+        let lot = lots.lot(Number(0)).unwrap();
+        assert_eq!(lot.fingerprint.serial, Label::new(word));
+        assert!(word.contains(&b' ') || lot.fingerprint.port == Label::new(word), "text is kept as text: {}", lot.fingerprint.port);
+        let there = world.client(mac(2)).map(|client| (*client.evidence.fingerprint(), client.address())).unwrap();
         let found = again.client(mac(2)).unwrap();
-        assert_eq!((found.evidence.verdict(), (*found.evidence.papers(), found.address())), (Verdict::Failed(Label::new(word)), there));
+        assert_eq!(
+            (found.evidence.verdict(), (*found.evidence.fingerprint(), found.address())),
+            (Verdict::Failed(Label::new(word)), there)
+        );
         // And so when the journal is written anew.
         world.server.checkpoint();
-        let rewritten = restored(world.now.unix, &world.rewritten());
-        assert_eq!(rewritten.client(mac(2)).unwrap().evidence.papers(), &there.0);
-        assert!(rewritten.server.roll().street().lot(Number(0)).unwrap().papers == lot.papers);
+        let compacted = restored(world.now.unix, &world.compacted());
+        assert_eq!(compacted.client(mac(2)).unwrap().evidence.fingerprint(), &there.0);
+        assert!(compacted.server.roll().lots().lot(Number(0)).unwrap().fingerprint == lot.fingerprint);
     }
 }
 
@@ -84,11 +88,11 @@ fn a_journal_of_an_older_version_keeps_all_that_it_says() {
         old("2023-11-14T22:14:00Z n8 occupied by=passed macs=02:00:00:00:00:35"),
     ];
     let world = restored(1_700_000_000, &lines);
-    let serial = |n| world.server.roll().street().lot(Number(n)).map(|lot| lot.papers.serial.as_str().to_string()).unwrap();
+    let serial = |n| world.server.roll().lots().lot(Number(n)).map(|lot| lot.fingerprint.serial.as_str().to_string()).unwrap();
     assert_eq!([3, 4, 6, 8].map(serial), ["A;B;n7", "", ";", ""]);
-    assert_eq!(world.server.roll().street().occupied(), 4 + config().nodes.len());
+    assert_eq!(world.server.roll().lots().occupied(), 4 + config().nodes.len());
     let guest = world.client(mac(0x34)).unwrap();
-    assert_eq!((guest.evidence.verdict(), guest.evidence.papers().serial.as_str()), (Verdict::Failed(Label::new(b"20;guest")), "x;"));
+    assert_eq!((guest.evidence.verdict(), guest.evidence.fingerprint().serial.as_str()), (Verdict::Failed(Label::new(b"20;guest")), "x;"));
     // What is no such thing is refused, by its line.
     let mut broken = lines.to_vec();
     broken[1] = old("2023-11-14T22:00:01Z n4 occupied by=passed macs=02:00:00:00:00:32 port=a; x6 vacant");
@@ -104,7 +108,7 @@ fn no_lease_of_a_journal_outlives_one_that_is_given_now() {
     let ask = Ask::os(mac(1));
     let address = world.lease(&ask);
     world.server.checkpoint();
-    let lines = world.rewritten();
+    let lines = world.compacted();
     let left = |world: &World, n| world.client(mac(n)).map(|client| client.binding.until().since(world.now.at).as_secs());
     for unix in [world.now.unix, world.now.unix - 86_400, 1_000] {
         let again = restored(unix, &lines);
@@ -119,7 +123,7 @@ fn no_lease_of_a_journal_outlives_one_that_is_given_now() {
     world.advance(2_000);
     let address = world.lease(&ask);
     world.now.unix = 1_700_000_000;
-    let lines = world.rewritten();
+    let lines = world.compacted();
     let again = restored(1_700_000_100, &lines);
     assert_eq!(again.client(mac(1)).and_then(|client| client.address()), Some(address));
     let got = world.ask(&ask.renew(address));
@@ -152,11 +156,11 @@ fn a_walk_begins_anew_when_a_change_of_many_lots_does() {
         let mut ended = false;
         for output in out.iter() {
             match output {
-                Output::Record(JournalOp::RewriteBegin) => lines.clear(),
-                Output::Record(JournalOp::RewriteLine { line } | JournalOp::Append { line, .. }) => {
+                Output::Record(JournalOp::CompactBegin) => lines.clear(),
+                Output::Record(JournalOp::CompactLine { line } | JournalOp::Append { line, .. }) => {
                     lines.push(String::from_utf8_lossy(line).into_owned());
                 }
-                Output::Record(JournalOp::RewriteEnd) => ended = true,
+                Output::Record(JournalOp::CompactEnd) => ended = true,
                 _ => {}
             }
         }
@@ -188,12 +192,12 @@ fn a_walk_begins_anew_when_a_change_of_many_lots_does() {
     let (ended, lines) = drain(&mut out);
     assert!(ended && !lines.iter().any(|line| line.contains("change begins")), "{lines:?}");
     assert!(lines.iter().all(|line| line.len() <= limits::JOURNAL_LINE_MAX));
-    assert!(restored(at.unix, &lines).server.roll().street().lot(Number(41)).unwrap().is_occupied());
+    assert!(restored(at.unix, &lines).server.roll().lots().lot(Number(41)).unwrap().is_occupied());
 }
 
 fn lines_of(out: &Outbox) -> Vec<String> {
     let line = |output| match output {
-        Output::Record(JournalOp::RewriteLine { line }) => Some(String::from_utf8_lossy(line).into_owned()),
+        Output::Record(JournalOp::CompactLine { line }) => Some(String::from_utf8_lossy(line).into_owned()),
         _ => None,
     };
     out.iter().filter_map(line).collect()
@@ -209,18 +213,18 @@ fn an_address_that_changes_hands_in_a_walk_is_told_of() {
             let mut server = Server::new(&config(), 7, now);
             let roll = server.roll_mut();
             assert!(roll.pools[0].as_mut().unwrap().rest(guest_address(5), Lease { to: who, until }));
-            let (mut step, mut out, mut steps) = (Step::Lots(199), Outbox::new(), 0);
-            while step != Step::Placing {
+            let (mut step, mut out, mut steps) = (Walk::Lots(199), Outbox::new(), 0);
+            while step != Walk::Placing {
                 if steps == moment {
                     let key = roll.admit(now.at, who).unwrap();
                     roll.pools[0].as_mut().unwrap().claim(now.at, guest_address(5), key, &who).unwrap();
                     assert!(roll.bind(key, guest_address(5)));
                 }
                 step = match step {
-                    Step::Lots(next) => lot(next, roll, &mut out),
-                    Step::Clients(next) => client(next, roll, now, &mut out),
-                    Step::Guests(pool, next) => guest(pool, next, roll, now, &mut out),
-                    Step::Idle | Step::Title | Step::Placing => unreachable!(),
+                    Walk::Lots(next) => lot(next, roll, &mut out),
+                    Walk::Clients(next) => client(next, roll, now, &mut out),
+                    Walk::Guests(pool, next) => guest(pool, next, roll, now, &mut out),
+                    Walk::Idle | Walk::Title | Walk::Placing => unreachable!(),
                 };
                 steps += 1;
             }
@@ -236,6 +240,6 @@ fn an_address_that_changes_hands_in_a_walk_is_told_of() {
 /// A line of an operator's.
 fn operate(server: &mut Server, now: Now, line: &str, out: &mut Outbox) {
     let (endpoint, peer) = (server.endpoints().operators(), SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
-    let stream = Stream { conn: ConnId::from_u64(0), endpoint, peer, event: Happening::Bytes(line.as_bytes()) };
+    let stream = Stream { conn: ConnId::from_u64(0), endpoint, peer, event: StreamEvent::Bytes(line.as_bytes()) };
     server.handle(now, Input::Stream(stream), out);
 }

@@ -15,7 +15,7 @@ use netlink_sys::{Socket, SocketAddr};
 
 use crate::base::addr::Mac;
 
-use super::Error;
+use super::ShellError;
 
 /// NDA_PROTOCOL of our entries: not assigned in `linux/rtnetlink.h`.
 const PROTOCOL: u8 = 77;
@@ -30,8 +30,8 @@ pub struct Neighbours {
 
 impl Neighbours {
     /// Opens the netlink socket, and drops what an earlier daemon left on these interfaces.
-    pub fn open(indices: &[u32]) -> Result<Neighbours, Error> {
-        let failed = |error| Error::system("cannot open the neighbour table", error, "run as root, or with CAP_NET_ADMIN");
+    pub fn open(indices: &[u32]) -> Result<Neighbours, ShellError> {
+        let failed = |error| ShellError::system("cannot open the neighbour table", error, "run as root, or with CAP_NET_ADMIN");
         let mut socket = Socket::new(NETLINK_ROUTE).map_err(failed)?;
         socket.bind_auto().map_err(failed)?;
         socket.connect(&SocketAddr::new(0, 0)).map_err(failed)?;

@@ -24,11 +24,11 @@ struct Lines {
 static LINES: Mutex<Lines> = Mutex::new(Lines { bytes: Vec::new(), lost: 0 });
 
 /// Where the logger writes to.
-pub struct Gatherer;
+pub struct StderrLog;
 
-impl Gatherer {
+impl StderrLog {
     /// Allocates the buffer, and sees to it that a panic's last lines are not lost.
-    pub fn new() -> Gatherer {
+    pub fn new() -> StderrLog {
         if let Ok(mut lines) = LINES.lock() {
             lines.bytes.reserve_exact(ROOM);
         }
@@ -37,7 +37,7 @@ impl Gatherer {
             flush();
             before(panic);
         }));
-        Gatherer
+        StderrLog
     }
 
     /// Whether colours have a reader.
@@ -46,13 +46,13 @@ impl Gatherer {
     }
 }
 
-impl Default for Gatherer {
-    fn default() -> Gatherer {
-        Gatherer::new()
+impl Default for StderrLog {
+    fn default() -> StderrLog {
+        StderrLog::new()
     }
 }
 
-impl Write for Gatherer {
+impl Write for StderrLog {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let Ok(mut lines) = LINES.lock() else { return Ok(line.len()) };
         if lines.bytes.len() + line.len() > ROOM {
