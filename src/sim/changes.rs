@@ -352,7 +352,6 @@ impl Play {
             }
             self.sync();
         }
-        self.pass(Duration::from_micros(500));
         if self.is_busy() {
             return self.fault(format_args!("the journal does not come to an end"));
         }
