@@ -46,6 +46,13 @@ fn nine_hundred_that_die_cost_the_living_nothing() {
     hold(kinds.map(|kind| same(kind, 900, 3)));
 }
 
+/// A soak's: the request after the cut was taken for a copy of the one before it, and what was under way for that met the ROM with longer
+/// blocks than it had agreed.
+#[test]
+fn a_request_after_the_cut_is_no_copy_of_the_one_before() {
+    hold([Flicker::drawn(1795778056)]);
+}
+
 #[test]
 fn flickers_drawn_from_seeds() {
     let first = number("MUSTER_FLICKER").unwrap_or(0);
