@@ -92,6 +92,9 @@ fn another_address_is_the_heads_in_every_answer_from_then_on() {
     rack.until(at(1.1));
     assert_eq!(rack.server().transfers(), 0, "nobody goes on with an address that nobody has");
     assert_eq!(rack.server().config().links[0].head, MOVED);
+    let path = rack.server().config().server.state_dir.join("names");
+    let names = rack.clerk().file(&path.to_string_lossy()).expect("the names were published");
+    assert!(names.contains(&MOVED.to_string()) && !names.contains(&HEAD.to_string()), "{names}");
     let [_, later] = up(&mut rack);
     assert_eq!(later, u64::from(CROWD), "who boots later knows nothing of the old address");
 }

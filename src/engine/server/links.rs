@@ -58,6 +58,7 @@ impl Server {
             self.dns.reconfigure(&before, &self.config, now);
             self.endpoints.readdress(from, to);
             out.put(Output::Readdress { from, to });
+            self.publish_names();
             // Their clients know the head by an address that nobody has any more.
             self.tftp.abandon(now.at, link);
         }
