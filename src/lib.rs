@@ -13,7 +13,7 @@
 //! |---|---|
 //! | [`base`] | time, chance, fixed tables, timers, counters, the contract of a machine and its endpoints; knows no protocol |
 //! | [`wire`] | bytes <-> meaning: frames (by `etherparse`), DHCP, TFTP, DNS (by `domain`), the report of a node, the operator's JSON lines; no state |
-//! | [`roll`] | who is who: the plan of numbers and addresses, the table of lots and its journal, client records, the guest pools |
+//! | [`roll`] | who is who: the plan of numbers and addresses, the lot table and its journal, client records, the guest pools |
 //! | [`config`] | text, flags and facts -> one checked `Config` |
 //! | [`engine`] | the Server: DHCP, TFTP, DNS, pacing, what a machine is given to boot, who gets which number, the operator's requests |
 //! | [`fleet`] | thousands of client machines with the habits of real firmware; the client of a node that has booted |

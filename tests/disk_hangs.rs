@@ -166,7 +166,7 @@ fn a_boot_root_that_does_not_answer_holds_up_who_wants_what_is_not_there() {
     write(&folder.join("cold"), &cold);
     let bound = Bound::new(&lab, &folder);
     let musterd = Musterd::keeping(&server, bound.path(), strangers::CONFIG, &lab.dir().join("run/state"));
-    assert!(musterd.seen("boot files: sent from 64 MiB of memory").is_some(), "{}", musterd.log());
+    assert!(musterd.says("boot files: sent from 64 MiB of memory").is_some(), "{}", musterd.log());
     let strangers = Strangers::on(&crowd, 0);
     let known = known(&strangers, 20);
     all_came_up(storm(&rack, "warm", 4, 1000, "0"), 4);
@@ -222,7 +222,7 @@ fn a_far_file_that_is_changed_in_place_ends_its_transfers() {
     write(&folder.join("image"), &content(40 << 20, 2));
     let loaded = waiting.wait_with_output().expect("curl");
     assert!(!loaded.status.success() && loaded.stdout.len() < 40 << 20, "{:?}: {} bytes", loaded.status, loaded.stdout.len());
-    assert!(musterd.seen("changed in place").is_some(), "{}", musterd.log());
+    assert!(musterd.says("changed in place").is_some(), "{}", musterd.log());
     assert!(loaded.stdout == content(40 << 20, 1)[..loaded.stdout.len()], "no mixture");
     let again = load(&client, "image").wait_with_output().expect("curl");
     assert!(again.stdout == content(40 << 20, 2), "{:?}: {} bytes", again.status, again.stdout.len());
@@ -345,7 +345,7 @@ fn a_state_folder_that_is_removed_is_made_anew_with_everything() {
     strangers.crowd(8);
     numbered(&strangers, known.len() + 8, 60);
     assert!(musterd.seen_all(&["error", "was removed while musterd runs"]).is_some(), "{}", musterd.log());
-    assert!(musterd.seen("was rewritten in full").is_some(), "{}", musterd.log());
+    assert!(musterd.says("was rewritten in full").is_some(), "{}", musterd.log());
     strangers.crowd(0);
     assert!(wait(30, || strangers.is_idle().then_some(())).is_some());
     assert!(text(&state.join("names")).contains("cluster"), "the names are there again");
@@ -400,7 +400,7 @@ fn a_file_process_that_dies_takes_musterd_along_and_the_other_way_round() {
         let (pid, _) = workers.iter().find(|(_, name)| name == victim).expect("the victim");
         kill(Pid::from_raw(*pid), Signal::SIGKILL).expect("it runs");
         assert_eq!(wait(10, || musterd.code()), Some(Some(1)), "{}", musterd.log());
-        assert!(musterd.seen(&format!("file process {pid} has died")).is_some(), "{}", musterd.log());
+        assert!(musterd.says(&format!("file process {pid} has died")).is_some(), "{}", musterd.log());
         let gone = |(pid, _): &(i32, String)| !Path::new("/proc").join(pid.to_string()).exists();
         assert!(wait(5, || workers.iter().all(gone).then_some(())).is_some(), "they end with it");
     }

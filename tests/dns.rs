@@ -63,7 +63,7 @@ fn unbound(lab: &Lab, host: &Host, listen: &str, config: &str) -> Child {
 fn every_program_gets_the_same_answers() {
     let (lab, server, client) = lab();
     let musterd = Musterd::plain(&server, lab.dir());
-    assert!(musterd.seen("dns: served on 10.54.0.1, port 53").is_some());
+    assert!(musterd.says("dns: served on 10.54.0.1, port 53").is_some());
     // No machine has ever booted here.
     for more in ["", "+tcp ", "+bufsize=512 ", "+noedns ", "+dnssec ", "+cookie "] {
         assert_eq!(short(&client, &format!("{more}n23.cluster A")), "10.54.1.23", "{more}");
@@ -144,7 +144,7 @@ fn secondaries_get_whole_zones() {
         assert_eq!(all.lines().filter(|line| line.contains("\tIN\t") || line.contains(" IN ")).count(), records, "{zone}");
         assert!(all.contains("n11999.cluster.") && all.contains(if zone == "cluster" { "10.54.47.223" } else { "223.47.54.10" }));
     }
-    assert!(musterd.seen("transferred zone 54.10.in-addr.arpa, serial").is_some());
+    assert!(musterd.says("transferred zone 54.10.in-addr.arpa, serial").is_some());
     assert!(dig(&client, "-b 10.54.0.2 n1.cluster AXFR").contains("Transfer failed"));
     client.ip("address add 10.54.0.3/16 dev eth0");
     assert!(dig(&client, "-b 10.54.0.3 cluster AXFR").contains("Transfer failed"), "not for everybody");

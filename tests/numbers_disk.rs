@@ -202,7 +202,7 @@ fn a_disk_that_breaks_becomes_read_only_and_loses_no_promise() {
     strangers.crowd(0);
     assert!(wait(30, || strangers.is_idle().then_some(())).is_some(), "who waited comes in");
     assert!(known.iter().all(|(mac, number)| after.get(mac) == Some(number)));
-    assert!(musterd.seen("is writable again (everything is on disk)").is_some(), "{}", musterd.log());
+    assert!(musterd.says("is writable again (everything is on disk)").is_some(), "{}", musterd.log());
     assert!(!common::text(&state.join("journal")).contains("n0 vac"), "the torn tail is cut by now");
     musterd.kill();
     let _musterd = Musterd::keeping(&server, lab.dir(), strangers::CONFIG, &state);

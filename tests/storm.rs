@@ -91,7 +91,7 @@ fn a_hangup_in_the_middle_of_a_storm_loses_nothing() {
     }
     let ended = wait(120, || running.try_wait().expect("wait for a child of ours"));
     assert_eq!(ended.and_then(|status| status.code()), Some(0), "all came up");
-    assert!(musterd.seen("config: reloaded").is_some(), "the config was read in the middle");
+    assert!(musterd.says("config: reloaded").is_some(), "the config was read in the middle");
 }
 
 #[test]

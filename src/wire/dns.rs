@@ -78,9 +78,9 @@ pub const QUERY_MAX: usize = 2048;
 /// The longest message, in bytes.
 pub const MESSAGE_MAX: usize = 65_535;
 
-/// Connections of those who ask for names at once, and to servers that are asked.
+/// TCP connections of clients, at once.
 pub const CONNECTIONS: usize = 32;
-/// Connections to servers that are asked, at once.
+/// TCP connections to other servers, at once.
 pub const CALLS: usize = 4;
 /// Sockets from which other servers are asked, each with a port of the kernel's choice.
 pub const ASKERS: usize = 16;

@@ -109,6 +109,11 @@ impl Musterd {
         self.seen_all(&[word])
     }
 
+    /// The line with this word, which may come a moment after what it tells of.
+    pub fn says(&self, word: &str) -> Option<(Instant, String)> {
+        wait(10, || self.seen(word))
+    }
+
     /// How many descriptors it has open.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the descriptors of a running musterd").count()

@@ -64,8 +64,18 @@ fn one_word_is_one_thing() {
     complain("two types share a name: rename one, or give a reason in SHARED", &faults(&texts, &listed));
 }
 
+/// Whether a path such as `Registry::enter` leads to a type, and to a word of the file that defines it.
+fn leads_to_a_type(path: &str) -> bool {
+    let Some((name, item)) = path.split_once("::") else { return false };
+    let word = |code: &str| code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == item.trim_end_matches(':'));
+    sources().iter().any(|source| source.code.lines().any(|line| defined(line) == Some(name)) && word(&source.code))
+}
+
 /// Whether a path such as `wire::dns::CALLS`, or `tests/tidy.rs`, leads to a file, and to words of that file.
 fn leads_somewhere(home: &Path, path: &str) -> bool {
+    if path.starts_with(char::is_uppercase) {
+        return leads_to_a_type(path);
+    }
     if path.ends_with(".rs") {
         return home.join(path).is_file() || home.join("src").join(path).is_file();
     }
@@ -81,14 +91,15 @@ fn leads_somewhere(home: &Path, path: &str) -> bool {
     parts.all(|part| text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == part)) && !text.is_empty()
 }
 
-/// What a document names of the code, by line: paths that begin with a room, and sources.
+/// What a document names of the code, by line: paths that begin with a room or a type, and sources.
 fn named(text: &str) -> Vec<(usize, &str)> {
     let inside = |path: &str| super::ROOMS.iter().any(|(room, _)| path.strip_prefix(room).is_some_and(|rest| rest.starts_with("::")));
     let mut all = Vec::new();
     for (n, line) in text.lines().enumerate() {
         for span in line.split('`').skip(1).step_by(2) {
             let paths = span.split(|c: char| !c.is_alphanumeric() && !"_:/.-".contains(c)).map(|path| path.trim_end_matches(':'));
-            all.extend(paths.filter(|path| inside(path) || path.ends_with(".rs")).map(|path| (n + 1, path)));
+            let of_type = |path: &str| path.starts_with(char::is_uppercase) && path.contains("::");
+            all.extend(paths.filter(|path| inside(path) || of_type(path) || path.ends_with(".rs")).map(|path| (n + 1, path)));
         }
     }
     all
@@ -98,8 +109,12 @@ fn named(text: &str) -> Vec<(usize, &str)> {
 fn what_documents_name_exists() {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
     assert_eq!(named("see `tests/tidy.rs`,\n`wire::dns::{A, B}` and `x::y`"), [(1, "tests/tidy.rs"), (2, "wire::dns")]);
-    assert!(["tests/tidy.rs", "base::slab", "base::slab::Key"].iter().all(|path| leads_somewhere(home, path)));
-    assert!(!["tests/no.rs", "base::absent", "base::slab::Absent", "no::Key"].iter().any(|path| leads_somewhere(home, path)));
+    assert!(["tests/tidy.rs", "base::slab", "base::slab::Key", "Registry::enter"].iter().all(|path| leads_somewhere(home, path)));
+    assert!(
+        !["tests/no.rs", "base::absent", "base::slab::Absent", "no::Key", "Absent::enter", "Registry::absent"]
+            .iter()
+            .any(|path| leads_somewhere(home, path))
+    );
     let guides = fs::read_dir(home.join("doc")).expect("a folder of documents").flatten().map(|entry| entry.path());
     let documents = ["README.md", "CONTRIBUTING.md", "src/lib.rs"].map(|name| home.join(name)).into_iter().chain(guides);
     let mut faults = Vec::new();

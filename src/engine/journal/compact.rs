@@ -18,8 +18,9 @@ use crate::roll::plan::Number;
 use crate::roll::registry::Registry;
 use crate::roll::stage::Stage;
 
-/// A journal is rewritten when it has this many events more than four for each lot and lease.
+/// A journal is rewritten when it has this many events more than [`EACH`] for each lot and lease.
 const SURPLUS: u64 = 4096;
+const EACH: u64 = 4;
 
 /// Places that the walk comes by in one go, at most, and the time until it goes on: the loop has other things to do.
 const STRIDE: usize = 16_384;
@@ -76,8 +77,8 @@ impl Compaction {
     }
 
     fn is_due(&self, roll: &Registry, commit: &Commit) -> bool {
-        let told = (roll.lots().occupied() + roll.len()) as u64;
-        commit.events() - self.from > SURPLUS + 4 * told
+        let kept = (roll.lots().occupied() + roll.len()) as u64;
+        commit.events() - self.from > SURPLUS + EACH * kept
     }
 
     pub fn deadline(&self, roll: &Registry, commit: &Commit) -> Option<Instant> {
