@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::wire::dhcp::code;
+use proptest::prelude::*;
 
 /// When something is sent, in milliseconds from now, over a silence; to the tick of the wheel.
 fn sendings(world: &mut World, peer: &mut Peer, millis: u64) -> Vec<(u64, String)> {
@@ -264,4 +265,32 @@ fn the_stage_follows_the_transfers() {
     assert_eq!(world.stage(mac(1)), Some(Stage::Up));
     peer.begin(&mut world, 600, NOTHING);
     assert_eq!(world.stage(mac(1)), Some(Stage::Up), "a system that fetches a file is still up");
+}
+
+proptest! {
+    /// Packets, cold disks and time in any order: the window and the state assert what they promise, and the transfer ends in silence.
+    #[test]
+    fn no_order_of_events_breaks_a_transfer(
+        steps in proptest::collection::vec((0u8..6, 0u16..20, 1u64..700), 0..60), windowsize in 1u16..9, window in any::<bool>(),
+    ) {
+        let mut world = World::settled(&config());
+        let mut peer = Peer::leased(&mut world, &Ask::os(mac(1)));
+        let options = if window { windows(windowsize) } else { NOTHING };
+        peer.begin(&mut world, 6_000, options);
+        for (step, block, millis) in steps {
+            match step {
+                0 | 1 => drop(peer.ack(&mut world, block)),
+                2 if peer.ask(&mut world, "vmlinuz", options).last().is_some_and(|word| word == "open vmlinuz") => {
+                    peer.opened(&mut world, 6_000);
+                }
+                2 => {}
+                3 => drop(world.handle(Input::Cold { token: peer.token })),
+                4 => drop(world.handle(Input::Warm { token: peer.token })),
+                _ => drop(peer.wait(&mut world, millis)),
+            }
+            prop_assert!(world.server.transfers() <= 1);
+        }
+        peer.wait(&mut world, 62_000);
+        prop_assert_eq!(world.server.transfers(), 0);
+    }
 }
