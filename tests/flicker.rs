@@ -46,6 +46,14 @@ fn nine_hundred_that_die_cost_the_living_nothing() {
     hold(kinds.map(|kind| same(kind, 900, 3)));
 }
 
+/// Who came back asked from the same port for the same file as before, and the server took that for a copy of the request that it knew: six
+/// machines got a block of what they had forgotten, longer than what they had agreed to by then. Beside it, two crowds in windows filled the
+/// switch's queue, and an ACK of a lease was lost in it.
+#[test]
+fn flickers_that_cost_something_once() {
+    hold([1_795_778_056, 1_795_778_171, 1_795_778_300].map(Flicker::drawn));
+}
+
 #[test]
 fn flickers_drawn_from_seeds() {
     let first = number("MUSTER_FLICKER").unwrap_or(0);
