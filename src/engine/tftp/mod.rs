@@ -186,7 +186,7 @@ impl Tftp {
         ctx.stats.count(Counter::Rrq);
         let hash = datagram.payload.iter().fold(1, |hash, &byte| mix(hash ^ u64::from(byte)));
         let running = self.by_peer.get(Session::peer_key(datagram.src)).and_then(|slot| self.transfers.key_at(slot as usize));
-        // A machine that began again has forgotten what it asked before: this is no copy of that, however alike.
+        // A machine that began to boot again has forgotten what it asked before: this is no copy of it, however alike.
         if let Some(key) = running.filter(|&key| !self.forgotten(ctx, key)) {
             match self.claim(ctx, key, &datagram) {
                 Claimant::Forged => return ctx.stats.count(Counter::TftpForged),

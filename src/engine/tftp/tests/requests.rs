@@ -94,6 +94,27 @@ fn a_late_copy_of_a_request_does_not_end_its_transfer() {
     assert!(anew.contains(&"open vmlinuz".to_string()), "{anew:?}: who asks later begins again");
 }
 
+/// Power flickers, and a machine asks from the same port for the same. Its own lost block, sent a moment ago, makes this no copy.
+#[test]
+fn who_began_to_boot_again_repeats_nothing() {
+    let mut world = World::settled(&config());
+    let ask = Ask::firmware(mac(1), 7);
+    let mut peer = Peer::leased(&mut world, &ask);
+    let asks = Options { blksize: Some(1456), ..NOTHING };
+    assert_eq!(peer.begin(&mut world, 50_000, asks), ["oack blksize=1456"]);
+    let first = peer.ack(&mut world, 0);
+    assert_eq!(first, ["data 1..1 1456B"]);
+    let old = peer.port;
+    peer.wait(&mut world, 2_000);
+    while peer.wait(&mut world, 10) != first {}
+    assert_eq!(world.lease(&ask), *peer.src.ip());
+    assert_eq!(peer.ask(&mut world, "vmlinuz", asks), ["close 7", "open vmlinuz"]);
+    assert_eq!(peer.wait(&mut world, 1_000), [""; 0], "a block of what it has forgotten would be fatal to it");
+    assert_eq!(peer.opened(&mut world, 50_000), ["oack blksize=1456"]);
+    assert_ne!(peer.port, old);
+    assert_eq!((world.server.transfers(), world.count(Counter::TftpForgotten)), (1, 1));
+}
+
 #[test]
 fn a_repeated_request_opens_nothing_and_repeats_the_answer() {
     let mut world = World::new(&config());
