@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::keys::{BootKeys, ClusterKeys, Dhcp, Dns, ForKeys, NetworkKeys, Server, Tftp, filled};
@@ -52,8 +53,8 @@ pub struct Config {
     pub dns: Dns,
     /// `[server]`: the daemon itself.
     pub server: Server,
-    /// The same in the terms of the file, with each setting's origin.
-    pub listing: Listing,
+    /// The same in the terms of the file, with each setting's origin. Shared by all copies of a config: a node takes half a kilobyte.
+    pub listing: Arc<Listing>,
 }
 
 /// A boot interface.
@@ -228,7 +229,7 @@ impl Config {
             dhcp: Dhcp::default(),
             dns: Dns { enabled: false, ..Dns::default() },
             server: Server::default(),
-            listing: Listing::default(),
+            listing: Arc::default(),
         }
     }
 

@@ -83,7 +83,7 @@ pub fn resolve(source: Option<ConfigText<'_>>, flags: &Flags, world: &impl Syste
         server: (&parsed.server).into(),
         listing: {
             parsed.show_plan(&plan, &nodes);
-            Listing::new(&parsed, networks.iter().map(|draft| (&draft.keys, draft.name.as_str(), draft.note())), found)
+            Listing::new(&parsed, networks.iter().map(|draft| (&draft.keys, draft.name.as_str(), draft.note())), found).into()
         },
         nodes,
     };

@@ -618,7 +618,7 @@ mod tests {
     #[test]
     fn a_queue_that_newcomers_find_is_not_the_way() {
         let mut it = Bottleneck::new(None, Duration::from_millis(2), Instant::ZERO);
-        (it.phase, it.rate, it.rates) = (Phase::Cruise, Some(GIGABIT), [GIGABIT; MEMORY]);
+        (it.phase, it.rate, it.rates) = (RatePhase::Cruise, Some(GIGABIT), [GIGABIT; MEMORY]);
         (it.base, it.least) = (41_000, 41_000);
         let most = it.window();
         let trip = |it: &mut Bottleneck, witness: &mut Witness, millis: u64| {

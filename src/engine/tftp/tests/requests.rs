@@ -100,7 +100,7 @@ fn who_began_to_boot_again_repeats_nothing() {
     let mut world = World::settled(&config());
     let ask = Ask::firmware(mac(1), 7);
     let mut peer = Peer::leased(&mut world, &ask);
-    let asks = Options { blksize: Some(1456), ..NOTHING };
+    let asks = TftpOptions { blksize: Some(1456), ..NOTHING };
     assert_eq!(peer.begin(&mut world, 50_000, asks), ["oack blksize=1456"]);
     let first = peer.ack(&mut world, 0);
     assert_eq!(first, ["data 1..1 1456B"]);
