@@ -36,7 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
     let nobody = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
     let (node, other) = (SocketAddrV4::new(NODE_ADDRESS, 68), SocketAddrV4::new([10, 54, 0, 9].into(), 67));
     for (src, port) in [(nobody, 67), (nobody, 67), (node, 67), (other, 68)] {
-        world.from_node(src, port, bytes);
+        world.by_node(src, port, bytes);
         world.pass(Duration::from_millis(300));
     }
     world.pass(Duration::from_secs(100));

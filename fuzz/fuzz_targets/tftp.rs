@@ -21,16 +21,16 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let mut world = World::default();
     let src = SocketAddrV4::new(NODE_ADDRESS, 2000);
-    world.from_node(src, 69, bytes);
+    world.by_node(src, 69, bytes);
     world.pass(Duration::from_millis(600));
     let options = TftpOptions { blksize: Some(1468), windowsize: Some(4), ..TftpOptions::default() };
     let len = emit_rrq(&mut buf, b"vmlinuz", Mode::Octet, &options).expect("room");
     let src = SocketAddrV4::new(NODE_ADDRESS, 2001);
-    world.from_node(src, 69, &buf[..len]);
+    world.by_node(src, 69, &buf[..len]);
     for port in 20_069..20_073 {
-        world.from_node(src, port, bytes);
+        world.by_node(src, port, bytes);
     }
     world.pass(Duration::from_secs(2));
-    world.from_node(src, 69, bytes);
+    world.by_node(src, 69, bytes);
     world.pass(Duration::from_secs(200));
 });

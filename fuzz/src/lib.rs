@@ -8,16 +8,19 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use muster::base::addr::Mac;
-use muster::base::machine::{Datagram, DnsPeer, FileId, Input, Machine, OpenFile, Seq};
+use muster::base::endpoint::{EndpointId, Service, Transport};
+use muster::base::machine::{ConnId, Datagram, FileId, Input, Machine, OpenFile, Seq, Stream, StreamEvent};
 use muster::base::outbox::{JournalOp, Outbox, Output};
 use muster::base::time::{Instant, Now};
 use muster::config::{Config, Hardware, KnownNode};
+use muster::engine::endpoints;
 use muster::engine::server::Server;
 use muster::roll::plan::{AddressPlan, AddressRange, Number};
 use muster::sim::config::HEAD;
 
 /// A machine on record: node 0, at 10.54.1.0.
 pub const NODE: Mac = Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+/// Its address.
 pub const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 54, 1, 0);
 /// Bytes of each file.
 const SIZE: u64 = 100_000;
@@ -33,6 +36,7 @@ pub fn config() -> Config {
     for network in &mut config.networks {
         network.guests = AddressRange::new([10, 54, 240, 0].into(), [10, 54, 240, 7].into());
     }
+    config.dns.enabled = true;
     config.dns.upstream = vec![[192, 0, 2, 1].into()];
     config.dns.transfer = vec![[10, 54, 0, 2].into()];
     config
@@ -45,17 +49,20 @@ enum Answer {
     Compacted,
 }
 
+/// A Server, its clock, and what it waits for.
 pub struct World {
     server: Server,
     now: Now,
     out: Outbox,
     answers: VecDeque<Answer>,
+    /// Connections so far.
+    conns: u64,
 }
 
 impl Default for World {
     fn default() -> World {
         let now = Now { at: Instant::from_millis(50_000), unix: 1_700_000_000 };
-        World { server: Server::new(&config(), 7, now), now, out: Outbox::new(), answers: VecDeque::new() }
+        World { server: Server::new(&config(), 7, now), now, out: Outbox::new(), answers: VecDeque::new(), conns: 0 }
     }
 }
 
@@ -72,6 +79,7 @@ impl World {
         self.now.at = end;
     }
 
+    /// An input, and all that follows from it at once.
     pub fn handle(&mut self, input: Input<'_>) {
         self.server.handle(self.now, input, &mut self.out);
         self.settle();
@@ -82,48 +90,70 @@ impl World {
         use muster::wire::ether::{Checksum, Frame, parse};
         match parse(bytes, Checksum::Trusted) {
             Ok(Frame::Udp(udp)) => {
-                self.handle(Input::Datagram(Datagram {
-                    link: 0,
-                    mac: Some(udp.src_mac),
-                    src: udp.src,
-                    dst: udp.dst,
-                    payload: udp.payload,
-                }));
+                let Some(endpoint) = self.bound(udp.dst.port()) else { return };
+                let (mac, src, dst, payload) = (Some(udp.src_mac), udp.src, udp.dst, udp.payload);
+                self.handle(Input::Datagram(Datagram { endpoint, mac, src, dst, payload }));
             }
             Ok(Frame::Arp(arp)) if !arp.sender_ip.is_unspecified() => {
                 self.handle(Input::Arp { link: 0, mac: arp.sender_mac, sender: arp.sender_ip });
             }
-            Ok(Frame::RouterSolicit(solicit)) => {
-                self.handle(Input::RouterSolicit { link: 0, mac: solicit.src_mac, source: solicit.src });
-            }
+            Ok(Frame::RouterSolicit(_)) => self.handle(Input::Frame { link: 0, bytes }),
             Ok(Frame::Arp(_)) | Err(_) => {}
         }
     }
 
+    /// The endpoint of the first link's port, if there is one.
+    fn bound(&self, port: u16) -> Option<EndpointId> {
+        let rows = self.server.endpoints().rows();
+        (0..).zip(rows).find(|(_, row)| row.link == Some(0) && row.address.port() == port).map(|(at, _)| at)
+    }
+
+    /// The first endpoint of a service that is of this kind.
+    fn endpoint(&self, service: Service, is: impl Fn(&Transport) -> bool) -> EndpointId {
+        let rows = self.server.endpoints().rows();
+        let found = (0..).zip(rows).find(|(_, row)| row.service == service && is(&row.transport));
+        found.map(|(at, _)| at).expect("an endpoint of the service")
+    }
+
     /// A datagram of the node's to a port of the head.
-    pub fn from_node(&mut self, src: SocketAddrV4, port: u16, payload: &[u8]) {
-        self.handle(Input::Datagram(Datagram { link: 0, mac: Some(NODE), src, dst: SocketAddrV4::new(HEAD, port), payload }));
+    pub fn by_node(&mut self, src: SocketAddrV4, port: u16, payload: &[u8]) {
+        let Some(endpoint) = self.bound(port) else { return };
+        self.handle(Input::Datagram(Datagram { endpoint, mac: Some(NODE), src, dst: SocketAddrV4::new(HEAD, port), payload }));
+    }
+
+    /// What a program does on a connection of its own, from its beginning to its end.
+    fn converse(&mut self, endpoint: EndpointId, peer: SocketAddrV4, messages: &[&[u8]]) {
+        self.conns += 1;
+        let conn = ConnId::from_u64(self.conns);
+        let mut tell = |event| self.handle(Input::Stream(Stream { conn, endpoint, peer, event }));
+        tell(StreamEvent::Opened { token: 0 });
+        for message in messages {
+            tell(StreamEvent::Bytes(message));
+            tell(StreamEvent::Drained);
+        }
+        tell(StreamEvent::Closed);
     }
 
     /// A DNS query, by UDP and by TCP.
     pub fn ask(&mut self, bytes: &[u8]) {
         let src = SocketAddrV4::new(NODE_ADDRESS, 4000);
-        self.handle(Input::Dns { peer: DnsPeer::Listener(0), src, bytes });
-        self.handle(Input::Dns { peer: DnsPeer::Client(0), src: SocketAddrV4::new([10, 54, 0, 2].into(), 4000), bytes });
-        self.handle(Input::DnsTaken { conn: 0 });
-        self.handle(Input::DnsClosed { peer: DnsPeer::Client(0) });
+        let endpoint = self.endpoint(endpoints::DNS, |transport| *transport == Transport::Udp);
+        self.handle(Input::Datagram(Datagram { endpoint, mac: None, src, dst: SocketAddrV4::new(HEAD, 53), payload: bytes }));
+        let endpoint = self.endpoint(endpoints::DNS, |transport| matches!(transport, Transport::Listen(_)));
+        self.converse(endpoint, SocketAddrV4::new([10, 54, 0, 2].into(), 4000), &[bytes]);
     }
 
     /// What an upstream sends.
     pub fn answer(&mut self, bytes: &[u8]) {
         let src = SocketAddrV4::new([192, 0, 2, 1].into(), 53);
-        self.handle(Input::Dns { peer: DnsPeer::Asker(0), src, bytes });
+        let endpoint = self.endpoint(endpoints::UPSTREAM, |transport| *transport == Transport::Udp);
+        self.handle(Input::Datagram(Datagram { endpoint, mac: None, src, dst: SocketAddrV4::new(HEAD, 40_000), payload: bytes }));
     }
 
     /// A line of an operator's.
     pub fn operate(&mut self, line: &[u8]) {
-        self.handle(Input::StreamOpened { conn: 0 });
-        self.handle(Input::Stream { conn: 0, bytes: line });
+        let endpoint = self.endpoint(endpoints::CONTROL, |transport| matches!(transport, Transport::Unix(_)));
+        self.converse(endpoint, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), &[line]);
     }
 
     /// Does what the Server asks for, and what it asks for then.
@@ -132,15 +162,15 @@ impl World {
             self.answers.extend(self.out.iter().filter_map(|output| match output {
                 Output::Open { token, .. } => Some(Answer::Opened(token)),
                 Output::Read { token, len, .. } => Some(Answer::Bytes(token, len as usize)),
-                Output::Journal(JournalOp::Append { seq, .. }) => Some(Answer::Synced(seq)),
-                Output::Journal(JournalOp::CompactEnd) => Some(Answer::Compacted),
+                Output::Record(JournalOp::Append { seq, .. }) => Some(Answer::Synced(seq)),
+                Output::Record(JournalOp::CompactEnd) => Some(Answer::Compacted),
                 _ => None,
             }));
             self.out.clear();
             let Some(answer) = self.answers.pop_front() else { return };
             let bytes = [b'\n'; 2048];
             let input = match answer {
-                Answer::Opened(token) => Input::Opened { token, answer: Ok(OpenFile { file: FileId(1), size: SIZE }) },
+                Answer::Opened(token) => Input::Opened { token, answer: Ok(OpenFile { file: FileId::from_u64(1), size: SIZE }) },
                 Answer::Bytes(token, len) => Input::Bytes { token, bytes: &bytes[..len.min(bytes.len())] },
                 Answer::Synced(seq) => Input::Synced { seq },
                 Answer::Compacted => Input::Compacted,

@@ -306,17 +306,11 @@ impl Bottleneck {
             return;
         }
         let trip = now.since(stamp.at);
-        let rise = witness.measure(self.tick, trip);
+        let rise = witness.measure(trip);
         self.crowd.rose(self.tick, witness, rise);
         self.least = self.least.min(trip.as_nanos() as u64);
         let least = witness.least().min(LEAST_MAX).as_nanos() as u64;
-        // Who came when there was a queue knows no way without it before a pause has passed ([`CYCLE`]), and makes no room for more of it.
-        let knows = least < self.base || witness.age(self.tick) > CYCLE.len() as u64;
-        self.base = match self.base {
-            0 => least,
-            base if knows => base - base / 32 + least / 32,
-            base => base,
-        };
+        self.base = if self.base == 0 { least } else { self.base - self.base / 32 + least / 32 };
     }
 
     /// The kernel had no room for so many packets, on their way out or in: lost, before any client has to say so.
@@ -611,35 +605,6 @@ mod tests {
             let most = ((clients - late) as f64 * 12.3 / 50.0).min(1.0);
             assert!(outcome.dropped == 0 && outcome.used > 0.9 * most, "{clients} {late}: {outcome:?}");
         }
-    }
-
-    /// Machines that come while others load find a queue. It is not the way, and makes no room for a longer one: what else goes through
-    /// it, a lease above all, would be lost.
-    #[test]
-    fn a_queue_that_newcomers_find_is_not_the_way() {
-        let mut it = Bottleneck::new(None, Duration::from_millis(2), Instant::ZERO);
-        (it.phase, it.rate, it.rates) = (RatePhase::Cruise, Some(GIGABIT), [GIGABIT; MEMORY]);
-        (it.base, it.least) = (41_000, 41_000);
-        let most = it.window();
-        let trip = |it: &mut Bottleneck, witness: &mut Witness, millis: u64| {
-            let stamp = it.sent(Instant::from_millis(millis), FULL_FRAME, 1, true);
-            it.acknowledged(stamp.at + Duration::from_micros(1_500), stamp, witness, true);
-        };
-        // A client every 2 ms, and each sees a queue of 1.5 ms for 60 ms.
-        let mut witnesses: VecDeque<Witness> = VecDeque::new();
-        for step in 0..500 {
-            witnesses.push_back(Witness::default());
-            let speaks = step as usize * 7 % witnesses.len();
-            trip(&mut it, &mut witnesses[speaks], step * 2);
-            if witnesses.len() > 30 {
-                witnesses.pop_front();
-            }
-        }
-        assert!(it.window() <= most, "{} of {most}", it.window());
-        // Who still sees it after a pause sees the way.
-        let mut far = Witness::default();
-        (500..800).for_each(|step| trip(&mut it, &mut far, step * 2));
-        assert!(it.window() > most + GIGABIT / 1_000, "{} of {most}", it.window());
     }
 
     #[test]

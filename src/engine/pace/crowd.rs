@@ -25,8 +25,6 @@ const QUORUM: u32 = 3;
 pub struct Witness {
     /// In nanoseconds.
     least: u64,
-    /// The tick of its first round trip, counted from 1; 0 before that.
-    met: u32,
     /// Tick and span, counted from 1, in which it was heard, and in which it reported loss.
     heard: u32,
     span: u32,
@@ -46,17 +44,9 @@ impl Witness {
         self.mute = true;
     }
 
-    /// For how many ticks it has measured round trips.
-    pub(super) fn age(&self, tick: u64) -> u64 {
-        if self.met == 0 { 0 } else { ((tick + 1) as u32).wrapping_sub(self.met).into() }
-    }
-
     /// Takes in a round trip; gives its rise over the least.
-    pub(super) fn measure(&mut self, tick: u64, trip: Duration) -> Duration {
+    pub(super) fn measure(&mut self, trip: Duration) -> Duration {
         let nanos = trip.as_nanos() as u64;
-        if self.met == 0 {
-            self.met = (tick + 1) as u32;
-        }
         if self.least == 0 || nanos < self.least {
             self.least = nanos;
         }
