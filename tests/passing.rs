@@ -473,7 +473,7 @@ fn tests_have_a_time_limit_and_leave_nothing_behind() {
     fs::create_dir(broken.0.join("06-folder")).expect("a folder");
     fs::write(broken.0.join("10-broken"), "#!/nonexistent/interpreter\n").expect("a file");
     fs::set_permissions(broken.0.join("10-broken"), fs::Permissions::from_mode(0o755)).expect("its mode");
-    ended(muster_in(&node, &["-d", broken.path()]), 3, &["failed 10-broken", "cannot be started", "05-readme is not executable"]);
+    ended(muster_in(&node, &["-d", broken.path()]), 3, &["failed 10-broken", "cannot start it", "05-readme: skipped (not executable)"]);
 }
 
 #[test]
@@ -491,7 +491,7 @@ fn every_refusal_is_a_sentence_with_the_remedy() {
     ended(with(&["--frobnicate"]), 1, &["frobnicate", "--help"]);
     ended(with(&["eth0"]), 1, &["\"eth0\""]);
     ended(with(&["--option", "53"]), 1, &["--option", "224 to 253"]);
-    ended(with(&["--no-test", "-d", "/x"]), 1, &["contradicts"]);
+    ended(with(&["--no-test", "-d", "/x"]), 1, &["excludes"]);
     ended(with(&["-i", "eth7"]), 1, &["no Ethernet interface eth7", "eth0"]);
     ended(with(&["--nic", "eth7"]), 1, &["no Ethernet interface eth7"]);
     ended(with(&["--nic", "eth0", "-d", "/etc/passwd"]), 1, &["/etc/passwd", "--tests"]);
