@@ -94,7 +94,7 @@ class Muster(Server):
         path, run_dir = self.write("muster.toml", config), os.path.join(self.work, "run")
         os.mkdir(run_dir)
         words = [self.paths.musterd, "-f", "-c", path, "-i", "eth0", "-r", self.paths.root, "--run-dir", run_dir, "--state-dir", os.path.join(run_dir, "state")]
-        self.launch(words, says("musterd: ready"))
+        self.launch(words, says(" ready"))
 
 
 class Dnsmasq(Server):

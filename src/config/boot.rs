@@ -9,6 +9,7 @@ use super::parsed::Parsed;
 use super::value::{KeyName, KeySlot, Set, shown_numbers};
 use crate::roll::kind::Arch;
 use crate::roll::plan::Number;
+use crate::roll::ranges::Ranges;
 
 /// Boot programs by their usual names, the best first: a UNDI or SNP iPXE uses the firmware's own driver, which works on every card the
 /// machine boots from.
@@ -167,20 +168,24 @@ impl TextParts<'_> {
 /// Notes each `[[for]]` section that cannot win, because later ones set the same keys for all its nodes, with its position: it is probably
 /// in the wrong order.
 pub(super) fn shadowed(source: ConfigText<'_>, sections: &[ForKeys], notes: &mut Vec<String>) {
-    let sections: Vec<OverrideClaim> = sections.iter().map(OverrideClaim::new).collect();
-    for (position, section) in sections.iter().enumerate() {
-        let later = sections.get(position + 1..).unwrap_or_default();
-        let (line, column) = line_and_column(source.text, section.start);
-        let place = format!("{}:{line}:{column}: [[for]] nodes {}", source.path, shown_numbers(&section.nodes));
-        if section.names.is_empty() {
-            notes.push(format!("{place}: sets nothing"));
-        } else if section.names.iter().all(|name| section.covered(*name, later)) {
-            let wins = |other: &&OverrideClaim| other.names.iter().any(|name| section.names.contains(name));
-            let last = later.iter().rev().find(wins).map_or(line, |other| source.line(other.start));
-            let what = format!("has no effect, as later sections (line {last}) set the same keys for all its nodes: move it below");
-            notes.push(format!("{place}: {what}"));
+    // For which nodes the later sections set each key.
+    let mut later: Vec<(KeyName, Ranges)> = Vec::new();
+    let claims: Vec<OverrideClaim> = sections.iter().map(OverrideClaim::new).collect();
+    let mut said = Vec::new();
+    for (position, claim) in claims.iter().enumerate().rev() {
+        let has_no_effect = claim.names.iter().all(|name| later.iter().any(|(key, nodes)| key == name && claim.is_in(nodes)));
+        if claim.names.is_empty() || has_no_effect {
+            said.push(claim.note(source, claims.get(position + 1..).unwrap_or_default()));
+        }
+        for name in &claim.names {
+            let known = later.iter_mut().find(|(key, _)| key == name);
+            match known {
+                Some((_, nodes)) => nodes.union(&claim.nodes()),
+                None => later.push((*name, claim.nodes())),
+            }
         }
     }
+    notes.extend(said.into_iter().rev());
 }
 
 /// What a `[[for]]` section sets, and for which nodes.
@@ -196,40 +201,26 @@ impl OverrideClaim {
         OverrideClaim { start: section.at().map_or(0, |at| at.start), nodes: section.nodes.value().unwrap_or_default(), names }
     }
 
-    /// Whether the other sections set a key for all these nodes.
-    fn covered(&self, name: KeyName, others: &[OverrideClaim]) -> bool {
-        let mut left: Vec<(u32, u32)> = self.nodes.iter().map(|(first, last)| (first.0, last.0)).collect();
-        for (first, last) in others.iter().filter(|other| other.names.contains(&name)).flat_map(|other| &other.nodes) {
-            left = left.into_iter().flat_map(|range| without(range, (first.0, last.0))).flatten().collect();
-        }
-        left.is_empty()
+    fn nodes(&self) -> Ranges {
+        self.nodes.iter().fold(Ranges::default(), |mut nodes, (first, last)| {
+            nodes.add(first.0, last.0);
+            nodes
+        })
     }
-}
 
-/// What is left of a range without another: the part below, the part above.
-fn without((first, last): (u32, u32), (from, to): (u32, u32)) -> [Option<(u32, u32)>; 2] {
-    let below = (first < from).then(|| (first, last.min(from.saturating_sub(1))));
-    let above = (last > to).then(|| (first.max(to.saturating_add(1)), last));
-    [below, above]
-}
+    fn is_in(&self, nodes: &Ranges) -> bool {
+        self.nodes.iter().all(|(first, last)| nodes.covers(first.0, last.0))
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_left_of_a_range() {
-        for (range, other, left) in [
-            ((0, 9), (3, 5), [Some((0, 2)), Some((6, 9))]),
-            ((0, 9), (0, 9), [None, None]),
-            ((3, 5), (0, 9), [None, None]),
-            ((0, 9), (5, 20), [Some((0, 4)), None]),
-            ((5, 9), (0, 5), [None, Some((6, 9))]),
-            ((0, 4), (5, 9), [Some((0, 4)), None]),
-            ((5, 9), (0, 4), [None, Some((5, 9))]),
-            ((0, u32::MAX), (u32::MAX, u32::MAX), [Some((0, u32::MAX - 1)), None]),
-        ] {
-            assert_eq!(without(range, other), left, "{range:?} without {other:?}");
+    /// Why it cannot win; `later` are the sections after it.
+    fn note(&self, source: ConfigText<'_>, later: &[OverrideClaim]) -> String {
+        let (line, column) = line_and_column(source.text, self.start);
+        let place = format!("{}:{line}:{column}: [[for]] nodes {}", source.path, shown_numbers(&self.nodes));
+        if self.names.is_empty() {
+            return format!("{place}: sets nothing");
         }
+        let wins = |other: &&OverrideClaim| other.names.iter().any(|name| self.names.contains(name));
+        let last = later.iter().rev().find(wins).map_or(line, |other| line_and_column(source.text, other.start).0);
+        format!("{place}: has no effect, as later sections (line {last}) set the same keys for all its nodes: move it below")
     }
 }

@@ -15,13 +15,6 @@ pub struct ConfigText<'a> {
     pub text: &'a str,
 }
 
-impl ConfigText<'_> {
-    /// The line of an offset, from 1.
-    pub(super) fn line(&self, offset: usize) -> usize {
-        line_and_column(self.text, offset).0
-    }
-}
-
 /// One thing that is wrong: `/etc/muster/muster.toml:12:3: guests: "…" overlaps …: choose a range outside it`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
@@ -61,13 +54,17 @@ impl std::error::Error for ConfigError {}
 /// The collector: every check goes on after an error, so that one run finds them all.
 pub(super) struct Errors<'a> {
     source: Option<ConfigText<'a>>,
+    /// Where each line of the text begins: a file may have 10,000 sections, whose lines are asked for.
+    line_starts: Vec<usize>,
     found: Vec<(Option<usize>, String, String)>,
     suppressed: usize,
 }
 
 impl<'a> Errors<'a> {
     pub fn new(source: Option<ConfigText<'a>>) -> Errors<'a> {
-        Errors { source, found: Vec::new(), suppressed: 0 }
+        let text = source.map_or("", |source| source.text);
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Errors { source, line_starts, found: Vec::new(), suppressed: 0 }
     }
 
     /// Notes an error at a place in the text (None: not the text's fault). Of several errors at one place only the first counts:
@@ -85,8 +82,8 @@ impl<'a> Errors<'a> {
     }
 
     /// The line of an offset in the text, from 1; None without a text.
-    pub fn line(&self, offset: usize) -> Option<usize> {
-        self.source.map(|source| source.line(offset))
+    pub fn line(&self, offset: usize) -> Option<u32> {
+        self.source.and_then(|_| u32::try_from(self.line_starts.partition_point(|start| *start <= offset)).ok())
     }
 
     pub fn count(&self) -> usize {
@@ -99,7 +96,7 @@ impl<'a> Errors<'a> {
 
     /// All errors in the order of the text, those without a place last.
     pub fn into_errors(self) -> Vec<ConfigError> {
-        let Errors { source, mut found, suppressed } = self;
+        let Errors { source, mut found, suppressed, .. } = self;
         found.sort_by_key(|(at, ..)| at.unwrap_or(usize::MAX));
         let error = |(at, key, what): (Option<usize>, String, String)| {
             let position = source.zip(at).map(|(source, at)| {

@@ -48,7 +48,7 @@ pub enum Origin {
     /// A text that is generated from kernel, initrd and args.
     Made,
     /// A section by its header; for one of several its line, from 1, where it is in a file.
-    Section(&'static str, Option<usize>),
+    Section(&'static str, Option<u32>),
 }
 
 /// As `muster node show` prints it: `[[for]] line 12`.

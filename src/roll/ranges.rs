@@ -93,6 +93,12 @@ impl Ranges {
         self.runs.get(at).is_some_and(|(first, _)| *first <= number)
     }
 
+    /// Whether all numbers from `first` to `last` are in it.
+    pub fn covers(&self, first: u32, last: u32) -> bool {
+        let at = self.runs.partition_point(|(_, end)| *end < first);
+        first > last || self.runs.get(at).is_some_and(|(begin, end)| *begin <= first && last <= *end)
+    }
+
     /// The runs, both ends included, in order.
     pub fn runs(&self) -> &[(u32, u32)] {
         &self.runs
@@ -334,6 +340,26 @@ mod tests {
             ("@all", "none"),
         ] {
             assert_eq!(shown(text).as_deref(), Ok(names), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_run_is_covered_whole_or_not() {
+        let mut set = Ranges::of(0, 4);
+        for (first, last) in [(20, 29), (5, 9), (u32::MAX, u32::MAX)] {
+            set.add(first, last);
+        }
+        for (first, last, covered) in [
+            (3, 7, true),
+            (0, 9, true),
+            (0, 10, false),
+            (9, 20, false),
+            (20, 29, true),
+            (19, 29, false),
+            (30, 30, false),
+            (u32::MAX, u32::MAX, true),
+        ] {
+            assert_eq!(set.covers(first, last), covered, "{first}-{last}");
         }
     }
 

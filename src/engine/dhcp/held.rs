@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::SocketAddrV4;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
@@ -24,6 +25,10 @@ use super::{Dhcp, OFFER_HOLD};
 const RELEASE_INTERVAL: Duration = Duration::from_millis(10);
 /// Bytes of a message that is held: what every machine takes is 548 (RFC 2131, 2), and firmware sends no more.
 const HELD_MAX: usize = 576;
+/// The fields `sname` and `file`, which clients leave zero: those zeros are not kept. There is a place for each client record.
+const NAMES: Range<usize> = 44..236;
+/// Bytes that are kept of it.
+const KEPT_MAX: usize = HELD_MAX - (NAMES.end - NAMES.start);
 
 /// How long a DISCOVER may wait. A ROM asks again after 4 s and EDK2 picks an offer only then; iPXE asks again after 1 s, udhcpc after
 /// 3; some Raspberry Pis never ask again.
@@ -42,21 +47,37 @@ pub struct HeldMessage {
     mac: Option<Mac>,
     src: SocketAddrV4,
     dst: SocketAddrV4,
-    len: usize,
-    bytes: [u8; HELD_MAX],
+    /// Where `sname` and `file` were left out.
+    unnamed: bool,
+    len: u16,
+    bytes: [u8; KEPT_MAX],
 }
 
 impl HeldMessage {
     fn of(datagram: Datagram<'_>) -> Option<HeldMessage> {
         let Datagram { endpoint, mac, src, dst, payload } = datagram;
-        let mut held = HeldMessage { endpoint, mac, src, dst, len: payload.len(), bytes: [0; HELD_MAX] };
-        held.bytes.get_mut(..payload.len())?.copy_from_slice(payload);
+        let unnamed = payload.get(NAMES).is_some_and(|names| names.iter().all(|byte| *byte == 0));
+        let (head, tail) = if unnamed { (payload.get(..NAMES.start)?, payload.get(NAMES.end..)?) } else { (payload, &[][..]) };
+        let len = head.len() + tail.len();
+        let mut held = HeldMessage { endpoint, mac, src, dst, unnamed, len: u16::try_from(len).ok()?, bytes: [0; KEPT_MAX] };
+        held.bytes.get_mut(..head.len())?.copy_from_slice(head);
+        held.bytes.get_mut(head.len()..len)?.copy_from_slice(tail);
         Some(held)
     }
 
-    pub fn datagram(&self) -> Datagram<'_> {
-        let payload = self.bytes.get(..self.len).unwrap_or(&[]);
-        Datagram { endpoint: self.endpoint, mac: self.mac, src: self.src, dst: self.dst, payload }
+    /// The message as it came, written into a buffer.
+    pub fn datagram<'b>(&self, buf: &'b mut [u8; HELD_MAX]) -> Datagram<'b> {
+        let kept = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
+        let (head, tail) = kept.split_at(if self.unnamed { NAMES.start.min(kept.len()) } else { kept.len() });
+        let gap = if self.unnamed { NAMES.len() } else { 0 };
+        let len = kept.len() + gap;
+        buf.fill(0);
+        for (bytes, at) in [(head, 0), (tail, head.len() + gap)] {
+            if let Some(place) = buf.get_mut(at..at + bytes.len()) {
+                place.copy_from_slice(bytes);
+            }
+        }
+        Datagram { endpoint: self.endpoint, mac: self.mac, src: self.src, dst: self.dst, payload: buf.get(..len).unwrap_or_default() }
     }
 }
 
@@ -117,6 +138,11 @@ impl Dhcp {
         }
     }
 
+    /// Takes a message up that was held.
+    pub(super) fn take_held(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch, held: &HeldMessage) {
+        self.take(ctx, scratch, held.datagram(&mut [0; HELD_MAX]), true);
+    }
+
     pub(super) fn drop_held(&mut self, key: Key<Client>) -> Option<HeldMessage> {
         let held = self.held_by.get_mut(key.slot())?.take()?;
         self.held.remove(held)
@@ -140,7 +166,29 @@ impl Dhcp {
         ctx.roll.keep_until(key, ctx.now + OFFER_HOLD);
         ctx.roll.enter(ctx.now, key, Stage::Discover, format_args!(""));
         if let Some(held) = held {
-            self.take(ctx, scratch, held.datagram(), true);
+            self.take_held(ctx, scratch, &held);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_held_as_it_came() {
+        let address = SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 68);
+        for (names, most) in [(0, HELD_MAX), (7, KEPT_MAX)] {
+            let mut message = [7; HELD_MAX];
+            message[NAMES].fill(names);
+            let datagram = |payload| Datagram { endpoint: 0, mac: None, src: address, dst: address, payload };
+            for len in [0, 1, 43, 44, 45, 235, 236, 237, 240, KEPT_MAX, HELD_MAX] {
+                let held = HeldMessage::of(datagram(&message[..len]));
+                assert_eq!(held.is_some(), len <= most, "{len} bytes with names of {names}");
+                if let Some(held) = held {
+                    assert_eq!(held.datagram(&mut [1; HELD_MAX]).payload, &message[..len]);
+                }
+            }
         }
     }
 }

@@ -91,7 +91,7 @@ impl Dhcp {
     pub fn committed(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch, key: Key<Client>) {
         let held = ctx.roll.get(key).and_then(|_| self.drop_held(key));
         if let Some(held) = held {
-            self.take(ctx, scratch, held.datagram(), true);
+            self.take_held(ctx, scratch, &held);
         }
     }
 }
