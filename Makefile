@@ -77,6 +77,7 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 	install -d $(DESTDIR)$(PREFIX)/share/doc/muster/examples $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -d $(DESTDIR)$(PREFIX)/lib/sysusers.d
 	install -d $(DESTDIR)$(SYSCONFDIR)/muster $(DESTDIR)$(SYSCONFDIR)/init.d $(DESTDIR)$(SYSCONFDIR)/default
 	install -m 755 $(BUILT)/musterd $(DESTDIR)$(PREFIX)/sbin/musterd
 	install -m 755 $(BUILT)/muster-in $(DESTDIR)$(PREFIX)/sbin/muster-in
@@ -92,6 +93,7 @@ install: all
 	install -m 644 packaging/muster.toml.example $(DESTDIR)$(PREFIX)/share/doc/muster/examples/muster.toml
 	$(AT_PREFIX) packaging/muster.init >$(DESTDIR)$(SYSCONFDIR)/init.d/muster
 	chmod 755 $(DESTDIR)$(SYSCONFDIR)/init.d/muster
+	install -m 644 packaging/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/muster.conf
 	$(AT_PREFIX) packaging/muster.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/muster.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/muster.service
 	test -e $(DESTDIR)$(SYSCONFDIR)/default/muster || install -m 644 packaging/muster.default $(DESTDIR)$(SYSCONFDIR)/default/muster

@@ -284,6 +284,8 @@ pub struct OpenFile {
 pub enum OpenError {
     /// There is no such file beneath the root.
     NotFound,
+    /// A link leads out of the root, and into no folder that is allowed.
+    Outside,
     /// The daemon's own rights do not suffice.
     Denied,
     /// A folder, FIFO, device or socket.

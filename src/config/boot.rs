@@ -55,6 +55,7 @@ pub(super) fn fill(keys: &mut BootKeys, world: &impl System, notes: &mut Vec<Str
     let usual = keys.root.is_none();
     keys.fill();
     let root = keys.root.filled();
+    world.allow(&keys.allow.filled());
     notes.extend(usual.then(|| format!("root {}", root.display())));
     let first = |names: &str| names.split_ascii_whitespace().find(|name| world.exists(&root, name)).map(str::to_string);
     let place = root.display();
@@ -98,7 +99,11 @@ fn missing(boot: &Boot, root: &Path, world: &impl System, notes: &mut Vec<String
     let files: Vec<&String> =
         files.chain(&boot.script).chain(&boot.kernel).chain(&boot.initrd).filter(|name| !world.exists(root, name)).collect();
     if !files.is_empty() {
-        notes.push(format!("not found in {}: {} (put them there before nodes boot)", root.display(), listed(files)));
+        notes.push(format!(
+            "not found in {}: {} (put them there before nodes boot; links may lead into the folders of `allow`)",
+            root.display(),
+            listed(files)
+        ));
     }
 }
 

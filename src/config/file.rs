@@ -31,6 +31,7 @@ pub struct MachineFacts {
     links: Vec<LinkFacts>,
     known: BTreeMap<(PathBuf, String), bool>,
     asked: RefCell<Vec<(PathBuf, String)>>,
+    allowed: RefCell<Vec<PathBuf>>,
 }
 
 /// Why there is no config (yet).
@@ -73,6 +74,11 @@ impl MachineFacts {
         MachineFacts { links, ..MachineFacts::default() }
     }
 
+    /// Folders into which links in the root may lead, as far as the config was read.
+    pub fn allowed(&self) -> Vec<PathBuf> {
+        self.allowed.borrow().clone()
+    }
+
     /// Which of these names are files beneath a root, in their order; those behind the last that was found are none.
     pub fn learn(&mut self, root: &Path, names: &[String], found: &[bool]) {
         let found = found.iter().copied().chain(std::iter::repeat(false));
@@ -91,5 +97,9 @@ impl System for MachineFacts {
             self.asked.borrow_mut().push(key);
             false
         })
+    }
+
+    fn allow(&self, folders: &[PathBuf]) {
+        *self.allowed.borrow_mut() = folders.to_vec();
     }
 }

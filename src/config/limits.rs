@@ -19,3 +19,5 @@ pub const DNS_UPSTREAMS_MAX: usize = 4;
 pub const DNS_TRANSFER_MAX: usize = 16;
 
 const _: () = assert!(WINDOWSIZE_MAX as usize <= limits::RUN_MAX && limits::BYTES_PER_CALL >= SCRIPT_MAX + limits::WRITE_MAX);
+/// Folders beside the root into which links may lead.
+pub const ALLOW_MAX: usize = 8;

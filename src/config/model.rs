@@ -22,6 +22,9 @@ pub trait System {
 
     /// Whether there is a regular file of this name beneath the root.
     fn exists(&self, root: &Path, name: &str) -> bool;
+
+    /// From now on links may lead into these folders as well.
+    fn allow(&self, _: &[PathBuf]) {}
 }
 
 /// Everything that musterd needs to know, validated.
@@ -149,6 +152,8 @@ pub struct KnownNode {
 pub struct Boot {
     /// The folder that TFTP serves.
     pub root: PathBuf,
+    /// Folders into which links in the root may lead.
+    pub allow: Vec<PathBuf>,
     /// Boot programs by architecture, relative to the root (a URI for HTTP architectures).
     pub program: Vec<(Arch, String)>,
     /// The second stage, handed to iPXE: a file beneath the root. None: a script made from kernel, initrd and args.
@@ -166,6 +171,7 @@ impl From<&BootKeys> for Boot {
     fn from(keys: &BootKeys) -> Boot {
         Boot {
             root: keys.root.filled(),
+            allow: keys.allow.filled(),
             program: keys.program.value().unwrap_or_default(),
             script: keys.script.value(),
             kernel: keys.kernel.value(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::error::{ConfigError, ConfigText, Errors};
-use super::keys::{NodeKeys, Section, SegmentKeys};
+use super::keys::{NodeKeys, Section, SegmentKeys, is_user_name};
 use super::layout::AddressLayout;
 use super::listing::Listing;
 use super::model::{Boot, Config, KnownNode, Override, System};
@@ -23,6 +23,8 @@ pub struct Flags {
     pub run_dir: Option<PathBuf>,
     /// `--state-dir`
     pub state_dir: Option<PathBuf>,
+    /// `--user`
+    pub user: Option<String>,
 }
 
 /// A config and what was decided on the way to it.
@@ -52,6 +54,12 @@ pub fn resolve(source: Option<ConfigText<'_>>, flags: &Flags, world: &impl Syste
         ("--state-dir", &flags.state_dir, &mut parsed.server.state_dir),
     ] {
         by_flag(flag, value, key, &mut errors);
+    }
+    if let Some(user) = &flags.user {
+        if !is_user_name(user) {
+            errors.add(None, "--user", format!("{user:?} is not a user's name: write it as in /etc/passwd"));
+        }
+        parsed.server.user = Some(Set::derived(user.clone()));
     }
     parsed.fill();
     let unsure = parsed.addresses_unsure;

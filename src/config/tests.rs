@@ -231,12 +231,14 @@ fn flags_win_over_the_file() {
         root: Some("/c".into()),
         run_dir: Some("/d".into()),
         state_dir: Some("/e".into()),
+        user: Some("boots".into()),
     };
     let Resolved { config, notes } = with(file, &all).unwrap();
     let names: Vec<&str> = config.links.iter().map(|link| link.interface.as_str()).collect();
     assert_eq!((names, config.networks.len()), (vec!["eth2", "eth0"], 2));
     assert_eq!((config.networks[0].lease, config.networks[1].lease), (Duration::from_secs(3600), Duration::from_secs(12 * 3600)));
-    assert_eq!((config.boot.root, config.server.run_dir), ("/c".into(), "/d".into()));
+    assert_eq!((config.boot.root, config.server.run_dir, config.server.user.as_str()), ("/c".into(), "/d".into(), "boots"));
+    assert!(with(file, &Flags { user: Some("-x".into()), ..Flags::default() }).is_err());
     assert!(notes.contains(&"eth1: left out, as -i names other interfaces".to_string()), "{notes:?}");
 }
 
@@ -333,7 +335,7 @@ fn toml_like() -> impl Strategy<Value = String> {
     const KEYS: &str = "
         name prefix digits first node0 nodes guests numbering new-numbers interface subnet head router dns ntp domain lease guest-lease link-rate queue-delay
         options number macs root program script kernel initrd args ports windowsize give-up authoritative capacity
-        run-dir router-adverts enabled listen upstream transfer bios 66 x";
+        run-dir user allow router-adverts enabled listen upstream transfer bios 66 x";
     const VALUES: &str = r#"
         "eth1" ~ "eth2" ~ "10.54.0.0/16" ~ "10.54.0.7" ~ "10.54.9.0-10.54.9.9" ~ "0.0.0.0-255.255.255.255" ~
         "255.255.255.255" ~ "0.0.0.0/0" ~ "none" ~ 0 ~ 1 ~ 17 ~ 65536 ~ -1 ~ 99999999999999999999999 ~ "12h" ~ "1G" ~

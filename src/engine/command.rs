@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::base::machine::{Command, ConnId, TaskOutcome};
+use crate::base::machine::{Command, ConnId, Reload, TaskOutcome};
 use crate::base::outbox::{FileTask, Outbox, Output};
 use crate::base::time::{Instant, Now};
 use crate::config::ConfigFile;
@@ -35,6 +35,17 @@ const WHY_MAX: usize = 16 << 10;
 
 /// What there is to say of something that was done, a line each, or why it was not.
 pub(super) type CommandResult = Result<Vec<String>, Rejection>;
+
+/// What is to be said of reloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReloadState {
+    /// One is under way.
+    UnderWay,
+    /// The last one was refused: the config before it is in force.
+    Refused,
+    /// What was read last is in force.
+    Done,
+}
 
 /// How far a command has come.
 pub(super) enum CommandStep {
@@ -76,6 +87,8 @@ pub(super) struct Commands {
     current: Option<Current>,
     waiting: VecDeque<(Command, Option<ConnId>)>,
     texts: VecDeque<TextTask>,
+    /// How the last reload ended.
+    refused: bool,
     /// The last task, and the one whose end the current command waits for; 0: none.
     token: u64,
     awaits: u64,
@@ -146,6 +159,18 @@ impl Server {
         self
     }
 
+    /// Whether a reload is under way or waits; else how the last one ended.
+    pub fn reload_state(&self) -> ReloadState {
+        let commands = &self.commands;
+        let under_way = matches!(&commands.current, Some(Current { step: CommandStep::Reload(step), .. }) if !step.previews());
+        let is_reload = |command: &Command| matches!(command, Command::Reload(Reload::Stay | Reload::Renumber));
+        match commands.refused {
+            _ if under_way || commands.waiting.iter().any(|(command, _)| is_reload(command)) => ReloadState::UnderWay,
+            true => ReloadState::Refused,
+            false => ReloadState::Done,
+        }
+    }
+
     /// Takes a command up. It begins when those before it have ended.
     pub(super) fn command(&mut self, now: Now, command: Command, by: Option<ConnId>, out: &mut Outbox) {
         let waiting = &mut self.commands.waiting;
@@ -190,7 +215,7 @@ impl Server {
             Command::Checkpoint => self.begin_checkpoint(false, out),
             Command::Leave => self.begin_checkpoint(true, out),
         };
-        self.follow(by, now.at, next, out);
+        self.follow((by, now.at, matches!(command, Command::Reload(Reload::Stay | Reload::Renumber))), next, out);
     }
 
     /// The world has done a task, or cannot.
@@ -208,12 +233,13 @@ impl Server {
     /// The current command goes on.
     pub(super) fn go_on(&mut self, out: &mut Outbox, on: impl FnOnce(&mut Server, CommandStep, &mut Outbox) -> NextStep) {
         if let Some(Current { step, by, began }) = self.commands.current.take() {
+            let reload = matches!(&step, CommandStep::Reload(step) if !step.previews());
             let next = on(self, step, out);
-            self.follow(by, began, next, out);
+            self.follow((by, began, reload), next, out);
         }
     }
 
-    fn follow(&mut self, by: Option<ConnId>, began: Instant, next: NextStep, out: &mut Outbox) {
+    fn follow(&mut self, (by, began, reload): (Option<ConnId>, Instant, bool), next: NextStep, out: &mut Outbox) {
         let step = match next {
             NextStep::Task(step, task, bytes) => {
                 let put_out = out.task(self.commands.issue(), task, &bytes);
@@ -221,7 +247,12 @@ impl Server {
                 step
             }
             NextStep::Wait(step) => step,
-            NextStep::End(outcome) => return answer(out, by, outcome),
+            NextStep::End(outcome) => {
+                if reload {
+                    self.commands.refused = outcome.is_err();
+                }
+                return answer(out, by, outcome);
+            }
             NextStep::Leave => {
                 out.put(Output::Leave);
                 return;

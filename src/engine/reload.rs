@@ -29,6 +29,14 @@ pub(super) enum ReloadStep {
     Opening { how: Reload, new: Box<Config>, said: Vec<String> },
 }
 
+impl ReloadStep {
+    /// Whether it ends with the comparison.
+    pub(super) fn previews(&self) -> bool {
+        let (ReloadStep::Reading(how) | ReloadStep::Looking { how, .. } | ReloadStep::Opening { how, .. }) = self;
+        *how == Reload::Preview
+    }
+}
+
 fn task(step: ReloadStep, task: FileTask<'static>, bytes: Vec<u8>) -> NextStep {
     NextStep::Task(command::CommandStep::Reload(step), task, bytes)
 }

@@ -12,6 +12,7 @@ use crate::wire::dhcp::Scratch;
 use super::Ctx;
 use super::changes::Changes;
 use super::command::Commands;
+pub use super::command::ReloadState;
 use super::commit::{Commit, CommitWaiter};
 use super::control::Control;
 use super::dhcp::{self, Dhcp};

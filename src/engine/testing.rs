@@ -71,6 +71,7 @@ pub fn config() -> Config {
         nodes: vec![KnownNode { number: Number(17), macs: vec![mac(17), mac(117)] }, KnownNode { number: Number(23), macs: vec![mac(23)] }],
         boot: Boot {
             root: "/nowhere".into(),
+            allow: Vec::new(),
             program: vec![
                 program(Arch::Bios, "undionly.kpxe"),
                 program(Arch::EfiX64, "snponly.efi"),
@@ -85,7 +86,13 @@ pub fn config() -> Config {
         },
         tftp: Tftp { ports: (20_069, 20_072), windowsize: 16, give_up: Duration::from_secs(60) },
         dns: config::Dns { enabled: true, ..config::Dns::default() },
-        server: config::Server { capacity: 16, run_dir: "/nowhere".into(), state_dir: "/nowhere".into(), router_adverts: true },
+        server: config::Server {
+            capacity: 16,
+            run_dir: "/nowhere".into(),
+            state_dir: "/nowhere".into(),
+            user: "root".into(),
+            router_adverts: true,
+        },
         ..Config::plain(AddressPlan::new(ip(10, 54, 1, 0), 200), links, networks)
     }
 }

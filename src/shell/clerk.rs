@@ -5,15 +5,17 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::ShellError;
+use super::confine::{Held, Order};
 use super::control::Guard;
 use super::sys::file::in_memory;
 use super::work::beneath::{How, Root};
 use super::work::clerk::Door;
 use super::work::message::{BODY_MAX, Op, WorkAnswer, WorkOutcome, WorkWords};
+use super::work::survey::names_of;
 use super::work::{SLOW, Worker, sentence};
 use crate::base::time::Instant;
 
@@ -22,8 +24,8 @@ use crate::base::time::Instant;
 pub enum Task {
     /// Read this config.
     Config(PathBuf),
-    /// Tell which names are regular files beneath this root.
-    Exists(PathBuf, Vec<String>),
+    /// Tell which names are regular files beneath this root. At start: with these folders into which links may lead.
+    Exists(PathBuf, Vec<PathBuf>, Vec<String>),
     /// Open this folder to serve from.
     Root(PathBuf),
     /// Replace this file, whole or not at all.
@@ -32,6 +34,8 @@ pub enum Task {
     Bind(PathBuf, Option<(u64, u64)>),
     /// See whether the disk of the journal's folder answers.
     Try(PathBuf),
+    /// See which files beneath this root cannot be read, these names first.
+    Survey(Root, PathBuf, Vec<String>),
 }
 
 /// What came of it. Errors are whole sentences.
@@ -49,6 +53,8 @@ pub enum ClerkReport {
     Bound(Box<Door>),
     /// The disk answers.
     Tried,
+    /// Sentences on what cannot be read.
+    Surveyed(Vec<String>),
     /// It could not be done, and why.
     Failed(String),
 }
@@ -83,6 +89,11 @@ impl Clerk {
             Some((_, report)) => report,
             None => ClerkReport::Failed(format!("{what}: its disk or server has not answered for {} s: check it", longest.as_secs())),
         }
+    }
+
+    /// At start: has its process give up what it does not need. What holds it then.
+    pub fn confine(&mut self, order: &Order) -> io::Result<Held> {
+        self.worker.confine(order)
     }
 
     /// The loop's from now on; gives what is to be watched.
@@ -165,7 +176,7 @@ impl Task {
     fn what(&self) -> String {
         match self {
             Task::Config(path) => format!("cannot read the config {}", path.display()),
-            Task::Exists(root, _) | Task::Root(root) => format!("cannot serve files from {}", root.display()),
+            Task::Exists(root, ..) | Task::Root(root) | Task::Survey(_, root, _) => format!("cannot serve files from {}", root.display()),
             Task::Write(path, _) => format!("cannot write {}", path.display()),
             Task::Bind(folder, _) => format!("cannot open the control socket in {}", folder.display()),
             Task::Try(folder) => format!("cannot keep the journal in {}", folder.display()),
@@ -178,9 +189,15 @@ impl Task {
             Task::Config(path) => (Op::Config, path.as_os_str().as_bytes().to_vec()),
             Task::Root(path) => (Op::Root, path.as_os_str().as_bytes().to_vec()),
             Task::Try(path) => (Op::Try, path.as_os_str().as_bytes().to_vec()),
-            Task::Exists(root, names) => {
+            Task::Survey(root, _, names) => {
+                words[..2].copy_from_slice(&[u64::from(root.how != How::Openat2), root.near.into()]);
+                files.push(root.fd.try_clone()?);
+                (Op::Survey, names_of(names))
+            }
+            Task::Exists(root, allow, names) => {
                 let names = names.iter().flat_map(|name| [&b"\0"[..], name.as_bytes()].concat());
-                (Op::Exists, root.as_os_str().as_bytes().iter().copied().chain(names).collect())
+                let allow = allow.iter().flat_map(|path| [&b"\n"[..], path.as_os_str().as_bytes()].concat());
+                (Op::Exists, root.as_os_str().as_bytes().iter().copied().chain(allow).chain(names).collect())
             }
             Task::Write(path, text) => {
                 let mut file = File::from(in_memory(c"muster")?);
@@ -224,6 +241,7 @@ fn report(task: &Task, mut answer: WorkAnswer, room: &[u8]) -> ClerkReport {
             let how = if words[0] == 0 { How::Openat2 } else { How::Walk(words[0] as i32) };
             ClerkReport::Root(Root { fd, how, near: words[1] != 0 })
         }
+        (Task::Survey(_, root, _), _) => ClerkReport::Surveyed(denied(body, [words[0], words[1]], root)),
         (Task::Write(..), _) => ClerkReport::Written,
         (Task::Try(_), _) => ClerkReport::Tried,
         (Task::Bind(..), Some(listener)) => ClerkReport::Bound(Box::new(Door {
@@ -234,6 +252,26 @@ fn report(task: &Task, mut answer: WorkAnswer, room: &[u8]) -> ClerkReport {
         })),
         (task, None) => ClerkReport::Failed(format!("{}: a file process gave no file", task.what())),
     }
+}
+
+/// What there is to say of files that cannot be read: the body has the user, the names of some that are denied, and those that are links out.
+fn denied(body: &[u8], [count, denied]: [u64; 2], root: &Path) -> Vec<String> {
+    let (said, root) = (String::from_utf8_lossy(body), root.display());
+    let mut names = said.split('\0');
+    let user = names.next().unwrap_or_default();
+    let (denied, outside): (Vec<_>, Vec<_>) = (0..).zip(names).partition(|(at, _)| *at < denied);
+    let list = |names: &[(u64, &str)]| names.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ");
+    let more = count.saturating_sub(denied.len() as u64);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let mut lines = Vec::new();
+    if !denied.is_empty() {
+        lines.push(format!("boot files: {user} may not read {}{more} in {root} (chmod a+r, or a+rx for a folder)", list(&denied)));
+    }
+    if !outside.is_empty() {
+        let remedy = "name the folder where they lead with allow in [boot], by absolute links, and restart";
+        lines.push(format!("boot files: not served, since their links lead out of {root}: {} ({remedy})", list(&outside)));
+    }
+    lines
 }
 
 fn text(file: OwnedFd) -> io::Result<String> {

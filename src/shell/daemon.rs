@@ -12,8 +12,8 @@ use nix::sys::mman::{MlockAllFlags, mlockall};
 
 use super::{ShellError, stdio, sys};
 
-/// The child's end of the pipe on which its parent waits.
-pub struct Readiness(Option<OwnedFd>);
+/// The child's end of the pipe on which its parent waits, and what takes the terminal's place. Both are opened before privileges are given up.
+pub struct Readiness(Option<(OwnedFd, File)>);
 
 /// Forks. The parent never returns: it exits 0 once the child is ready, or prints the child's reason and exits 1.
 pub fn fork() -> Result<Readiness, ShellError> {
@@ -22,7 +22,10 @@ pub fn fork() -> Result<Readiness, ShellError> {
     if sys::fork().map_err(failed)? {
         drop(read);
         sys::become_session_leader().map_err(failed)?;
-        return Ok(Readiness(Some(write)));
+        // All paths are absolute by now.
+        std::env::set_current_dir("/").map_err(failed)?;
+        let null = OpenOptions::new().read(true).write(true).open("/dev/null").map_err(failed)?;
+        return Ok(Readiness(Some((write, null))));
     }
     drop(write);
     let mut said = String::new();
@@ -52,23 +55,28 @@ impl Readiness {
 
     /// Lets the parent go, and lets go of the terminal.
     pub fn ready(self) -> Result<(), ShellError> {
-        let Some(pipe) = self.0 else { return Ok(()) };
+        let Some((pipe, null)) = self.0 else { return Ok(()) };
         let failed = |error: std::io::Error| ShellError::system("cannot detach from the terminal", error, "");
-        let null = OpenOptions::new().read(true).write(true).open("/dev/null").map_err(failed)?;
         for result in [nix::unistd::dup2_stdin(&null), nix::unistd::dup2_stdout(&null), nix::unistd::dup2_stderr(&null)] {
             result.map_err(|errno| failed(errno.into()))?;
         }
-        std::env::set_current_dir("/").map_err(failed)?;
         File::from(pipe).write_all(READY.as_bytes()).map_err(failed)
     }
 
     /// Tells the parent why there will be no daemon.
     pub fn failed(self, why: &str) {
         match self.0 {
-            Some(pipe) => drop(File::from(pipe).write_all(format!("{why}\n").as_bytes())),
+            Some((pipe, _)) => drop(File::from(pipe).write_all(format!("{why}\n").as_bytes())),
             None => stdio::complain(&format!("musterd: {why}")),
         }
     }
+}
+
+/// Makes the run folder if it is not there.
+pub fn make_run_dir(folder: &Path) -> Result<(), ShellError> {
+    let failed =
+        |error| ShellError::system(format_args!("cannot make the folder {}", folder.display()), error, "choose another with --run-dir");
+    std::fs::create_dir_all(folder).map_err(failed)
 }
 
 /// How often a pid file that was unlinked meanwhile is opened again.
@@ -83,9 +91,7 @@ pub struct PidFile {
 impl PidFile {
     /// Writes our pid. Refuses while another daemon holds the file.
     pub fn create(folder: &Path) -> Result<PidFile, ShellError> {
-        std::fs::create_dir_all(folder).map_err(|error| {
-            ShellError::system(format_args!("cannot make the folder {}", folder.display()), error, "choose another with --run-dir")
-        })?;
+        make_run_dir(folder)?;
         let path = folder.join("musterd.pid");
         let failed =
             |error| ShellError::system(format_args!("cannot write {}", path.display()), error, "choose another folder with --run-dir");
@@ -105,7 +111,11 @@ impl PidFile {
             }
         };
         let text = format!("{}\n", std::process::id());
-        lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(text.as_bytes())).map_err(failed)?;
+        lock.set_permissions(std::fs::Permissions::from_mode(0o644))
+            .and_then(|()| lock.set_len(0))
+            .and_then(|()| lock.rewind())
+            .and_then(|()| lock.write_all(text.as_bytes()))
+            .map_err(failed)?;
         Ok(PidFile { path, _lock: lock })
     }
 }

@@ -106,6 +106,12 @@ pub fn ensure_descriptors(needed: u64) -> Result<(), ShellError> {
     setrlimit(Resource::RLIMIT_NOFILE, needed.max(soft), hard.max(needed)).map_err(failed)
 }
 
+/// Lets whoever this process becomes lock all its memory, as far as it may say so.
+pub fn unlimit_locked_memory() {
+    use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+    let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -168,10 +168,15 @@ impl Files {
         self.tell_root();
     }
 
+    /// A second handle of the root.
+    pub fn root(&self) -> io::Result<Root> {
+        Ok(Root { fd: self.root.fd.try_clone()?, how: self.root.how, near: self.root.near })
+    }
+
     fn tell_root(&mut self) {
         if let How::Walk(errno) = self.root.how {
             let error = io::Error::from_raw_os_error(errno);
-            log::warn!(
+            log::info!(
                 "boot files: opened folder by folder, which is as safe, because openat2 is forbidden \
                  ({error}; by the kernel or a sandbox, such as RestrictSUIDSGID= of systemd)"
             );

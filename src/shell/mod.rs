@@ -1,6 +1,7 @@
 //! The only room that meets the kernel: sockets, files, clock, signals, logs. It drives any machine and names no engine.
 
 pub mod clerk;
+pub mod confine;
 mod conns;
 pub mod control;
 pub mod daemon;

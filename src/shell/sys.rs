@@ -6,6 +6,7 @@
 pub(crate) mod child;
 pub(crate) mod file;
 pub(crate) mod pass;
+pub(crate) mod rights;
 pub(crate) mod ring;
 
 use std::io;

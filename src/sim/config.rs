@@ -51,6 +51,7 @@ pub fn config(nodes: impl IntoIterator<Item = (u32, Mac)>) -> Config {
     };
     let boot = Boot {
         root: "/srv/tftp".into(),
+        allow: Vec::new(),
         program: PROGRAMS.map(|(arch, name)| (arch, name.to_string())).to_vec(),
         script: None,
         kernel: Some(KERNEL.into()),

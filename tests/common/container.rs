@@ -118,7 +118,7 @@ fn furnish(root: &Path, tree: &Path) {
         &root.join("etc/passwd"),
         b"root:x:0:0:root:/root:/bin/sh\nmessagebus:x:100:100::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n",
     );
-    write(&root.join("etc/group"), b"root:x:0:\nmuster:x:99:\nmessagebus:x:100:\nnogroup:x:65534:\n");
+    write(&root.join("etc/group"), b"root:x:0:\nmessagebus:x:100:\nnogroup:x:65534:\n");
     let copied = Command::new("cp").args(["-a", "/etc/ld.so.cache"]).arg(tree.join("etc/.")).arg(root.join("etc")).status();
     assert!(copied.is_ok_and(|status| status.success()), "copy /etc");
 }

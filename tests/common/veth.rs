@@ -83,7 +83,13 @@ pub fn config(hardware: Hardware) -> Config {
     Config {
         boot: Boot { root: std::env::temp_dir(), ..plain.boot },
         tftp: Tftp { ports: (20_069, 20_072), windowsize: 4, give_up: Duration::from_secs(5) },
-        server: Server { capacity: 64, run_dir: std::env::temp_dir(), state_dir: "/nowhere".into(), router_adverts: true },
+        server: Server {
+            capacity: 64,
+            run_dir: std::env::temp_dir(),
+            state_dir: "/nowhere".into(),
+            user: "root".into(),
+            router_adverts: true,
+        },
         ..plain
     }
 }

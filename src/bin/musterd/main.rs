@@ -3,7 +3,7 @@
 //! The order at start: become a daemon, fork the file processes while there is nothing yet to copy, open the log, read the config, open everything.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -18,12 +18,17 @@ use muster::base::machine::{Command, Input};
 use muster::config::{Config, ConfigFile, Flags, MachineFacts, Resolved, Unresolved};
 use muster::engine::dns;
 use muster::engine::endpoints::{self, Endpoints};
-use muster::engine::server::Server;
+use muster::engine::server::{ReloadState, Server};
 use muster::shell;
 use muster::shell::clerk::{Clerk, ClerkReport, Task};
 use muster::shell::daemon::{self, PidFile, Readiness};
-use muster::shell::work::{self, beneath, clerk::read_config};
-use muster::shell::{Crew, Shell, ShellError, facts, journal, manager, signals, stderr_log, stdio, syslog};
+use muster::shell::manager::Watchdog;
+use muster::shell::work::{self, Worker, beneath, clerk::read_config};
+use muster::shell::{Crew, Shell, ShellError, confine, facts, journal, manager, signals, stderr_log, stdio, syslog};
+
+mod privileges;
+
+use privileges::Privileges;
 
 const CONFIG: &str = "/etc/muster/muster.toml";
 /// The loop wakes at least this often.
@@ -62,7 +67,7 @@ fn main() -> ExitCode {
         Ok(birth) => birth,
         Err(why) => return fail(&why.to_string()),
     };
-    let crew = Crew::start();
+    let crew = confine::prepare().and_then(|()| Crew::start());
     start_log(&options);
     let mut daemon = match crew.map_err(|error| error.to_string()).and_then(|crew| Daemon::start(options, crew)) {
         Ok(daemon) => daemon,
@@ -72,7 +77,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let ready = birth.ready().map(|()| manager::tell(manager::READY));
+    let ready = birth.ready().map(|()| manager::tell(&manager::ready(&daemon.serves)));
     let end = ready.and_then(|()| daemon.run());
     if let Err(why) = &end {
         log::error!("{why}");
@@ -98,12 +103,14 @@ fn options() -> Result<Option<DaemonOptions>, String> {
         .optopt("c", "config", &format!("read this config file instead of {CONFIG}"), "FILE")
         .optopt("", "run-dir", "folder of the pid file and state.json (/run/muster)", "DIR")
         .optopt("", "state-dir", "folder of the journal (/var/lib/muster)", "DIR")
+        .optopt("", "user", "run as this user if root starts it (muster)", "NAME")
         .optflag("h", "help", "print this")
         .optflag("V", "version", "print version and commit");
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
     if matches.opt_present("h") {
         let brief = "musterd: boots a cluster and numbers its nodes (DHCP, TFTP and DNS in one process)\n\
-             Usage: musterd [-d | -f | -t] [-i IF]... [-r DIR] [-c FILE] [--run-dir DIR] [--state-dir DIR]";
+             Usage: musterd [-d | -f | -t] [-i IF]... [-r DIR] [-c FILE]\n\
+             \x20              [--user NAME] [--run-dir DIR] [--state-dir DIR]";
         let usage = flags.usage(brief);
         return said(format!("{usage}\nWithout -d or -f it becomes a daemon and logs to syslog. See musterd(8), muster.toml(5).\n"));
     }
@@ -122,7 +129,13 @@ fn options() -> Result<Option<DaemonOptions>, String> {
         config: ConfigFile {
             required: config.is_some(),
             path: config.unwrap_or(CONFIG.into()),
-            flags: Flags { interfaces: matches.opt_strs("i"), root: path("r"), run_dir: path("run-dir"), state_dir: path("state-dir") },
+            flags: Flags {
+                interfaces: matches.opt_strs("i"),
+                root: path("r"),
+                run_dir: path("run-dir"),
+                state_dir: path("state-dir"),
+                user: matches.opt_str("user"),
+            },
         },
     }))
 }
@@ -166,7 +179,7 @@ fn start_log(options: &DaemonOptions) {
 fn load(
     file: &ConfigFile,
     text: Option<String>,
-    mut exists: impl FnMut(&Path, &[String]) -> Result<Vec<bool>, String>,
+    mut exists: impl FnMut(&Path, Vec<PathBuf>, &[String]) -> Result<Vec<bool>, String>,
 ) -> Result<(Resolved, Vec<LinkFacts>), String> {
     let links = facts::links().map_err(|error| error.to_string())?;
     let mut facts = MachineFacts::new(links.clone());
@@ -174,15 +187,16 @@ fn load(
         match file.resolve(text.as_deref(), &facts) {
             Ok(resolved) => return Ok((resolved, links)),
             Err(Unresolved::Wrong(why)) => return Err(why),
-            Err(Unresolved::Ask(root, names)) => facts.learn(&root, &names, &exists(&root, &names)?),
+            Err(Unresolved::Ask(root, names)) => facts.learn(&root, &names, &exists(&root, facts.allowed(), &names)?),
         }
     }
 }
 
 fn test(options: &DaemonOptions) -> ExitCode {
-    let exists = |root: &Path, names: &[String]| {
-        let root = beneath::root(root).ok();
-        Ok(names.iter().map(|name| root.as_ref().is_some_and(|root| beneath::is_file(root, name.as_bytes()))).collect())
+    let exists = |root: &Path, allow: Vec<PathBuf>, names: &[String]| {
+        let (root, allow) = (beneath::root(root).ok(), beneath::allow(&allow));
+        let is_file = |name: &String| root.as_ref().is_some_and(|root| beneath::is_file(root.ground(&allow), name.as_bytes()));
+        Ok(names.iter().map(is_file).collect())
     };
     let text = read_config(&options.config.path).map_err(|error| error.to_string());
     match text.and_then(|text| load(&options.config, text, exists)) {
@@ -203,7 +217,7 @@ fn load_at_start(file: &ConfigFile, clerk: &mut Clerk) -> Result<(Resolved, Vec<
         ClerkReport::Failed(why) => return Err(why),
         _ => return Err(unforeseen()),
     };
-    load(file, text, |root, names| match clerk.wait(Task::Exists(root.into(), names.to_vec()), FIRST_WAIT) {
+    load(file, text, |root, allow, names| match clerk.wait(Task::Exists(root.into(), allow, names.to_vec()), FIRST_WAIT) {
         ClerkReport::Exists(found) => Ok(found),
         ClerkReport::Failed(why) => Err(why),
         _ => Err(unforeseen()),
@@ -213,65 +227,106 @@ fn load_at_start(file: &ConfigFile, clerk: &mut Clerk) -> Result<(Resolved, Vec<
 struct Daemon {
     server: Server,
     shell: Shell,
+    /// On which links.
+    serves: String,
     _pid: PidFile,
 }
 
 impl Daemon {
     fn start(options: DaemonOptions, crew: Crew) -> Result<Daemon, String> {
         let begin = Instant::now();
-        let mut clerk = Clerk::new(crew.clerk);
+        let Crew { mut writer, clerk, mut readers } = crew;
+        let mut clerk = Clerk::new(clerk);
         let (Resolved { config, notes }, links) = load_at_start(&options.config, &mut clerk)?;
         for note in &notes {
             log::info!("{note}");
         }
-        let open = || -> Result<(PidFile, Shell, Vec<String>), ShellError> {
+        let open = || -> Result<(PidFile, Shell, Vec<String>, Privileges), ShellError> {
             let table = Endpoints::new(&config);
             check_limits(&config, &links, &table)?;
-            let pid = PidFile::create(&config.server.run_dir)?;
             let state = &config.server.state_dir;
             log::info!("journal: opening it in {}", state.display());
             if let ClerkReport::Failed(why) = clerk.wait(Task::Try(state.clone()), FIRST_WAIT) {
                 return Err(ShellError::new(why));
             }
-            let (journal, lines) = journal::open(state, &config.server.run_dir, crew.writer)?;
+            let privileges = Privileges::drop(&config, &options.config.path, &mut writer, &mut clerk, &mut readers)?;
+            let pid = PidFile::create(&config.server.run_dir)?;
+            let (journal, lines) = journal::open(state, &config.server.run_dir, writer)?;
             let served: Vec<LinkFacts> = config.links.iter().filter_map(|link| facts_of(&links, link.index)).cloned().collect();
-            let mut shell = Shell::server(table.rows(), &served, &config.boot.root, clerk, crew.readers)?;
+            let mut shell = Shell::server(table.rows(), &served, &config.boot.root, clerk, readers)?;
             tell_names(&shell, &table);
             shell.keep(journal)?;
-            Ok((pid, shell, lines))
+            Ok((pid, shell, lines, privileges))
         };
-        let (pid, mut shell, lines) = open().map_err(|error| error.to_string())?;
+        let (pid, mut shell, lines, privileges) = open().map_err(|error| error.to_string())?;
         shell.open_control(&config.server.run_dir).map_err(|error| error.to_string())?;
         let server = Server::restored(&config, seed(), shell.now(), lines.iter().map(String::as_str))
             .map_err(|why| format!("{why} ({})", config.server.state_dir.join("journal").display()))?
             .with_file(options.config);
         drop(lines);
         daemon::lock_memory();
+        privileges.confine_loop(&config).map_err(|error| error.to_string())?;
         let links = config.links.iter().map(|link| format!("{} ({})", link.interface, link.head)).collect::<Vec<_>>().join(", ");
         let took = begin.elapsed().as_secs_f64() * 1000.0;
         let (clients, guests) = (config.server.capacity, guests(&config));
         log::info!("musterd: ready on {links} (capacity {clients} clients, {guests} guest addresses; started in {took:.0} ms)");
-        Ok(Daemon { server, shell, _pid: pid })
+        Ok(Daemon { server, shell, serves: format!("serves {links}"), _pid: pid })
     }
 
     /// Hands signals on, until the machine has ended.
     fn run(&mut self) -> Result<(), ShellError> {
+        self.survey();
+        let mut watchdog = Watchdog::of_environment();
+        let longest = watchdog.longest(LONGEST_TURN);
+        let mut told = self.server.reload_state();
         while !self.shell.has_left() {
-            let Some(command) = self.shell.turn(&mut self.server, LONGEST_TURN)? else { continue };
+            let command = self.shell.turn(&mut self.server, longest)?;
+            watchdog.turn(|| self.shell.now().at);
+            if let Some(refused) = confine::refusal() {
+                log::error!("{refused}");
+            }
             match command {
-                Command::Leave => manager::tell(manager::STOPPING),
+                Some(Command::Leave) => manager::tell(manager::STOPPING),
                 // Both may have been taken away.
-                Command::Reload(_) => {
+                Some(Command::Reload(_)) => {
                     syslog::reopen();
                     self.shell.reopen_control();
                 }
-                Command::Checkpoint => {}
+                Some(Command::Checkpoint) | None => {}
             }
-            self.shell.hand(&mut self.server, Input::Command(command));
+            if let Some(command) = command {
+                self.shell.hand(&mut self.server, Input::Command(command));
+            }
+            let state = self.server.reload_state();
+            if state != told {
+                self.tell_reload(state);
+                told = state;
+            }
         }
         self.shell.leave();
         log::info!("musterd: stopped");
         Ok(())
+    }
+
+    /// Has it looked which boot files cannot be read.
+    fn survey(&mut self) {
+        let boot = &self.server.config().boot;
+        let programs = boot.program.iter().filter(|(arch, _)| !arch.is_http()).map(|(_, name)| name);
+        let names = programs.chain(&boot.script).chain(&boot.kernel).chain(&boot.initrd).cloned().collect();
+        self.shell.survey(&boot.root.clone(), names);
+    }
+
+    /// Tells the service manager how a reload goes.
+    fn tell_reload(&mut self, state: ReloadState) {
+        let serves = &self.serves;
+        match state {
+            ReloadState::UnderWay => manager::tell(&manager::reloading(self.shell.now().at)),
+            ReloadState::Done => {
+                manager::tell(&manager::ready(serves));
+                self.survey();
+            }
+            ReloadState::Refused => manager::tell(&manager::ready(&format!("{serves}; the last reload was refused (see the log)"))),
+        }
     }
 }
 

@@ -99,6 +99,8 @@ kinds! {
     /// What a node's name begins with.
     Prefix = String, "text", format_args!("at most {} characters", NodeNames::PREFIX_MAX), prefix, in_quotes;
     Interface = String, "name", "", interface_name, in_quotes;
+    /// A user of the system.
+    UserName = String, "name", "", user_name, in_quotes;
     How = Numbering, "automatic | ordered | locked", "", |value| value::word(value, &NUMBERINGS), in_quotes;
     /// An absolute path.
     Folder = PathBuf, "path", "", folder, |path: &PathBuf| in_quotes(path.display());
@@ -207,6 +209,21 @@ fn interface_name(value: &Value<'_>) -> ReadResult<String> {
     }
 }
 
+/// A name as useradd(8) takes it.
+fn user_name(value: &Value<'_>) -> ReadResult<String> {
+    let text = value::text(value)?;
+    match is_user_name(text) {
+        true => Ok(text.to_string()),
+        false => wrong(value, "is not a user's name: write it as in /etc/passwd, as in \"muster\""),
+    }
+}
+
+/// Whether a text may be a user's name.
+pub fn is_user_name(text: &str) -> bool {
+    let inner = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+    (1..=32).contains(&text.len()) && inner && !text.starts_with(['-', '.'])
+}
+
 fn guests(value: &Value<'_>) -> ReadResult<Option<AddressRange>> {
     if value.get_ref().as_str() == Some("none") {
         return Ok(None);
@@ -221,7 +238,11 @@ fn guests(value: &Value<'_>) -> ReadResult<Option<AddressRange>> {
 /// An absolute path.
 fn folder(value: &Value<'_>) -> ReadResult<PathBuf> {
     let text = value::text(value)?;
-    if text.starts_with('/') { Ok(text.into()) } else { wrong(value, "is not an absolute path: begin with \"/\"") }
+    match text.starts_with('/') {
+        true if text.contains(char::is_control) => wrong(value, "has a control character in it: rename the folder"),
+        true => Ok(text.into()),
+        false => wrong(value, "is not an absolute path: begin with \"/\""),
+    }
 }
 
 /// A file beneath the root.

@@ -19,6 +19,7 @@ use super::value::{KeyName, KeySlot, Origin, Set};
 use crate::base::limits;
 use crate::roll::lot;
 use crate::roll::plan::NodeNames;
+pub(super) use kind::is_user_name;
 use kind::*;
 use section::Usual::{Derived, Is, Required};
 pub(super) use section::{Applies, KeySpec, Section, SetKey, Usual, filled, unknown};
@@ -106,6 +107,7 @@ section! {
     /// `[boot]`: what machines boot.
     BootKeys "[boot]" {
         root "root": Folder, Is("\"/srv/tftp\""), Reload, "The folder that TFTP serves.";
+        allow "allow": List<Folder, { crate::config::limits::ALLOW_MAX }>, Is("[]"), Restart, "More folders into which links may lead.";
         program "program": Programs, Derived, Reload, "Boot programs by architecture.";
         script "script": Script, Derived, Reload, "What iPXE runs instead of a script generated from kernel, initrd and args.";
         kernel "kernel": LoaderFile, Derived, Reload, "The kernel.";
@@ -170,6 +172,7 @@ section! {
         capacity "capacity": Capacity, usize, Is("4096"), Restart, "How many machines can have a record, with and without a number.";
         run_dir "run-dir": Folder, PathBuf, Is("\"/run/muster\""), Restart, "The folder of the pid file and of state.json.";
         state_dir "state-dir": Folder, PathBuf, Is("\"/var/lib/muster\""), Restart, "The folder of the journal.";
+        user "user": UserName, String, Is("\"muster\""), Restart, "Whom it runs as when root starts it.";
         router_adverts "router-adverts": Flag, bool, Is("true"), Reload,
             "Whether IPv6 router solicitations are answered with no router here.";
     }

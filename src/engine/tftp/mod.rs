@@ -271,6 +271,7 @@ impl Tftp {
         let Some(transfer) = self.transfers.get(key) else { return };
         let (counter, code, text) = match refusal {
             OpenError::NotFound => (Counter::TftpNotFound, ErrorCode::NotFound, "file not found"),
+            OpenError::Outside => (Counter::TftpNotFound, ErrorCode::NotFound, "a link leads out of the root"),
             OpenError::Denied => (Counter::TftpRefused, ErrorCode::AccessViolation, "permission denied"),
             OpenError::NotAFile => (Counter::TftpRefused, ErrorCode::AccessViolation, "not a regular file"),
             OpenError::Failed => (Counter::TftpRefused, ErrorCode::NotDefined, "the server cannot read the file"),
@@ -304,7 +305,7 @@ impl Tftp {
     /// A machine cannot load a file that the config names: it is stuck until it loads another.
     fn miss(&mut self, ctx: &mut Ctx<'_>, client: Key<Client>, place: &Text<96>) {
         if let Some(more) = self.told_missing.allow(ctx.now) {
-            let line = format_args!("{place} (the config names this file; check boot.root{more})");
+            let line = format_args!("{place} (the config names this file; check root and allow of [boot]{more})");
             ctx.roll.say_of(ctx.now, client, log::Level::Warn, line);
         }
         if is_loaded(ctx, client) {

@@ -480,6 +480,7 @@ impl Files {
     fn refusal(&mut self, error: &io::Error) -> OpenError {
         match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG | libc::ELOOP) => OpenError::NotFound,
+            Some(libc::EXDEV) => OpenError::Outside,
             Some(libc::EACCES | libc::EPERM) => OpenError::Denied,
             // A socket cannot be opened, a device may have no driver.
             Some(libc::ENXIO | libc::ENODEV | libc::EISDIR) => OpenError::NotAFile,

@@ -142,7 +142,7 @@ fn nothing_leads_out_and_nothing_hangs() {
     let mut files = folder.files();
     let up = format!("../{}/secret", secret.0.file_name().unwrap().to_str().unwrap());
     for (name, why) in [
-        ("out", OpenError::NotFound),
+        ("out", OpenError::Outside),
         (up.as_str(), OpenError::NotFound),
         ("loop", OpenError::NotFound),
         ("missing", OpenError::NotFound),

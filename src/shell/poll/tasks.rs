@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::machine::{Input, Machine, TaskOutcome};
 use crate::base::outbox::FileTask;
@@ -20,6 +20,8 @@ enum For {
     Machine(u64),
     /// The loop itself: the operators' socket is made again.
     Door,
+    /// The log: which files cannot be read.
+    Log,
 }
 
 #[derive(Default)]
@@ -54,7 +56,7 @@ impl Shell {
             FileTask::Exists { names } => {
                 let mut parts = names.split(|byte| *byte == 0);
                 let root = path(parts.next().unwrap_or_default());
-                Task::Exists(root, parts.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
+                Task::Exists(root, Vec::new(), parts.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
             }
         };
         self.ask(work, For::Machine(token));
@@ -73,12 +75,25 @@ impl Shell {
         }
     }
 
+    /// Has it looked which boot files cannot be read: these, of the root that `path` names, and the others there.
+    pub fn survey(&mut self, path: &Path, names: Vec<String>) {
+        let root = self.files.as_ref().and_then(|files| files.root().ok());
+        if let Some(root) = root {
+            self.ask(Task::Survey(root, path.into(), names), For::Log);
+        }
+    }
+
     /// Tells the machine what the clerk has done.
     pub(super) fn serve_clerk<M: Machine>(&mut self, machine: &mut M, now: Now) {
         while let Some((ticket, report)) = self.clerk.as_mut().and_then(Clerk::report) {
             let asked = self.tasks.asked.pop_front().filter(|(asked, _)| *asked == ticket);
             match asked.map(|(_, whose)| whose) {
                 Some(For::Machine(token)) => self.tell_done(machine, now, token, report),
+                Some(For::Log) => match report {
+                    ClerkReport::Surveyed(lines) => lines.iter().for_each(|line| log::warn!("{line}")),
+                    ClerkReport::Failed(why) => log::info!("boot files: not looked through ({why})"),
+                    _ => {}
+                },
                 Some(For::Door) => self.adopt_control(report).unwrap_or_else(|error| log::error!("{error}")),
                 None => debug_assert!(false, "the clerk reports in the order in which it was asked"),
             }
@@ -101,7 +116,7 @@ impl Shell {
             },
             ClerkReport::Exists(found) => Ok(TaskOutcome::Exists(found)),
             ClerkReport::Root(_) => Ok(TaskOutcome::Opened),
-            ClerkReport::Written | ClerkReport::Tried | ClerkReport::Bound(_) => Ok(TaskOutcome::Written),
+            ClerkReport::Written | ClerkReport::Tried | ClerkReport::Bound(_) | ClerkReport::Surveyed(_) => Ok(TaskOutcome::Written),
             ClerkReport::Failed(why) => Err(why.as_str()),
         };
         if !self.outbox.has_room() {

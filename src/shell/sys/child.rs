@@ -38,16 +38,12 @@ fn settle(name: &std::ffi::CStr, keep: RawFd, parent: u32) -> io::Result<OwnedFd
     use std::os::fd::FromRawFd;
     // SAFETY: numbers alone, but for the name, which is a C string that outlives the call, and for SIG_IGN, which is no function of ours.
     unsafe {
-        check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong, 0, 0, 0))?;
         libc::prctl(libc::PR_SET_NAME, name.as_ptr() as c_ulong, 0, 0, 0);
         for signal in UNHEARD {
             libc::signal(signal, libc::SIG_IGN);
         }
     }
-    // It may have died before the kernel knew that this one is to follow.
-    if std::os::unix::process::parent_id() != parent {
-        return Err(io::ErrorKind::NotConnected.into());
-    }
+    follow(parent)?;
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?.into_raw_fd();
     // SAFETY: descriptors alone; every one of this process is its own copy, and nothing refers to those that are closed or replaced here any more.
     unsafe {
@@ -60,6 +56,14 @@ fn settle(name: &std::ffi::CStr, keep: RawFd, parent: u32) -> io::Result<OwnedFd
         close_from(KEPT + 1);
         Ok(OwnedFd::from_raw_fd(KEPT))
     }
+}
+
+/// Has this process killed when its parent's thread dies; an error when it has died already. It is forgotten when the process becomes another user.
+pub fn follow(parent: u32) -> io::Result<()> {
+    // SAFETY: numbers alone.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as c_ulong, 0, 0, 0) })?;
+    // It may have died before the kernel knew that this one is to follow.
+    if std::os::unix::process::parent_id() != parent { Err(io::ErrorKind::NotConnected.into()) } else { Ok(()) }
 }
 
 /// Closes every descriptor from this one on.

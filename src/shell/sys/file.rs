@@ -72,21 +72,31 @@ pub struct FileStat {
     pub size: i64,
     pub mtime: (i64, i64),
     pub regular: bool,
+    pub folder: bool,
 }
 
 /// What a file is like now, asked of its server where it has one (statx with AT_STATX_FORCE_SYNC).
 pub fn state(fd: BorrowedFd<'_>) -> io::Result<FileStat> {
+    stat(fd, c"", libc::AT_EMPTY_PATH | libc::AT_STATX_FORCE_SYNC)
+}
+
+/// What is known of a name in a folder, without asking any server (AT_STATX_DONT_SYNC) and without following it.
+pub fn glance(folder: BorrowedFd<'_>, name: &CStr) -> io::Result<FileStat> {
+    stat(folder, name, libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | libc::AT_STATX_DONT_SYNC)
+}
+
+fn stat(fd: BorrowedFd<'_>, name: &CStr, flags: c_int) -> io::Result<FileStat> {
     // SAFETY: statx is plain data; all zero is a valid value.
     let mut told: libc::statx = unsafe { std::mem::zeroed() };
-    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_FORCE_SYNC;
-    // SAFETY: the empty path is NUL-terminated, the kernel writes one statx where the pointer shows, and both outlive the call.
-    check(unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), flags, libc::STATX_BASIC_STATS, &raw mut told) })?;
+    // SAFETY: the path is NUL-terminated, the kernel writes one statx where the pointer shows, and both outlive the call.
+    check(unsafe { libc::statx(fd.as_raw_fd(), name.as_ptr(), flags, libc::STATX_BASIC_STATS, &raw mut told) })?;
     Ok(FileStat {
         dev: libc::makedev(told.stx_dev_major, told.stx_dev_minor),
         ino: told.stx_ino,
         size: told.stx_size as i64,
         mtime: (told.stx_mtime.tv_sec, told.stx_mtime.tv_nsec.into()),
         regular: u32::from(told.stx_mode) & libc::S_IFMT == libc::S_IFREG,
+        folder: u32::from(told.stx_mode) & libc::S_IFMT == libc::S_IFDIR,
     })
 }
 

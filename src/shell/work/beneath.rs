@@ -1,7 +1,8 @@
 //! Boot files: opened beneath the root and nowhere else, looked at, and read. All of it may wait, so only file processes do it.
 //!
 //! Names are resolved with the root as `/`: by openat2 (RESOLVE_IN_ROOT), and where the kernel is older than 5.6 or a sandbox forbids the call
-//! (systemd's RestrictSUIDSGID= does, since seccomp cannot see what it is asked) name by name, with the same result ([`walk`]). A
+//! (systemd's RestrictSUIDSGID= does, since seccomp cannot see what it is asked) name by name, with the same result ([`walk`]). A link may also lead
+//! into a folder that the config allows ([`walk::follow`]). A
 //! file is first held without being opened (O_PATH), and opened only if it is a regular one: nothing ever waits for a FIFO or winds a tape.
 
 use std::ffi::CString;
@@ -9,7 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::statfs::fstatfs;
@@ -17,7 +18,7 @@ use nix::sys::statfs::fstatfs;
 use super::super::ShellError;
 use super::super::sys::file;
 use super::message::WorkWords;
-use super::walk;
+use super::walk::{self, Allowed};
 
 /// What tells one content of an inode from another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,12 +104,36 @@ fn magic(fd: impl AsFd) -> io::Result<i64> {
     Ok(fstatfs(fd)?.filesystem_type().0 as i64)
 }
 
-/// Holds what a path shows.
-fn hold(root: BorrowedFd<'_>, path: &[u8], how: How) -> io::Result<OwnedFd> {
-    match how {
-        How::Openat2 => file::open_beneath(root, &CString::new(path)?, libc::O_PATH),
-        How::Walk(_) => walk::open(root, path),
+/// The folder that is served, as a look at a path sees it.
+#[derive(Clone, Copy)]
+pub struct Ground<'a> {
+    /// The root.
+    pub root: BorrowedFd<'a>,
+    /// How paths are resolved beneath it.
+    pub how: How,
+    /// Where links may lead besides.
+    pub allowed: &'a [Allowed],
+}
+
+/// Holds what a path shows. What comes to nothing with the root as `/` may be a link that means what it says.
+fn hold(ground: Ground<'_>, path: &[u8]) -> io::Result<OwnedFd> {
+    let held = match ground.how {
+        How::Openat2 => file::open_beneath(ground.root, &CString::new(path)?, libc::O_PATH),
+        How::Walk(_) => walk::open(ground.root, path),
+    };
+    let nothing = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));
+    match held {
+        Err(error) if nothing(&error) => walk::follow(ground.root, ground.allowed, path),
+        held => held,
     }
+}
+
+/// Opens the folders into which links may lead, as far as they are there.
+pub fn allow(paths: &[PathBuf]) -> Vec<Allowed> {
+    use nix::fcntl::OFlag;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let open = |path: &PathBuf| nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty());
+    paths.iter().filter_map(|path| open(path).ok().map(|fd| Allowed { path: path.clone(), fd })).collect()
 }
 
 /// Opens for reading what is held.
@@ -137,8 +162,8 @@ pub enum Looked {
 }
 
 /// Looks at a path. What is no regular file is EISDIR.
-pub fn look(root: BorrowedFd<'_>, path: &[u8], how: How, known: Option<FileVersion>) -> io::Result<Looked> {
-    let held = hold(root, path, how)?;
+pub fn look(ground: Ground<'_>, path: &[u8], known: Option<FileVersion>) -> io::Result<Looked> {
+    let held = hold(ground, path)?;
     let (stamp, regular) = state(held.as_fd())?;
     if !regular {
         return Err(io::Error::from_raw_os_error(libc::EISDIR));
@@ -233,7 +258,7 @@ pub fn root(path: &Path) -> Result<Root, ShellError> {
             "the kernel or a sandbox forbids every way to open boot files (openat2; openat, statx and open in /proc/self/fd): allow one";
         ShellError::system(format_args!("{}: nothing can be opened beneath it", what()), error, remedy)
     };
-    let held = hold(fd.as_fd(), b".", how).map_err(beneath)?;
+    let held = hold(Ground { root: fd.as_fd(), how, allowed: &[] }, b".").map_err(beneath)?;
     state(held.as_fd()).map_err(beneath)?;
     let opened =
         reopen(held.as_fd()).map_err(|error| if error.raw_os_error() == Some(libc::EACCES) { failed(error) } else { beneath(error) })?;
@@ -243,7 +268,19 @@ pub fn root(path: &Path) -> Result<Root, ShellError> {
     Ok(Root { fd, how, near })
 }
 
-/// Whether there is a regular file of this name beneath the root.
-pub fn is_file(root: &Root, name: &[u8]) -> bool {
-    hold(root.fd.as_fd(), name, root.how).and_then(|held| state(held.as_fd())).is_ok_and(|(_, regular)| regular)
+impl Root {
+    /// With these folders into which links may lead.
+    pub fn ground<'a>(&'a self, allowed: &'a [Allowed]) -> Ground<'a> {
+        Ground { root: self.fd.as_fd(), how: self.how, allowed }
+    }
+}
+
+/// Whether a path shows a regular file.
+pub fn is_file(ground: Ground<'_>, name: &[u8]) -> bool {
+    hold(ground, name).and_then(|held| state(held.as_fd())).is_ok_and(|(_, regular)| regular)
+}
+
+/// Why a file of this name, which may be there, cannot be opened: EACCES, or EXDEV when a link leads out.
+pub fn trouble(ground: Ground<'_>, name: &[u8]) -> Option<i32> {
+    hold(ground, name).and_then(|held| reopen(held.as_fd())).err().and_then(|error| error.raw_os_error())
 }

@@ -40,12 +40,13 @@ pub fn read_config(path: &Path) -> Result<Option<String>, ShellError> {
     String::from_utf8(bytes).map(Some).map_err(|_| cannot(&"it is not UTF-8 text", "name a text file with -c"))
 }
 
-/// Replaces a file in one step: readers see the old text or the new.
+/// Replaces a file in one step: readers see the old text or the new. Everybody may read it, whatever the umask is.
 pub fn write_atomically(path: &Path, text: &File) -> io::Result<()> {
     let new = path.with_extension("new");
     let mut bytes = vec![0; text.metadata()?.len() as usize];
     std::os::unix::fs::FileExt::read_exact_at(text, &mut bytes, 0)?;
     fs::write(&new, bytes)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o644))?;
     fs::rename(&new, path)
 }
 
@@ -94,7 +95,9 @@ pub fn open_door(folder: &Path, ours: Option<(u64, u64)>) -> Result<Door, ShellE
     let listener = through(&new, |path| UnixListener::bind(path)).map_err(failed)?;
     let settle = || -> io::Result<Option<io::Error>> {
         listener.set_nonblocking(true)?;
-        let given = std::os::unix::fs::chown(&new, None, group);
+        // It has the group of this process, which may be theirs.
+        let theirs = group.is_none_or(|group| fs::symlink_metadata(&new).is_ok_and(|made| made.gid() == group));
+        let given = if theirs { Ok(()) } else { std::os::unix::fs::chown(&new, None, group) };
         fs::set_permissions(&new, fs::Permissions::from_mode(0o660))?;
         fs::rename(&new, &path)?;
         Ok(given.err())

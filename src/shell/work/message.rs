@@ -13,6 +13,8 @@ const HEAD: usize = 8 * WORDS;
 /// What is to be done. The words and files of each are described where it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
+    // Everybody's (`confine`).
+    Confine,
     // The writer's (`pen`).
     Adopt,
     Append,
@@ -34,12 +36,16 @@ pub enum Op {
     Bind,
     Write,
     Try,
+    Survey,
 }
 
 impl Op {
-    const ALL: [Op; 18] = {
+    const ALL: [Op; 20] = {
         use Op::*;
-        [Adopt, Append, Place, Settle, Watch, Names, Look, Warm, Fetch, State, Close, Bury, Config, Exists, Root, Bind, Write, Try]
+        [
+            Confine, Adopt, Append, Place, Settle, Watch, Names, Look, Warm, Fetch, State, Close, Bury, Config, Exists, Root, Bind, Write,
+            Try, Survey,
+        ]
     };
 
     fn of(word: u64) -> Option<Op> {

@@ -41,6 +41,7 @@ pub mod clerk;
 pub(crate) mod message;
 pub(crate) mod pen;
 mod serve;
+pub mod survey;
 mod walk;
 
 use std::ffi::CStr;
@@ -49,6 +50,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::ShellError;
+use super::confine::{Held, Order};
 use super::sys::child;
 use crate::base::time::Instant;
 use message::{Op, WorkAnswer, WorkOutcome, WorkWords};
@@ -57,6 +59,8 @@ use message::{Op, WorkAnswer, WorkOutcome, WorkWords};
 pub const READERS: usize = 6;
 /// After this long without an answer it is said in the log.
 pub const SLOW: Duration = Duration::from_secs(5);
+/// At start: how long a process may take to give up what it does not need.
+const CONFINED: Duration = Duration::from_secs(10);
 /// How long the end of a process is waited for, at the end of the daemon's.
 const LAST_WAIT_MS: u64 = 200;
 
@@ -187,6 +191,17 @@ impl Worker {
             return Err(io::ErrorKind::TimedOut.into());
         }
         self.take(room).ok_or_else(|| io::Error::other("a file process has died"))
+    }
+
+    /// At start: has the process give up what it does not need. What holds it then.
+    pub fn confine(&mut self, order: &Order) -> io::Result<Held> {
+        let (words, body) = order.message();
+        let answer = self.ask_and_wait(Op::Confine, words, &body, &[], &mut [], CONFINED)?;
+        match answer.outcome {
+            WorkOutcome::Done => Ok(Held { landlock: answer.words[0] as u32, seccomp: answer.words[1] != 0 }),
+            WorkOutcome::Failed(error) => Err(error),
+            WorkOutcome::Refused => Err(io::ErrorKind::InvalidData.into()),
+        }
     }
 
     /// Waits for an answer; false: the time is over.

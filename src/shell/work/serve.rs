@@ -5,13 +5,17 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
 
 use super::super::ShellError;
-use super::beneath::{self, FileVersion, How, Looked, Root};
+use super::super::confine::{Order, account};
+use super::beneath::{self, FileVersion, Ground, How, Looked, Root};
 use super::clerk;
 use super::message::{self, BODY_MAX, Op, WorkFiles, WorkOutcome, WorkRequest, WorkWords};
 use super::pen::Pen;
+use super::survey;
+use super::walk::Allowed;
 
 /// Serves until the other end is gone.
 pub fn serve(socket: &OwnedFd) {
@@ -69,6 +73,12 @@ struct Hands {
     last: Option<(u64, File)>,
     /// To be closed when the loop has closed its own.
     grave: Option<OwnedFd>,
+    /// What it was told to do with itself, if landlock holds it to that.
+    held: Option<Order>,
+    /// Whom it runs as.
+    user: String,
+    /// Folders into which links may lead.
+    allowed: Vec<Allowed>,
 }
 
 impl Hands {
@@ -84,11 +94,61 @@ impl Hands {
                 self.grave = None;
                 Ok(Done::with(&[]))
             }
+            Op::Confine => self.confine(Order::parse(&request.words, body)),
             Op::Adopt | Op::Append | Op::Place | Op::Settle | Op::Watch | Op::Names => self.write(request, body),
             Op::Look | Op::Warm | Op::Fetch | Op::State => self.read(request, body, output),
-            Op::Config | Op::Exists | Op::Root | Op::Bind | Op::Write | Op::Try => assist(request, body, output),
+            Op::Root => Ok(self.open_root(&path(body), output)),
+            Op::Survey => self.survey(request, body, output),
+            Op::Exists => Ok(self.exists(body, output)),
+            Op::Config | Op::Bind | Op::Write | Op::Try => assist(request, body, output),
         };
         Some(done.unwrap_or_else(Done::from))
+    }
+
+    fn confine(&mut self, order: Order) -> io::Result<Done> {
+        self.user = account::name_of(order.uid());
+        self.allowed = beneath::allow(order.links());
+        let held = order.obey(parent_id())?;
+        self.held = Some(order).filter(|_| held.landlock > 0);
+        Ok(Done::with(&[held.landlock.into(), held.seccomp.into()]))
+    }
+
+    fn open_root(&self, path: &Path, output: &mut [u8]) -> Done {
+        match beneath::root(path) {
+            Err(_) if self.held.as_ref().is_some_and(|order| !order.covers(path)) => {
+                let why = "it is in no folder that was allowed at start: restart musterd, or name one that it is in with `allow` in [boot]";
+                Done::refused(&ShellError::system(format_args!("cannot serve files from {}", path.display()), why, ""), output)
+            }
+            Err(why) => Done::refused(&why, output),
+            Ok(Root { fd, how, near }) => {
+                let walks = if let How::Walk(errno) = how { errno as u64 } else { 0 };
+                Done::with(&[walks, near.into()]).file(fd)
+            }
+        }
+    }
+
+    /// Tells which names are files beneath a root. Before this process was told where links may lead it is told with the root, a line each.
+    fn exists(&self, body: &[u8], output: &mut [u8]) -> Done {
+        let mut parts = body.split(|&byte| byte == 0);
+        let mut folders = parts.next().unwrap_or_default().split(|&byte| byte == b'\n').map(path);
+        let root = beneath::root(&folders.next().unwrap_or_default());
+        let told = beneath::allow(&folders.collect::<Vec<_>>());
+        let allowed = if told.is_empty() { &self.allowed } else { &told };
+        // A root that is not there is told of when it is to be served.
+        let is_file = |name| root.as_ref().is_ok_and(|root| beneath::is_file(root.ground(allowed), name));
+        let len = parts.zip(output.iter_mut()).map(|(name, to)| *to = u8::from(is_file(name))).count();
+        Done { len, ..Done::with(&[]) }
+    }
+
+    /// Tells whom it runs as, and which files that user may not read.
+    fn survey(&self, request: &WorkRequest, body: &[u8], output: &mut [u8]) -> io::Result<Done> {
+        let how = if request.words[0] == 0 { How::Openat2 } else { How::Walk(0) };
+        let root = Root { fd: request.file()?.try_clone()?, how, near: request.words[1] != 0 };
+        let found = survey::survey(&root, &self.allowed, body.split(|&byte| byte == 0));
+        let said = [[self.user.clone()].as_slice(), found.denied.as_slice(), found.outside.as_slice()].concat().join("\0");
+        let len = said.len().min(output.len());
+        output.iter_mut().zip(said.bytes()).for_each(|(to, byte)| *to = byte);
+        Ok(Done { len, ..Done::with(&[found.count, found.denied.len() as u64]) })
     }
 
     fn write(&mut self, request: &mut WorkRequest, body: &[u8]) -> io::Result<Done> {
@@ -122,7 +182,8 @@ impl Hands {
             Op::Look => {
                 let known = FileVersion::of(&words);
                 let how = if words[5] == 0 { How::Openat2 } else { How::Walk(0) };
-                let looked = beneath::look(file.as_fd(), body, how, (known != FileVersion::default()).then_some(known))?;
+                let ground = Ground { root: file.as_fd(), how, allowed: &self.allowed };
+                let looked = beneath::look(ground, body, (known != FileVersion::default()).then_some(known))?;
                 Ok(match looked {
                     Looked::Same => Done::with(&known.words()),
                     Looked::File { fd, stamp, reach } => {
@@ -157,24 +218,6 @@ fn assist(request: &mut WorkRequest, body: &[u8], output: &mut [u8]) -> io::Resu
             Err(why) => Done::refused(&why, output),
             Ok(None) => Done::with(&[0]),
             Ok(Some(text)) => Done::with(&[1]).file(in_memory(text.as_bytes())?),
-        },
-        Op::Exists => {
-            let mut parts = body.split(|&byte| byte == 0);
-            match beneath::root(&path(parts.next().unwrap_or_default())) {
-                // A root that is not there is told of when it is to be served.
-                Err(_) => Done { len: parts.zip(output.iter_mut()).map(|(_, to)| *to = 0).count(), ..Done::with(&[]) },
-                Ok(root) => {
-                    let found = parts.zip(output.iter_mut()).map(|(name, to)| *to = u8::from(beneath::is_file(&root, name)));
-                    Done { len: found.count(), ..Done::with(&[]) }
-                }
-            }
-        }
-        Op::Root => match beneath::root(&path(body)) {
-            Err(why) => Done::refused(&why, output),
-            Ok(Root { fd, how, near }) => {
-                let walks = if let How::Walk(errno) = how { errno as u64 } else { 0 };
-                Done::with(&[walks, near.into()]).file(fd)
-            }
         },
         Op::Bind => match clerk::open_door(&path(body), (words[0] != 0).then_some((words[1], words[2]))) {
             Err(why) => Done::refused(&why, output),

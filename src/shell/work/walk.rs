@@ -2,11 +2,15 @@
 //!
 //! The rules are those of RESOLVE_IN_ROOT: the folder is its own parent, an absolute link begins at it again, and no link leads out. Nothing is
 //! looked up twice by name, and a parent is the folder that was come from, so that renaming things meanwhile opens no way out.
+//!
+//! A path that comes to nothing that way is walked once more with links that mean what they say ([`follow`]): an absolute link into the root by its
+//! own name, or into a folder that is allowed, goes on beneath the descriptor that is held of that folder. No name is ever followed from the real `/`.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::readlinkat;
 use nix::sys::stat::{SFlag, fstat};
@@ -20,8 +24,48 @@ fn errno(errno: i32) -> io::Error {
     io::Error::from_raw_os_error(errno)
 }
 
-/// Opens a path for nothing but to hold it (O_PATH).
+/// A folder outside of the root into which links may lead.
+#[derive(Debug)]
+pub struct Allowed {
+    /// As links name it.
+    pub path: PathBuf,
+    /// Held since the start.
+    pub fd: OwnedFd,
+}
+
+/// Opens a path for nothing but to hold it (O_PATH), with the root as `/`.
 pub fn open(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
+    walk(Base { fd: root, strict: false }, false, path, |_| Ok((root, None)))
+}
+
+/// The same where links mean what they say: an absolute one leads to where it leads for everybody, if that is in the root or in a folder that is allowed.
+/// EXDEV when a link leads elsewhere; a relative one does when it leaves the folder that it began in.
+pub fn follow(root: BorrowedFd<'_>, allowed: &[Allowed], path: &[u8]) -> io::Result<OwnedFd> {
+    let real = std::fs::read_link(format!("/proc/self/fd/{}", root.as_raw_fd()))?;
+    walk(Base { fd: root, strict: false }, true, path, |target| {
+        let target = Path::new(OsStr::from_bytes(target));
+        let folders = allowed.iter().map(|folder| (folder.path.as_path(), folder.fd.as_fd())).chain([(real.as_path(), root)]);
+        let within = folders.filter_map(|(path, fd)| Some((path.components().count(), fd, target.strip_prefix(path).ok()?)));
+        let (_, fd, rest) = within.max_by_key(|(depth, ..)| *depth).ok_or_else(|| errno(libc::EXDEV))?;
+        Ok((fd, Some(rest.as_os_str().as_bytes().to_vec())))
+    })
+}
+
+/// What a walk does not leave: `..` there is an error (EXDEV), or leads nowhere.
+#[derive(Clone, Copy)]
+struct Base<'a> {
+    fd: BorrowedFd<'a>,
+    strict: bool,
+}
+
+/// Walks a path, name by name. `leads` says where an absolute link goes on, and with what, if that is not all of its target. `strict`: no link leaves
+/// what it is in.
+fn walk<'a>(
+    mut base: Base<'a>,
+    strict: bool,
+    path: &[u8],
+    leads: impl Fn(&[u8]) -> io::Result<(BorrowedFd<'a>, Option<Vec<u8>>)>,
+) -> io::Result<OwnedFd> {
     if path.is_empty() {
         return Err(errno(libc::ENOENT));
     }
@@ -31,9 +75,10 @@ pub fn open(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
     while let Some(name) = names.pop() {
         match name.as_slice() {
             b"" | b"." => {}
+            b".." if folders.is_empty() && base.strict => return Err(errno(libc::EXDEV)),
             b".." => drop(folders.pop()),
             name => {
-                let here = folders.last().map_or(root, AsFd::as_fd);
+                let here = folders.last().map_or(base.fd, AsFd::as_fd);
                 let found = file::open_at(here, &CString::new(name)?, libc::O_PATH | libc::O_NOFOLLOW)?;
                 match SFlag::from_bits_truncate(fstat(&found)?.st_mode) & SFlag::S_IFMT {
                     SFlag::S_IFLNK => {
@@ -41,10 +86,13 @@ pub fn open(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
                         if links > LINKS_MAX {
                             return Err(errno(libc::ELOOP));
                         }
-                        let target = readlinkat(&found, "")?.into_vec();
+                        let mut target = readlinkat(&found, "")?.into_vec();
                         if target.first() == Some(&b'/') {
+                            let (there, rest) = leads(&target)?;
+                            (base.fd, target) = (there, rest.unwrap_or(target));
                             folders.clear();
                         }
+                        base.strict = strict;
                         names.extend(split(&target));
                     }
                     SFlag::S_IFDIR => folders.push(found),
@@ -57,7 +105,7 @@ pub fn open(root: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
     }
     match folders.pop() {
         Some(folder) => Ok(folder),
-        None => Ok(root.try_clone_to_owned()?),
+        None => Ok(base.fd.try_clone_to_owned()?),
     }
 }
 
@@ -72,7 +120,6 @@ mod tests {
     use proptest::prelude::*;
     use std::fs;
     use std::os::unix::fs::symlink;
-    use std::path::{Path, PathBuf};
 
     /// A folder with a root in it, and a file beside that.
     struct Tree(PathBuf);

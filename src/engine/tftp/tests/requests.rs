@@ -43,8 +43,9 @@ fn names_are_opened_as_clients_mean_them() {
 
 #[test]
 fn what_the_disk_refuses_is_told_without_paths() {
-    let table: [(OpenError, &[&str], Counter); 5] = [
+    let table: [(OpenError, &[&str], Counter); 6] = [
         (OpenError::NotFound, &["error 1 file not found"], Counter::TftpNotFound),
+        (OpenError::Outside, &["error 1 a link leads out of the root"], Counter::TftpNotFound),
         (OpenError::Denied, &["error 2 permission denied"], Counter::TftpRefused),
         (OpenError::NotAFile, &["error 2 not a regular file"], Counter::TftpRefused),
         (OpenError::Failed, &["error 0 the server cannot read the file"], Counter::TftpRefused),
