@@ -27,6 +27,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use crate::base::limits::{FILE_NAME_MAX, FILES};
 use crate::base::log_limit::{LogLimit, More};
 use crate::base::machine::{FileId, OpenError, OpenFile};
@@ -153,19 +155,24 @@ impl Files {
             log_limit: LogLimit::default(),
             trouble: LogLimit::default(),
         };
-        files.tell_root();
+        files.tell_way();
+        files.have_store_if_far();
         Ok(files)
     }
 
     /// Serves another folder: paths are looked at again, files that are in use stay.
     pub fn set_root(&mut self, root: Root) {
         let old = std::mem::replace(&mut self.root, root);
+        let old_how = old.how;
         self.jobs.push_front(Job::Bury(old.fd, Folder::ROOT));
         self.epoch += 1;
         for entry in self.places.iter_mut().filter_map(|place| place.entry.as_mut()) {
             entry.path_len = 0;
         }
-        self.tell_root();
+        if self.root.how != old_how {
+            self.tell_way();
+        }
+        self.have_store_if_far();
     }
 
     /// A second handle of the root.
@@ -173,14 +180,17 @@ impl Files {
         Ok(Root { fd: self.root.fd.try_clone()?, how: self.root.how, near: self.root.near })
     }
 
-    fn tell_root(&mut self) {
+    fn tell_way(&self) {
         if let How::Walk(errno) = self.root.how {
-            let error = io::Error::from_raw_os_error(errno);
+            let error = Errno::from_raw(errno).desc();
             log::info!(
                 "boot files: opened folder by folder, which is as safe, because openat2 is forbidden \
                  ({error}; by the kernel or a sandbox, such as RestrictSUIDSGID= of systemd)"
             );
         }
+    }
+
+    fn have_store_if_far(&mut self) {
         if !self.root.near {
             self.have_store();
         }

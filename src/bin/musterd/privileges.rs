@@ -50,11 +50,14 @@ impl Privileges {
         let mut workers = Vec::new();
         for reader in readers {
             workers.push(
-                reader.confine(&Order::new(&role, FolderRights { read: boot.clone(), write: Vec::new() }).with_links(&links)).map_err(failed)?,
+                reader
+                    .confine(&Order::new(&role, FolderRights { read: boot.clone(), write: Vec::new() }).with_links(&links))
+                    .map_err(failed)?,
             );
         }
         let read = boot.into_iter().chain(folders_of(file)).chain([PathBuf::from("/etc/group")]).collect();
-        workers.push(clerk.confine(&Order::new(&role, FolderRights { read, write: vec![run.clone()] }).with_links(&links)).map_err(failed)?);
+        workers
+            .push(clerk.confine(&Order::new(&role, FolderRights { read, write: vec![run.clone()] }).with_links(&links)).map_err(failed)?);
         let write = with_parent(state).into_iter().chain([run.clone()]).collect();
         workers.push(writer.confine(&Order::new(&role, FolderRights { read: Vec::new(), write })).map_err(failed)?);
         Ok(Privileges { role, user, workers })

@@ -170,6 +170,103 @@ mod tests {
         }
     }
 
+    /// Every inode beneath a folder.
+    fn beneath(folder: &Path, found: &mut Vec<u64>) {
+        use std::os::unix::fs::MetadataExt;
+        found.push(fs::symlink_metadata(folder).unwrap().ino());
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.file_type().unwrap().is_dir() {
+                true => beneath(&entry.path(), found),
+                false => found.push(entry.metadata().unwrap().ino()),
+            }
+        }
+    }
+
+    fn allowed(tree: &Tree) -> Vec<Allowed> {
+        let path = tree.0.join("boot");
+        fs::create_dir_all(path.join("sub")).unwrap();
+        for file in ["boot/kernel", "boot/sub/initrd"] {
+            fs::write(tree.0.join(file), file).unwrap();
+        }
+        vec![Allowed { fd: fs::File::open(&path).unwrap().into(), path }]
+    }
+
+    #[test]
+    fn links_that_mean_what_they_say_lead_where_it_is_allowed() {
+        let tree = Tree::new("allowed");
+        let (root, allowed) = (tree.root(), allowed(&tree));
+        let at = |name: &str| tree.0.join(name);
+        let ino = |name: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(at(name)).unwrap());
+        fs::create_dir(at("bootleg")).unwrap();
+        fs::write(at("bootleg/kernel"), "").unwrap();
+        for (name, target) in [
+            ("root/kernel", at("boot/kernel")),
+            ("root/folder", at("boot/sub")),
+            ("root/own", at("root/a/g")),
+            ("root/chain", at("boot/next")),
+            ("boot/next", "sub/initrd".into()),
+            ("root/home", at("boot/back")),
+            ("boot/back", at("root/a/b/h")),
+            ("root/out", at("secret")),
+            ("root/up", "../secret".into()),
+            ("root/dots", at("boot/../secret")),
+            ("root/sly", at("boot/up")),
+            ("boot/up", "sub/../../secret".into()),
+            ("root/leg", at("bootleg/kernel")),
+            ("root/gone", at("boot/gone")),
+            ("root/loop", at("root/loop")),
+        ] {
+            symlink(target, at(name)).unwrap();
+        }
+        let follow = |path: &str| shown(follow(root.as_fd(), &allowed, path.as_bytes()));
+        for (path, file) in
+            [("kernel", "boot/kernel"), ("folder/initrd", "boot/sub/initrd"), ("own", "root/a/g"), ("chain", "boot/sub/initrd")]
+        {
+            assert_eq!(follow(path), Ok(ino(file)), "{path}");
+        }
+        assert_eq!(follow("home"), Ok(ino("root/a/b/h")));
+        for path in ["out", "up", "dots", "sly", "leg"] {
+            assert_eq!(follow(path), Err(Some(libc::EXDEV)), "{path}");
+        }
+        let errors = [("gone", libc::ENOENT), ("loop", libc::ELOOP), ("../secret", libc::ENOENT), ("kernel/x", libc::ENOTDIR)];
+        for (path, error) in errors {
+            assert_eq!(follow(path), Err(Some(error)), "{path}");
+        }
+        // Both ways of opening come to the same.
+        for how in [super::super::beneath::How::Openat2, super::super::beneath::How::Walk(0)] {
+            let ground = super::super::beneath::Ground { root: root.as_fd(), how, allowed: &allowed };
+            let is_file = |path: &str| super::super::beneath::is_file(ground, path.as_bytes());
+            assert!(["kernel", "folder/initrd", "own", "chain", "home", "a/g", "../f"].iter().all(|path| is_file(path)), "{how:?}");
+            assert!(["out", "up", "dots", "sly", "leg", "gone", "loop", "folder"].iter().all(|path| !is_file(path)), "{how:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        /// Whatever the links are, what is opened lies in the root or in a folder that is allowed.
+        #[test]
+        fn no_link_leads_elsewhere(
+            links in proptest::collection::vec(("[xyz]", "(\\^/|\\^/boot/|\\^/root/|/|)((\\.\\.|\\.|a|b|x|y|z|f|sub|kernel|secret|boot|)/){0,4}(\\.\\.|x|y|z|f|g|kernel|initrd|secret|)", 0usize..5), 1..8),
+            paths in proptest::collection::vec("((\\.\\.|\\.|a|b|x|y|z)/){0,3}(x|y|z|f|kernel|secret|initrd)", 1..12),
+        ) {
+            let tree = Tree::new("elsewhere");
+            let allowed = allowed(&tree);
+            for (name, target, at) in links.iter().filter(|(_, target, _)| !target.is_empty()) {
+                let target = target.replace('^', tree.0.to_str().unwrap());
+                let _ = symlink(target, tree.0.join(["root", "root/a", "root/a/b", "boot", "boot/sub"][*at]).join(name));
+            }
+            let mut inside = Vec::new();
+            beneath(&tree.0.join("root"), &mut inside);
+            beneath(&tree.0.join("boot"), &mut inside);
+            let root = tree.root();
+            for path in paths {
+                if let Ok(found) = shown(follow(root.as_fd(), &allowed, path.as_bytes())) {
+                    prop_assert!(inside.contains(&found), "{:?} with {:?}", path, links);
+                }
+            }
+        }
+    }
+
     #[test]
     fn renaming_opens_no_way_out() {
         let tree = Tree::new("race");
