@@ -93,6 +93,8 @@ fn every_refusal_is_a_sentence_with_the_remedy() {
     let with =
         |extra: &[&str]| musterd(&server, &[&["-f", "--run-dir", path(&run), "--state-dir", path(&run.join("state"))], extra].concat());
     refuses(&with(&["-i", "eth7", "-r", path(root)]), 1, &["eth7", "eth0"]);
+    // What is wrong with a config may be mended; one that is not there is no mistake.
+    refuses(&with(&["-r", path(root)]), 6, &["boot interface"]);
     refuses(&with(&["-i", "eth0", "-r", "/nonexistent"]), 1, &["/nonexistent", "boot.root"]);
     refuses(&with(&["-i", "eth0", "-c", "/nonexistent.toml"]), 1, &["/nonexistent.toml", "-c"]);
 

@@ -285,10 +285,11 @@ fn a_config_is_a_regular_file_of_a_megabyte_at_most() {
 
 /// What systemd does for RestrictSUIDSGID=, and kernels before 5.6 by themselves.
 #[allow(unsafe_code, reason = "a system call between fork and exec")]
-fn without_openat2(errno: i32) -> impl Fn() -> std::io::Result<()> {
+fn without_openat2(errno: Option<i32>) -> impl Fn() -> std::io::Result<()> {
     use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
     let step = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     move || {
+        let Some(errno) = errno else { return Ok(()) };
         let mut program = [
             step(BPF_LD | BPF_W | BPF_ABS, 0, 0, 0),
             step(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, libc::SYS_openat2 as u32),
@@ -304,7 +305,7 @@ fn without_openat2(errno: i32) -> impl Fn() -> std::io::Result<()> {
 
 #[test]
 #[allow(unsafe_code, reason = "a system call between fork and exec")]
-fn files_are_served_where_openat2_is_forbidden() {
+fn files_are_served_with_and_without_openat2() {
     let mut lab = Lab::new();
     let (server, client) = (lab.server(SERVER), lab.attach("client"));
     client.ip("address add 10.54.9.9/16 dev eth0");
@@ -315,18 +316,27 @@ fn files_are_served_where_openat2_is_forbidden() {
     for (name, target) in [("inside", "/folder/image"), ("out", "../secret"), ("far-out", "/../../secret")] {
         std::os::unix::fs::symlink(target, root.join(name)).expect("a link");
     }
-    std::os::unix::fs::symlink(lab.dir().join("secret"), root.join("away")).expect("a link");
-    for (errno, name) in [(libc::ENOSYS, "Function not implemented"), (libc::EPERM, "Operation not permitted")] {
+    let boot = lab.dir().join("boot");
+    fs::create_dir_all(&boot).expect("a folder");
+    write(&boot.join("kernel"), b"the image");
+    for (name, target) in [("away", lab.dir().join("secret")), ("kernel", boot.join("kernel")), ("sly", boot.join("../secret"))] {
+        std::os::unix::fs::symlink(target, root.join(name)).expect("a link");
+    }
+    let config = format!("{}[boot]\nallow = {boot:?}\nkernel = \"away\"\n", strangers::CONFIG);
+    let ways = [(Some(libc::ENOSYS), "Function not implemented"), (Some(libc::EPERM), "Operation not permitted"), (None, "")];
+    for (errno, name) in ways {
         // SAFETY: one system call between fork and exec.
         let prepare = |command: &mut std::process::Command| {
             unsafe { command.pre_exec(without_openat2(errno)) };
         };
-        let musterd = Musterd::prepared(&server, &root, strangers::CONFIG, &lab.dir().join("run/state"), prepare);
-        assert!(musterd.seen_all(&["warn", "openat2", name, "folder by folder"]).is_some(), "{}", musterd.log());
-        for path in ["folder/image", "inside", "folder/../inside"] {
+        let musterd = Musterd::prepared(&server, &root, &config, &lab.dir().join("run/state"), prepare);
+        assert_eq!(musterd.seen_all(&["info", "openat2", name, "folder by folder"]).is_some(), errno.is_some(), "{}", musterd.log());
+        assert!(musterd.seen("away (put them there").is_some(), "at start it is not there: {}", musterd.log());
+        assert!(musterd.says("since their links lead out of").is_some_and(|(_, line)| line.contains(": away (")), "{}", musterd.log());
+        for path in ["folder/image", "inside", "folder/../inside", "kernel"] {
             assert_eq!(load(&client, path).wait_with_output().expect("curl").stdout, b"the image", "{path}");
         }
-        for path in ["out", "far-out", "away", "../secret", "missing"] {
+        for path in ["out", "far-out", "away", "sly", "../secret", "missing"] {
             let refused = load(&client, path).wait_with_output().expect("curl");
             assert!(!refused.status.success() && refused.stdout.is_empty(), "{path}");
         }

@@ -103,8 +103,8 @@ impl Role {
     }
 }
 
-/// Becomes the user with these capabilities and no other, for good.
-fn become_user(account: Option<&Identity>, caps: &[Cap]) -> io::Result<()> {
+/// Becomes the user with these capabilities and no other, for good; for the moment it has `more`.
+fn become_user(account: Option<&Identity>, caps: &[Cap], more: &[Cap]) -> io::Result<()> {
     if geteuid().is_root() {
         rights::bound_to(caps);
     }
@@ -117,7 +117,7 @@ fn become_user(account: Option<&Identity>, caps: &[Cap]) -> io::Result<()> {
         let uid = Uid::from_raw(account.uid);
         setresuid(uid, uid, uid)?;
     }
-    rights::keep_only(caps)?;
+    rights::keep_only(&[caps, more].concat())?;
     Ok(prctl::set_no_new_privs()?)
 }
 
@@ -138,7 +138,7 @@ impl From<&Account> for Identity {
 /// The loop's process becomes the user of its role. Until all is open it may lock memory as well.
 pub fn become_role(role: &Role) -> Result<(), ShellError> {
     let identity = role.identity();
-    become_user(identity.as_ref(), &[&KEPT[..], &[CAP_IPC_LOCK]].concat()).map_err(|error| {
+    become_user(identity.as_ref(), &KEPT, &[CAP_IPC_LOCK]).map_err(|error| {
         let who = role.account().map_or("a process without privileges", |account| &account.name);
         ShellError::system(
             format_args!("cannot become {who}"),
@@ -214,7 +214,7 @@ impl Order {
 
     /// The process gives up everything else. What holds it then.
     pub(super) fn obey(&self, parent: u32) -> io::Result<Held> {
-        become_user(self.identity.as_ref(), &[])?;
+        become_user(self.identity.as_ref(), &[], &[])?;
         // Whoever changes who he is loses this.
         super::sys::child::follow(parent)?;
         Ok(restrict(&self.reach, Who::Worker))
@@ -242,7 +242,6 @@ pub fn prepare() -> Result<(), ShellError> {
 
 /// The loop's process gives up all other capabilities, folders and calls.
 pub fn restrict_loop(run: &Path) -> io::Result<Held> {
-    rights::bound_to(&KEPT);
     rights::keep_only(&KEPT)?;
     let read = ["/proc", "/sys/class/net", "/sys/devices"].map(PathBuf::from).to_vec();
     Ok(restrict(&FolderRights { read, write: vec![run.to_path_buf()] }, Who::Loop))

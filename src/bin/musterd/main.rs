@@ -1,6 +1,8 @@
 //! musterd: flags, composition, exit codes. 0: stopped by a signal. 1: refused to start, or failed. 2: wrong usage.
+//! 6: neither a config nor an interface was named, so that there is nothing to do.
 //!
-//! The order at start: become a daemon, fork the file processes while there is nothing yet to copy, open the log, read the config, open everything.
+//! The order at start: become a daemon, fork the file processes while there is nothing yet to copy, open the log, read the config, give up privileges,
+//! open everything, give up the rest ([`muster::shell::confine`]).
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -31,6 +33,8 @@ mod privileges;
 use privileges::Privileges;
 
 const CONFIG: &str = "/etc/muster/muster.toml";
+/// The exit code of a daemon that was told nothing, as init scripts have it (LSB: "program is not configured").
+const UNCONFIGURED: u8 = 6;
 /// The loop wakes at least this often.
 const LONGEST_TURN: Duration = Duration::from_secs(60);
 /// Descriptors besides those of endpoints, files and links.
@@ -69,12 +73,12 @@ fn main() -> ExitCode {
     };
     let crew = confine::prepare().and_then(|()| Crew::start());
     start_log(&options);
-    let mut daemon = match crew.map_err(|error| error.to_string()).and_then(|crew| Daemon::start(options, crew)) {
+    let mut daemon = match crew.map_err(|error| NoDaemon::from(error.to_string())).and_then(|crew| Daemon::start(options, crew)) {
         Ok(daemon) => daemon,
-        Err(why) => {
+        Err(NoDaemon { why, code }) => {
             stderr_log::flush();
             birth.failed(&why);
-            return ExitCode::FAILURE;
+            return ExitCode::from(code);
         }
     };
     let ready = birth.ready().map(|()| manager::tell(&manager::ready(&daemon.serves)));
@@ -84,6 +88,18 @@ fn main() -> ExitCode {
     }
     stderr_log::flush();
     if end.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Why there will be no daemon, and with which code it ends.
+struct NoDaemon {
+    why: String,
+    code: u8,
+}
+
+impl From<String> for NoDaemon {
+    fn from(why: String) -> NoDaemon {
+        NoDaemon { why, code: 1 }
+    }
 }
 
 fn fail(why: &str) -> ExitCode {
@@ -210,18 +226,20 @@ fn test(options: &DaemonOptions) -> ExitCode {
 }
 
 /// The same by the clerk, which reports a disk that hangs.
-fn load_at_start(file: &ConfigFile, clerk: &mut Clerk) -> Result<(Resolved, Vec<LinkFacts>), String> {
+fn load_at_start(file: &ConfigFile, clerk: &mut Clerk) -> Result<(Resolved, Vec<LinkFacts>), NoDaemon> {
     let unforeseen = || "unexpected answer of a file process: start musterd again".to_string();
     let text = match clerk.wait(Task::Config(file.path.clone()), FIRST_WAIT) {
         ClerkReport::Config(text) => text,
-        ClerkReport::Failed(why) => return Err(why),
-        _ => return Err(unforeseen()),
+        ClerkReport::Failed(why) => return Err(why.into()),
+        _ => return Err(unforeseen().into()),
     };
-    load(file, text, |root, allow, names| match clerk.wait(Task::Exists(root.into(), allow, names.to_vec()), FIRST_WAIT) {
+    let code = if text.is_none() && file.flags.interfaces.is_empty() { UNCONFIGURED } else { 1 };
+    let loaded = load(file, text, |root, allow, names| match clerk.wait(Task::Exists(root.into(), allow, names.to_vec()), FIRST_WAIT) {
         ClerkReport::Exists(found) => Ok(found),
         ClerkReport::Failed(why) => Err(why),
         _ => Err(unforeseen()),
-    })
+    });
+    loaded.map_err(|why| NoDaemon { why, code })
 }
 
 struct Daemon {
@@ -233,7 +251,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(options: DaemonOptions, crew: Crew) -> Result<Daemon, String> {
+    fn start(options: DaemonOptions, crew: Crew) -> Result<Daemon, NoDaemon> {
         let begin = Instant::now();
         let Crew { mut writer, clerk, mut readers } = crew;
         let mut clerk = Clerk::new(clerk);
