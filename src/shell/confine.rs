@@ -90,14 +90,10 @@ impl Role {
         }
     }
 
-    /// The user that files are to be given to.
+    /// The user that files are to be given to: root as well, which has no right to write to the files of others.
     pub fn account(&self) -> Option<&Account> {
-        if let Role::Become(account) = self { Some(account) } else { None }
-    }
-
-    fn identity(&self) -> Option<Identity> {
         match self {
-            Role::Become(account) | Role::Root(_, Some(account)) => Some(account.into()),
+            Role::Become(account) | Role::Root(_, Some(account)) => Some(account),
             _ => None,
         }
     }
@@ -137,7 +133,7 @@ impl From<&Account> for Identity {
 
 /// The loop's process becomes the user of its role. Until all is open it may lock memory as well.
 pub fn become_role(role: &Role) -> Result<(), ShellError> {
-    let identity = role.identity();
+    let identity = role.account().map(Identity::from);
     become_user(identity.as_ref(), &KEPT, &[CAP_IPC_LOCK]).map_err(|error| {
         let who = role.account().map_or("a process without privileges", |account| &account.name);
         ShellError::system(
@@ -159,7 +155,7 @@ pub struct Order {
 impl Order {
     /// For a process that may touch these folders.
     pub fn new(role: &Role, reach: FolderRights) -> Order {
-        Order { identity: role.identity(), reach, links: Vec::new() }
+        Order { identity: role.account().map(Identity::from), reach, links: Vec::new() }
     }
 
     /// The same, with folders into which links may lead: it holds them open from then on.
