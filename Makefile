@@ -52,6 +52,16 @@ test:
 	scripts/setup
 	$(CARGO) test --locked
 
+# All of tests/packaged.rs, with the packages that users get.
+test-installed:
+	scripts/setup
+	scripts/test-roots bookworm trixie sysv openrc
+	rm -rf $(TARGET)/package/*.deb $(TARGET)/package/*.rpm
+	scripts/package deb
+	scripts/package rpm
+	scripts/package tarball
+	MUSTER_PACKAGES=$(TARGET)/package $(CARGO) test --locked --test packaged -- --include-ignored
+
 lint:
 	shellcheck scripts/* .ci/run packaging/completion/muster.bash packaging/muster.init packaging/node/initramfs-tools/* packaging/node/dracut/*
 	$(if $(PAGES1)$(PAGES5)$(PAGES8),mandoc -T lint -W warning $(PAGES1) $(PAGES5) $(PAGES8))
