@@ -43,7 +43,7 @@ enum Below {
 
 /// Says that all is started, by whichever init.
 const IS_UP: &str = "if [ -d /run/systemd/system ]; then systemctl is-active --quiet multi-user.target
-    else runlevel | grep -q ' [2-5]' && ! pgrep -f /etc/init.d/rc; fi";
+    else runlevel | grep -q ' [2-5]' && ! pgrep -f '/etc/init.d/[r]c'; fi";
 
 impl Container {
     /// Boots a machine on which `tree` is installed (`make install DESTDIR=tree`), beneath `/` and `/usr/local`. It has no interface.

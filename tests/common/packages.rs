@@ -23,6 +23,7 @@ fn pack(kind: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("package-tested");
     let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/package"));
     command.arg(kind).env("BUILT", built).env("PACKAGES", &folder).env("DEB_BUILD_OPTIONS", "noautodbgsym");
+    command.env("DPKG_DEB_COMPRESSOR_TYPE", "none");
     let made = command.output().expect("scripts/package");
     assert!(made.status.success(), "{}{}", String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
     folder
