@@ -16,14 +16,18 @@ const SOON: u64 = 15;
 /// Machines that boot while the package is upgraded.
 const CROWD: &str = "20";
 
-/// A head with a root of its own, on which nothing of muster is installed yet.
+/// The names of our packages, and what their files end in.
+const DEBS: [(&str, &str); 3] = [("muster", ".deb"), ("muster-node", ".deb"), ("libnss-muster", ".deb")];
+const RPMS: [(&str, &str); 3] = [("muster", ".rpm"), ("muster-node", ".rpm"), ("nss-muster", ".rpm")];
+
+/// A head with a root of its own, on which nothing of muster is installed yet; the packages lie in `/root`.
 fn bare(root: &str) -> Rack {
     let mut lab = Lab::new();
     let head = Container::boot_root(&mut lab, root);
     let rack = Rack::new(lab, head);
-    for name in ["muster", "libnss-muster", "muster-node"] {
-        let to = rack.head.root().join("root").join(format!("{name}.deb"));
-        std::fs::copy(package(name, ".deb"), to).expect("copy a package into the root");
+    for (name, ending) in [DEBS, RPMS].concat() {
+        let to = rack.head.root().join("root").join(format!("{name}{ending}"));
+        std::fs::copy(package(name, ending), to).expect("copy a package into the root");
     }
     rack
 }
@@ -184,4 +188,33 @@ fn debian_13_installs_serves_upgrades_and_forgets() {
 #[ignore = "a minute: make test-installed"]
 fn a_debian_with_sysvinit_installs_serves_upgrades_and_forgets() {
     a_life("sysv");
+}
+
+/// By rpm, with a database of its own that knows nothing of this Debian's packages: so dependencies are not looked at, but all scriptlets run.
+#[test]
+fn the_rpms_install_serve_upgrade_and_leave_the_journal() {
+    let mut rack = bare("bookworm");
+    let switch = rack.must("cat /etc/nsswitch.conf");
+    let said = rack.must("rpm --initdb; rpm -i --nodeps /root/*.rpm 2>&1; rpm -V --nodeps muster muster-node nss-muster");
+    assert!(!said.contains("scriptlet failed"), "{said}");
+    assert!(!runs(&rack), "it does nothing until an interface or a config is named");
+    rack.must("getent passwd muster; getent group muster; test -d /srv/tftp; systemctl is-enabled muster; grep '^hosts:.*files muster' /etc/nsswitch.conf");
+    rack.plug();
+    configure(&rack);
+    rack.must("systemctl start muster");
+    rack.served_within(SOON);
+    rack.machines_boot();
+    rack.must("muster node set 7 --mac 52:54:00:00:00:07 -y; echo '# mine' >>/etc/sysconfig/muster");
+
+    let old = rack.must("pgrep -o -x musterd");
+    rack.must("rpm -U --force --nodeps /root/muster.rpm");
+    rack.served_within(SOON);
+    assert_ne!(rack.must("pgrep -o -x musterd"), old, "an upgrade starts it anew");
+    assert!(seven(&rack));
+    rack.must("grep mine /etc/sysconfig/muster; systemctl is-enabled muster");
+
+    rack.must("rpm -e muster muster-node nss-muster");
+    assert!(!runs(&rack) && rack.is_silent(), "removed");
+    assert_eq!(rack.must("cat /etc/nsswitch.conf"), switch, "what the package changed it takes back");
+    rack.must("test -s /var/lib/muster/journal; test -z \"$(find /etc/systemd/system -name '*muster*')\"; test ! -e /usr/lib/dracut/modules.d/90muster");
 }

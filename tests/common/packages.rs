@@ -1,4 +1,4 @@
-//! Debian packages of what was built, and later versions of them.
+//! Packages of what was built, and later versions of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,19 +13,21 @@ pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| match std::env::var_os("MUSTER_PACKAGES") {
         Some(folder) => std::path::absolute(folder).expect("a path"),
-        None => pack("deb"),
+        None => pack(),
     })
 }
 
 /// Packs the programs that were built for the tests.
-fn pack(kind: &str) -> PathBuf {
+fn pack() -> PathBuf {
     let built = nss_module().parent().expect("a folder of programs");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("package-tested");
-    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/package"));
-    command.arg(kind).env("BUILT", built).env("PACKAGES", &folder).env("DEB_BUILD_OPTIONS", "noautodbgsym");
-    command.env("DPKG_DEB_COMPRESSOR_TYPE", "none");
-    let made = command.output().expect("scripts/package");
-    assert!(made.status.success(), "{}{}", String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
+    for kind in ["deb", "rpm"] {
+        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/package"));
+        command.arg(kind).env("BUILT", built).env("PACKAGES", &folder);
+        command.env("DEB_BUILD_OPTIONS", "noautodbgsym").env("DPKG_DEB_COMPRESSOR_TYPE", "none");
+        let made = command.output().expect("scripts/package");
+        assert!(made.status.success(), "{}{}", String::from_utf8_lossy(&made.stdout), String::from_utf8_lossy(&made.stderr));
+    }
     folder
 }
 
