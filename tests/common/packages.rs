@@ -52,3 +52,8 @@ pub fn later(deb: &Path, folder: &Path) -> PathBuf {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     folder.join("later.deb")
 }
+
+/// The archive of static programs, which `make test-installed` has made.
+pub fn archive() -> PathBuf {
+    package("muster", ".tar.xz")
+}
