@@ -17,18 +17,11 @@ TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 DOCDIR ?= $(PREFIX)/share/doc/muster
 INITDIR ?= $(SYSCONFDIR)/init.d
-# Flags for the daemon: default (Debian), sysconfig (RPM systems), or conf.d (OpenRC).
-DEFAULTDIR ?= $(SYSCONFDIR)/default
 # The script in INITDIR: init (Linux Standard Base) or openrc.
 INIT ?= init
+# Flags for the daemon. On RPM systems: /etc/sysconfig.
+DEFAULTDIR ?= $(SYSCONFDIR)/$(if $(filter openrc,$(INIT)),conf.d,default)
 
-TARGET := $(or $(CARGO_TARGET_DIR),target)
-# Where `install` takes the programs from: `make -o all install BUILT=DIR` installs what is there, and builds nothing. An archive of
-# `make tarball` has them in bin.
-BUILT ?= $(if $(wildcard bin/musterd),bin,$(TARGET)/release)
-MUSTER_IN ?= $(BUILT)/muster-in
-# Where `install` takes the programs from: `make -o all install BUILT=DIR` installs what is there, and builds nothing.
-BUILT ?= $(TARGET)/release
 PAGES1 := $(wildcard man/*.1)
 PAGES5 := $(wildcard man/*.5)
 PAGES8 := $(wildcard man/*.8)
@@ -55,8 +48,7 @@ test:
 # All of tests/packaged.rs, with the packages that users get.
 test-installed:
 	scripts/setup
-	scripts/test-roots bookworm trixie sysv openrc
-	rm -rf $(TARGET)/package/*.deb $(TARGET)/package/*.rpm
+	scripts/test-roots bookworm trixie bullseye sysv openrc node
 	scripts/package deb
 	scripts/package rpm
 	scripts/package tarball
