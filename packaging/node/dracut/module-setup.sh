@@ -6,12 +6,14 @@ check() {
 }
 
 depends() {
-    echo base kernel-network-modules
+    echo base
 }
 
+# The drivers of all cards, as the image is for other machines than this one; not by kernel-network-modules, which a package of its own
+# brings on most distributions. And packets of one's own making: a module in some kernels.
 installkernel() {
-    # Packets of its own making: a module in some kernels.
-    instmods af_packet
+    local hostonly=
+    instmods =drivers/net/ethernet =drivers/net/phy virtio_net vmxnet3 hv_netvsc xen-netfront bonding 8021q af_packet
 }
 
 install() {
