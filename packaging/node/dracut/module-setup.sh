@@ -12,8 +12,9 @@ depends() {
 # The drivers of all cards, as the image is for other machines than this one; not by kernel-network-modules, which a package of its own
 # brings on most distributions. And packets of one's own making: a module in some kernels.
 installkernel() {
+    # shellcheck disable=SC2034 # instmods reads it
     local hostonly=
-    instmods =drivers/net/ethernet =drivers/net/phy virtio_net vmxnet3 hv_netvsc xen-netfront bonding 8021q af_packet
+    instmods '=drivers/net/ethernet' '=drivers/net/phy' virtio_net vmxnet3 hv_netvsc xen-netfront bonding 8021q af_packet
 }
 
 install() {
