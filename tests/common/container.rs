@@ -117,7 +117,7 @@ impl Container {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "nsenter", "--target", &self.init.to_string()]);
         command.args(["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd", "--"]);
-        command.args(["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin", "SYSTEMD_PAGER=", "LC_ALL=C.UTF-8"]);
+        command.args(["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "SYSTEMD_PAGER=", "LC_ALL=C.UTF-8"]);
         command.args(["sh", "-ec", script]).stdin(Stdio::null()).process_group(0);
         self.host.finish(seconds, command)
     }
