@@ -6,17 +6,31 @@ SYSCONFDIR ?= /etc
 CARGO ?= cargo
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-# Where `install` takes the programs from: `make -o all install BUILT=DIR` installs what is there, and builds nothing.
-BUILT ?= $(TARGET)/release
+# Where `install` takes the programs from: `make -o all install BUILT=DIR` installs what is there, and builds nothing. An archive of
+# `make tarball` has them in bin.
+BUILT ?= $(if $(wildcard bin/musterd),bin,$(TARGET)/release)
+MUSTER_IN ?= $(BUILT)/muster-in
+# Where the folders of a system are elsewhere.
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+DOCDIR ?= $(PREFIX)/share/doc/muster
+INITDIR ?= $(SYSCONFDIR)/init.d
+# The script in INITDIR: init (Linux Standard Base) or openrc.
+INIT ?= init
+# Flags for the daemon. On RPM systems: /etc/sysconfig.
+DEFAULTDIR ?= $(SYSCONFDIR)/$(if $(filter openrc,$(INIT)),conf.d,default)
+
 PAGES1 := $(wildcard man/*.1)
 PAGES5 := $(wildcard man/*.5)
 PAGES8 := $(wildcard man/*.8)
 AT_PREFIX := sed -e 's|/usr/sbin/|$(PREFIX)/sbin/|g'
 
-.PHONY: all static test lint demo soak fuzz bench bench-dns install clean
+.PHONY: all static test test-installed lint demo soak fuzz bench bench-dns install deb rpm tarball clean
 
 all:
-	$(CARGO) build --release --locked --workspace
+	$(if $(wildcard bin/musterd),,$(CARGO) build --release --locked --workspace)
 
 # muster-in for an initramfs: one file that needs no other, not even a C library. glibc's own archive (libc6-dev) is linked in.
 # The target is named so that the flags do not reach build scripts.
@@ -31,8 +45,17 @@ test:
 	scripts/setup
 	$(CARGO) test --locked
 
+# All of tests/packaged.rs, with the packages that users get.
+test-installed:
+	scripts/setup
+	scripts/test-roots bookworm trixie bullseye sysv openrc node
+	scripts/package deb
+	scripts/package rpm
+	scripts/package tarball
+	MUSTER_PACKAGES=$(TARGET)/package $(CARGO) test --locked --test packaged -- --include-ignored
+
 lint:
-	shellcheck scripts/* .ci/run packaging/completion/muster.bash
+	shellcheck scripts/* .ci/run packaging/completion/muster.bash packaging/muster.init packaging/node/initramfs-tools/* packaging/node/dracut/*
 	$(if $(PAGES1)$(PAGES5)$(PAGES8),mandoc -T lint -W warning $(PAGES1) $(PAGES5) $(PAGES8))
 	bash -n packaging/completion/muster.bash
 
@@ -71,32 +94,41 @@ fuzz:
 		$(FUZZ) run $(UNSANITIZED) $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(SECONDS) -max_len=4096 -timeout=10 || exit 1; \
 	done
 
+# Packages, in target/package. They need no network once `cargo fetch` has been run.
+deb rpm tarball:
+	scripts/package $@
+
 # The packaging files say /usr/sbin; they are installed with the prefix in its place. A default file that is there is kept.
+DEST = $(DESTDIR)$(PREFIX)
 install: all
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
-	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
-	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions
-	install -d $(DESTDIR)$(PREFIX)/share/doc/muster/examples $(DESTDIR)$(PREFIX)/lib/systemd/system
-	install -d $(DESTDIR)$(PREFIX)/lib/sysusers.d
-	install -d $(DESTDIR)$(SYSCONFDIR)/muster $(DESTDIR)$(SYSCONFDIR)/init.d $(DESTDIR)$(SYSCONFDIR)/default
-	install -m 755 $(BUILT)/musterd $(DESTDIR)$(PREFIX)/sbin/musterd
-	install -m 755 $(BUILT)/muster-in $(DESTDIR)$(PREFIX)/sbin/muster-in
-	install -m 755 $(BUILT)/muster $(DESTDIR)$(PREFIX)/bin/muster
-	install -m 755 $(BUILT)/muster-storm $(DESTDIR)$(PREFIX)/bin/muster-storm
-	install -D -m 644 $(BUILT)/libnss_muster.so $(DESTDIR)$(LIBDIR)/libnss_muster.so.2
-	install -m 644 packaging/completion/muster.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/muster
-	install -m 644 packaging/completion/_muster $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_muster
-	install -m 644 $(PAGES1) $(DESTDIR)$(PREFIX)/share/man/man1/
-	install -m 644 $(PAGES5) $(DESTDIR)$(PREFIX)/share/man/man5/
-	install -m 644 $(PAGES8) $(DESTDIR)$(PREFIX)/share/man/man8/
-	install -m 644 README.md LICENSE-MIT LICENSE-APACHE $(DESTDIR)$(PREFIX)/share/doc/muster/
-	install -m 644 packaging/muster.toml.example $(DESTDIR)$(PREFIX)/share/doc/muster/examples/muster.toml
-	$(AT_PREFIX) packaging/muster.init >$(DESTDIR)$(SYSCONFDIR)/init.d/muster
-	chmod 755 $(DESTDIR)$(SYSCONFDIR)/init.d/muster
-	install -m 644 packaging/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/muster.conf
-	$(AT_PREFIX) packaging/muster.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/muster.service
-	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/muster.service
-	test -e $(DESTDIR)$(SYSCONFDIR)/default/muster || install -m 644 packaging/muster.default $(DESTDIR)$(SYSCONFDIR)/default/muster
+	install -d $(DEST)/sbin $(DEST)/bin $(DEST)/share/man/man1 $(DEST)/share/man/man5 $(DEST)/share/man/man8
+	install -d $(DESTDIR)$(SYSCONFDIR)/muster/test.d $(DESTDIR)$(INITDIR) $(DESTDIR)$(DEFAULTDIR)
+	install -m 755 $(BUILT)/musterd $(DEST)/sbin/musterd
+	install -m 755 $(MUSTER_IN) $(DEST)/sbin/muster-in
+	install -m 755 $(BUILT)/muster $(DEST)/bin/muster
+	install -m 755 $(BUILT)/muster-storm $(DEST)/bin/muster-storm
+	install -D -m 755 $(BUILT)/libnss_muster.so $(DESTDIR)$(LIBDIR)/libnss_muster.so.2
+	install -D -m 644 packaging/completion/muster.bash $(DEST)/share/bash-completion/completions/muster
+	install -D -m 644 packaging/completion/_muster $(DESTDIR)$(ZSHDIR)/_muster
+	install -m 644 $(PAGES1) $(DEST)/share/man/man1/
+	install -m 644 $(PAGES5) $(DEST)/share/man/man5/
+	install -m 644 $(PAGES8) $(DEST)/share/man/man8/
+	install -d $(DESTDIR)$(DOCDIR)/examples
+	install -m 644 README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE $(DESTDIR)$(DOCDIR)/
+	install -m 644 packaging/muster.toml.example $(DESTDIR)$(DOCDIR)/examples/muster.toml
+	$(AT_PREFIX) packaging/muster.$(INIT) >$(DESTDIR)$(INITDIR)/muster
+	chmod 755 $(DESTDIR)$(INITDIR)/muster
+	install -d $(DESTDIR)$(UNITDIR)
+	$(AT_PREFIX) packaging/muster.service >$(DESTDIR)$(UNITDIR)/muster.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/muster.service
+	install -D -m 644 packaging/muster.sysusers $(DESTDIR)$(SYSUSERSDIR)/muster.conf
+	install -D -m 644 packaging/muster.tmpfiles $(DESTDIR)$(TMPFILESDIR)/muster.conf
+	test -e $(DESTDIR)$(DEFAULTDIR)/muster || install -m 644 packaging/muster.default $(DESTDIR)$(DEFAULTDIR)/muster
+	install -D -m 755 packaging/node/initramfs-tools/hook $(DEST)/share/initramfs-tools/hooks/muster
+	install -D -m 755 packaging/node/initramfs-tools/premount $(DEST)/share/initramfs-tools/scripts/init-premount/muster
+	install -D -m 755 packaging/node/initramfs-tools/bottom $(DEST)/share/initramfs-tools/scripts/init-bottom/muster
+	install -d $(DEST)/lib/dracut/modules.d/90muster
+	install -m 755 packaging/node/dracut/*.sh $(DEST)/lib/dracut/modules.d/90muster/
 
 clean:
 	$(CARGO) clean

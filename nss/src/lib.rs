@@ -8,6 +8,9 @@
 //!
 //! The functions are those of glibc's nss.h (info libc, "NSS Modules Interface"). All pointers come from glibc, which checks them.
 
+// Without the standard library, which would bring its own threads and symbols of a recent C library into every process. It is only there
+// where panics unwind: in builds for tests.
+#![cfg_attr(panic = "abort", no_std)]
 #![allow(unsafe_code, reason = "the C library calls it by pointers, and its buffers are the caller's")]
 
 #[allow(dead_code)]
@@ -23,6 +26,18 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use answer::{Area, FoundHost, HostAnswer, Tuple};
 use libc::{AF_INET, AF_INET6, hostent, in_addr, size_t, socklen_t};
 use plan::Host;
+
+// The one library that it needs.
+#[link(name = "c")]
+unsafe extern "C" {}
+
+/// Nothing here panics: this is for the linker.
+#[cfg(panic = "abort")]
+#[panic_handler]
+fn never(_: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: it may be called at any time.
+    unsafe { libc::abort() }
+}
 
 /// `enum nss_status`
 #[repr(i32)]

@@ -269,7 +269,8 @@ impl Receiver {
             let mut message = libc::CMSG_FIRSTHDR(header);
             while let Some(head) = message.as_ref() {
                 let data = libc::CMSG_DATA(message);
-                let room = head.cmsg_len.saturating_sub(data as usize - message as usize);
+                let len: usize = head.cmsg_len as _;
+                let room = len.saturating_sub(data as usize - message as usize);
                 match (head.cmsg_level, head.cmsg_type) {
                     (libc::SOL_PACKET, PACKET_AUXDATA) if room >= size_of::<Auxdata>() => {
                         let aux = data.cast::<Auxdata>().read_unaligned();
@@ -399,7 +400,7 @@ pub fn peer_groups(fd: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
 
 /// Hour, minute and second of a time in the zone of this process.
 pub fn local_time(unix: u64) -> (u8, u8, u8) {
-    let time = unix as libc::time_t;
+    let time = unix as _;
     // SAFETY: tm is plain data; all zero is a valid value (its zone is a null pointer, which is not read).
     let mut tm: libc::tm = unsafe { std::mem::zeroed() };
     // SAFETY: both pointers are to locals that outlive the call.

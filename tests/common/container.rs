@@ -1,5 +1,6 @@
-//! A machine with an init of its own: `systemd-nspawn` boots this machine's systemd in a root that holds what was installed and otherwise
-//! nothing but this machine's `/usr`, read-only. So nothing is downloaded, and what is enabled on this machine is not started there.
+//! A machine with an init of its own, by `systemd-nspawn`. Either it boots this machine's systemd in a root that holds what was installed and
+//! otherwise nothing but this machine's `/usr`, read-only: nothing is downloaded, and what is enabled on this machine is not started there.
+//! Or it boots a whole root that `scripts/test-roots` has made, as a copy that is the test's own.
 //!
 //! It lives in a network namespace and in control groups of its own, and ends with the test's thread or when it is dropped.
 
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Host, Lab, Outcome, ip, is_orphan, tail, text, wait, write};
+use super::{Host, Lab, Outcome, ip, is_orphan, remove, tail, text, wait, write};
 
 /// How long it may take to boot: two seconds, and the rest for a machine that is busy with other tests.
 const BOOT_SECONDS: u64 = 60;
@@ -24,27 +25,81 @@ pub struct Container {
     /// Its process 1, as this machine knows it.
     init: Pid,
     host: Host,
+    /// Where its root is mounted, in a mount namespace of its own.
+    mounted: PathBuf,
     root: PathBuf,
+    below: Below,
     groups: Vec<PathBuf>,
 }
+
+/// What its root is made of.
+#[derive(Clone)]
+enum Below {
+    /// This machine's `/usr`, and what is installed in this folder.
+    Usr(PathBuf),
+    /// All of this folder.
+    Root(PathBuf),
+}
+
+/// Says that all is started, by whichever init.
+const IS_UP: &str = "if [ -d /run/systemd/system ]; then systemctl is-active --quiet multi-user.target
+    else runlevel | grep -q ' [2-5]' && ! pgrep -f '/etc/init.d/[r]c'; fi";
 
 impl Container {
     /// Boots a machine on which `tree` is installed (`make install DESTDIR=tree`), beneath `/` and `/usr/local`. It has no interface.
     pub fn boot(lab: &mut Lab, tree: &Path) -> Container {
-        let name = format!("{}-c{}", lab.name, CONTAINERS.fetch_add(1, Ordering::Relaxed));
-        let root = lab.dir.join(&name);
-        furnish(&root, tree);
-        let groups = groups(&name);
-        let nspawn = spawn(&root, tree, &name, &groups, &lab.dir.join(format!("{name}.log")));
-        let mut container =
-            Container { nspawn, init: Pid::from_raw(0), host: Host { namespace: name, dir: lab.dir.clone() }, root, groups };
-        let init = wait(BOOT_SECONDS, || container.find_init());
-        container.init = init.unwrap_or_else(|| panic!("{} has no init", container.host.namespace));
-        ip(&format!("netns attach {} {}", container.host.namespace, container.init));
-        lab.namespaces.push(container.host.namespace.clone());
-        let up = wait(BOOT_SECONDS, || container.script(20, "systemctl is-active --quiet multi-user.target").ok().then_some(()));
-        assert!(up.is_some(), "{}", container.script(20, "systemctl list-jobs; systemctl --failed; ps axf").output);
+        let mut container = Container::new(lab, Below::Usr(tree.to_path_buf()));
+        furnish(&container.mounted, tree);
+        container.start(lab);
         container
+    }
+
+    /// Boots a copy of a root that `scripts/test-roots` has made. It has no interface.
+    pub fn boot_root(lab: &mut Lab, name: &str) -> Container {
+        let below = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("roots").join(name);
+        assert!(below.exists(), "{} isn't there: run scripts/test-roots {name} as root first", below.display());
+        let mut container = Container::new(lab, Below::Root(below));
+        for folder in ["", ".upper", ".work"] {
+            fs::create_dir_all(container.beside(folder)).expect("a folder");
+        }
+        container.start(lab);
+        container
+    }
+
+    fn new(lab: &Lab, below: Below) -> Container {
+        let name = format!("{}-c{}", lab.name, CONTAINERS.fetch_add(1, Ordering::Relaxed));
+        let (mounted, groups) = (lab.dir.join(&name), groups(&name));
+        let host = Host { namespace: name, dir: lab.dir.clone() };
+        // Not started yet: a child that has ended.
+        let nspawn = Command::new("true").spawn().expect("start a process");
+        Container { nspawn, init: Pid::from_raw(0), host, root: mounted.clone(), mounted, below, groups }
+    }
+
+    /// Power comes on.
+    fn start(&mut self, lab: &mut Lab) {
+        self.nspawn.wait().expect("wait for a child of ours");
+        self.nspawn = self.spawn();
+        let init = wait(BOOT_SECONDS, || self.find_init());
+        self.init = init.unwrap_or_else(|| panic!("{} has no init", self.host.namespace));
+        if matches!(self.below, Below::Root(_)) {
+            self.root = Path::new("/proc").join(self.init.to_string()).join("root");
+        }
+        ip(&format!("netns attach {} {}", self.host.namespace, self.init));
+        lab.namespaces.push(self.host.namespace.clone());
+        let up = wait(BOOT_SECONDS, || self.script(20, IS_UP).ok().then_some(()));
+        assert!(up.is_some(), "{}", self.script(20, "systemctl list-jobs; systemctl --failed; ps axf").output);
+    }
+
+    /// Power fails: all processes die at once, and the interfaces are gone. Then it comes back.
+    pub fn power_cut(&mut self, lab: &mut Lab) {
+        self.end();
+        lab.namespaces.retain(|name| *name != self.host.namespace);
+        remove(&self.host.namespace);
+        self.start(lab);
+    }
+
+    fn beside(&self, ending: &str) -> PathBuf {
+        PathBuf::from(format!("{}{ending}", self.mounted.display()))
     }
 
     /// Its network.
@@ -52,7 +107,7 @@ impl Container {
         &self.host
     }
 
-    /// Its root folder. What is written there, but for `/usr`, `/run` and `/tmp`, is seen within.
+    /// Its root folder. What is written there is seen within; but for `/usr`, `/run` and `/tmp` of a machine that shares this one's `/usr`.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -62,7 +117,13 @@ impl Container {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "nsenter", "--target", &self.init.to_string()]);
         command.args(["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd", "--"]);
-        command.args(["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin", "SYSTEMD_PAGER=", "LC_ALL=C.UTF-8"]);
+        command.args([
+            "env",
+            "-i",
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "SYSTEMD_PAGER=",
+            "LC_ALL=C.UTF-8",
+        ]);
         command.args(["sh", "-ec", script]).stdin(Stdio::null()).process_group(0);
         self.host.finish(seconds, command)
     }
@@ -72,13 +133,44 @@ impl Container {
         self.script(30, "journalctl --no-pager --output=short-monotonic --lines=200").output
     }
 
+    /// With its first process a process namespace ends. nspawn leaves then.
+    fn end(&mut self) {
+        match self.init.as_raw() {
+            0 => drop(self.nspawn.kill()),
+            _ => drop(kill(self.init, Signal::SIGKILL)),
+        }
+        if wait(20, || self.nspawn.try_wait().ok().flatten()).is_none() {
+            let _ = self.nspawn.kill();
+            let _ = self.nspawn.wait();
+        }
+        self.init = Pid::from_raw(0);
+    }
+
+    /// nspawn, which dies with this thread and takes the container along.
+    fn spawn(&self) -> Child {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM", "unshare", "--mount", "sh", "-ec", SPAWN, "sh"]).arg(&self.mounted);
+        match &self.below {
+            Below::Usr(tree) => command.arg(self.mounted.join("usr")).arg(format!("ro,lowerdir={}:/usr", tree.join("usr").display())),
+            Below::Root(root) => {
+                let folders = [root.clone(), self.beside(".upper"), self.beside(".work")].map(|path| path.display().to_string());
+                let [lower, upper, work] = folders;
+                command.arg(&self.mounted).arg(format!("lowerdir={lower},upperdir={upper},workdir={work}"))
+            }
+        };
+        command.arg(&self.host.namespace).args(&self.groups);
+        let log = fs::File::create(self.beside(".log")).expect("a log file in the lab's folder");
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log).process_group(0);
+        command.spawn().expect("start systemd-nspawn, which scripts/setup installs")
+    }
+
     /// The init, once nspawn has started it.
     fn find_init(&mut self) -> Option<Pid> {
-        let log = text(&self.host.dir.join(format!("{}.log", self.host.namespace)));
+        let log = text(&self.beside(".log"));
         assert!(self.nspawn.try_wait().expect("wait for a child of ours").is_none(), "systemd-nspawn ended: {log}");
         let pid = self.nspawn.id();
         let children = text(Path::new(&format!("/proc/{pid}/task/{pid}/children")));
-        let is_init = |pid: &&str| text(&Path::new("/proc").join(pid).join("comm")) == "systemd\n";
+        let is_init = |pid: &&str| ["systemd\n", "init\n"].contains(&text(&Path::new("/proc").join(pid).join("comm")).as_str());
         children.split_whitespace().find(is_init)?.parse().ok().map(Pid::from_raw)
     }
 }
@@ -88,15 +180,7 @@ impl Drop for Container {
         if std::thread::panicking() && self.init.as_raw() > 0 {
             eprintln!("---- the end of the container's journal:\n{}\n----", tail(&self.journal(), 80));
         }
-        // With its first process a process namespace ends. nspawn leaves then.
-        match self.init.as_raw() {
-            0 => drop(self.nspawn.kill()),
-            _ => drop(kill(self.init, Signal::SIGKILL)),
-        }
-        if wait(20, || self.nspawn.try_wait().ok().flatten()).is_none() {
-            let _ = self.nspawn.kill();
-            let _ = self.nspawn.wait();
-        }
+        self.end();
         self.groups.iter().for_each(|group| remove_group(group));
     }
 }
@@ -123,22 +207,15 @@ fn furnish(root: &Path, tree: &Path) {
     assert!(copied.is_ok_and(|status| status.success()), "copy /etc");
 }
 
-/// nspawn, which dies with this thread and takes the container along.
-fn spawn(root: &Path, tree: &Path, name: &str, groups: &[PathBuf], log: &Path) -> Child {
-    let script = "
-        root=$1 tree=$2 name=$3; shift 3
-        for group; do mkdir \"$group\"; echo $$ >\"$group/cgroup.procs\"; done
-        mount -t overlay -o \"ro,lowerdir=$tree/usr:/usr\" overlay \"$root/usr\"
-        # Without a filter of nspawn's own, the services' are all there is, as on a machine.
-        export SYSTEMD_SECCOMP=0
-        exec systemd-nspawn --quiet --directory=\"$root\" --machine=\"$name\" --boot --register=no --keep-unit --private-network \\
-            --capability=CAP_IPC_LOCK --link-journal=no --resolv-conf=off --timezone=off --console=pipe";
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "TERM", "unshare", "--mount", "sh", "-ec", script, "sh"]).arg(root).arg(tree).arg(name).args(groups);
-    let log = fs::File::create(log).expect("a log file in the lab's folder");
-    command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log).process_group(0);
-    command.spawn().expect("start systemd-nspawn, which scripts/setup installs")
-}
+/// Arguments: the root, where to mount an overlay and with which options, the machine's name, and its control groups.
+const SPAWN: &str = "
+    root=$1 at=$2 options=$3 name=$4; shift 4
+    for group; do mkdir -p \"$group\"; echo $$ >\"$group/cgroup.procs\"; done
+    mount -t overlay -o \"$options\" overlay \"$at\"
+    # Without a filter of nspawn's own, the services' are all there is, as on a machine.
+    export SYSTEMD_SECCOMP=0
+    exec systemd-nspawn --quiet --directory=\"$root\" --machine=\"$name\" --boot --register=no --keep-unit --private-network \\
+        --capability=CAP_IPC_LOCK --link-journal=no --resolv-conf=off --timezone=off --console=pipe";
 
 /// The control groups that it lives in, beneath the test's own, in each hierarchy that systemd uses: two inits in one group would end each
 /// other's processes. What killed tests left behind is removed.

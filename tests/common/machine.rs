@@ -37,8 +37,18 @@ impl Machine {
         Self::with_cards(lab, &[mac], mac, firmware)
     }
 
+    /// Powers a machine that has a disk, which it does not boot from.
+    pub fn with_disk(lab: &mut Lab, mac: &str, disk: &Path) -> Self {
+        let drive = format!("if=none,id=disk,format=raw,file={}", disk.display());
+        Self::with(lab, &[mac], mac, Firmware::BiosIpxe, &["-drive", &drive, "-device", "virtio-blk-pci,drive=disk"])
+    }
+
     /// Powers a machine with these network cards on the lab's switch, of which it boots from one.
     pub fn with_cards(lab: &mut Lab, cards: &[&str], boots: &str, firmware: Firmware) -> Self {
+        Self::with(lab, cards, boots, firmware, &[])
+    }
+
+    fn with(lab: &mut Lab, cards: &[&str], boots: &str, firmware: Firmware, more: &[&str]) -> Self {
         let turn = turn();
         let console = lab.dir().join(format!("console-{}.log", boots.replace(':', "")));
         // Of its boot before this one.
@@ -47,7 +57,7 @@ impl Machine {
         command.args(["-accel", "tcg", "-machine", "q35", "-m", "512", "-nographic", "-monitor", "none", "-no-reboot"]);
         command.arg("-serial").arg(format!("file:{}", console.display()));
         command.args(["-smbios", &format!("type=1,serial=LAB{}", cards.concat().replace(':', ""))]);
-        command.args(["-device", "virtio-rng-pci"]);
+        command.args(["-device", "virtio-rng-pci"]).args(more);
         for (at, mac) in cards.iter().enumerate() {
             let (tap, order) = (lab.tap(), if *mac == boots { 1 } else { at + 2 });
             command.args(["-netdev", &format!("tap,id=net{at},ifname={tap},script=no,downscript=no")]);

@@ -8,6 +8,8 @@
 pub mod container;
 pub mod machine;
 pub mod musterd;
+pub mod packages;
+pub mod rack;
 
 use std::fs::{self, File};
 use std::io::Write;

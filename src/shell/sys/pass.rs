@@ -67,7 +67,8 @@ pub fn receive(fd: BorrowedFd<'_>, head: &mut [u8], body: &mut [u8], wait: bool)
         while let Some(header) = next.as_ref() {
             if (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
                 let data = libc::CMSG_DATA(next).cast::<RawFd>();
-                let count = header.cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
+                let len: usize = header.cmsg_len as _;
+                let count = len.saturating_sub(libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
                 for at in 0..count {
                     let file = OwnedFd::from_raw_fd(data.add(at).read_unaligned());
                     if let Some(place) = files.get_mut(at) {
