@@ -378,8 +378,7 @@ fn the_init_script_knows_the_living_from_the_dead() {
     let mut rack = installed();
     rack.plug();
     let config = rack.head.root().join("etc/muster/muster.toml");
-    // Without the word Debian's functions hand this to systemd.
-    let init = |verb: &str| rack.head.script(60, &format!("SYSTEMCTL_SKIP_REDIRECT=1 /etc/init.d/muster {verb}"));
+    let init = |verb: &str| rack.head.script(60, &format!("/etc/init.d/muster {verb}"));
     let ends = |verb: &str, code: i32, words: &str| {
         let outcome = init(verb);
         assert!(outcome.code == Some(code) && outcome.output.contains(words), "{verb}: {outcome:?}");
