@@ -121,6 +121,8 @@ impl Container {
             "env",
             "-i",
             "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            // An init script that is called is meant: Debian's functions would hand it to systemd.
+            "SYSTEMCTL_SKIP_REDIRECT=1",
             "SYSTEMD_PAGER=",
             "LC_ALL=C.UTF-8",
         ]);
