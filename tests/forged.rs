@@ -83,6 +83,8 @@ impl Wire {
             default_route: false,
             loopback: false,
             up: true,
+            carrier: true,
+            master: None,
         };
         Wire { shell: Shell::frames(&facts).expect("a packet socket"), heard: Heard::default() }
     }

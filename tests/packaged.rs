@@ -52,11 +52,6 @@ fn runs(rack: &Rack) -> bool {
     rack.head.script(20, "pgrep -x musterd").ok()
 }
 
-/// Where nobody starts it again when it has ended, and its interface was not there when it was to start, a hand does.
-fn by_hand(rack: &Rack) {
-    rack.must("[ -d /run/systemd/system ] || pgrep -x musterd || service muster start");
-}
-
 /// Whose number seven is, by the daemon.
 fn seven(rack: &Rack) -> bool {
     rack.must("muster node show 7 --json").contains("52:54:00:00:00:07")
@@ -126,7 +121,6 @@ fn a_power_cut(rack: &mut Rack) {
     rack.head.power_cut(&mut rack.lab);
     let begin = Instant::now();
     rack.plug();
-    by_hand(rack);
     let served = rack.served_since(begin, SOON);
     println!("served {:.1} s after power came back and the interface with it", served.as_secs_f64());
     assert!(seven(rack), "no number is lost");
@@ -137,7 +131,6 @@ fn an_interface_made_anew(rack: &mut Rack) {
     rack.head.host().ip("link delete eth1");
     std::thread::sleep(Duration::from_secs(2));
     rack.plug();
-    by_hand(rack);
     let served = rack.served_within(SOON);
     println!("served {:.1} s after the interface was made anew", served.as_secs_f64());
     rack.machines_boot();

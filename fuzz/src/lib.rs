@@ -200,6 +200,8 @@ impl Default for Head {
             default_route: false,
             loopback: false,
             up: true,
+            carrier: true,
+            master: None,
         };
         Head(vec![link("eth1", 2, [10, 54, 0, 1].into(), 16), link("eth2", 3, [10, 60, 16, 1].into(), 20)])
     }

@@ -14,11 +14,11 @@ pub enum Hardware {
 }
 
 /// One interface. Those that are neither Ethernet (or loopback, which behaves so) nor InfiniBand are not listed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkFacts {
     /// The kernel's name, such as `eth1`.
     pub name: String,
-    /// The kernel's interface index.
+    /// The kernel's interface index; 0: it is not there.
     pub index: u32,
     /// The kind of hardware addresses.
     pub hardware: Hardware,
@@ -40,4 +40,35 @@ pub struct LinkFacts {
     pub loopback: bool,
     /// Administratively up.
     pub up: bool,
+    /// Somebody is at the other end of its cable. Not known while it is down.
+    pub carrier: bool,
+    /// The bridge, bond or team that it is a part of, and that gets its frames.
+    pub master: Option<String>,
+}
+
+impl LinkFacts {
+    /// An interface that is not there.
+    pub fn absent(name: &str) -> LinkFacts {
+        LinkFacts {
+            name: name.into(),
+            index: 0,
+            hardware: Hardware::Ethernet,
+            mac: Mac::ZERO,
+            mtu: 1500,
+            rate: None,
+            addresses: Vec::new(),
+            link_local: None,
+            gateway: None,
+            default_route: false,
+            loopback: false,
+            up: false,
+            carrier: false,
+            master: None,
+        }
+    }
+
+    /// Whether it is there, whatever its state.
+    pub fn is_there(&self) -> bool {
+        self.index != 0
+    }
 }

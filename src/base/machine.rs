@@ -110,6 +110,13 @@ pub enum Input<'a> {
         /// The IP address that it claims.
         sender: Ipv4Addr,
     },
+    /// How large a packet may be on a route, in bytes with its IP header: an answer to `Route`.
+    Route {
+        /// Of the output.
+        token: u64,
+        /// The largest IP packet.
+        mtu: u32,
+    },
     /// Since the last turn the kernel refused to send `refused` packets for want of room, and dropped `overrun` that came in, because
     /// its queue of this link was full. At most one a turn and link.
     Missed {
@@ -268,6 +275,20 @@ pub enum Reload {
     Renumber,
     /// It is not taken over: what would change is said.
     Preview,
+    /// The same, with what is derived from interfaces derived anew.
+    PreviewRenumber,
+}
+
+impl Reload {
+    /// Whether it changes nothing.
+    pub fn is_preview(self) -> bool {
+        matches!(self, Reload::Preview | Reload::PreviewRenumber)
+    }
+
+    /// Whether what is derived from interfaces is derived anew, though nodes have their addresses by it.
+    pub fn derives_anew(self) -> bool {
+        matches!(self, Reload::Renumber | Reload::PreviewRenumber)
+    }
 }
 
 /// A file that was opened.

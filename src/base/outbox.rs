@@ -179,6 +179,22 @@ pub enum Output<'a> {
         /// The new address.
         to: Ipv4Addr,
     },
+    /// The endpoints of a link are reached at this address as well, or no more.
+    Address {
+        /// The link.
+        link: Link,
+        /// One of its interface's addresses.
+        address: Ipv4Addr,
+        /// As well; else no more.
+        on: bool,
+    },
+    /// Find out how large a packet may be on the route to an address; answered by `Route`.
+    Route {
+        /// Comes back in the answer.
+        token: u64,
+        /// An address that is reached through routers.
+        to: Ipv4Addr,
+    },
     /// Make the kernel's neighbour entry of `ip` permanent, or drop it when `mac` is None.
     Neighbour {
         /// The link on which the neighbour is.

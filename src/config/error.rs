@@ -24,6 +24,8 @@ pub struct ConfigError {
     pub key: String,
     /// What is wrong, and what would be right.
     pub what: String,
+    /// It is right as soon as an interface is there, or has its address.
+    pub passes: bool,
 }
 
 /// A position in a config file; line and column count from 1, columns in characters.
@@ -51,12 +53,20 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// An error at an offset in the text.
+struct Found {
+    at: Option<usize>,
+    key: String,
+    what: String,
+    passes: bool,
+}
+
 /// The collector: every check goes on after an error, so that one run finds them all.
 pub(super) struct Errors<'a> {
     source: Option<ConfigText<'a>>,
     /// Where each line of the text begins: a file may have 10,000 sections, whose lines are asked for.
     line_starts: Vec<usize>,
-    found: Vec<(Option<usize>, String, String)>,
+    found: Vec<Found>,
     suppressed: usize,
 }
 
@@ -70,15 +80,24 @@ impl<'a> Errors<'a> {
     /// Notes an error at a place in the text (None: not the text's fault). Of several errors at one place only the first counts:
     /// the others follow from it.
     pub fn add(&mut self, at: Option<&Range<usize>>, key: &str, what: impl Into<String>) {
+        self.note(at, key, what.into(), false);
+    }
+
+    /// The same of what will be right by itself.
+    pub fn add_passing(&mut self, at: Option<&Range<usize>>, key: &str, what: impl Into<String>) {
+        self.note(at, key, what.into(), true);
+    }
+
+    fn note(&mut self, at: Option<&Range<usize>>, key: &str, what: String, passes: bool) {
         let at = at.map(|range| range.start);
-        if at.is_some() && self.found.iter().any(|(other, ..)| *other == at) {
+        if at.is_some() && self.found.iter().any(|other| other.at == at) {
             return;
         }
         if self.found.len() == ERRORS_MAX {
             self.suppressed += 1;
             return;
         }
-        self.found.push((at, key.to_string(), what.into()));
+        self.found.push(Found { at, key: key.to_string(), what, passes });
     }
 
     /// The line of an offset in the text, from 1; None without a text.
@@ -97,17 +116,17 @@ impl<'a> Errors<'a> {
     /// All errors in the order of the text, those without a place last.
     pub fn into_errors(self) -> Vec<ConfigError> {
         let Errors { source, mut found, suppressed, .. } = self;
-        found.sort_by_key(|(at, ..)| at.unwrap_or(usize::MAX));
-        let error = |(at, key, what): (Option<usize>, String, String)| {
+        found.sort_by_key(|error| error.at.unwrap_or(usize::MAX));
+        let error = |Found { at, key, what, passes }| {
             let position = source.zip(at).map(|(source, at)| {
                 let (line, column) = line_and_column(source.text, at);
                 Position { path: source.path.to_string(), line, column }
             });
-            ConfigError { position, key, what }
+            ConfigError { position, key, what, passes }
         };
         let mut errors: Vec<ConfigError> = found.into_iter().map(error).collect();
         if suppressed > 0 {
-            errors.push(ConfigError { position: None, key: String::new(), what: format!("and {suppressed} more errors") });
+            errors.push(ConfigError { position: None, key: String::new(), what: format!("and {suppressed} more errors"), passes: false });
         }
         errors
     }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::ConfigText;
+use super::memory::LinkMemory;
 use super::model::System;
 use super::resolve::{Flags, Resolved, resolve};
 use crate::base::facts::LinkFacts;
@@ -32,6 +33,10 @@ pub struct MachineFacts {
     known: BTreeMap<(PathBuf, String), bool>,
     asked: RefCell<Vec<(PathBuf, String)>>,
     allowed: RefCell<Vec<PathBuf>>,
+    /// The folders of the pid file and of the journal, as far as the config was read.
+    places: RefCell<Option<(PathBuf, PathBuf)>>,
+    /// What earlier daemons knew of the links is known.
+    recalled: bool,
 }
 
 /// Why there is no config (yet).
@@ -39,6 +44,10 @@ pub struct MachineFacts {
 pub enum Unresolved {
     /// Which of these names are files beneath this root must be known first: see [`MachineFacts::learn`].
     Ask(PathBuf, Vec<String>),
+    /// What this file says of the links must be known first: see [`MachineFacts::recall`].
+    Recall(PathBuf),
+    /// An interface is missing, or has no address yet; else it would be right. The folder of the pid file, and what is missing.
+    Await(PathBuf, String),
     /// What is wrong, a sentence a line.
     Wrong(String),
 }
@@ -54,6 +63,10 @@ impl ConfigFile {
             return Err(Unresolved::Wrong(format!("cannot read the config {shown}: no such file: name another with -c")));
         }
         let resolved = resolve(text.map(|text| ConfigText { path: &shown, text }), &self.flags, facts);
+        let places = facts.places.borrow().clone();
+        if let Some((_, state)) = places.as_ref().filter(|_| !facts.recalled) {
+            return Err(Unresolved::Recall(state.join(LinkMemory::FILE)));
+        }
         let asked = std::mem::take(&mut *facts.asked.borrow_mut());
         if let Some((root, _)) = asked.first() {
             let mut room = ASKED_MAX;
@@ -64,14 +77,33 @@ impl ConfigFile {
             let names = asked.iter().filter(|(of, _)| of == root).map(|(_, name)| name.clone());
             return Err(Unresolved::Ask(root.clone(), names.take_while(fits).collect()));
         }
-        resolved.map_err(|errors| Unresolved::Wrong(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
+        resolved.map_err(|errors| {
+            let said = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            match places.filter(|_| errors.iter().all(|error| error.passes)) {
+                Some((run, _)) => Unresolved::Await(run, said),
+                None => Unresolved::Wrong(said),
+            }
+        })
     }
 }
 
 impl MachineFacts {
     /// Of a machine with these links, of whose files nothing is known.
     pub fn new(links: Vec<LinkFacts>) -> MachineFacts {
-        MachineFacts { links, ..MachineFacts::default() }
+        MachineFacts { links, recalled: true, ..MachineFacts::default() }
+    }
+
+    /// The same at start: what an earlier daemon knew of the links is still to be read.
+    pub fn at_start(links: Vec<LinkFacts>) -> MachineFacts {
+        MachineFacts { recalled: false, ..MachineFacts::new(links) }
+    }
+
+    /// What an earlier daemon knew of the links, as it wrote it down; None: nothing.
+    pub fn recall(&mut self, text: Option<&str>) {
+        self.recalled = true;
+        if let Some(memory) = text.and_then(LinkMemory::read) {
+            memory.apply(&mut self.links);
+        }
     }
 
     /// Folders into which links in the root may lead, as far as the config was read.
@@ -101,5 +133,9 @@ impl System for MachineFacts {
 
     fn allow(&self, folders: &[PathBuf]) {
         *self.allowed.borrow_mut() = folders.to_vec();
+    }
+
+    fn places(&self, run: &Path, state: &Path) {
+        *self.places.borrow_mut() = Some((run.into(), state.into()));
     }
 }

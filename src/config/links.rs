@@ -66,6 +66,7 @@ impl NetworkDraft {
             dns: self.keys.dns.value().unwrap_or_default(),
             ntp: self.keys.ntp.filled(),
             domain: self.keys.domain.value(),
+            mtu: self.keys.mtu.value(),
             options: self.keys.options.value().unwrap_or_default(),
         }
     }
@@ -101,7 +102,8 @@ fn own(
     fill(&mut keys, parsed);
     let LinkFacts { index, hardware, mac, mtu, .. } = *facts;
     let queue_delay = keys.queue_delay.filled();
-    let config = LinkConfig { interface: name.clone(), index, hardware, mac, head, head_is_set, mtu, rate, rate_is_set, queue_delay };
+    let (interface, others) = (name.clone(), Vec::new());
+    let config = LinkConfig { interface, index, hardware, mac, head, others, head_is_set, mtu, rate, rate_is_set, queue_delay };
     Some((config, NetworkDraft { keys, subnet, own: Some((link, head)), name }))
 }
 
@@ -186,10 +188,14 @@ fn chosen_links<'a>(
     let mut chosen = Vec::new();
     for LinkDraft { name, keys, at } in wanted {
         match machine.iter().find(|facts| facts.name == name) {
+            Some(LinkFacts { master: Some(master), .. }) => {
+                let key = if at.is_some() { "interface" } else { "-i" };
+                errors.add(at, key, format!("{name} is a part of {master}, which gets its frames: name {master} instead"));
+            }
             Some(facts) => chosen.push((facts, keys)),
             None => {
                 let key = if at.is_some() { "interface" } else { "-i" };
-                errors.add(at, key, format!("there is no interface {name:?}: {}", candidates(machine)));
+                errors.add_passing(at, key, format!("there is no interface {name:?}: {}", candidates(machine)));
             }
         }
     }
@@ -220,7 +226,8 @@ fn head_address(facts: &LinkFacts, keys: Option<&NetworkKeys>, errors: &mut Erro
     let interface = keys.and_then(|keys| keys.interface.at());
     let name = &facts.name;
     let Some(&first) = facts.addresses.first() else {
-        errors.add(interface, "interface", format!("{name} has no IPv4 address: give it one (ip address add 10.54.0.1/16 dev {name})"));
+        let what = format!("{name} has no IPv4 address: give it one (ip address add 10.54.0.1/16 dev {name})");
+        errors.add_passing(interface, "interface", what);
         return None;
     };
     let (head, prefix) = match configured {
@@ -229,7 +236,7 @@ fn head_address(facts: &LinkFacts, keys: Option<&NetworkKeys>, errors: &mut Erro
             Some(found) => *found,
             None => {
                 let has = listed(facts.addresses.iter().map(|(address, _)| address));
-                errors.add(head.at.as_ref(), "head", format!("\"{}\" is not an address of {name}, which has {has}", head.value));
+                errors.add_passing(head.at.as_ref(), "head", format!("\"{}\" is not an address of {name}, which has {has}", head.value));
                 return None;
             }
         },

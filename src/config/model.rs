@@ -25,6 +25,9 @@ pub trait System {
 
     /// From now on links may lead into these folders as well.
     fn allow(&self, _: &[PathBuf]) {}
+
+    /// These are the folders of the pid file and of the journal.
+    fn places(&self, _run: &Path, _state: &Path) {}
 }
 
 /// Everything that musterd needs to know, validated.
@@ -60,6 +63,9 @@ pub struct Config {
     pub listing: Arc<Listing>,
 }
 
+/// Ethernet's: firmware takes no larger packets, however large those of the head's interface are.
+const MTU: u16 = 1500;
+
 /// A boot interface.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkConfig {
@@ -73,6 +79,8 @@ pub struct LinkConfig {
     pub mac: Mac,
     /// The address by which the head is known on this link.
     pub head: Ipv4Addr,
+    /// Its other addresses in networks that are served: the head is known by each of them.
+    pub others: Vec<Ipv4Addr>,
     /// Bytes of an IP packet.
     pub mtu: u32,
     /// The config sets `head`: no other address of the interface takes its place.
@@ -86,6 +94,11 @@ pub struct LinkConfig {
 }
 
 impl LinkConfig {
+    /// Whether this is an address of the head's on the link.
+    pub fn has(&self, address: Ipv4Addr) -> bool {
+        self.head == address || self.others.contains(&address)
+    }
+
     /// A link of 1,500 bytes, of which nothing is known or set: for simulations and tests.
     pub fn plain(interface: &str, index: u32, mac: Mac, head: Ipv4Addr) -> LinkConfig {
         let queue_delay = filled::<NetworkKeys>().queue_delay.filled();
@@ -95,6 +108,7 @@ impl LinkConfig {
             hardware: Hardware::Ethernet,
             mac,
             head,
+            others: Vec::new(),
             head_is_set: false,
             mtu: 1500,
             rate: None,
@@ -125,16 +139,23 @@ pub struct Network {
     pub ntp: Vec<Ipv4Addr>,
     /// DHCP option 15.
     pub domain: Option<String>,
+    /// The largest IP packet, in bytes, that the nodes and the path to them take. None: 1500, or less where the path says so.
+    pub mtu: Option<u16>,
     /// More DHCP options, by number, with their bytes; they win over everything the server would send itself.
     pub options: Vec<(u8, Vec<u8>)>,
 }
 
 impl Network {
+    /// The largest IP packet, in bytes, for a node behind a path that takes `path`.
+    pub fn mtu(&self, path: u32) -> u32 {
+        path.min(self.mtu.unwrap_or(MTU).into())
+    }
+
     /// A network without guests, of which nothing is set: for simulations and tests.
     pub fn plain(subnet: Subnet, link: Option<Link>) -> Network {
         let Dhcp { lease, guest_lease, .. } = Dhcp::default();
         let (routers, dns, ntp) = (Vec::new(), Vec::new(), Vec::new());
-        Network { subnet, link, guests: None, guest_lease, lease, routers, dns, ntp, domain: None, options: Vec::new() }
+        Network { subnet, link, guests: None, guest_lease, lease, routers, dns, ntp, domain: None, mtu: None, options: Vec::new() }
     }
 }
 
@@ -249,12 +270,6 @@ impl Config {
             }
         };
         changed("boot interfaces", names(self), names(new));
-        for (old, new) in self.links.iter().zip(&new.links).filter(|(old, new)| old.interface == new.interface) {
-            let name = &old.interface;
-            changed(&format!("{name}: index"), old.index.to_string(), new.index.to_string());
-            changed(&format!("{name}: MAC"), old.mac.to_string(), new.mac.to_string());
-            changed(&format!("{name}: MTU"), old.mtu.to_string(), new.mtu.to_string());
-        }
         lines.extend(self.listing.needs_restart(&new.listing));
         lines
     }
@@ -264,6 +279,11 @@ impl Config {
         let home = self.networks.iter().find(|network| network.subnet.contains(self.plan.node0()));
         let link = home.and_then(|home| home.link).and_then(|link| self.links.get(usize::from(link)));
         link.or(self.links.first()).map(|link| link.head)
+    }
+
+    /// Whether this is an address of the head's on one of its links.
+    pub fn is_own(&self, address: Ipv4Addr) -> bool {
+        self.links.iter().any(|link| link.has(address))
     }
 
     /// The network that an address belongs to.

@@ -62,6 +62,7 @@ pub fn resolve(source: Option<ConfigText<'_>>, flags: &Flags, world: &impl Syste
         parsed.server.user = Some(Set::derived(user.clone()));
     }
     parsed.fill();
+    world.places(&parsed.server.run_dir.filled(), &parsed.server.state_dir.filled());
     let unsure = parsed.addresses_unsure;
     let layout = if unsure { None } else { AddressLayout::new(&parsed, &flags.interfaces, world.links(), &mut errors, &mut notes) };
     let nodes = check::nodes(&parsed, layout.as_ref().map(|layout| layout.plan), &mut errors);

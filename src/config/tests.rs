@@ -43,6 +43,8 @@ fn link(index: u32, name: &str, addresses: &[(&str, u8)]) -> LinkFacts {
         default_route: false,
         loopback: false,
         up: true,
+        carrier: true,
+        master: None,
     }
 }
 

@@ -87,6 +87,8 @@ pub(super) struct Commands {
     current: Option<Current>,
     waiting: VecDeque<(Command, Option<ConnId>)>,
     texts: VecDeque<TextTask>,
+    /// What is written down says that there are numbers.
+    pub(super) remembered: bool,
     /// How the last reload ended.
     refused: bool,
     /// The last task, and the one whose end the current command waits for; 0: none.

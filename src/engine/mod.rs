@@ -43,7 +43,7 @@ pub struct Ctx<'a> {
     /// The table of endpoints.
     pub endpoints: &'a Endpoints,
     /// What is known of each boot interface.
-    pub links: &'a Links,
+    pub links: &'a mut Links,
     /// All that is known of machines.
     pub roll: &'a mut Registry,
     /// The journal's lane, with those that wait for it.

@@ -3,14 +3,16 @@
 //!
 //! Refused, with the old config in force as before: what is no config; what was sized at start ([`Config::needs_restart`]); what would move
 //! nodes that hold leases, unless an operator says so ([`Reload::Renumber`]); what contradicts the journal. A file that cannot be read or a disk that
-//! hangs refuses it as well. [`Reload::Preview`] ends with the comparison.
+//! hangs refuses it as well. A preview ends with the comparison.
+//!
+//! What the config leaves out rests on the interfaces as they were, once there are numbered machines (`config::memory`).
 
 use std::path::PathBuf;
 
 use crate::base::machine::{Reload, TaskOutcome};
 use crate::base::outbox::{FileTask, Outbox};
 use crate::base::time::Now;
-use crate::config::{Config, ConfigFile, MachineFacts, Resolved, Unresolved};
+use crate::config::{Config, ConfigFile, LinkMemory, MachineFacts, Resolved, Unresolved};
 use crate::roll::plan::{NamesFile, This};
 use crate::wire::control::Rejection;
 
@@ -24,7 +26,7 @@ pub(super) enum ReloadStep {
     /// The config is read.
     Reading(Reload),
     /// It is looked which of these names are files beneath the root.
-    Looking { how: Reload, text: Option<String>, facts: MachineFacts, root: PathBuf, names: Vec<String> },
+    Looking { how: Reload, text: Option<String>, facts: Box<MachineFacts>, root: PathBuf, names: Vec<String> },
     /// The root is opened; then this config is taken over, and these lines are said.
     Opening { how: Reload, new: Box<Config>, said: Vec<String> },
 }
@@ -33,7 +35,7 @@ impl ReloadStep {
     /// Whether it ends with the comparison.
     pub(super) fn previews(&self) -> bool {
         let (ReloadStep::Reading(how) | ReloadStep::Looking { how, .. } | ReloadStep::Opening { how, .. }) = self;
-        *how == Reload::Preview
+        how.is_preview()
     }
 }
 
@@ -67,7 +69,10 @@ impl Server {
         match (step, done) {
             (_, Err(why)) => refuse(why.lines().map(str::to_string).collect(), STAYS),
             (ReloadStep::Reading(how), Ok(TaskOutcome::Text { text, links })) => {
-                self.resolve(how, text.map(str::to_string), MachineFacts::new(links.to_vec()))
+                let mut links = links.to_vec();
+                let numbered = !how.derives_anew() && self.is_numbered();
+                LinkMemory::of(self.config(), numbered).apply(&mut links);
+                self.resolve(how, text.map(str::to_string), Box::new(MachineFacts::new(links)))
             }
             (ReloadStep::Looking { how, text, mut facts, root, names }, Ok(TaskOutcome::Exists(found))) => {
                 facts.learn(&root, &names, found);
@@ -79,10 +84,11 @@ impl Server {
     }
 
     /// Makes a config of its text, as far as it is known which boot files there are.
-    fn resolve(&mut self, how: Reload, text: Option<String>, facts: MachineFacts) -> NextStep {
+    fn resolve(&mut self, how: Reload, text: Option<String>, facts: Box<MachineFacts>) -> NextStep {
         match self.commands.file.resolve(text.as_deref(), &facts) {
             Ok(Resolved { config, .. }) => self.consider(how, config),
-            Err(Unresolved::Wrong(why)) => refuse(why.lines().map(str::to_string).collect(), STAYS),
+            Err(Unresolved::Wrong(why) | Unresolved::Await(_, why)) => refuse(why.lines().map(str::to_string).collect(), STAYS),
+            Err(Unresolved::Recall(_)) => unreachable!("only at start something is read that this server wrote"),
             Err(Unresolved::Ask(root, names)) => {
                 let asked = names.iter().flat_map(|name| [&b"\0"[..], name.as_bytes()].concat());
                 let bytes = bytes_of(&root).iter().copied().chain(asked).collect();
@@ -96,7 +102,7 @@ impl Server {
         let old = self.config();
         let fixed = old.needs_restart(&new);
         let mut said: Vec<String> = old.listing.difference(&new.listing).iter().map(|line| format!("config: {line}")).collect();
-        if how == Reload::Preview && fixed.is_empty() {
+        if how.is_preview() && fixed.is_empty() {
             said.extend(self.moved(&new).0);
             return NextStep::End(Ok(said));
         }
@@ -138,6 +144,7 @@ impl Server {
             return refuse(vec![why], STAYS);
         }
         out.task(0, FileTask::Serve, &[]);
+        self.judge_links(now, out);
         self.publish_names();
         moves.iter().for_each(|line| log::warn!("{line} (takes effect as each node renews)"));
         said.extend(moves);
@@ -154,6 +161,27 @@ impl Server {
             log::warn!("names: not sent to nodes (too many segments for a DHCP message; copy the file, see libnss_muster(8))");
         }
         let path = config.server.state_dir.join("names");
+        self.commands.publish(path, text);
+        self.remember_links();
+    }
+
+    /// Whether a machine has its address by a number.
+    fn is_numbered(&self) -> bool {
+        self.roll().beyond(0).is_some()
+    }
+
+    /// Writes down by what nodes have their addresses, when there is a first node, or none any more.
+    pub(super) fn look_at_numbers(&mut self) {
+        if self.commands.remembered != self.is_numbered() {
+            self.remember_links();
+        }
+    }
+
+    fn remember_links(&mut self) {
+        let numbered = self.is_numbered();
+        self.commands.remembered = numbered;
+        let path = self.config().server.state_dir.join(LinkMemory::FILE);
+        let text = LinkMemory::of(self.config(), numbered).to_string();
         self.commands.publish(path, text);
     }
 }

@@ -103,7 +103,7 @@ impl Server {
             commit: Commit::new(config.server.capacity),
             config: config.clone(),
             endpoints: Endpoints::new(config),
-            links: Links::default(),
+            links: Links::new(crate::base::limits::NETWORKS_MAX),
             stats: Stats::default(),
             dhcp: Dhcp::new(config.server.capacity, seed),
             tftp,
@@ -168,8 +168,8 @@ impl Server {
 
     /// Everything as an operator sees it, and what the world has counted. O(capacity): see [`Snapshot`].
     pub fn snapshot(&self, now: Now, kernel: Vec<(String, u64)>, open_files: usize) -> Snapshot {
-        let Server { config, roll, stats, pace, tftp, dns, born, .. } = self;
-        let moment = Moment { now, config, roll, stats, pace, query: Sight { born: *born, tftp, dns } };
+        let Server { config, links, roll, stats, pace, tftp, dns, born, .. } = self;
+        let moment = Moment { now, config, links, roll, stats, pace, query: Sight { born: *born, tftp, dns } };
         Snapshot::of(&moment, kernel, open_files)
     }
 
@@ -195,6 +195,9 @@ impl Server {
             return Err(contradiction);
         }
         let old = std::mem::replace(&mut self.config, config.clone());
+        for (link, was) in self.config.links.iter_mut().zip(&old.links) {
+            link.others.clone_from(&was.others);
+        }
         self.pace.reconfigure(config);
         self.control.resize(config.plan.nodes());
         self.dns.reconfigure(&old, config, now);
@@ -311,7 +314,7 @@ fn configure(roll: &mut Registry, config: &Config, now: Now) -> Result<(), Strin
 
 /// The guest pool of a network: the head's, its links' and its routers' addresses are never given.
 fn pool(config: &Config, network: &Network, now: Instant) -> Option<GuestPool> {
-    let excluded = |ip| !network.subnet.is_host(ip) || network.routers.contains(&ip) || config.links.iter().any(|link| link.head == ip);
+    let excluded = |ip| !network.subnet.is_host(ip) || network.routers.contains(&ip) || config.is_own(ip);
     network.guests.map(|range| GuestPool::new(range, excluded, dhcp::probes(config, network.link), now))
 }
 
@@ -322,6 +325,7 @@ impl Machine for Server {
             Input::Stream(stream) => return self.stream(now, stream, out),
             Input::Link { link, facts } => return self.link(now, link, facts, out),
             Input::Frame { link, .. } | Input::Arp { link, .. } if !self.links.serves(link) => return,
+            Input::Route { token, mtu } => return self.links.learn_route(token, mtu),
             Input::Synced { seq } => {
                 self.commit.synced(seq);
                 self.release(now, out);
@@ -353,7 +357,7 @@ impl Machine for Server {
             Input::Bytes { token, bytes } => tftp.bytes(ctx, token, bytes),
             Input::Missed { link, refused, overrun } => ctx.pace.lane(link).bottleneck.missed(now.at, refused + overrun),
             // Taken up above.
-            Input::Datagram(_) | Input::Stream(_) | Input::Link { .. } | Input::Synced { .. } | Input::Compacted => {}
+            Input::Datagram(_) | Input::Stream(_) | Input::Link { .. } | Input::Route { .. } | Input::Synced { .. } | Input::Compacted => {}
             Input::NotCompacted { .. } | Input::JournalGone | Input::Command(_) | Input::Done { .. } | Input::Counted { .. } => {}
         }
         turns::give_wanted(ctx, &mut engines);
@@ -381,6 +385,7 @@ impl Machine for Server {
         if first {
             self.publish_names();
         }
+        self.look_at_numbers();
         self.expire_commands(now, out);
     }
 

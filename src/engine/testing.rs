@@ -157,6 +157,8 @@ pub enum Got {
     Dns(EndpointId, SocketAddrV4, Vec<u8>),
     Write(ConnId, Vec<u8>),
     Readdress(Ipv4Addr, Ipv4Addr),
+    Address(Ipv4Addr, bool),
+    Route(u64, Ipv4Addr),
     Connect(SocketAddrV4, u64),
     Hang(ConnId),
     Other,
@@ -269,6 +271,8 @@ impl World {
             }
             Output::Write { conn, bytes } => Got::Write(conn, bytes.to_vec()),
             Output::Readdress { from, to } => Got::Readdress(from, to),
+            Output::Route { token, to } => Got::Route(token, to),
+            Output::Address { address, on, .. } => Got::Address(address, on),
             Output::Connect { to, token, .. } => Got::Connect(to, token),
             Output::Close { conn, .. } => Got::Hang(conn),
             Output::Record(_) | Output::Frame { .. } | Output::Task { .. } | Output::Count | Output::Leave => Got::Other,

@@ -8,6 +8,7 @@
 //! Turns are given at two moments: after an input, on each link where it made a record want one; and when a lane is due, because its path
 //! has opened again. The call is static: a turn allocates nothing and goes through no table of functions.
 
+use crate::base::limits::CHECK_INTERVAL;
 use crate::base::machine::Link;
 
 use super::Ctx;
@@ -40,6 +41,10 @@ pub fn give_due(ctx: &mut Ctx<'_>, takers: &mut impl Takers) {
 
 /// Gives turns to the waiters of a link, while its path is free.
 fn give(ctx: &mut Ctx<'_>, takers: &mut impl Takers, link: Link, most: usize) {
+    if !ctx.links.serves(link) {
+        // Who waits goes on waiting until the link is back.
+        return ctx.pace.lane(link).pause(ctx.now + CHECK_INTERVAL);
+    }
     for _ in 0..most {
         if !ctx.out.has_room() {
             break;

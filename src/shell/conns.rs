@@ -110,6 +110,8 @@ pub enum News {
 pub struct Conns {
     groups: Vec<Group>,
     doors: Vec<Door>,
+    /// How many doors there are of the table; behind them are those at other addresses.
+    fixed: usize,
     conns: Slab<Conn>,
     /// Those with something to do.
     work: VecDeque<u32>,
@@ -137,8 +139,8 @@ impl Conns {
             let unix = matches!(row.transport, Transport::Unix(_));
             let mut door = |listener| doors.push(Door { group, endpoint, listener, unix, knocks: true });
             match row.transport {
-                Transport::Listen(_) => match TcpListener::bind(row.address.into()) {
-                    Ok(listener) => door(Some(Listener::Tcp(listener))),
+                Transport::Listen(_) => match sys::listen_tcp(row.address) {
+                    Ok(listener) => door(Some(Listener::Tcp(TcpListener::from_std(listener)))),
                     Err(error) => refused.push((endpoint, error)),
                 },
                 Transport::Unix(_) => door(None),
@@ -149,6 +151,7 @@ impl Conns {
         let capacity = groups.iter().map(|group| group.streams.conns).sum();
         let conns = Conns {
             groups,
+            fixed: doors.len(),
             doors,
             conns: Slab::new(capacity),
             work: VecDeque::with_capacity(capacity),
@@ -166,16 +169,38 @@ impl Conns {
         Ok((conns, refused))
     }
 
-    /// Listens at a Unix socket, which another one may have been before. Those who are connected stay.
     /// An endpoint that listens does so at another address from now on. Its connections stay.
     pub fn move_door(&mut self, registry: &Registry, endpoint: EndpointId, address: SocketAddrV4) -> io::Result<()> {
         let Some((at, door)) = self.doors.iter_mut().enumerate().find(|(_, door)| door.endpoint == endpoint) else { return Ok(()) };
-        let listener = Listener::Tcp(TcpListener::bind(address.into())?);
+        let listener = Listener::Tcp(TcpListener::from_std(sys::listen_tcp(address)?));
         registry.register(&mut SourceFd(&listener.as_raw_fd()), EventSource::Door(at).into(), Interest::READABLE)?;
         (door.listener, door.knocks) = (Some(listener), true);
         Ok(())
     }
 
+    /// Endpoints that listen do so at these addresses as well, and at no others any more. Gives those where they cannot.
+    pub fn set_others(&mut self, registry: &Registry, others: &[(EndpointId, SocketAddrV4)]) -> Vec<(SocketAddrV4, io::Error)> {
+        self.doors.truncate(self.fixed);
+        let mut refused = Vec::new();
+        for &(endpoint, address) in others {
+            let Some(group) = self.doors.iter().find(|door| door.endpoint == endpoint).map(|door| door.group) else { continue };
+            let at = self.doors.len();
+            let opened = sys::listen_tcp(address).and_then(|listener| {
+                let listener = Listener::Tcp(TcpListener::from_std(listener));
+                registry.register(&mut SourceFd(&listener.as_raw_fd()), EventSource::Door(at).into(), Interest::READABLE)?;
+                Ok(Door { group, endpoint, listener: Some(listener), unix: false, knocks: true })
+            });
+            match opened {
+                Ok(door) => self.doors.push(door),
+                // It is one of those that are configured.
+                Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {}
+                Err(error) => refused.push((address, error)),
+            }
+        }
+        refused
+    }
+
+    /// Listens at a Unix socket, which another one may have been before. Those who are connected stay.
     pub fn adopt(&mut self, registry: &Registry, listener: UnixListener, guard: Guard) -> io::Result<()> {
         let Some(at) = self.doors.iter().position(|door| door.unix) else { return Ok(()) };
         registry.register(&mut SourceFd(&listener.as_raw_fd()), EventSource::Door(at).into(), Interest::READABLE)?;

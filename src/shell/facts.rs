@@ -1,79 +1,174 @@
 //! Gathers the facts of the machine: interfaces, limits, what the kernel is set to.
 
-use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use nix::ifaddrs::getifaddrs;
-use nix::net::if_::InterfaceFlags;
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::base::addr::Mac;
 use crate::base::facts::{Hardware, LinkFacts};
 
 use super::ShellError;
+use super::netlink::{ADDRESS_HEADER, Attributes, LINK_HEADER, Netlink, RTM_NEWADDR, RTM_NEWLINK, half, ip, name, word};
 
 /// ARPHRD_ETHER, ARPHRD_LOOPBACK and ARPHRD_INFINIBAND of `linux/if_arp.h`.
-const ETHER: u32 = 1;
-const LOOPBACK: u32 = 772;
-const INFINIBAND: u32 = 32;
+const ETHER: u16 = 1;
+const LOOPBACK: u16 = 772;
+const INFINIBAND: u16 = 32;
+/// Attributes of `linux/if_link.h` and `linux/if_addr.h`.
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+/// How often it is read again what changed while it was read.
+const READS: usize = 4;
 
 /// All interfaces that could be booted from, in order of their index.
 pub fn links() -> Result<Vec<LinkFacts>, ShellError> {
-    let failed = |error| ShellError::system("cannot list the network interfaces", error, "");
-    let mut links: BTreeMap<String, LinkFacts> = BTreeMap::new();
-    for address in getifaddrs().map_err(failed)? {
-        let name = address.interface_name;
-        if !links.contains_key(&name) {
-            let Some(link) = link(&name, address.flags) else { continue };
-            links.insert(name.clone(), link);
-        }
-        let Some(link) = links.get_mut(&name) else { continue };
-        let Some(storage) = address.address else { continue };
-        if let Some(ip) = storage.as_sockaddr_in() {
-            let mask = address.netmask.as_ref().and_then(|mask| mask.as_sockaddr_in()).map_or(Ipv4Addr::BROADCAST, |mask| mask.ip());
-            link.addresses.push((ip.ip(), u32::from(mask).leading_ones() as u8));
-        } else if let Some(ip) = storage.as_sockaddr_in6().filter(|ip| is_link_local(ip.ip())) {
-            link.link_local.get_or_insert(ip.ip());
-        }
-    }
-    let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
-    for link in links.values_mut() {
-        (link.default_route, link.gateway) = default_route(&routes, &link.name);
-    }
-    let mut links: Vec<LinkFacts> = links.into_values().collect();
-    links.sort_by_key(|link| link.index);
-    Ok(links)
+    LinkReader::open()?.read(|_| true)
 }
 
-fn is_link_local(ip: Ipv6Addr) -> bool {
-    ip.segments()[0] & 0xffc0 == 0xfe80
+/// Reads what there is of interfaces, by a socket that stays open.
+pub struct LinkReader(Netlink);
+
+impl LinkReader {
+    /// Opens the socket. An error says why the kernel gives none.
+    pub fn open() -> Result<LinkReader, ShellError> {
+        Netlink::open().map(LinkReader)
+    }
+
+    /// The interfaces whose names are wanted, in order of their index.
+    pub fn read(&mut self, wanted: impl Fn(&str) -> bool) -> Result<Vec<LinkFacts>, ShellError> {
+        let failed = |error| ShellError::system("cannot list the network interfaces", error, "");
+        let mut links = Vec::new();
+        for _ in 0..READS {
+            let (found, whole) = self.dump(&wanted).map_err(failed)?;
+            links = found;
+            if whole {
+                break;
+            }
+        }
+        let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
+        for link in &mut links {
+            (link.default_route, link.gateway) = default_route(&routes, &link.name);
+            link.rate = rate(&link.name);
+        }
+        links.sort_by_key(|link| link.index);
+        Ok(links)
+    }
+
+    /// What the kernel says of them by netlink, and whether it has not changed meanwhile.
+    fn dump(&mut self, wanted: impl Fn(&str) -> bool) -> io::Result<(Vec<LinkFacts>, bool)> {
+        let (mut links, mut names, mut masters) = (Vec::new(), Vec::new(), Vec::new());
+        let mut whole = self.0.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), |kind, body| {
+            let Some(told) = TellsOfLink::read(body).filter(|_| kind == RTM_NEWLINK) else { return };
+            names.push((told.index, told.name.to_string()));
+            if let Some(facts) = told.facts().filter(|facts| wanted(&facts.name)) {
+                masters.extend(told.master.map(|master| (told.index, master)));
+                links.push(facts);
+            }
+        })?;
+        for link in &mut links {
+            let master = masters.iter().find(|(of, _)| *of == link.index).map(|(_, master)| *master);
+            link.master = master.and_then(|master| names.iter().find(|(index, _)| *index == master)).map(|(_, name)| name.clone());
+        }
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut message = AddressMessage::default();
+            message.header.family = family;
+            whole &= self.0.dump(RouteNetlinkMessage::GetAddress(message), |kind, body| {
+                let index = word(body, 4);
+                if let Some(link) = links.iter_mut().find(|link| kind == RTM_NEWADDR && link.index == index) {
+                    link.addresses.extend(address(body));
+                    link.link_local = link.link_local.or_else(|| link_local(body));
+                }
+            })?;
+        }
+        Ok((links, whole))
+    }
 }
 
-/// What sysfs tells of an interface.
-fn link(name: &str, flags: InterfaceFlags) -> Option<LinkFacts> {
-    let read = |file: &str| fs::read_to_string(format!("/sys/class/net/{name}/{file}")).map(|text| text.trim().to_string());
-    let number = |file: &str| read(file).ok().and_then(|text| text.parse::<u32>().ok());
-    let hardware = match number("type")? {
-        ETHER | LOOPBACK => Hardware::Ethernet,
-        INFINIBAND => Hardware::Infiniband,
-        _ => return None,
-    };
-    let mac = read("address").ok().and_then(|text| text.parse().ok());
-    Some(LinkFacts {
-        name: name.to_string(),
-        index: nix::net::if_::if_nametoindex(name).ok()?,
-        hardware,
-        mac: mac.unwrap_or(Mac::ZERO),
-        mtu: number("mtu")?,
-        // The file cannot be read while the link is down, and holds -1 or 2^32 - 1 where the device does not know.
-        rate: number("speed").filter(|&mbit| mbit > 0 && mbit < u32::MAX).map(|mbit| u64::from(mbit) * 1_000_000),
-        addresses: Vec::new(),
-        link_local: None,
-        gateway: None,
-        default_route: false,
-        loopback: flags.contains(InterfaceFlags::IFF_LOOPBACK),
-        up: flags.contains(InterfaceFlags::IFF_UP),
-    })
+/// An RTM_NEWLINK or RTM_DELLINK.
+pub struct TellsOfLink<'a> {
+    /// The kernel's interface index.
+    pub index: u32,
+    /// The kernel's name.
+    pub name: &'a str,
+    hardware: u16,
+    flags: LinkFlags,
+    mac: &'a [u8],
+    mtu: u32,
+    /// The interface that gets its frames.
+    master: Option<u32>,
+}
+
+impl<'a> TellsOfLink<'a> {
+    /// None for one that tells of something else, such as the port of a bridge.
+    pub fn read(body: &'a [u8]) -> Option<TellsOfLink<'a>> {
+        let flags = LinkFlags::from_bits_retain(word(body, 8));
+        let mut told = TellsOfLink { index: word(body, 4), name: "", hardware: half(body, 2), flags, mac: &[], mtu: 0, master: None };
+        let mut slave = &[][..];
+        for (kind, value) in Attributes::behind(body, LINK_HEADER) {
+            match kind {
+                IFLA_IFNAME => told.name = std::str::from_utf8(name(value)).ok()?,
+                IFLA_ADDRESS => told.mac = value,
+                IFLA_MTU => told.mtu = word(value, 0),
+                IFLA_MASTER => told.master = Some(word(value, 0)),
+                IFLA_LINKINFO => slave = Attributes(value).find(|(kind, _)| *kind == IFLA_INFO_SLAVE_KIND).map_or(slave, |(_, kind)| kind),
+                _ => {}
+            }
+        }
+        // What is in a VRF gets its frames itself.
+        told.master = told.master.filter(|_| name(slave) != b"vrf");
+        let family = *body.first()?;
+        (family == libc::AF_UNSPEC as u8 && !told.name.is_empty()).then_some(told)
+    }
+
+    /// None for hardware that nobody boots from.
+    fn facts(&self) -> Option<LinkFacts> {
+        let hardware = match self.hardware {
+            ETHER | LOOPBACK => Hardware::Ethernet,
+            INFINIBAND => Hardware::Infiniband,
+            _ => return None,
+        };
+        Some(LinkFacts {
+            index: self.index,
+            hardware,
+            mac: self.mac.try_into().map_or(Mac::ZERO, Mac),
+            mtu: self.mtu,
+            loopback: self.flags.contains(LinkFlags::Loopback),
+            up: self.flags.contains(LinkFlags::Up),
+            carrier: self.flags.contains(LinkFlags::LowerUp),
+            ..LinkFacts::absent(self.name)
+        })
+    }
+}
+
+/// The IPv4 address of an RTM_NEWADDR, with its prefix length, whatever its label is.
+fn address(body: &[u8]) -> Option<(Ipv4Addr, u8)> {
+    let &[family, prefix, ..] = body else { return None };
+    let local = Attributes::behind(body, ADDRESS_HEADER).find(|(kind, _)| *kind == IFA_LOCAL).filter(|_| family == libc::AF_INET as u8)?;
+    Some((ip(local.1)?, prefix))
+}
+
+fn link_local(body: &[u8]) -> Option<Ipv6Addr> {
+    let family = *body.first()?;
+    let found = Attributes::behind(body, ADDRESS_HEADER).find(|(kind, _)| *kind == IFA_ADDRESS)?;
+    let ip = <[u8; 16]>::try_from(found.1).ok().map(Ipv6Addr::from)?;
+    (family == libc::AF_INET6 as u8 && ip.segments()[0] & 0xffc0 == 0xfe80).then_some(ip)
+}
+
+/// Bits per second. sysfs says nothing while the link is down, and -1 or 2^32 - 1 where the device does not know.
+fn rate(name: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/sys/class/net/{name}/speed")).ok()?;
+    let mbit = text.trim().parse::<u32>().ok().filter(|&mbit| mbit > 0 && mbit < u32::MAX)?;
+    Some(u64::from(mbit) * 1_000_000)
 }
 
 /// Whether a route through `interface` covers everything, and its router: from the table of `/proc/net/route`.
@@ -129,6 +224,15 @@ mod tests {
     fn loopback_is_there() {
         let links = links().unwrap();
         let lo = links.iter().find(|link| link.loopback).unwrap();
-        assert!(lo.mtu >= 1500 && lo.index > 0);
+        assert!(lo.mtu >= 1500 && lo.is_there() && lo.up && lo.master.is_none());
+        assert!(lo.addresses.contains(&(Ipv4Addr::LOCALHOST, 8)));
+        assert_eq!(LinkReader::open().unwrap().read(|name| name == "lo").unwrap(), std::slice::from_ref(lo));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_message_is_survived(body in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+            let _ = (address(&body), link_local(&body), TellsOfLink::read(&body).map(|told| told.facts().is_some()));
+        }
     }
 }

@@ -1,34 +1,26 @@
 //! A machine's own interfaces, by netlink: what there is, up and down, addresses, default routes. For programs that configure the machine
 //! they run on (`muster-in`); the daemon changes none of it.
 //!
-//! Each call waits for the kernel's answer, which comes at once. Requests are written by the netlink library, which allocates for each. What
-//! the kernel tells is read by hand, the few attributes that matter: this runs on kernels newer than any library's idea of them.
+//! Each call waits for the kernel's answer, which comes at once ([`super::netlink`]).
 
 use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo};
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netlink_sys::protocols::NETLINK_ROUTE;
-use netlink_sys::{Socket, SocketAddr};
 
 use crate::base::addr::Mac;
 
 use super::ShellError;
+use super::netlink::{
+    ADDRESS_HEADER, Attributes, LINK_HEADER, Netlink, ROUTE_HEADER, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, half, ip, name, word,
+};
 
-/// Types and attributes of `linux/rtnetlink.h`, `linux/if_link.h` and `linux/if_addr.h`.
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const RTM_NEWLINK: u16 = 16;
-const RTM_NEWADDR: u16 = 20;
-const RTM_NEWROUTE: u16 = 24;
+/// Attributes of `linux/rtnetlink.h`, `linux/if_link.h` and `linux/if_addr.h`.
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
@@ -40,11 +32,6 @@ const RTA_PRIORITY: u16 = 6;
 const RTN_UNICAST: u8 = 1;
 const RTPROT_DHCP: u8 = 16;
 const ARPHRD_ETHER: u16 = 1;
-/// `struct nlmsghdr`, and before a message's attributes `ifinfomsg`, `ifaddrmsg` and `rtmsg`.
-const HEADER: usize = 16;
-const LINK_HEADER: usize = 16;
-const ADDRESS_HEADER: usize = 8;
-const ROUTE_HEADER: usize = 12;
 
 /// An Ethernet interface, physical or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,31 +69,21 @@ pub struct DefaultRoute {
 }
 
 /// A netlink socket.
-pub struct Interfaces {
-    socket: Socket,
-    buf: Vec<u8>,
-    sequence: u32,
-}
+pub struct Interfaces(Netlink);
 
 impl Interfaces {
     /// Opens the socket. An error says why the kernel gives none.
     pub fn open() -> Result<Interfaces, ShellError> {
-        let open = || {
-            let mut socket = Socket::new(NETLINK_ROUTE)?;
-            socket.bind_auto()?;
-            socket.connect(&SocketAddr::new(0, 0))?;
-            Ok(Interfaces { socket, buf: vec![0; 64 * 1024], sequence: 0 })
-        };
-        open().map_err(|error: io::Error| ShellError::system("cannot open a netlink socket", error, ""))
+        Netlink::open().map(Interfaces)
     }
 
     /// All Ethernet interfaces but loopback, in the kernel's order.
     pub fn list(&mut self) -> Result<Vec<Interface>, ShellError> {
         let mut found = Vec::new();
-        let dump = self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), |kind, body| {
+        let dump = self.0.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), |kind, body| {
             found.extend(interface(body).filter(|_| kind == RTM_NEWLINK));
         });
-        dump.map_err(|error| ShellError::system("cannot list the network interfaces", error, ""))?;
+        dump.map(drop).map_err(|error| ShellError::system("cannot list the network interfaces", error, ""))?;
         Ok(found)
     }
 
@@ -116,7 +93,7 @@ impl Interfaces {
         message.header.index = interface.index;
         message.header.change_mask = LinkFlags::Up;
         message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
-        let result = self.request(RouteNetlinkMessage::SetLink(message), 0);
+        let result = self.0.request(RouteNetlinkMessage::SetLink(message), 0);
         let what = if up { "up" } else { "down" };
         result.map_err(|error| {
             ShellError::system(format_args!("cannot set {} {what}", interface.name), error, "run as root, or with CAP_NET_ADMIN")
@@ -128,10 +105,10 @@ impl Interfaces {
         let mut message = AddressMessage::default();
         message.header.family = AddressFamily::Inet;
         let mut found = Vec::new();
-        let dump = self.dump(RouteNetlinkMessage::GetAddress(message), |kind, body| {
+        let dump = self.0.dump(RouteNetlinkMessage::GetAddress(message), |kind, body| {
             found.extend(address(body).filter(|(of, _)| kind == RTM_NEWADDR && *of == index).map(|(_, address)| address));
         });
-        dump.map_err(|error| ShellError::system("cannot list the addresses", error, ""))?;
+        dump.map(drop).map_err(|error| ShellError::system("cannot list the addresses", error, ""))?;
         Ok(found)
     }
 
@@ -151,12 +128,12 @@ impl Interfaces {
         (cache.ifa_preferred, cache.ifa_valid) = (seconds, seconds);
         message.attributes.push(AddressAttribute::CacheInfo(cache));
         message.attributes.push(AddressAttribute::Flags(AddressFlags::empty()));
-        self.request(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
+        self.0.request(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
     }
 
     /// Removes an address; one that has gone already is no failure.
     pub fn remove_address(&mut self, index: u32, at: PrefixedAddress) -> io::Result<()> {
-        gone(self.request(RouteNetlinkMessage::DelAddress(address_message(index, at)), 0))
+        gone(self.0.request(RouteNetlinkMessage::DelAddress(address_message(index, at)), 0))
     }
 
     /// The IPv4 default routes with one gateway each.
@@ -164,7 +141,7 @@ impl Interfaces {
         let mut message = RouteMessage::default();
         message.header.address_family = AddressFamily::Inet;
         let mut found = Vec::new();
-        self.dump(RouteNetlinkMessage::GetRoute(message), |kind, body| {
+        self.0.dump(RouteNetlinkMessage::GetRoute(message), |kind, body| {
             found.extend(default_route(body).filter(|_| kind == RTM_NEWROUTE));
         })?;
         Ok(found)
@@ -173,99 +150,16 @@ impl Interfaces {
     /// Adds a default route behind those that are as good.
     pub fn add_default_route(&mut self, route: DefaultRoute) -> io::Result<()> {
         let message = || RouteNetlinkMessage::NewRoute(route_message(route));
-        match self.request(message(), NLM_F_CREATE | NLM_F_EXCL) {
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => self.request(message(), NLM_F_CREATE | NLM_F_APPEND),
+        match self.0.request(message(), NLM_F_CREATE | NLM_F_EXCL) {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => self.0.request(message(), NLM_F_CREATE | NLM_F_APPEND),
             result => result,
         }
     }
 
     /// Removes a default route; one that is not there is an error.
     pub fn remove_default_route(&mut self, route: DefaultRoute) -> io::Result<()> {
-        gone(self.request(RouteNetlinkMessage::DelRoute(route_message(route)), 0))
+        gone(self.0.request(RouteNetlinkMessage::DelRoute(route_message(route)), 0))
     }
-
-    fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | flags;
-        self.sequence = self.sequence.wrapping_add(1);
-        header.sequence_number = self.sequence;
-        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
-        request.finalize();
-        let len = request.header.length as usize;
-        let Some(bytes) = self.buf.get_mut(..len) else { return Err(io::ErrorKind::InvalidInput.into()) };
-        request.serialize(bytes);
-        self.socket.send(bytes, 0).map(drop)
-    }
-
-    /// Changes something, and waits for the kernel's word on it.
-    fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        self.send(message, NLM_F_ACK | flags)?;
-        self.answers(|_, _| {})
-    }
-
-    fn dump(&mut self, message: RouteNetlinkMessage, each: impl FnMut(u16, &[u8])) -> io::Result<()> {
-        self.send(message, NLM_F_DUMP)?;
-        self.answers(each)
-    }
-
-    /// Takes what the kernel answers to the last message, up to its end or its refusal: each one's type and what follows its header.
-    fn answers(&mut self, mut each: impl FnMut(u16, &[u8])) -> io::Result<()> {
-        loop {
-            let mut rest = self.buf.as_mut_slice();
-            let got = self.socket.recv(&mut rest, 0)?;
-            let mut left = self.buf.get(..got).unwrap_or(&[]);
-            while let Some((header, _)) = left.split_at_checked(HEADER) {
-                let (len, kind, sequence) = (word(header, 0) as usize, half(header, 4), word(header, 8));
-                let body = left.get(HEADER..len).unwrap_or(&[]);
-                left = left.get(len.next_multiple_of(4).max(HEADER)..).unwrap_or(&[]);
-                match kind {
-                    _ if sequence != self.sequence => {}
-                    NLMSG_DONE => return Ok(()),
-                    NLMSG_ERROR => match word(body, 0) as i32 {
-                        0 => return Ok(()),
-                        code => return Err(io::Error::from_raw_os_error(code.saturating_neg())),
-                    },
-                    kind => each(kind, body),
-                }
-            }
-        }
-    }
-}
-
-/// The 32 bits at a place, in the machine's own order; 0 where there are none.
-fn word(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |&word| u32::from_ne_bytes(word))
-}
-
-fn half(bytes: &[u8], at: usize) -> u16 {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |&half| u16::from_ne_bytes(half))
-}
-
-/// The attributes of a message: type and value, up to the first that is cut off.
-struct Attributes<'a>(&'a [u8]);
-
-impl<'a> Attributes<'a> {
-    /// Those behind a header of so many bytes.
-    fn behind(body: &'a [u8], header: usize) -> Attributes<'a> {
-        Attributes(body.get(header..).unwrap_or(&[]))
-    }
-}
-
-impl<'a> Iterator for Attributes<'a> {
-    type Item = (u16, &'a [u8]);
-
-    fn next(&mut self) -> Option<(u16, &'a [u8])> {
-        let (header, _) = self.0.split_at_checked(4)?;
-        let (len, kind) = (usize::from(half(header, 0)), half(header, 2));
-        let value = self.0.get(4..len)?;
-        self.0 = self.0.get(len.next_multiple_of(4)..).unwrap_or(&[]);
-        // The two high bits say how the value is built.
-        Some((kind & 0x3fff, value))
-    }
-}
-
-fn ip(value: &[u8]) -> Option<Ipv4Addr> {
-    <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from)
 }
 
 fn gone(result: io::Result<()>) -> io::Result<()> {
@@ -293,7 +187,7 @@ fn interface(body: &[u8]) -> Option<Interface> {
     };
     for (kind, value) in Attributes::behind(body, LINK_HEADER) {
         match kind {
-            IFLA_IFNAME => interface.name = String::from_utf8_lossy(value.strip_suffix(&[0]).unwrap_or(value)).into_owned(),
+            IFLA_IFNAME => interface.name = String::from_utf8_lossy(name(value)).into_owned(),
             IFLA_ADDRESS => interface.mac = mac(value)?,
             IFLA_PERM_ADDRESS => interface.permanent = mac(value).filter(|mac| mac.is_individual()),
             IFLA_MTU => interface.mtu = word(value, 0),

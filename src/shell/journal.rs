@@ -15,6 +15,7 @@
 //!
 //! The folder is locked, so that no second daemon writes here: by the writer, and for as long as it may still write, whatever became of the daemon.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -125,8 +126,8 @@ pub struct Journal {
     unsettled: Option<(usize, Seq)>,
     /// The file is not in its place, or was not when last seen.
     taken_away: bool,
-    /// Where the names are to be written, and which.
-    names: Option<(PathBuf, File)>,
+    /// The files that are to be written beside it, one after the other: where, and what.
+    names: VecDeque<(PathBuf, File)>,
 }
 
 /// Opens the journal in a folder, which is made if its parent is there; gives its lines, all of which can be relied on.
@@ -164,7 +165,7 @@ pub fn open(folder: &Path, run: &Path, mut writer: Worker) -> Result<(Journal, V
         outcome: None,
         unsettled: None,
         taken_away: false,
-        names: None,
+        names: VecDeque::new(),
     };
     Ok((journal, lines))
 }
@@ -346,12 +347,12 @@ impl Journal {
         matches!(self.busy, WriterState::No | WriterState::Watching)
             && self.buffer.is_empty()
             && self.next.is_none()
-            && self.names.is_none()
+            && self.names.is_empty()
     }
 
     /// Names wait to be handed over, and the writer has nothing to do.
     pub fn has_work(&self) -> bool {
-        self.busy == WriterState::No && self.names.is_some() && self.retry_at.is_none() && !self.taken_away
+        self.busy == WriterState::No && !self.names.is_empty() && self.retry_at.is_none() && !self.taken_away
     }
 
     /// Takes a line from the machine. What has no room is never lost here: the machine keeps to the limits.
@@ -410,11 +411,17 @@ impl Journal {
         self.outcome.take()
     }
 
-    /// Has the names written, beside the journal.
+    /// Has the names, or what is remembered of the links, written beside the journal. What waits for its turn under the same name is out of date.
     pub fn publish(&mut self, path: &Path, text: &[u8]) {
         let memory = in_memory(c"muster names").map(File::from).and_then(|mut file| file.write_all(text).map(|()| file));
+        let under_way = usize::from(self.busy == WriterState::Naming);
         match memory {
-            Ok(file) => self.names = Some((path.to_path_buf(), file)),
+            Ok(file) => {
+                let mut waiting = self.names.split_off(under_way.min(self.names.len()));
+                waiting.retain(|(other, _)| other != path);
+                self.names.append(&mut waiting);
+                self.names.push_back((path.to_path_buf(), file));
+            }
             Err(error) => unnamed(path, &error),
         }
     }
@@ -466,7 +473,7 @@ impl Journal {
         if !self.buffer.is_empty() && !self.taken_away {
             return self.append(now, 0, self.buffer.len(), self.last);
         }
-        if let Some((path, text)) = self.names.as_ref().filter(|_| !self.taken_away) {
+        if let Some((path, text)) = self.names.front().filter(|_| !self.taken_away) {
             self.busy = WriterState::Naming;
             self.writer.ask(now, Op::Names, WorkWords::default(), path.as_os_str().as_bytes(), &[text.as_fd()]);
             return None;
@@ -517,7 +524,7 @@ impl Journal {
                 self.give_up(&failed);
             }
             WriterState::Naming => {
-                if let Some((path, _)) = self.names.take() {
+                if let Some((path, _)) = self.names.pop_front() {
                     unnamed(&path, &failed);
                 }
             }
@@ -549,7 +556,7 @@ impl Journal {
             }
             WriterState::Watching => self.turn(now),
             WriterState::Naming => {
-                self.names = None;
+                self.names.pop_front();
                 self.turn(now)
             }
         }
@@ -588,7 +595,7 @@ impl Journal {
 }
 
 fn unnamed(path: &Path, error: &io::Error) {
-    log::warn!("names: cannot write {}: {error} (programs on this machine do not get names from it)", path.display());
+    log::warn!("names: cannot write {}: {error} (what it said before stays; make room in its folder)", path.display());
 }
 
 fn put(buffer: &mut Vec<u8>, line: &[u8]) {

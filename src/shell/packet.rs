@@ -3,16 +3,19 @@
 //! or does not answer while it loads. Frames come in through a ring where the kernel has one to give. The host's packet filter sees
 //! nothing of what goes this way.
 
+pub mod filter;
+
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use crate::base::endpoint::{Endpoint, EndpointId, Transport};
+use crate::base::endpoint::{Endpoint, EndpointId};
 use crate::base::facts::{Hardware, LinkFacts};
 use crate::base::machine::{Datagram, Input, Link};
 use crate::wire::ether::{self, Checksum, Frame, FrameError};
 
 use super::ShellError;
 use super::sys::{self, Filter, Received, ring::Ring};
+use filter::Ports;
 
 /// What a socket without a ring may queue: a storm of DISCOVERs arrives within milliseconds.
 const RECEIVE_BUFFER: usize = 8 << 20;
@@ -23,6 +26,8 @@ const RING_FRAMES_MIN: usize = 1024;
 const SEND_BUFFER: usize = 4 << 20;
 /// Where IPv6 router solicitations go.
 const ALL_ROUTERS: [u8; 6] = [0x33, 0x33, 0, 0, 0, 2];
+
+const RIGHTS: &str = "run as root, or with CAP_NET_RAW and CAP_NET_ADMIN";
 
 /// How frames begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +48,9 @@ pub struct PacketSocket {
     pub ring: Option<Ring>,
     /// The UDP ports that are heard, and whose they are; in order.
     ports: Vec<(u16, EndpointId)>,
+    /// Of the addresses of the head on the link, the ports that the kernel lets in.
+    own: Vec<Ipv4Addr>,
+    filter: Ports,
 }
 
 /// What a socket is to become.
@@ -67,13 +75,7 @@ impl PacketSocket {
 impl Opening<'_> {
     /// Without a filter the socket takes whole frames, whoever they are for.
     fn open(&self, filter: Option<&[Filter]>, multicast: Option<[u8; 6]>) -> Result<PacketSocket, ShellError> {
-        let failed = |error| {
-            ShellError::system(
-                format_args!("cannot open a packet socket on {}", self.interface),
-                error,
-                "run as root, or with CAP_NET_RAW and CAP_NET_ADMIN",
-            )
-        };
+        let failed = |error| ShellError::system(format_args!("cannot open a packet socket on {}", self.interface), error, RIGHTS);
         let fd = sys::packet_socket(self.framing == LinkHeader::Raw).map_err(failed)?;
         if let Some(filter) = filter {
             sys::attach_filter(fd.as_fd(), filter).map_err(failed)?;
@@ -90,8 +92,7 @@ impl Opening<'_> {
             None => {}
             some => sys::packet_membership(fd.as_fd(), self.index, some).map_err(failed)?,
         }
-        let interface = self.interface.into();
-        Ok(PacketSocket { fd, interface, framing: self.framing, whole: filter.is_none(), ring, ports: Vec::new() })
+        Ok(PacketSocket { ring, whole: filter.is_none(), ..PacketSocket::of(fd, self.interface, self.framing) })
     }
 
     fn ring(&self, fd: &OwnedFd) -> Option<Ring> {
@@ -119,160 +120,20 @@ impl Opening<'_> {
     }
 }
 
-const fn step(code: u16, k: u32, jt: u8, jf: u8) -> Filter {
-    Filter { code, jt, jf, k }
-}
-const fn load_byte(at: u32) -> Filter {
-    step(0x30, at, 0, 0)
-}
-const fn load_half(at: u32) -> Filter {
-    step(0x28, at, 0, 0)
-}
-/// Jumps forward by `jt` or `jf` steps.
-const fn equal(k: u32, jt: u8, jf: u8) -> Filter {
-    step(0x15, k, jt, jf)
-}
-const fn any_bit(k: u32, jt: u8, jf: u8) -> Filter {
-    step(0x45, k, jt, jf)
-}
-/// x = 4 * (low nibble of the byte at `at`): the length of an IPv4 header.
-const fn header_length(at: u32) -> Filter {
-    step(0xb1, at, 0, 0)
-}
-/// Loads the 16 bits at x + `at`.
-const fn load_half_behind(at: u32) -> Filter {
-    step(0x48, at, 0, 0)
-}
-const ACCEPT: Filter = step(0x06, u32::MAX, 0, 0);
-const DROP: Filter = step(0x06, 0, 0, 0);
-
-const fn load_word(at: u32) -> Filter {
-    step(0x20, at, 0, 0)
-}
-
-/// What one link's filter lets in.
-#[derive(Default)]
-struct Ports {
-    /// UDP ports whoever the frame is for.
-    any: Vec<u16>,
-    /// Ranges of UDP ports of `head`, in frames to this machine alone.
-    own: Vec<(u16, u16)>,
-    head: Option<Ipv4Addr>,
-}
-
-impl Ports {
-    fn of(table: &[Endpoint], link: Link) -> Ports {
-        let mut ports = Ports::default();
-        for row in table.iter().filter(|row| row.link == Some(link)) {
-            let port = row.address.port();
-            match row.transport {
-                Transport::Udp => {
-                    ports.head = Some(*row.address.ip());
-                    match ports.own.last_mut().filter(|(_, last)| last.checked_add(1) == Some(port)) {
-                        Some((_, last)) => *last = port,
-                        None => ports.own.push((port, port)),
-                    }
-                }
-                Transport::Broadcast | Transport::Overheard => ports.any.push(port),
-                _ => {}
-            }
-        }
-        ports
-    }
-
-    /// ARP; unfragmented IPv4 UDP to these ports; and where there are own ones, which means a server, ICMPv6 type 133. Jumps forward skip
-    /// as many steps as they say. None: more than one filter may hold.
-    fn ethernet(&self) -> Option<Vec<Filter>> {
-        // The ports; then to drop, the check of the head, that of IPv6, and the ends.
-        let (ports, behind) = (self.any.len() + 2 * self.own.len(), 10);
-        let (drop, host, ipv6) = (behind + ports, behind + ports + 1, behind + ports + 5);
-        let (accept, last) = (ipv6 + 4, ipv6 + 5);
-        let to = |from: usize, to: usize| u8::try_from(to - from - 1).ok();
-        let server = self.head.is_some();
-        let mut program = vec![
-            load_half(12),
-            equal(0x0806, to(1, accept)?, 0),
-            equal(0x86dd, to(2, if server { ipv6 } else { last })?, 0),
-            equal(0x0800, 0, to(3, last)?),
-            load_byte(23),
-            equal(17, 0, to(5, last)?), // not UDP
-            load_half(20),
-            any_bit(0x3fff, to(7, last)?, 0), // a fragment
-            header_length(14),
-            load_half_behind(16),
-        ];
-        for port in &self.any {
-            program.push(equal((*port).into(), to(program.len(), accept)?, 0));
-        }
-        for (first, last) in &self.own {
-            program.push(at_least((*first).into(), 0, 1));
-            program.push(greater((*last).into(), 0, to(program.len(), host)?));
-        }
-        debug_assert_eq!(program.len(), drop);
-        program.extend([
-            DROP,
-            load_word(30),
-            equal(self.head.map_or(0, Ipv4Addr::to_bits), 0, to(host + 1, last)?),
-            load_word(SKF_PACKET_TYPE),
-            equal(PACKET_HOST, to(host + 3, accept)?, to(host + 3, last)?), // for others
-            load_byte(20),                                                  // next header
-            equal(58, 0, 3),                                                // not ICMPv6
-            load_byte(54),
-            equal(133, 0, 1), // router solicitation
-            ACCEPT,
-            DROP,
-        ]);
-        Some(program)
-    }
-
-    /// The same for a cooked socket, IPv4 only and of what is broadcast: the frame begins with the IP header, the protocol comes from the
-    /// kernel's notes.
-    fn cooked(table: &[Endpoint], link: Link) -> Option<Vec<Filter>> {
-        let own = |row: &&Endpoint| row.link == Some(link) && row.transport == Transport::Broadcast;
-        let ports: Vec<u16> = table.iter().filter(own).map(|row| row.address.port()).collect();
-        let drop = u8::try_from(8 + ports.len()).ok()?;
-        let mut program = vec![
-            load_half(SKF_PROTOCOL),
-            equal(0x0800, 0, drop - 2),
-            load_byte(9),
-            equal(17, 0, drop - 4),
-            load_half(6),
-            any_bit(0x3fff, drop - 6, 0),
-            header_length(0),
-            load_half_behind(2),
-        ];
-        program.extend((0..).zip(&ports).map(|(at, port)| equal((*port).into(), drop - 8 - at, 0)));
-        program.extend([DROP, ACCEPT]);
-        Some(program)
-    }
-}
-
-/// Jumps by `jt` when the value is at least `k`.
-const fn at_least(k: u32, jt: u8, jf: u8) -> Filter {
-    step(0x35, k, jt, jf)
-}
-/// Jumps by `jt` when the value is greater than `k`.
-const fn greater(k: u32, jt: u8, jf: u8) -> Filter {
-    step(0x25, k, jt, jf)
-}
-
-/// SKF_AD_OFF + SKF_AD_PROTOCOL of `linux/filter.h`.
-const SKF_PROTOCOL: u32 = (-0x1000i32) as u32;
-
-/// SKF_AD_OFF + SKF_AD_PKTTYPE.
-const SKF_PACKET_TYPE: u32 = (-0x1000i32 + 4) as u32;
-/// The frame is for this machine alone (`linux/if_packet.h`).
-const PACKET_HOST: u32 = 0;
-
-/// Nothing passes: for sockets that only hold a port.
-pub const DROP_ALL: [Filter; 1] = [DROP];
-
 /// The UDP ports of a link, and whose they are; in order.
 fn table_of(table: &[Endpoint], link: Link) -> Vec<(u16, EndpointId)> {
     let own = (0..).zip(table).filter(|(_, row)| row.link == Some(link) && row.transport.streams().is_none());
     let mut ports: Vec<_> = own.map(|(at, row)| (row.address.port(), at)).collect();
     ports.sort_unstable();
     ports
+}
+
+/// The addresses that a link's endpoints have in the table.
+pub fn own_of(table: &[Endpoint], link: Link) -> Vec<Ipv4Addr> {
+    let mut own: Vec<_> = table.iter().filter(|row| row.link == Some(link)).map(|row| *row.address.ip()).collect();
+    own.sort_unstable();
+    own.dedup();
+    own
 }
 
 impl PacketSocket {
@@ -283,14 +144,38 @@ impl PacketSocket {
             Hardware::Ethernet => (LinkHeader::Raw, if ring { (RING_FRAMES / links.max(1)).max(RING_FRAMES_MIN) } else { 0 }),
             Hardware::Infiniband => (LinkHeader::Cooked, 0),
         };
-        let ports = Ports::of(table, at);
-        let filter = if framing == LinkHeader::Raw { ports.ethernet() } else { Ports::cooked(table, at) };
+        let (ports, own) = (Ports::of(table, at), own_of(table, at));
+        let filter = if framing == LinkHeader::Raw { ports.ethernet(&own) } else { Ports::cooked(table, at) };
         let filter = filter.ok_or_else(|| ShellError::new(format!("{}: too many ports for a packet filter", facts.name)))?;
-        let solicits = framing == LinkHeader::Raw && ports.head.is_some();
+        let solicits = framing == LinkHeader::Raw && ports.is_server();
         let socket = Opening { interface: &facts.name, index: facts.index, framing, frames };
-        let mut socket = socket.open(Some(&filter), solicits.then_some(ALL_ROUTERS))?;
-        socket.ports = table_of(table, at);
-        Ok(socket)
+        let socket = socket.open(Some(&filter), solicits.then_some(ALL_ROUTERS))?;
+        Ok(PacketSocket { ports: table_of(table, at), own, filter: ports, ..socket })
+    }
+
+    /// The same where the interface may be missing: then it hears nothing.
+    pub fn of_link(link: (Link, &LinkFacts), table: &[Endpoint], links: usize, ring: bool) -> Result<PacketSocket, ShellError> {
+        let (_, facts) = link;
+        if facts.is_there() {
+            return PacketSocket::server(link, table, links, ring);
+        }
+        let failed = |error| ShellError::system("cannot open a packet socket", error, RIGHTS);
+        Ok(PacketSocket::of(sys::packet_socket(true).map_err(failed)?, &facts.name, LinkHeader::Raw))
+    }
+
+    fn of(fd: OwnedFd, interface: &str, framing: LinkHeader) -> PacketSocket {
+        let (interface, filter) = (interface.into(), Ports::default());
+        PacketSocket { fd, interface, framing, whole: false, ring: None, ports: Vec::new(), own: Vec::new(), filter }
+    }
+
+    /// The own addresses of the link are these from now on.
+    pub fn set_addresses(&mut self, own: Vec<Ipv4Addr>) -> std::io::Result<()> {
+        if own != self.own && self.is_raw() && self.filter.is_server() {
+            let too_many = || std::io::Error::other("too many addresses and ports for a packet filter");
+            sys::attach_filter(self.fd.as_fd(), &self.filter.ethernet(&own).ok_or_else(too_many)?)?;
+        }
+        self.own = own;
+        Ok(())
     }
 
     /// A socket that sees and sends whole frames, whoever they are for.

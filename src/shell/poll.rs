@@ -13,6 +13,7 @@ mod sockets;
 mod tasks;
 
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
@@ -27,6 +28,7 @@ use nix::time::{ClockId as Clock, clock_gettime};
 use crate::base::endpoint::Endpoint;
 use crate::base::facts::{Hardware, LinkFacts};
 use crate::base::limits;
+use crate::base::log_limit::LogLimit;
 use crate::base::machine::{Command, FileId, Input, Link, Machine, OpenError, OpenFile};
 use crate::base::outbox::Outbox;
 use crate::base::time::{Instant, Now};
@@ -45,6 +47,7 @@ use super::source::EventSource;
 use super::stderr_log;
 use super::sys::{self, Receiver};
 use super::udp::{self, UdpSocket};
+use super::watch::LinkWatch;
 use super::work::Worker;
 use port::{LinkPort, tell_path};
 use tasks::Tasks;
@@ -53,7 +56,7 @@ pub use sockets::Refused;
 
 /// How soon it is tried again when somebody who reads the log takes no more.
 const SLOW_READER: Duration = Duration::from_millis(100);
-/// How often it is looked whether the links are there.
+/// How often a loop that does not watch its links looks whether they are there.
 const LINK_LOOK: Duration = Duration::from_secs(1);
 /// While there is work, the kernel is asked for events every so many turns.
 const UNPOLLED_MAX: u32 = 8;
@@ -85,6 +88,7 @@ enum Owed {
     Cold { token: u64 },
     Changed { token: u64 },
     Bytes { token: u64, file: FileId, offset: u64, len: u32 },
+    Route { token: u64, to: Ipv4Addr },
     Counted,
 }
 
@@ -112,8 +116,11 @@ pub struct Shell {
     timer: TimerFd,
     /// When the timer goes off, or went off.
     armed: Instant,
-    /// When it was looked last whether the links are there.
+    /// When it was looked last whether the links are there, by a loop that does not watch them.
     looked: Instant,
+    watch: Option<LinkWatch>,
+    told_links: LogLimit,
+    features: Features,
     /// Turns since the kernel was asked for events.
     unpolled: u32,
     /// There may be a signal to take.
@@ -124,6 +131,9 @@ pub struct Shell {
     table: Vec<Endpoint>,
     /// Endpoints that are not served.
     refused: Vec<Refused>,
+    /// How many sockets there are of the table; behind them are those of other addresses of links.
+    fixed: usize,
+    others: Vec<(Link, Ipv4Addr)>,
     /// By endpoint: the source that datagrams leave by, where it has one.
     ways: Vec<Option<u16>>,
     /// The first source that is of no link.
@@ -173,17 +183,21 @@ impl Shell {
         let mut refused = sockets::judge(table, links, refused)?;
         let mut ports = Vec::new();
         for (at, facts) in (0..).zip(links) {
-            let packet = PacketSocket::server((at, facts), table, links.len(), features.ring)?;
+            let packet = PacketSocket::of_link((at, facts), table, links.len(), features.ring)?;
             let mut port = LinkPort::new(packet, facts);
             let own = |socket: &UdpSocket| socket.link == Some(at) && sys::can_segment(socket.fd.as_fd());
             port.segment = features.segment && sockets.iter().rev().any(own);
-            tell_path(&facts.name, &port);
+            if facts.is_there() {
+                tell_path(&facts.name, &port);
+            }
             ports.push(port);
         }
         let indices: Vec<u32> = links.iter().map(|link| link.index).collect();
         let neighbours = if indices.is_empty() { None } else { Some(Neighbours::open(&indices)?) };
         let mut shell = Shell::new(table, (ports, links), sockets, neighbours, Some(files))?;
+        shell.features = features;
         shell.watch_files(clerk)?;
+        shell.watch_links()?;
         refused.append(&mut shell.refused);
         shell.refused = refused;
         Ok(shell)
@@ -244,6 +258,9 @@ impl Shell {
             timer,
             armed: Instant::ZERO,
             looked: Instant::ZERO,
+            watch: None,
+            told_links: LogLimit::default(),
+            features: Features::ALL,
             unpolled: 0,
             signalled: true,
             signals,
@@ -251,6 +268,8 @@ impl Shell {
             linked: false,
             table: table.to_vec(),
             refused,
+            fixed: sockets.len(),
+            others: Vec::new(),
             ways,
             plain,
             links,
@@ -289,12 +308,10 @@ impl Shell {
     pub fn turn<M: Machine>(&mut self, machine: &mut M, longest: Duration) -> Result<Option<Command>, ShellError> {
         self.wait(machine.deadline(), longest)?;
         let now = self.now();
-        if now.at.since(self.looked) >= LINK_LOOK {
-            self.looked = now.at;
-            self.links.iter().find_map(|link| link.packet.death()).map_or(Ok(()), Err)?;
-        }
-        self.introduce(machine, now);
         self.note_events();
+        self.introduce(machine, now);
+        self.serve_links(machine, now);
+        self.look_for_death(now)?;
         self.turn_files(now)?;
         let sources = self.plain;
         for step in 0..sources {
@@ -326,6 +343,15 @@ impl Shell {
         Ok(signal)
     }
 
+    /// Ends a loop that watches no links, and whose link was deleted.
+    fn look_for_death(&mut self, now: Now) -> Result<(), ShellError> {
+        if self.watch.is_some() || now.at.since(self.looked) < LINK_LOOK {
+            return Ok(());
+        }
+        self.looked = now.at;
+        self.links.iter().find_map(|link| link.packet.death()).map_or(Ok(()), Err)
+    }
+
     /// Hands something to the machine outside of a turn, and does what it puts out.
     pub fn hand<M: Machine>(&mut self, machine: &mut M, input: Input<'_>) {
         let now = self.now();
@@ -338,22 +364,13 @@ impl Shell {
         self.left
     }
 
-    /// Tells the machine of its links, once.
-    fn introduce<M: Machine>(&mut self, machine: &mut M, now: Now) {
-        if !std::mem::replace(&mut self.linked, true) {
-            for (link, facts) in (0..).zip(&self.facts) {
-                machine.handle(now, Input::Link { link, facts: Some(facts) }, &mut self.outbox);
-            }
-            self.drain(machine, now);
-        }
-    }
-
     fn note_events(&mut self) {
         for event in &self.events {
             match EventSource::from(event.token()) {
                 // It ends the wait, and is armed anew before it is waited for again.
                 EventSource::Timer => {}
                 EventSource::Signals => self.signalled = true,
+                EventSource::Links => self.watch.iter_mut().for_each(LinkWatch::event),
                 EventSource::Journal => self.journal.iter_mut().for_each(Journal::event),
                 EventSource::Clerk => self.clerk.iter_mut().for_each(Clerk::event),
                 EventSource::Reader(at) => self.files.iter_mut().for_each(|files| files.event(at)),
@@ -370,7 +387,7 @@ impl Shell {
             *ready |= link.packet.ring.as_ref().is_some_and(|ring| ring.peek().is_some());
         }
         let now = monotonic();
-        let deadline = [deadline, self.conns.deadline()].into_iter().flatten().min();
+        let deadline = [deadline, self.conns.deadline(), self.watch.as_ref().and_then(LinkWatch::deadline)].into_iter().flatten().min();
         let due = deadline.map(|deadline| deadline.since(now));
         let busy = due == Some(Duration::ZERO)
             || !self.owed.is_empty()
@@ -379,6 +396,7 @@ impl Shell {
             || self.clerk.as_ref().is_some_and(Clerk::has_work)
             || self.journal.as_ref().is_some_and(Journal::has_work)
             || self.signalled
+            || self.neighbours.as_ref().is_some_and(Neighbours::has_work)
             || self.ready.iter().any(|&ready| ready);
         self.unpolled = if busy { self.unpolled + 1 } else { UNPOLLED_MAX };
         if self.unpolled < UNPOLLED_MAX && !self.is_waiting() {
@@ -473,6 +491,11 @@ impl Shell {
             Owed::Opened { token, answer } => machine.handle(now, Input::Opened { token, answer }, &mut self.outbox),
             Owed::Cold { token } => machine.handle(now, Input::Cold { token }, &mut self.outbox),
             Owed::Changed { token } => machine.handle(now, Input::Changed { token }, &mut self.outbox),
+            Owed::Route { token, to } => {
+                if let Ok(mtu) = sys::route_mtu(to) {
+                    machine.handle(now, Input::Route { token, mtu }, &mut self.outbox);
+                }
+            }
             Owed::Counted => {
                 let (lost, open_files) = (self.stats().collect::<Vec<_>>(), self.open_files());
                 machine.handle(now, Input::Counted { lost: &lost, open_files }, &mut self.outbox);
@@ -496,9 +519,8 @@ impl Shell {
 
     /// Drops what was set in the kernel: neighbour entries end with the daemon that keeps them right.
     pub fn leave(&mut self) {
-        let indices: Vec<u32> = self.links.iter().map(|link| link.index).collect();
         if let Some(neighbours) = self.neighbours.as_mut() {
-            neighbours.clear(&indices);
+            neighbours.clear();
         }
     }
 
@@ -524,6 +546,7 @@ fn read(clock: Clock) -> Duration {
     clock_gettime(clock).map(Duration::from).unwrap_or_default()
 }
 
-fn monotonic() -> Instant {
+/// The time of CLOCK_MONOTONIC.
+pub fn monotonic() -> Instant {
     Instant::ZERO + read(Clock::CLOCK_MONOTONIC)
 }

@@ -15,6 +15,7 @@ pub enum EventSource {
     Clerk,
     Journal,
     Signals,
+    Links,
     Timer,
 }
 
@@ -28,7 +29,8 @@ impl From<EventSource> for Token {
             EventSource::Clerk => (4, 0),
             EventSource::Journal => (5, 0),
             EventSource::Signals => (6, 0),
-            EventSource::Timer => (7, 0),
+            EventSource::Links => (7, 0),
+            EventSource::Timer => (8, 0),
         };
         Token(kind << KIND | at)
     }
@@ -45,6 +47,7 @@ impl From<Token> for EventSource {
             4 => EventSource::Clerk,
             5 => EventSource::Journal,
             6 => EventSource::Signals,
+            7 => EventSource::Links,
             _ => EventSource::Timer,
         }
     }
@@ -64,7 +67,7 @@ mod tests {
             EventSource::Clerk,
             EventSource::Journal,
         ];
-        for source in sources.into_iter().chain([EventSource::Signals, EventSource::Timer]) {
+        for source in sources.into_iter().chain([EventSource::Signals, EventSource::Links, EventSource::Timer]) {
             assert_eq!(EventSource::from(Token::from(source)), source);
         }
     }

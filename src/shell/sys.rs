@@ -11,7 +11,7 @@ pub(crate) mod ring;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::{c_int, c_void, iovec, mmsghdr, msghdr, sockaddr_in, sockaddr_ll, sockaddr_storage, socklen_t};
 
@@ -88,6 +88,9 @@ pub fn attach_filter(fd: BorrowedFd<'_>, program: &[Filter]) -> io::Result<()> {
 }
 
 /// A UDP socket, non-blocking, closed on exec.
+/// Connections that wait to be accepted.
+const BACKLOG: c_int = 1024;
+
 pub fn udp_socket() -> io::Result<OwnedFd> {
     socket(libc::AF_INET, libc::SOCK_DGRAM, 0)
 }
@@ -108,10 +111,33 @@ fn sockaddr(address: SocketAddrV4) -> sockaddr_in {
     }
 }
 
-pub fn bind_udp(fd: BorrowedFd<'_>, address: SocketAddrV4) -> io::Result<()> {
+pub fn bind_inet(fd: BorrowedFd<'_>, address: SocketAddrV4) -> io::Result<()> {
     let name = sockaddr(address);
     // SAFETY: the pointer and the length describe `name`.
     check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const name).cast(), size_of::<sockaddr_in>() as socklen_t) }).map(drop)
+}
+
+/// A TCP socket that listens at an address, whether this machine has it at the moment or not.
+pub fn listen_tcp(address: SocketAddrV4) -> io::Result<std::net::TcpListener> {
+    let fd = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    set_int_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    set_int_option(fd.as_fd(), libc::IPPROTO_IP, libc::IP_FREEBIND, 1)?;
+    bind_inet(fd.as_fd(), address)?;
+    // SAFETY: no pointers.
+    check(unsafe { libc::listen(fd.as_raw_fd(), BACKLOG) })?;
+    Ok(fd.into())
+}
+
+/// The largest IP packet that the kernel's route to an address takes now, in bytes: no packet is sent.
+pub fn route_mtu(to: Ipv4Addr) -> io::Result<u32> {
+    let fd = udp_socket()?;
+    let name = sockaddr(SocketAddrV4::new(to, 9));
+    // SAFETY: the pointer and the length describe `name`.
+    check(unsafe { libc::connect(fd.as_raw_fd(), (&raw const name).cast(), size_of::<sockaddr_in>() as socklen_t) })?;
+    let (mut mtu, mut len): (c_int, _) = (0, size_of::<c_int>() as socklen_t);
+    // SAFETY: the pointers describe `mtu` and `len`, which outlive the call.
+    check(unsafe { libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MTU, (&raw mut mtu).cast(), &raw mut len) })?;
+    u32::try_from(mtu).map_err(io::Error::other)
 }
 
 /// A packet socket that receives nothing yet. `raw`: with Ethernet headers; else from the network header on.

@@ -12,7 +12,7 @@ use crate::base::endpoint::{Endpoint, EndpointId, Transport};
 use crate::base::facts::{Hardware, LinkFacts};
 use crate::base::machine::Link;
 
-use super::packet::DROP_ALL;
+use super::packet::filter::DROP_ALL;
 use super::sys;
 
 /// Of a link's sockets: acknowledgements of a thousand machines in one window; and a turn's windows, as the kernel reckons them.
@@ -45,13 +45,16 @@ pub fn open_all(table: &[Endpoint], links: &[LinkFacts]) -> (Vec<UdpSocket>, Vec
     (sockets, refused)
 }
 
-fn has_socket(transport: &Transport) -> bool {
+pub fn has_socket(transport: &Transport) -> bool {
     matches!(transport, Transport::Udp | Transport::Broadcast)
 }
 
-/// Opens the socket of an endpoint on its link.
+/// Opens the socket of an endpoint on its link. That of a link that is not there is bound to nothing.
 pub fn open(endpoint: EndpointId, row: &Endpoint, link: Option<&LinkFacts>) -> io::Result<UdpSocket> {
     let fd = sys::udp_socket()?;
+    if link.is_some_and(|link| !link.is_there()) {
+        return Ok(UdpSocket { fd, endpoint, link: row.link, local: row.address, mute: true, lost: 0 });
+    }
     let broadcast = row.transport == Transport::Broadcast;
     let mute = link.is_some_and(|link| broadcast || link.hardware == Hardware::Ethernet);
     sys::set_send_buffer(fd.as_fd(), if link.is_some() { LINK_BUFFER } else { OTHER_BUFFER });
@@ -67,7 +70,9 @@ pub fn open(endpoint: EndpointId, row: &Endpoint, link: Option<&LinkFacts>) -> i
     if let Some(link) = link {
         sys::bind_to_device(fd.as_fd(), &link.name)?;
     }
-    sys::bind_udp(fd.as_fd(), row.address)?;
+    // The interface may lose the address for a moment, or not have it yet; what may be served then is the machine's to know.
+    sys::set_int_option(fd.as_fd(), libc::IPPROTO_IP, libc::IP_FREEBIND, 1)?;
+    sys::bind_inet(fd.as_fd(), row.address)?;
     Ok(UdpSocket { fd, endpoint, link: row.link, local: row.address, mute, lost: 0 })
 }
 
@@ -75,8 +80,6 @@ pub fn open(endpoint: EndpointId, row: &Endpoint, link: Option<&LinkFacts>) -> i
 pub fn remedy(row: &Endpoint, error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EADDRINUSE) => row.remedy,
-        Some(libc::EADDRNOTAVAIL) if row.link.is_some() => "the interface does not have this address any more",
-        Some(libc::EADDRNOTAVAIL) => "this machine does not have the address",
         Some(libc::EPERM | libc::EACCES) => "run as root, or with CAP_NET_BIND_SERVICE and CAP_NET_RAW",
         _ => "",
     }

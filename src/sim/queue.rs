@@ -57,6 +57,9 @@ pub enum QueuedInput {
     },
     /// What the kernel has lost is counted.
     Counted,
+    Route {
+        token: u64,
+    },
     /// The journal's disk has done what it was asked.
     JournalDone,
 }

@@ -34,6 +34,8 @@ use kernel::{KernelNeighbour, served};
 /// When a world begins.
 pub const START: Now = Now { at: Instant::ZERO, unix: 1_750_000_000 };
 const LINK: Link = 0;
+/// What the head's kernel says of routes.
+const ROUTE_MTU: u32 = 1500;
 /// A machine that wants to expire this often without time going on is broken.
 const SPINS_MAX: u32 = 100_000;
 
@@ -316,6 +318,7 @@ impl<S: Machine, C: Machine> World<S, C> {
                 let links: Vec<LinkFacts> = self.stage.interface.iter().cloned().collect();
                 self.tell(Input::Done { token, outcome: answer.outcome(&links) });
             }
+            QueuedInput::Route { token } => self.tell(Input::Route { token, mtu: ROUTE_MTU }),
             QueuedInput::Counted => {
                 let lost = [("datagrams to unknown neighbours".to_string(), self.stage.unroutable)];
                 let open_files = self.stage.disk.held() as usize;
@@ -480,6 +483,7 @@ impl Scene {
             QueuedInput::Warm { token } => (7 ^ token << 8, &[]),
             QueuedInput::Done { token, .. } => (9 ^ token << 8, &[]),
             QueuedInput::Counted => (10, &[]),
+            QueuedInput::Route { .. } => (11, &[]),
         };
         let mut hash = mix(self.hash ^ self.now.nanos()) ^ kind;
         let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
@@ -543,6 +547,9 @@ impl Scene {
                 assert_eq!(from, self.head, "an address moves that the head did not serve");
                 self.head = to;
             }
+            // The scene knows the addresses of the interface itself.
+            Output::Address { .. } => {}
+            Output::Route { token, .. } => self.push(self.now, QueuedInput::Route { token }),
             Output::Task { token, task } => {
                 let answer = self.clerk.act(task, |name| self.disk.version(name).is_some());
                 if let Some(answer) = answer {

@@ -339,6 +339,15 @@ pub struct PoolStatus {
 pub struct LaneStatus {
     /// The boot interface.
     pub interface: String,
+    /// The head's addresses there, the first one first.
+    #[serde(default)]
+    pub addresses: Vec<Ipv4Addr>,
+    /// Why it is not served; None: it is.
+    #[serde(default)]
+    pub trouble: Option<String>,
+    /// Whether somebody is at the other end of its cable, as far as that is known.
+    #[serde(default)]
+    pub carrier: Option<bool>,
     /// How it serves: `bandwidth`, `round robin` or `deferral`.
     pub regime: String,
     /// Bytes per second that may leave now.

@@ -65,6 +65,22 @@ impl Musterd {
             command.arg("-c").arg(path);
         }
         prepare(&mut command);
+        let mut daemon = Self::spawn(run_dir, command);
+        let ready = wait(READY_SECONDS, || daemon.seen("musterd: ready").map(|_| true).or_else(|| daemon.ended().then_some(false)));
+        assert_eq!(ready, Some(true), "musterd did not get ready");
+        daemon
+    }
+
+    /// With these flags alone, and not waited for.
+    pub fn begun(host: &Host, flags: &str) -> Self {
+        let run_dir = host.dir.join("run");
+        fs::create_dir_all(&run_dir).expect("a run folder");
+        let mut command = host.command(binary());
+        command.arg("-d").args(flags.split(' ')).arg("--run-dir").arg(&run_dir).arg("--state-dir").arg(run_dir.join("state"));
+        Self::spawn(run_dir, command)
+    }
+
+    fn spawn(run_dir: PathBuf, mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("start musterd");
         let stderr = child.stderr.take().expect("its standard error is piped");
         let lines = Arc::new(Mutex::new(Vec::new()));
@@ -78,10 +94,7 @@ impl Musterd {
                 sink.lock().expect("no reader panics").push((Instant::now(), String::from_utf8_lossy(&line).into_owned()));
             }
         });
-        let mut daemon = Self { child, run_dir, lines, deaf };
-        let ready = wait(READY_SECONDS, || daemon.seen("musterd: ready").map(|_| true).or_else(|| daemon.ended().then_some(false)));
-        assert_eq!(ready, Some(true), "musterd did not get ready");
-        daemon
+        Self { child, run_dir, lines, deaf }
     }
 
     /// Writes another config where the first one was; [`Self::signal`] with SIGHUP makes it known.

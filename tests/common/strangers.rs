@@ -162,6 +162,8 @@ fn facts() -> LinkFacts {
         default_route: false,
         loopback: false,
         up: true,
+        carrier: true,
+        master: None,
     }
 }
 

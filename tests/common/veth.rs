@@ -69,6 +69,8 @@ pub fn facts(name: &str, mac: Mac) -> LinkFacts {
         default_route: false,
         loopback: false,
         up: true,
+        carrier: true,
+        master: None,
     }
 }
 

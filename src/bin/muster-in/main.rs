@@ -261,6 +261,8 @@ fn facts(interface: &Interface) -> LinkFacts {
         default_route: false,
         loopback: false,
         up: true,
+        carrier: true,
+        master: None,
     }
 }
 

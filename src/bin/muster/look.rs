@@ -69,7 +69,14 @@ fn status_lines(status: &Status, states: &[Ranges]) -> Vec<String> {
     for lane in &status.lanes {
         let measured = lane.bottleneck.map_or("not measured yet".into(), |rate| format!("carries {} Mbit/s", rate * 8 / 1_000_000));
         let (name, regime) = (plain(&lane.interface), &lane.regime);
-        lines.push(format!("  {name}: {regime}, {measured}, lap {:.0} ms, {} wait", lane.lap_ms, lane.waiting));
+        if let Some(trouble) = &lane.trouble {
+            lines.push(format!("  {name}: not served: {}", plain(trouble)));
+            continue;
+        }
+        let addresses = lane.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let carrier = if lane.carrier == Some(false) { ", no carrier" } else { "" };
+        lines.push(format!("  {name}: {addresses}{carrier}"));
+        lines.push(format!("    {regime}, {measured}, lap {:.0} ms, {} wait", lane.lap_ms, lane.waiting));
     }
     lines
 }

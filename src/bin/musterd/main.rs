@@ -17,7 +17,7 @@ use muster::base::endpoint::{self, Transport};
 use muster::base::facts::LinkFacts;
 use muster::base::limits;
 use muster::base::machine::{Command, Input};
-use muster::config::{Config, ConfigFile, Flags, MachineFacts, Resolved, Unresolved};
+use muster::config::{Config, ConfigFile, Flags, LinkConfig, MachineFacts, Resolved, Unresolved};
 use muster::engine::dns;
 use muster::engine::endpoints::{self, Endpoints};
 use muster::engine::server::{ReloadState, Server};
@@ -26,7 +26,7 @@ use muster::shell::clerk::{Clerk, ClerkReport, Task};
 use muster::shell::daemon::{self, PidFile, Readiness};
 use muster::shell::manager::Watchdog;
 use muster::shell::work::{self, Worker, beneath, clerk::read_config};
-use muster::shell::{Crew, Shell, ShellError, confine, facts, journal, manager, signals, stderr_log, stdio, syslog};
+use muster::shell::{Crew, Shell, ShellError, confine, facts, firewall, journal, manager, signals, stderr_log, stdio, syslog};
 
 mod privileges;
 
@@ -41,6 +41,10 @@ const LONGEST_TURN: Duration = Duration::from_secs(60);
 const OTHER_DESCRIPTORS: usize = 64;
 /// At start: how long the disks of config, root and journal are waited for.
 const FIRST_WAIT: Duration = Duration::from_secs(10);
+/// At start: how long who has started us waits for a missing interface.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether it is there.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 struct DaemonOptions {
     debug: bool,
@@ -67,21 +71,22 @@ fn main() -> ExitCode {
         return test(&options);
     }
     let birth = if options.debug || options.foreground { Ok(Readiness::foreground()) } else { daemon::fork() };
-    let birth = match birth {
-        Ok(birth) => birth,
+    let mut birth = match birth {
+        Ok(birth) => Some(birth),
         Err(why) => return fail(&why.to_string()),
     };
     let crew = confine::prepare().and_then(|()| Crew::start());
     start_log(&options);
-    let mut daemon = match crew.map_err(|error| NoDaemon::from(error.to_string())).and_then(|crew| Daemon::start(options, crew)) {
+    let mut daemon = match crew.map_err(|error| NoDaemon::from(error.to_string())).and_then(|crew| Daemon::start(options, crew, &mut birth))
+    {
         Ok(daemon) => daemon,
         Err(NoDaemon { why, code }) => {
             stderr_log::flush();
-            birth.failed(&why);
+            birth.into_iter().for_each(|birth| birth.failed(&why));
             return ExitCode::from(code);
         }
     };
-    let ready = birth.ready().map(|()| manager::tell(&manager::ready(&daemon.serves)));
+    let ready = birth.map_or(Ok(()), Readiness::ready).map(|()| manager::tell(&manager::ready(&daemon.serves)));
     let end = ready.and_then(|()| daemon.run());
     if let Err(why) = &end {
         log::error!("{why}");
@@ -196,16 +201,26 @@ fn load(
     file: &ConfigFile,
     text: Option<String>,
     mut exists: impl FnMut(&Path, Vec<PathBuf>, &[String]) -> Result<Vec<bool>, String>,
-) -> Result<(Resolved, Vec<LinkFacts>), String> {
+    mut recall: impl FnMut(PathBuf) -> Result<Option<String>, String>,
+) -> Result<Loaded, String> {
     let links = facts::links().map_err(|error| error.to_string())?;
-    let mut facts = MachineFacts::new(links.clone());
+    let mut facts = MachineFacts::at_start(links.clone());
     loop {
         match file.resolve(text.as_deref(), &facts) {
-            Ok(resolved) => return Ok((resolved, links)),
+            Ok(resolved) => return Ok(Loaded::Whole(Box::new(resolved), links)),
             Err(Unresolved::Wrong(why)) => return Err(why),
+            Err(Unresolved::Await(run, why)) => return Ok(Loaded::Awaits(run, why)),
             Err(Unresolved::Ask(root, names)) => facts.learn(&root, &names, &exists(&root, facts.allowed(), &names)?),
+            Err(Unresolved::Recall(path)) => facts.recall(recall(path)?.as_deref()),
         }
     }
+}
+
+/// What was read and resolved, on a machine with these links.
+enum Loaded {
+    Whole(Box<Resolved>, Vec<LinkFacts>),
+    /// An interface is missing: the folder of the pid file, and what is missing.
+    Awaits(PathBuf, String),
 }
 
 fn test(options: &DaemonOptions) -> ExitCode {
@@ -215,8 +230,11 @@ fn test(options: &DaemonOptions) -> ExitCode {
         Ok(names.iter().map(is_file).collect())
     };
     let text = read_config(&options.config.path).map_err(|error| error.to_string());
-    match text.and_then(|text| load(&options.config, text, exists)) {
-        Ok((resolved, _)) => {
+    // What cannot be read was not written either.
+    let recall = |path: PathBuf| Ok(read_config(&path).unwrap_or_default());
+    match text.and_then(|text| load(&options.config, text, exists, recall)) {
+        Ok(Loaded::Awaits(_, why)) => fail(&why),
+        Ok(Loaded::Whole(resolved, _)) => {
             let mut text: String = resolved.notes.iter().map(|note| format!("# {note}\n")).collect();
             text.push_str(&resolved.config.listing.to_string());
             stdio::print(&text).map_or_else(|error| fail(&error.to_string()), |_| ExitCode::SUCCESS)
@@ -226,20 +244,59 @@ fn test(options: &DaemonOptions) -> ExitCode {
 }
 
 /// The same by the clerk, which reports a disk that hangs.
-fn load_at_start(file: &ConfigFile, clerk: &mut Clerk) -> Result<(Resolved, Vec<LinkFacts>), NoDaemon> {
+fn load_by_clerk(file: &ConfigFile, clerk: &mut Clerk) -> Result<Loaded, NoDaemon> {
     let unforeseen = || "unexpected answer of a file process: start musterd again".to_string();
-    let text = match clerk.wait(Task::Config(file.path.clone()), FIRST_WAIT) {
-        ClerkReport::Config(text) => text,
-        ClerkReport::Failed(why) => return Err(why.into()),
-        _ => return Err(unforeseen().into()),
+    let clerk = std::cell::RefCell::new(clerk);
+    let read = |path: PathBuf| match clerk.borrow_mut().wait(Task::Config(path), FIRST_WAIT) {
+        ClerkReport::Config(text) => Ok(text),
+        ClerkReport::Failed(why) => Err(why),
+        _ => Err(unforeseen()),
     };
-    let code = if text.is_none() && file.flags.interfaces.is_empty() { UNCONFIGURED } else { 1 };
-    let loaded = load(file, text, |root, allow, names| match clerk.wait(Task::Exists(root.into(), allow, names.to_vec()), FIRST_WAIT) {
+    let exists = |root: &Path, allow, names: &[String]| match clerk
+        .borrow_mut()
+        .wait(Task::Exists(root.into(), allow, names.to_vec()), FIRST_WAIT)
+    {
         ClerkReport::Exists(found) => Ok(found),
         ClerkReport::Failed(why) => Err(why),
         _ => Err(unforeseen()),
-    });
-    loaded.map_err(|why| NoDaemon { why, code })
+    };
+    let text = read(file.path.clone())?;
+    let code = if text.is_none() && file.flags.interfaces.is_empty() { UNCONFIGURED } else { 1 };
+    load(file, text, exists, read).map_err(|why| NoDaemon { why, code })
+}
+
+/// The same as soon as the interfaces are there: a head may come up before its cards. Who has started us waits for [`PATIENCE`] at most; then we
+/// are a daemon that waits.
+fn load_at_start(
+    file: &ConfigFile,
+    clerk: &mut Clerk,
+    birth: &mut Option<Readiness>,
+) -> Result<(Resolved, Vec<LinkFacts>, Option<PidFile>), NoDaemon> {
+    let (begin, mut told, mut pid, mut watchdog) = (Instant::now(), String::new(), None, Watchdog::of_environment());
+    loop {
+        let (run, why) = match load_by_clerk(file, clerk)? {
+            Loaded::Whole(resolved, links) => return Ok((*resolved, links, pid)),
+            Loaded::Awaits(run, why) => (run, why),
+        };
+        if why != told {
+            why.lines().for_each(|line| log::warn!("{line}"));
+            log::warn!("musterd: waits for that (it serves as soon as the interface is there with its address)");
+            manager::tell(&format!("STATUS=waits: {}", why.lines().next().unwrap_or_default()));
+            told = why;
+        }
+        if pid.is_none() {
+            pid = Some(PidFile::create(&run).map_err(|error| error.to_string())?);
+        }
+        if begin.elapsed() >= PATIENCE {
+            if let Some(birth) = birth.take() {
+                birth.ready().map_err(|error| error.to_string())?;
+                manager::tell(&manager::ready(&format!("waits: {}", told.lines().next().unwrap_or_default())));
+            }
+            watchdog.turn(shell::monotonic);
+        }
+        stderr_log::flush();
+        std::thread::sleep(LOOK_AGAIN);
+    }
 }
 
 struct Daemon {
@@ -251,11 +308,11 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(options: DaemonOptions, crew: Crew) -> Result<Daemon, NoDaemon> {
+    fn start(options: DaemonOptions, crew: Crew, birth: &mut Option<Readiness>) -> Result<Daemon, NoDaemon> {
         let begin = Instant::now();
         let Crew { mut writer, clerk, mut readers } = crew;
         let mut clerk = Clerk::new(clerk);
-        let (Resolved { config, notes }, links) = load_at_start(&options.config, &mut clerk)?;
+        let (Resolved { config, notes }, links, waited) = load_at_start(&options.config, &mut clerk, birth)?;
         for note in &notes {
             log::info!("{note}");
         }
@@ -268,9 +325,11 @@ impl Daemon {
                 return Err(ShellError::new(why));
             }
             let privileges = Privileges::drop(&config, &options.config.path, &mut writer, &mut clerk, &mut readers)?;
-            let pid = PidFile::create(&config.server.run_dir)?;
+            let pid = waited.map_or_else(|| PidFile::create(&config.server.run_dir), Ok)?;
             let (journal, lines) = journal::open(state, &config.server.run_dir, writer)?;
-            let served: Vec<LinkFacts> = config.links.iter().filter_map(|link| facts_of(&links, link.index)).cloned().collect();
+            let facts = |link: &LinkConfig| links.iter().find(|facts| facts.name == link.interface).cloned();
+            let served: Vec<LinkFacts> =
+                config.links.iter().map(|link| facts(link).unwrap_or_else(|| LinkFacts::absent(&link.interface))).collect();
             let mut shell = Shell::server(table.rows(), &served, &config.boot.root, clerk, readers)?;
             tell_names(&shell, &table);
             shell.keep(journal)?;
@@ -354,22 +413,24 @@ fn check_limits(config: &Config, links: &[LinkFacts], table: &Endpoints) -> Resu
     facts::ensure_descriptors((descriptors + OTHER_DESCRIPTORS) as u64)?;
     for link in &config.links {
         let rate = link.rate.map_or("unknown rate".into(), |rate| format!("{} Mbit/s", rate / 1_000_000));
-        log::info!("{}: {rate}, MTU {}, {}", link.interface, link.mtu, link.mac);
+        // What becomes of one that is not there is said by the server.
+        let Some(facts) = links.iter().find(|facts| facts.name == link.interface) else { continue };
+        log::info!("{}: {rate}, MTU {}, {}", link.interface, facts.mtu, facts.mac);
         if link.rate.is_some_and(|rate| rate < 1_000_000_000) {
             log::warn!("{}: slower than 1 Gbit/s (large images take long)", link.interface);
         }
-        if facts_of(links, link.index).is_some_and(|facts| !facts.up) {
-            log::warn!("{}: the interface is down (ip link set {} up)", link.interface, link.interface);
-        }
+    }
+    if let Some((table, chain)) = firewall::rejecting() {
+        let (first, last) = config.tftp.ports;
+        log::warn!(
+            "firewall: rules reject packets here (nftables table {table}, chain {chain}); accept UDP 67, 69 and {first}-{last} on the boot \
+             interfaces before them, since firmware gives up at the ICMP of a reject (muster doctor looks which rules apply)"
+        );
     }
     if let Some(limit) = facts::gc_thresh3() {
         log::info!("neighbour table: at most {limit} entries (the permanent ones of machines with leases do not count)");
     }
     Ok(())
-}
-
-fn facts_of(links: &[LinkFacts], index: u32) -> Option<&LinkFacts> {
-    links.iter().find(|facts| facts.index == index)
 }
 
 /// Says where names are served, and where not.

@@ -44,6 +44,8 @@ type LeaseTime = Seconds<60, { 3650 * 86_400 }>;
 /// 2 ms are 160 full frames at 1 Gbit/s, less than a small switch's queue.
 type QueueDelay = Millis<1, 50>;
 type IpList = List<Address, 16>;
+/// The least that every IPv4 host takes (RFC 791) to the largest there is.
+type Mtu = Count<u16, 576, 65_535>;
 /// A minute: by default, a thousand machines that pass within a minute and a half wait for nothing; the most is one a millisecond.
 type NewNumbers = Count<u32, 1, 60_000>;
 /// The site-specific options (RFC 3942) but for the last: the one behind the report's carries the names.
@@ -83,6 +85,7 @@ section! {
         link_rate "link-rate": Rate, Derived, Reload,
             "The rate of the path to the nodes, if it is lower than the interface's.";
         queue_delay "queue-delay": QueueDelay, Is("\"2ms\""), Reload, "The queue on the path to the nodes that pacing aims at.";
+        mtu "mtu": Mtu, Derived, Reload, "The largest IP packet that the nodes and the path to them take.";
         options "options": Options, Derived, Reload, "More DHCP options, by number.";
     }
 }
@@ -148,6 +151,7 @@ section! {
         lease "lease": LeaseTime, Duration, Is("\"12h\""), Reload, "The lease of machines with a number, in networks that set none.";
         guest_lease "guest-lease": LeaseTime, Duration, Is("\"10m\""), Reload,
             "The lease of machines without a number, in networks that set none.";
+        probe "probe": Flag, bool, Is("true"), Reload, "Whether a guest's address is asked for by ARP before it is given.";
         report_option "report-option": ReportOption, u8, Is("224"), Reload,
             "The DHCP option by which a machine reports; the next one carries the cluster's names.";
     }

@@ -140,6 +140,8 @@ script = "one.ipxe"
             default_route: false,
             loopback: false,
             up: true,
+            carrier: true,
+            master: None,
         };
         let flags = Flags { interfaces: vec!["eth1".into()], ..Flags::default() };
         let text = (!text.is_empty()).then_some(ConfigText { path: "f", text });

@@ -134,7 +134,8 @@ impl Control {
             }
             Request::Reload { renumber, dry } => {
                 let how = match (dry, renumber) {
-                    (true, _) => Reload::Preview,
+                    (true, true) => Reload::PreviewRenumber,
+                    (true, false) => Reload::Preview,
                     (false, true) => Reload::Renumber,
                     (false, false) => Reload::Stay,
                 };

@@ -156,9 +156,9 @@ pub(super) fn link_of(ctx: &Ctx<'_>, network: usize) -> Option<Link> {
     ctx.config.networks.get(network)?.link
 }
 
-/// Whether a link can be asked by ARP.
+/// Whether a link can be asked by ARP, and may be.
 pub fn probes(config: &Config, link: Option<Link>) -> bool {
-    link.and_then(|link| config.links.get(usize::from(link))).is_some_and(|link| link.hardware == Hardware::Ethernet)
+    config.dhcp.probe && link.and_then(|link| config.links.get(usize::from(link))).is_some_and(|link| link.hardware == Hardware::Ethernet)
 }
 
 pub(super) fn drop_neighbour(ctx: &mut Ctx<'_>, key: Key<Client>) {

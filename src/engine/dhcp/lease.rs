@@ -43,7 +43,7 @@ impl Dhcp {
         };
         let pool = ctx.roll.pools.get(asked.network).and_then(Option::as_ref);
         let view = RequestView {
-            ours: message.server_id().is_none_or(|server| ctx.config.links.iter().any(|link| link.head == server)),
+            ours: message.server_id().is_none_or(|server| ctx.config.is_own(server)),
             reaches: network.link.is_some() || !message.header.giaddr.is_unspecified(),
             bound,
             right_network: network.subnet.is_host(address),

@@ -48,7 +48,7 @@ impl OtherServers {
     pub fn heard(&mut self, ctx: &mut Ctx<'_>, link: Link, mac: Option<Mac>, message: &Message<'_>) {
         let from_server = message.header.op == 2 && matches!(message.message_type(), Some(MessageType::Offer | MessageType::Ack));
         let Some(server) = message.server_id().filter(|_| from_server) else { return };
-        if ctx.config.links.iter().any(|link| link.head == server) || self.seen.contains(&Some(server)) {
+        if ctx.config.is_own(server) || self.seen.contains(&Some(server)) {
             return;
         }
         ctx.stats.count(Counter::ForeignServer);

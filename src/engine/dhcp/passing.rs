@@ -173,7 +173,7 @@ fn took_our_offer(ctx: &Ctx<'_>, key: Key<Client>, state: ClientState, address: 
     let offered = number.is_some_and(|number| ctx.roll.plan.address(number) == Some(address));
     match state {
         ClientState::Selecting { server } => {
-            let ours = ctx.config.links.iter().any(|link| link.head == server);
+            let ours = ctx.config.is_own(server);
             ours && (offered || client.address() == Some(address))
         }
         ClientState::InitReboot | ClientState::Renewing | ClientState::Rebinding => client.is_leased() && client.address() == Some(address),

@@ -80,10 +80,11 @@ impl DhcpReply<'_> {
         self.config.links.get(usize::from(self.asked.link()))
     }
 
-    /// The address that the client knows this server by: the one that it named, if it is ours, else the link's.
+    /// The address that the client knows this server by: the one that it named or asked, if it is ours, else the link's.
     fn head(&self) -> Option<Ipv4Addr> {
-        let named = self.asked.message.server_id().filter(|server| self.config.links.iter().any(|link| link.head == *server));
-        named.or_else(|| self.link().map(|link| link.head))
+        let named = self.asked.message.server_id().filter(|server| self.config.is_own(*server));
+        let asked = *self.asked.datagram.dst.ip();
+        named.or_else(|| self.link().map(|link| if link.has(asked) { asked } else { link.head }))
     }
 
     fn network(&self) -> Option<&Network> {
@@ -93,7 +94,8 @@ impl DhcpReply<'_> {
     /// From where, to where, how.
     pub fn route(&self) -> (SocketAddrV4, SocketAddrV4, Via) {
         let header = &self.asked.message.header;
-        let head = self.link().map_or(Ipv4Addr::UNSPECIFIED, |link| link.head);
+        let asked = *self.asked.datagram.dst.ip();
+        let head = self.link().map_or(Ipv4Addr::UNSPECIFIED, |link| if link.has(asked) { asked } else { link.head });
         let nak = self.kind == Some(MessageType::Nak);
         let client = |ip| SocketAddrV4::new(ip, CLIENT_PORT);
         let everybody = (client(Ipv4Addr::BROADCAST), Via::Broadcast);
@@ -221,7 +223,7 @@ impl DhcpReply<'_> {
             code::DOMAIN => drop(network.domain.as_ref().map(|domain| builder.option(option, domain.as_bytes()))),
             code::HOST_NAME => self.write_host_name(builder),
             code::MTU => drop(self.link().filter(|_| network.link.is_some()).map(|link| {
-                let mtu = u16::try_from(link.mtu).unwrap_or(u16::MAX);
+                let mtu = u16::try_from(network.mtu(link.mtu)).unwrap_or(u16::MAX);
                 builder.option(option, &mtu.to_be_bytes())
             })),
             code::RENEWAL_TIME => drop(self.lease.map(|lease| builder.u32(option, seconds(lease / 2)))),

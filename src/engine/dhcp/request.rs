@@ -46,7 +46,7 @@ impl<'a> ClientRequest<'a> {
         let on_link = config.networks.get(network).is_some_and(|network| network.link.is_some());
         let way = suspect::way(message, &identity, datagram.mac, on_link);
         // What a relay sends comes to us alone, whatever its client did.
-        let unicast = message.header.giaddr.is_unspecified() && config.links.iter().any(|link| link.head == *datagram.dst.ip());
+        let unicast = message.header.giaddr.is_unspecified() && config.is_own(*datagram.dst.ip());
         Ok(ClientRequest { message, link, datagram, identity, arch, kind, network, way, unicast, held })
     }
 

@@ -134,7 +134,7 @@ fn prolong(ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>) -> Option<()> {
     let key = ctx.roll.find(&asked.identity)?;
     let client = ctx.roll.get(key).filter(|client| client.is_leased() && client.address() == Some(address))?;
     let lease = lease_of(ctx, address, client.number(), asked.network);
-    let ours = !matches!(state, ClientState::Selecting { server } if !ctx.config.links.iter().any(|link| link.head == server));
+    let ours = !matches!(state, ClientState::Selecting { server } if !ctx.config.is_own(server));
     if !ours || entitled(ctx, key, asked) != Some(address) || promise::kept(ctx, key, address, lease) != Kept::Committed {
         return None;
     }

@@ -162,6 +162,22 @@ fn the_parameter_request_list_picks_and_orders() {
     assert_eq!(all.codes, [53, 54, 51, 1, 3, 6, 12, 15, 28], "no list: what everybody needs");
     assert_eq!((all.option(1), all.option(28)), (Some(&[255, 255, 0, 0][..]), Some(&[10, 54, 255, 255][..])));
     assert_eq!(world.reply(&ask(&[26])).option(26), Some(&1500u16.to_be_bytes()[..]), "the link's MTU");
+    for (link, set, told) in [(9000, None, 1500u16), (9000, Some(9000), 9000), (1400, None, 1400), (1500, Some(1300), 1300)] {
+        let mut own = config();
+        (own.links[0].mtu, own.networks[0].mtu) = (link, set);
+        assert_eq!(World::new(&own).reply(&ask(&[26])).option(26), Some(&told.to_be_bytes()[..]), "{link} {set:?}");
+    }
+}
+
+#[test]
+fn probing_can_be_turned_off() {
+    for (probe, asks) in [(true, true), (false, false)] {
+        let mut own = config();
+        own.dhcp.probe = probe;
+        let mut world = World::new(&own);
+        let got = world.ask(&Ask::os(mac(99)).discover());
+        assert_eq!(got.iter().any(|got| matches!(got, Got::Probe(_))), asks, "{got:?}");
+    }
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn this(config: &Config, roll: &Registry, asker: Ipv4Addr) -> Option<Hosts> {
 
 /// Whether an address is the head's own.
 pub fn is_head(config: &Config, address: Ipv4Addr) -> bool {
-    address.is_loopback() || config.links.iter().any(|link| link.head == address)
+    address.is_loopback() || config.is_own(address)
 }
 
 /// `guest-52540012ab34`
@@ -133,7 +133,7 @@ fn pointer(zones: &Zones, config: &Config, roll: &Registry, address: Ipv4Addr) -
     if let Some(name) = config.plan.number(address).and_then(|number| config.plan.name(number)) {
         return Some((zones.host(format_args!("{name}"))?, PLAN_TTL));
     }
-    if config.links.iter().any(|link| link.head == address) {
+    if config.is_own(address) {
         return Some((zones.host(format_args!("head"))?, PLAN_TTL));
     }
     // Without a MAC (IP over InfiniBand) a guest has no name.

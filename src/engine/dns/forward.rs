@@ -238,7 +238,7 @@ impl Forwarder {
         let Some(pending) = self.take(ctx, key) else { return };
         let Pending { peer, src, query, .. } = pending;
         ctx.stats.count(Counter::DnsForwardedAnswer);
-        let datagram = matches!(peer, Peer::Datagram(_));
+        let datagram = peer.is_by_udp();
         if datagram && bytes.len() > query.udp_limit() {
             let verdict = ResponseFlags { rcode: rcode::NOERROR, authoritative: false, recursive: true };
             send(ctx, peer, src, |buf| {

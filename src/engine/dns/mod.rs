@@ -13,7 +13,7 @@ mod zone;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::base::endpoint::EndpointId;
 use crate::base::machine::{ConnId, Datagram, Stream, StreamEvent};
@@ -39,8 +39,16 @@ pub const PORT: u16 = 53;
 pub enum Peer {
     /// By UDP, to this endpoint.
     Datagram(EndpointId),
+    /// By UDP, to this endpoint at another address of its link.
+    At(EndpointId, Ipv4Addr),
     /// By TCP, on this connection.
     Conn(ConnId),
+}
+
+impl Peer {
+    fn is_by_udp(self) -> bool {
+        matches!(self, Peer::Datagram(_) | Peer::At(..))
+    }
 }
 
 /// The DNS service: zones from the plan, questions that wait for upstreams, zone transfers.
@@ -95,7 +103,9 @@ impl Dns {
 
     /// A question by a datagram.
     pub fn datagram(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram<'_>) {
-        self.query(ctx, Peer::Datagram(datagram.endpoint), datagram.src, datagram.payload);
+        let own = ctx.endpoints.get(datagram.endpoint).is_some_and(|row| row.address == datagram.dst);
+        let peer = if own { Peer::Datagram(datagram.endpoint) } else { Peer::At(datagram.endpoint, *datagram.dst.ip()) };
+        self.query(ctx, peer, datagram.src, datagram.payload);
     }
 
     /// What a client does on its connection.
@@ -159,7 +169,7 @@ impl Dns {
     }
 
     fn judge<'q>(&self, ctx: &Ctx<'_>, peer: Peer, src: SocketAddrV4, query: &'q Query) -> Judgement<'q> {
-        let over_udp = matches!(peer, Peer::Datagram(_));
+        let over_udp = peer.is_by_udp();
         let unsupported = Judgement::Say(rcode::NOTIMP, Counter::DnsUnsupported);
         if query.opcode != OPCODE_QUERY {
             return unsupported;
@@ -267,13 +277,14 @@ fn send(ctx: &mut Ctx<'_>, peer: Peer, to: SocketAddrV4, write: impl FnOnce(&mut
             let Some(row) = ctx.endpoints.get(endpoint) else { return false };
             ctx.out.datagram(endpoint, row.address, to, Via::Kernel, write)
         }
+        Peer::At(endpoint, address) => ctx.out.datagram(endpoint, SocketAddrV4::new(address, PORT), to, Via::Kernel, write),
     }
 }
 
 /// How long a response to a client may be, in bytes.
 fn limit(peer: Peer, query: &Query) -> usize {
     match peer {
-        Peer::Datagram(_) => query.udp_limit(),
+        peer if peer.is_by_udp() => query.udp_limit(),
         _ => dns::PIECE_MAX,
     }
 }

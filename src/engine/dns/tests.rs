@@ -74,6 +74,10 @@ fn heard(world: &mut World, peer: Peer, src: SocketAddrV4, payload: &[u8]) -> Ve
             let dst = world.server.endpoints().get(endpoint).unwrap().address;
             world.handle(Input::Datagram(Datagram { endpoint, mac: None, src, dst, payload }))
         }
+        Peer::At(endpoint, address) => {
+            let dst = SocketAddrV4::new(address, 53);
+            world.handle(Input::Datagram(Datagram { endpoint, mac: None, src, dst, payload }))
+        }
         Peer::Conn(conn) => happens(world, conn, src, StreamEvent::Bytes(payload)),
     }
 }

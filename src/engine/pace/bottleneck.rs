@@ -378,6 +378,11 @@ impl Bottleneck {
         self.first_slot = self.first_slot.max(first);
     }
 
+    /// The way is another one, or was cut: it is found anew, and nothing is under way on it.
+    pub fn begin_anew(&mut self, now: Instant) {
+        *self = Bottleneck { limit: self.limit, ..Bottleneck::new(None, self.queue, now) };
+    }
+
     /// Nobody wants anything: what is delivered now measures the demand.
     pub fn idle(&mut self) {
         self.idle = true;

@@ -327,7 +327,7 @@ impl Lane {
         self.bottleneck.sent_quietly(now, bytes);
     }
 
-    /// The lap goes on in a moment, with more room for outputs.
+    /// The lap goes on at this time.
     pub fn pause(&mut self, now: Instant) {
         self.next = Some(now);
     }

@@ -6,7 +6,7 @@ use crate::base::machine::Link;
 use crate::base::outbox::{Outbox, Output};
 use crate::base::time::Now;
 use crate::config::{Config, LinkConfig};
-use crate::engine::links::{self, LinkState};
+use crate::engine::links::{self, Trouble};
 use crate::roll::guests::GuestPool;
 use crate::wire::ether::{Arp, ArpOp, emit_arp};
 
@@ -15,32 +15,60 @@ use super::{Engines, Server};
 impl Server {
     /// What the world says of a link now. Allocates where it changes something.
     pub(super) fn link(&mut self, now: Now, link: Link, facts: Option<&LinkFacts>, out: &mut Outbox) {
-        let Some(old) = self.config.links.get(usize::from(link)) else { return };
+        let before = self.links.learn(link, facts);
         self.adverts.link(link, facts);
-        let (name, head) = (old.interface.clone(), old.head);
-        let Some(facts) = facts else {
-            if self.leave_service(now, link, LinkState::Gone, out) {
-                log::warn!("{name}: gone, its machines are not served (it is served again when it is back)");
+        self.judge_link(now, link, before, out);
+    }
+
+    /// Looks again whether the links fit: the config has changed.
+    pub(in crate::engine) fn judge_links(&mut self, now: Now, out: &mut Outbox) {
+        for link in 0..self.config.links.len() as Link {
+            let before = self.links.facts(link).cloned();
+            // Of one that serves without facts the world has said nothing yet.
+            if before.is_some() || !self.links.serves(link) {
+                self.judge_link(now, link, before, out);
             }
-            return;
-        };
+        }
+    }
+
+    fn judge_link(&mut self, now: Now, link: Link, before: Option<LinkFacts>, out: &mut Outbox) {
+        let Some(old) = self.config.links.get(usize::from(link)) else { return };
+        let (name, head) = (old.interface.clone(), old.head);
+        let facts = self.links.facts(link);
+        let carrier = |facts: Option<&LinkFacts>| facts.map(|facts| facts.carrier);
+        let (carrier, had) = (carrier(facts), carrier(before.as_ref()));
         match links::fitted(&self.config, link, facts) {
             Ok(new) => {
                 let moved = new.head;
                 self.renew(now, link, new, out);
-                if self.links.enter(link, LinkState::Serving) != LinkState::Serving {
-                    log::info!("{name}: in service again, with the address {moved}");
-                    self.pools_of(link).for_each(|pool| pool.resume());
+                let was = self.links.enter(link, None);
+                if was.is_some() {
+                    log::info!("{name}: in service, with the address {moved}");
+                    self.pools_of(link).for_each(GuestPool::resume);
+                    let lane = self.pace.lane(link);
+                    lane.bottleneck.begin_anew(now.at);
+                    lane.pause(now.at);
                 }
                 if moved != head {
                     log::warn!("{name}: the head's address was {head} and is {moved} (machines learn it at their next DHCP request)");
                 }
-            }
-            Err(unfit) => {
-                if self.leave_service(now, link, LinkState::Unfit, out) {
-                    log::error!("{name}: out of service: {unfit}");
+                if carrier == Some(false) && (had != carrier || was.is_some()) {
+                    log::warn!("{name}: no carrier (check the cable and the switch; it is served as soon as there is one)");
+                } else if carrier == Some(true) && had == Some(false) {
+                    log::info!("{name}: carrier");
                 }
+                self.remark(link, &name, before.as_ref());
             }
+            Err(trouble) => self.leave_service(now, link, &name, trouble, out),
+        }
+    }
+
+    /// Says what the interface should have, when that is news.
+    fn remark(&self, link: Link, name: &str, before: Option<&LinkFacts>) {
+        let remark = |facts: &LinkFacts| links::remark(&self.config, link, facts);
+        let now = self.links.facts(link).and_then(remark);
+        if let Some(said) = now.filter(|said| before.and_then(remark).as_ref() != Some(said)) {
+            log::warn!("{name}: {said}");
         }
     }
 
@@ -49,6 +77,7 @@ impl Server {
         let Some(old) = self.config.links.get(usize::from(link)).filter(|old| **old != new) else { return };
         let (from, to, mac) = (old.head, new.head, new.mac);
         let announces = new.hardware == Hardware::Ethernet && (from, old.mac) != (to, mac);
+        let others = (old.others != new.others).then(|| (old.others.clone(), new.others.clone()));
         let before = self.config.clone();
         if let Some(place) = self.config.links.get_mut(usize::from(link)) {
             *place = new;
@@ -62,6 +91,14 @@ impl Server {
             // Their clients know the head by an address that nobody has any more.
             self.tftp.abandon(now.at, link);
         }
+        if let Some((were, are)) = others {
+            for address in were.iter().filter(|address| !are.contains(address)) {
+                out.put(Output::Address { link, address: *address, on: false });
+            }
+            for address in are.iter().filter(|address| !were.contains(address)) {
+                out.put(Output::Address { link, address: *address, on: true });
+            }
+        }
         if announces {
             // Firmware keeps what it learnt by ARP for as long as it boots (RFC 5227, 2.3).
             let arp = Arp { operation: ArpOp::Request, sender_mac: mac, sender_ip: to, target_mac: Mac::ZERO, target_ip: to };
@@ -69,18 +106,24 @@ impl Server {
         }
     }
 
-    /// Serves a link no more. False where it was not served before, for the same reason.
-    fn leave_service(&mut self, now: Now, link: Link, state: LinkState, out: &mut Outbox) -> bool {
-        let old = self.links.enter(link, state);
-        if old == LinkState::Serving {
-            self.pools_of(link).for_each(|pool| pool.suspend());
+    /// Serves a link no more, or for another reason not. Says so when that is news.
+    fn leave_service(&mut self, now: Now, link: Link, name: &str, trouble: Trouble, out: &mut Outbox) {
+        let old = self.links.enter(link, Some(trouble.clone()));
+        if old.as_ref() == Some(&trouble) {
+            return;
+        }
+        match trouble.passes() {
+            true => log::warn!("{name}: not served: {trouble}"),
+            false => log::error!("{name}: out of service: {trouble}"),
+        }
+        if old.is_none() {
+            self.pools_of(link).for_each(GuestPool::suspend);
             let (mut ctx, Engines { dhcp, .. }) = self.ctx(now, out);
             dhcp.link_lost(&mut ctx, link);
         }
-        if state == LinkState::Unfit && old != state {
+        if !trouble.passes() {
             self.tftp.abandon(now.at, link);
         }
-        old != state
     }
 
     /// The guest pools of a link's own networks.

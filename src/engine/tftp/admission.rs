@@ -9,6 +9,8 @@
 //! A request never finds the table full of nobody: when there is no place, a machine on record takes that of the stranger who has not
 //! acknowledged anything for longest, or else that of the longest silent transfer. Strangers make room for each other.
 
+use std::net::SocketAddrV4;
+
 use crate::base::machine::Datagram;
 use crate::base::slab::Key;
 use crate::engine::Ctx;
@@ -65,7 +67,11 @@ impl Tftp {
         let (first, last) = ctx.config.tftp.ports;
         let port = first + u16::from(count) % (last - first + 1);
         let asker = Asker { client, origin, kind };
-        let session = Session::new(ctx.now, ctx.endpoints.link(datagram.endpoint), port, asker, datagram, asked);
+        let link = ctx.endpoints.link(datagram.endpoint);
+        let own =
+            ctx.config.links.get(usize::from(link)).map(|own| if own.has(*datagram.dst.ip()) { *datagram.dst.ip() } else { own.head });
+        let server = SocketAddrV4::new(own.unwrap_or(*datagram.dst.ip()), port);
+        let session = Session::new(ctx.now, link, server, asker, datagram, asked);
         let key = self.transfers.insert(Transfer::new(ctx.now, session, asked))?;
         let fits = self.by_key.insert(Session::key(datagram.src, port), key.slot() as u32)
             && self.by_peer.insert(Session::peer_key(datagram.src), key.slot() as u32);

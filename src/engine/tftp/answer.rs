@@ -3,7 +3,6 @@
 use crate::base::limits;
 use crate::base::machine::Datagram;
 use crate::base::outbox::Via;
-use crate::config::Config;
 use crate::engine::Ctx;
 use crate::roll::kind::FirmwareKind;
 use crate::wire::tftp::{self, ErrorCode};
@@ -12,17 +11,17 @@ use super::transfer::{Settled, Transfer, TransferSource};
 use super::{HEADERS, WINDOW_BYTES_MAX};
 
 /// Turns the options that were asked for into those that are acknowledged: only what was asked, never a larger value (RFC 2347).
-pub fn settle(transfer: &Transfer, config: &Config) -> Settled {
+pub fn settle(transfer: &Transfer, ctx: &Ctx<'_>) -> Settled {
     let (session, content) = (transfer.session(), transfer.content());
     let netascii = content.netascii().is_some();
     let lock_step = netascii || matches!(content.source(), TransferSource::Made { .. });
-    let mtu = config.links.get(usize::from(session.link())).map_or(1500, |link| link.mtu);
+    let mtu = ctx.links.mtu(ctx.config, session.link(), *session.peer().ip());
     let fits = if lock_step { limits::WRITE_MAX as u32 } else { mtu }.min(mtu).saturating_sub(HEADERS);
     let blksize_max = fits.clamp(tftp::BLKSIZE_MIN.into(), tftp::BLKSIZE_MAX.into()) as u16;
     let mut options = *session.options();
     options.blksize = options.blksize.map(|asked| asked.min(blksize_max));
     let blksize = options.blksize.unwrap_or(tftp::BLKSIZE_DEFAULT);
-    let window_max = (WINDOW_BYTES_MAX / usize::from(blksize)).clamp(1, config.tftp.windowsize.into()) as u16;
+    let window_max = (WINDOW_BYTES_MAX / usize::from(blksize)).clamp(1, ctx.config.tftp.windowsize.into()) as u16;
     options.windowsize = options.windowsize.filter(|_| !lock_step).map(|asked| asked.min(window_max));
     // The length of a netascii text is known only when it has been sent: no size is better than a wrong one.
     options.tsize = options.tsize.filter(|_| !netascii).map(|_| content.size());
@@ -35,7 +34,7 @@ pub fn settle(transfer: &Transfer, config: &Config) -> Settled {
 
 /// Sends a packet of a transfer.
 pub fn send(ctx: &mut Ctx<'_>, transfer: &Transfer, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
-    let (session, from) = (transfer.session(), transfer.session().head(ctx));
+    let (session, from) = (transfer.session(), transfer.session().server());
     ctx.out.datagram(ctx.endpoints.udp(session.link(), session.port()), from, session.peer(), transfer.via(), write);
 }
 

@@ -17,8 +17,6 @@ mod policy;
 mod transfer;
 mod turns;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
-
 use crate::base::chain::Chains;
 use crate::base::index::Index;
 use crate::base::limits::{self, CHECK_INTERVAL};
@@ -30,6 +28,7 @@ use crate::base::slab::{Key, Slab};
 use crate::base::text::Text;
 use crate::base::time::{Instant, Seconds};
 use crate::base::wheel::Wheel;
+use crate::config::Config;
 use crate::roll::client::Client;
 use crate::roll::stage::Stage;
 use crate::roll::story::{Bytes, Printable};
@@ -194,6 +193,9 @@ impl Tftp {
                 Claimant::Same | Claimant::Stronger => self.end(ctx, key),
             }
         }
+        if let Some(token) = ctx.links.looks_at_route(ctx.now, ctx.config, *datagram.src.ip()) {
+            ctx.out.put(Output::Route { token, to: *datagram.src.ip() });
+        }
         let name = boot::requested_name(request.filename);
         let asked = Asked { name, options: request.options, netascii: request.mode == Mode::Netascii, hash };
         let Some(key) = self.admit(ctx, &datagram, &asked) else {
@@ -325,7 +327,7 @@ impl Tftp {
     /// The source is known: settle the options, and answer when it is this transfer's turn.
     fn ready(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
-        transfer.settled(answer::settle(transfer, ctx.config));
+        transfer.settled(answer::settle(transfer, ctx));
         self.want(ctx, key, WaitQueue::New);
     }
 
@@ -411,7 +413,7 @@ impl Tftp {
         if self.forgotten(ctx, key) {
             return;
         }
-        if self.transfers.get(key).is_some_and(|transfer| self.is_abandoned(transfer)) {
+        if self.transfers.get(key).is_some_and(|transfer| self.is_abandoned(ctx.config, transfer)) {
             return self.end(ctx, key);
         }
         let Some(transfer) = self.transfers.get_mut(key) else { return };
@@ -507,8 +509,11 @@ impl Tftp {
     }
 
     /// Whether its link was abandoned since it began.
-    pub(super) fn is_abandoned(&self, transfer: &Transfer) -> bool {
+    pub(super) fn is_abandoned(&self, config: &Config, transfer: &Transfer) -> bool {
         let session = transfer.session();
+        if !session.is_reachable(config) {
+            return true;
+        }
         let abandoned = self.abandoned.get(usize::from(session.link())).copied().flatten();
         abandoned.is_some_and(|abandoned| session.began() <= abandoned)
     }
@@ -547,21 +552,16 @@ impl Transfer {
     /// Writes the text that is made for its client. None: it is no client of ours, or has no kernel to boot.
     fn make(&self, ctx: &Ctx<'_>, what: Made, text: &mut [u8]) -> Option<TransferSource> {
         let client = ctx.roll.get(self.session().client()?)?;
-        let len = what.write(ctx.config, client, self.session().head_address(ctx), text)?;
+        let len = what.write(ctx.config, client, *self.session().server().ip(), text)?;
         let hash = text.get(..len)?.iter().fold(0, |hash, &byte| mix(hash ^ u64::from(byte)));
         Some(TransferSource::Made { what, len: len as u64, hash })
     }
 }
 
 impl Session {
-    /// The head's address, as the client sees it.
-    fn head_address(&self, ctx: &Ctx<'_>) -> Ipv4Addr {
-        ctx.config.links.get(usize::from(self.link())).map_or(Ipv4Addr::UNSPECIFIED, |link| link.head)
-    }
-
-    /// The server's address and port, as the client sees them.
-    fn head(&self, ctx: &Ctx<'_>) -> SocketAddrV4 {
-        SocketAddrV4::new(self.head_address(ctx), self.port())
+    /// Whether the head has the address by which the client knows it.
+    fn is_reachable(&self, config: &Config) -> bool {
+        config.links.get(usize::from(self.link())).is_some_and(|link| link.has(*self.server().ip()))
     }
 }
 

@@ -6,7 +6,7 @@ mod places;
 mod requests;
 mod text;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::*;
 use crate::base::addr::Mac;
@@ -230,8 +230,39 @@ fn the_oack_holds_what_was_asked_for() {
     }
     let mut jumbo = config();
     jumbo.links[0].mtu = 9000;
+    let largest = TftpOptions { blksize: Some(65_464), ..NOTHING };
     let mut world = World::settled(&jumbo);
-    assert_eq!(Peer::new().begin(&mut world, 1, TftpOptions { blksize: Some(65_464), ..NOTHING }), ["oack blksize=8968"]);
+    assert_eq!(Peer::new().begin(&mut world, 1, largest), ["oack blksize=1468"], "nodes have 1500 bytes, whatever the head has");
+    jumbo.networks[0].mtu = Some(9000);
+    let mut world = World::settled(&jumbo);
+    assert_eq!(Peer::new().begin(&mut world, 1, largest), ["oack blksize=8968"]);
+    jumbo.networks[0].mtu = Some(1400);
+    let mut world = World::settled(&jumbo);
+    assert_eq!(Peer::new().begin(&mut world, 1, largest), ["oack blksize=1368"]);
+}
+
+#[test]
+fn blocks_fit_the_route_to_a_client_behind_a_router() {
+    let largest = TftpOptions { blksize: Some(65_464), ..NOTHING };
+    let mut world = World::settled(&config());
+    let behind = Ipv4Addr::from(u32::from(RELAY) + 300);
+    let network = world.server.config().network_of(behind).unwrap() as u64;
+    let request = Peer { src: SocketAddrV4::new(behind, 3000), ..Peer::at(behind) };
+    let got = world.handle(Input::Datagram(Datagram {
+        endpoint: 2,
+        mac: request.mac,
+        src: request.src,
+        dst: SocketAddrV4::new(HEAD, 69),
+        payload: b"\0\x01f\0octet\0",
+    }));
+    assert!(got.contains(&Got::Route(network, behind)), "the world is asked: {got:?}");
+    world.handle(Input::Route { token: network, mtu: 1400 });
+    let mut peer = Peer { src: SocketAddrV4::new(behind, 3001), ..Peer::at(behind) };
+    assert_eq!(peer.begin(&mut world, 1, largest), ["oack blksize=1368"], "a tunnel");
+    world.handle(Input::Route { token: network, mtu: 9000 });
+    let mut peer = Peer { src: SocketAddrV4::new(behind, 3002), ..Peer::at(behind) };
+    assert_eq!(peer.begin(&mut world, 1, largest), ["oack blksize=1468"]);
+    world.handle(Input::Route { token: u64::MAX, mtu: 1 });
 }
 
 #[test]
@@ -321,7 +352,7 @@ fn a_burst_of_equal_acks_is_one_rewind() {
 #[test]
 fn a_run_fits_one_call_of_the_kernel() {
     let mut jumbo = config();
-    (jumbo.links[0].mtu, jumbo.tftp.windowsize) = (9000, 64);
+    (jumbo.links[0].mtu, jumbo.networks[0].mtu, jumbo.tftp.windowsize) = (9000, Some(9000), 64);
     let mut world = World::settled(&jumbo);
     let mut peer = Peer::leased(&mut world, &Ask::os(mac(1)));
     peer.begin(&mut world, 1 << 20, TftpOptions { blksize: Some(8192), windowsize: Some(64), ..NOTHING });

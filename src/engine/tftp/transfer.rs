@@ -439,7 +439,11 @@ mod tests {
         let datagram = Datagram { endpoint: 0, mac, src, dst: src, payload: b"" };
         let asker = Asker { client: None, origin: Requester::Record, kind: FirmwareKind::Other };
         let asked = Asked { name: b"vmlinuz", options: TftpOptions::default(), netascii: false, hash: 0 };
-        let mut transfer = Transfer::new(Instant::ZERO, Session::new(Instant::ZERO, 0, 20069, asker, &datagram, &asked), &asked);
+        let mut transfer = Transfer::new(
+            Instant::ZERO,
+            Session::new(Instant::ZERO, 0, SocketAddrV4::new(*src.ip(), 20069), asker, &datagram, &asked),
+            &asked,
+        );
         transfer.settled(Settled { options: asked.options, blksize: 512, windowsize, blocks: 99 });
         transfer
     }

@@ -41,7 +41,7 @@ impl Tftp {
 
     /// Sends what is due, as much as one turn allows.
     fn serve(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
-        if self.transfers.get(key).is_some_and(|transfer| self.is_abandoned(transfer)) {
+        if self.transfers.get(key).is_some_and(|transfer| self.is_abandoned(ctx.config, transfer)) {
             return self.end(ctx, key);
         }
         let Some(transfer) = self.transfers.get_mut(key) else { return };
@@ -150,7 +150,7 @@ impl Tftp {
 /// Puts out blocks of a file, in runs that the world can read and send at once.
 fn send_runs(ctx: &mut Ctx<'_>, key: Key<Transfer>, transfer: &Transfer, open: OpenFile, first: u64, last: u64) {
     let (session, content) = (transfer.session(), transfer.content());
-    let from = session.head(ctx);
+    let from = session.server();
     let per_run = (limits::RUN_BYTES_MAX / usize::from(content.blksize())).max(1) as u64;
     let mut block = first;
     while block <= last {

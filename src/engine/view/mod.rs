@@ -27,6 +27,7 @@ use crate::roll::registry::Registry;
 
 use super::Ctx;
 use super::dns::Dns;
+use super::links::Links;
 use super::pace::Pace;
 use super::stats::Stats;
 use super::tftp::Tftp;
@@ -54,6 +55,7 @@ pub struct Sight<'a> {
 pub struct Moment<'a> {
     pub now: Now,
     pub config: &'a Config,
+    pub links: &'a Links,
     pub roll: &'a Registry,
     pub stats: &'a Stats,
     pub pace: &'a Pace,
@@ -63,8 +65,8 @@ pub struct Moment<'a> {
 impl<'a> Moment<'a> {
     /// As a call of the machine has it.
     pub fn of(ctx: &'a Ctx<'_>, query: Sight<'a>) -> Moment<'a> {
-        let Ctx { now, unix, config, roll, stats, pace, .. } = ctx;
-        Moment { now: Now { at: *now, unix: *unix }, config, roll, stats, pace, query }
+        let Ctx { now, unix, config, links, roll, stats, pace, .. } = ctx;
+        Moment { now: Now { at: *now, unix: *unix }, config, links, roll, stats, pace, query }
     }
 
     fn key(&self, client: &Client) -> Option<Key<Client>> {

@@ -72,8 +72,15 @@ impl Moment<'_> {
 
     /// How each boot interface is fed.
     fn lanes(&self) -> Vec<LaneStatus> {
-        let shown = self.pace.iter().map(|(interface, lane)| LaneStatus {
+        let shown = (0..).zip(self.pace.iter()).map(|(link, (interface, lane))| LaneStatus {
             interface: interface.into(),
+            addresses: self
+                .config
+                .links
+                .get(usize::from(link))
+                .map_or_else(Vec::new, |link| [&[link.head], link.others.as_slice()].concat()),
+            trouble: self.links.trouble(link).map(ToString::to_string),
+            carrier: self.links.facts(link).map(|facts| facts.carrier),
             regime: lane.regime.to_string(),
             budget: lane.bottleneck.rate(),
             bottleneck: lane.bottleneck.measured(),

@@ -221,6 +221,8 @@ fn a_disk_that_fails_is_tried_again_with_the_same_lines() {
 fn a_journal_that_was_taken_away_is_written_anew_before_anything_is_told() {
     let folder = Folder::new("taken");
     let (mut journal, _) = start(&folder).unwrap();
+    journal.publish(&folder.state().join("names"), b"out of date");
+    journal.publish(&folder.state().join("interfaces"), b"the links");
     journal.publish(&folder.state().join("names"), b"the names");
     append(&mut journal, 1);
     settle(&mut journal);
@@ -241,6 +243,7 @@ fn a_journal_that_was_taken_away_is_written_anew_before_anything_is_told() {
     assert_eq!(journal.outcome(), Some(Ok(())));
     assert_eq!(folder.text(), line(1) + "\n" + &line(2) + "\n");
     assert_eq!(std::fs::read_to_string(folder.state().join("names")).unwrap(), "the names");
+    assert_eq!(std::fs::read_to_string(folder.state().join("interfaces")).unwrap(), "the links");
     let other = start(&folder).err().unwrap().to_string();
     assert!(other.starts_with("another musterd"), "the new folder is locked: {other}");
 }

@@ -1,6 +1,6 @@
 //! What a machine has put out becomes packets and system calls.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
 
 use crate::base::addr::Mac;
@@ -55,9 +55,7 @@ impl Shell {
             Output::CloseFile { file } => self.files.iter_mut().for_each(|files| files.close(file)),
             Output::Read { token, file, offset, len } => self.owe(Owed::Bytes { token, file, offset, len }),
             Output::Neighbour { link, ip, mac } => {
-                if let (Some(neighbours), Some(link)) = (self.neighbours.as_mut(), self.links.get(usize::from(link))) {
-                    neighbours.set(link.index, ip, mac);
-                }
+                self.neighbours.iter_mut().for_each(|neighbours| neighbours.set(link, ip, mac));
             }
             Output::Probe { link, ip } => {
                 let Some(mac) = self.links.get(usize::from(link)).map(|link| link.mac) else { return };
@@ -66,6 +64,8 @@ impl Shell {
                 self.put(usize::from(link), None, |buf| ether::emit_arp(buf, &probe));
             }
             Output::Readdress { from, to } => self.readdress(from, to),
+            Output::Address { link, address, on } => self.address(link, address, on),
+            Output::Route { token, to } => self.owe(Owed::Route { token, to }),
             Output::Task { token, task } => self.task(token, task),
             Output::Count => self.owe(Owed::Counted),
             Output::Leave => self.left = true,
@@ -81,9 +81,12 @@ impl Shell {
         self.table.get(usize::from(endpoint)).and_then(|row| row.link)
     }
 
-    /// The source number of an endpoint's socket.
-    fn socket(&self, endpoint: EndpointId) -> Option<usize> {
-        self.ways.get(usize::from(endpoint)).copied().flatten().map(usize::from)
+    /// The source number of an endpoint's socket, of the one at this address if there are several.
+    fn socket(&self, endpoint: EndpointId, from: Ipv4Addr) -> Option<usize> {
+        let mut others = self.sockets.iter().skip(self.fixed);
+        let other = others.position(|socket| socket.endpoint == endpoint && *socket.local.ip() == from);
+        let fixed = || self.ways.get(usize::from(endpoint)).copied().flatten().map(usize::from);
+        other.map(|at| self.links.len() + self.fixed + at).or_else(fixed)
     }
 
     fn datagram(&mut self, endpoint: EndpointId, from: SocketAddrV4, to: SocketAddrV4, via: Via, body: &[u8]) {
@@ -96,7 +99,7 @@ impl Shell {
                 self.put(usize::from(link), None, |buf| ether::emit_udp(buf, src_mac, mac, from, to, ident, body));
             }
             _ => {
-                let Some(socket) = self.socket(endpoint) else { return };
+                let Some(socket) = self.socket(endpoint, *from.ip()) else { return };
                 self.put(socket, Some(to), |buf| copy(buf, body));
             }
         }
@@ -146,7 +149,7 @@ impl Shell {
 
     /// Makes datagrams of the parts that lie in the queue: as few as the kernel can cut into packets.
     fn window_of(&mut self, run: &DatagramRun<'_>, bytes: usize, link: Option<Link>) {
-        let (Some(socket), own) = (self.socket(run.endpoint), run.header_len()) else { return };
+        let (Some(socket), own) = (self.socket(run.endpoint, *run.from.ip()), run.header_len()) else { return };
         let segment = own + usize::from(run.size);
         let whole = link.and_then(|link| self.links.get(usize::from(link))).is_some_and(|link| link.segment);
         let at_once = if whole { (SEGMENTED_MAX / segment.max(1)).clamp(1, SEGMENTS_MAX) } else { 1 };

@@ -68,14 +68,14 @@ pub struct Pen {
     unsure: Unsure,
     /// The file could be opened for reading alone: its disk is read-only.
     sealed: bool,
-    /// The names as they were received last.
-    names: Option<(PathBuf, File)>,
+    /// The files beside the journal as they were received last.
+    names: Vec<(PathBuf, File)>,
 }
 
 impl Pen {
     /// Takes over what the daemon has opened at start.
     pub fn adopt(path: PathBuf, run: &Path, (folder, file): (File, File), durable: u64, sealed: bool) -> Pen {
-        Pen { path, folder, file, durable, written: 0, unsure: Unsure::new(run), sealed, names: None }
+        Pen { path, folder, file, durable, written: 0, unsure: Unsure::new(run), sealed, names: Vec::new() }
     }
 
     /// Writes bytes behind the others; with the `last` of them, all are synced. Nothing counts if there was a loss.
@@ -157,8 +157,8 @@ impl Pen {
         let (file, len) = put().inspect_err(|_| drop(std::fs::remove_file(&new)))?;
         (self.file, self.sealed, self.durable, self.written) = (file, false, len, 0);
         self.settle()?;
-        if let Some((path, names)) = self.names.take_if(|_| remade) {
-            // Programs look them up; who boots does not. A failure was told when there was one.
+        for (path, names) in if remade { std::mem::take(&mut self.names) } else { Vec::new() } {
+            // Who boots needs none of them. A failure was told when there was one.
             let _ = self.publish(&path, names);
         }
         Ok(())
@@ -195,7 +195,8 @@ impl Pen {
     pub fn publish(&mut self, path: &Path, text: File) -> io::Result<()> {
         let mut bytes = vec![0; text.metadata()?.len() as usize];
         text.read_exact_at(&mut bytes, 0)?;
-        self.names = Some((path.to_path_buf(), text));
+        self.names.retain(|(other, _)| other != path);
+        self.names.push((path.to_path_buf(), text));
         if std::fs::read(path).is_ok_and(|there| there == bytes) {
             return Ok(());
         }

@@ -46,13 +46,16 @@ fn config(text: &str) -> Config {
         default_route: false,
         loopback: false,
         up: true,
+        carrier: true,
+        master: None,
     };
     let mut facts = MachineFacts::new(vec![link]);
     let files: Vec<&str> = PROGRAMS.iter().map(|(_, name)| *name).chain([KERNEL, INITRD]).collect();
     loop {
         match file().resolve(Some(text), &facts) {
             Ok(resolved) => return resolved.config,
-            Err(Unresolved::Wrong(why)) => panic!("{why}"),
+            Err(Unresolved::Wrong(why) | Unresolved::Await(_, why)) => panic!("{why}"),
+            Err(Unresolved::Recall(_)) => unreachable!("only at start"),
             Err(Unresolved::Ask(root, names)) => {
                 let found: Vec<bool> = names.iter().map(|name| files.contains(&name.as_str())).collect();
                 facts.learn(&root, &names, &found);

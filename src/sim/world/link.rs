@@ -26,6 +26,8 @@ pub(super) fn facts(link: &LinkConfig) -> LinkFacts {
         default_route: false,
         loopback: false,
         up: true,
+        carrier: true,
+        master: None,
     }
 }
 

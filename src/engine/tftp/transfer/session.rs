@@ -50,8 +50,8 @@ pub struct Session {
     peer: SocketAddrV4,
     /// Where its packets come from: its own MAC, or its router's. None where the link does not show it.
     mac: Option<Mac>,
-    /// The server's port.
-    port: u16,
+    /// The server's address and port, as the client knows them.
+    server: SocketAddrV4,
     asker: Asker,
     request: u64,
     /// What was asked for; once the file is open, what is acknowledged.
@@ -62,7 +62,7 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn new(now: Instant, link: Link, port: u16, asker: Asker, datagram: &Datagram<'_>, asked: &Asked<'_>) -> Session {
+    pub fn new(now: Instant, link: Link, server: SocketAddrV4, asker: Asker, datagram: &Datagram<'_>, asked: &Asked<'_>) -> Session {
         let mut name = [0; NAME_MAX];
         let tail = &asked.name[asked.name.len().saturating_sub(NAME_MAX)..];
         name.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
@@ -70,7 +70,7 @@ impl Session {
             link,
             peer: datagram.src,
             mac: datagram.mac,
-            port,
+            server,
             asker,
             request: asked.hash,
             options: asked.options,
@@ -92,9 +92,14 @@ impl Session {
         self.mac
     }
 
+    /// The server's address and port, as the client knows them.
+    pub fn server(&self) -> SocketAddrV4 {
+        self.server
+    }
+
     /// The server's port.
     pub fn port(&self) -> u16 {
-        self.port
+        self.server.port()
     }
 
     pub fn client(&self) -> Option<Key<Client>> {
