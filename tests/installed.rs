@@ -90,6 +90,53 @@ fn machines_boot_from_the_unit_as_installed() {
     rack.served_within(10);
 }
 
+/// What `muster doctor` says of the unit and of the daemon that it started, in each state.
+#[test]
+fn the_doctor_knows_the_unit() {
+    let mut rack = installed();
+    rack.plug();
+    let says = |rack: &Rack, lines: &[&str]| {
+        let output = rack.head.script(60, "muster doctor --passive").output;
+        for line in lines {
+            assert!(output.contains(line), "{line:?} is not in\n{output}");
+        }
+    };
+    says(
+        &rack,
+        &["broken daemon: does not run", "broken unit: muster.service is inactive (dead), disabled (systemctl enable --now muster)"],
+    );
+    rack.must("systemctl start muster");
+    rack.served_within(10);
+    says(&rack, &["look   unit: muster.service is active (running), disabled: it will not start at boot"]);
+    rack.must("systemctl enable muster");
+    let well = [
+        "fine   daemon: runs as muster, pid ",
+        "fine   unit: muster.service is active (running), enabled",
+        "fine   config: /etc/muster/muster.toml, flags of musterd, pid ",
+        "fine   root: muster can read /srv/tftp",
+        "fine   port: musterd has all",
+        " journal: ",
+    ];
+    says(&rack, &well);
+    // A daemon that refuses to start is started again and again, and says why.
+    write(&rack.head.root().join("etc/muster/muster.toml"), b"[[network]]\ninterfase = \"eth1\"\n");
+    rack.head.script(60, "systemctl restart muster");
+    let refused = [
+        "broken unit: muster.service is activating",
+        "it said last: musterd: /etc/muster/muster.toml:2:1",
+        "broken config: /etc/muster/muster.toml:2:1",
+    ];
+    let seen = wait(20, || {
+        let output = rack.head.script(60, "muster doctor --passive").output;
+        refused.iter().all(|line| output.contains(line)).then_some(())
+    });
+    assert!(seen.is_some(), "{}", rack.head.script(60, "muster doctor --passive").output);
+    rack.must("systemctl stop muster; rm /etc/muster/muster.toml");
+    says(&rack, &["broken unit: muster.service is inactive (dead), enabled; it starts nothing before an interface is named"]);
+    rack.must("systemctl disable muster; systemctl mask muster");
+    says(&rack, &["broken unit: muster.service is masked"]);
+}
+
 impl Rack {
     /// musterd and its file processes are nobody but muster, with three capabilities and none, held by landlock and seccomp.
     fn is_confined(&self, pid: &str) {

@@ -26,6 +26,7 @@ _muster() {
         'node replace'*) flags+=' --mac --guest --yes --dry-run' ;;
         'node out'* | 'guest enlist'* | undo*) flags+=' --yes --dry-run' ;;
         reload*) flags+=' --renumber --yes --dry-run' ;;
+        doctor*) flags+=' --passive' ;;
         hosts*) flags+=' --form' ;;
         import*) flags+=' --format --yes --dry-run' ;;
     esac
@@ -34,7 +35,7 @@ _muster() {
         return
     fi
     case "${words[*]}" in
-        '') mapfile -t COMPREPLY < <(compgen -W 'status node guest watch reload checkpoint hosts undo import' -- "$cur") ;;
+        '') mapfile -t COMPREPLY < <(compgen -W 'doctor status node guest watch reload checkpoint hosts undo import' -- "$cur") ;;
         node) mapfile -t COMPREPLY < <(compgen -W 'list show set replace out' -- "$cur") ;;
         guest) mapfile -t COMPREPLY < <(compgen -W 'list enlist' -- "$cur") ;;
         'node list'* | 'node show' | 'node out'*) mapfile -t COMPREPLY < <(compgen -W '@all @up @stuck @never' -- "$cur") ;;

@@ -35,4 +35,5 @@ pub use resolve::{Flags, Resolved, resolve};
 pub use value::{KeyName, Origin};
 
 pub use crate::base::facts::Hardware;
+pub use crate::roll::kind::Arch;
 pub use crate::roll::ruling::Numbering;

@@ -7,9 +7,10 @@ macro_rules! architectures {
         /// A client's architecture, by its DHCP option 93 (RFC 4578 and the IANA registry of processor architecture types).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[repr(u8)]
-        pub enum Arch { $($(#[$doc])* $name,)* }
+        pub enum Arch { $(#[doc = concat!("`", $text, "`")] $(#[$doc])* $name,)* }
 
         impl Arch {
+            /// All that are known.
             pub const ALL: &'static [Arch] = &[$(Arch::$name,)*];
 
             /// The name of the architecture in the config and in the log.

@@ -117,6 +117,11 @@ fn become_user(account: Option<&Identity>, caps: &[Cap], more: &[Cap]) -> io::Re
     Ok(prctl::set_no_new_privs()?)
 }
 
+/// This process becomes a user without any capability, as a file process does.
+pub(super) fn become_account(account: &Account) -> io::Result<()> {
+    become_user(Some(&account.into()), &[], &[])
+}
+
 /// The numbers of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {

@@ -1,5 +1,6 @@
 //! The only room that meets the kernel: sockets, files, clock, signals, logs. It drives any machine and names no engine.
 
+pub mod aside;
 pub mod clerk;
 pub mod confine;
 mod conns;
@@ -10,6 +11,7 @@ pub mod facts;
 pub(crate) mod files;
 pub mod firewall;
 mod frame;
+pub mod inquiry;
 pub mod interface;
 pub mod journal;
 pub mod manager;
@@ -30,5 +32,6 @@ pub mod work;
 
 pub use error::ShellError;
 pub use poll::{Features, Refused, Shell, monotonic};
+pub use sys::clock::is_synchronized;
 pub use sys::local_time;
 pub use work::Crew;

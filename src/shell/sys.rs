@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "system calls that neither std nor nix offers in this form")]
 
 pub(crate) mod child;
+pub(crate) mod clock;
 pub(crate) mod file;
 pub(crate) mod pass;
 pub(crate) mod rights;

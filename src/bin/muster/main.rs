@@ -1,9 +1,11 @@
 //! muster: the operator's program. It speaks to a running `musterd` over its control socket (`wire::control`).
 //!
 //! Exit status: 0 done. 1 refused by the daemon, or failed. 2 wrong usage. 3 no daemon answers. 4 not confirmed.
+//! `muster doctor` ends with 1 for what is broken and with 5 for what is worth a look.
 
 mod change;
 mod client;
+mod doctor;
 mod hosts;
 mod import;
 mod look;
@@ -32,6 +34,8 @@ pub enum Failure {
     Unconfirmed(String),
     /// Whoever reads our output has seen enough.
     Seen,
+    /// The doctor has found something, and said so.
+    Ill(u8),
 }
 
 impl From<Rejection> for Failure {
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
     });
     let (why, code) = match done {
         Ok(()) | Err(Failure::Seen) => return ExitCode::SUCCESS,
+        Err(Failure::Ill(code)) => return ExitCode::from(code),
         Err(Failure::Failed(why)) => (why, 1),
         Err(Failure::Usage(why)) => (why, 2),
         Err(Failure::NoDaemon(why)) => (why, 3),
@@ -68,11 +73,16 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &MusterOptions) -> Result<(), Failure> {
+    // The daemon need not run.
+    if let MusterCommand::Doctor(doctor) = &options.command {
+        return doctor::doctor(doctor);
+    }
     let mut client = ControlClient::connect(&options.socket)?;
     if let Some(prefix) = &options.prefix {
         client.check_prefix(prefix)?;
     }
     match &options.command {
+        MusterCommand::Doctor(doctor) => doctor::doctor(doctor),
         MusterCommand::Status => look::status(&mut client, options),
         MusterCommand::NodeList { nodes } => look::nodes(&mut client, options, nodes.as_deref()),
         MusterCommand::NodeShow { nodes } => look::node(&mut client, options, nodes),

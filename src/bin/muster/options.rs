@@ -8,6 +8,7 @@ use muster::roll::ranges;
 use muster::wire::control::{Change, Replacement};
 
 use super::Failure;
+use super::doctor::DoctorOptions;
 use super::hosts::Form;
 use super::import::Format;
 use super::look::print;
@@ -17,7 +18,8 @@ const SOCKET: &str = "/run/muster/control.sock";
 
 /// Each command: its words, what follows them, what it does, and the flags that it takes beside the common ones.
 type Usage = (&'static [&'static str], &'static str, &'static str, &'static [&'static str]);
-const COMMANDS: [Usage; 14] = [
+const COMMANDS: [Usage; 15] = [
+    (&["doctor"], "[-- FLAGS...]", "find out why nodes do not boot; FLAGS are those of musterd", &["passive"]),
     (&["status"], "", "the whole cluster: states of nodes as ranges, guests, load", &[]),
     (&["node", "list"], "[RANGE...]", "nodes and their stages; without a range all that are not vacant", &[]),
     (&["node", "show"], "RANGE", "one node: hardware, boots, and the config sections that apply to it", &[]),
@@ -45,6 +47,7 @@ const COMMANDS: [Usage; 14] = [
 ];
 
 pub enum MusterCommand {
+    Doctor(DoctorOptions),
     Status,
     NodeList {
         nodes: Option<String>,
@@ -95,6 +98,7 @@ fn flags() -> getopts::Options {
         .optflag("", "free", "node set: undo --reserve")
         .optopt("", "guest", "node replace: this guest is the new machine", "ID")
         .optflag("", "renumber", "reload: even if nodes with leases get other addresses")
+        .optflag("", "passive", "doctor: send nothing into the boot networks")
         .optopt("", "form", "hosts: hosts (default), genders, clustershell, slurm or ansible", "FORM")
         .optopt("", "format", "import: ethers, dnsmasq, isc, kea or beowulf (default: detected)", "FORMAT")
         .optflag("h", "help", "print this")
@@ -127,18 +131,20 @@ fn help(flags: &getopts::Options) -> Result<(), Failure> {
     }
     brief.push_str("\n\nRANGE: n[0-31,40], 0-31,40, n5, 0-10/2, @all, @up, @stuck, @never");
     let usage = flags.usage(&brief);
-    print(&[format!("{usage}\nExit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon, 4 not confirmed. See muster(1).")])
+    print(&[format!(
+        "{usage}\nExit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon, 4 not confirmed; doctor: 1 broken, 5 look. See muster(1)."
+    )])
 }
 
 fn read(matches: &getopts::Matches) -> Result<MusterOptions, Failure> {
     let words: Vec<&str> = matches.free.iter().map(String::as_str).collect();
     let (words, rest, allowed) = find(&words)?;
-    let specific = ["mac", "add", "remove", "reserve", "free", "guest", "format", "form", "renumber", "dry-run"];
+    let specific = ["mac", "add", "remove", "reserve", "free", "guest", "format", "form", "renumber", "dry-run", "passive"];
     if let Some(stray) = specific.iter().find(|flag| matches.opt_present(flag) && !allowed.contains(*flag)) {
         return Err(usage(format!("--{stray} is not an option of muster {}: see muster --help", words.join(" "))));
     }
     let command = command(matches, words, &rest)?;
-    let files = matches!(command, MusterCommand::Import { .. });
+    let files = matches!(command, MusterCommand::Import { .. } | MusterCommand::Doctor(_));
     let prefix = rest.iter().filter(|_| !files).find_map(|word| ranges::parse(word).ok()?.prefix);
     Ok(MusterOptions {
         command,
@@ -196,6 +202,12 @@ fn command(matches: &getopts::Matches, words: &[&str], rest: &[&str]) -> Result<
     }
     let first = rest.first().copied().unwrap_or_default();
     Ok(match name.as_str() {
+        "doctor" => MusterCommand::Doctor(DoctorOptions {
+            flags: rest.iter().map(ToString::to_string).collect(),
+            socket: matches.opt_str("socket").map(PathBuf::from),
+            passive: matches.opt_present("passive"),
+            json: matches.opt_present("json"),
+        }),
         "status" => MusterCommand::Status,
         "node list" => MusterCommand::NodeList { nodes: Some(rest.join(",")).filter(|nodes| !nodes.is_empty()).map(checked).transpose()? },
         "node show" => MusterCommand::NodeShow { nodes: checked(first.into())? },

@@ -15,6 +15,8 @@ crate::counters! {
     /// op 2, or a message type that only servers send.
     DhcpNotARequest = "dhcp dropped: not a request",
     DhcpNoIdentity = "dhcp dropped: neither MAC nor client-id",
+    /// What this machine asks by one interface and hears by another: the question whether another server is there.
+    DhcpOwn = "dhcp dropped: from the head itself",
     DhcpNoNetwork = "dhcp dropped: from a network that is not ours",
     DhcpNoAddress = "dhcp dropped: guest pool is empty",
     DhcpTableFull = "dhcp dropped: client table is full",

@@ -41,6 +41,9 @@ impl<'a> ClientRequest<'a> {
             return Err(Counter::DhcpNotARequest);
         }
         let identity = identity(message).ok_or(Counter::DhcpNoIdentity)?;
+        if config.links.iter().any(|link| identity == Identity::Mac(link.mac)) {
+            return Err(Counter::DhcpOwn);
+        }
         let network = network_of(config, link, message).ok_or(Counter::DhcpNoNetwork)?;
         let (arch, kind) = firmware(message);
         let on_link = config.networks.get(network).is_some_and(|network| network.link.is_some());

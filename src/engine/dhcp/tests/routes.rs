@@ -105,6 +105,14 @@ fn infiniband_goes_by_client_id_and_broadcast() {
     assert_eq!(world.count(Counter::DhcpNoIdentity), 1);
 }
 
+/// What this machine asks by one interface and hears by another one of the same network holds no address.
+#[test]
+fn the_head_is_no_client_of_its_own() {
+    let mut world = World::settled(&config());
+    world.silence(&Ask::rom(mac(0xfe)).discover());
+    assert_eq!((world.count(Counter::DhcpOwn), world.stage(mac(0xfe))), (1, None));
+}
+
 #[test]
 fn a_reply_keeps_to_the_size_that_the_client_takes() {
     let mut own = config();
