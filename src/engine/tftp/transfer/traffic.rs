@@ -67,10 +67,9 @@ impl Traffic {
         true
     }
 
-    /// The client says that something of what is under way was lost.
+    /// The client says that something of what is under way was lost. Who asks again while its answer waits for a turn has lost nothing.
     pub fn lost(&mut self, lane: &mut Lane, now: Instant, quiet: bool) {
-        self.given_up(lane, now);
-        if !quiet {
+        if self.given_up(lane, now) && !quiet {
             lane.bottleneck.lost(now, &mut self.witness);
         }
     }
