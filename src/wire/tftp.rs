@@ -1,8 +1,9 @@
 //! TFTP packets: RFC 1350, with the option extension of RFC 2347 and the options of RFC 2348 (blksize), 2349 (timeout, tsize) and
 //! 7440 (windowsize).
 //!
-//! Parsing law: a request uses its bytes up to the last NUL (what follows is ignored); every other packet uses all its bytes. An option whose
-//! value the RFC does not allow makes the packet malformed: it is refused, never truncated. Unknown options are ignored.
+//! Parsing law: a request uses its bytes up to the last NUL (what follows is ignored); every other packet uses all its bytes. Unknown options are
+//! ignored, and so are known ones with a value that is no number or too small; one that is too large is the largest there is. So the server
+//! acknowledges what it can do, and leaves the rest out (RFC 2347).
 
 use crate::base::limits;
 
@@ -29,8 +30,6 @@ pub enum PacketError {
     Name,
     /// Neither octet nor netascii.
     Mode,
-    /// A known option with a value that is no number or out of its range.
-    BadOption,
 }
 
 /// A packet of TFTP (RFC 1350, 5; RFC 2347 for OACK).
@@ -102,29 +101,34 @@ impl TftpOptions {
         *self == TftpOptions::default()
     }
 
-    fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), PacketError> {
-        fn first<T>(slot: &mut Option<T>, value: Option<T>) -> Result<(), PacketError> {
-            slot.get_or_insert(value.ok_or(PacketError::BadOption)?);
-            Ok(())
+    fn set(&mut self, name: &[u8], value: &[u8]) {
+        fn first<T>(slot: &mut Option<T>, value: Option<T>) {
+            *slot = slot.take().or(value);
         }
-        let within = |low, high| number(value).filter(|n| (low..=high).contains(n));
+        let up_to = |low, high| number(value).filter(|n| *n >= low).map(|n| n.min(high));
         match name {
-            n if n.eq_ignore_ascii_case(b"blksize") => first(&mut self.blksize, within(8, 65_464).map(|n| n as u16)),
+            n if n.eq_ignore_ascii_case(b"blksize") => {
+                first(&mut self.blksize, up_to(BLKSIZE_MIN.into(), BLKSIZE_MAX.into()).map(|n| n as u16));
+            }
             n if n.eq_ignore_ascii_case(b"tsize") => first(&mut self.tsize, number(value)),
-            n if n.eq_ignore_ascii_case(b"timeout") => first(&mut self.timeout, within(1, 255).map(|n| n as u8)),
-            n if n.eq_ignore_ascii_case(b"windowsize") => first(&mut self.windowsize, within(1, 65_535).map(|n| n as u16)),
-            _ => Ok(()),
+            // An interval is kept to or not: there is no next best one (RFC 2349).
+            n if n.eq_ignore_ascii_case(b"timeout") => {
+                first(&mut self.timeout, number(value).and_then(|n| u8::try_from(n).ok()).filter(|n| *n > 0));
+            }
+            n if n.eq_ignore_ascii_case(b"windowsize") => first(&mut self.windowsize, up_to(1, 65_535).map(|n| n as u16)),
+            _ => {}
         }
     }
 }
 
+/// A decimal number; one that is larger than any counts as the largest.
 fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }
     digits.iter().try_fold(0u64, |n, digit| {
         let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        n.checked_mul(10)?.checked_add(digit)
+        Some(n.saturating_mul(10).saturating_add(digit))
     })
 }
 
@@ -187,7 +191,7 @@ pub fn parse(bytes: &[u8]) -> Result<Packet<'_>, PacketError> {
             let end = message.iter().position(|&byte| byte == 0).unwrap_or(message.len());
             Ok(Packet::Error { code: u16_at(body, 0)?, message: message.get(..end).unwrap_or(&[]) })
         }
-        OACK => options(body).map(Packet::Oack),
+        OACK => Ok(Packet::Oack(options(body))),
         _ => Err(PacketError::Opcode),
     }
 }
@@ -199,16 +203,16 @@ fn request(write: bool, mut body: &[u8]) -> Result<TftpRequest<'_>, PacketError>
         mode if mode.eq_ignore_ascii_case(b"netascii") => Mode::Netascii,
         _ => return Err(PacketError::Mode),
     };
-    Ok(TftpRequest { write, filename, mode, options: options(body)? })
+    Ok(TftpRequest { write, filename, mode, options: options(body) })
 }
 
-fn options(mut body: &[u8]) -> Result<TftpOptions, PacketError> {
+fn options(mut body: &[u8]) -> TftpOptions {
     let mut options = TftpOptions::default();
     while let Some(name) = text(&mut body) {
         let Some(value) = text(&mut body) else { break };
-        options.set(name, value)?;
+        options.set(name, value);
     }
-    Ok(options)
+    options
 }
 
 /// Writes pieces one behind the other; None when they do not fit.
@@ -345,23 +349,34 @@ mod tests {
     }
 
     #[test]
-    fn absurd_values_are_refused() {
-        for bad in [
+    fn values_out_of_range_are_left_out_or_lowered() {
+        let read = |option: &str| match parse(format!("\0\x01x\0octet\0{option}\0").as_bytes()) {
+            Ok(Packet::Request(request)) => request.options,
+            other => panic!("{option:?}: {other:?}"),
+        };
+        for none in [
             "blksize\x000",
             "blksize\x007",
-            "blksize\x0065465",
             "windowsize\x000",
-            "windowsize\x0065536",
             "timeout\x000",
             "timeout\x00256",
+            "timeout\x00300",
             "tsize\0-1",
-            "tsize\x0018446744073709551616",
+            "tsize\0",
             "blksize\0",
             "blksize\0 512",
+            "blksize\x001468 ",
             "blksize\x001e3",
+            "blksize\0-1",
         ] {
-            assert_eq!(parse(format!("\0\x01x\0octet\0{bad}\0").as_bytes()), Err(PacketError::BadOption), "{bad:?}");
+            assert!(read(none).is_empty(), "{none:?}");
         }
+        for (option, blksize) in [("65464", 65_464), ("65465", 65_464), ("65535", 65_464), ("999999999999999999999", 65_464), ("8", 8)] {
+            assert_eq!(read(&format!("blksize\0{option}")).blksize, Some(blksize), "{option}");
+        }
+        assert_eq!(read("windowsize\x0070000").windowsize, Some(65_535));
+        assert_eq!(read("timeout\x00255").timeout, Some(255));
+        assert_eq!(read("blksize\x004\0blksize\x001024").blksize, Some(1024), "the first that can be meant counts");
     }
 
     proptest! {

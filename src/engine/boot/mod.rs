@@ -8,8 +8,11 @@ mod made;
 mod settings;
 mod text;
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
+use crate::base::limits;
 use crate::config::{Config, Network, Origin, Override};
 use crate::roll::client::Client;
 use crate::roll::kind::{Arch, FirmwareKind};
@@ -101,11 +104,22 @@ fn ranked_options<'a>(
         .map(|(_, at, code, bytes)| (at, code, bytes.as_slice()))
 }
 
-/// A file name as clients ask for it: a leading slash and the 0xff of ROMs that read past option 67 are no part of it.
-pub fn requested_name(name: &[u8]) -> &[u8] {
-    let start = name.iter().take_while(|&&byte| byte == b'/').count();
+/// Room for the longest name that is looked at.
+pub const NAME_ROOM: usize = 2 * limits::FILE_NAME_MAX;
+
+/// A file name as clients mean it, beneath the root. No part of it are leading slashes, the root's own path in front of it, and the 0xff of ROMs
+/// that read past option 67; loaders of Windows write backslashes. Empty where it is longer than any that is served.
+pub fn requested_name<'a>(root: &Path, name: &[u8], room: &'a mut [u8; NAME_ROOM]) -> &'a [u8] {
     let end = name.len() - name.iter().rev().take_while(|&&byte| byte == 0xff).count();
-    name.get(start..end).unwrap_or(&[])
+    let Some(written) = name.get(..end).and_then(|name| Some((name, room.get_mut(..name.len())?))).map(|(name, written)| {
+        written.iter_mut().zip(name).for_each(|(to, from)| *to = if *from == b'\\' { b'/' } else { *from });
+        &*written
+    }) else {
+        return &[];
+    };
+    let inside = written.strip_prefix(root.as_os_str().as_bytes()).filter(|rest| rest.starts_with(b"/")).unwrap_or(written);
+    let start = inside.iter().take_while(|&&byte| byte == b'/').count();
+    inside.get(start..).unwrap_or(&[])
 }
 
 /// Whether a missing file of this name is no news: loaders probe series of them. The beginning of a long name may be left out.
@@ -120,10 +134,23 @@ mod tests {
 
     #[test]
     fn names_as_clients_ask_for_them() {
-        assert_eq!(requested_name(b"//undionly.kpxe"), b"undionly.kpxe");
-        assert_eq!(requested_name(b"pxelinux.0\xff"), b"pxelinux.0");
-        assert_eq!(requested_name(b"///"), b"");
-        assert_eq!(requested_name(b"\xff"), b"");
+        for (name, meant) in [
+            (&b"//undionly.kpxe"[..], &b"undionly.kpxe"[..]),
+            (b"pxelinux.0\xff", b"pxelinux.0"),
+            (b"///", b""),
+            (b"\xff", b""),
+            (b"boot\\x64\\wdsnbp.com", b"boot/x64/wdsnbp.com"),
+            (b"\\boot\\x64\\wdsnbp.com", b"boot/x64/wdsnbp.com"),
+            (b"/boot\\x64\\wdsnbp.com", b"boot/x64/wdsnbp.com"),
+            (b"/srv/tftp/linux", b"linux"),
+            (b"/srv/tftp//linux", b"linux"),
+            (b"/srv/tftp", b"srv/tftp"),
+            (b"/srv/tftpboot/linux", b"srv/tftpboot/linux"),
+            (b"srv/tftp/linux", b"srv/tftp/linux"),
+            (&[b'x'; 2000], b""),
+        ] {
+            assert_eq!(requested_name(Path::new("/srv/tftp"), name, &mut [0; NAME_ROOM]), meant, "{}", String::from_utf8_lossy(name));
+        }
         assert!(asks_in_series(b"pxelinux.cfg/01-52-54") && !asks_in_series(b"vmlinuz"));
         assert!(asks_in_series(b"xelinux.cfg/b8945908-d6a6-41a9-611d-74a6ab80b83d"), "the last 48 bytes of a name");
         assert!(asks_in_series(b"grub/fonts/unicode.pf2") && !asks_in_series(b"grubx64.efi"));

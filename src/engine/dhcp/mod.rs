@@ -34,6 +34,7 @@ mod suspect;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::base::addr::Mac;
 use crate::base::log_limit::LogLimit;
 use crate::base::machine::Datagram;
 use crate::base::outbox::Output;
@@ -41,7 +42,7 @@ use crate::base::slab::{Key, Slab};
 use crate::base::time::Instant;
 use crate::roll::client::Client;
 use crate::roll::registry::{Due, Registry};
-use crate::wire::dhcp::{self, MessageType, Scratch};
+use crate::wire::dhcp::{self, Message, MessageType, Scratch};
 
 use super::Ctx;
 use conflict::Answerers;
@@ -82,6 +83,8 @@ pub struct Dhcp {
     nak: LogLimit,
     declined: LogLimit,
     unclaimed: LogLimit,
+    unread: LogLimit,
+    unserved: LogLimit,
 }
 
 impl Dhcp {
@@ -106,6 +109,8 @@ impl Dhcp {
             nak: log_limit,
             declined: log_limit,
             unclaimed: log_limit,
+            unread: log_limit,
+            unserved: log_limit,
         }
     }
 
@@ -122,24 +127,56 @@ impl Dhcp {
     /// `held`: a message that has waited already.
     fn take(&mut self, ctx: &mut Ctx<'_>, scratch: &mut Scratch, datagram: Datagram<'_>, held: bool) {
         let link = ctx.endpoints.link(datagram.endpoint);
-        let Ok(message) = dhcp::parse(datagram.payload, scratch) else {
-            return ctx.stats.count(Counter::DhcpMalformed);
+        let message = match dhcp::parse(datagram.payload, scratch) {
+            Ok(message) => message,
+            Err(why) => return self.malformed(ctx, &datagram, why),
         };
         if datagram.dst.port() == CLIENT_PORT {
             return self.other_servers.heard(ctx, link, datagram.mac, &message);
         }
-        let asked = match ClientRequest::read(ctx.config, &message, (link, datagram), held) {
+        let mut asked = match ClientRequest::read(ctx.config, &message, (link, datagram), held) {
             Ok(asked) => asked,
-            Err(reason) => return ctx.stats.count(reason),
+            Err(reason) => return self.not_for_us(ctx, &message, reason),
         };
         if !held {
             ctx.stats.count(counter(asked.message_type()));
         }
         let record = ctx.roll.find(&asked.identity);
+        if let Some(client) = record.and_then(|key| ctx.roll.get(key)).filter(|_| asked.is_brief_choice()) {
+            (asked.arch, asked.kind) = (client.evidence.arch(), client.evidence.kind());
+        }
         match decide::licence(asked.message_type(), suspect::word(ctx, record, asked.way, asked.network)) {
             Licence::Everything => self.follow(ctx, &asked, record),
             Licence::Repeat => self.repeat(ctx, &asked),
             Licence::Nothing => self.not_itself(ctx, &asked),
+        }
+    }
+
+    /// A message that breaks its RFC. Whoever sent it waits for an answer that never comes.
+    fn malformed(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram<'_>, why: dhcp::MessageError) {
+        ctx.stats.count(Counter::DhcpMalformed);
+        if let Some(more) = self.unread.allow(ctx.now) {
+            let (src, link) = (datagram.src, ctx.endpoints.link(datagram.endpoint));
+            let interface = ctx.config.links.get(usize::from(link)).map_or("", |link| link.interface.as_str());
+            let mac = datagram.mac.map_or_else(String::new, |mac| format!(" ({mac})"));
+            log::info!("dhcp: a message of {src}{mac} on {interface} was dropped: {why}{more}");
+        }
+    }
+
+    /// A message that nobody here can answer.
+    fn not_for_us(&mut self, ctx: &mut Ctx<'_>, message: &Message<'_>, reason: Counter) {
+        ctx.stats.count(reason);
+        let why = match reason {
+            Counter::DhcpNoNetwork => {
+                "no network that is served has the relay's address (add a [[network]] with its subnet, if it is ours)"
+            }
+            Counter::DhcpNoIdentity => "it has neither an Ethernet address nor a client identifier",
+            _ => return,
+        };
+        if let Some(more) = self.unserved.allow(ctx.now) {
+            let [a, b, c, d, e, f, ..] = message.header.chaddr;
+            let (mac, giaddr) = (Mac([a, b, c, d, e, f]), message.header.giaddr);
+            log::info!("dhcp: {mac} behind the relay {giaddr} is not answered: {why}{more}");
         }
     }
 

@@ -12,7 +12,7 @@ use crate::engine::{Ctx, boot};
 use crate::roll::client::{Client, Identity};
 use crate::roll::kind::FirmwareKind;
 use crate::roll::plan::{NamesFile, Number};
-use crate::wire::dhcp::{Header, MessageBuilder, MessageType, code};
+use crate::wire::dhcp::{Header, MessageBuilder, MessageType, SubOptions, code};
 
 use super::addresses::number_for;
 use super::request::ClientRequest;
@@ -136,7 +136,11 @@ impl DhcpReply<'_> {
             flags: if nak && !asked.giaddr.is_unspecified() { asked.flags | Header::BROADCAST } else { asked.flags },
             ciaddr: if self.kind == Some(MessageType::Offer) || nak { Ipv4Addr::UNSPECIFIED } else { asked.ciaddr },
             yiaddr: self.yiaddr.unwrap_or(Ipv4Addr::UNSPECIFIED),
-            siaddr: if file.is_some() && !http { head } else { Ipv4Addr::UNSPECIFIED },
+            // Installers, and kernels with their root on NFS, take it for their server. Firmware takes it for a promise of a program.
+            siaddr: match (nak || http, file.is_some() || self.asked.kind == FirmwareKind::Other) {
+                (false, true) => head,
+                _ => Ipv4Addr::UNSPECIFIED,
+            },
             ..*asked
         };
         let told = self.asked.message.max_message_size().unwrap_or(MESSAGE_MIN).max(MESSAGE_MIN);
@@ -192,7 +196,35 @@ impl DhcpReply<'_> {
             }
         }
         for (option, bytes) in boot::options(self.config, network, number) {
-            builder.option(option, bytes);
+            if option == code::VENDOR_SPECIFIC && self.is_pxe() && file.is_some() {
+                self.write_own_vendor_specific(builder, bytes);
+            } else {
+                builder.option(option, bytes);
+            }
+        }
+    }
+
+    /// The operator's option 43, for access points perhaps: UEFI takes no offer whose option 43 does not tell it how to find a server.
+    fn write_own_vendor_specific(&self, builder: &mut MessageBuilder<'_>, own: &[u8]) {
+        let [tag, ..] = DISCOVERY_OFF;
+        let mut joined = [0; DISCOVERY_LEN + u8::MAX as usize];
+        let (before, behind) = joined.split_at_mut(DISCOVERY_LEN);
+        before.copy_from_slice(&DISCOVERY_OFF[..DISCOVERY_LEN]);
+        match behind.get_mut(..own.len()).filter(|_| !SubOptions(own).any(|(code, _)| code == tag)) {
+            Some(room) => {
+                room.copy_from_slice(own);
+                builder.option(code::VENDOR_SPECIFIC, joined.get(..DISCOVERY_LEN + own.len()).unwrap_or(own));
+            }
+            None => drop(builder.option(code::VENDOR_SPECIFIC, own)),
+        }
+    }
+
+    /// Whether firmware asks that waits for PXE's options.
+    fn is_pxe(&self) -> bool {
+        let firmware = matches!(self.asked.kind, FirmwareKind::Rom | FirmwareKind::Edk2 | FirmwareKind::RaspberryPi);
+        match self.asked.message.vendor_class() {
+            Some(class) => class.starts_with(b"PXEClient"),
+            None => firmware && self.asked.message_type().is_some(),
         }
     }
 
@@ -273,8 +305,7 @@ impl DhcpReply<'_> {
         if self.asked.kind == FirmwareKind::Ipxe && !own.has(code::ETHERBOOT) {
             builder.option(code::ETHERBOOT, &NO_PXEDHCP);
         }
-        let pxe = self.asked.message.vendor_class().is_some_and(|class| class.starts_with(b"PXEClient"));
-        if !pxe || file.is_none() {
+        if !self.is_pxe() || file.is_none() {
             return;
         }
         if !own.has(code::VENDOR_CLASS) {
@@ -291,6 +322,8 @@ impl DhcpReply<'_> {
 
 /// PXE_DISCOVERY_CONTROL 8: no discovery, no menu, load the file that is named (PXE 2.1, table 2-1).
 const DISCOVERY_OFF: [u8; 4] = [6, 1, 8, 255];
+/// Without the end of option 43.
+const DISCOVERY_LEN: usize = 3;
 /// iPXE's no-pxedhcp (175.176) = 1.
 const NO_PXEDHCP: [u8; 3] = [176, 1, 1];
 /// The menu that a Raspberry Pi looks for: discovery control, prompt, and the item "Raspberry Pi Boot".

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::engine::dhcp::Counter;
 use crate::roll::client::{Arrival, ClientId, Identity};
 use crate::roll::kind::{Arch, FirmwareKind};
-use crate::wire::dhcp::{Message, MessageType, user_class_is};
+use crate::wire::dhcp::{Message, MessageType, code, user_class_is};
 
 use super::suspect;
 
@@ -57,6 +57,15 @@ impl<'a> ClientRequest<'a> {
         self.link
     }
 
+    /// Whether it takes an offer, and says nothing of who does: the one who was offered it.
+    pub fn is_brief_choice(&self) -> bool {
+        let message = self.message;
+        self.message_type() == Some(MessageType::Request)
+            && message.server_id().is_some()
+            && message.vendor_class().is_none()
+            && message.user_class().is_none()
+    }
+
     /// None: BOOTP.
     pub fn message_type(&self) -> Option<MessageType> {
         self.message.message_type()
@@ -76,7 +85,8 @@ fn network_of(config: &Config, link: Link, message: &Message<'_>) -> Option<usiz
 
 /// IP over InfiniBand (RFC 4390): no hardware address in the message.
 const HTYPE_INFINIBAND: u8 = 32;
-const HTYPE_ETHERNET: u8 = 1;
+/// Ethernet, and IEEE 802 networks, whose addresses are the same (RFC 1700).
+const HTYPES_MAC: [u8; 2] = [1, 6];
 
 /// The MAC names a machine, whatever client-id its firmware and its systems send; on IPoIB the client-id does.
 fn identity(message: &Message<'_>) -> Option<Identity> {
@@ -86,39 +96,62 @@ fn identity(message: &Message<'_>) -> Option<Identity> {
     }
     let &[a, b, c, d, e, f, ..] = &header.chaddr;
     let mac = Mac([a, b, c, d, e, f]);
-    (header.htype == HTYPE_ETHERNET && header.hlen == 6 && mac.is_individual()).then_some(Identity::Mac(mac))
+    (HTYPES_MAC.contains(&header.htype) && header.hlen == 6 && mac.is_individual()).then_some(Identity::Mac(mac))
 }
 
 /// MAC prefixes of Raspberry Pi boards: a Pi 3 says that it is a BIOS.
-const RASPBERRY_PI: [[u8; 3]; 6] =
-    [[0xb8, 0x27, 0xeb], [0xdc, 0xa6, 0x32], [0xe4, 0x5f, 0x01], [0xd8, 0x3a, 0xdd], [0x2c, 0xcf, 0x67], [0x28, 0xcd, 0xc1]];
+const RASPBERRY_PI: [[u8; 3]; 7] = [
+    [0xb8, 0x27, 0xeb],
+    [0xdc, 0xa6, 0x32],
+    [0xe4, 0x5f, 0x01],
+    [0xd8, 0x3a, 0xdd],
+    [0x2c, 0xcf, 0x67],
+    [0x28, 0xcd, 0xc1],
+    [0x88, 0xa2, 0x9e],
+];
+/// iPXE, what it was before, and what xCAT calls it: they run a script.
+const SCRIPTED: [&[u8]; 3] = [b"iPXE", b"gPXE", b"xNBA"];
 
-/// The architecture and the kind of a client.
+/// The architecture and the kind of a client. Firmware of an architecture that is not known here has none, and gets no program: that of another
+/// one would hang it.
 fn firmware(message: &Message<'_>) -> (Option<Arch>, FirmwareKind) {
     let class = message.vendor_class().unwrap_or(&[]);
-    let pxe = class.starts_with(b"PXEClient");
-    let http = class.starts_with(b"HTTPClient");
-    let arch = message.architecture().or_else(|| class_architecture(class)).and_then(Arch::from_code);
-    let ipxe = message.user_class().is_some_and(|raw| user_class_is(raw, b"iPXE") || user_class_is(raw, b"gPXE"));
-    if ipxe {
-        return (arch.or(Some(Arch::Bios)), FirmwareKind::Ipxe);
+    let codes: Option<Vec<u16>> =
+        message.architectures().map(Iterator::collect).or_else(|| class_architecture(class).map(|code| vec![code]));
+    let arch = codes.iter().flatten().copied().find_map(Arch::from_code);
+    // Only who names none is a PC of the old kind.
+    let or_bios = || arch.or(codes.as_ref().map_or(Some(Arch::Bios), |_| None));
+    if message.user_class().is_some_and(|raw| SCRIPTED.iter().any(|name| user_class_is(raw, name))) {
+        return (or_bios(), FirmwareKind::Ipxe);
     }
     if message.message_type().is_none() {
-        return (arch.or(Some(Arch::Bios)), FirmwareKind::Rom);
+        return (or_bios(), FirmwareKind::Rom);
     }
     if class.starts_with(b"U-Boot") {
         return (arch, FirmwareKind::UBoot);
     }
-    if !pxe && !http {
+    if !is_firmware(message, class, arch) {
         return (arch, FirmwareKind::Other);
     }
-    let prefix = [message.header.chaddr[0], message.header.chaddr[1], message.header.chaddr[2]];
-    match arch {
+    match or_bios() {
         Some(Arch::RaspberryPi) => (arch, FirmwareKind::RaspberryPi),
-        None | Some(Arch::Bios) if RASPBERRY_PI.contains(&prefix) => (Some(Arch::RaspberryPi), FirmwareKind::RaspberryPi),
-        None | Some(Arch::Bios) => (Some(Arch::Bios), FirmwareKind::Rom),
-        Some(_) => (arch, FirmwareKind::Edk2),
+        Some(Arch::Bios) if is_raspberry_pi(message) => (Some(Arch::RaspberryPi), FirmwareKind::RaspberryPi),
+        Some(Arch::Bios) => (Some(Arch::Bios), FirmwareKind::Rom),
+        arch => (arch, FirmwareKind::Edk2),
     }
+}
+
+/// Whether firmware asks: it says so, or it tells its architecture and asks for a program.
+fn is_firmware(message: &Message<'_>, class: &[u8], arch: Option<Arch>) -> bool {
+    let asks =
+        message.parameter_request_list().is_some_and(|list| [code::BOOTFILE, code::TFTP_SERVER].iter().any(|code| list.contains(code)));
+    [&b"PXE"[..], b"HTTPClient"].iter().any(|name| class.starts_with(name)) || (arch.is_some() && asks)
+}
+
+/// By its MAC, or by the text that it has for a UUID.
+fn is_raspberry_pi(message: &Message<'_>) -> bool {
+    let prefix = [message.header.chaddr[0], message.header.chaddr[1], message.header.chaddr[2]];
+    RASPBERRY_PI.contains(&prefix) || message.machine_uuid().is_some_and(|uuid| uuid.get(1..).unwrap_or(&[]).starts_with(b"RPi"))
 }
 
 /// The architecture in `PXEClient:Arch:00007:UNDI:003016`, for firmware that leaves option 93 out.

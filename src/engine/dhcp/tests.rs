@@ -106,6 +106,14 @@ fn the_program_is_picked_by_the_architecture() {
     let mut world = World::new(&config());
     let riscv = world.reply(&Ask::firmware(mac(17), 27).discover());
     assert_eq!((riscv.file.as_str(), riscv.header.siaddr, riscv.option(60)), ("", Ipv4Addr::UNSPECIFIED, None), "no program for it");
+    for code in [1, 2, 3, 8, 0x0c, 0x0e, 0x17, 0x19, 0x1f, 0x22, 0x25, 0x28] {
+        let (mut world, unknown) = (World::new(&config()), Ask::firmware(mac(17), code));
+        assert_eq!(world.reply(&unknown.discover()).file, "", "architecture {code}: another one's program would hang it");
+        let http = unknown.with(code::VENDOR_CLASS, b"HTTPClient:Arch:00040:UNDI:003001");
+        assert_eq!(world.reply(&http.discover()).option(code::BOOTFILE), None, "architecture {code} by HTTP");
+    }
+    let both = Ask::firmware(mac(17), 0).with(code::ARCHITECTURE, &[0, 0x28, 0, 7]);
+    assert_eq!(World::new(&config()).reply(&both.discover()).file, "snponly.efi", "RFC 4578 allows a list");
     let http = Ask::firmware(mac(23), 16).with(code::VENDOR_CLASS, b"HTTPClient:Arch:00016:UNDI:003001");
     let offer = world.reply(&http.discover());
     assert_eq!((offer.file.as_str(), offer.option(60)), ("", Some(&b"HTTPClient"[..])));
@@ -120,6 +128,65 @@ fn a_raspberry_pi_is_known_by_its_mac() {
     assert_eq!(offer.file, "bootcode.bin");
     let menu = offer.option(code::VENDOR_SPECIFIC).expect("option 43");
     assert!(menu.windows(17).any(|part| part == b"Raspberry Pi Boot"));
+    for newer in [Ask::rom(Mac([0x88, 0xa2, 0x9e, 0, 0, 1])), Ask::rom(mac(17)).with(code::MACHINE_UUID, b"\0RPi5\x11\x22\x33\x44\x55\x66")]
+    {
+        assert_eq!(World::settled(&config()).reply(&newer.discover()).file, "bootcode.bin");
+    }
+}
+
+/// A ROM that leaves option 60 out of its REQUEST is the ROM that was made the offer.
+#[test]
+fn a_brief_request_is_answered_as_its_discover() {
+    for firmware in [Ask::rom(mac(17)), Ask::rom(Mac([0xdc, 0xa6, 0x32, 0, 0, 0x11]))] {
+        let mut world = World::settled(&config());
+        let offer = world.reply(&firmware.discover());
+        let mut brief = firmware.select(offer.yiaddr());
+        brief.options.retain(|(option, _)| ![code::VENDOR_CLASS, code::ARCHITECTURE].contains(option));
+        let ack = world.reply(&brief);
+        assert_eq!((&ack.file, ack.header.siaddr), (&offer.file, HEAD));
+        for option in [43, 60, 66, 67] {
+            assert_eq!(ack.option(option), offer.option(option), "option {option}");
+        }
+        let kind = world
+            .server
+            .roll()
+            .find(&crate::roll::client::Identity::Mac(firmware.mac))
+            .and_then(|key| world.server.roll().get(key))
+            .unwrap()
+            .evidence
+            .kind();
+        assert_ne!(kind, crate::roll::kind::FirmwareKind::Other, "its habits are known to TFTP");
+    }
+}
+
+#[test]
+fn firmware_is_known_by_what_it_asks_for() {
+    let program = |ask: &Ask| World::new(&config()).reply(&ask.discover()).file;
+    let rom = Ask::rom(mac(17));
+    assert_eq!(program(&rom.with(code::VENDOR_CLASS, b"PXE UROOT")), "undionly.kpxe");
+    let mut silent = rom.clone();
+    silent.options.retain(|(option, _)| *option != code::VENDOR_CLASS);
+    assert_eq!(program(&silent), "undionly.kpxe", "it tells its architecture, and asks for a program");
+    assert_eq!(program(&silent.with(code::PARAMETER_LIST, &[1, 3])), "");
+    for class in [&b"xNBA"[..], b"\x04xNBA"] {
+        assert_eq!(program(&rom.with(code::USER_CLASS, class)), "muster.ipxe", "xCAT's iPXE: its own program would be an endless loop");
+    }
+    let mut ieee = rom.clone();
+    ieee.header.htype = 6;
+    assert_eq!(program(&ieee), "undionly.kpxe");
+}
+
+/// Option 43 for access points is no reason for UEFI to find no server (PXE-E16).
+#[test]
+fn the_operators_option_43_leaves_firmware_its_own() {
+    let mut own = config();
+    own.networks[0].options = vec![(43, vec![0xf1, 4, 10, 0, 0, 9])];
+    let told = |ask: Ask| World::new(&own).reply(&ask.discover()).option(43).map(<[u8]>::to_vec);
+    assert_eq!(told(Ask::firmware(mac(17), 7)), Some(vec![6, 1, 8, 0xf1, 4, 10, 0, 0, 9]));
+    assert_eq!(told(Ask::os(mac(17))), Some(vec![0xf1, 4, 10, 0, 0, 9]));
+    own.networks[0].options = vec![(43, vec![6, 1, 3, 255])];
+    let told = |ask: Ask| World::new(&own).reply(&ask.discover()).option(43).map(<[u8]>::to_vec);
+    assert_eq!(told(Ask::firmware(mac(17), 7)), Some(vec![6, 1, 3, 255]), "who sets it means it");
 }
 
 #[test]
@@ -141,7 +208,7 @@ fn an_operating_system_gets_an_address_and_no_program() {
     let mut world = World::new(&config());
     let os = Ask::os(mac(17)).with(code::PARAMETER_LIST, &[1, 3, 6, 12, 15, 66, 67]);
     let offer = world.reply(&os.discover());
-    assert_eq!((offer.file.as_str(), offer.header.siaddr), ("", Ipv4Addr::UNSPECIFIED));
+    assert_eq!((offer.file.as_str(), offer.header.siaddr), ("", HEAD), "installers take it for their server");
     for code in [43, 60, 66, 67, 97, 175] {
         assert_eq!(offer.option(code), None, "option {code}");
     }
@@ -187,7 +254,8 @@ fn the_operators_options_win() {
     let offer = World::new(&own).reply(&Ask::rom(mac(17)).discover());
     assert_eq!(
         (offer.option(3), offer.option(43), offer.option(224)),
-        (Some(&[10, 54, 9, 9][..]), Some(&b"\x01\x02ok"[..]), Some(&b"x"[..]))
+        (Some(&[10, 54, 9, 9][..]), Some(&b"\x06\x01\x08\x01\x02ok"[..]), Some(&b"x"[..])),
+        "firmware waits for its own part of option 43"
     );
     assert_eq!(offer.codes.iter().filter(|&&code| code == 3 || code == 43).count(), 2, "each once: {:?}", offer.codes);
 }
@@ -253,7 +321,7 @@ fn what_is_malformed_is_counted_and_dropped() {
     buf[0] = 2;
     send(&buf[..len]);
     buf[0] = 1;
-    buf[1] = 6;
+    buf[1] = 7;
     send(&buf[..len]);
     (buf[1], buf[28]) = (1, 0xff);
     send(&buf[..len]);

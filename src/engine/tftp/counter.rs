@@ -6,7 +6,6 @@ crate::counters! {
     TftpMalformed = "tftp dropped: malformed",
     TftpStranger = "tftp dropped: address is not of our networks",
     TftpWrite = "tftp refused: write request",
-    TftpOption = "tftp refused: absurd option",
     TftpTableFull = "tftp dropped: transfer table is full",
     TftpForgotten = "tftp ended: its machine asked for an address again",
     TftpEvicted = "tftp ended: silent or never acknowledged, another needed its place",

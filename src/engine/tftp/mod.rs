@@ -172,7 +172,6 @@ impl Tftp {
                 refuse(ctx, Counter::TftpWrite, ErrorCode::AccessViolation, "this server is read-only");
             }
             Ok(Packet::Request(request)) => self.read_request(ctx, datagram, request),
-            Err(PacketError::BadOption) => refuse(ctx, Counter::TftpOption, ErrorCode::OptionRefused, "an option has an impossible value"),
             Err(PacketError::Mode) => refuse(ctx, Counter::TftpMalformed, ErrorCode::Illegal, "mode must be octet or netascii"),
             Err(_) if datagram.payload.starts_with(&[0, 1]) => {
                 refuse(ctx, Counter::TftpMalformed, ErrorCode::Illegal, "malformed request");
@@ -196,7 +195,8 @@ impl Tftp {
         if let Some(token) = ctx.links.looks_at_route(ctx.now, ctx.config, *datagram.src.ip()) {
             ctx.out.put(Output::Route { token, to: *datagram.src.ip() });
         }
-        let name = boot::requested_name(request.filename);
+        let mut room = [0; boot::NAME_ROOM];
+        let name = boot::requested_name(&ctx.config.boot.root, request.filename, &mut room);
         let asked = Asked { name, options: request.options, netascii: request.mode == Mode::Netascii, hash };
         let Some(key) = self.admit(ctx, &datagram, &asked) else {
             ctx.stats.count(Counter::TftpTableFull);

@@ -236,7 +236,10 @@ fn messages_show_their_sender() {
     let len = client.write(&mut buf, MessageType::Discover, at(3500), MAC).unwrap();
     let mut scratch = Scratch::default();
     let sent = parse(&buf[..len], &mut scratch).unwrap();
-    assert_eq!((sent.architecture(), sent.vendor_class()), (Some(7), Some(&b"PXEClient:Arch:00007:UNDI:003016"[..])));
+    assert_eq!(
+        (sent.architectures().and_then(|mut codes| codes.next()), sent.vendor_class()),
+        (Some(7), Some(&b"PXEClient:Arch:00007:UNDI:003016"[..]))
+    );
     assert_eq!((sent.header.secs, sent.header.broadcast(), sent.machine_uuid().map(<[u8]>::len)), (3, true, Some(17)));
 }
 

@@ -1,5 +1,6 @@
 //! Reading a message. One pass finds every option; those that were split (RFC 3396) are joined in the caller's [`Scratch`].
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::{COOKIE, FIXED, Header, MessageType, code};
@@ -19,6 +20,19 @@ pub enum MessageError {
     OptionValue,
     /// Split options are longer than any datagram.
     OptionTooLong,
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MessageError::Truncated => "it is too short for DHCP",
+            MessageError::Op => "it is neither a request nor a reply",
+            MessageError::HardwareLength => "its hardware address is too long",
+            MessageError::OptionTruncated => "its last option is cut off",
+            MessageError::OptionValue => "an option comes twice, or has a wrong length or value",
+            MessageError::OptionTooLong => "an option is longer than any packet",
+        })
+    }
 }
 
 /// Where joined options lie while a message is looked at: reused for every message, so that parsing allocates nothing.
@@ -266,12 +280,10 @@ impl<'a> Message<'a> {
         self.option(code::USER_CLASS)
     }
 
-    /// The first architecture of option 93 (RFC 4578, 2.1).
-    pub fn architecture(&self) -> Option<u16> {
-        match self.option(code::ARCHITECTURE)? {
-            &[a, b, ..] => Some(u16::from_be_bytes([a, b])),
-            _ => None,
-        }
+    /// The architectures of option 93 (RFC 4578, 2.1), the best first; None: it has no such option.
+    pub fn architectures(&self) -> Option<impl Iterator<Item = u16>> {
+        let codes = self.option(code::ARCHITECTURE)?.chunks_exact(2);
+        Some(codes.map(|code| code.iter().fold(0, |code, byte| code << 8 | u16::from(*byte))))
     }
 
     /// Option 97 (RFC 4578, 2.3), with its type byte.

@@ -135,7 +135,7 @@ proptest! {
             for code in 0..=255 {
                 let _ = message.option(code);
             }
-            let _ = (message.message_type(), message.architecture(), message.max_message_size(), message.lease_time());
+            let _ = (message.message_type(), message.architectures().map(Iterator::count), message.max_message_size(), message.lease_time());
         }
     }
 
