@@ -288,7 +288,9 @@ fn a_node_passes(make: &str, image: &str) {
     let tested = "mkdir -p /etc/muster/test.d; printf '#!/bin/sh\\necho NODE-TESTED >/dev/console\\n' >/etc/muster/test.d/10-here";
     rack.must(&format!("{tested}; chmod 755 /etc/muster/test.d/10-here"));
     install(&rack, "/root/muster.deb /root/muster-node.deb");
-    let made = rack.head.script(400, &format!("{make}; cp {image} /srv/tftp/initrd.img; cp /boot/vmlinuz-* /srv/tftp/vmlinuz"));
+    // dracut gives its images to root alone, and musterd is not root.
+    let install = format!("install -m 644 {image} /srv/tftp/initrd.img; cp /boot/vmlinuz-* /srv/tftp/vmlinuz");
+    let made = rack.head.script(400, &format!("{make}; {install}"));
     made.must("an initramfs");
     std::fs::copy(common::image().join("undionly.kpxe"), rack.head.root().join("srv/tftp/undionly.kpxe")).expect("copy iPXE");
     let args = "console=ttyS0 rd.muster root=/dev/vda rw panic=5 rd.shell=0";
