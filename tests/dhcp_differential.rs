@@ -195,7 +195,9 @@ fn same_meaning(ours: &Message<'_>, theirs: &DhcpOptions) -> Result<(), TestCase
             DhcpOption::ServerIdentifier(ip) => prop_assert_eq!(ours.server_id(), Some(*ip)),
             DhcpOption::AddressLeaseTime(seconds) => prop_assert_eq!(ours.lease_time(), Some(*seconds)),
             DhcpOption::MaxMessageSize(size) => prop_assert_eq!(ours.max_message_size(), Some(*size)),
-            DhcpOption::ClientSystemArchitecture(arch) => prop_assert_eq!(ours.architectures().and_then(|mut codes| codes.next()), Some(u16::from(*arch))),
+            DhcpOption::ClientSystemArchitecture(arch) => {
+                prop_assert_eq!(ours.architectures().and_then(|mut codes| codes.next()), Some(u16::from(*arch)))
+            }
             DhcpOption::ClientIdentifier(id) => prop_assert_eq!(ours.client_id(), Some(id.as_slice())),
             DhcpOption::ClassIdentifier(class) => prop_assert_eq!(ours.vendor_class(), Some(class.as_slice())),
             DhcpOption::UserClass(class) => prop_assert_eq!(ours.user_class(), Some(class.as_slice())),

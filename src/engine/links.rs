@@ -3,7 +3,7 @@
 //! | the world says | what is served |
 //! |---|---|
 //! | it is there, with an address in its network | everything |
-//! | it is not there, is down, or has no address yet ([`Trouble::passes`]) | nothing; transfers wait for it as long as their clients do |
+//! | it is not there, is down, has no carrier, or has no address yet ([`Trouble::passes`]) | nothing; transfers wait for it as long as their clients do |
 //! | it is there, and does not fit the plan | nothing, and transfers end: no answer bears an address that nobody has |
 //!
 //! Which address is the head's: the one that it was, while the interface has it; else the first of the interface's in the link's network,
@@ -36,6 +36,8 @@ pub enum Trouble {
     Absent,
     /// It is there, and administratively down.
     Down,
+    /// Nobody is at the other end of its cable.
+    NoCarrier,
     /// It has no address.
     NoAddress { subnet: Subnet },
     /// It is a part of another interface, which gets its frames.
@@ -51,9 +53,9 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// Whether it is over as soon as somebody brings the interface up: while a machine starts, or while an interface is made anew.
+    /// Whether it is over as soon as the interface comes up: while a head or its switch starts, or while an interface is made anew.
     pub fn passes(&self) -> bool {
-        matches!(self, Trouble::Absent | Trouble::Down | Trouble::NoAddress { .. })
+        matches!(self, Trouble::Absent | Trouble::Down | Trouble::NoCarrier | Trouble::NoAddress { .. })
     }
 }
 
@@ -62,6 +64,7 @@ impl fmt::Display for Trouble {
         match self {
             Trouble::Absent => write!(f, "there is no such interface now (it is served as soon as it is there)"),
             Trouble::Down => write!(f, "it is down (ip link set it up; it is served then)"),
+            Trouble::NoCarrier => write!(f, "it has no carrier (check the cable and the switch; it is served as soon as there is one)"),
             Trouble::NoAddress { subnet } => write!(f, "it has no address (give it one in {subnet}; it is served then)"),
             Trouble::Part { of } => {
                 write!(f, "it is a part of {of}, which gets its frames: name {of} as the boot interface, and restart musterd")
@@ -154,6 +157,9 @@ pub fn fitted(config: &Config, link: Link, facts: Option<&LinkFacts>) -> Result<
     }
     if !facts.up {
         return Err(Trouble::Down);
+    }
+    if !facts.carrier {
+        return Err(Trouble::NoCarrier);
     }
     let mut new = old.clone();
     (new.index, new.mac, new.mtu) = (facts.index, facts.mac, facts.mtu);
@@ -305,6 +311,8 @@ mod tests {
         assert_eq!(fitted(&config, 0, None), Err(Trouble::Absent));
         let down = LinkFacts { up: false, ..facts(&[(HEAD, 16)]) };
         assert_eq!(fit(&config, &down), Err(Trouble::Down));
+        let unplugged = LinkFacts { carrier: false, ..facts(&[(HEAD, 16)]) };
+        assert_eq!(fit(&config, &unplugged), Err(Trouble::NoCarrier), "what is sent now nobody hears: not even a probe");
         assert!(Trouble::Absent.passes() && Trouble::Down.passes() && !Trouble::Part { of: "br0".into() }.passes());
     }
 

@@ -345,9 +345,6 @@ pub struct LaneStatus {
     /// Why it is not served; None: it is.
     #[serde(default)]
     pub trouble: Option<String>,
-    /// Whether somebody is at the other end of its cable, as far as that is known.
-    #[serde(default)]
-    pub carrier: Option<bool>,
     /// How it serves: `bandwidth`, `round robin` or `deferral`.
     pub regime: String,
     /// Bytes per second that may leave now.

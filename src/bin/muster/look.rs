@@ -74,8 +74,7 @@ fn status_lines(status: &Status, states: &[Ranges]) -> Vec<String> {
             continue;
         }
         let addresses = lane.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let carrier = if lane.carrier == Some(false) { ", no carrier" } else { "" };
-        lines.push(format!("  {name}: {addresses}{carrier}"));
+        lines.push(format!("  {name}: {addresses}"));
         lines.push(format!("    {regime}, {measured}, lap {:.0} ms, {} wait", lane.lap_ms, lane.waiting));
     }
     lines

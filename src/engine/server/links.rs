@@ -34,10 +34,7 @@ impl Server {
     fn judge_link(&mut self, now: Now, link: Link, before: Option<LinkFacts>, out: &mut Outbox) {
         let Some(old) = self.config.links.get(usize::from(link)) else { return };
         let (name, head) = (old.interface.clone(), old.head);
-        let facts = self.links.facts(link);
-        let carrier = |facts: Option<&LinkFacts>| facts.map(|facts| facts.carrier);
-        let (carrier, had) = (carrier(facts), carrier(before.as_ref()));
-        match links::fitted(&self.config, link, facts) {
+        match links::fitted(&self.config, link, self.links.facts(link)) {
             Ok(new) => {
                 let moved = new.head;
                 self.renew(now, link, new, out);
@@ -51,11 +48,6 @@ impl Server {
                 }
                 if moved != head {
                     log::warn!("{name}: the head's address was {head} and is {moved} (machines learn it at their next DHCP request)");
-                }
-                if carrier == Some(false) && (had != carrier || was.is_some()) {
-                    log::warn!("{name}: no carrier (check the cable and the switch; it is served as soon as there is one)");
-                } else if carrier == Some(true) && had == Some(false) {
-                    log::info!("{name}: carrier");
                 }
                 self.remark(link, &name, before.as_ref());
             }

@@ -80,7 +80,6 @@ impl Moment<'_> {
                 .get(usize::from(link))
                 .map_or_else(Vec::new, |link| [&[link.head], link.others.as_slice()].concat()),
             trouble: self.links.trouble(link).map(ToString::to_string),
-            carrier: self.links.facts(link).map(|facts| facts.carrier),
             regime: lane.regime.to_string(),
             budget: lane.bottleneck.rate(),
             bottleneck: lane.bottleneck.measured(),
