@@ -349,3 +349,37 @@ fn only_root_and_the_group_may_speak() {
     stop(&mut musterd, Signal::SIGTERM);
     assert!(!socket.exists());
 }
+
+/// What an operator asks at night: whose is this, why is it not up, tell me when it is.
+#[test]
+fn machines_are_found_explained_and_waited_for() {
+    let mut lab = Lab::new();
+    let (server, client) = (lab.server(SERVER), lab.attach("client"));
+    let mac = client.mac("eth0");
+    let node = format!(
+        "[cluster]\nnode0 = \"10.54.1.0\"\n[[node]]\nnumber = 17\nmacs = [\"{mac}\"]\n[[node]]\nnumber = 18\nmacs = [\"02:00:00:00:00:18\"]\n"
+    );
+    let musterd = Musterd::configured(&server, lab.dir(), &node);
+    let socket = socket(&musterd);
+    let bare = mac.replace(':', "");
+    let dotted = format!("{}.{}.{}", &bare[..4], &bare[4..8], &bare[8..]);
+    for text in [mac.as_str(), &bare, &dotted, &mac.to_uppercase(), "10.54.1.17", "n17", "17", "n17.cluster"] {
+        let found = json(&server, &socket, &["find", text]);
+        assert_eq!((found.as_array().map(Vec::len), &found[0]["number"]), (Some(1), &Value::from(17)), "{text}: {found}");
+    }
+    fails(&muster(&server, &socket, &["find", "02:99:99:99:99:99"]), 1, &["no node and no guest has"]);
+    let silent = muster(&server, &socket, &["why", "18"]).must("muster why");
+    assert!(silent.contains("n18 is down") && silent.contains("nothing was heard of 02:00:00:00:00:18"), "{silent}");
+    let late = muster(&server, &socket, &["wait", "17,18", "--timeout", "1s"]);
+    fails(&late, 1, &["2 of 2 are not up: 17-18"]);
+    fails(&muster(&server, &socket, &["wait", "17", "--timeout", "soon"]), 2, &["90s, 10m or 1h"]);
+    let waiting = {
+        let (server, socket) = (server.clone(), socket.clone());
+        std::thread::spawn(move || muster(&server, &socket, &["wait", "17", "--timeout", "15s"]))
+    };
+    lease(&client);
+    assert_eq!(waiting.join().expect("the thread that waits").must("muster wait").trim(), "17: up");
+    let up = muster(&server, &socket, &["why", &mac]).must("muster why");
+    assert!(up.starts_with("n17 is up") && up.contains("10.54.1.17"), "{up}");
+    assert_eq!(json(&server, &socket, &["node", "list", "@down"])[0]["number"], 18);
+}

@@ -7,7 +7,7 @@ _muster() {
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         if [[ -n $skip ]]; then
             skip=''
-        elif [[ $word == --socket || $word == --mac || $word == --add || $word == --remove || $word == --guest || $word == --format || $word == --form ]]; then
+        elif [[ $word == --socket || $word == --mac || $word == --add || $word == --remove || $word == --guest || $word == --format || $word == --form || $word == --state || $word == --timeout ]]; then
             skip=1
         elif [[ $word != -* ]]; then
             words+=("$word")
@@ -17,6 +17,8 @@ _muster() {
     case $prev in
         --socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
         --form) mapfile -t COMPREPLY < <(compgen -W 'hosts genders clustershell slurm ansible' -- "$cur"); return ;;
+        --state) mapfile -t COMPREPLY < <(compgen -W 'up booting stuck down reserved vacant' -- "$cur"); return ;;
+        --timeout) return ;;
         --format) mapfile -t COMPREPLY < <(compgen -W 'ethers dnsmasq isc kea beowulf' -- "$cur"); return ;;
         --guest) mapfile -t COMPREPLY < <(compgen -W "$(_muster_guests)" -- "$cur"); __ltrim_colon_completions "$cur"; return ;;
         --mac | --add | --remove) return ;;
@@ -28,6 +30,7 @@ _muster() {
         reload*) flags+=' --renumber --yes --dry-run' ;;
         doctor*) flags+=' --passive' ;;
         hosts*) flags+=' --form' ;;
+        wait*) flags+=' --state --timeout' ;;
         import*) flags+=' --format --yes --dry-run' ;;
     esac
     if [[ $cur == -* ]]; then
@@ -35,10 +38,10 @@ _muster() {
         return
     fi
     case "${words[*]}" in
-        '') mapfile -t COMPREPLY < <(compgen -W 'doctor status node guest watch reload checkpoint hosts undo import' -- "$cur") ;;
+        '') mapfile -t COMPREPLY < <(compgen -W 'doctor status node guest find why wait watch reload checkpoint hosts undo import' -- "$cur") ;;
         node) mapfile -t COMPREPLY < <(compgen -W 'list show set replace out' -- "$cur") ;;
         guest) mapfile -t COMPREPLY < <(compgen -W 'list enlist' -- "$cur") ;;
-        'node list'* | 'node show' | 'node out'*) mapfile -t COMPREPLY < <(compgen -W '@all @up @stuck @never' -- "$cur") ;;
+        'node list'* | 'node show' | 'node out'* | wait) mapfile -t COMPREPLY < <(compgen -W '@all @up @booting @stuck @down @reserved @never' -- "$cur") ;;
         'guest enlist') mapfile -t COMPREPLY < <(compgen -W "$(_muster_guests)" -- "$cur"); __ltrim_colon_completions "$cur" ;;
         import) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
     esac

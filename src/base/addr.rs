@@ -45,8 +45,18 @@ impl fmt::Debug for Mac {
 impl std::str::FromStr for Mac {
     type Err = NotAMac;
 
+    /// As the field writes it: `52:54:00:12:34:56`, `52-54-00-12-34-56`, Cisco's `5254.0012.3456`, or `525400123456`.
     fn from_str(text: &str) -> Result<Mac, NotAMac> {
         let mut mac = [0u8; 6];
+        let dotted = text.len() == 14 && text.bytes().enumerate().all(|(at, byte)| (byte == b'.') == (at == 4 || at == 9));
+        if text.len() == 12 || dotted {
+            let mut digits = text.bytes().filter(|byte| *byte != b'.').map(|byte| char::from(byte).to_digit(16));
+            for octet in &mut mac {
+                let (Some(Some(high)), Some(Some(low))) = (digits.next(), digits.next()) else { return Err(NotAMac) };
+                *octet = (high << 4 | low) as u8;
+            }
+            return Ok(Mac(mac));
+        }
         let mut parts = text.split([':', '-']);
         for octet in &mut mac {
             let part = parts.next().filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -116,8 +126,20 @@ mod tests {
     fn text_and_back() {
         let mac: Mac = "52:54:00:AB-cd:01".parse().unwrap();
         assert_eq!(mac.to_string(), "52:54:00:ab:cd:01");
+        for other in ["5254.00ab.cd01", "525400ABCD01", "52-54-00-ab-cd-01"] {
+            assert_eq!(other.parse(), Ok(mac), "{other}");
+        }
         assert_eq!(mac.to_u64(), 0x5254_00ab_cd01);
-        for bad in ["", "52:54:00:ab:cd", "52:54:00:ab:cd:01:02", "52:54:00:ab:cd:+1", "525400abcd01", "5:2:5:4:0:1"] {
+        for bad in [
+            "",
+            "52:54:00:ab:cd",
+            "52:54:00:ab:cd:01:02",
+            "52:54:00:ab:cd:+1",
+            "525400abcd0",
+            "5254.00ab.cd0",
+            "5254.00abcd.01",
+            "5:2:5:4:0:1",
+        ] {
             assert_eq!(bad.parse::<Mac>(), Err(NotAMac), "{bad}");
         }
     }

@@ -24,13 +24,27 @@ pub enum Group {
     Up,
     /// Those that stay in a stage past its deadline.
     Stuck,
+    /// Those that are on their way.
+    Booting,
+    /// Those of which nothing is heard.
+    Down,
+    /// Those that wait for their machine.
+    Reserved,
     /// Those whose machine asked for a number, was given it, and was never heard under its address since.
     Never,
 }
 
 impl Group {
     /// All groups and their names, without the `@`.
-    pub const ALL: [(Group, &'static str); 4] = [(Group::All, "all"), (Group::Up, "up"), (Group::Stuck, "stuck"), (Group::Never, "never")];
+    pub const ALL: [(Group, &'static str); 7] = [
+        (Group::All, "all"),
+        (Group::Up, "up"),
+        (Group::Stuck, "stuck"),
+        (Group::Booting, "booting"),
+        (Group::Down, "down"),
+        (Group::Reserved, "reserved"),
+        (Group::Never, "never"),
+    ];
 }
 
 /// What a text selects: the numbers, and the groups on top of them.
@@ -392,7 +406,7 @@ mod tests {
             ("0-5/0", "the step is 0"),
             ("4294967296", "too large"),
             ("0-4000000000/2", "more than 65536"),
-            ("@down", "@all, @up, @stuck or @never"),
+            ("@dwon", "@all, @up, @stuck, @booting, @down, @reserved or @never"),
             ("+5", "n and its number"),
         ] {
             let why = shown(text).unwrap_err();

@@ -81,6 +81,14 @@ pub enum Request {
         #[serde(default)]
         limit: Option<u32>,
     },
+    /// Whose this is: a MAC or IP address, a name, a number, a UUID, a part of a serial number or of a switch port; [`Reply::Found`].
+    Find {
+        /// What is looked for.
+        text: String,
+        /// Where the page begins.
+        #[serde(default)]
+        from: u32,
+    },
     /// Every step of every machine from now on; [`Reply::Watching`], then [`Reply::Event`] and [`Reply::Lost`] without end.
     Watch,
     /// Read the config again, as SIGHUP does; [`Reply::Done`].
@@ -209,6 +217,8 @@ pub enum Reply {
     Node(Box<NodeDetail>),
     /// The answer to [`Request::GuestList`].
     Guests(Guests),
+    /// The answer to [`Request::Find`].
+    Found(FoundPage),
     /// Events follow.
     Watching,
     /// A step of a machine, after [`Reply::Watching`].
@@ -464,6 +474,34 @@ pub struct NodeRow {
     pub since_ms: Option<u64>,
     /// Firmware and architecture, as it sent them last.
     pub firmware: String,
+}
+
+/// A page of machines and numbers that were looked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FoundPage {
+    /// One each; numbers come first.
+    pub rows: Vec<FoundRow>,
+    /// Where the next page begins; None at the end.
+    pub next: Option<u32>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FoundRow {
+    /// None: it is a guest.
+    pub number: Option<u32>,
+    /// The node's name; `guest` for one without a number.
+    pub name: String,
+    /// The MAC or client-id that was heard last; empty when none was.
+    pub id: String,
+    /// The address that it has, else that of its number.
+    pub address: Option<Ipv4Addr>,
+    /// Where its boot stands; of one that was not heard what its number is.
+    pub stage: String,
+    /// Which of its properties was meant: `mac`, `retired mac`, `address`, `number`, `uuid`, `serial`, `switch port`.
+    pub what: String,
+    /// The property, whole.
+    pub value: String,
 }
 
 /// A page of machines without a number.

@@ -168,13 +168,15 @@ impl ControlClient {
         }
         let states = self.states()?;
         for (state, ranges) in NodeState::ALL.iter().zip(&states) {
-            let chosen = match state {
-                NodeState::Vacant => false,
-                NodeState::Up => selection.has(Group::All) || selection.has(Group::Up),
-                NodeState::Stuck => selection.has(Group::All) || selection.has(Group::Stuck),
-                NodeState::Booting | NodeState::Down | NodeState::Reserved => selection.has(Group::All),
+            let own = match state {
+                NodeState::Vacant => continue,
+                NodeState::Up => Group::Up,
+                NodeState::Stuck => Group::Stuck,
+                NodeState::Booting => Group::Booting,
+                NodeState::Down => Group::Down,
+                NodeState::Reserved => Group::Reserved,
             };
-            if chosen {
+            if selection.has(Group::All) || selection.has(own) {
                 numbers.union(ranges);
             }
         }

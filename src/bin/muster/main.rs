@@ -6,11 +6,13 @@
 mod change;
 mod client;
 mod doctor;
+mod find;
 mod hosts;
 mod import;
 mod look;
 mod options;
 mod table;
+mod wait;
 mod watch;
 
 use std::io::Write;
@@ -87,6 +89,9 @@ fn run(options: &MusterOptions) -> Result<(), Failure> {
         MusterCommand::NodeList { nodes } => look::nodes(&mut client, options, nodes.as_deref()),
         MusterCommand::NodeShow { nodes } => look::node(&mut client, options, nodes),
         MusterCommand::GuestList => look::guests(&mut client, options),
+        MusterCommand::Find { text } => find::find(&mut client, options, text),
+        MusterCommand::Why { whom } => find::why(&mut client, options, whom),
+        MusterCommand::Wait { nodes, state, timeout } => wait::wait(&mut client, options, nodes, *state, *timeout),
         MusterCommand::Watch => watch::watch(&mut client, options),
         MusterCommand::Reload { renumber } => change::reload(&mut client, options, *renumber),
         MusterCommand::Checkpoint => look::command(&mut client, options, &Request::Checkpoint),

@@ -1,11 +1,12 @@
 //! The command line: words that name a command, what it is about, and flags anywhere between them.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use muster::base::addr::Mac;
 use muster::config::nearest;
 use muster::roll::ranges;
-use muster::wire::control::{Change, Replacement};
+use muster::wire::control::{Change, NodeState, Replacement};
 
 use super::Failure;
 use super::doctor::DoctorOptions;
@@ -18,7 +19,7 @@ const SOCKET: &str = "/run/muster/control.sock";
 
 /// Each command: its words, what follows them, what it does, and the flags that it takes beside the common ones.
 type Usage = (&'static [&'static str], &'static str, &'static str, &'static [&'static str]);
-const COMMANDS: [Usage; 15] = [
+const COMMANDS: [Usage; 18] = [
     (&["doctor"], "[-- FLAGS...]", "find out why nodes do not boot; FLAGS are those of musterd", &["passive"]),
     (&["status"], "", "the whole cluster: states of nodes as ranges, guests, load", &[]),
     (&["node", "list"], "[RANGE...]", "nodes and their stages; without a range all that are not vacant", &[]),
@@ -33,6 +34,9 @@ const COMMANDS: [Usage; 15] = [
     (&["node", "out"], "RANGE...", "remove these machines for good: their numbers become vacant", &["dry-run"]),
     (&["guest", "list"], "", "machines without a number", &[]),
     (&["guest", "enlist"], "ID [NUMBER]", "give a guest a number; @held: all guests that passed and wait", &["dry-run"]),
+    (&["find"], "TEXT", "whose a MAC, address, name, serial number, UUID or switch port is", &[]),
+    (&["why"], "NODE|ID", "why a node or a guest is not up: where it stands, what it asked, what to do", &[]),
+    (&["wait"], "RANGE", "wait until nodes are up (--state, --timeout)", &["state", "timeout"]),
     (&["watch"], "", "show every step of every machine as it happens", &[]),
     (&["reload"], "", "read the config again (--renumber: even if nodes get other addresses)", &["renumber", "dry-run"]),
     (&["checkpoint"], "", "write state and journal to disk", &[]),
@@ -56,6 +60,17 @@ pub enum MusterCommand {
         nodes: String,
     },
     GuestList,
+    Find {
+        text: String,
+    },
+    Why {
+        whom: String,
+    },
+    Wait {
+        nodes: String,
+        state: NodeState,
+        timeout: Option<Duration>,
+    },
     Watch,
     Reload {
         renumber: bool,
@@ -97,6 +112,8 @@ fn flags() -> getopts::Options {
         .optflag("", "reserve", "node set: do not assign this number automatically")
         .optflag("", "free", "node set: undo --reserve")
         .optopt("", "guest", "node replace: this guest is the new machine", "ID")
+        .optopt("", "state", "wait: for this state (up, booting, stuck, down, reserved, vacant)", "STATE")
+        .optopt("", "timeout", "wait: no longer than this, as in 90s, 10m or 1h", "TIME")
         .optflag("", "renumber", "reload: even if nodes with leases get other addresses")
         .optflag("", "passive", "doctor: send nothing into the boot networks")
         .optopt("", "form", "hosts: hosts (default), genders, clustershell, slurm or ansible", "FORM")
@@ -129,7 +146,7 @@ fn help(flags: &getopts::Options) -> Result<(), Failure> {
         let command = format!("{} {rest}", words.join(" "));
         brief.push_str(&format!("\n    {command:<26}{what}"));
     }
-    brief.push_str("\n\nRANGE: n[0-31,40], 0-31,40, n5, 0-10/2, @all, @up, @stuck, @never");
+    brief.push_str("\n\nRANGE: n[0-31,40], 0-31,40, n5, 0-10/2, @all, @up, @booting, @stuck, @down, @reserved, @never");
     let usage = flags.usage(&brief);
     print(&[format!(
         "{usage}\nExit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon, 4 not confirmed; doctor: 1 broken, 5 look. See muster(1)."
@@ -139,7 +156,8 @@ fn help(flags: &getopts::Options) -> Result<(), Failure> {
 fn read(matches: &getopts::Matches) -> Result<MusterOptions, Failure> {
     let words: Vec<&str> = matches.free.iter().map(String::as_str).collect();
     let (words, rest, allowed) = find(&words)?;
-    let specific = ["mac", "add", "remove", "reserve", "free", "guest", "format", "form", "renumber", "dry-run", "passive"];
+    let specific =
+        ["mac", "add", "remove", "reserve", "free", "guest", "format", "form", "state", "timeout", "renumber", "dry-run", "passive"];
     if let Some(stray) = specific.iter().find(|flag| matches.opt_present(flag) && !allowed.contains(*flag)) {
         return Err(usage(format!("--{stray} is not an option of muster {}: see muster --help", words.join(" "))));
     }
@@ -219,6 +237,13 @@ fn command(matches: &getopts::Matches, words: &[&str], rest: &[&str]) -> Result<
             let number = rest.get(1).map(|text| number(text)).transpose()?;
             MusterCommand::Change(Change::Enlist { guest: first.into(), number })
         }
+        "find" => MusterCommand::Find { text: first.into() },
+        "why" => MusterCommand::Why { whom: first.into() },
+        "wait" => MusterCommand::Wait {
+            nodes: checked(first.into())?,
+            state: matches.opt_str("state").map_or(Ok(NodeState::Up), |name| state(&name))?,
+            timeout: matches.opt_str("timeout").map(|text| duration(&text)).transpose()?,
+        },
         "watch" => MusterCommand::Watch,
         "reload" => MusterCommand::Reload { renumber: matches.opt_present("renumber") },
         "checkpoint" => MusterCommand::Checkpoint,
@@ -234,6 +259,22 @@ fn command(matches: &getopts::Matches, words: &[&str], rest: &[&str]) -> Result<
 /// A range that can be read: the daemon need not be asked to hear that it cannot.
 fn checked(nodes: String) -> Result<String, Failure> {
     ranges::parse(&nodes).map(|_| nodes).map_err(|wrong| usage(wrong.to_string()))
+}
+
+/// A state of nodes, by its name.
+fn state(name: &str) -> Result<NodeState, Failure> {
+    let found = NodeState::ALL.into_iter().find(|state| state.name() == name);
+    let names: Vec<&str> = NodeState::ALL.iter().map(|state| state.name()).collect();
+    found.ok_or_else(|| usage(format!("--state: {name:?} is unknown: choose one of {}", names.join(", "))))
+}
+
+/// A time: `90s`, `10m`, `1h`.
+fn duration(text: &str) -> Result<Duration, Failure> {
+    let wrong = || usage(format!("--timeout: {text:?} is no time: write it as in 90s, 10m or 1h"));
+    let unit = text.chars().last().and_then(|unit| [('s', 1), ('m', 60), ('h', 3600)].into_iter().find(|(known, _)| *known == unit));
+    let (unit, seconds) = unit.ok_or_else(wrong)?;
+    let count: u64 = text.strip_suffix(unit).and_then(|count| count.parse().ok()).ok_or_else(wrong)?;
+    Ok(Duration::from_secs(count.saturating_mul(seconds)))
 }
 
 /// A single node: `17` or `n17`.

@@ -124,6 +124,7 @@ impl Control {
                 Reply::Nodes(view.nodes(selection.as_ref(), *from, limit.unwrap_or(PAGE_ROWS)))
             }
             Request::NodeShow { number } => Reply::Node(Box::new(view.node(lot(ctx, *number)?))),
+            Request::Find { text, from } => Reply::Found(view.find(text, *from)),
             Request::GuestList { from, limit } => Reply::Guests(view.guests(*from, limit.unwrap_or(PAGE_GUESTS))),
             Request::Watch => {
                 let watches = self.watchers.iter().flatten().any(|(whose, _)| *whose == conn);

@@ -9,8 +9,10 @@
 //! | [`States`](crate::wire::control::States), [`NodePage`](crate::wire::control::NodePage) | numbers | a page: at most [`PAGE_LOTS`] of them |
 //! | [`NodeDetail`](crate::wire::control::NodeDetail) | one number, and where each setting comes from | its network cards |
 //! | [`Guests`](crate::wire::control::Guests) | machines without a number | a page: at most [`PAGE_LOTS`] client records |
+//! | [`FoundPage`](crate::wire::control::FoundPage) | what a text can mean | a page: at most [`PAGE_LOTS`] numbers or client records |
 //! | [`Snapshot`] | everything | the status, and one row for each client record: see there |
 
+mod find;
 mod given;
 mod machines;
 mod nodes;

@@ -186,6 +186,9 @@ impl LotSummary<'_> {
             Group::All => self.state != NodeState::Vacant,
             Group::Up => self.state == NodeState::Up,
             Group::Stuck => self.state == NodeState::Stuck,
+            Group::Booting => self.state == NodeState::Booting,
+            Group::Down => self.state == NodeState::Down,
+            Group::Reserved => self.state == NodeState::Reserved,
             Group::Never => self.never,
         };
         selection.numbers.contains(self.number.0) || selection.groups.iter().any(grouped)
