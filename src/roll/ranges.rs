@@ -229,7 +229,10 @@ pub fn parse(text: &str) -> Result<Selection, SelectionError> {
             Some(name) => match Group::ALL.iter().find(|(_, known)| *known == name) {
                 Some((group, _)) if groups.contains(group) => {}
                 Some((group, _)) => groups.push(*group),
-                None => return wrong(format!("{item:?} is not a group: write @all, @up, @stuck or @never")),
+                None => {
+                    let all: Vec<String> = Group::ALL.iter().map(|(_, known)| format!("@{known}")).collect();
+                    return wrong(format!("{item:?} is not a group: the groups are {}", all.join(", ")));
+                }
             },
             None => numbers(item, &mut runs, &mut prefix)?,
         }
@@ -406,7 +409,7 @@ mod tests {
             ("0-5/0", "the step is 0"),
             ("4294967296", "too large"),
             ("0-4000000000/2", "more than 65536"),
-            ("@dwon", "@all, @up, @stuck, @booting, @down, @reserved or @never"),
+            ("@dwon", "@all, @up, @stuck, @booting, @down, @reserved, @never"),
             ("+5", "n and its number"),
         ] {
             let why = shown(text).unwrap_err();
