@@ -47,7 +47,7 @@ impl Machine for Echo {
                 });
             }
             Input::Datagram(_) => drop(out.open(7, FILE.as_bytes())),
-            Input::Opened { token, answer: Ok(OpenFile { file, size }) } => {
+            Input::Opened { token, answer: Ok(OpenFile { file, size, .. }) } => {
                 let (via, endpoint) = (Via::Kernel, POOL_ROW);
                 let run = DatagramRun { endpoint, from: POOL, to: TFTP_CLIENT, via, size: BLKSIZE, count: 4, headers: &[] };
                 out.send_run(token, (file, 0, size), run, |buf| {

@@ -170,7 +170,7 @@ impl World {
             let Some(answer) = self.answers.pop_front() else { return };
             let bytes = [b'\n'; 2048];
             let input = match answer {
-                Answer::Opened(token) => Input::Opened { token, answer: Ok(OpenFile { file: FileId::from_u64(1), size: SIZE }) },
+                Answer::Opened(token) => Input::Opened { token, answer: Ok(OpenFile { file: FileId::from_u64(1), size: SIZE, stamp: 0 }) },
                 Answer::Bytes(token, len) => Input::Bytes { token, bytes: &bytes[..len.min(bytes.len())] },
                 Answer::Synced(seq) => Input::Synced { seq },
                 Answer::Compacted => Input::Compacted,

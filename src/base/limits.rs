@@ -40,6 +40,9 @@ pub const RUN_MAX: usize = 64;
 /// A record of the journal, in bytes without its newline: two lots with all MACs that lots have.
 pub const JOURNAL_LINE_MAX: usize = 2048;
 
+/// What is kept of one transfer for the machine that comes after this one, in bytes.
+pub const ROW_MAX: usize = 344;
+
 /// Records that may wait for the disk; nothing more is promised then.
 pub const JOURNAL_PENDING: usize = 1024;
 
@@ -47,7 +50,7 @@ pub const JOURNAL_PENDING: usize = 1024;
 pub const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What one call of a machine may put out: the loop drains the outbox before less than this is left.
-pub const OUTPUTS_PER_CALL: usize = 16;
+pub const OUTPUTS_PER_CALL: usize = 24;
 /// Bytes that one call of a machine may put out.
 pub const BYTES_PER_CALL: usize = 64 * 1024;
 
@@ -61,6 +64,6 @@ const _: () = {
     assert!(WRITE_MAX <= RECEIVE_MAX && BYTES_PER_CALL >= 8 * WRITE_MAX);
     assert!(OUTPUTS >= 8 * OUTPUTS_PER_CALL && OUTBOX_BYTES >= 8 * BYTES_PER_CALL);
     assert!(JOURNAL_LINE_MAX <= BYTES_PER_CALL / 4);
-    assert!(FILE_NAME_MAX + 64 < WRITE_MAX);
+    assert!(FILE_NAME_MAX + 64 < WRITE_MAX && FILE_NAME_MAX < ROW_MAX);
     assert!(LINKS_MAX <= NETWORKS_MAX && LINKS_MAX < u8::MAX as usize);
 };

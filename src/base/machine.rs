@@ -56,6 +56,13 @@ pub enum Connection {}
 /// A file that the world holds open. Stays valid until the machine closes it as often as it was opened; then it names no other one.
 pub type FileId = Key<OpenFile>;
 
+/// What changes of a row ([`Output::Row`](super::outbox::Output)) while it is kept.
+///
+/// Rows are what a machine leaves to the one that comes after it in the same place, however it ends: a world keeps them where they outlive the
+/// machine (the shell in a mapped file, without a system call), and shows them to the next one before anything else ([`Input::Row`]). A row or
+/// a mark is there whole or not at all. They are no promise: a world may have no place for them.
+pub type RowMark = [u64; 3];
+
 /// The number of a record of the journal: the first one that a machine puts out is 1, and none is left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seq(u64);
@@ -90,6 +97,14 @@ pub enum Input<'a> {
         link: Link,
         /// What is known of it now.
         facts: Option<&'a LinkFacts>,
+    },
+    /// A row that the machine before this one has left, with its mark; after `Link`, before anything else. The world forgets those which are
+    /// not put out again.
+    Row {
+        /// What was put out last for its place.
+        bytes: &'a [u8],
+        /// Its mark.
+        mark: RowMark,
     },
     /// A UDP datagram that came to an endpoint.
     Datagram(Datagram<'a>),
@@ -298,6 +313,8 @@ pub struct OpenFile {
     pub file: FileId,
     /// Bytes, at the time of opening.
     pub size: u64,
+    /// Tells one content of one file from all others, as far as that shows without reading it; the same in every world that is opened on the disk.
+    pub stamp: u64,
 }
 
 /// Why a file was not opened.

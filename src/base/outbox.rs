@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::addr::Mac;
 use super::endpoint::EndpointId;
 use super::limits;
-use super::machine::{ConnId, FileId, Link, Seq};
+use super::machine::{ConnId, FileId, Link, RowMark, Seq};
 
 /// How a datagram finds its way on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +195,25 @@ pub enum Output<'a> {
         /// An address that is reached through routers.
         to: Ipv4Addr,
     },
+    /// Keep a row for the machine that comes after this one, in place of the one that was there; its mark is of zeros. See [`RowMark`].
+    Row {
+        /// Its place: below the number of places that the world was told at start.
+        place: u32,
+        /// The row, up to `limits::ROW_MAX` bytes.
+        bytes: &'a [u8],
+    },
+    /// Change the mark of a row.
+    MarkRow {
+        /// The row's place.
+        place: u32,
+        /// What it is from now on.
+        mark: RowMark,
+    },
+    /// Keep a row no longer.
+    DropRow {
+        /// Its place.
+        place: u32,
+    },
     /// Make the kernel's neighbour entry of `ip` permanent, or drop it when `mac` is None.
     Neighbour {
         /// The link on which the neighbour is.
@@ -269,6 +288,7 @@ impl<'a> Output<'a> {
             | Output::Frame { bytes, .. }
             | Output::Write { bytes, .. }
             | Output::Open { path: bytes, .. }
+            | Output::Row { bytes, .. }
             | Output::SendFile(SendFile { to: Target::Datagrams(DatagramRun { headers: bytes, .. }), .. })
             | Output::Task {
                 task:
@@ -383,6 +403,14 @@ impl Outbox {
     /// Asks for a file, as [`Output::Open`]. False when there is no room.
     pub fn open(&mut self, token: u64, path: &[u8]) -> bool {
         self.put_with(Output::Open { token, path: &[] }, |buf| copy(buf, path))
+    }
+
+    /// Keeps a row that `write` lays down, as [`Output::Row`].
+    pub fn row(&mut self, place: u32, write: impl FnOnce(&mut [u8]) -> Option<usize>) -> bool {
+        self.put_with(Output::Row { place, bytes: &[] }, |buf| {
+            let most = buf.len().min(limits::ROW_MAX);
+            write(buf.get_mut(..most)?)
+        })
     }
 
     /// Has a task done, with these bytes.

@@ -25,6 +25,7 @@ mod lots;
 mod moves;
 pub(crate) mod pace;
 mod reload;
+pub(crate) mod returning;
 mod router_adverts;
 pub mod server;
 pub mod stats;

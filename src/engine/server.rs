@@ -25,7 +25,7 @@ use super::moves::{self, Move};
 use super::pace::{Pace, Taker, Turn};
 use super::router_adverts::Adverts;
 use super::stats::{Counter, Stats};
-use super::tftp::Tftp;
+use super::tftp::{self, Tftp};
 use super::turns::{self, Takers};
 use super::view::{Moment, Sight, Snapshot};
 
@@ -171,6 +171,11 @@ impl Server {
         let Server { config, links, roll, stats, pace, tftp, dns, born, .. } = self;
         let moment = Moment { now, config, links, roll, stats, pace, query: Sight { born: *born, tftp, dns } };
         Snapshot::of(&moment, kernel, open_files)
+    }
+
+    /// How many rows are kept at most for the daemon after this one, and the number of their layout.
+    pub fn rows(&self) -> (usize, u32) {
+        (self.tftp.capacity(), tftp::FORMAT)
     }
 
     /// Running transfers.
@@ -355,6 +360,7 @@ impl Machine for Server {
             Input::Warm { token } => tftp.warm(ctx, token),
             Input::Changed { token } => tftp.changed(ctx, token),
             Input::Bytes { token, bytes } => tftp.bytes(ctx, token, bytes),
+            Input::Row { bytes, mark } => tftp.take_up(ctx, bytes, mark),
             Input::Missed { link, refused, overrun } => ctx.pace.lane(link).bottleneck.missed(now.at, refused + overrun),
             // Taken up above.
             Input::Datagram(_) | Input::Stream(_) | Input::Link { .. } | Input::Route { .. } | Input::Synced { .. } | Input::Compacted => {}

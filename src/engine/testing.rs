@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::base::endpoint::EndpointId;
-use crate::base::machine::{ConnId, Datagram, FileId, Input, Link, Machine, Seq, Stream, StreamEvent, TaskOutcome};
+use crate::base::machine::{ConnId, Datagram, FileId, Input, Link, Machine, RowMark, Seq, Stream, StreamEvent, TaskOutcome};
 use crate::base::outbox::{DatagramRun, FileTask, JournalOp, Outbox, Output, SendFile, Target, Via};
 use crate::base::time::{Instant, Now};
 use crate::config::{self, Boot, Config, Hardware, KnownNode, LinkConfig, Network, Tftp};
@@ -201,6 +201,8 @@ pub struct World {
     pub syncs: bool,
     /// What is wanted of files, and the number of the task.
     pub wanted: Vec<(u64, Wanted)>,
+    /// What is kept for the next server.
+    pub rows: BTreeMap<u32, (Vec<u8>, RowMark)>,
     /// The pieces of a text.
     text: Vec<u8>,
     put_out: Seq,
@@ -232,7 +234,15 @@ impl World {
 
     /// Any server, a moment before its first step.
     pub fn of(server: Server, now: Now) -> World {
-        World { server, now, syncs: true, wanted: Vec::new(), text: Vec::new(), put_out: Seq::NONE, synced: Seq::NONE, out: Outbox::new() }
+        let (wanted, rows, text, out) = (Vec::new(), BTreeMap::new(), Vec::new(), Outbox::new());
+        World { server, now, syncs: true, wanted, rows, text, put_out: Seq::NONE, synced: Seq::NONE, out }
+    }
+
+    /// Another server with this config, which finds the rows of this one; gives what came out as it took them up.
+    pub fn restart(&mut self, config: &Config) -> Vec<Got> {
+        let rows = std::mem::take(&mut self.rows);
+        *self = World::of(Server::new(config, 8, self.now), self.now);
+        rows.values().flat_map(|(bytes, mark)| self.handle(Input::Row { bytes, mark: *mark })).collect()
     }
 
     /// One that has run for a while: all guest addresses are vetted.
@@ -248,9 +258,16 @@ impl World {
         let mut put_out = self.put_out;
         for output in self.out.iter() {
             self.wanted.extend(wanted(output, &mut self.text));
+            match output {
+                Output::Row { place, bytes } => drop(self.rows.insert(place, (bytes.to_vec(), RowMark::default()))),
+                Output::MarkRow { place, mark } => self.rows.get_mut(&place).expect("a mark of a row").1 = mark,
+                Output::DropRow { place } => drop(self.rows.remove(&place).expect("a row")),
+                _ => {}
+            }
         }
         let endpoints = self.server.endpoints();
-        let files = |output: &Output<'_>| matches!(output, Output::Task { .. } | Output::Count | Output::Leave);
+        let rows = |output: &Output<'_>| matches!(output, Output::Row { .. } | Output::MarkRow { .. } | Output::DropRow { .. });
+        let files = |output: &Output<'_>| rows(output) || matches!(output, Output::Task { .. } | Output::Count | Output::Leave);
         let got = self.out.iter().filter(|output| !files(output)).map(|output| match output {
             Output::Datagram { endpoint, from, to, via, body } => match endpoints.get(endpoint).unwrap() {
                 row if row.service == DNS || row.service == UPSTREAM => Got::Dns(endpoint, to, body.to_vec()),
@@ -276,6 +293,7 @@ impl World {
             Output::Connect { to, token, .. } => Got::Connect(to, token),
             Output::Close { conn, .. } => Got::Hang(conn),
             Output::Record(_) | Output::Frame { .. } | Output::Task { .. } | Output::Count | Output::Leave => Got::Other,
+            Output::Row { .. } | Output::MarkRow { .. } | Output::DropRow { .. } => Got::Other,
         });
         let mut got: Vec<Got> = got.collect();
         self.out.clear();

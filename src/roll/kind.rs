@@ -72,6 +72,20 @@ pub enum FirmwareKind {
     RaspberryPi,
 }
 
+impl FirmwareKind {
+    /// All of them, in the order of their declaration.
+    pub const ALL: &'static [FirmwareKind] = &[
+        FirmwareKind::Other,
+        FirmwareKind::Rom,
+        FirmwareKind::Edk2,
+        FirmwareKind::Ipxe,
+        FirmwareKind::Grub,
+        FirmwareKind::Pxelinux,
+        FirmwareKind::UBoot,
+        FirmwareKind::RaspberryPi,
+    ];
+}
+
 impl fmt::Display for FirmwareKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -253,7 +253,7 @@ impl Files {
         let entry = self.places[at].entry.as_mut().ok_or(OpenError::Failed)?;
         entry.users += 1;
         entry.used = now;
-        Ok(OpenFile { file, size: entry.size() })
+        Ok(OpenFile { file, size: entry.size(), stamp: entry.stamp.hash() })
     }
 
     /// The next answer for one that waited; call until None.

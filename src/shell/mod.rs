@@ -20,6 +20,7 @@ mod netlink;
 pub(crate) mod packet;
 pub(crate) mod poll;
 pub(crate) mod queue;
+pub mod rows;
 pub mod signals;
 mod source;
 pub mod stderr_log;

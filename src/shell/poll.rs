@@ -42,6 +42,7 @@ use super::journal::{self, Journal};
 use super::neighbours::Neighbours;
 use super::packet::PacketSocket;
 use super::queue::{MESSAGES, SendQueue};
+use super::rows::{KeptRow, Rows};
 use super::signals::Signals;
 use super::source::EventSource;
 use super::stderr_log;
@@ -148,6 +149,8 @@ pub struct Shell {
     /// The machine has ended.
     left: bool,
     journal: Option<Journal>,
+    /// What is kept for the daemon after this one.
+    rows: Option<Rows>,
     /// Sources by number: the packet sockets of the links, then the UDP sockets.
     ready: Vec<bool>,
     first: usize,
@@ -280,6 +283,7 @@ impl Shell {
             tasks: Tasks::default(),
             left: false,
             journal: None,
+            rows: None,
             ready: vec![false; sources],
             first: 0,
             receiver: Receiver::default(),
@@ -357,6 +361,21 @@ impl Shell {
         let now = self.now();
         machine.handle(now, input, &mut self.outbox);
         self.drain(machine, now);
+    }
+
+    /// Before the first turn: tells the machine of its links, and shows it what the daemon before it has left. From now on its own rows are kept.
+    pub fn take_up<M: Machine>(&mut self, machine: &mut M, rows: Option<Rows>, kept: &[KeptRow]) {
+        let now = self.now();
+        self.rows = rows;
+        self.introduce(machine, now);
+        for KeptRow { bytes, mark } in kept {
+            if !self.outbox.has_room() {
+                self.drain(machine, now);
+            }
+            machine.handle(now, Input::Row { bytes, mark: *mark }, &mut self.outbox);
+        }
+        self.drain(machine, now);
+        self.rows.iter_mut().for_each(Rows::take_place);
     }
 
     /// Whether the machine has ended, as it was asked to.

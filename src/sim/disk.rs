@@ -209,7 +209,7 @@ impl Disk {
         let shared = self.open.iter_mut().find(|(_, open)| open.name == name && open.version == version && !open.changed);
         if let Some((&id, open)) = shared {
             open.holders += 1;
-            return Ok(OpenFile { file: FileId::from_u64(id), size: version.size });
+            return Ok(OpenFile { file: FileId::from_u64(id), size: version.size, stamp: version.seed });
         }
         if self.open.len() >= FILES {
             return Err(OpenError::Busy);
@@ -217,7 +217,7 @@ impl Disk {
         let id = self.next;
         self.next += 1;
         self.open.insert(id, Open { name: name.into(), version, holders: 1, changed: false });
-        Ok(OpenFile { file: FileId::from_u64(id), size: version.size })
+        Ok(OpenFile { file: FileId::from_u64(id), size: version.size, stamp: version.seed })
     }
 
     /// Lets go of a file once. False: nobody held it.

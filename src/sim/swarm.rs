@@ -223,14 +223,14 @@ pub fn swarm(seed: u64) -> SwarmOutcome {
     };
     world.pass(restart);
     let found = world.crash();
+    world.outage(Duration::from_millis(seed % 2_000));
     let server = match Server::restored(world.server().config(), next_daemon(seed), world.now(), found.iter().map(String::as_str)) {
         Ok(server) => server,
         Err(error) => panic!("seed {seed}: what a crash left is refused: {error}"),
     };
     world.restart(server);
     let (mut outcome, world) = play_on(world);
-    // Transfers are not state: who was loading may be lost. Nobody else may.
-    let others = lost(&world).find(|view| !view.stage.ends_with("load") && !unheard(&world, view));
+    let others = lost(&world).find(|view| !unheard(&world, view));
     if let Some(MachineView { mac, stage, status, .. }) = others {
         outcome.faults.push(format!("lost after a restart at {restart:?}: {mac} in {stage}: {status:?}"));
     }

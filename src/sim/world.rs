@@ -6,13 +6,14 @@
 mod kernel;
 mod link;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use crate::base::addr::Mac;
 use crate::base::endpoint::{Endpoint, EndpointId};
 use crate::base::facts::LinkFacts;
-use crate::base::machine::{Command, ConnId, FileId, Input, Link, Machine};
+use crate::base::machine::{Command, ConnId, FileId, Input, Link, Machine, RowMark};
 use crate::base::outbox::{Outbox, Output, SendFile, Target};
 use crate::base::rng::{Rng, mix};
 use crate::base::time::{Instant, Now};
@@ -64,6 +65,8 @@ pub(super) struct Scene {
     /// UDP ports of the head, and whose they are; in order.
     served: Vec<(u16, EndpointId)>,
     conns: Conns,
+    /// What is kept for the next daemon.
+    rows: BTreeMap<u32, (Vec<u8>, RowMark)>,
     queue: EventQueue,
     net: Net,
     disk: Disk,
@@ -89,8 +92,10 @@ pub struct World<S, C> {
     due: [Option<Instant>; 2],
     /// Where a DATA frame is laid down when it arrives.
     room: Box<[u8; FRAME_MAX]>,
-    /// The server knows its link.
+    /// The server knows its link, and what the one before it has left.
     linked: bool,
+    /// There is no server.
+    down: bool,
 }
 
 impl<S: Machine, C: Machine> World<S, C> {
@@ -108,6 +113,7 @@ impl<S: Machine, C: Machine> World<S, C> {
             interface: Some(link::facts(link)),
             served,
             conns: Conns::new(endpoints.rows()),
+            rows: BTreeMap::new(),
             queue: EventQueue::default(),
             net: Net::new(setup.wire, rng.fork()),
             disk: Disk::new(setup.habits, rng.fork()),
@@ -129,6 +135,7 @@ impl<S: Machine, C: Machine> World<S, C> {
             due: [None; 2],
             room: Box::new([0; FRAME_MAX]),
             linked: false,
+            down: false,
         }
     }
 
@@ -164,8 +171,8 @@ impl<S: Machine, C: Machine> World<S, C> {
 
     /// Other machines on the same link and disk: a reboot of everybody. What is under way reaches them.
     pub fn with_clients<D: Machine>(self, clients: D) -> World<S, D> {
-        let World { stage, server, server_out, clients_out, due, room, linked, .. } = self;
-        World { stage, server, clients, server_out, clients_out, due, room, linked }
+        let World { stage, server, server_out, clients_out, due, room, linked, down, .. } = self;
+        World { stage, server, clients, server_out, clients_out, due, room, linked, down }
     }
 
     /// The power of the head goes, or its daemon: gives the lines of the journal that the next one finds, with which [`World::restart`] follows.
@@ -173,12 +180,41 @@ impl<S: Machine, C: Machine> World<S, C> {
         self.stage.journal.crash()
     }
 
-    /// Another daemon: what the old one had open is closed, what it waited for is forgotten; the kernel's neighbours stay.
+    /// There is no daemon for a while: what comes is for nobody. [`World::restart`] follows.
+    pub fn outage(&mut self, duration: Duration) {
+        self.forget();
+        self.down = true;
+        self.pass(duration);
+    }
+
+    /// Another daemon: what the old one had open is closed, what it waited for is forgotten; the kernel's neighbours stay, and the rows that it
+    /// has left.
     pub fn restart(&mut self, server: S) {
+        self.forget();
+        (self.server, self.linked, self.down) = (server, false, false);
+    }
+
+    fn forget(&mut self) {
         self.stage.queue.keep_frames();
         self.stage.disk.close_all();
         self.stage.conns.reset();
-        (self.server, self.linked) = (server, false);
+    }
+
+    /// How many rows are kept for the next daemon.
+    pub fn rows(&self) -> usize {
+        self.stage.rows.len()
+    }
+
+    /// The machine of the head starts anew, with what its disk has.
+    pub fn lose_rows(&mut self) {
+        self.stage.rows.clear();
+    }
+
+    /// Shows a new server what the one before it has left.
+    fn tell_rows(&mut self) {
+        for (bytes, mark) in std::mem::take(&mut self.stage.rows).into_values() {
+            self.tell(Input::Row { bytes: &bytes, mark });
+        }
     }
 
     /// The journal's disk does nothing from now on but when [`World::sync`] lets it, so that a test says what is on it when the power goes.
@@ -264,10 +300,11 @@ impl<S: Machine, C: Machine> World<S, C> {
     /// Runs until `done` holds, asked after every step, or until `end`; gives whether it holds.
     pub fn run(&mut self, end: Instant, mut done: impl FnMut(&World<S, C>) -> bool) -> bool {
         let mut spins = 0;
-        if !std::mem::replace(&mut self.linked, true) {
+        if !self.down && !std::mem::replace(&mut self.linked, true) {
             self.tell_link();
+            self.tell_rows();
         }
-        self.due = [self.server.deadline(), self.clients.deadline()];
+        self.due = [self.server.deadline().filter(|_| !self.down), self.clients.deadline()];
         while !done(self) {
             let event = self.stage.queue.next();
             let [server, clients] = self.due;
@@ -300,6 +337,9 @@ impl<S: Machine, C: Machine> World<S, C> {
         self.stage.note(&what);
         match what {
             QueuedInput::Frame { way: FrameDirection::ToClients, packet } => self.arrive(packet),
+            QueuedInput::Frame { way: FrameDirection::ToServer, packet: SimPacket::Whole(bytes) } if self.down => {
+                self.stage.queue.give_back(bytes);
+            }
             QueuedInput::Frame { way: FrameDirection::ToServer, packet: SimPacket::Whole(bytes) } => {
                 if let Some(input) = self.stage.receive(&bytes) {
                     self.server.handle(self.stage.clock(), input, &mut self.server_out);
@@ -556,6 +596,12 @@ impl Scene {
                     self.push(self.now + self.disk.habits.latency, QueuedInput::Done { token, answer });
                 }
             }
+            Output::Row { place, bytes } => drop(self.rows.insert(place, (bytes.to_vec(), RowMark::default()))),
+            Output::MarkRow { place, mark } => {
+                let row = self.rows.get_mut(&place).map(|row| row.1 = mark);
+                assert!(row.is_some(), "there is no row {place} to be marked");
+            }
+            Output::DropRow { place } => assert!(self.rows.remove(&place).is_some(), "there is no row {place} to be dropped"),
             Output::Count => self.push(self.now, QueuedInput::Counted),
             Output::Leave => self.left = true,
             Output::Frame { link, .. } | Output::Neighbour { link, .. } | Output::Probe { link, .. } => {

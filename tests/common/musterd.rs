@@ -46,15 +46,28 @@ impl Musterd {
     pub fn prepared(host: &Host, root: &Path, config: &str, state: &Path, prepare: impl FnOnce(&mut Command)) -> Self {
         let path = config_path(host);
         fs::write(&path, config).expect("write the config");
-        Self::start_with(host, root, Some(&path), Some(state), prepare)
+        Self::start_with((host, &host.dir.join("run")), root, Some(&path), Some(state), prepare)
+    }
+
+    /// With a config, and its run folder in this one, which lies on a tmpfs as `/run` does; its journal outlives that.
+    pub fn in_memory(host: &Host, root: &Path, config: &str, run_dir: &Path) -> Self {
+        let path = config_path(host);
+        fs::write(&path, config).expect("write the config");
+        Self::start_with((host, run_dir), root, Some(&path), Some(&host.dir.join("state")), |_| {})
     }
 
     fn start(host: &Host, root: &Path, config: Option<&Path>, state: Option<&Path>) -> Self {
-        Self::start_with(host, root, config, state, |_| {})
+        Self::start_with((host, &host.dir.join("run")), root, config, state, |_| {})
     }
 
-    fn start_with(host: &Host, root: &Path, config: Option<&Path>, state: Option<&Path>, prepare: impl FnOnce(&mut Command)) -> Self {
-        let run_dir = host.dir.join("run");
+    fn start_with(
+        (host, run_dir): (&Host, &Path),
+        root: &Path,
+        config: Option<&Path>,
+        state: Option<&Path>,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
+        let run_dir = run_dir.to_path_buf();
         fs::create_dir_all(&run_dir).expect("a run folder");
         // A config that the host may have is hidden: without -c a test means "without a config".
         let mut command = host.command("sh");

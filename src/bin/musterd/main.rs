@@ -25,6 +25,7 @@ use muster::shell;
 use muster::shell::clerk::{Clerk, ClerkReport, Task};
 use muster::shell::daemon::{self, PidFile, Readiness};
 use muster::shell::manager::Watchdog;
+use muster::shell::rows::Rows;
 use muster::shell::work::{self, Worker, beneath, clerk::read_config};
 use muster::shell::{Crew, Shell, ShellError, confine, facts, firewall, journal, manager, signals, stderr_log, stdio, syslog};
 
@@ -337,10 +338,11 @@ impl Daemon {
         };
         let (pid, mut shell, lines, privileges) = open().map_err(|error| error.to_string())?;
         shell.open_control(&config.server.run_dir).map_err(|error| error.to_string())?;
-        let server = Server::restored(&config, seed(), shell.now(), lines.iter().map(String::as_str))
+        let mut server = Server::restored(&config, seed(), shell.now(), lines.iter().map(String::as_str))
             .map_err(|why| format!("{why} ({})", config.server.state_dir.join("journal").display()))?
             .with_file(options.config);
         drop(lines);
+        take_up(&config, &mut shell, &mut server);
         daemon::lock_memory();
         privileges.confine_loop(&config).map_err(|error| error.to_string())?;
         let links = config.links.iter().map(|link| format!("{} ({})", link.interface, link.head)).collect::<Vec<_>>().join(", ");
@@ -404,6 +406,16 @@ impl Daemon {
             }
             ReloadState::Refused => manager::tell(&manager::ready(&format!("{serves}; the last reload was refused (see the log)"))),
         }
+    }
+}
+
+/// Goes on with what the daemon before this one was doing.
+fn take_up(config: &Config, shell: &mut Shell, server: &mut Server) {
+    let (places, format) = server.rows();
+    let (rows, kept) = Rows::open(&config.server.run_dir, places, format);
+    shell.take_up(server, rows, &kept);
+    if !kept.is_empty() {
+        log::info!("transfers: {} of {} that were running are taken up", server.transfers(), kept.len());
     }
 }
 

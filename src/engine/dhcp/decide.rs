@@ -50,6 +50,8 @@ pub struct RequestView {
     pub right_network: bool,
     /// What it asks for is a free guest address of that network: it may have been ours to give before a restart.
     pub free_guest: bool,
+    /// An offer of the daemon before this one may still be taken.
+    pub earlier_offers: bool,
     pub authoritative: bool,
 }
 
@@ -77,6 +79,7 @@ fn by_state(state: ClientState, asked: Ipv4Addr, view: RequestView) -> RequestDe
     match state {
         ClientState::Selecting { .. } if !view.ours => RequestDecision::Withdraw,
         ClientState::Selecting { .. } if bound => RequestDecision::Ack,
+        ClientState::Selecting { .. } if view.bound.is_none() && view.free_guest && view.earlier_offers => RequestDecision::Adopt,
         ClientState::Selecting { .. } => RequestDecision::Nak,
 
         _ if !view.right_network => RequestDecision::Nak,
@@ -232,7 +235,11 @@ mod tests {
             (Rebinding, None, false, false, false, RequestDecision::Nak),
         ];
         for (at, bound, right_network, free_guest, authoritative, verdict) in rows {
-            let view = RequestView { ours: at != theirs, reaches: true, bound, right_network, free_guest, authoritative };
+            let earlier_offers = false;
+            let view = RequestView { ours: at != theirs, reaches: true, bound, right_network, free_guest, earlier_offers, authoritative };
+            let taken = RequestView { earlier_offers: true, ..view };
+            let adopted = at == ours && bound.is_none() && free_guest;
+            assert_eq!(request(at, OURS, taken), if adopted { RequestDecision::Adopt } else { verdict }, "soon after a restart");
             assert_eq!(request(at, OURS, view), verdict, "{at:?} {view:?}");
             let far = RequestView { reaches: false, ..view };
             let heard = if verdict == RequestDecision::Nak { RequestDecision::Silence } else { verdict };

@@ -48,6 +48,7 @@ impl Dhcp {
             bound,
             right_network: network.subnet.is_host(address),
             free_guest: pool.is_some_and(|pool| pool.is_free(address, &asked.identity)),
+            earlier_offers: ctx.now.since(self.started) < OFFER_HOLD,
             authoritative: ctx.config.dhcp.authoritative,
         };
         match decide::request(state, address, view) {
@@ -69,7 +70,7 @@ impl Dhcp {
         }
     }
 
-    /// A guest address that was given before a restart goes on with its holder.
+    /// A guest address that was given or offered before a restart goes on with its holder.
     fn adopt(&mut self, ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>, state: ClientState, address: Ipv4Addr) {
         let Some(key) = self.admit(ctx, asked) else { return };
         let pool = ctx.roll.pools.get_mut(asked.network).and_then(Option::as_mut);

@@ -70,6 +70,7 @@ pub struct Dhcp {
     /// Who was held for want of room, oldest first; who was answered meanwhile is passed over.
     deferred: VecDeque<Key<Client>>,
     next_release: Instant,
+    started: Instant,
     other_servers: OtherServers,
     passing: NumberPace,
     full: LogLimit,
@@ -96,6 +97,7 @@ impl Dhcp {
             held_by: vec![None; capacity].into(),
             deferred: VecDeque::with_capacity(capacity),
             next_release: Instant::ZERO,
+            started: Instant::ZERO,
             other_servers: OtherServers::new(seed),
             passing: NumberPace::default(),
             full: log_limit,
@@ -116,6 +118,7 @@ impl Dhcp {
 
     /// Asks each link once whether another DHCP server is there.
     pub fn start(&mut self, ctx: &mut Ctx<'_>) {
+        self.started = ctx.now;
         self.other_servers.probe(ctx);
     }
 

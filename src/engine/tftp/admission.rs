@@ -145,7 +145,8 @@ impl Tftp {
     /// The world has answered. A stranger's transfer holds a place from now on until it is heard of.
     pub(super) fn settled(&mut self, key: Key<Transfer>) {
         self.opening = self.opening.saturating_sub(1);
-        if self.transfers.get(key).is_some_and(|transfer| transfer.session().is_strangers()) {
+        // One that was taken up has its place.
+        if self.transfers.get(key).is_some_and(|transfer| transfer.session().is_strangers() && !transfer.is_reopening()) {
             self.chains.push(STRANGERS, key.slot());
         }
     }
@@ -198,7 +199,7 @@ impl Tftp {
 }
 
 /// A machine on record begins to load something; gives what it began last. The latest speaks for it.
-fn begins(ctx: &mut Ctx<'_>, key: Key<Client>, token: u64) -> Option<u64> {
+pub(super) fn begins(ctx: &mut Ctx<'_>, key: Key<Client>, token: u64) -> Option<u64> {
     let client = ctx.roll.get_mut(key)?;
     let former = client.loading.begins(token);
     if client.boot.stage() != Stage::Up {

@@ -19,7 +19,7 @@ use crate::engine::Ctx;
 use super::transfer::{Requester, Transfer};
 use super::{Counter, Tftp};
 
-/// Transfers that may be ended while one file is opened: each is an output.
+/// Transfers that may be ended while one file is opened: each is two outputs.
 const EVICTIONS: usize = 4;
 
 /// Whose file it is, by the best of those who hold it.

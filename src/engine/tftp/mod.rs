@@ -14,8 +14,12 @@ mod counter;
 mod files;
 mod netascii;
 mod policy;
+mod rows;
+mod take_up;
 mod transfer;
 mod turns;
+
+use std::collections::VecDeque;
 
 use crate::base::chain::Chains;
 use crate::base::index::Index;
@@ -43,6 +47,7 @@ use transfer::{Ack, Asked, Session, Transfer, TransferSource, TransferState};
 
 pub use counter::Counter;
 pub use policy::kind_of;
+pub use rows::FORMAT;
 
 /// The well-known port.
 pub const PORT: u16 = 69;
@@ -66,6 +71,8 @@ pub struct Tftp {
     held: HeldFiles,
     /// Requests to open a file that the world has not answered.
     opening: usize,
+    /// Transfers of an earlier daemon whose files are to be opened again.
+    reopened: VecDeque<Key<Transfer>>,
     /// Counts transfers of clients without a record.
     begun: u8,
     /// The text that is being sent, generated again for each of its blocks.
@@ -100,6 +107,7 @@ impl Tftp {
             chains: Chains::new(capacity),
             held: HeldFiles::new(capacity),
             opening: 0,
+            reopened: VecDeque::with_capacity(capacity),
             begun: 0,
             text: vec![0; crate::config::limits::SCRIPT_MAX].into(),
             abandoned: [None; limits::LINKS_MAX],
@@ -133,7 +141,7 @@ impl Tftp {
 
     /// When [`Tftp::expire`] has something to do.
     pub fn deadline(&self) -> Option<Instant> {
-        self.wheel.deadline()
+        if self.may_reopen() { Some(Instant::ZERO) } else { self.wheel.deadline() }
     }
 
     /// A datagram to port 69 or to a port of the pool.
@@ -234,6 +242,7 @@ impl Tftp {
             TransferState::Data if early => {}
             TransferState::Oack | TransferState::Data => {
                 transfer.starts_over(ctx.pace.lane(transfer.session().link()), ctx.now);
+                self.mark(ctx, key);
                 self.want(ctx, key, WaitQueue::Lost);
             }
         }
@@ -244,11 +253,17 @@ impl Tftp {
     pub fn opened(&mut self, ctx: &mut Ctx<'_>, token: u64, answer: Result<OpenFile, OpenError>) {
         let key = Key::from_u64(token);
         self.settled(key);
-        let waiting = self.transfers.get_mut(key).filter(|transfer| transfer.content().source() == TransferSource::Opening);
+        let awaits = |source| matches!(source, TransferSource::Opening | TransferSource::Again { .. });
+        let waiting = self.transfers.get_mut(key).filter(|transfer| awaits(transfer.content().source()));
         match (waiting, answer) {
             (Some(transfer), Ok(open)) => {
-                transfer.opened(open);
+                let again = transfer.is_reopening();
+                if !self.is_same(ctx, key, open) {
+                    return;
+                }
+                self.transfers.get_mut(key).into_iter().for_each(|transfer| transfer.opened(open));
                 match self.hold(ctx, key, open.file) {
+                    true if again => self.goes_on(ctx, key),
                     true => self.ready(ctx, key),
                     false => self.refuse(ctx, key, OpenError::Busy),
                 }
@@ -379,6 +394,7 @@ impl Tftp {
     fn progress(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, acked: u64, place: WaitQueue) {
         let Some(transfer) = self.transfers.get_mut(key) else { return };
         transfer.progressed(acked);
+        self.mark(ctx, key);
         self.want(ctx, key, place);
     }
 
@@ -401,6 +417,7 @@ impl Tftp {
 
     /// Looks at one transfer whose half second is over. False: there is none.
     pub fn expire(&mut self, ctx: &mut Ctx<'_>) -> bool {
+        self.reopen(ctx);
         let Some(slot) = self.wheel.expire(ctx.now) else { return false };
         if let Some(key) = self.transfers.key_at(slot) {
             self.look(ctx, key);
@@ -423,6 +440,9 @@ impl Tftp {
         if ctx.now.since(transfer.look().heard()) >= policy.patience.min(ctx.config.tftp.give_up) {
             return self.gave_up(ctx, key);
         }
+        if transfer.is_reopening() {
+            return;
+        }
         if transfer.warm() {
             return self.want(ctx, key, WaitQueue::Ring);
         }
@@ -435,6 +455,7 @@ impl Tftp {
             return self.wheel.set(key.slot(), ctx.now + (interval - quiet).min(limits::CHECK_INTERVAL));
         }
         let place = transfer.missed(lane, ctx.now);
+        self.mark(ctx, key);
         self.fall_silent(ctx, key);
         self.want(ctx, key, place);
     }
@@ -528,6 +549,9 @@ impl Tftp {
         self.by_key.remove(Session::key(peer, transfer.session().port()));
         if self.by_peer.get(Session::peer_key(peer)) == Some(key.slot() as u32) {
             self.by_peer.remove(Session::peer_key(peer));
+        }
+        if transfer.state() != TransferState::Opening {
+            ctx.out.put(Output::DropRow { place: key.slot() as u32 });
         }
         if let Some(hold) = transfer.content().hold() {
             self.held.release(key.slot(), hold);

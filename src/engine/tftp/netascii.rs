@@ -5,9 +5,9 @@
 
 /// Where a block begins: a place in the file, and the second half of a pair that the block before had no room for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct BlockStart {
-    offset: u64,
-    carry: Option<u8>,
+pub struct BlockStart {
+    pub offset: u64,
+    pub carry: Option<u8>,
 }
 
 /// Where a transfer stands: the place of the block that is being sent, and of the one after it once that is known.
@@ -22,6 +22,16 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// At a block that an earlier daemon has come to.
+    pub fn at(start: BlockStart) -> Cursor {
+        Cursor { offset: start.offset, carry: start.carry, ..Cursor::default() }
+    }
+
+    /// Where the present block begins.
+    pub fn start(&self) -> BlockStart {
+        BlockStart { offset: self.offset, carry: self.carry }
+    }
+
     /// Where in the file the present block begins.
     pub fn offset(&self) -> u64 {
         self.offset

@@ -66,16 +66,7 @@ mod tests {
 
     #[test]
     fn every_kind_is_served_at_constant_intervals() {
-        for kind in [
-            FirmwareKind::Other,
-            FirmwareKind::Rom,
-            FirmwareKind::Edk2,
-            FirmwareKind::Ipxe,
-            FirmwareKind::Grub,
-            FirmwareKind::Pxelinux,
-            FirmwareKind::UBoot,
-            FirmwareKind::RaspberryPi,
-        ] {
+        for &kind in FirmwareKind::ALL {
             let policy = of(kind);
             assert!(policy.early < policy.interval && policy.interval >= Duration::from_millis(400));
         }

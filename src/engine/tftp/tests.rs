@@ -4,6 +4,7 @@ mod loss;
 mod made;
 mod places;
 mod requests;
+mod restart;
 mod text;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -93,7 +94,7 @@ impl Peer {
     }
 
     fn opened_as(&mut self, world: &mut World, file: u32, size: u64) -> Vec<String> {
-        let answer = Ok(OpenFile { file: FileId::from_u64(file.into()), size });
+        let answer = Ok(OpenFile { file: FileId::from_u64(file.into()), size, stamp: 7 });
         let got = world.handle(Input::Opened { token: self.token, answer });
         self.hear(&got)
     }

@@ -24,7 +24,7 @@ mod window;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
-use crate::base::machine::OpenFile;
+use crate::base::machine::{OpenFile, RowMark};
 use crate::base::outbox::Via;
 use crate::base::time::Instant;
 use crate::engine::pace::{Lane, WaitQueue, Waiter};
@@ -32,6 +32,7 @@ use crate::wire::tftp::TftpOptions;
 
 use super::files::Hold;
 use super::netascii::Cursor;
+use super::rows::{KeptProgress, KeptSource, KeptTransfer};
 use super::{OACK_BYTES, wire_bytes};
 use look::Silence;
 use traffic::Traffic;
@@ -162,6 +163,18 @@ impl Transfer {
         ours == theirs || (self.session.origin() != Requester::Record && self.look.is_unheard())
     }
 
+    /// Whether its file is being opened once more, since another daemon has opened it before: nothing can leave.
+    pub fn is_reopening(&self) -> bool {
+        matches!(self.content.source(), TransferSource::Again { .. })
+    }
+
+    /// How far it has come, for the daemon after this one.
+    pub fn mark(&self) -> RowMark {
+        let acked = (self.state != TransferState::Oack).then_some(self.window.acked());
+        let start = self.content.netascii().map(|cursor| cursor.start()).unwrap_or_default();
+        KeptProgress { acked, heard: self.look.heard(), resent: self.look.resent(), start }.mark()
+    }
+
     /// Whether something that has left is not answered.
     pub fn awaits_answer(&self) -> bool {
         match self.state {
@@ -217,6 +230,33 @@ impl Transfer {
             state: TransferState::Opening,
             due: DataDue::Next,
         }
+    }
+
+    /// As an earlier daemon has left it. What that one had sent since the client spoke last is awaited as if this one had sent it: the client
+    /// answers it, or asks again, or the half-second look does. None: what was left of it cannot be.
+    pub fn taken_up(now: Instant, session: Session, kept: &KeptTransfer<'_>, progress: &KeptProgress) -> Option<Transfer> {
+        let (source, size) = match kept.source {
+            KeptSource::File { size, stamp } => (TransferSource::Again { size, stamp }, size),
+            KeptSource::Made { what, len, hash } => (TransferSource::Made { what, len, hash }, len),
+        };
+        let blocks = if kept.netascii { u64::MAX } else { size / u64::from(kept.blksize) + 1 };
+        let mut window = Window::taken_up(progress.acked.unwrap_or(0), kept.windowsize, blocks)?;
+        if kept.netascii {
+            // Where a block ends is known when it was made: this daemon has made none.
+            window.forgotten();
+        } else if progress.acked.is_none() {
+            window.rewound();
+        }
+        let look = Look::taken_up(now, progress, session.policy().early);
+        let content = Content::taken_up(source, kept.netascii.then_some(progress.start), kept.blksize);
+        let state = if progress.acked.is_none() { TransferState::Oack } else { TransferState::Data };
+        Some(Transfer { session, content, window, look, traffic: Traffic::default(), state, due: DataDue::Next })
+    }
+
+    /// It goes on in this lane; `turn`: payload bytes of each of its turns.
+    pub fn goes_on(&mut self, lane: &mut Lane, turn: u64) {
+        let block = wire_bytes(self.content.blksize().into());
+        self.traffic.begins(lane, self.turn_blocks(turn) * block, self.is_quiet());
     }
 
     /// The one writer of the state.

@@ -17,7 +17,7 @@ use super::transfer::{Transfer, TransferSource, TurnOutput};
 use super::{Tftp, answer};
 
 /// Payload bytes of one turn: sixteen full frames.
-const TURN_BYTES: u64 = 16 * 1468;
+pub(super) const TURN_BYTES: u64 = 16 * 1468;
 
 /// A transfer as the lanes know it.
 pub(super) fn waiter(key: Key<Transfer>) -> Waiter {
@@ -27,7 +27,7 @@ pub(super) fn waiter(key: Key<Transfer>) -> Waiter {
 impl Tftp {
     /// Takes a place in the lane.
     pub(super) fn want(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>, place: WaitQueue) {
-        let Some(transfer) = self.transfers.get(key) else { return };
+        let Some(transfer) = self.transfers.get(key).filter(|transfer| !transfer.is_reopening()) else { return };
         ctx.pace.want(ctx.now, transfer.session().link(), transfer.place(place), waiter(key));
     }
 
@@ -50,6 +50,7 @@ impl Tftp {
         match transfer.sending(if alone { limits::RUN_BYTES_MAX as u64 } else { TURN_BYTES }) {
             TurnOutput::First => {
                 transfer.begins(lane, TURN_BYTES);
+                self.keep(ctx, key);
                 self.serve(ctx, key);
             }
             TurnOutput::Oack => {
@@ -95,7 +96,7 @@ impl Tftp {
                 }
                 send_made(ctx, transfer, &self.text, first);
             }
-            (TransferSource::Opening, _) => {}
+            (TransferSource::Opening | TransferSource::Again { .. }, _) => {}
         }
     }
 

@@ -193,6 +193,7 @@ impl Both {
                     }
                     Target::Conn(_) => self.deliver(TOY, FRAMES * FULL_FRAME, Event::Drained(sent.token)),
                 },
+                Output::Row { .. } | Output::MarkRow { .. } | Output::DropRow { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -233,7 +234,7 @@ impl Both {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Opened(token) => {
-                let answer = Ok(OpenFile { file: FileId::from_u64(7), size: LARGE });
+                let answer = Ok(OpenFile { file: FileId::from_u64(7), size: LARGE, stamp: 0 });
                 self.act(|ctx, services| services.tftp.opened(ctx, token, answer));
             }
             Event::Ack(src, port, block) => {

@@ -119,7 +119,7 @@ impl Play {
         };
         let mut got = self.world.datagram(0, None, (from, SocketAddrV4::new(HEAD, to)), &buf[..len.unwrap()]);
         if let Some(Got::Open { token, .. }) = got.iter().find(|got| matches!(got, Got::Open { .. })) {
-            let answer = Ok(OpenFile { file: FileId::from_u64(7), size: self.rng.below(3_000) });
+            let answer = Ok(OpenFile { file: FileId::from_u64(7), size: self.rng.below(3_000), stamp: 0 });
             got = self.world.handle(Input::Opened { token: *token, answer });
         }
         let blocks = got.iter().find_map(|got| if let Got::Blocks(run) = got { Some(run.from.port()) } else { None });

@@ -28,6 +28,11 @@ impl Loading {
         self.begun
     }
 
+    /// An earlier daemon has counted so far.
+    pub fn goes_on_from(&mut self, count: u8) {
+        self.begun = count;
+    }
+
     /// A transfer begins; gives the token of the one that began before.
     pub fn begins(&mut self, token: u64) -> u64 {
         self.running += 1;

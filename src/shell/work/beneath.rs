@@ -19,6 +19,7 @@ use super::super::ShellError;
 use super::super::sys::file;
 use super::message::WorkWords;
 use super::walk::{self, Allowed};
+use crate::base::rng::mix;
 
 /// What tells one content of an inode from another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +39,11 @@ impl FileVersion {
     pub fn now(fd: impl AsFd) -> io::Result<FileVersion> {
         let stat = nix::sys::stat::fstat(fd)?;
         Ok(FileVersion { dev: stat.st_dev, ino: stat.st_ino, size: stat.st_size, mtime: (stat.st_mtime, stat.st_mtime_nsec) })
+    }
+
+    /// One word that stands for all of it.
+    pub fn hash(self) -> u64 {
+        self.words().into_iter().fold(1, |hash, word| mix(hash ^ word))
     }
 
     /// As words of a message.

@@ -36,7 +36,8 @@ fn requests_by_state() {
         (stranger.rebind(free), false, None, "REBINDING may be meant for another server"),
         (stranger.rebind(free), true, ACK, "unless authoritative"),
         (stranger.rebind(NODE_23), true, NAK, ""),
-        (stranger.select(free), false, NAK, "SELECTING what was never offered"),
+        (stranger.select(free), false, ACK, "SELECTING soon after a restart: offered before it"),
+        (stranger.select(NODE_23), false, NAK, "but never a node's"),
     ];
     for (ask, authoritative, answer, why) in table {
         let mut own = config();
@@ -45,6 +46,30 @@ fn requests_by_state() {
             assert_eq!(kind(&world.ask(&ask)), answer, "{why} {ask:?}");
         }
     }
+}
+
+#[test]
+fn what_was_never_offered_is_not_taken() {
+    let mut world = World::settled(&config());
+    world.advance(60_000);
+    assert_eq!(kind(&world.ask(&Ask::os(mac(1)).select(guest(5)))), NAK);
+}
+
+#[test]
+fn an_offer_outlives_the_daemon_that_made_it() {
+    let mut world = World::settled(&config());
+    let rom = Ask::rom(mac(1));
+    let offer = world.reply(&rom.discover()).yiaddr();
+    world.restart(&config());
+    world.advance(1_000);
+    let ack = world.reply(&rom.select(offer));
+    assert_eq!((ack.kind, ack.yiaddr()), (ACK, offer));
+    // Of two that were offered one address, by one daemon each, the first has it.
+    let mut world = World::settled(&config());
+    let other = Ask::rom(mac(2));
+    world.lease(&other.clone());
+    let taken = world.reply(&other.discover()).yiaddr();
+    assert_eq!(kind(&world.ask(&rom.select(taken))), NAK);
 }
 
 #[test]
@@ -59,6 +84,8 @@ fn a_request_that_fits_no_state_is_dropped() {
 #[test]
 fn an_offer_not_taken_falls_back() {
     let mut world = World::settled(&config());
+    // Soon after its start it would think that a daemon before it has made the offer.
+    world.advance(60_000);
     let offer = world.reply(&Ask::rom(mac(1)).discover());
     let theirs = Ask::rom(mac(1)).select(ip(10, 54, 250, 77)).with(code::SERVER_ID, &[10, 54, 0, 66]);
     world.silence(&theirs);

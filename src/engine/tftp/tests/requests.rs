@@ -173,7 +173,7 @@ fn a_file_that_opens_too_late_is_closed() {
     peer.ask(&mut world, "vmlinuz", NOTHING);
     let late = peer.token;
     assert_eq!(peer.ask(&mut world, "initrd.img", NOTHING), ["open initrd.img"]);
-    let answer = Ok(OpenFile { file: FileId::from_u64(3), size: 1 });
+    let answer = Ok(OpenFile { file: FileId::from_u64(3), size: 1, stamp: 7 });
     let got = world.handle(Input::Opened { token: late, answer });
     assert_eq!(peer.hear(&got), ["close 3"]);
     assert_eq!(peer.opened(&mut world, 1), ["data 1..1 1B"]);

@@ -3,7 +3,7 @@
 use crate::base::machine::{FileId, OpenFile};
 use crate::engine::boot::Made;
 use crate::engine::tftp::files::Hold;
-use crate::engine::tftp::netascii::Cursor;
+use crate::engine::tftp::netascii::{BlockStart, Cursor};
 use crate::wire::tftp;
 
 /// Where the bytes come from.
@@ -12,6 +12,11 @@ pub enum TransferSource {
     /// The world was asked to open it.
     Opening,
     File(OpenFile),
+    /// An earlier daemon had this file open: it is opened again, and must be the same.
+    Again {
+        size: u64,
+        stamp: u64,
+    },
     /// A text made from the config, of this many bytes, and a hash of them.
     Made {
         what: Made,
@@ -41,6 +46,11 @@ impl Content {
         }
     }
 
+    /// As an earlier daemon has left it. `start`: where its next block begins, if it goes as netascii.
+    pub(super) fn taken_up(source: TransferSource, start: Option<BlockStart>, blksize: u16) -> Content {
+        Content { source, hold: None, made: None, netascii: start.map(Cursor::at), blksize }
+    }
+
     pub fn source(&self) -> TransferSource {
         self.source
     }
@@ -66,7 +76,7 @@ impl Content {
     pub fn file(&self) -> Option<FileId> {
         match self.source {
             TransferSource::File(open) => Some(open.file),
-            TransferSource::Opening | TransferSource::Made { .. } => None,
+            TransferSource::Opening | TransferSource::Again { .. } | TransferSource::Made { .. } => None,
         }
     }
 
@@ -74,6 +84,7 @@ impl Content {
     pub fn size(&self) -> u64 {
         match self.source {
             TransferSource::File(open) => open.size,
+            TransferSource::Again { size, .. } => size,
             TransferSource::Made { len, .. } => len,
             TransferSource::Opening => 0,
         }
@@ -122,7 +133,7 @@ mod tests {
     #[test]
     fn extents_end_with_a_short_block() {
         let mut it = Content::new(b"vmlinuz", false);
-        it.opened(OpenFile { file: FileId::from_u64(0), size: 1024 });
+        it.opened(OpenFile { file: FileId::from_u64(0), size: 1024, stamp: 0 });
         assert_eq!([1, 2, 3].map(|block| it.extent(block)), [(0, 512), (512, 512), (1024, 0)]);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::base::time::Instant;
+use crate::engine::tftp::rows::KeptProgress;
 
 /// Sendings that nobody asked for and nobody answered, after which a transfer is silent, and has been so for long.
 const SILENT_AFTER: u8 = 2;
@@ -37,6 +38,12 @@ pub struct Look {
 impl Look {
     pub fn new(now: Instant) -> Look {
         Look { heard: now, met: false, left: now, probed: false, resent: 0, unheard: 0, retries: 0, retried: Instant::ZERO }
+    }
+
+    /// As an earlier daemon has left it. What that one sent is no longer under way: an ACK that comes now is no echo of it.
+    pub(super) fn taken_up(now: Instant, progress: &KeptProgress, early: Duration) -> Look {
+        let KeptProgress { acked, heard, resent, .. } = *progress;
+        Look { heard, met: acked > Some(0), left: now - early, resent, ..Look::new(now) }
     }
 
     pub fn heard(&self) -> Instant {

@@ -5,16 +5,18 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use crate::base::addr::Mac;
+use crate::base::limits::FILE_NAME_MAX;
 use crate::base::machine::{Datagram, Link};
 use crate::base::slab::Key;
 use crate::base::time::Instant;
 use crate::engine::tftp::policy::{self, Policy};
+use crate::engine::tftp::rows::KeptTransfer;
 use crate::roll::client::Client;
 use crate::roll::kind::FirmwareKind;
 use crate::wire::tftp::TftpOptions;
 
-/// Bytes of a file name that the story tells.
-const NAME_MAX: usize = 48;
+/// Bytes of a file name that the story tells: its end.
+const TOLD_MAX: usize = 48;
 
 /// Whose request it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,15 +59,19 @@ pub struct Session {
     /// What was asked for; once the file is open, what is acknowledged.
     options: TftpOptions,
     began: Instant,
-    name: [u8; NAME_MAX],
+    name: [u8; FILE_NAME_MAX],
     name_len: u8,
+}
+
+fn kept_name(name: &[u8]) -> ([u8; FILE_NAME_MAX], u8) {
+    let mut kept = [0; FILE_NAME_MAX];
+    kept.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+    (kept, name.len().min(FILE_NAME_MAX) as u8)
 }
 
 impl Session {
     pub fn new(now: Instant, link: Link, server: SocketAddrV4, asker: Asker, datagram: &Datagram<'_>, asked: &Asked<'_>) -> Session {
-        let mut name = [0; NAME_MAX];
-        let tail = &asked.name[asked.name.len().saturating_sub(NAME_MAX)..];
-        name.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
+        let (name, name_len) = kept_name(asked.name);
         Session {
             link,
             peer: datagram.src,
@@ -76,7 +82,24 @@ impl Session {
             options: asked.options,
             began: now,
             name,
-            name_len: tail.len() as u8,
+            name_len,
+        }
+    }
+
+    /// As an earlier daemon has left it.
+    pub fn taken_up(link: Link, client: Option<Key<Client>>, kept: &KeptTransfer<'_>) -> Session {
+        let (name, name_len) = kept_name(kept.name);
+        Session {
+            link,
+            peer: kept.peer,
+            mac: kept.mac,
+            server: kept.head,
+            asker: Asker { client, origin: kept.origin, kind: kept.kind },
+            request: kept.request,
+            options: kept.options,
+            began: kept.began,
+            name,
+            name_len,
         }
     }
 
@@ -140,9 +163,20 @@ impl Session {
         self.began
     }
 
-    /// The end of the name that was asked for.
-    pub fn name(&self) -> &[u8] {
+    /// The name that was asked for.
+    pub fn path(&self) -> &[u8] {
         &self.name[..usize::from(self.name_len)]
+    }
+
+    /// Its end, as the log tells it.
+    pub fn name(&self) -> &[u8] {
+        let path = self.path();
+        &path[path.len().saturating_sub(TOLD_MAX)..]
+    }
+
+    /// A hash of the request that began it.
+    pub fn request(&self) -> u64 {
+        self.request
     }
 
     /// The key of a transfer: client address, client port, server port, in 64 bits.

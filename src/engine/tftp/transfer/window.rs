@@ -37,6 +37,13 @@ impl Window {
     /// Lock-step, until something else is settled.
     pub const NEW: Window = Window { acked: 0, sent: 0, highest: 0, blocks: u64::MAX, size: 1 };
 
+    /// As an earlier daemon has left it: what may have left of the window behind `acked` has, as far as anybody knows. None: this cannot be.
+    pub fn taken_up(acked: u64, size: u16, blocks: u64) -> Option<Window> {
+        let window = Window { acked, sent: acked, highest: acked, blocks, size };
+        let end = window.end();
+        (acked < blocks).then_some(Window { sent: end, highest: end, ..window })
+    }
+
     pub fn acked(&self) -> u64 {
         self.acked
     }
@@ -120,6 +127,12 @@ impl Window {
     /// Everything up to this block has arrived, and nothing behind it.
     pub(super) fn acknowledged(&mut self, block: u64) {
         (self.acked, self.sent) = (block, block);
+        self.check();
+    }
+
+    /// Nothing has left behind what is acknowledged.
+    pub(super) fn forgotten(&mut self) {
+        (self.sent, self.highest) = (self.acked, self.acked);
         self.check();
     }
 
