@@ -75,6 +75,11 @@ impl Restart {
         }
     }
 
+    /// Of the kernel; a machine loads it in four milliseconds a kilobyte when all do.
+    fn bytes(&self) -> u64 {
+        if self.count > 100 { 200_000 } else { 600_000 }
+    }
+
     fn storm(&self) -> Storm {
         let (_, firmware, stages, windowsize) = KINDS[self.kind];
         let mut life = Life::of(firmware, 1, stages, 2);
@@ -84,7 +89,7 @@ impl Restart {
         let odds = Odds { loss: self.loss, ..Odds::default() };
         let wire = Wire { rate: self.count as u64 * 2_000_000, queue: 256, odds, ..Wire::GIGABIT };
         let habits = Habits { failure: 0, cold: self.cold, latency: Duration::from_millis(2) };
-        storm(self.seed, &plan, &Weather { wire, habits, strangers: self.strangers }, if self.count > 100 { 200_000 } else { 600_000 })
+        storm(self.seed, &plan, &Weather { wire, habits, strangers: self.strangers }, self.bytes())
     }
 
     /// What is wrong with it.
@@ -97,7 +102,7 @@ impl Restart {
                 assert!(time > 0, "{self:?}: nobody loads");
                 break;
             }
-            world.pass(Duration::from_millis(rng.below(1_000)));
+            world.pass(Duration::from_millis(rng.below(self.bytes() / 800)));
             let running = world.server().transfers();
             self.restart(&mut world, rng.u64());
             let kept = world.rows();
