@@ -460,3 +460,52 @@ fn the_init_script_knows_the_living_from_the_dead() {
     ends("frobnicate", 2, "try-restart");
     assert!(rack.is_silent());
 }
+
+/// While it is restarted the kernel tells no client that nobody listens on a transfer's port: firmware gives up at that.
+#[test]
+fn a_restart_closes_no_port() {
+    let mut rack = installed();
+    rack.plug();
+    rack.must("systemctl start muster");
+    rack.served_within(10);
+    // For seconds, an acknowledgement of a running transfer each few milliseconds; counts the errors that come back.
+    let errors = |rack: &Rack, seconds: u64| {
+        rack.client.within(move || {
+            let sockets: Vec<std::net::UdpSocket> = [69, 20069, 20084]
+                .map(|port| {
+                    let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
+                    socket.connect(("10.54.0.1", port)).expect("a route");
+                    socket
+                })
+                .into();
+            let end = std::time::Instant::now() + Duration::from_secs(seconds);
+            let mut refused = 0;
+            while std::time::Instant::now() < end {
+                refused += sockets.iter().filter(|socket| socket.send(&[0, 4, 0, 7]).is_err()).count();
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            refused
+        })
+    };
+    for how in ["systemctl restart muster", "kill -9 $(systemctl show --value -p MainPID muster)"] {
+        let counted = errors(&rack, 6);
+        rack.must(how);
+        assert_eq!(counted.join().expect("the client's thread"), 0, "{how}: the ports stay bound: {}", rack.status());
+        rack.served_within(10);
+    }
+    let kept: u32 = rack.property("NFileDescriptorStore").parse().expect("a number");
+    assert_eq!(kept, 18, "sixteen ports of the pool, 67 and 69: {}", rack.status());
+    // Of an interface that was made anew they are others.
+    rack.head.host().ip("link delete eth1");
+    rack.plug();
+    rack.served_within(10);
+    assert!(wait(10, || (rack.property("NFileDescriptorStore") == "18").then_some(())).is_some(), "{}", rack.property("NFileDescriptorStore"));
+    let counted = errors(&rack, 4);
+    rack.must("systemctl restart muster");
+    assert_eq!(counted.join().expect("the client's thread"), 0, "{}", rack.status());
+    // The control: stopped, it keeps nothing.
+    let counted = errors(&rack, 4);
+    rack.must("systemctl stop muster");
+    assert!(counted.join().expect("the client's thread") > 0, "nobody listens");
+    assert_eq!(rack.property("NFileDescriptorStore"), "0");
+}

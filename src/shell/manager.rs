@@ -6,17 +6,21 @@
 //! | a reload begins, and ends | [`reloading`], then [`READY`] and what became of it |
 //! | twice in the time that the manager gives (`$WATCHDOG_USEC`) | that the loop turns ([`Watchdog`]) |
 //! | a signal tells us to leave | [`STOPPING`] |
+//! | sockets are to outlive us | what to keep, with copies of them ([`super::left`]) |
 //!
 //! Used by `bin`. Nothing here waits.
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use crate::base::time::Instant;
+
+use super::sys::pass;
 
 /// Everything is open: units that wait for this one may start.
 pub const READY: &str = "READY=1";
@@ -83,14 +87,33 @@ pub fn tell(state: &str) {
     }
 }
 
-fn send(socket: &OsStr, state: &str) -> io::Result<usize> {
+/// The same of what may be said in vain.
+pub fn tell_again(state: &str) {
+    hand(state, &[]);
+}
+
+/// The same with descriptors, of which the manager gets copies: at most [`pass::FILES_MAX`]. One that hears nothing of it keeps none.
+pub fn hand(state: &str, files: &[BorrowedFd<'_>]) {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let handed = connect(&socket).and_then(|to| pass::send(to.as_fd(), state.as_bytes(), &[], files));
+    if let Err(error) = handed {
+        log::debug!("service manager: cannot hand over sockets: {error}");
+    }
+}
+
+fn connect(socket: &OsStr) -> io::Result<UnixDatagram> {
     let address = match socket.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         _ => SocketAddr::from_pathname(socket)?,
     };
-    let from = UnixDatagram::unbound()?;
-    from.set_nonblocking(true)?;
-    from.send_to_addr(state.as_bytes(), &address)
+    let to = UnixDatagram::unbound()?;
+    to.set_nonblocking(true)?;
+    to.connect_addr(&address)?;
+    Ok(to)
+}
+
+fn send(socket: &OsStr, state: &str) -> io::Result<usize> {
+    connect(socket)?.send(state.as_bytes())
 }
 
 #[cfg(test)]

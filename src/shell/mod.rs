@@ -14,6 +14,7 @@ mod frame;
 pub mod inquiry;
 pub mod interface;
 pub mod journal;
+pub mod left;
 pub mod manager;
 pub(crate) mod neighbours;
 mod netlink;

@@ -39,6 +39,7 @@ use super::clerk::Clerk;
 use super::conns::Conns;
 use super::files::{self as boot, FileRead, Files};
 use super::journal::{self, Journal};
+use super::left::LeftSockets;
 use super::neighbours::Neighbours;
 use super::packet::PacketSocket;
 use super::queue::{MESSAGES, SendQueue};
@@ -121,6 +122,8 @@ pub struct Shell {
     looked: Instant,
     watch: Option<LinkWatch>,
     told_links: LogLimit,
+    /// Sockets were opened that the service manager does not keep yet.
+    reopened: bool,
     features: Features,
     /// Turns since the kernel was asked for events.
     unpolled: u32,
@@ -178,11 +181,23 @@ impl Shell {
         links: &[LinkFacts],
         root: &Path,
         features: Features,
+        clerk: Clerk,
+        readers: Vec<Worker>,
+    ) -> Result<Shell, ShellError> {
+        Shell::server_after(LeftSockets::default(), table, (links, features), root, clerk, readers)
+    }
+
+    /// The same, with the sockets that an earlier daemon has left.
+    pub fn server_after(
+        mut left: LeftSockets,
+        table: &[Endpoint],
+        (links, features): (&[LinkFacts], Features),
+        root: &Path,
         mut clerk: Clerk,
         readers: Vec<Worker>,
     ) -> Result<Shell, ShellError> {
         let files = files::open(&mut clerk, root, readers)?;
-        let (sockets, refused) = udp::open_all(table, links);
+        let (sockets, refused) = udp::open_all(table, links, &mut left);
         let mut refused = sockets::judge(table, links, refused)?;
         let mut ports = Vec::new();
         for (at, facts) in (0..).zip(links) {
@@ -219,7 +234,7 @@ impl Shell {
             return Err(ShellError::new(format!("{} is not an Ethernet interface: name another one with -i", link.name)));
         }
         let port = LinkPort::new(PacketSocket::server((0, link), table, 1, false)?, link);
-        let (sockets, refused) = udp::open_all(table, std::slice::from_ref(link));
+        let (sockets, refused) = udp::open_all(table, std::slice::from_ref(link), &mut LeftSockets::default());
         for (at, error) in refused {
             log::debug!("endpoint {at}: cannot reserve its port: {error}");
         }
@@ -263,6 +278,7 @@ impl Shell {
             looked: Instant::ZERO,
             watch: None,
             told_links: LogLimit::default(),
+            reopened: false,
             features: Features::ALL,
             unpolled: 0,
             signalled: true,
@@ -534,6 +550,11 @@ impl Shell {
                 machine.handle(now, input, &mut self.outbox);
             }
         }
+    }
+
+    /// Has the service manager keep the sockets of the links for the next daemon.
+    pub fn keep_sockets(&self) {
+        super::left::keep(self.sockets.iter().take(self.fixed).filter(|socket| socket.link.is_some()).map(|socket| socket.fd.as_fd()));
     }
 
     /// Drops what was set in the kernel: neighbour entries end with the daemon that keeps them right.

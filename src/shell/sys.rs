@@ -6,6 +6,7 @@
 pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod file;
+pub(crate) mod handed;
 pub(crate) mod map;
 pub(crate) mod pass;
 pub(crate) mod rights;

@@ -12,6 +12,7 @@ use crate::base::endpoint::{Endpoint, EndpointId, Transport};
 use crate::base::facts::{Hardware, LinkFacts};
 use crate::base::machine::Link;
 
+use super::left::LeftSockets;
 use super::packet::filter::DROP_ALL;
 use super::sys;
 
@@ -31,12 +32,14 @@ pub struct UdpSocket {
     pub lost: u32,
 }
 
-/// Opens the sockets of a table: those of links first. Gives what cannot be opened.
-pub fn open_all(table: &[Endpoint], links: &[LinkFacts]) -> (Vec<UdpSocket>, Vec<(EndpointId, io::Error)>) {
+/// Opens the sockets of a table, or adopts those that an earlier daemon has left: those of links first. Gives what cannot be opened.
+pub fn open_all(table: &[Endpoint], links: &[LinkFacts], left: &mut LeftSockets) -> (Vec<UdpSocket>, Vec<(EndpointId, io::Error)>) {
     let (mut sockets, mut refused) = (Vec::new(), Vec::new());
     for of_links in [true, false] {
         for (at, row) in (0..).zip(table).filter(|(_, row)| row.link.is_some() == of_links && has_socket(&row.transport)) {
-            match open(at, row, row.link.and_then(|link| links.get(usize::from(link)))) {
+            let link = row.link.and_then(|link| links.get(usize::from(link)));
+            let own = link.and_then(|link| left.adopt(row.address, link.index));
+            match own.map_or_else(|| open(at, row, link), |fd| adopted(fd, at, row, link)) {
                 Ok(socket) => sockets.push(socket),
                 Err(error) => refused.push((at, error)),
             }
@@ -56,7 +59,7 @@ pub fn open(endpoint: EndpointId, row: &Endpoint, link: Option<&LinkFacts>) -> i
         return Ok(UdpSocket { fd, endpoint, link: row.link, local: row.address, mute: true, lost: 0 });
     }
     let broadcast = row.transport == Transport::Broadcast;
-    let mute = link.is_some_and(|link| broadcast || link.hardware == Hardware::Ethernet);
+    let mute = is_mute(row, link);
     sys::set_send_buffer(fd.as_fd(), if link.is_some() { LINK_BUFFER } else { OTHER_BUFFER });
     if broadcast && link.is_some_and(|link| link.hardware == Hardware::Infiniband) {
         sys::set_int_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_BROADCAST, 1)?;
@@ -74,6 +77,19 @@ pub fn open(endpoint: EndpointId, row: &Endpoint, link: Option<&LinkFacts>) -> i
     sys::set_int_option(fd.as_fd(), libc::IPPROTO_IP, libc::IP_FREEBIND, 1)?;
     sys::bind_inet(fd.as_fd(), row.address)?;
     Ok(UdpSocket { fd, endpoint, link: row.link, local: row.address, mute, lost: 0 })
+}
+
+/// The socket of an earlier daemon, which is bound as this one is to be: the kernel told nobody in between that no program listens.
+fn adopted(fd: OwnedFd, endpoint: EndpointId, row: &Endpoint, link: Option<&LinkFacts>) -> io::Result<UdpSocket> {
+    let mute = is_mute(row, link);
+    if mute {
+        sys::attach_filter(fd.as_fd(), &DROP_ALL)?;
+    }
+    Ok(UdpSocket { fd, endpoint, link: row.link, local: row.address, mute, lost: 0 })
+}
+
+fn is_mute(row: &Endpoint, link: Option<&LinkFacts>) -> bool {
+    link.is_some_and(|link| row.transport == Transport::Broadcast || link.hardware == Hardware::Ethernet)
 }
 
 /// What to do about an endpoint that could not be opened.

@@ -27,7 +27,8 @@ use muster::shell::daemon::{self, PidFile, Readiness};
 use muster::shell::manager::Watchdog;
 use muster::shell::rows::Rows;
 use muster::shell::work::{self, Worker, beneath, clerk::read_config};
-use muster::shell::{Crew, Shell, ShellError, confine, facts, firewall, journal, manager, signals, stderr_log, stdio, syslog};
+use muster::shell::left::LeftSockets;
+use muster::shell::{Crew, Features, Shell, ShellError, confine, facts, firewall, journal, manager, signals, stderr_log, stdio, syslog};
 
 mod privileges;
 
@@ -56,6 +57,7 @@ struct DaemonOptions {
 }
 
 fn main() -> ExitCode {
+    let left = LeftSockets::take();
     // Whoever sends one before the daemon is ready is served when it is.
     if let Err(why) = signals::hold() {
         return fail(&why.to_string());
@@ -78,7 +80,7 @@ fn main() -> ExitCode {
     };
     let crew = confine::prepare().and_then(|()| Crew::start());
     start_log(&options);
-    let mut daemon = match crew.map_err(|error| NoDaemon::from(error.to_string())).and_then(|crew| Daemon::start(options, crew, &mut birth))
+    let mut daemon = match crew.map_err(|error| NoDaemon::from(error.to_string())).and_then(|crew| Daemon::start(options, (crew, left), &mut birth))
     {
         Ok(daemon) => daemon,
         Err(NoDaemon { why, code }) => {
@@ -309,7 +311,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(options: DaemonOptions, crew: Crew, birth: &mut Option<Readiness>) -> Result<Daemon, NoDaemon> {
+    fn start(options: DaemonOptions, (crew, left): (Crew, LeftSockets), birth: &mut Option<Readiness>) -> Result<Daemon, NoDaemon> {
         let begin = Instant::now();
         let Crew { mut writer, clerk, mut readers } = crew;
         let mut clerk = Clerk::new(clerk);
@@ -331,7 +333,8 @@ impl Daemon {
             let facts = |link: &LinkConfig| links.iter().find(|facts| facts.name == link.interface).cloned();
             let served: Vec<LinkFacts> =
                 config.links.iter().map(|link| facts(link).unwrap_or_else(|| LinkFacts::absent(&link.interface))).collect();
-            let mut shell = Shell::server(table.rows(), &served, &config.boot.root, clerk, readers)?;
+            let mut shell = Shell::server_after(left, table.rows(), (&served, Features::ALL), &config.boot.root, clerk, readers)?;
+            shell.keep_sockets();
             tell_names(&shell, &table);
             shell.keep(journal)?;
             Ok((pid, shell, lines, privileges))

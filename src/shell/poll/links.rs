@@ -50,6 +50,7 @@ impl Shell {
     /// Takes over what has become of the links, and sets neighbour entries that are missing.
     pub(super) fn serve_links<M: Machine>(&mut self, machine: &mut M, now: Now) {
         let found = self.watch.as_mut().and_then(|watch| watch.look(now.at));
+        let looked = found.is_some();
         for (at, new) in found.into_iter().flatten().enumerate() {
             let Some(old) = self.facts.get(at).filter(|old| **old != new) else { continue };
             if let Err(error) = self.change_link(at, &old.clone(), &new) {
@@ -61,6 +62,9 @@ impl Shell {
             }
             self.facts.iter_mut().skip(at).take(1).for_each(|facts| facts.clone_from(&new));
             self.tell_link(machine, now, at);
+        }
+        if looked && std::mem::take(&mut self.reopened) {
+            self.keep_sockets();
         }
         self.neighbours.iter_mut().for_each(|neighbours| neighbours.renew());
     }
@@ -128,6 +132,7 @@ impl Shell {
         if let Some(old) = self.sockets.get_mut(place) {
             *old = socket;
         }
+        self.reopened = true;
         Ok(())
     }
 
