@@ -499,7 +499,11 @@ fn a_restart_closes_no_port() {
     rack.head.host().ip("link delete eth1");
     rack.plug();
     rack.served_within(10);
-    assert!(wait(10, || (rack.property("NFileDescriptorStore") == "18").then_some(())).is_some(), "{}", rack.property("NFileDescriptorStore"));
+    assert!(
+        wait(10, || (rack.property("NFileDescriptorStore") == "18").then_some(())).is_some(),
+        "{}",
+        rack.property("NFileDescriptorStore")
+    );
     let counted = errors(&rack, 4);
     rack.must("systemctl restart muster");
     assert_eq!(counted.join().expect("the client's thread"), 0, "{}", rack.status());

@@ -258,12 +258,9 @@ impl Shell {
         };
         watch(timer.as_fd(), EventSource::Timer)?;
         watch(signals.0.as_fd(), EventSource::Signals)?;
-        for (at, link) in links.iter().enumerate() {
-            watch(link.packet.fd.as_fd(), EventSource::Socket(at))?;
-        }
-        for (at, socket) in sockets.iter().enumerate().filter(|(_, socket)| !socket.mute) {
-            watch(socket.fd.as_fd(), EventSource::Socket(links.len() + at))?;
-        }
+        let own = links.iter().map(|link| link.packet.fd.as_fd()).enumerate();
+        let loud = (links.len()..).zip(&sockets).filter(|(_, socket)| !socket.mute).map(|(at, socket)| (at, socket.fd.as_fd()));
+        own.chain(loud).try_for_each(|(at, fd)| watch(fd, EventSource::Socket(at)))?;
         let (conns, refused) = Conns::open(table, poll.registry()).map_err(failed)?;
         let refused = sockets::judge(table, facts, refused)?;
         let sources = links.len() + sockets.len();

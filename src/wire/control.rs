@@ -20,6 +20,8 @@
 //! empty and yet not be the last. A change is computed without being done when `dry` is true. Keys that are not known are an
 //! error in a request, and to be skipped in a reply. Unlike the other wires this one allocates: no machine that boots waits for it.
 
+mod found;
+
 use std::fmt;
 use std::net::Ipv4Addr;
 
@@ -28,6 +30,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::base::addr::Mac;
 use crate::base::limits;
+
+pub use found::{FoundPage, FoundRow};
 
 /// Bytes of a line, its newline included, each way.
 pub const LINE_MAX: usize = 64 * 1024;
@@ -474,34 +478,6 @@ pub struct NodeRow {
     pub since_ms: Option<u64>,
     /// Firmware and architecture, as it sent them last.
     pub firmware: String,
-}
-
-/// A page of machines and numbers that were looked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FoundPage {
-    /// One each; numbers come first.
-    pub rows: Vec<FoundRow>,
-    /// Where the next page begins; None at the end.
-    pub next: Option<u32>,
-}
-
-/// What was found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FoundRow {
-    /// None: it is a guest.
-    pub number: Option<u32>,
-    /// The node's name; `guest` for one without a number.
-    pub name: String,
-    /// The MAC or client-id that was heard last; empty when none was.
-    pub id: String,
-    /// The address that it has, else that of its number.
-    pub address: Option<Ipv4Addr>,
-    /// Where its boot stands; of one that was not heard what its number is.
-    pub stage: String,
-    /// Which of its properties was meant: `mac`, `retired mac`, `address`, `number`, `uuid`, `serial`, `switch port`.
-    pub what: String,
-    /// The property, whole.
-    pub value: String,
 }
 
 /// A page of machines without a number.

@@ -24,10 +24,10 @@ use muster::engine::server::{ReloadState, Server};
 use muster::shell;
 use muster::shell::clerk::{Clerk, ClerkReport, Task};
 use muster::shell::daemon::{self, PidFile, Readiness};
+use muster::shell::left::LeftSockets;
 use muster::shell::manager::Watchdog;
 use muster::shell::rows::Rows;
 use muster::shell::work::{self, Worker, beneath, clerk::read_config};
-use muster::shell::left::LeftSockets;
 use muster::shell::{Crew, Features, Shell, ShellError, confine, facts, firewall, journal, manager, signals, stderr_log, stdio, syslog};
 
 mod privileges;
@@ -80,15 +80,15 @@ fn main() -> ExitCode {
     };
     let crew = confine::prepare().and_then(|()| Crew::start());
     start_log(&options);
-    let mut daemon = match crew.map_err(|error| NoDaemon::from(error.to_string())).and_then(|crew| Daemon::start(options, (crew, left), &mut birth))
-    {
-        Ok(daemon) => daemon,
-        Err(NoDaemon { why, code }) => {
-            stderr_log::flush();
-            birth.into_iter().for_each(|birth| birth.failed(&why));
-            return ExitCode::from(code);
-        }
-    };
+    let mut daemon =
+        match crew.map_err(|error| NoDaemon::from(error.to_string())).and_then(|crew| Daemon::start(options, (crew, left), &mut birth)) {
+            Ok(daemon) => daemon,
+            Err(NoDaemon { why, code }) => {
+                stderr_log::flush();
+                birth.into_iter().for_each(|birth| birth.failed(&why));
+                return ExitCode::from(code);
+            }
+        };
     let ready = birth.map_or(Ok(()), Readiness::ready).map(|()| manager::tell(&manager::ready(&daemon.serves)));
     let end = ready.and_then(|()| daemon.run());
     if let Err(why) = &end {

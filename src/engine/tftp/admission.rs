@@ -14,7 +14,8 @@ use std::net::SocketAddrV4;
 use crate::base::machine::Datagram;
 use crate::base::slab::Key;
 use crate::engine::Ctx;
-use crate::roll::client::Client;
+use crate::engine::returning::{self, Returning};
+use crate::roll::client::{Client, Identity};
 use crate::roll::kind::FirmwareKind;
 use crate::roll::stage::Stage;
 
@@ -68,9 +69,7 @@ impl Tftp {
         let port = first + u16::from(count) % (last - first + 1);
         let asker = Asker { client, origin, kind };
         let link = ctx.endpoints.link(datagram.endpoint);
-        let own =
-            ctx.config.links.get(usize::from(link)).map(|own| if own.has(*datagram.dst.ip()) { *datagram.dst.ip() } else { own.head });
-        let server = SocketAddrV4::new(own.unwrap_or(*datagram.dst.ip()), port);
+        let server = SocketAddrV4::new(*datagram.dst.ip(), port);
         let session = Session::new(ctx.now, link, server, asker, datagram, asked);
         let key = self.transfers.insert(Transfer::new(ctx.now, session, asked))?;
         let fits = self.by_key.insert(Session::key(datagram.src, port), key.slot() as u32)
@@ -90,10 +89,12 @@ impl Tftp {
     fn origin(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram<'_>) -> (Option<Key<Client>>, Requester) {
         let address = *datagram.src.ip();
         let Some(key) = ctx.roll.at_address(address) else {
-            // After a restart, a node that goes on with its lease has no record yet, but its MAC is known.
+            // After a restart, a node that goes on with its lease has no record yet; but its MAC is known, and its address says its number.
             let number = datagram.mac.and_then(|mac| ctx.roll.lots().number_of(mac));
             let known = number.is_some() && number == ctx.config.plan.number(address);
-            return (None, if known { Requester::Record } else { Requester::Stranger });
+            let Some(mac) = datagram.mac.filter(|_| known) else { return (None, Requester::Stranger) };
+            let machine = Returning { address, identity: Identity::Mac(mac), arch: None, program: FirmwareKind::Other };
+            return (returning::record(ctx, &machine), Requester::Record);
         };
         let Some(client) = ctx.roll.get(key) else { return (None, Requester::Stranger) };
         let routed = ctx.config.networks.get(client.route.network()).is_none_or(|network| network.link.is_none());

@@ -146,7 +146,10 @@ impl Tftp {
 
     /// A datagram to port 69 or to a port of the pool.
     pub fn datagram(&mut self, ctx: &mut Ctx<'_>, datagram: Datagram<'_>) {
-        if !ctx.config.serves(ctx.endpoints.link(datagram.endpoint), *datagram.src.ip()) {
+        let link = ctx.endpoints.link(datagram.endpoint);
+        let own = ctx.config.links.get(usize::from(link)).is_some_and(|link| link.has(*datagram.dst.ip()));
+        // An address that the interface had a moment ago: nobody answers for it, and nobody else may answer in its place.
+        if !own || !ctx.config.serves(link, *datagram.src.ip()) {
             return ctx.stats.count(Counter::TftpStranger);
         }
         let packet = tftp::parse(datagram.payload);

@@ -50,6 +50,22 @@ fn the_ipxe_script_is_made_for_whoever_asks() {
     assert_eq!(world.count(Counter::TftpDone), 1);
 }
 
+/// Between its lease and its script the daemon was restarted: the address says the number, and the frame that it is the machine.
+#[test]
+fn a_node_that_nobody_has_seen_since_a_restart_gets_its_files() {
+    let mut world = World::settled(&config());
+    let at = |mac| Peer { mac: Some(mac), ..Peer::at(Ipv4Addr::new(10, 54, 1, 17)) };
+    let script = fetch(&mut world, &mut at(mac(117)), "muster.ipxe", SIZES).expect("a script");
+    assert!(script.contains("muster.node=17 "), "{script}");
+    let mut world = World::settled(&config());
+    assert_eq!(fetch(&mut world, &mut at(mac(99)), "muster.ipxe", SIZES), None, "somebody else at its address");
+    assert_eq!(
+        fetch(&mut world, &mut Peer { mac: Some(mac(17)), ..Peer::at(Ipv4Addr::new(10, 54, 1, 23)) }, "muster.ipxe", SIZES),
+        None,
+        "at another's"
+    );
+}
+
 /// What pxelinux and GRUB ask for, in their order: the last name is the one that is made.
 #[test]
 fn only_the_last_name_of_a_series_is_made() {
