@@ -193,7 +193,7 @@ impl Both {
                     }
                     Target::Conn(_) => self.deliver(TOY, FRAMES * FULL_FRAME, Event::Drained(sent.token)),
                 },
-                Output::Row { .. } | Output::MarkRow { .. } | Output::DropRow { .. } => {}
+                Output::Row { .. } | Output::MarkRow { .. } | Output::DropRow { .. } | Output::Neighbour { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
