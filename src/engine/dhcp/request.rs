@@ -116,11 +116,11 @@ const SCRIPTED: [&[u8]; 3] = [b"iPXE", b"gPXE", b"xNBA"];
 /// one would hang it.
 fn firmware(message: &Message<'_>) -> (Option<Arch>, FirmwareKind) {
     let class = message.vendor_class().unwrap_or(&[]);
-    let codes: Option<Vec<u16>> =
-        message.architectures().map(Iterator::collect).or_else(|| class_architecture(class).map(|code| vec![code]));
-    let arch = codes.iter().flatten().copied().find_map(Arch::from_code);
+    let (listed, classed) = (message.architectures(), class_architecture(class));
+    let names_one = listed.is_some() || classed.is_some();
+    let arch = listed.map_or_else(|| classed.and_then(Arch::from_code), |mut codes| codes.find_map(Arch::from_code));
     // Only who names none is a PC of the old kind.
-    let or_bios = || arch.or(codes.as_ref().map_or(Some(Arch::Bios), |_| None));
+    let or_bios = || arch.or((!names_one).then_some(Arch::Bios));
     if message.user_class().is_some_and(|raw| SCRIPTED.iter().any(|name| user_class_is(raw, name))) {
         return (or_bios(), FirmwareKind::Ipxe);
     }
