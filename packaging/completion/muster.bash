@@ -17,7 +17,7 @@ _muster() {
     case $prev in
         --socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
         --form) mapfile -t COMPREPLY < <(compgen -W 'hosts genders clustershell slurm ansible' -- "$cur"); return ;;
-        --state) mapfile -t COMPREPLY < <(compgen -W 'up booting stuck down reserved vacant' -- "$cur"); return ;;
+        --state) mapfile -t COMPREPLY < <(compgen -W 'up booting stuck failed down reserved vacant' -- "$cur"); return ;;
         --timeout) return ;;
         --format) mapfile -t COMPREPLY < <(compgen -W 'ethers dnsmasq isc kea beowulf' -- "$cur"); return ;;
         --guest) mapfile -t COMPREPLY < <(compgen -W "$(_muster_guests)" -- "$cur"); __ltrim_colon_completions "$cur"; return ;;
@@ -41,7 +41,7 @@ _muster() {
         '') mapfile -t COMPREPLY < <(compgen -W 'doctor status node guest find why wait watch reload checkpoint hosts undo import' -- "$cur") ;;
         node) mapfile -t COMPREPLY < <(compgen -W 'list show set replace out' -- "$cur") ;;
         guest) mapfile -t COMPREPLY < <(compgen -W 'list enlist' -- "$cur") ;;
-        'node list'* | 'node show' | 'node out'* | wait) mapfile -t COMPREPLY < <(compgen -W '@all @up @booting @stuck @down @reserved @never' -- "$cur") ;;
+        'node list'* | 'node show' | 'node out'* | wait) mapfile -t COMPREPLY < <(compgen -W '@all @up @booting @stuck @failed @down @reserved @never' -- "$cur") ;;
         'guest enlist') mapfile -t COMPREPLY < <(compgen -W "$(_muster_guests)" -- "$cur"); __ltrim_colon_completions "$cur" ;;
         import) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
     esac

@@ -26,6 +26,8 @@ pub enum Group {
     Stuck,
     /// Those that are on their way.
     Booting,
+    /// Those whose last test failed.
+    Failed,
     /// Those of which nothing is heard.
     Down,
     /// Those that wait for their machine.
@@ -36,11 +38,12 @@ pub enum Group {
 
 impl Group {
     /// All groups and their names, without the `@`.
-    pub const ALL: [(Group, &'static str); 7] = [
+    pub const ALL: [(Group, &'static str); 8] = [
         (Group::All, "all"),
         (Group::Up, "up"),
         (Group::Stuck, "stuck"),
         (Group::Booting, "booting"),
+        (Group::Failed, "failed"),
         (Group::Down, "down"),
         (Group::Reserved, "reserved"),
         (Group::Never, "never"),
@@ -409,7 +412,7 @@ mod tests {
             ("0-5/0", "the step is 0"),
             ("4294967296", "too large"),
             ("0-4000000000/2", "more than 65536"),
-            ("@dwon", "@all, @up, @stuck, @booting, @down, @reserved, @never"),
+            ("@dwon", "@all, @up, @stuck, @booting, @failed, @down, @reserved, @never"),
             ("+5", "n and its number"),
         ] {
             let why = shown(text).unwrap_err();

@@ -402,6 +402,8 @@ pub enum NodeState {
     Booting,
     /// Longer in a stage than that takes.
     Stuck,
+    /// Its operating system has its lease, and its last test failed.
+    Failed,
     /// Occupied, and not heard of.
     Down,
     /// Waiting for its machine.
@@ -412,8 +414,15 @@ pub enum NodeState {
 
 impl NodeState {
     /// All states, in the order in which an overview shows them.
-    pub const ALL: [NodeState; 6] =
-        [NodeState::Up, NodeState::Booting, NodeState::Stuck, NodeState::Down, NodeState::Reserved, NodeState::Vacant];
+    pub const ALL: [NodeState; 7] = [
+        NodeState::Up,
+        NodeState::Booting,
+        NodeState::Stuck,
+        NodeState::Failed,
+        NodeState::Down,
+        NodeState::Reserved,
+        NodeState::Vacant,
+    ];
 
     /// The word for it, on the wire and for people.
     pub fn name(self) -> &'static str {
@@ -421,6 +430,7 @@ impl NodeState {
             NodeState::Up => "up",
             NodeState::Booting => "booting",
             NodeState::Stuck => "stuck",
+            NodeState::Failed => "failed",
             NodeState::Down => "down",
             NodeState::Reserved => "reserved",
             NodeState::Vacant => "vacant",

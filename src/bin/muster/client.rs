@@ -173,6 +173,7 @@ impl ControlClient {
                 NodeState::Up => Group::Up,
                 NodeState::Stuck => Group::Stuck,
                 NodeState::Booting => Group::Booting,
+                NodeState::Failed => Group::Failed,
                 NodeState::Down => Group::Down,
                 NodeState::Reserved => Group::Reserved,
             };

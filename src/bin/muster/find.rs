@@ -98,7 +98,7 @@ fn guest(client: &mut ControlClient, id: &str) -> Result<MachineRow, Failure> {
 }
 
 /// Facts of a number that say something of why its machine is not up.
-const TELLING: [&str; 5] = ["conflict", "address", "before the restart", "reserved for", "came up"];
+const TELLING: [&str; 6] = ["conflict", "failed", "address", "before the restart", "reserved for", "came up"];
 
 /// Where a node stands, what it has done, and what to do about it.
 fn of_node(node: &NodeDetail) -> Vec<String> {
@@ -122,6 +122,7 @@ fn node_remedy(node: &NodeDetail) -> Option<String> {
         (_, LotKind::Vacant, _) => {
             Some(format!("no machine has this number: muster node set {number} --mac MAC, or muster guest enlist ID {number}"))
         }
+        (NodeState::Failed, ..) => Some("mend what failed and boot it again, or muster node replace it".into()),
         (NodeState::Reserved, ..) => Some("it waits for its machine, see `reserved for`".into()),
         (_, _, Some(boot)) => Some(remedy(boot)),
         (_, _, None) => {

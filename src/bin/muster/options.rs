@@ -112,7 +112,7 @@ fn flags() -> getopts::Options {
         .optflag("", "reserve", "node set: do not assign this number automatically")
         .optflag("", "free", "node set: undo --reserve")
         .optopt("", "guest", "node replace: this guest is the new machine", "ID")
-        .optopt("", "state", "wait: for this state (up, booting, stuck, down, reserved, vacant)", "STATE")
+        .optopt("", "state", "wait: for this state (up, booting, stuck, failed, down, reserved, vacant)", "STATE")
         .optopt("", "timeout", "wait: no longer than this, as in 90s, 10m or 1h", "TIME")
         .optflag("", "renumber", "reload: even if nodes with leases get other addresses")
         .optflag("", "passive", "doctor: send nothing into the boot networks")
@@ -146,7 +146,7 @@ fn help(flags: &getopts::Options) -> Result<(), Failure> {
         let command = format!("{} {rest}", words.join(" "));
         brief.push_str(&format!("\n    {command:<26}{what}"));
     }
-    brief.push_str("\n\nRANGE: n[0-31,40], 0-31,40, n5, 0-10/2, @all, @up, @booting, @stuck, @down, @reserved, @never");
+    brief.push_str("\n\nRANGE: n[0-31,40], 0-31,40, n5, 0-10/2, @all, @up, @booting, @stuck, @failed, @down, @reserved, @never");
     let usage = flags.usage(&brief);
     print(&[format!(
         "{usage}\nExit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon, 4 not confirmed; doctor: 1 broken, 5 look. See muster(1)."

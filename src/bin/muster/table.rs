@@ -15,6 +15,7 @@ pub fn painted(state: NodeState, text: &str) -> String {
         NodeState::Up => "32",
         NodeState::Booting => "33",
         NodeState::Stuck => "1;31",
+        NodeState::Failed => "35",
         NodeState::Down => "31",
         NodeState::Reserved => "36",
         NodeState::Vacant => "2",

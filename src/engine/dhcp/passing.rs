@@ -66,6 +66,9 @@ impl Dhcp {
         let Some(client) = ctx.roll.get_mut(key) else { return };
         let news = client.reports(asked.message.header.xid, fingerprint, verdict);
         let say = |level, ctx: &mut Ctx<'_>, line: std::fmt::Arguments<'_>| ctx.roll.say(ctx.now, &asked.identity, level, line);
+        if let (true, Verdict::Failed(test), Some(number)) = (news, verdict, ctx.roll.number_of(&asked.identity)) {
+            say(Level::Warn, ctx, format_args!("{number} ({mac}): its test {test} failed (muster why {number})"));
+        }
         match lots::rule(ctx, key, asked.network, false) {
             // It is given to whom takes the offer.
             Ruling::Enlist(_) | Ruling::Known(_) => {}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::base::addr::Mac;
 use crate::engine::boot;
 use crate::roll::client::{Client, Identity};
-use crate::roll::journal::Date;
+use crate::roll::journal::{Date, Verdict};
 use crate::roll::lot::{self, AssignedBy, Wait};
 use crate::roll::plan::Number;
 use crate::roll::ranges::{Group, Selection};
@@ -73,7 +73,11 @@ impl<'a> Moment<'a> {
         let conflicts = records().filter_map(|client| Some(("conflict", format!("{}: {}", client.mac(), self.why(client)?))));
         let address = records().find_map(|client| self.elsewhere(client, number)).map(|why| ("address", why));
         let past = self.roll.past_stage(number).map(|(unix, stage)| format!("{} since {}", stage.name(), Date(unix)));
-        let facts = conflicts.chain(address).chain(past.map(|past| ("before the restart", past)));
+        let failed = records().find_map(|client| match client.evidence.verdict() {
+            Verdict::Failed(test) => Some(("failed", format!("test {test} ({})", client.mac()))),
+            Verdict::Untested | Verdict::Passed => None,
+        });
+        let facts = conflicts.chain(failed).chain(address).chain(past.map(|past| ("before the restart", past)));
         lot.facts.extend(facts.map(|(name, value)| (name.to_string(), value)));
         NodeDetail {
             number: number.0,
@@ -119,7 +123,10 @@ impl<'a> Moment<'a> {
             (LotKind::Occupied, None) => NodeState::Down,
             (_, Some(client)) if client.boot.stuck().is_some() => NodeState::Stuck,
             // At another address it is not to be reached by its name.
-            (_, Some(client)) if client.boot.stage() == Stage::Up && self.away(client).is_none() => NodeState::Up,
+            (_, Some(client)) if client.boot.stage() == Stage::Up && self.away(client).is_none() => match client.evidence.verdict() {
+                Verdict::Failed(_) => NodeState::Failed,
+                Verdict::Untested | Verdict::Passed => NodeState::Up,
+            },
             (_, Some(_)) => NodeState::Booting,
         };
         LotSummary { number, macs, never: lot.is_some_and(|lot| self.never(lot)), speaker, state }
@@ -187,6 +194,7 @@ impl LotSummary<'_> {
             Group::Up => self.state == NodeState::Up,
             Group::Stuck => self.state == NodeState::Stuck,
             Group::Booting => self.state == NodeState::Booting,
+            Group::Failed => self.state == NodeState::Failed,
             Group::Down => self.state == NodeState::Down,
             Group::Reserved => self.state == NodeState::Reserved,
             Group::Never => self.never,
