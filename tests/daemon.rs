@@ -92,7 +92,10 @@ fn every_refusal_is_a_sentence_with_the_remedy() {
     let root = lab.dir();
     let with =
         |extra: &[&str]| musterd(&server, &[&["-f", "--run-dir", path(&run), "--state-dir", path(&run.join("state"))], extra].concat());
-    refuses(&musterd(&server, &["-t", "-i", "eth7", "-r", path(root)]), 1, &["eth7", "eth0"]);
+    refuses(&musterd(&server, &["-t", "-i", "eth7", "-r", path(root)]), 3, &["eth7", "eth0"]);
+    for (name, words) in [("eth0:1", "label"), ("eth0,eth1", "one name each"), ("a/b", "no slash"), ("10.54.0.1", "as in eth1")] {
+        refuses(&with(&["-i", name, "-r", path(root)]), 1, &[name, words]);
+    }
     // What is wrong with a config may be mended; one that is not there is no mistake.
     refuses(&with(&["-r", path(root)]), 6, &["boot interface"]);
     refuses(&with(&["-i", "eth0", "-r", "/nonexistent"]), 1, &["/nonexistent", "boot.root"]);

@@ -391,3 +391,153 @@ fn rules_that_reject_are_said_at_start() {
         );
     }
 }
+
+/// As administrators move an address: the new one comes before the old one goes, and is another one of the head's meanwhile.
+#[test]
+fn an_address_that_is_moved_in_two_steps_is_served_by_name_and_file() {
+    let mut lab = Lab::new();
+    let (server, client) = (lab.server(SERVER), lab.attach("client"));
+    file(&lab);
+    client.ip("address add 10.54.0.99/16 dev eth0");
+    let musterd = Musterd::plain(&server, lab.dir());
+    let moved = Ipv4Addr::new(10, 54, 0, 2);
+    server.script(5, "sysctl -qw net.ipv4.conf.all.promote_secondaries=1 net.ipv4.conf.eth0.promote_secondaries=1").must("sysctl");
+    server.ip("address add 10.54.0.2/16 dev eth0");
+    assert!(wait(10, || ask_for(&client, moved)).is_some(), "{}", musterd.log());
+    server.ip(&format!("address del {SERVER} dev eth0"));
+    said(&musterd, &["the head's address was 10.54.0.1 and is 10.54.0.2"]);
+    for how in ["+notcp", "+tcp"] {
+        let question = format!("@{moved} +short +time=2 +tries=2 {how} n23.cluster");
+        client.run(20, "dig", &question.split(' ').collect::<Vec<_>>()).must("dig");
+    }
+    assert_eq!(ask_for(&client, moved).map(|from| *from.ip()), Some(moved));
+    assert!(errors(&musterd).is_empty(), "{}", musterd.log());
+    // What the file does not set is no reason to refuse a reload.
+    musterd.signal(Signal::SIGHUP);
+    said(&musterd, &["config: reloaded"]);
+}
+
+/// A head may have an address that the plan gives to machines: no machine gets it.
+#[test]
+fn an_address_of_the_head_is_leased_to_nobody() {
+    let mut lab = Lab::new();
+    let (server, client) = (lab.server(SERVER), lab.attach("client"));
+    let config = "[cluster]\nnode0 = \"10.54.1.0\"\nguests = \"10.54.250.1-10.54.250.2\"\n";
+    let musterd = Musterd::configured(&server, lab.dir(), config);
+    server.ip("address add 10.54.250.2/32 dev eth0");
+    let line = said(&musterd, &["error", "eth0: it has 10.54.250.2"]);
+    assert!(line.contains("a guest's"), "{line}");
+    for last in 1..4 {
+        client.ip("link set eth0 down");
+        client.ip(&format!("link set eth0 address 02:00:00:00:00:0{last}"));
+        client.ip("link set eth0 up");
+        let got = lease(&client).map(|(_, address)| address);
+        assert_ne!(got.as_deref(), Some("10.54.250.2"), "{}", musterd.log());
+    }
+    server.ip("address del 10.54.250.2/32 dev eth0");
+    client.ip("link set eth0 address 02:00:00:00:00:09");
+    let given = wait(20, || lease(&client));
+    assert_eq!(given.map(|(_, address)| address), Some("10.54.250.2".to_string()), "it is the guests' again: {}", musterd.log());
+}
+
+/// keepalived's /32 and the address that an interface gives itself make no network; the next one does.
+#[test]
+fn addresses_that_make_no_network_are_passed_over() {
+    let mut lab = Lab::new();
+    let (server, client) = (lab.attach("server"), lab.attach("client"));
+    server.ip("address add 169.254.33.7/16 dev eth0");
+    server.ip("address add 10.54.0.50/32 dev eth0");
+    let musterd = Musterd::begun(&server, &format!("-i eth0 -r {}", lab.dir().display()));
+    said(&musterd, &["warn", "none of which makes a boot network"]);
+    server.ip(&format!("address add {SERVER} dev eth0"));
+    assert!(musterd.says("musterd: ready on eth0 (10.54.0.1)").is_some(), "{}", musterd.log());
+    must_lease(&client, HEAD, &musterd);
+}
+
+/// What becomes of the config, and who is told to leave, while an interface is waited for.
+#[test]
+fn a_daemon_that_waits_survives_its_config_and_leaves_when_it_is_told() {
+    let mut lab = Lab::new();
+    let (server, client) = (lab.host("server"), lab.attach("client"));
+    let path = lab.dir().join("waits.toml");
+    let good = "[[network]]\ninterface = \"eth0\"\n";
+    write(&path, good.as_bytes());
+    let flags = format!("-c {} -r {}", path.display(), lab.dir().display());
+    let mut musterd = Musterd::begun(&server, &flags);
+    said(&musterd, &["warn", "there is no interface \"eth0\""]);
+    write(&path, b"[[network\n");
+    said(&musterd, &["warn", "waits.toml:1:"]);
+    std::fs::remove_file(&path).expect("remove the config");
+    said(&musterd, &["warn", "no such file"]);
+    write(&path, good.as_bytes());
+    musterd.signal(Signal::SIGTERM);
+    assert_eq!(wait(10, || musterd.code()), Some(Some(0)), "{}", musterd.log());
+    assert!(!musterd.run_dir().join("musterd.pid").exists());
+    drop(musterd);
+    let musterd = Musterd::begun(&server, &flags);
+    replug(&mut lab, &server, SERVER);
+    assert!(musterd.says("musterd: ready").is_some(), "{}", musterd.log());
+    must_lease(&client, HEAD, &musterd);
+}
+
+/// keepalived takes the virtual address away and brings it back: the transfer goes on as long as its client waits.
+#[test]
+fn a_virtual_address_that_flaps_costs_no_transfer() {
+    let mut lab = Lab::new();
+    let (server, client) = (lab.server(SERVER), lab.attach("client"));
+    client.ip("address add 10.54.0.99/16 dev eth0");
+    server.ip("address add 10.54.0.50/32 dev eth0");
+    write(&lab.dir().join("slow"), &[5; 60_000]);
+    let musterd = Musterd::plain(&server, lab.dir());
+    let mut curl = client.command("curl");
+    let out = lab.dir().join("slow.out");
+    curl.args(["-s", "--max-time", "60", "--tftp-blksize", "512", "--limit-rate", "10k", "-o"]).arg(&out).arg("tftp://10.54.0.50/slow");
+    let mut loading = curl.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start curl");
+    assert!(wait(10, || (out.metadata().map_or(0, |file| file.len()) > 0).then_some(())).is_some(), "it loads");
+    for _ in 0..2 {
+        server.ip("address del 10.54.0.50/32 dev eth0");
+        std::thread::sleep(Duration::from_secs(1));
+        server.ip("address add 10.54.0.50/32 dev eth0");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let ended = wait(60, || loading.try_wait().expect("wait for a child of ours"));
+    assert!(ended.is_some_and(|status| status.success()), "{ended:?}\n{}", musterd.log());
+    assert_eq!(std::fs::read(&out).expect("what curl got").len(), 60_000);
+}
+
+/// A head that moves to another network under numbered machines: out of service until an operator says that the nodes move too.
+#[test]
+fn an_operator_moves_the_nodes_to_another_network() {
+    let mut lab = Lab::new();
+    let (server, client) = (lab.server(SERVER), lab.attach("client"));
+    let musterd = Musterd::begun(&server, &format!("-i eth0 -r {}", lab.dir().display()));
+    assert!(musterd.says("musterd: ready").is_some(), "{}", musterd.log());
+    let muster = |words: &str| {
+        let mut command = server.command(env!("CARGO_BIN_EXE_muster"));
+        command.arg("--socket").arg(lab.dir().join("run/control.sock")).args(words.split(' '));
+        server.finish(20, command)
+    };
+    muster(&format!("node set 5 --mac {} -y", client.mac("eth0"))).must("muster node set");
+    must_lease(&client, HEAD, &musterd);
+    server.ip("address flush dev eth0");
+    server.ip("address add 192.168.7.1/24 dev eth0");
+    said(&musterd, &["error", "eth0: out of service", "192.168.7.1"]);
+    assert!(muster("status").must("muster status").contains("not served"));
+    muster("reload --renumber -y").must("muster reload --renumber");
+    said(&musterd, &["eth0: in service, with the address 192.168.7.1"]);
+    let moved = must_lease(&client, Ipv4Addr::new(192, 168, 7, 1), &musterd);
+    assert!(moved.starts_with("192.168.7."), "{moved}");
+}
+
+/// Two boot interfaces in one network hear the same machines: each answers for itself, and the operator hears of it.
+#[test]
+fn two_interfaces_in_one_network_serve_and_are_told() {
+    let mut lab = Lab::new();
+    let (server, client) = (lab.server(SERVER), lab.attach("client"));
+    lab.plug(&server, "eth1");
+    server.ip("address add 10.60.0.1/16 dev eth1");
+    let musterd = Musterd::begun(&server, &format!("-i eth0 -i eth1 -r {}", lab.dir().display()));
+    assert!(musterd.says("musterd: ready").is_some(), "{}", musterd.log());
+    assert!(wait(20, || lease(&client)).is_some(), "{}", musterd.log());
+    said(&musterd, &["warn", "put the two on separate networks"]);
+}

@@ -37,6 +37,9 @@ pub struct MachineFacts {
     places: RefCell<Option<(PathBuf, PathBuf)>>,
     /// What earlier daemons knew of the links is known.
     recalled: bool,
+    /// Something was written down; and it cannot be read.
+    remembers: bool,
+    damaged: bool,
 }
 
 /// Why there is no config (yet).
@@ -66,6 +69,13 @@ impl ConfigFile {
         let places = facts.places.borrow().clone();
         if let Some((_, state)) = places.as_ref().filter(|_| !facts.recalled) {
             return Err(Unresolved::Recall(state.join(LinkMemory::FILE)));
+        }
+        if let Some((_, state)) = places.as_ref().filter(|_| facts.damaged) {
+            let path = state.join(LinkMemory::FILE).display().to_string();
+            let what = "is damaged: it says by which networks nodes have their addresses";
+            return Err(Unresolved::Wrong(format!(
+                "{path} {what} (restore it; or remove it, and nodes get their addresses by the interfaces as they are)"
+            )));
         }
         let asked = std::mem::take(&mut *facts.asked.borrow_mut());
         if let Some((root, _)) = asked.first() {
@@ -101,9 +111,17 @@ impl MachineFacts {
     /// What an earlier daemon knew of the links, as it wrote it down; None: nothing.
     pub fn recall(&mut self, text: Option<&str>) {
         self.recalled = true;
-        if let Some(memory) = text.and_then(LinkMemory::read) {
-            memory.apply(&mut self.links);
+        self.remembers = text.is_some();
+        match text.map(LinkMemory::read) {
+            Some(Some(memory)) => memory.apply(&mut self.links),
+            Some(None) => self.damaged = true,
+            None => {}
         }
+    }
+
+    /// Whether an earlier daemon has written down what nodes have their addresses by.
+    pub fn remembers(&self) -> bool {
+        self.remembers
     }
 
     /// Folders into which links in the root may lead, as far as the config was read.

@@ -187,6 +187,10 @@ fn chosen_links<'a>(
     let before = errors.count();
     let mut chosen = Vec::new();
     for LinkDraft { name, keys, at } in wanted {
+        if let Some(wrong) = no_name(name) {
+            errors.add(at, if at.is_some() { "interface" } else { "-i" }, format!("{name:?} is no name of an interface: {wrong}"));
+            continue;
+        }
         match machine.iter().find(|facts| facts.name == name) {
             Some(LinkFacts { master: Some(master), .. }) => {
                 let key = if at.is_some() { "interface" } else { "-i" };
@@ -200,6 +204,18 @@ fn chosen_links<'a>(
         }
     }
     (errors.count() == before).then_some(chosen)
+}
+
+/// Why an interface cannot have this name, so that nobody waits for it.
+fn no_name(name: &str) -> Option<String> {
+    if let Some((interface, _)) = name.split_once(':').filter(|(interface, _)| !interface.is_empty()) {
+        return Some(format!("it is the label of an address: write {interface}, and the address as head if it is not the first"));
+    }
+    if name.contains(',') {
+        return Some("write one name each: -i eth1 -i eth2".into());
+    }
+    let fits = (1..=15).contains(&name.len()) && !name.chars().any(|c| c == '/' || c.is_whitespace() || c.is_control());
+    (!fits || name.parse::<Ipv4Addr>().is_ok()).then(|| "it has 1 to 15 characters, no blank and no slash, as in eth1".into())
 }
 
 /// Interfaces that could serve: those with an address that are not the way to the rest of the world; if there is none, all that have
@@ -220,31 +236,42 @@ fn candidates(links: &[LinkFacts]) -> String {
     }
 }
 
-/// The address by which the head is known on a link, with its prefix length: the configured one, else the interface's first.
+/// The address by which the head is known on a link, with its prefix length: the configured one, else the interface's first that makes a network.
 fn head_address(facts: &LinkFacts, keys: Option<&NetworkKeys>, errors: &mut Errors<'_>) -> Option<(Ipv4Addr, u8)> {
     let configured = keys.and_then(|keys| keys.head.as_ref());
     let interface = keys.and_then(|keys| keys.interface.at());
-    let name = &facts.name;
-    let Some(&first) = facts.addresses.first() else {
-        let what = format!("{name} has no IPv4 address: give it one (ip address add 10.54.0.1/16 dev {name})");
+    let (name, has) = (&facts.name, || listed(facts.addresses.iter().map(|(address, prefix)| format!("{address}/{prefix}"))));
+    // A virtual address (/32) makes no network, nor does one that the interface gave itself while nobody gave it any (RFC 3927).
+    let networks = || facts.addresses.iter().copied().filter(|(address, prefix)| *prefix <= derive::PREFIX_MAX && !address.is_link_local());
+    let Some(head) = configured else {
+        if let Some(first) = networks().next() {
+            return Some(first);
+        }
+        let remedy = format!("give it one (ip address add 10.54.0.1/16 dev {name})");
+        let what = match facts.addresses.is_empty() {
+            true => format!("{name} has no IPv4 address: {remedy}"),
+            false => format!("{name} has {}, none of which makes a boot network of a /{} or larger: {remedy}", has(), derive::PREFIX_MAX),
+        };
         errors.add_passing(interface, "interface", what);
         return None;
     };
-    let (head, prefix) = match configured {
-        None => first,
-        Some(head) => match facts.addresses.iter().find(|(address, _)| *address == head.value) {
-            Some(found) => *found,
-            None => {
-                let has = listed(facts.addresses.iter().map(|(address, _)| address));
-                errors.add_passing(head.at.as_ref(), "head", format!("\"{}\" is not an address of {name}, which has {has}", head.value));
-                return None;
-            }
-        },
-    };
-    if prefix > derive::PREFIX_MAX {
-        let what = format!("{name} has {head}/{prefix}, which is too small: a boot network is a /{} or larger", derive::PREFIX_MAX);
-        errors.add(interface, "interface", what);
+    let own = facts.addresses.iter().copied().find(|(address, _)| *address == head.value);
+    let Some((address, prefix)) = own else {
+        let what = match facts.addresses.is_empty() {
+            true => format!("{name} has no IPv4 address: give it one (ip address add 10.54.0.1/16 dev {name})"),
+            false => format!("\"{}\" is not an address of {name}, which has {}", head.value, has()),
+        };
+        errors.add_passing(head.at.as_ref(), "head", what);
         return None;
-    }
-    Some((head, prefix))
+    };
+    let around = || networks().find(|(other, prefix)| Subnet::of(*other, *prefix).contains(address)).map(|(_, prefix)| prefix);
+    let Some(prefix) = Some(prefix).filter(|prefix| *prefix <= derive::PREFIX_MAX).or_else(around) else {
+        let what = format!(
+            "{name} has {address}/{prefix}, and no address of the network around it: a boot network is a /{} or larger",
+            derive::PREFIX_MAX
+        );
+        errors.add_passing(interface, "interface", what);
+        return None;
+    };
+    Some((address, prefix))
 }

@@ -86,6 +86,8 @@ pub struct Links {
     /// By network: how large a packet may be on the route to it, and when that was asked for last.
     routes: Vec<(u32, Option<Instant>)>,
     facts: [Option<LinkFacts>; limits::LINKS_MAX],
+    /// Addresses of guests that an interface has, and that are given to nobody meanwhile.
+    pub withheld: Vec<(Link, Ipv4Addr)>,
     troubles: [Option<Trouble>; limits::LINKS_MAX],
 }
 
@@ -135,6 +137,11 @@ impl Links {
         self.facts.get(usize::from(link)).and_then(Option::as_ref)
     }
 
+    /// Whether an interface has this address, whatever it is in the plan.
+    pub fn has(&self, address: Ipv4Addr) -> bool {
+        self.facts.iter().flatten().any(|facts| facts.addresses.iter().any(|(own, _)| *own == address))
+    }
+
     /// Notes what the world says, and gives what it said before.
     pub fn learn(&mut self, link: Link, facts: Option<&LinkFacts>) -> Option<LinkFacts> {
         self.facts.get_mut(usize::from(link)).and_then(|old| std::mem::replace(old, facts.cloned()))
@@ -176,7 +183,10 @@ fn head(config: &Config, link: Link, old: &LinkConfig, facts: &LinkFacts) -> Res
         return Ok(old.head);
     }
     let Some(network) = own_network(config, link) else { return Ok(old.head) };
-    let Some(&(has, _)) = facts.addresses.first() else { return Err(Trouble::NoAddress { subnet: network }) };
+    // What it gave itself while nobody gave it one (RFC 3927) is none.
+    let Some(&(has, _)) = facts.addresses.iter().find(|(address, _)| !address.is_link_local()) else {
+        return Err(Trouble::NoAddress { subnet: network });
+    };
     if old.head_is_set {
         return Err(Trouble::HeadMissing { head: old.head });
     }
@@ -196,6 +206,11 @@ fn whose(config: &Config, address: Ipv4Addr) -> Option<&'static str> {
         () if guests.any(|guests| guests.contains(address)) => Some("a guest's"),
         () => None,
     }
+}
+
+/// The addresses of an interface that the plan gives to machines, and whose they are.
+pub fn misplaced<'a>(config: &'a Config, facts: &'a LinkFacts) -> impl Iterator<Item = (Ipv4Addr, &'static str)> + 'a {
+    facts.addresses.iter().filter_map(|(address, _)| whose(config, *address).map(|whose| (*address, whose)))
 }
 
 /// The interface's other addresses in networks that are served over the link.

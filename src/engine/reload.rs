@@ -140,8 +140,12 @@ impl Server {
             Ok(moves) => moves,
             Err((moves, why)) => return refuse(moves, &why),
         };
+        let heads: Vec<_> = self.config().links.iter().zip(&new.links).map(|(old, new)| (old.head, new.head)).collect();
         if let Err(why) = self.reconfigure(now, new) {
             return refuse(vec![why], STAYS);
+        }
+        for (link, (from, to)) in (0..).zip(heads).filter(|(_, (from, to))| from != to) {
+            self.readdress(now, link, (from, to), out);
         }
         out.task(0, FileTask::Serve, &[]);
         self.judge_links(now, out);
@@ -167,7 +171,7 @@ impl Server {
 
     /// Whether a machine has its address by a number.
     fn is_numbered(&self) -> bool {
-        self.roll().beyond(0).is_some()
+        self.roll().lots().occupied() > 0
     }
 
     /// Writes down by what nodes have their addresses, when there is a first node, or none any more.

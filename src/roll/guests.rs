@@ -402,6 +402,23 @@ impl GuestPool {
         true
     }
 
+    /// Leaves an address out as long as the head has it. False where a machine holds it, or it is left out anyhow.
+    pub fn withhold(&mut self, address: Ipv4Addr) -> bool {
+        let free = |state| !matches!(state, AddressState::Excluded | AddressState::Held(_));
+        let Some(at) = self.at(address).filter(|&at| free(self.slots[at as usize].state)) else { return false };
+        self.wheel.cancel(at as usize);
+        self.shift(at, AddressState::Excluded);
+        self.slots[at as usize].lease = None;
+        true
+    }
+
+    /// The head has an address no more that was withheld.
+    pub fn give_back(&mut self, address: Ipv4Addr) {
+        if let Some(at) = self.at(address).filter(|&at| self.slots[at as usize].state == AddressState::Excluded) {
+            self.shift(at, self.unvetted());
+        }
+    }
+
     /// Leaves a free address out until its lease, which its machine has left, would have ended. False when it is not free to that machine.
     pub fn rest(&mut self, address: Ipv4Addr, lease: Lease) -> bool {
         let Some(at) = self.at(address).filter(|_| self.is_free(address, &lease.to)) else { return false };

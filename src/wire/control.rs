@@ -414,15 +414,8 @@ pub enum NodeState {
 
 impl NodeState {
     /// All states, in the order in which an overview shows them.
-    pub const ALL: [NodeState; 7] = [
-        NodeState::Up,
-        NodeState::Booting,
-        NodeState::Stuck,
-        NodeState::Failed,
-        NodeState::Down,
-        NodeState::Reserved,
-        NodeState::Vacant,
-    ];
+    pub const ALL: [NodeState; 7] =
+        [NodeState::Up, NodeState::Booting, NodeState::Stuck, NodeState::Failed, NodeState::Down, NodeState::Reserved, NodeState::Vacant];
 
     /// The word for it, on the wire and for people.
     pub fn name(self) -> &'static str {

@@ -268,12 +268,13 @@ fn state(name: &str) -> Result<NodeState, Failure> {
     found.ok_or_else(|| usage(format!("--state: {name:?} is unknown: choose one of {}", names.join(", "))))
 }
 
-/// A time: `90s`, `10m`, `1h`.
+/// A time: `90s`, `10m`, `1h`, or plain seconds.
 fn duration(text: &str) -> Result<Duration, Failure> {
     let wrong = || usage(format!("--timeout: {text:?} is no time: write it as in 90s, 10m or 1h"));
-    let unit = text.chars().last().and_then(|unit| [('s', 1), ('m', 60), ('h', 3600)].into_iter().find(|(known, _)| *known == unit));
-    let (unit, seconds) = unit.ok_or_else(wrong)?;
-    let count: u64 = text.strip_suffix(unit).and_then(|count| count.parse().ok()).ok_or_else(wrong)?;
+    let units = [('s', 1), ('m', 60), ('h', 3600)];
+    let unit = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(*unit)?, *seconds)));
+    let (count, seconds) = unit.unwrap_or((text, 1));
+    let count: u64 = count.parse().map_err(|_| wrong())?;
     Ok(Duration::from_secs(count.saturating_mul(seconds)))
 }
 

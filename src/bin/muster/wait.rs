@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use muster::roll::ranges::Ranges;
-use muster::wire::control::NodeState;
+use muster::wire::control::{NodeState, Reply, Request};
 
 use super::Failure;
 use super::client::ControlClient;
@@ -24,6 +24,11 @@ pub fn wait(
     timeout: Option<Duration>,
 ) -> Result<(), Failure> {
     let wanted = client.numbers(nodes)?;
+    let reply = client.ask(&Request::Status)?;
+    let Reply::Status(status) = &reply else { return ControlClient::unexpected(&reply) };
+    if let Some(beyond) = wanted.last().filter(|last| *last >= status.nodes) {
+        return Err(Failure::Failed(format!("there is no node {beyond}: the numbers are 0-{}", status.nodes.saturating_sub(1))));
+    }
     if wanted.is_empty() {
         return Err(Failure::Failed(format!("{nodes} selects no node now")));
     }

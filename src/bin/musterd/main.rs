@@ -1,5 +1,5 @@
 //! musterd: flags, composition, exit codes. 0: stopped by a signal. 1: refused to start, or failed. 2: wrong usage.
-//! 6: neither a config nor an interface was named, so that there is nothing to do.
+//! 3: of a test, an interface is missing, for which the daemon would wait. 6: neither a config nor an interface was named, so that there is nothing to do.
 //!
 //! The order at start: become a daemon, fork the file processes while there is nothing yet to copy, open the log, read the config, give up privileges,
 //! open everything, give up the rest ([`muster::shell::confine`]).
@@ -37,6 +37,8 @@ use privileges::Privileges;
 const CONFIG: &str = "/etc/muster/muster.toml";
 /// The exit code of a daemon that was told nothing, as init scripts have it (LSB: "program is not configured").
 const UNCONFIGURED: u8 = 6;
+/// Of a test: the config is right as soon as an interface is there, for which the daemon waits.
+const AWAITS: u8 = 3;
 /// The loop wakes at least this often.
 const LONGEST_TURN: Duration = Duration::from_secs(60);
 /// Descriptors besides those of endpoints, files and links.
@@ -210,7 +212,7 @@ fn load(
     let mut facts = MachineFacts::at_start(links.clone());
     loop {
         match file.resolve(text.as_deref(), &facts) {
-            Ok(resolved) => return Ok(Loaded::Whole(Box::new(resolved), links)),
+            Ok(resolved) => return Ok(Loaded::Whole(Box::new(resolved), links, facts.remembers())),
             Err(Unresolved::Wrong(why)) => return Err(why),
             Err(Unresolved::Await(run, why)) => return Ok(Loaded::Awaits(run, why)),
             Err(Unresolved::Ask(root, names)) => facts.learn(&root, &names, &exists(&root, facts.allowed(), &names)?),
@@ -221,7 +223,8 @@ fn load(
 
 /// What was read and resolved, on a machine with these links.
 enum Loaded {
-    Whole(Box<Resolved>, Vec<LinkFacts>),
+    /// It was remembered or not by what nodes have their addresses.
+    Whole(Box<Resolved>, Vec<LinkFacts>, bool),
     /// An interface is missing: the folder of the pid file, and what is missing.
     Awaits(PathBuf, String),
 }
@@ -236,8 +239,11 @@ fn test(options: &DaemonOptions) -> ExitCode {
     // What cannot be read was not written either.
     let recall = |path: PathBuf| Ok(read_config(&path).unwrap_or_default());
     match text.and_then(|text| load(&options.config, text, exists, recall)) {
-        Ok(Loaded::Awaits(_, why)) => fail(&why),
-        Ok(Loaded::Whole(resolved, _)) => {
+        Ok(Loaded::Awaits(_, why)) => {
+            fail(&why);
+            ExitCode::from(AWAITS)
+        }
+        Ok(Loaded::Whole(resolved, ..)) => {
             let mut text: String = resolved.notes.iter().map(|note| format!("# {note}\n")).collect();
             text.push_str(&resolved.config.listing.to_string());
             stdio::print(&text).map_or_else(|error| fail(&error.to_string()), |_| ExitCode::SUCCESS)
@@ -265,7 +271,11 @@ fn load_by_clerk(file: &ConfigFile, clerk: &mut Clerk) -> Result<Loaded, NoDaemo
     };
     let text = read(file.path.clone())?;
     let code = if text.is_none() && file.flags.interfaces.is_empty() { UNCONFIGURED } else { 1 };
-    load(file, text, exists, read).map_err(|why| NoDaemon { why, code })
+    let recall = |path: PathBuf| {
+        let remedy = "restore it with the rights of its neighbours, or remove it if no node has a number";
+        read(path.clone()).map_err(|why| format!("cannot recall the networks of the interfaces: {why} ({}: {remedy})", path.display()))
+    };
+    load(file, text, exists, recall).map_err(|why| NoDaemon { why, code })
 }
 
 /// The same as soon as the interfaces are there: a head may come up before its cards. Who has started us waits for [`PATIENCE`] at most; then we
@@ -274,21 +284,34 @@ fn load_at_start(
     file: &ConfigFile,
     clerk: &mut Clerk,
     birth: &mut Option<Readiness>,
-) -> Result<(Resolved, Vec<LinkFacts>, Option<PidFile>), NoDaemon> {
+) -> Result<(Resolved, Vec<LinkFacts>, Option<PidFile>, bool), NoDaemon> {
     let (begin, mut told, mut pid, mut watchdog) = (Instant::now(), String::new(), None, Watchdog::of_environment());
+    let (mut signals, mut folder) = (None, PathBuf::new());
     loop {
-        let (run, why) = match load_by_clerk(file, clerk)? {
-            Loaded::Whole(resolved, links) => return Ok((*resolved, links, pid)),
-            Loaded::Awaits(run, why) => (run, why),
+        let why = match load_by_clerk(file, clerk) {
+            Ok(Loaded::Whole(resolved, links, remembers)) => return Ok((*resolved, links, pid, remembers)),
+            Ok(Loaded::Awaits(run, why)) => {
+                folder = run;
+                why
+            }
+            // A config that is being edited meanwhile is waited for as well.
+            Err(NoDaemon { why, .. }) if pid.is_some() => why,
+            Err(wrong) => return Err(wrong),
         };
         if why != told {
             why.lines().for_each(|line| log::warn!("{line}"));
-            log::warn!("musterd: waits for that (it serves as soon as the interface is there with its address)");
+            log::warn!("musterd: waits for that (it serves as soon as that is so)");
             manager::tell(&format!("STATUS=waits: {}", why.lines().next().unwrap_or_default()));
             told = why;
         }
         if pid.is_none() {
-            pid = Some(PidFile::create(&run).map_err(|error| error.to_string())?);
+            pid = Some(PidFile::create(&folder).map_err(|error| error.to_string())?);
+            signals = Some(signals::Signals::open().map_err(|error| error.to_string())?);
+        }
+        // The others ask for what is done anyhow.
+        if signals.as_mut().is_some_and(|signals| signals.take() == Some(Command::Leave)) {
+            manager::tell(manager::STOPPING);
+            return Err(NoDaemon { why: "stopped while it waited".into(), code: 0 });
         }
         if begin.elapsed() >= PATIENCE {
             if let Some(birth) = birth.take() {
@@ -315,7 +338,7 @@ impl Daemon {
         let begin = Instant::now();
         let Crew { mut writer, clerk, mut readers } = crew;
         let mut clerk = Clerk::new(clerk);
-        let (Resolved { config, notes }, links, waited) = load_at_start(&options.config, &mut clerk, birth)?;
+        let (Resolved { config, notes }, links, waited, remembers) = load_at_start(&options.config, &mut clerk, birth)?;
         for note in &notes {
             log::info!("{note}");
         }
@@ -344,6 +367,13 @@ impl Daemon {
         let mut server = Server::restored(&config, seed(), shell.now(), lines.iter().map(String::as_str))
             .map_err(|why| format!("{why} ({})", config.server.state_dir.join("journal").display()))?
             .with_file(options.config);
+        if !remembers && server.roll().lots().occupied() > 0 {
+            log::warn!(
+                "interfaces: what nodes had their addresses by is not in {}, so they follow the interfaces as they are now (if they should not, stop \
+                 musterd before a node boots, and set the interfaces as they were)",
+                config.server.state_dir.display()
+            );
+        }
         drop(lines);
         take_up(&config, &mut shell, &mut server);
         daemon::lock_memory();

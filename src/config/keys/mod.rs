@@ -73,7 +73,7 @@ section! {
     /// `[[network]]`: a network that is served, an interface's own or one behind a relay.
     NetworkKeys "[[network]]" {
         interface "interface": Interface, Derived, Restart, "A boot interface, whose own network this is.";
-        head "head": Address, Derived, Restart, "Which of the interface's addresses is the head's.";
+        head "head": Address, Derived, Reload, "Which of the interface's addresses is the head's.";
         subnet "subnet": Net, Derived, Reload, "A subnet behind a DHCP relay.";
         guests "guests": Guests, Derived, Reload, "Addresses of machines without a number.";
         guest_lease "guest-lease": LeaseTime, Derived, Reload, "The lease of machines without a number.";

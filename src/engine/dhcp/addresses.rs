@@ -104,7 +104,8 @@ fn offer_view(ctx: &Ctx<'_>, key: Key<Client>, asked: &ClientRequest<'_>, addres
 /// The address that a number gives on a network, if that is where it belongs.
 pub(super) fn numbered_address(ctx: &Ctx<'_>, number: Option<Number>, network: usize) -> Option<Ipv4Addr> {
     let subnet = ctx.config.networks.get(network)?.subnet;
-    ctx.roll.plan.address(number?).filter(|&address| subnet.is_host(address))
+    // What the head itself has is nobody's, whatever the plan says.
+    ctx.roll.plan.address(number?).filter(|&address| subnet.is_host(address) && !ctx.links.has(address))
 }
 
 /// The address that a machine has a right to on a network, by the table in [`rights::right`].

@@ -26,12 +26,33 @@ use super::{Dhcp, OFFER_HOLD, passing};
 const NEIGHBOUR_AGAIN: Duration = Duration::from_secs(10);
 
 impl Dhcp {
+    /// Whether somebody on the link takes what was offered over another one: two boot interfaces in one network hear the same machines.
+    fn is_for_another_link(&mut self, ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>) -> bool {
+        let message = asked.message;
+        let Some(server) = message.server_id().filter(|_| message.header.giaddr.is_unspecified()) else { return false };
+        let own = ctx.config.links.get(usize::from(asked.link())).is_some_and(|link| link.has(server));
+        let Some(other) = ctx.config.links.iter().find(|link| !own && link.has(server)) else { return false };
+        ctx.stats.count(Counter::DhcpOtherServer);
+        if let Some(more) = self.twice.allow(ctx.now) {
+            let name = ctx.config.links.get(usize::from(asked.link())).map_or("", |link| link.interface.as_str());
+            log::warn!(
+                "{name}: hears the machines of {} too ({} took an offer of {server}): put the two on separate networks{more}",
+                other.interface,
+                asked.identity
+            );
+        }
+        true
+    }
+
     pub(super) fn request(&mut self, ctx: &mut Ctx<'_>, asked: &ClientRequest<'_>) {
         let message = asked.message;
         let Some((state, address)) = decide::state(message.server_id(), message.requested_ip(), message.header.ciaddr, asked.unicast)
         else {
             return ctx.stats.count(Counter::DhcpMalformed);
         };
+        if self.is_for_another_link(ctx, asked) {
+            return;
+        }
         let record = ctx.roll.find(&asked.identity);
         if let Some(key) = record {
             self.give_number(ctx, key, asked, state, address);

@@ -86,6 +86,7 @@ pub struct Dhcp {
     unclaimed: LogLimit,
     unread: LogLimit,
     unserved: LogLimit,
+    twice: LogLimit,
 }
 
 impl Dhcp {
@@ -113,6 +114,7 @@ impl Dhcp {
             unclaimed: log_limit,
             unread: log_limit,
             unserved: log_limit,
+            twice: log_limit,
         }
     }
 

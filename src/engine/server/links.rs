@@ -1,5 +1,7 @@
 //! What becomes of everything else when something becomes of a link.
 
+use std::net::Ipv4Addr;
+
 use crate::base::addr::Mac;
 use crate::base::facts::{Hardware, LinkFacts};
 use crate::base::machine::Link;
@@ -50,9 +52,29 @@ impl Server {
                     log::warn!("{name}: the head's address was {head} and is {moved} (machines learn it at their next DHCP request)");
                 }
                 self.remark(link, &name, before.as_ref());
+                self.withhold(link, &name);
             }
             Err(trouble) => self.leave_service(now, link, &name, trouble, out),
         }
+    }
+
+    /// An address that the head has is given to no machine, wherever it lies.
+    fn withhold(&mut self, link: Link, name: &str) {
+        let misplaced: Vec<_> = self.links.facts(link).map_or_else(Vec::new, |facts| links::misplaced(&self.config, facts).collect());
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            self.links.withheld.iter().copied().partition(|(of, address)| *of == link && !misplaced.iter().any(|(has, _)| has == address));
+        for (_, address) in gone {
+            self.roll.pools.iter_mut().flatten().for_each(|pool| pool.give_back(address));
+        }
+        for (address, whose) in misplaced.iter().filter(|(address, _)| !kept.contains(&(link, *address))) {
+            let withheld = self.roll.pools.iter_mut().flatten().any(|pool| pool.withhold(*address));
+            log::debug!("{name}: {address} is {} of the guests' addresses", if withheld { "taken out" } else { "none" });
+            log::error!("{name}: it has {address}, which is {whose} (given to nobody meanwhile; take that address from the interface)");
+        }
+        self.links.withheld = kept;
+        self.links.withheld.extend(
+            misplaced.iter().map(|(address, _)| (link, *address)).filter(|new| !self.links.withheld.contains(new)).collect::<Vec<_>>(),
+        );
     }
 
     /// Says what the interface should have, when that is news.
@@ -75,27 +97,36 @@ impl Server {
             *place = new;
         }
         self.pace.reconfigure(&self.config);
+        let (were, are) = others.unwrap_or_default();
+        // What is to be the first address may have been another one: no two sockets are bound to one.
+        for address in were.iter().filter(|address| !are.contains(address)) {
+            out.put(Output::Address { link, address: *address, on: false });
+        }
         if from != to {
             self.dns.reconfigure(&before, &self.config, now);
-            self.endpoints.readdress(from, to);
-            out.put(Output::Readdress { from, to });
+            self.readdress(now, link, (from, to), out);
             self.publish_names();
-            // Their clients know the head by an address that nobody has any more.
-            self.tftp.abandon(now.at, link);
         }
-        if let Some((were, are)) = others {
-            for address in were.iter().filter(|address| !are.contains(address)) {
-                out.put(Output::Address { link, address: *address, on: false });
-            }
-            for address in are.iter().filter(|address| !were.contains(address)) {
-                out.put(Output::Address { link, address: *address, on: true });
-            }
+        for address in are.iter().filter(|address| !were.contains(address)) {
+            out.put(Output::Address { link, address: *address, on: true });
         }
         if announces {
             // Firmware keeps what it learnt by ARP for as long as it boots (RFC 5227, 2.3).
             let arp = Arp { operation: ArpOp::Request, sender_mac: mac, sender_ip: to, target_mac: Mac::ZERO, target_ip: to };
             out.frame(link, |buf| emit_arp(buf, &arp));
         }
+    }
+
+    /// The head has another first address on a link.
+    pub(in crate::engine) fn readdress(&mut self, now: Now, link: Link, (from, to): (Ipv4Addr, Ipv4Addr), out: &mut Outbox) {
+        if self.config.links.get(usize::from(link)).is_some_and(|link| link.others.contains(&to)) {
+            out.put(Output::Address { link, address: to, on: false });
+            self.config.links.iter_mut().skip(link.into()).take(1).for_each(|link| link.others.retain(|other| *other != to));
+        }
+        self.endpoints.readdress(from, to);
+        out.put(Output::Readdress { from, to });
+        // Their clients know the head by an address that nobody has any more.
+        self.tftp.abandon(now.at, link);
     }
 
     /// Serves a link no more, or for another reason not. Says so when that is news.

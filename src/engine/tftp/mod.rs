@@ -433,7 +433,7 @@ impl Tftp {
         if self.forgotten(ctx, key) {
             return;
         }
-        if self.transfers.get(key).is_some_and(|transfer| self.is_abandoned(ctx.config, transfer)) {
+        if self.transfers.get(key).is_some_and(|transfer| self.is_abandoned(transfer)) {
             return self.end(ctx, key);
         }
         let Some(transfer) = self.transfers.get_mut(key) else { return };
@@ -533,11 +533,8 @@ impl Tftp {
     }
 
     /// Whether its link was abandoned since it began.
-    pub(super) fn is_abandoned(&self, config: &Config, transfer: &Transfer) -> bool {
+    pub(super) fn is_abandoned(&self, transfer: &Transfer) -> bool {
         let session = transfer.session();
-        if !session.is_reachable(config) {
-            return true;
-        }
         let abandoned = self.abandoned.get(usize::from(session.link())).copied().flatten();
         abandoned.is_some_and(|abandoned| session.began() <= abandoned)
     }
@@ -586,8 +583,8 @@ impl Transfer {
 }
 
 impl Session {
-    /// Whether the head has the address by which the client knows it.
-    fn is_reachable(&self, config: &Config) -> bool {
+    /// Whether the head has the address by which the client knows it. A virtual one may go for a moment.
+    pub(super) fn is_reachable(&self, config: &Config) -> bool {
         config.links.get(usize::from(self.link())).is_some_and(|link| link.has(*self.server().ip()))
     }
 }

@@ -41,10 +41,11 @@ impl Tftp {
 
     /// Sends what is due, as much as one turn allows.
     fn serve(&mut self, ctx: &mut Ctx<'_>, key: Key<Transfer>) {
-        if self.transfers.get(key).is_some_and(|transfer| self.is_abandoned(ctx.config, transfer)) {
+        if self.transfers.get(key).is_some_and(|transfer| self.is_abandoned(transfer)) {
             return self.end(ctx, key);
         }
-        let Some(transfer) = self.transfers.get_mut(key) else { return };
+        // The next look tries again.
+        let Some(transfer) = self.transfers.get_mut(key).filter(|transfer| transfer.session().is_reachable(ctx.config)) else { return };
         let lane = ctx.pace.lane(transfer.session().link());
         let alone = !transfer.is_quiet() && lane.waiting() == 0;
         match transfer.sending(if alone { limits::RUN_BYTES_MAX as u64 } else { TURN_BYTES }) {

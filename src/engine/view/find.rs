@@ -24,14 +24,14 @@ impl Wanted {
     fn of(moment: &Moment<'_>, text: &str) -> Wanted {
         let text = text.trim();
         let names = moment.roll.plan.names();
-        let short = text.split('.').next().unwrap_or(text);
-        let number = short.strip_prefix(names.prefix()).unwrap_or(short).parse().ok().map(Number);
+        let (short, domain) = text.split_once('.').unwrap_or((text, names.domain()));
+        let digits = ["node", names.prefix()].iter().find_map(|prefix| short.strip_prefix(prefix)).unwrap_or(short);
+        let number = digits.parse().ok().filter(|_| domain.eq_ignore_ascii_case(names.domain())).map(Number);
         let address: Option<Ipv4Addr> = text.parse().ok();
         Wanted {
             mac: text.parse().ok(),
             address,
-            // An address is no number, though its first part is one.
-            number: number.filter(|number| address.is_none() && number.0 < moment.roll.plan.nodes()),
+            number: number.filter(|number| number.0 < moment.roll.plan.nodes()),
             uuid: text.parse().ok(),
             word: text.to_ascii_lowercase(),
         }
