@@ -271,7 +271,6 @@ impl Server {
             endpoints::DHCP => engines.dhcp.datagram(ctx, engines.scratch, datagram),
             endpoints::TFTP => engines.tftp.datagram(ctx, datagram),
             endpoints::DNS => engines.dns.datagram(ctx, &datagram),
-            endpoints::UPSTREAM => engines.dns.answered(ctx, &datagram),
             _ => {}
         }
         turns::give_wanted(ctx, &mut engines);

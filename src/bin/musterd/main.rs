@@ -463,11 +463,6 @@ fn tell_names(shell: &Shell, table: &Endpoints) {
     if !on.is_empty() {
         log::info!("dns: served on {}, port {}", on.join(", "), dns::PORT);
     }
-    let asker = |refused: &&shell::Refused| table.get(refused.endpoint).is_some_and(|row| row.service == endpoints::UPSTREAM);
-    if let Some(refused) = shell.refused().iter().find(asker) {
-        let error = &refused.error;
-        log::error!("dns: cannot open a socket for upstream queries: {error} (such queries fail)");
-    }
 }
 
 fn guests(config: &Config) -> u64 {

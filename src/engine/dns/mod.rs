@@ -7,7 +7,9 @@
 mod counter;
 mod find;
 mod forward;
+mod lines;
 mod transfer;
+mod upstreams;
 mod zone;
 
 #[cfg(test)]
@@ -123,12 +125,7 @@ impl Dns {
         }
     }
 
-    /// An answer of another server's.
-    pub fn answered(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram<'_>) {
-        self.forwarder.answered(ctx, datagram);
-    }
-
-    /// What another server does on a connection to it.
+    /// What another server does on a line to it.
     pub fn called(&mut self, ctx: &mut Ctx<'_>, stream: &Stream<'_>) {
         self.forwarder.called(ctx, stream);
     }
