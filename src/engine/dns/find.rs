@@ -86,7 +86,7 @@ pub fn find(zones: &Zones, config: &Config, roll: &Registry, asker: Ipv4Addr, sp
 }
 
 fn host(config: &Config, roll: &Registry, asker: Ipv4Addr, label: &str) -> Option<Hosts> {
-    match config.plan.meaning(label) {
+    match config.plan.meaning_in_domain(label) {
         Some(Host::Node(number)) => config.plan.address(number).map(|address| Hosts::one(address, PLAN_TTL)),
         Some(Host::Head) => Some(Hosts::head(config, asker)),
         Some(Host::This) => this(config, roll, asker),
