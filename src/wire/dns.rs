@@ -13,7 +13,7 @@ use domain::base::message_builder::{AnswerBuilder, MessageBuilder, StaticCompres
 use domain::base::name::{NameBuilder, ToLabelIter, ToName};
 use domain::base::record::ComposeRecord;
 use domain::base::wire::Composer;
-use domain::base::{Message, ParsedRecord, Serial, Ttl};
+use domain::base::{Message, ParsedName, ParsedRecord, Serial, Ttl};
 use domain::dep::octseq::array::Array;
 use domain::dep::octseq::builder::{OctetsBuilder, ShortBuf, Truncate};
 use domain::rdata::{A, Ns, Ptr, Soa};
@@ -50,6 +50,10 @@ pub mod rtype {
     pub const SOA: u16 = 6;
     /// The name that an address points to.
     pub const PTR: u16 = 12;
+    /// An IPv6 address.
+    pub const AAAA: u16 = 28;
+    /// How a zone is signed: its parent's record.
+    pub const DS: u16 = 43;
     /// The pseudo-record of EDNS.
     pub const OPT: u16 = 41;
     /// A transfer of what has changed in a zone.
@@ -204,6 +208,8 @@ pub struct Query {
     pub question: Option<Question>,
     /// What its OPT record says, if it has one.
     pub edns: Option<Edns>,
+    /// The serial of the zone that a client has already, in its question for what has changed since (IXFR: RFC 1995, 3).
+    pub serial: Option<u32>,
 }
 
 impl Query {
@@ -233,6 +239,7 @@ pub fn parse(bytes: &[u8]) -> Result<Query, NoQuery> {
         sound: true,
         question: None,
         edns: None,
+        serial: None,
     };
     if query.opcode == OPCODE_QUERY {
         query.sound = read(&message, &mut query).is_some() && query.question.is_some();
@@ -254,6 +261,10 @@ fn read(message: &Message<&[u8]>, query: &mut Query) -> Option<()> {
     loop {
         for record in &mut section {
             let record = record.ok()?;
+            if record.rtype().to_int() == rtype::SOA && asked.qtype().to_int() == rtype::IXFR {
+                let soa = record.to_record::<Soa<ParsedName<&[u8]>>>().ok().flatten();
+                query.serial = soa.map(|soa| soa.data().serial().into_int());
+            }
             if record.rtype().to_int() == rtype::OPT {
                 let alone = query.edns.is_none() && additional == 0 && record.owner().is_root();
                 query.edns = Some(edns(&record)).filter(|_| alone);

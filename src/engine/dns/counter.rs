@@ -3,6 +3,8 @@
 crate::counters! {
     DnsQuery = "dns query",
     DnsAnswer = "dns answered from the plan",
+    /// Names that are asked of nobody (RFC 6761, RFC 6303).
+    DnsLocal = "dns answered: a name that stays here",
     DnsForwarded = "dns forwarded",
     DnsForwardedAnswer = "dns answer of an upstream forwarded",
     DnsRefused = "dns refused",

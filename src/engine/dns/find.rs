@@ -110,6 +110,13 @@ pub fn is_head(config: &Config, address: Ipv4Addr) -> bool {
     address.is_loopback() || config.is_own(address)
 }
 
+/// Whether a subnet lies in a served network, or has numbers in none.
+pub fn is_served(config: &Config, subnet: Subnet) -> bool {
+    let within = |network: &Subnet| network.contains(subnet.network()) && network.prefix() <= subnet.prefix();
+    config.networks.iter().any(|network| within(&network.subnet))
+        || config.networks.iter().all(|network| !subnet.contains(network.subnet.network()))
+}
+
 /// `guest-52540012ab34`
 fn guest(config: &Config, roll: &Registry, label: &str) -> Option<Hosts> {
     let (head, digits) = (label.get(..GUEST.len())?, label.get(GUEST.len()..)?);

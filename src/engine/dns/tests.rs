@@ -1,6 +1,7 @@
 //! Questions and their answers, in virtual time.
 
 mod forwarding;
+mod owners;
 mod transfers;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -52,6 +53,7 @@ fn query(name: &str, rtype: u16) -> Query {
         sound: true,
         question: Some(question),
         edns: None,
+        serial: None,
     }
 }
 

@@ -18,6 +18,7 @@ fn query(text: &str, rtype: u16) -> Query {
         sound: true,
         question: Some(question),
         edns: None,
+        serial: None,
     }
 }
 
