@@ -376,6 +376,32 @@ fn a_config_that_is_read_again_is_in_force_at_once() {
     assert_eq!(short(&client, "n1.cluster"), "10.54.1.1");
 }
 
+/// 4 of the faults that were found with real secondaries: each restart was a transfer, and a clock that went back ended them all.
+#[test]
+fn the_serial_stays_with_the_plan_and_never_goes_back() {
+    let (lab, server, client) = lab();
+    let state = lab.dir().join("state");
+    let serial = |daemon: &str| -> u32 {
+        let soa = short(&client, "cluster SOA");
+        soa.split(' ').nth(2).and_then(|serial| serial.parse().ok()).unwrap_or_else(|| panic!("{daemon}: {soa}"))
+    };
+    let kept = || wait(10, || Some(common::text(&state.join("serial"))).filter(|text| text.contains("serial "))).expect("it is kept");
+    let musterd = Musterd::keeping(&server, lab.dir(), &config(""), &state);
+    let first = serial("the first daemon");
+    assert!(kept().contains(&format!("serial {first} of ")));
+    drop(musterd);
+    std::thread::sleep(Duration::from_millis(1100));
+    let musterd = Musterd::keeping(&server, lab.dir(), &config(""), &state);
+    assert_eq!(serial("after a restart"), first);
+    drop(musterd);
+    // What a daemon whose clock was a year ahead has left.
+    let ahead = first + 31_536_000;
+    write(&state.join("serial"), kept().replace(&first.to_string(), &ahead.to_string()).as_bytes());
+    let musterd = Musterd::keeping(&server, lab.dir(), &config("").replace("1024", "1100"), &state);
+    assert_eq!(serial("with another plan"), ahead + 1);
+    drop(musterd);
+}
+
 /// Who takes nothing, and who sends what no question can be, is let go; others get their zone meanwhile.
 #[test]
 fn slow_readers_and_long_messages_are_let_go() {

@@ -343,6 +343,7 @@ impl Daemon {
         shell.open_control(&config.server.run_dir).map_err(|error| error.to_string())?;
         let mut server = Server::restored(&config, seed(), shell.now(), lines.iter().map(String::as_str))
             .map_err(|why| format!("{why} ({})", config.server.state_dir.join("journal").display()))?
+            .with_serial(std::fs::read_to_string(config.server.state_dir.join(dns::Serial::FILE)).ok().as_deref())
             .with_file(options.config);
         drop(lines);
         take_up(&config, &mut shell, &mut server);

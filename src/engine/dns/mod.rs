@@ -9,6 +9,7 @@ mod find;
 mod forward;
 mod lines;
 mod local;
+mod serial;
 mod transfer;
 mod upstreams;
 mod zone;
@@ -34,6 +35,7 @@ use transfer::ZoneTransfer;
 use zone::{NEGATIVE_TTL, Spot, Zone, Zones};
 
 pub use counter::Counter;
+pub use serial::Serial;
 
 /// The well-known port, of UDP and TCP.
 pub const PORT: u16 = 53;
@@ -60,6 +62,7 @@ impl Peer {
 /// The DNS service: zones from the plan, questions that wait for upstreams, zone transfers.
 pub struct Dns {
     zones: Zones,
+    serial: Serial,
     forwarder: Forwarder,
     /// One a connection.
     transfers: Box<[Option<(ConnId, ZoneTransfer)>]>,
@@ -86,25 +89,39 @@ enum Whose {
 }
 
 impl Dns {
-    /// Allocates everything that will ever be used. The zones' serial is the time at which they came into force.
+    /// Allocates everything that will ever be used. The zones' serial is the time at which they came into force, if none is kept.
     pub fn new(config: &Config, seed: u64, now: Now) -> Dns {
+        let serial = Serial::of(config, now.unix);
         Dns {
-            zones: Zones::new(config, now.unix as u32),
+            zones: Zones::new(config, serial.number),
+            serial,
             forwarder: Forwarder::new(seed, now.at),
             transfers: (0..dns::CONNECTIONS).map(|_| None).collect(),
         }
     }
 
+    /// Goes on behind the serial that an earlier daemon has kept.
+    pub fn resume(&mut self, config: &Config, kept: Serial) {
+        self.set_serial(config, kept.then(self.serial));
+    }
+
+    /// What the next daemon goes on behind.
+    pub fn serial(&self) -> Serial {
+        self.serial
+    }
+
     /// Takes over a new config; when it changes a name or an address, secondaries are to ask for the zones again. Running transfers of the
     /// old ones end with their next piece.
-    pub fn reconfigure(&mut self, old: &Config, new: &Config, now: Now) {
-        let subnets = |config: &Config| config.networks.iter().map(|network| (network.subnet, network.guests)).collect::<Vec<_>>();
-        let heads = |config: &Config| config.links.iter().map(|link| link.head).collect::<Vec<_>>();
-        if old.plan != new.plan || subnets(old) != subnets(new) || heads(old) != heads(new) {
-            // Forward even where the clock went back (RFC 1982).
-            let serial = (now.unix as u32).max(self.zones.serial().wrapping_add(1));
-            self.zones = Zones::new(new, serial);
+    pub fn reconfigure(&mut self, new: &Config, now: Now) {
+        let next = self.serial.then(Serial::of(new, now.unix));
+        if next != self.serial {
+            self.set_serial(new, next);
         }
+    }
+
+    fn set_serial(&mut self, config: &Config, serial: Serial) {
+        self.serial = serial;
+        self.zones = Zones::new(config, serial.number);
     }
 
     /// What an operator sees of it.

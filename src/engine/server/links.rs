@@ -70,13 +70,12 @@ impl Server {
         let (from, to, mac) = (old.head, new.head, new.mac);
         let announces = new.hardware == Hardware::Ethernet && (from, old.mac) != (to, mac);
         let others = (old.others != new.others).then(|| (old.others.clone(), new.others.clone()));
-        let before = self.config.clone();
         if let Some(place) = self.config.links.get_mut(usize::from(link)) {
             *place = new;
         }
         self.pace.reconfigure(&self.config);
         if from != to {
-            self.dns.reconfigure(&before, &self.config, now);
+            self.dns.reconfigure(&self.config, now);
             self.endpoints.readdress(from, to);
             out.put(Output::Readdress { from, to });
             self.publish_names();
