@@ -88,7 +88,7 @@ impl Head {
                 other => panic!("{other:?}"),
             })
             .collect();
-        assert_eq!(published, ["/var/lib/muster/names", "/var/lib/muster/interfaces"]);
+        assert_eq!(published, ["names", "serial", "interfaces"].map(|name| format!("/var/lib/muster/{name}")));
         world.wanted.clear();
         Head { world, disk: Disk::Answers }
     }
