@@ -109,13 +109,16 @@ fn names_allocate_nothing() {
         now.at = Instant::from_millis(20 * round);
         for (at, (name, kind)) in questions.iter().enumerate() {
             let mut bytes = vec![round as u8, at as u8, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+            // Equal questions to others would wait together.
+            let name = if at == 3 { format!("{round}.{name}") } else { name.to_string() };
             name.split('.').for_each(|label| bytes.extend([&[label.len() as u8], label.as_bytes()].concat()));
             bytes.extend([0, 0, *kind, 0, 1]);
             let datagram = Datagram { endpoint: by_datagram, mac: None, src: asker, dst: asker, payload: &bytes };
             let conn = |event| Stream { conn: ConnId::from_u64(1), endpoint: by_conn, peer: asker, event };
             let input = if *kind == 252 { Input::Stream(conn(StreamEvent::Bytes(&bytes))) } else { Input::Datagram(datagram) };
             server.handle(now, input, &mut out);
-            answers += out.len();
+            // Transfers on a connection follow one another.
+            answers += if *kind == 252 { 0 } else { out.len() };
             out.clear();
         }
         server.handle(now, happens(1, by_conn, StreamEvent::Drained), &mut out);
@@ -124,7 +127,7 @@ fn names_allocate_nothing() {
         server.expire(now, &mut out);
         out.clear();
     }
-    assert_eq!(answers, 300 * questions.len(), "each question has its answer, or goes on");
+    assert_eq!(answers, 300 * (questions.len() - 1), "each question has its answer, or goes on");
     assert!(pieces > 80, "{pieces}");
     assert_eq!(CALLS.get(), 0, "calls of the allocator");
 }

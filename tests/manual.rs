@@ -221,7 +221,6 @@ fn numbers_in_the_manual_are_the_limits() {
     let thousands = |n: usize| format!("{},{:03}", n / 1000, n % 1000);
     let sentences = [
         (&daemon, format!("At most {} questions wait", muster::wire::dns::PENDING)),
-        (&daemon, format!("from {} sockets", muster::wire::dns::ASKERS)),
         (&daemon, format!("At most {} connections are open", muster::wire::dns::CONNECTIONS)),
         (&daemon, format!("At most {} connections at once", muster::wire::control::CONNECTIONS)),
         (&operator, format!("At most {} connections are open", muster::wire::control::CONNECTIONS)),

@@ -138,6 +138,53 @@ fn buffers_of_every_size_are_respected() {
     machine.with_names(&format!("valgrind --quiet --error-exitcode=9 {}", program.display())).must("valgrind");
 }
 
+/// 13 of the faults that were found with real programs: the line that makes `getent hosts n23` fast where no resolver answers could not be
+/// written, since the module said NOTFOUND of everybody's names.
+#[test]
+fn what_is_not_ours_is_asked_elsewhere_and_what_is_ours_is_not() {
+    let machine = Machine::new();
+    write(&machine.lab.dir().join("hosts"), b"127.0.0.1 localhost\n198.51.100.66 www.example.org n5000.example.org\n");
+    let bind = "mount --bind $dir/hosts /etc/hosts; ip link set lo up; ip route replace default dev lo
+        echo nameserver 192.0.2.1 >$dir/resolv; mount --bind $dir/resolv /etc/resolv.conf";
+    let switch = "echo 'hosts: muster [NOTFOUND=return] files' >$dir/line; mount --bind $dir/line /etc/nsswitch.conf";
+    let told = |file: &str, key: &str| machine.run(file, &format!("{bind}; {switch}; getent hosts {key}")).output;
+    let file = "cp $dir/names $names";
+    for key in ["www.example.org", "n5000.example.org", "198.51.100.66"] {
+        let told = told(file, key);
+        assert!(told.starts_with("198.51.100.66"), "{key} goes on: {told}");
+    }
+    assert!(told("true", "www.example.org").starts_with("198.51.100.66"), "without a names file");
+    // A dead resolver behind it costs nothing where the module knows the answer, also that there is none.
+    let switch = "echo 'hosts: files muster [NOTFOUND=return] dns' >$dir/line; mount --bind $dir/line /etc/nsswitch.conf";
+    for (key, code) in [("n23", 0), ("n23.cluster", 0), ("head", 0), ("n5000", 2), ("10.54.1.23", 0)] {
+        let begin = std::time::Instant::now();
+        let outcome = machine.run(file, &format!("{bind}; {switch}; getent hosts {key}"));
+        assert_eq!(outcome.code, Some(code), "{key}: {}", outcome.output);
+        assert!(begin.elapsed() < std::time::Duration::from_secs(3), "{key}: {:?}", begin.elapsed());
+    }
+}
+
+/// 15 of them: with a prefix of one's own `ssh n6` went to a node although n6 is a machine of the site's.
+#[test]
+fn names_of_the_site_are_not_taken() {
+    let machine = Machine::new();
+    let place = "sed 's/prefix n/prefix c/' $dir/names >$names";
+    for key in ["n6", "node6", "master"] {
+        assert_eq!(machine.run(place, &format!("getent hosts {key}")).code, Some(2), "{key}");
+    }
+    for key in ["c6", "n6.cluster", "node6.cluster"] {
+        assert_eq!(line(&machine.run(place, &format!("getent hosts {key}")).must(key)), ["10.54.1.6", "c6.cluster", "c6"], "{key}");
+    }
+}
+
+/// 21 of them: a thread of 16 KiB ended with SIGSEGV.
+#[test]
+fn the_smallest_stack_is_enough() {
+    let machine = Machine::new();
+    let program = machine.compile("stack", &["-pthread"]);
+    assert_eq!(machine.with_names(&program.display().to_string()).must("stack"), "n23.cluster\n");
+}
+
 /// Programs go on without names where the file is not what it should be, and nobody waits.
 #[test]
 fn bad_files_are_no_files() {

@@ -7,14 +7,39 @@ use crate::plan::NamesFile;
 /// No variable of the environment moves it: set-user-id programs look names up as well.
 const PATH: &CStr = c"/var/lib/muster/names";
 
-/// None when there is no whole names file: then no name is known. Never blocks: whatever bears the name is opened without waiting, and read
-/// only when it is a regular file.
-pub fn read() -> Option<NamesFile> {
+/// Looks into the names file. None when there is no whole one: then no name is known. Never blocks: whatever bears the name is opened without
+/// waiting, and read only when it is a regular file. The file and what it says have a page of their own, as a caller's stack may have only
+/// 16 KiB in all (PTHREAD_STACK_MIN).
+pub fn with<T>(look: impl FnOnce(&NamesFile) -> T) -> Option<T> {
     let errno = Errno::keep();
-    let mut bytes = [0; NamesFile::MAX];
-    let len = slurp(&mut bytes);
+    let place = Place::map()?;
+    // SAFETY: the place has room for it, is zeroed, and is nobody else's.
+    let bytes = unsafe { &mut *place.at.cast::<[u8; NamesFile::MAX]>() };
+    let len = slurp(bytes);
     drop(errno);
-    NamesFile::parse(bytes.get(..len?)?)
+    let parsed = NamesFile::parse(bytes.get(..len?)?)?;
+    Some(look(&parsed))
+}
+
+/// Memory of its own, which is given back.
+struct Place {
+    at: *mut libc::c_void,
+}
+
+impl Place {
+    fn map() -> Option<Place> {
+        let (rights, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: memory that nobody has yet.
+        let at = unsafe { libc::mmap(core::ptr::null_mut(), NamesFile::MAX, rights, kind, -1, 0) };
+        (at != libc::MAP_FAILED).then_some(Place { at })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped above, and nothing refers to it any more.
+        unsafe { libc::munmap(self.at, NamesFile::MAX) };
+    }
 }
 
 /// How many bytes the file has; None when it cannot be read, or is longer than `bytes`.

@@ -2,8 +2,11 @@
 //!
 //! It is a crate of its own because it is loaded into every process of a machine that looks a name up: it depends on libc alone and allocates
 //! nothing. The arithmetic is the main crate's very source (`roll/plan`), which is built in here a second time. Each call reads the file again
-//! (some 200 bytes, always in the page cache), so there is no state: calls may come from any thread, in a signal handler, after a fork. What
-//! is no whole names file is as good as none. Results live in the caller's buffer; one that is too small gets ERANGE, and the caller comes
+//! (some 200 bytes, always in the page cache), so there is no state: calls may come from any thread, also one with the smallest stack, in a signal
+//! handler, after a fork. What is no whole names file is as good as none.
+//!
+//! NOTFOUND is said of what the plan would have if it were there: a number beyond it, and IPv6 of a node. Without a names file, and of all other
+//! names and addresses, the module says UNAVAIL, so that `[NOTFOUND=return]` behind it keeps others' questions going and ends its own. Results live in the caller's buffer; one that is too small gets ERANGE, and the caller comes
 //! again with a larger one.
 //!
 //! The functions are those of glibc's nss.h (info libc, "NSS Modules Interface"). All pointers come from glibc, which checks them.
@@ -45,9 +48,9 @@ fn never(_: &core::panic::PanicInfo<'_>) -> ! {
 pub enum NssStatus {
     /// NSS_STATUS_TRYAGAIN: ask again, with a larger buffer where errno is ERANGE.
     TryAgain = -2,
-    /// NSS_STATUS_UNAVAIL: there is no usable names file.
+    /// NSS_STATUS_UNAVAIL: there is no usable names file, or the name is not of its kind.
     Unavailable = -1,
-    /// NSS_STATUS_NOTFOUND: the plan has no such name or address.
+    /// NSS_STATUS_NOTFOUND: a name of the plan's kind that it has not.
     NotFound = 0,
     /// NSS_STATUS_SUCCESS: the result is in the caller's buffer.
     Success = 1,
@@ -84,9 +87,13 @@ impl ErrnoPointers {
         status
     }
 
-    unsafe fn not_found(&self) -> NssStatus {
+    unsafe fn missing(&self, why: Missing) -> NssStatus {
+        let status = match why {
+            Missing::NotOurs => NssStatus::Unavailable,
+            Missing::NotThere => NssStatus::NotFound,
+        };
         // SAFETY: as for `tell`.
-        unsafe { self.tell(NssStatus::NotFound, libc::ENOENT, HOST_NOT_FOUND) }
+        unsafe { self.tell(status, libc::ENOENT, HOST_NOT_FOUND) }
     }
 
     unsafe fn too_small(&self) -> NssStatus {
@@ -100,17 +107,29 @@ impl ErrnoPointers {
     }
 }
 
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    /// Another module may know it: there is no names file, or it is not for such names.
+    NotOurs,
+    /// Nobody else would know it.
+    NotThere,
+}
+
 /// The host that a name means.
 ///
 /// # Safety
 /// `name` is null or a C string.
-unsafe fn by_name(name: *const c_char) -> Option<HostAnswer> {
+unsafe fn by_name(name: *const c_char) -> Result<HostAnswer, Missing> {
     // SAFETY: by this function's contract.
-    let name = unsafe { name.as_ref().map(|name| CStr::from_ptr(name)) }?;
-    let name = name.to_str().ok().filter(|name| name.len() <= NAME_MAX)?;
-    let file = file::read()?;
-    let host = file.plan.meaning(name)?;
-    HostAnswer::of(&file, host)
+    let name = unsafe { name.as_ref().map(|name| CStr::from_ptr(name)) };
+    let name = name.and_then(|name| name.to_str().ok()).filter(|name| name.len() <= NAME_MAX).ok_or(Missing::NotOurs)?;
+    file::with(|file| {
+        file.plan.names().meaning(name).ok_or(Missing::NotOurs)?;
+        let host = file.plan.meaning(name).ok_or(Missing::NotThere)?;
+        HostAnswer::of(file, host).ok_or(Missing::NotThere)
+    })
+    .unwrap_or(Err(Missing::NotOurs))
 }
 
 /// # Safety
@@ -133,7 +152,10 @@ pub unsafe extern "C" fn _nss_muster_gethostbyname3_r(
         if family != AF_INET && family != AF_INET6 {
             return outcome.tell(NssStatus::Unavailable, libc::EAFNOSUPPORT, NO_DATA);
         }
-        let Some(answer) = by_name(name) else { return outcome.not_found() };
+        let answer = match by_name(name) {
+            Ok(answer) => answer,
+            Err(why) => return outcome.missing(why),
+        };
         if family == AF_INET6 {
             return outcome.tell(NssStatus::NotFound, libc::ENOENT, NO_DATA);
         }
@@ -207,7 +229,10 @@ pub unsafe extern "C" fn _nss_muster_gethostbyname4_r(
     let outcome = ErrnoPointers { errno, h_errno };
     // SAFETY: by this function's contract.
     unsafe {
-        let Some(answer) = by_name(name) else { return outcome.not_found() };
+        let answer = match by_name(name) {
+            Ok(answer) => answer,
+            Err(why) => return outcome.missing(why),
+        };
         let mut area = Area::new(buffer, len);
         let Some(text) = answer.name(&mut area) else { return outcome.too_small() };
         let tuple = answer.tuple(text);
@@ -248,14 +273,14 @@ pub unsafe extern "C" fn _nss_muster_gethostbyaddr2_r(
             return outcome.tell(NssStatus::Unavailable, libc::EAFNOSUPPORT, HOST_NOT_FOUND);
         }
         let octets = address.cast::<[u8; 4]>().read_unaligned();
-        let answer = file::read().and_then(|file| {
+        let answer = file::with(|file| {
             let host = match file.plan.number(octets.into()) {
                 Some(number) => Host::Node(number),
                 None => file.head.filter(|head| head.octets() == octets).map(|_| Host::Head)?,
             };
-            HostAnswer::of(&file, host)
+            HostAnswer::of(file, host)
         });
-        let Some(answer) = answer else { return outcome.not_found() };
+        let Some(answer) = answer.flatten() else { return outcome.missing(Missing::NotOurs) };
         let Some(found) = answer.hostent(&mut Area::new(buffer, len)) else { return outcome.too_small() };
         give(found, result, ttl, core::ptr::null_mut());
         outcome.done()

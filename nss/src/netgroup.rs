@@ -36,8 +36,8 @@ const TRIPLE: c_int = 0;
 pub unsafe extern "C" fn _nss_muster_setnetgrent(group: *const c_char, netgroup: *mut Netgroup) -> NssStatus {
     // SAFETY: by this function's contract.
     unsafe {
-        if group.is_null() || CStr::from_ptr(group) != c"all" || file::read().is_none() {
-            return NssStatus::NotFound;
+        if group.is_null() || CStr::from_ptr(group) != c"all" || file::with(|_| ()).is_none() {
+            return NssStatus::Unavailable;
         }
         let Some(netgroup) = netgroup.as_mut() else { return NssStatus::Unavailable };
         (netgroup.position, netgroup.data, netgroup.data_size) = (0, null_mut(), 0);
@@ -56,9 +56,10 @@ pub unsafe extern "C" fn _nss_muster_getnetgrent_r(
 ) -> NssStatus {
     // SAFETY: by this function's contract.
     let (netgroup, mut area) = unsafe { (netgroup.as_mut(), Area::new(buffer, len)) };
-    let (Some(netgroup), Some(file)) = (netgroup, file::read()) else { return NssStatus::NotFound };
+    let Some(netgroup) = netgroup else { return NssStatus::Unavailable };
     let number = u32::try_from(netgroup.position / 2).ok().map(Number);
-    let Some(answer) = number.and_then(|number| HostAnswer::of(&file, Host::Node(number))) else {
+    let answer = number.and_then(|number| file::with(|file| HostAnswer::of(file, Host::Node(number))).flatten());
+    let Some(answer) = answer else {
         return NssStatus::NotFound;
     };
     let host = answer.nth((netgroup.position % 2) as usize).and_then(|name| area.text(name));

@@ -49,6 +49,9 @@ pub enum Transport {
     Listen(Streams),
     /// TCP connections to others, made by [`Output::Connect`](super::outbox::Output).
     Dial(Streams),
+    /// Datagrams to others, each conversation by a socket of its own that is connected to one address, with a port of the kernel's choice:
+    /// to the machine a connection that [`Output::Connect`](super::outbox::Output) makes and that is closed when nobody is there.
+    Ask(Streams),
     /// Connections to a Unix socket, which the world has a place for.
     Unix(Streams),
 }
@@ -62,6 +65,8 @@ pub enum Framing {
     Length16,
     /// Whatever has come.
     Raw,
+    /// Each is a datagram. Many may be under way; `Drained` is not said.
+    Datagram,
 }
 
 /// What connections of an endpoint are like. Endpoints of one service and transport share their places and buffers, and have equal ones.
@@ -91,7 +96,7 @@ impl Transport {
     /// What connections are like, where there are some.
     pub fn streams(&self) -> Option<&Streams> {
         match self {
-            Transport::Listen(streams) | Transport::Dial(streams) | Transport::Unix(streams) => Some(streams),
+            Transport::Listen(streams) | Transport::Dial(streams) | Transport::Ask(streams) | Transport::Unix(streams) => Some(streams),
             Transport::Udp | Transport::Broadcast | Transport::Overheard => None,
         }
     }
@@ -99,7 +104,8 @@ impl Transport {
 
 /// How many descriptors the endpoints of a table need at most.
 pub fn descriptors(table: &[Endpoint]) -> usize {
-    let own = table.iter().filter(|endpoint| !matches!(endpoint.transport, Transport::Overheard | Transport::Dial(_))).count();
+    let bare = |endpoint: &&Endpoint| matches!(endpoint.transport, Transport::Overheard | Transport::Dial(_) | Transport::Ask(_));
+    let own = table.iter().filter(|endpoint| !bare(endpoint)).count();
     let conns = |endpoint: &Endpoint| endpoint.transport.streams().map_or(0, |streams| streams.conns);
     own + table.iter().map(conns).sum::<usize>()
 }

@@ -98,6 +98,12 @@ fn own(
     if keys.dns.is_none() && parsed.dns.enabled.filled() && !parsed.dns.upstream.filled().is_empty() {
         notes.push(format!("{name}: name server {head} (this one, as [dns] has an upstream)"));
         keys.dns = Some(Set::derived(vec![head]));
+        // Short names are looked for there: without the domain n23 would not be found.
+        let domain = parsed.cluster.name.filled();
+        if keys.domain.is_none() {
+            notes.push(format!("{name}: domain {domain} (the cluster's, as this is the name server)"));
+            keys.domain = Some(Set::derived(domain));
+        }
     }
     fill(&mut keys, parsed);
     let LinkFacts { index, hardware, mac, mtu, .. } = *facts;

@@ -282,6 +282,19 @@ fn nodes_are_told_of_this_server_where_it_knows_everything() {
     assert_eq!(told("upstream = \"192.0.2.1\"", ""), ("10.54.0.1".into(), String::new(), true));
 }
 
+/// Where this is the name server n23 is looked for in the cluster's domain; else it would not be found.
+#[test]
+fn nodes_are_told_the_domain_with_the_name_server() {
+    let told = |dns: &str, network: &str| {
+        let text = format!("[cluster]\nname = \"hpc.example\"\n[[network]]\ninterface = \"eth1\"\n{network}\n[dns]\n{dns}");
+        with(&text, &Flags::default()).unwrap().config.networks[0].domain.clone().unwrap_or_default()
+    };
+    assert_eq!(told("upstream = \"192.0.2.1\"", ""), "hpc.example");
+    assert_eq!(told("upstream = \"192.0.2.1\"", "domain = \"other.example\""), "other.example");
+    assert_eq!(told("upstream = \"192.0.2.1\"", "dns = \"192.0.2.7\""), "");
+    assert_eq!(told("", ""), "");
+}
+
 /// A config whose listing is its file: there, the addresses and rates of links are set.
 fn written_out(mut config: Config) -> Config {
     for link in &mut config.links {
@@ -337,7 +350,7 @@ fn toml_like() -> impl Strategy<Value = String> {
     const KEYS: &str = "
         name prefix digits first node0 nodes guests numbering new-numbers interface subnet head router dns ntp domain lease guest-lease link-rate queue-delay
         options number macs root program script kernel initrd args ports windowsize give-up authoritative capacity
-        run-dir user allow router-adverts enabled listen upstream transfer bios 66 x";
+        run-dir user allow router-adverts enabled listen upstream forward-unknown transfer bios 66 x";
     const VALUES: &str = r#"
         "eth1" ~ "eth2" ~ "10.54.0.0/16" ~ "10.54.0.7" ~ "10.54.9.0-10.54.9.9" ~ "0.0.0.0-255.255.255.255" ~
         "255.255.255.255" ~ "0.0.0.0/0" ~ "none" ~ 0 ~ 1 ~ 17 ~ 65536 ~ -1 ~ 99999999999999999999999 ~ "12h" ~ "1G" ~

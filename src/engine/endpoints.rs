@@ -37,7 +37,7 @@ pub struct Endpoints {
     rows: Vec<Endpoint>,
     pool: u16,
     per_link: EndpointId,
-    askers: EndpointId,
+    asker: EndpointId,
     dial: EndpointId,
 }
 
@@ -65,20 +65,17 @@ impl Endpoints {
                 rows.push(of_names(DNS, Transport::Listen(clients()), address));
             }
         }
-        let askers = rows.len() as EndpointId;
-        if config.dns.enabled && !config.dns.upstream.is_empty() {
-            let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
-            let own = |transport| Endpoint { service: UPSTREAM, transport, link: None, address: any, required: false, remedy: "" };
-            rows.extend((0..wire::ASKERS).map(|_| own(Transport::Udp)));
-        }
-        let dial = rows.len() as EndpointId;
+        let asker = rows.len() as EndpointId;
+        let dial = asker + 1;
         let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
         let own = |service, transport| Endpoint { service, transport, link: None, address: any, required: true, remedy: "" };
         if config.dns.enabled {
+            let talks = if config.dns.upstream.is_empty() { 0 } else { wire::TALKS };
+            rows.push(own(UPSTREAM, Transport::Ask(self::talks(talks))));
             rows.push(own(UPSTREAM, Transport::Dial(calls())));
         }
         rows.push(own(CONTROL, Transport::Unix(operators())));
-        Endpoints { rows, pool: first, per_link: BEFORE_POOL + last.saturating_sub(first) + 1, askers, dial }
+        Endpoints { rows, pool: first, per_link: BEFORE_POOL + last.saturating_sub(first) + 1, asker, dial }
     }
 
     /// A link has another address.
@@ -114,9 +111,9 @@ impl Endpoints {
         EndpointId::from(link) * self.per_link + at
     }
 
-    /// The row from whose socket another server is asked, of [`wire::ASKERS`].
-    pub fn asker(&self, at: u8) -> EndpointId {
-        self.askers + EndpointId::from(at)
+    /// The row by which other servers are asked.
+    pub fn asker(&self) -> EndpointId {
+        self.asker
     }
 
     /// The row of the operators' socket.
@@ -154,6 +151,12 @@ fn clients() -> Streams {
 fn calls() -> Streams {
     let (in_max, out_max) = (wire::MESSAGE_MAX, wire::QUERY_MAX);
     Streams { conns: wire::CALLS, buffers: wire::CALLS, in_max, out_max, ..clients() }
+}
+
+fn talks(conns: usize) -> Streams {
+    let (in_max, out_max) = (wire::ANSWER_MAX, wire::QUERY_MAX);
+    let buffers = conns.min(wire::TALK_BUFFERS);
+    Streams { framing: Framing::Datagram, conns, buffers, in_max, out_max, idle: None, batch: 2 * BATCH, ..clients() }
 }
 
 fn operators() -> Streams {
@@ -196,8 +199,7 @@ mod tests {
                 assert_eq!((row.link, row.address), (Some(at as Link), SocketAddrV4::new(link.head, port)));
             }
         }
-        let asker = |at| endpoints.get(endpoints.asker(at)).unwrap();
-        assert!((0..wire::ASKERS as u8).all(|at| (asker(at).service, &asker(at).transport) == (UPSTREAM, &Transport::Udp)));
+        assert!(matches!(endpoints.get(endpoints.asker()).unwrap().transport, Transport::Ask(_)));
         assert!(matches!(endpoints.get(endpoints.dial()).unwrap().transport, Transport::Dial(_)));
     }
 

@@ -17,6 +17,7 @@ use crate::roll::plan::{NamesFile, This};
 use crate::wire::control::Rejection;
 
 use super::command::{self, LONGEST, NextStep, bytes_of};
+use super::dns::Serial;
 use super::server::Server;
 
 const STAYS: &str = "the old config stays in force";
@@ -166,6 +167,8 @@ impl Server {
         }
         let path = config.server.state_dir.join("names");
         self.commands.publish(path, text);
+        let serial = self.config().server.state_dir.join(Serial::FILE);
+        self.commands.publish(serial, self.names_serial().to_string());
         self.remember_links();
     }
 

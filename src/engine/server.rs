@@ -126,6 +126,19 @@ impl Server {
         Ok(server)
     }
 
+    /// The same, with the zones' serial as an earlier daemon has kept it; None: there is none.
+    pub fn with_serial(mut self, kept: Option<&str>) -> Server {
+        if let Some(kept) = kept.and_then(super::dns::Serial::read) {
+            self.dns.resume(&self.config, kept);
+        }
+        self
+    }
+
+    /// The zones' serial, for the next daemon.
+    pub(super) fn names_serial(&self) -> super::dns::Serial {
+        self.dns.serial()
+    }
+
     /// The config in force.
     pub fn config(&self) -> &Config {
         &self.config
@@ -205,7 +218,7 @@ impl Server {
         }
         self.pace.reconfigure(config);
         self.control.resize(config.plan.nodes());
-        self.dns.reconfigure(&old, config, now);
+        self.dns.reconfigure(config, now);
         let mut pools = std::mem::take(&mut self.roll.pools);
         for network in &config.networks {
             let same = old.networks.iter().position(|o| o.subnet == network.subnet && o.guests == network.guests && o.link == network.link);
@@ -271,7 +284,6 @@ impl Server {
             endpoints::DHCP => engines.dhcp.datagram(ctx, engines.scratch, datagram),
             endpoints::TFTP => engines.tftp.datagram(ctx, datagram),
             endpoints::DNS => engines.dns.datagram(ctx, &datagram),
-            endpoints::UPSTREAM => engines.dns.answered(ctx, &datagram),
             _ => {}
         }
         turns::give_wanted(ctx, &mut engines);

@@ -523,7 +523,12 @@ impl Conns {
             return;
         }
         let idle_before = conn.stirred;
+        let datagrams = group.streams.framing == Framing::Datagram;
         if conn.is_sending() || !conn.put(now, bytes, &mut group.outputs) {
+            if datagrams {
+                // The kernel does not let it out, or has heard that nobody is there.
+                return self.end(slot);
+            }
             group.counts.slow += 1;
             if let Some(more) = group.slow.allow(now) {
                 log::warn!("{}: {} dropped (it does not read what it is sent{more})", group.service.name, conn.who);
@@ -562,26 +567,27 @@ impl Conns {
     pub fn connect(&mut self, registry: &Registry, now: Instant, endpoint: EndpointId, (row, to): (&Endpoint, SocketAddrV4), token: u64) {
         let transport = std::mem::discriminant(&row.transport);
         let own = |group: &Group| (group.service, group.transport) == (row.service, transport);
-        let Some(group) = self.groups.iter().position(own).filter(|_| matches!(row.transport, Transport::Dial(_))) else { return };
+        let calls = matches!(row.transport, Transport::Dial(_) | Transport::Ask(_));
+        let Some(group) = self.groups.iter().position(own).filter(|_| calls) else { return };
         let Some(own) = self.groups.get_mut(group) else { return };
         if own.taken >= own.streams.conns {
             own.counts.turned_away += 1;
             return;
         }
-        let framing = own.streams.framing;
-        match TcpStream::connect(to.into()) {
-            Ok(stream) => {
-                let fd = stream.as_raw_fd();
-                self.insert(
-                    registry,
-                    now,
-                    Conn::new((group, endpoint), framing, Some(ConnSocket::Tcp(stream)), Peer::Address(to), token, false),
-                    fd,
-                );
+        let (framing, who) = (own.streams.framing, Peer::Address(to));
+        let datagrams = framing == Framing::Datagram;
+        let wire = match datagrams {
+            true => sys::udp_to(to).map(|fd| ConnSocket::Udp(fd.into())),
+            false => TcpStream::connect(to.into()).map(ConnSocket::Tcp),
+        };
+        match wire {
+            Ok(wire) => {
+                let fd = wire.as_raw_fd();
+                self.insert(registry, now, Conn::new((group, endpoint), framing, Some(wire), who, token, datagrams), fd);
             }
             Err(error) => {
                 log::debug!("{}: cannot connect to {to}: {error}", own.service.name);
-                if let Some(key) = self.conns.insert(Conn::new((group, endpoint), framing, None, Peer::Address(to), token, false)) {
+                if let Some(key) = self.conns.insert(Conn::new((group, endpoint), framing, None, who, token, false)) {
                     (own.taken, own.gone) = (own.taken + 1, own.gone + 1);
                     self.touch(key.slot());
                 }
@@ -610,7 +616,7 @@ impl Group {
         let (around, prefix) = match streams.framing {
             Framing::Length16 => (PREFIX, PREFIX),
             Framing::Line => (1, 0),
-            Framing::Raw => (0, 0),
+            Framing::Raw | Framing::Datagram => (0, 0),
         };
         Group {
             service,
@@ -654,6 +660,7 @@ impl AsFd for ConnSocket {
         match self {
             ConnSocket::Tcp(stream) => stream.as_fd(),
             ConnSocket::Unix(stream) => stream.as_fd(),
+            ConnSocket::Udp(socket) => socket.as_fd(),
         }
     }
 }

@@ -98,6 +98,15 @@ pub fn udp_socket() -> io::Result<OwnedFd> {
     socket(libc::AF_INET, libc::SOCK_DGRAM, 0)
 }
 
+/// A socket with a port of the kernel's choice, for datagrams to and from one address.
+pub fn udp_to(address: SocketAddrV4) -> io::Result<OwnedFd> {
+    let fd = udp_socket()?;
+    let address = sockaddr(address);
+    // SAFETY: `address` is a whole sockaddr_in, of the length that is given.
+    check(unsafe { libc::connect(fd.as_raw_fd(), (&raw const address).cast(), size_of::<sockaddr_in>() as u32) })?;
+    Ok(fd)
+}
+
 fn socket(domain: c_int, kind: c_int, protocol: c_int) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.
     let fd = check(unsafe { libc::socket(domain, kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, protocol) })?;

@@ -154,7 +154,8 @@ impl Conns {
 
     /// The machine calls somebody; where nobody takes calls that has come and gone.
     pub fn dial(&mut self, now: Instant, endpoint: EndpointId, to: SocketAddrV4, token: u64) -> Option<ConnId> {
-        let dials = self.table.get(usize::from(endpoint)).is_some_and(|row| matches!(row.transport, Transport::Dial(_)));
+        let dials =
+            self.table.get(usize::from(endpoint)).is_some_and(|row| matches!(row.transport, Transport::Dial(_) | Transport::Ask(_)));
         assert!(dials, "endpoint {endpoint} does not dial");
         let taken = self.answered.contains(&to);
         let id = self.insert(now, endpoint, to, token)?;
@@ -358,7 +359,7 @@ enum Read {
 fn message(framing: Framing, in_max: usize, bytes: &[u8]) -> Read {
     let (before, len, behind, whole) = match (framing, bytes) {
         (_, []) | (Framing::Length16, [_]) => return Read::None,
-        (Framing::Raw, bytes) => (0, bytes.len().min(in_max), 0, true),
+        (Framing::Raw | Framing::Datagram, bytes) => (0, bytes.len().min(in_max), 0, true),
         (Framing::Line, bytes) => match bytes.iter().position(|byte| *byte == b'\n') {
             Some(at) => (0, at, 1, true),
             None => (0, bytes.len(), 1, false),

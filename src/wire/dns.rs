@@ -13,7 +13,7 @@ use domain::base::message_builder::{AnswerBuilder, MessageBuilder, StaticCompres
 use domain::base::name::{NameBuilder, ToLabelIter, ToName};
 use domain::base::record::ComposeRecord;
 use domain::base::wire::Composer;
-use domain::base::{Message, ParsedRecord, Serial, Ttl};
+use domain::base::{Message, ParsedName, ParsedRecord, Serial, Ttl};
 use domain::dep::octseq::array::Array;
 use domain::dep::octseq::builder::{OctetsBuilder, ShortBuf, Truncate};
 use domain::rdata::{A, Ns, Ptr, Soa};
@@ -50,6 +50,10 @@ pub mod rtype {
     pub const SOA: u16 = 6;
     /// The name that an address points to.
     pub const PTR: u16 = 12;
+    /// An IPv6 address.
+    pub const AAAA: u16 = 28;
+    /// How a zone is signed: its parent's record.
+    pub const DS: u16 = 43;
     /// The pseudo-record of EDNS.
     pub const OPT: u16 = 41;
     /// A transfer of what has changed in a zone.
@@ -82,14 +86,20 @@ pub const MESSAGE_MAX: usize = 65_535;
 pub const CONNECTIONS: usize = 32;
 /// TCP connections to other servers, at once.
 pub const CALLS: usize = 4;
-/// Sockets from which other servers are asked, each with a port of the kernel's choice.
-pub const ASKERS: usize = 16;
+/// Sockets from which other servers are asked, at once: each for one question, connected, with a port of the kernel's choice.
+pub const TALKS: usize = 512;
+/// How many of them may have an answer waiting in a buffer.
+pub const TALK_BUFFERS: usize = 32;
+/// The longest answer by a datagram: no server was told that more is taken than [`UDP_MAX`].
+pub const ANSWER_MAX: usize = 4096;
 /// Questions that wait for the answers of other servers.
 pub const PENDING: usize = 256;
+/// Clients that wait for the answers of other servers.
+pub const WAITERS: usize = 512;
 
 const _: () = {
     assert!(MESSAGE_MAX <= limits::BYTES_PER_CALL && QUERY_MAX <= limits::RECEIVE_MAX);
-    assert!(PENDING.is_power_of_two() && ASKERS <= u8::MAX as usize && CALLS <= u8::MAX as usize);
+    assert!(PENDING.is_power_of_two() && CALLS + TALKS <= u16::MAX as usize && TALKS >= PENDING);
 };
 /// An OPT record without options.
 const OPT_LEN: usize = 11;
@@ -190,12 +200,16 @@ pub struct Query {
     pub recursion: bool,
     /// CD: the client wants data that was not validated.
     pub checking_disabled: bool,
+    /// AD: the client wants to know whether it was (RFC 6840, 5.7).
+    pub authentic: bool,
     /// One question, well-formed records, at most one OPT record and that in its place. Of other opcodes than QUERY nothing is asked.
     pub sound: bool,
     /// What is asked, where that can be read.
     pub question: Option<Question>,
     /// What its OPT record says, if it has one.
     pub edns: Option<Edns>,
+    /// The serial of the zone that a client has already, in its question for what has changed since (IXFR: RFC 1995, 3).
+    pub serial: Option<u32>,
 }
 
 impl Query {
@@ -221,9 +235,11 @@ pub fn parse(bytes: &[u8]) -> Result<Query, NoQuery> {
         opcode: header.opcode().to_int(),
         recursion: header.rd(),
         checking_disabled: header.cd(),
+        authentic: header.ad(),
         sound: true,
         question: None,
         edns: None,
+        serial: None,
     };
     if query.opcode == OPCODE_QUERY {
         query.sound = read(&message, &mut query).is_some() && query.question.is_some();
@@ -245,6 +261,10 @@ fn read(message: &Message<&[u8]>, query: &mut Query) -> Option<()> {
     loop {
         for record in &mut section {
             let record = record.ok()?;
+            if record.rtype().to_int() == rtype::SOA && asked.qtype().to_int() == rtype::IXFR {
+                let soa = record.to_record::<Soa<ParsedName<&[u8]>>>().ok().flatten();
+                query.serial = soa.map(|soa| soa.data().serial().into_int());
+            }
             if record.rtype().to_int() == rtype::OPT {
                 let alone = query.edns.is_none() && additional == 0 && record.owner().is_root();
                 query.edns = Some(edns(&record)).filter(|_| alone);
@@ -266,28 +286,78 @@ fn edns(record: &ParsedRecord<'_, &[u8]>) -> Edns {
 pub struct Response {
     /// The id that the query had.
     pub id: u16,
+    /// The code of its header, one of [`rcode`].
+    pub rcode: u16,
     /// TC: the answer did not fit, so it must be asked for by TCP.
     pub truncated: bool,
-    /// The question that it answers.
-    pub question: Question,
+    /// The question that it answers; some errors have none.
+    pub question: Option<Question>,
 }
 
-/// Reads a response's header and question; None when it has none, or more than one.
+/// Reads a response's header and question; None when it is none, or has more than one question, or one that cannot be read.
 pub fn parse_response(bytes: &[u8]) -> Option<Response> {
     let message = Message::from_octets(bytes).ok()?;
     let header = message.header();
-    if !header.qr() || header.opcode() != Opcode::QUERY || message.header_counts().qdcount() != 1 {
+    let questions = message.header_counts().qdcount();
+    if !header.qr() || header.opcode() != Opcode::QUERY || questions > 1 {
         return None;
     }
-    let asked = message.question().next()?.ok()?;
-    let name = DnsName(asked.qname().try_to_name().ok()?);
-    let question = Question { name, rtype: asked.qtype().to_int(), class: asked.qclass().to_int() };
-    Some(Response { id: header.id(), truncated: header.tc(), question })
+    let question = match message.question().next() {
+        Some(asked) => {
+            let asked = asked.ok()?;
+            let name = DnsName(asked.qname().try_to_name().ok()?);
+            Some(Question { name, rtype: asked.qtype().to_int(), class: asked.qclass().to_int() })
+        }
+        None => None,
+    };
+    Some(Response { id: header.id(), rcode: header.rcode().to_int().into(), truncated: header.tc(), question })
 }
 
-/// Puts another id into a message.
-pub fn set_id(message: &mut [u8], id: u16) {
-    message.iter_mut().zip(id.to_be_bytes()).for_each(|(to, from)| *to = from);
+/// Changes the case of those letters of a message's question that are drawn: whoever answers without having seen it has to guess them
+/// (draft-vixie-dnsext-dns0x20).
+pub fn mix_case(message: &mut [u8], drawn: u64) {
+    if let Some(name) = message.get_mut(HEADER..) {
+        mix_name(name, drawn);
+    }
+}
+
+fn mix_name(name: &mut [u8], drawn: u64) {
+    let (mut at, mut bit) = (0, 0);
+    while let Some(len @ 1..=63) = name.get(at).copied().map(usize::from) {
+        let letters = name.get_mut(at + 1..at + 1 + len).into_iter().flatten().filter(|byte| byte.is_ascii_alphabetic());
+        for letter in letters {
+            if drawn.rotate_right(bit) & 1 != 0 {
+                *letter ^= 0x20;
+            }
+            bit += 1;
+        }
+        at += 1 + len;
+    }
+}
+
+/// Whether a message's question has this name, with the case of those letters changed that are drawn.
+pub fn has_case(message: &[u8], name: &DnsName, drawn: u64) -> bool {
+    let (mut expected, plain) = ([0; 255], name.0.as_slice());
+    let Some(expected) = expected.get_mut(..plain.len()) else { return false };
+    expected.copy_from_slice(plain);
+    mix_name(expected, drawn);
+    message.get(HEADER..HEADER + plain.len()) == Some(&*expected)
+}
+
+/// Makes a response that was forwarded the answer to this query: its id, and its question in the letters of whoever asked. The server that
+/// forwards has no authority for it (AA), and forwards (RA).
+pub fn make_forwarded(message: &mut [u8], query: &Query) {
+    const AA: u8 = 0x04;
+    const RA: u8 = 0x80;
+    if let Some([id_high, id_low, flags, more, ..]) = message.get_mut(..HEADER) {
+        [*id_high, *id_low] = query.id.to_be_bytes();
+        (*flags, *more) = (*flags & !AA, *more | RA);
+    }
+    let Some(asked) = query.question.as_ref().map(|question| question.name.0.as_slice()) else { return };
+    let theirs = message.get_mut(HEADER..HEADER + asked.len());
+    if let Some(theirs) = theirs.filter(|theirs| theirs.eq_ignore_ascii_case(asked)) {
+        theirs.copy_from_slice(asked);
+    }
 }
 
 /// A record of the Internet class.
@@ -484,6 +554,7 @@ pub fn write_query(buf: &mut [u8], id: u16, query: &Query) -> Option<usize> {
     header.set_id(id);
     header.set_rd(true);
     header.set_cd(query.checking_disabled);
+    header.set_ad(query.authentic);
     let mut questions = builder.question();
     questions.push((&asked.name.0, asked.rtype.into(), asked.class.into())).ok()?;
     let mut additional = questions.additional();

@@ -366,6 +366,7 @@ impl Daemon {
         shell.open_control(&config.server.run_dir).map_err(|error| error.to_string())?;
         let mut server = Server::restored(&config, seed(), shell.now(), lines.iter().map(String::as_str))
             .map_err(|why| format!("{why} ({})", config.server.state_dir.join("journal").display()))?
+            .with_serial(std::fs::read_to_string(config.server.state_dir.join(dns::Serial::FILE)).ok().as_deref())
             .with_file(options.config);
         if !remembers && server.roll().lots().occupied() > 0 {
             log::warn!(
@@ -492,11 +493,6 @@ fn tell_names(shell: &Shell, table: &Endpoints) {
     }
     if !on.is_empty() {
         log::info!("dns: served on {}, port {}", on.join(", "), dns::PORT);
-    }
-    let asker = |refused: &&shell::Refused| table.get(refused.endpoint).is_some_and(|row| row.service == endpoints::UPSTREAM);
-    if let Some(refused) = shell.refused().iter().find(asker) {
-        let error = &refused.error;
-        log::error!("dns: cannot open a socket for upstream queries: {error} (such queries fail)");
     }
 }
 

@@ -165,6 +165,8 @@ section! {
             "More addresses of the head to listen on.";
         upstream "upstream": List<Address, { crate::config::limits::DNS_UPSTREAMS_MAX }>, Vec<Ipv4Addr>, Is("[]"), FirstOrLast,
             "Name servers for all other names.";
+        forward_unknown "forward-unknown": Flag, bool, Is("false"), Reload,
+            "Whether upstream is asked for names of the domain and for private addresses that the plan does not name.";
         transfer "transfer": List<Address, { crate::config::limits::DNS_TRANSFER_MAX }>, Vec<Ipv4Addr>, Is("[]"), Reload,
             "Secondary name servers, which may have whole zones.";
     }

@@ -88,7 +88,7 @@ impl Head {
                 other => panic!("{other:?}"),
             })
             .collect();
-        assert_eq!(published, ["/var/lib/muster/names", "/var/lib/muster/interfaces"]);
+        assert_eq!(published, ["names", "serial", "interfaces"].map(|name| format!("/var/lib/muster/{name}")));
         world.wanted.clear();
         Head { world, disk: Disk::Answers }
     }
@@ -162,12 +162,14 @@ fn a_reload_reads_looks_opens_and_takes_over() {
     assert!(!answered(&head.ask(5, RELOAD)), "it is answered when it is done");
     let (got, wanted) = head.serve(Some(&new));
     let steps: Vec<&Wanted> = wanted.iter().collect();
-    let [Wanted::Read(_), Wanted::Exists(names), Wanted::Root(root), Wanted::Serve, Wanted::Publish(_, list), Wanted::Publish(_, rest)] =
-        steps.as_slice()
-    else {
+    let [Wanted::Read(_), Wanted::Exists(names), Wanted::Root(root), Wanted::Serve, published @ ..] = steps.as_slice() else {
         panic!("{wanted:?}")
     };
-    assert!(names.len() > 3 && root == "/srv/tftp" && list.contains("other") && rest.contains("eth1"), "{wanted:?}");
+    let [Wanted::Publish(_, list), Wanted::Publish(_, serial), Wanted::Publish(_, rest)] = published else { panic!("{wanted:?}") };
+    assert!(
+        names.len() > 3 && root == "/srv/tftp" && list.contains("other") && serial.contains("serial ") && rest.contains("eth1"),
+        "{wanted:?}"
+    );
     let (is, said) = answer_to(&got, 5);
     assert!(is == "done" && said.contains("windowsize") && said.contains("now in force"), "{said}");
     assert_eq!(head.world.server.config().tftp.windowsize, 8);

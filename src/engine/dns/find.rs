@@ -86,7 +86,7 @@ pub fn find(zones: &Zones, config: &Config, roll: &Registry, asker: Ipv4Addr, sp
 }
 
 fn host(config: &Config, roll: &Registry, asker: Ipv4Addr, label: &str) -> Option<Hosts> {
-    match config.plan.meaning(label) {
+    match config.plan.meaning_in_domain(label) {
         Some(Host::Node(number)) => config.plan.address(number).map(|address| Hosts::one(address, PLAN_TTL)),
         Some(Host::Head) => Some(Hosts::head(config, asker)),
         Some(Host::This) => this(config, roll, asker),
@@ -108,6 +108,13 @@ fn this(config: &Config, roll: &Registry, asker: Ipv4Addr) -> Option<Hosts> {
 /// Whether an address is the head's own.
 pub fn is_head(config: &Config, address: Ipv4Addr) -> bool {
     address.is_loopback() || config.is_own(address)
+}
+
+/// Whether a subnet lies in a served network, or has numbers in none.
+pub fn is_served(config: &Config, subnet: Subnet) -> bool {
+    let within = |network: &Subnet| network.contains(subnet.network()) && network.prefix() <= subnet.prefix();
+    config.networks.iter().any(|network| within(&network.subnet))
+        || config.networks.iter().all(|network| !subnet.contains(network.subnet.network()))
 }
 
 /// `guest-52540012ab34`

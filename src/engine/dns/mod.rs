@@ -7,7 +7,11 @@
 mod counter;
 mod find;
 mod forward;
+mod lines;
+mod local;
+mod serial;
 mod transfer;
+mod upstreams;
 mod zone;
 
 #[cfg(test)]
@@ -21,18 +25,22 @@ use crate::base::outbox::Via;
 use crate::base::time::{Instant, Now};
 use crate::config::Config;
 use crate::wire::control::DnsStatus;
-use crate::wire::dns::{self, CLASS_IN, Data, NoQuery, OPCODE_QUERY, Query, Record, ResponseBuilder, ResponseFlags, rcode, rtype};
+use crate::wire::dns::{self, CLASS_IN, Data, DnsName, NoQuery, OPCODE_QUERY, Query, Record, ResponseBuilder, ResponseFlags, rcode, rtype};
 
 use super::Ctx;
 use find::{Lookup, PLAN_TTL};
 use forward::Forwarder;
+use local::Local;
 use transfer::ZoneTransfer;
 use zone::{NEGATIVE_TTL, Spot, Zone, Zones};
 
 pub use counter::Counter;
+pub use serial::Serial;
 
 /// The well-known port, of UDP and TCP.
 pub const PORT: u16 = 53;
+/// Transfers that may be asked for on one connection: they follow one another.
+const AT_ONCE: usize = 8;
 
 /// How somebody asks, and is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +62,7 @@ impl Peer {
 /// The DNS service: zones from the plan, questions that wait for upstreams, zone transfers.
 pub struct Dns {
     zones: Zones,
+    serial: Serial,
     forwarder: Forwarder,
     /// One a connection.
     transfers: Box<[Option<(ConnId, ZoneTransfer)>]>,
@@ -64,30 +73,55 @@ enum Judgement<'q> {
     /// Answer with this code alone.
     Say(u16, Counter),
     Answer(Zone, Spot<'q>),
+    Local(Local),
     Forward,
     Transfer(Zone),
 }
 
+/// Who has the answer to a question about a place in a zone of ours.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Ours,
+    /// Others, and this server says nothing about it.
+    Others,
+    /// Others, but who may not ask them through this server gets what it knows.
+    OthersIfAsked,
+}
+
 impl Dns {
-    /// Allocates everything that will ever be used. The zones' serial is the time at which they came into force.
+    /// Allocates everything that will ever be used. The zones' serial is the time at which they came into force, if none is kept.
     pub fn new(config: &Config, seed: u64, now: Now) -> Dns {
+        let serial = Serial::of(config, now.unix);
         Dns {
-            zones: Zones::new(config, now.unix as u32),
+            zones: Zones::new(config, serial.number),
+            serial,
             forwarder: Forwarder::new(seed, now.at),
             transfers: (0..dns::CONNECTIONS).map(|_| None).collect(),
         }
     }
 
+    /// Goes on behind the serial that an earlier daemon has kept.
+    pub fn resume(&mut self, config: &Config, kept: Serial) {
+        self.set_serial(config, kept.then(self.serial));
+    }
+
+    /// What the next daemon goes on behind.
+    pub fn serial(&self) -> Serial {
+        self.serial
+    }
+
     /// Takes over a new config; when it changes a name or an address, secondaries are to ask for the zones again. Running transfers of the
     /// old ones end with their next piece.
-    pub fn reconfigure(&mut self, old: &Config, new: &Config, now: Now) {
-        let subnets = |config: &Config| config.networks.iter().map(|network| (network.subnet, network.guests)).collect::<Vec<_>>();
-        let heads = |config: &Config| config.links.iter().map(|link| link.head).collect::<Vec<_>>();
-        if old.plan != new.plan || subnets(old) != subnets(new) || heads(old) != heads(new) {
-            // Forward even where the clock went back (RFC 1982).
-            let serial = (now.unix as u32).max(self.zones.serial().wrapping_add(1));
-            self.zones = Zones::new(new, serial);
+    pub fn reconfigure(&mut self, new: &Config, now: Now) {
+        let next = self.serial.then(Serial::of(new, now.unix));
+        if next != self.serial {
+            self.set_serial(new, next);
         }
+    }
+
+    fn set_serial(&mut self, config: &Config, serial: Serial) {
+        self.serial = serial;
+        self.zones = Zones::new(config, serial.number);
     }
 
     /// What an operator sees of it.
@@ -123,19 +157,16 @@ impl Dns {
         }
     }
 
-    /// An answer of another server's.
-    pub fn answered(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram<'_>) {
-        self.forwarder.answered(ctx, datagram);
-    }
-
-    /// What another server does on a connection to it.
+    /// What another server does on a line to it.
     pub fn called(&mut self, ctx: &mut Ctx<'_>, stream: &Stream<'_>) {
         self.forwarder.called(ctx, stream);
     }
 
     /// A connection has taken everything: a transfer goes on.
     fn go_on(&mut self, ctx: &mut Ctx<'_>, conn: ConnId) {
-        let Some(place) = self.transfers.iter_mut().find(|place| matches!(place, Some((whose, _)) if *whose == conn)) else { return };
+        // The one that has begun comes before those that wait for it.
+        let own = self.transfers.iter_mut().filter(|place| matches!(place, Some((whose, _)) if *whose == conn));
+        let Some(place) = own.max_by_key(|place| place.as_ref().is_some_and(|(_, transfer)| transfer.has_begun())) else { return };
         if place.as_mut().is_some_and(|(_, transfer)| transfer.go_on(ctx, &self.zones, conn).is_over()) {
             *place = None;
         }
@@ -163,6 +194,7 @@ impl Dns {
                 say(ctx, peer, src, &query, rcode);
             }
             Judgement::Answer(zone, spot) => self.answer(ctx, peer, src, &query, zone, spot),
+            Judgement::Local(what) => answer_locally(ctx, peer, src, &query, what),
             Judgement::Forward => self.forwarder.forward(ctx, peer, src, query),
             Judgement::Transfer(zone) => self.transfer(ctx, peer, src, query, zone),
         }
@@ -192,11 +224,45 @@ impl Dns {
             },
             // Other questions that are no types of records (RFC 6895, 3.1).
             128..=254 => unsupported,
-            _ => match place {
-                Some((zone, spot)) => Judgement::Answer(zone, spot),
-                None if query.recursion && forward::may(ctx.config, *src.ip()) => Judgement::Forward,
-                None => Judgement::Say(rcode::REFUSED, Counter::DnsRefused),
+            kind => self.judge_place(ctx, src, query, (&question.name, kind), place),
+        }
+    }
+
+    /// Whether it is answered, or is others' to answer.
+    fn judge_place<'q>(
+        &self,
+        ctx: &Ctx<'_>,
+        src: SocketAddrV4,
+        query: &Query,
+        (name, kind): (&DnsName, u16),
+        place: Option<(Zone, Spot<'q>)>,
+    ) -> Judgement<'q> {
+        let goes = query.recursion && forward::may(ctx.config, *src.ip());
+        let local = || local::local(name, kind, ctx.config.dns.forward_unknown);
+        match place {
+            Some((zone, spot)) => match self.owner(ctx, src, kind, zone, spot) {
+                Whose::Ours => Judgement::Answer(zone, spot),
+                Whose::OthersIfAsked if !goes => Judgement::Answer(zone, spot),
+                Whose::Others if !goes => Judgement::Say(rcode::REFUSED, Counter::DnsRefused),
+                Whose::Others | Whose::OthersIfAsked => Judgement::Forward,
             },
+            None if goes => local().map_or(Judgement::Forward, Judgement::Local),
+            None => Judgement::Say(rcode::REFUSED, Counter::DnsRefused),
+        }
+    }
+
+    /// Who knows what there is at a place of our zones.
+    fn owner(&self, ctx: &Ctx<'_>, src: SocketAddrV4, kind: u16, zone: Zone, spot: Spot<'_>) -> Whose {
+        let missing = || matches!(find::find(&self.zones, ctx.config, ctx.roll, *src.ip(), spot), Lookup::Missing);
+        match (zone, spot) {
+            // The parent's, as it tells how the zone is delegated (RFC 4035, 3.1.4.1).
+            (_, Spot::Apex) if kind == rtype::DS => Whose::OthersIfAsked,
+            // A network smaller than a /24 shares its zone with its neighbours.
+            (Zone::Reverse(subnet), Spot::Apex) if !find::is_served(ctx.config, subnet) => Whose::OthersIfAsked,
+            (Zone::Reverse(_), Spot::Address(address)) if ctx.config.network_of(address).is_none() && missing() => Whose::Others,
+            (_, Spot::Apex) => Whose::Ours,
+            _ if ctx.config.dns.forward_unknown && missing() => Whose::OthersIfAsked,
+            _ => Whose::Ours,
         }
     }
 
@@ -243,14 +309,19 @@ impl Dns {
             // Incremental by a datagram: the latest SOA record says that a connection is needed (RFC 1995, 2).
             return self.answer_soa(ctx, peer, src, &query, zone);
         };
-        let under_way = self.transfers.iter().flatten().any(|(whose, _)| *whose == conn);
-        let Some(place) = self.transfers.iter_mut().find(|place| place.is_none()).filter(|_| !under_way) else {
+        // Who has it all already is told so (RFC 1995, 2).
+        let ours = self.zones.serial();
+        if query.serial.is_some_and(|theirs| theirs.wrapping_sub(ours) < 1 << 31) {
+            return self.answer_soa(ctx, peer, src, &query, zone);
+        }
+        let under_way = self.transfers.iter().flatten().filter(|(whose, _)| *whose == conn).count();
+        let Some(place) = self.transfers.iter_mut().find(|place| place.is_none()).filter(|_| under_way < AT_ONCE) else {
             ctx.stats.count(Counter::DnsTransferRefused);
             return say(ctx, peer, src, &query, rcode::REFUSED);
         };
         ctx.stats.count(Counter::DnsTransfer);
-        let mut transfer = ZoneTransfer::new(query, src, zone, self.zones.serial());
-        if !transfer.go_on(ctx, &self.zones, conn).is_over() {
+        let mut transfer = ZoneTransfer::new(query, src, zone, ours);
+        if under_way > 0 || !transfer.go_on(ctx, &self.zones, conn).is_over() {
             *place = Some((conn, transfer));
         }
     }
@@ -287,6 +358,28 @@ fn limit(peer: Peer, query: &Query) -> usize {
         peer if peer.is_by_udp() => query.udp_limit(),
         _ => dns::PIECE_MAX,
     }
+}
+
+/// Answers what is known of a name that stays here.
+fn answer_locally(ctx: &mut Ctx<'_>, peer: Peer, src: SocketAddrV4, query: &Query, what: Local) {
+    let Some(question) = &query.question else { return };
+    ctx.stats.count(Counter::DnsLocal);
+    let rcode = if what == Local::Missing { rcode::NXDOMAIN } else { rcode::NOERROR };
+    let verdict = ResponseFlags { rcode, authoritative: false, recursive: true };
+    let localhost = DnsName::of([b"localhost".as_slice()]);
+    let data = match (what, question.rtype, &localhost) {
+        (Local::Localhost, rtype::A | rtype::ANY, _) => Some(Data::A(Ipv4Addr::LOCALHOST)),
+        (Local::Loopback, rtype::PTR | rtype::ANY, Some(name)) => Some(Data::Ptr(name)),
+        _ => None,
+    };
+    send(ctx, peer, src, |buf| {
+        let mut reply = ResponseBuilder::new(buf, limit(peer, query), query, verdict)?;
+        let fits = data.is_none_or(|data| reply.answer(&Record { owner: &question.name, ttl: PLAN_TTL, data }));
+        if !fits {
+            reply.truncate();
+        }
+        Some(reply.finish(None))
+    });
 }
 
 /// Answers with a code alone.

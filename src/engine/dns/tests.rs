@@ -1,6 +1,7 @@
 //! Questions and their answers, in virtual time.
 
 mod forwarding;
+mod owners;
 mod transfers;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -43,7 +44,17 @@ const TXT: u16 = 16;
 
 fn query(name: &str, rtype: u16) -> Query {
     let question = Question { name: DnsName::of_text(name).unwrap(), rtype, class: 1 };
-    Query { id: 4711, opcode: 0, recursion: true, checking_disabled: false, sound: true, question: Some(question), edns: None }
+    Query {
+        id: 4711,
+        opcode: 0,
+        recursion: true,
+        checking_disabled: false,
+        authentic: false,
+        sound: true,
+        question: Some(question),
+        edns: None,
+        serial: None,
+    }
 }
 
 /// The bytes of a query; RD is set.
@@ -276,7 +287,7 @@ proptest! {
         config.dns.transfer = vec![*NODE.ip()];
         let mut world = World::new(&config);
         for (way, place, noise, at, byte) in inputs {
-            let (ours, theirs) = (udp(&world), Peer::Datagram(world.server.endpoints().asker(place % 16)));
+            let (ours, theirs) = (udp(&world), world.server.endpoints().asker());
             let call = row(&world, UPSTREAM, |transport| matches!(transport, Transport::Dial(_)));
             let name = ["n23.cluster", "23.1.54.10.in-addr.arpa", "example.org", "cluster"][noise.len() % 4];
             let mut message = bytes(&query(name, u16::from(byte)));
@@ -287,7 +298,7 @@ proptest! {
             let got = match way {
                 0 => heard(&mut world, ours, NODE, &message),
                 1 => heard(&mut world, client(place.into()), NODE, &message),
-                2 => heard(&mut world, theirs, NODE, &message),
+                2 => world.stream(theirs, conn(u64::from(place) + 100), NODE, StreamEvent::Bytes(&message)),
                 _ => world.stream(call, conn(place.into()), NODE, StreamEvent::Bytes(&message)),
             };
             for (peer, _, body) in sent(&got) {
@@ -296,7 +307,7 @@ proptest! {
             happens(&mut world, conn(place.into()), NODE, StreamEvent::Drained);
             if byte > 200 {
                 happens(&mut world, conn(place.into()), NODE, StreamEvent::Closed);
-                world.stream(call, conn(place.into()), NODE, StreamEvent::Opened { token: u64::from(place) % 4 });
+                world.stream(call, conn(place.into()), NODE, StreamEvent::Opened { token: u64::from(place) });
             }
             world.advance(u64::from(byte) * 20);
         }

@@ -60,6 +60,11 @@ impl ZoneTransfer {
         ZoneTransfer { query, src, zone, serial, step: 0 }
     }
 
+    /// Some of it was sent.
+    pub fn has_begun(&self) -> bool {
+        self.step > 0
+    }
+
     /// Puts out the next message. When the zones have changed meanwhile the connection is closed: half of one and half of another is none.
     pub fn go_on(&mut self, ctx: &mut Ctx<'_>, zones: &Zones, conn: ConnId) -> ZoneProgress {
         let Some(authority) = zones.authority.as_ref().filter(|authority| authority.serial == self.serial) else {

@@ -92,7 +92,6 @@ impl Server {
         let (from, to, mac) = (old.head, new.head, new.mac);
         let announces = new.hardware == Hardware::Ethernet && (from, old.mac) != (to, mac);
         let others = (old.others != new.others).then(|| (old.others.clone(), new.others.clone()));
-        let before = self.config.clone();
         if let Some(place) = self.config.links.get_mut(usize::from(link)) {
             *place = new;
         }
@@ -103,7 +102,7 @@ impl Server {
             out.put(Output::Address { link, address: *address, on: false });
         }
         if from != to {
-            self.dns.reconfigure(&before, &self.config, now);
+            self.dns.reconfigure(&self.config, now);
             self.readdress(now, link, (from, to), out);
             self.publish_names();
         }

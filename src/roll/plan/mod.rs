@@ -182,7 +182,16 @@ impl AddressPlan {
 
     /// What a name means here: a node of this lot table, the head, or whoever asks.
     pub fn meaning(&self, name: &str) -> Option<Host> {
-        self.names.meaning(name).filter(|host| !matches!(host, Host::Node(number) if number.0 >= self.nodes))
+        self.names.meaning(name).filter(|host| self.has(*host))
+    }
+
+    /// What a label of the domain means.
+    pub fn meaning_in_domain(&self, label: &str) -> Option<Host> {
+        self.names.meaning_in_domain(label).filter(|host| self.has(*host))
+    }
+
+    fn has(&self, host: Host) -> bool {
+        !matches!(host, Host::Node(number) if number.0 >= self.nodes)
     }
 
     /// The numbers whose addresses machines may bear on a subnet, as inclusive ranges in ascending order.

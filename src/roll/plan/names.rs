@@ -124,13 +124,25 @@ impl NodeNames {
     pub fn meaning(&self, name: &str) -> Option<Host> {
         let name = name.strip_suffix('.').unwrap_or(name);
         let host = self.without_domain(name);
-        for (word, host_is) in [("head", Host::Head), ("master", Host::Head), ("self", Host::This)] {
-            if host.eq_ignore_ascii_case(word) {
+        self.host(host, host.len() < name.len())
+    }
+
+    /// What a label of the domain means, likewise. A dot in it is no dot of a name's (RFC 4343, 2.1).
+    pub fn meaning_in_domain(&self, label: &str) -> Option<Host> {
+        self.host(label, true).filter(|_| !label.contains('.'))
+    }
+
+    fn host(&self, host: &str, in_domain: bool) -> Option<Host> {
+        let own = ["n", "node"].iter().all(|usual| !self.prefix().eq_ignore_ascii_case(usual));
+        let also = in_domain || !own;
+        for (word, host_is, usual) in [("head", Host::Head, true), ("self", Host::This, true), ("master", Host::Head, also)] {
+            if usual && host.eq_ignore_ascii_case(word) {
                 return Some(host_is);
             }
         }
-        let forms = [self.prefix(), "node", "n", "."];
-        forms.iter().find_map(|prefix| decimal(strip(host, prefix)?)).map(|number| Host::Node(Number(number)))
+        let forms = [(self.prefix(), true), (".", true), ("node", also), ("n", also)];
+        let number = forms.iter().filter(|(_, usual)| *usual).find_map(|(prefix, _)| decimal(strip(host, prefix)?));
+        number.map(|number| Host::Node(Number(number)))
     }
 
     fn without_domain<'n>(&self, name: &'n str) -> &'n str {
@@ -188,14 +200,27 @@ mod tests {
     fn forms_that_are_understood() {
         let names = NodeNames::new("c", 3, "cluster").unwrap();
         assert_eq!(names.of(Number(7)).to_string(), "c007");
-        for form in ["c007", "c7", "C0007", "n7", "node7", "node0007", ".7", "c7.cluster", "N7.CLUSTER.", ".7.cluster", "c007."] {
+        for form in ["c007", "c7", "C0007", ".7", "c7.cluster", "N7.CLUSTER.", "node0007.cluster", ".7.cluster", "c007."] {
             assert_eq!(names.meaning(form), Some(Host::Node(Number(7))), "{form}");
         }
         assert_eq!(
             ["head", "Master.cluster", "self", "head."].map(|name| names.meaning(name)),
             [Some(Host::Head), Some(Host::Head), Some(Host::This), Some(Host::Head)]
         );
+        let usual = ["n7", "node7", "node0007", ".7"].map(|form| NodeNames::DEFAULT.meaning(form));
+        assert_eq!((usual, NodeNames::DEFAULT.meaning("master")), ([Some(Host::Node(Number(7))); 4], Some(Host::Head)));
+        for label in ["c7", "n7", "node7", "master"] {
+            assert!(names.meaning_in_domain(label).is_some(), "{label}");
+        }
+        // 20 of names.md: `n7\.cluster.cluster` is one label with a dot in it, and no name of a node's.
+        for label in [".7", "c7.cluster", "c7.", "head.", "head.cluster", "master.cluster."] {
+            assert_eq!(names.meaning_in_domain(label), None, "{label}");
+        }
         for stranger in [
+            // 15 of names.md: these may be machines of the site's.
+            "n7",
+            "node7",
+            "master",
             "",
             ".",
             "c",

@@ -25,12 +25,16 @@ pub struct Account {
 }
 
 /// The files that a daemon makes in its two folders: those of an older one, which ran as root, are handed over.
-const OURS: [&str; 11] = [
+const OURS: [&str; 15] = [
     "journal",
     "journal.new",
     "journal.unsure",
     "names",
     "names.new",
+    "interfaces",
+    "interfaces.new",
+    "serial",
+    "serial.new",
     "state.json",
     "state.new",
     "musterd.pid",

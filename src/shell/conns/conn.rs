@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
@@ -24,6 +24,8 @@ pub const OWN_TOKEN: u64 = u64::MAX;
 pub enum ConnSocket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// Connected: nothing comes but from the other end.
+    Udp(UdpSocket),
 }
 
 impl ConnSocket {
@@ -31,14 +33,17 @@ impl ConnSocket {
         match self {
             ConnSocket::Tcp(stream) => stream.read(room),
             ConnSocket::Unix(stream) => stream.read(room),
+            ConnSocket::Udp(socket) => socket.recv(room),
         }
     }
 
     pub fn write(&mut self, parts: [&[u8]; 2]) -> io::Result<usize> {
-        let parts = parts.map(IoSlice::new);
+        let slices = parts.map(IoSlice::new);
         match self {
-            ConnSocket::Tcp(stream) => stream.write_vectored(&parts),
-            ConnSocket::Unix(stream) => stream.write_vectored(&parts),
+            ConnSocket::Tcp(stream) => stream.write_vectored(&slices),
+            ConnSocket::Unix(stream) => stream.write_vectored(&slices),
+            // Datagrams are not framed: all of one is in the second part, or, from a buffer, in the first.
+            ConnSocket::Udp(socket) => socket.send(if parts[1].is_empty() { parts[0] } else { parts[1] }),
         }
     }
 }
@@ -48,6 +53,7 @@ impl AsRawFd for ConnSocket {
         match self {
             ConnSocket::Tcp(stream) => stream.as_raw_fd(),
             ConnSocket::Unix(stream) => stream.as_raw_fd(),
+            ConnSocket::Udp(socket) => socket.as_raw_fd(),
         }
     }
 }
@@ -199,16 +205,31 @@ impl Conn {
         self.sending.as_ref().is_some_and(|sending| sending.cold)
     }
 
+    /// Whether more may be read: of datagrams, one after the other.
+    fn has_room(&self) -> bool {
+        match self.framing {
+            Framing::Datagram => self.input.is_empty(),
+            _ => !self.input.is_full(),
+        }
+    }
+
+    /// Says that everything was taken, where somebody wants to know.
+    fn note_taken(&mut self) {
+        self.drained |= self.framing != Framing::Datagram && self.is_taken();
+    }
+
     /// Reads what there is, as far as there is room. False: it has gone.
     pub fn fill(&mut self, pool: &mut Pool) -> bool {
         self.starved = false;
-        while self.readable && !self.ended && !self.leaving && !self.input.is_full() {
+        while self.readable && !self.ended && !self.leaving && self.has_room() {
             let Some(wire) = self.wire.as_mut() else { return true };
             let Some(room) = self.input.room(pool) else {
                 self.starved = true;
                 return true;
             };
             match wire.read(room) {
+                // A datagram may be empty.
+                Ok(0) if self.framing == Framing::Datagram => {}
                 Ok(0) => self.ended = true,
                 Ok(got) => self.input.filled(got),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -228,7 +249,7 @@ impl Conn {
                 Ok(taken) => {
                     self.output.consume(taken, pool);
                     self.stirred = now;
-                    self.drained |= self.is_taken();
+                    self.note_taken();
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
@@ -244,7 +265,7 @@ impl Conn {
         let prefix: &[u8] = match self.framing {
             Framing::Length16 if message.len() > u16::MAX.into() => return false,
             Framing::Length16 => &prefix,
-            Framing::Line | Framing::Raw => &[],
+            Framing::Line | Framing::Raw | Framing::Datagram => &[],
         };
         self.owed = self.owed.saturating_sub(1);
         let mut taken = 0;
@@ -260,7 +281,9 @@ impl Conn {
         }
         let (prefix, message) =
             (prefix.get(taken..).unwrap_or_default(), message.get(taken.saturating_sub(prefix.len())..).unwrap_or_default());
-        self.drained |= prefix.is_empty() && message.is_empty() && self.output.is_empty();
+        if prefix.is_empty() && message.is_empty() {
+            self.note_taken();
+        }
         (prefix.is_empty() && message.is_empty()) || (self.output.put(pool, [prefix, message]) && self.flush(now, pool))
     }
 
@@ -314,8 +337,8 @@ impl Conn {
         let bytes = self.input.bytes();
         let message = |before, len, behind| Some(NextMessage::Message { before, len, behind });
         match self.framing {
-            Framing::Raw if bytes.is_empty() => None,
-            Framing::Raw => message(0, bytes.len(), 0),
+            Framing::Raw | Framing::Datagram if bytes.is_empty() => None,
+            Framing::Raw | Framing::Datagram => message(0, bytes.len(), 0),
             Framing::Length16 => {
                 let [high, low, ..] = *bytes else { return None };
                 let len = usize::from(u16::from_be_bytes([high, low]));
@@ -373,7 +396,7 @@ impl Conn {
         if self.wire.is_none() || self.phase != ConnPhase::Open || self.drained {
             return true;
         }
-        let reads = self.readable && !self.ended && !self.leaving && !self.starved && !self.input.is_full();
+        let reads = self.readable && !self.ended && !self.leaving && !self.starved && self.has_room();
         let sends = self.sending.as_ref().is_some_and(|sending| !sending.cold) && self.writable;
         reads || sends || self.next(in_max).is_some() || self.is_over()
     }

@@ -87,7 +87,12 @@ fn a_transfer_ends_with_its_connection_or_its_zone() {
     let begin = |world: &mut World| assert_eq!(ask_from(world, own, SECONDARY, &query("cluster", rtype::AXFR)).len(), 1);
     begin(&mut world);
     let second = ask_from(&mut world, own, SECONDARY, &query("cluster", rtype::AXFR));
-    assert!(told(&second[0].2).starts_with("REFUSED"), "one at a time");
+    assert!(second.is_empty(), "one after the other");
+    for _ in 0..6 {
+        assert!(ask_from(&mut world, own, SECONDARY, &query("cluster", rtype::AXFR)).is_empty());
+    }
+    let ninth = ask_from(&mut world, own, SECONDARY, &query("cluster", rtype::AXFR));
+    assert!(told(&ninth[0].2).starts_with("REFUSED"), "so many, and no more");
     let other = ask_from(&mut world, own, SECONDARY, &query("n1.cluster", rtype::A));
     assert!(told(&other[0].2).ends_with("A 10.54.1.1"), "other questions are answered meanwhile");
     happens(&mut world, conn(3), SECONDARY, StreamEvent::Closed);
@@ -98,4 +103,50 @@ fn a_transfer_ends_with_its_connection_or_its_zone() {
     world.server.reconfigure(now, &config).unwrap();
     assert_eq!(happens(&mut world, conn(3), SECONDARY, StreamEvent::Drained), [Got::Hang(conn(3))]);
     assert_eq!(world.server.names().transfers, 0);
+}
+
+/// The question of a secondary that has the zone of this serial.
+fn incremental(serial: u32) -> Vec<u8> {
+    let mut bytes = bytes(&query("cluster", rtype::IXFR));
+    bytes[9] = 1;
+    bytes.extend(b"\xc0\x0c\0\x06\0\x01\0\0\0\0\0\x16\0\0");
+    bytes.extend(serial.to_be_bytes());
+    bytes.extend([0; 16]);
+    bytes
+}
+
+/// 17 of names.md: by a connection the whole zone was sent to who had it already (RFC 1995, 2).
+#[test]
+fn who_has_the_zone_gets_its_serial_alone() {
+    let mut world = World::new(&served());
+    let serial = world.server.names().serial;
+    for (theirs, whole) in [(serial, false), (serial + 1, false), (serial - 1, true)] {
+        let got = sent(&heard(&mut world, client(3), SECONDARY, &incremental(theirs)));
+        assert_eq!(told(&got[0].2).matches("answer: ").count() > 1, whole, "{theirs}");
+        happens(&mut world, conn(3), SECONDARY, StreamEvent::Closed);
+    }
+}
+
+/// 18 of names.md: a second transfer on a connection was refused while the first ran (RFC 5936, 4.1).
+#[test]
+fn transfers_on_a_connection_follow_one_another() {
+    let mut config = served();
+    config.plan = AddressPlan::new([10, 54, 1, 0].into(), 2_000);
+    let mut world = World::new(&config);
+    let zones = ["cluster", "54.10.in-addr.arpa", "cluster"];
+    let mut pieces = Vec::new();
+    for zone in zones {
+        pieces.extend(ask_from(&mut world, client(3), SECONDARY, &query(zone, rtype::AXFR)));
+    }
+    assert_eq!(pieces.len(), 1, "the others wait");
+    while pieces.len() < 1000 {
+        let more = sent(&happens(&mut world, conn(3), SECONDARY, StreamEvent::Drained));
+        if more.is_empty() {
+            break;
+        }
+        pieces.extend(more);
+    }
+    let soa = |piece: &(Peer, SocketAddrV4, Vec<u8>)| told(&piece.2).matches(" SOA ").count();
+    let ends: Vec<usize> = pieces.iter().map(soa).filter(|count| *count > 0).collect();
+    assert_eq!((ends, world.server.names().transfers), (vec![1; 6], 0), "each from its SOA to its SOA");
 }
