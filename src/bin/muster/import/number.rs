@@ -161,6 +161,9 @@ impl Placing {
         }
         let fresh = || Placed { number, rule, name: machine.name.clone(), macs: Vec::new(), places: Vec::new() };
         let held = self.places.entry(number).or_insert_with(fresh);
+        if held.name.is_empty() {
+            held.name = machine.name.clone();
+        }
         held.places.extend(&machine.places);
         for (mac, place) in &machine.macs {
             match self.owners.get(mac) {
@@ -202,17 +205,19 @@ pub fn remarks(placed: &[Placed], machines: &[JoinedMachine], plan: &ClusterPlan
 fn disagreement(named: &[(&Placed, u32)], plan: &ClusterPlan) -> Option<String> {
     let offsets: BTreeSet<i64> = named.iter().map(|(placed, name)| i64::from(placed.number) - i64::from(*name)).collect();
     let (first, last) = (named.first()?, named.last()?);
+    let racks = names::family(&first.0.name).matches('#').count() > 1;
     let falls = named.len() > 1 && named.windows(2).all(|pair| matches!(pair, [(one, _), (next, _)] if one.number > next.number));
     let pair = |(placed, _): &(&Placed, u32)| format!("{} is n{}", placed.name, placed.number);
     match offsets.iter().collect::<Vec<_>>().as_slice() {
         [0] => None,
-        [offset] if named.len() > 1 => {
+        [offset] if named.len() > 1 && !racks => {
             let node0 = plan.address(0).and_then(|node0| u32::try_from(i64::from(u32::from(node0)) + **offset).ok());
             let node0 = node0.map(|node0| format!(": with node0 = \"{}\" in [cluster] both are the same", std::net::Ipv4Addr::from(node0)));
             let (from, to) = (first.1, last.1);
             Some(format!("names say {from} to {to}, addresses say {} to {}{}", first.0.number, last.0.number, node0.unwrap_or_default()))
         }
         _ if falls => Some(format!("addresses fall while names rise: {} and {}", pair(first), pair(last))),
+        _ if racks => None,
         _ => {
             let other = named.iter().filter(|(placed, name)| placed.number != *name);
             let one = other.clone().next()?;
@@ -234,7 +239,7 @@ fn own_names(placed: &[Placed], plan: &ClusterPlan, family: Option<&str>) -> Opt
         return None;
     }
     let padded = if zeros { format!(" and digits = {width}") } else { String::new() };
-    Some(format!("muster will call {} n{}: with prefix = \"{stem}\"{padded} in [cluster] nodes keep their names", first.name, first.number))
+    Some(format!("muster will call {} n{}: with prefix = \"{stem}\"{padded} in [cluster] nodes keep their names", names::short(&first.name), first.number))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::super::table::counted;
 use super::super::names;
 use super::super::record::{ImportedFile, ImportedMachine, client_id_mac};
 
@@ -91,6 +92,8 @@ pub fn read(text: &str) -> ImportedFile {
                     read.note(name.line, format!("host {} has no closing brace", name.text));
                 }
                 if host.dynamic || host.deleted {
+                    let before = hosts.iter().filter(|other| other.label == host.label && !other.deleted);
+                    before.for_each(|other| read.no_node(other.found.place.line, format!("host {}: line {} counts", host.label, name.line)));
                     hosts.retain(|other| other.label != host.label);
                 }
                 hosts.push(host);
@@ -112,7 +115,7 @@ pub fn read(text: &str) -> ImportedFile {
         };
     }
     if leases > 0 {
-        read.note(0, format!("{leases} leases were skipped: only host declarations are imported"));
+        read.note(0, format!("{} passed over: only host declarations are imported", counted(leases as u64, "lease")));
     }
     settle(&mut read, hosts);
     read
@@ -237,6 +240,7 @@ mod tests {
         let text = [host("a", 1), host("b", 2), host("b-noip005056000003", 3), gone("a"), host("a", 4), gone("b")].concat();
         let read = read(&text);
         assert_eq!((read.found.len(), read.found[0].macs[0].0[5], read.found[0].place.line), (1, 4, 5));
-        assert_eq!((read.no_nodes.len(), read.faults.len()), (2, 0));
+        assert_eq!(read.no_nodes.iter().map(|(place, _)| place.line).collect::<Vec<_>>(), [1, 2, 3, 6]);
+        assert!(read.faults.is_empty());
     }
 }

@@ -49,12 +49,12 @@ impl Format {
         let field = |line: &str| line.split(',').map(str::trim).any(|field| is_card(field) || field.starts_with("id:"));
         if json::looks(text) {
             Some(if json::is_kea(text) { Format::Kea } else { Format::Json })
-        } else if csv::looks(text) {
-            Some(Format::Csv)
         } else if lines().any(|line| dnsmasq::option(line).is_some_and(|(name, _)| name.starts_with("dhcp-") || name.starts_with("conf-"))) {
             Some(Format::Dnsmasq)
         } else if isc::looks(text) {
             Some(Format::Isc)
+        } else if csv::looks(text) {
+            Some(Format::Csv)
         } else if seen::are_leases(text) {
             Some(Format::Leases)
         } else if lines().any(|line| first(line, "node") && line.split_whitespace().any(is_card)) {
