@@ -19,7 +19,7 @@ _muster() {
         --form) mapfile -t COMPREPLY < <(compgen -W 'hosts genders clustershell slurm ansible' -- "$cur"); return ;;
         --state) mapfile -t COMPREPLY < <(compgen -W 'up booting stuck failed down reserved vacant' -- "$cur"); return ;;
         --timeout) return ;;
-        --format) mapfile -t COMPREPLY < <(compgen -W 'ethers dnsmasq isc kea beowulf csv leases arp json' -- "$cur"); return ;;
+        --format) mapfile -t COMPREPLY < <(compgen -W 'ethers dnsmasq isc kea beowulf csv leases arp json yaml' -- "$cur"); return ;;
         --guest) mapfile -t COMPREPLY < <(compgen -W "$(_muster_guests)" -- "$cur"); __ltrim_colon_completions "$cur"; return ;;
         --mac | --add | --remove) return ;;
     esac

@@ -117,7 +117,7 @@ fn flags() -> getopts::Options {
         .optflag("", "renumber", "reload: even if nodes with leases get other addresses")
         .optflag("", "passive", "doctor: send nothing into the boot networks")
         .optopt("", "form", "hosts: hosts (default), genders, clustershell, slurm or ansible", "FORM")
-        .optopt("", "format", "import: ethers, dnsmasq, isc, kea, beowulf, csv, leases, arp or json (default: detected)", "FORMAT")
+        .optopt("", "format", "import: ethers, dnsmasq, isc, kea, beowulf, csv, leases, arp, json or yaml (default: detected)", "FORMAT")
         .optflag("h", "help", "print this")
         .optflag("V", "version", "print version and commit");
     flags

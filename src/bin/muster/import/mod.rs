@@ -136,7 +136,9 @@ fn nothing(source: &Source, format: Option<Format>) -> String {
         }
         (Ok(text), None) => {
             let what = formats::stranger(text);
-            format!("cannot import {name}: its format is {what}; make lines of it with a MAC and a name each, or a CSV (see IMPORT in muster(1))")
+            format!(
+                "cannot import {name}: its format is {what}; make lines of it with a MAC and a name each, or a CSV (see IMPORT in muster(1))"
+            )
         }
         (Err(why), _) => format!("cannot import {name}: {why}"),
     }

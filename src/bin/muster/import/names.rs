@@ -3,7 +3,7 @@
 use muster::base::addr::Mac;
 
 /// Words of names that no node has, and whose they are.
-const OTHERS: [(&str, &str); 26] = [
+const OTHERS: [(&str, &str); 27] = [
     ("ipmi", "a BMC"),
     ("bmc", "a BMC"),
     ("ilo", "a BMC"),
@@ -18,6 +18,7 @@ const OTHERS: [(&str, &str); 26] = [
     ("mgmt", "a management port"),
     ("ib", "an InfiniBand port"),
     ("ipoib", "an InfiniBand port"),
+    ("infiniband", "an InfiniBand port"),
     ("opa", "an Omni-Path port"),
     ("hsn", "a port of the fast network"),
     ("pdu", "a power distribution unit"),
@@ -110,7 +111,8 @@ pub fn has_no_address(label: &str) -> bool {
 fn is_interface(word: &str) -> bool {
     let word = word.to_lowercase();
     let rest = ["eth", "eno", "enp", "ens", "enx", "em", "bond", "nic", "p"].iter().find_map(|kind| word.strip_prefix(kind));
-    let digit = rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_hexdigit()) && rest.ends_with(|c: char| c.is_ascii_hexdigit()));
+    let digit =
+        rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_hexdigit()) && rest.ends_with(|c: char| c.is_ascii_hexdigit()));
     let slot = !word.starts_with('p') || word.get(1..).is_some_and(|rest| rest.contains('p'));
     digit && slot && word.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
@@ -142,7 +144,20 @@ mod tests {
 
     #[test]
     fn names_of_what_is_no_node() {
-        for name in ["n17-bmc", "node01-ipmi", "n1-ilo", "n1-idrac", "n17-ib0", "n17-mgmt1", "ib-switch", "pdu-r1", "bmc17", "n1.ipmi.hpc", "nas-0-0", "N3-BMC"] {
+        for name in [
+            "n17-bmc",
+            "node01-ipmi",
+            "n1-ilo",
+            "n1-idrac",
+            "n17-ib0",
+            "n17-mgmt1",
+            "ib-switch",
+            "pdu-r1",
+            "bmc17",
+            "n1.ipmi.hpc",
+            "nas-0-0",
+            "N3-BMC",
+        ] {
             assert!(other_kind(name).is_some(), "{name}");
         }
         for name in ["n17", "sibyl3", "n1.mgmt.cluster", "compute-0-0", "node-0008", "", "swift1", "gpu-a-1"] {

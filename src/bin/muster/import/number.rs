@@ -67,10 +67,16 @@ pub fn assign(screened: Screened, plan: &ClusterPlan, vacant: &Ranges) -> Import
     let mut result = Placing { plan: ImportPlan { placed: Vec::new(), notes, no_nodes, left_out }, ..Placing::default() };
     let mut claims: Vec<Claim> = machines.iter().map(|machine| claim(machine, plan, family.as_deref())).collect();
     by_order(&mut result, &machines, &mut claims, family.as_deref());
-    let mut turns: Vec<(Claim, Vec<(String, u64)>, usize)> = claims.iter().copied().zip(&machines).zip(0..).map(|((claim, machine), at)| {
-        let order = if claim.1 == Rule::Order { names::order(&machine.name) } else { Vec::new() };
-        (claim, order, at)
-    }).collect();
+    let mut turns: Vec<(Claim, Vec<(String, u64)>, usize)> = claims
+        .iter()
+        .copied()
+        .zip(&machines)
+        .zip(0..)
+        .map(|((claim, machine), at)| {
+            let order = if claim.1 == Rule::Order { names::order(&machine.name) } else { Vec::new() };
+            (claim, order, at)
+        })
+        .collect();
     turns.sort_by(|(one, order, at), (other, other_order, other_at)| (one.0, order, at).cmp(&(other.0, other_order, other_at)));
     let mut free = vacant.iter();
     for ((_, rule, number), _, at) in turns {
@@ -144,7 +150,10 @@ impl Placing {
 
     fn settle(&mut self, machine: &JoinedMachine, rule: Rule, number: u32) {
         let owned = |(mac, place): &(Mac, Place)| {
-            self.owners.get(mac).filter(|(own, _)| *own != number).map(|(own, at)| (*place, format!("{mac} would be n{number}, but is n{own} (line {})", at.line)))
+            self.owners
+                .get(mac)
+                .filter(|(own, _)| *own != number)
+                .map(|(own, at)| (*place, format!("{mac} would be n{number}, but is n{own} (line {})", at.line)))
         };
         if let Some((place, why)) = machine.macs.iter().find_map(owned) {
             return self.leave_out(place, why);
@@ -188,7 +197,11 @@ pub fn remarks(placed: &[Placed], machines: &[JoinedMachine], plan: &ClusterPlan
         .collect();
     if let Some((first, before)) = moved.first() {
         let after = plan.address(first.number).map(|address| address.to_string()).unwrap_or_default();
-        told.push(format!("machines that get another address than they have in the file: {}, such as {}: {before} there, {after} here", moved.len(), first.name));
+        told.push(format!(
+            "machines that get another address than they have in the file: {}, such as {}: {before} there, {after} here",
+            moved.len(),
+            first.name
+        ));
     }
     let mut named: Vec<(&Placed, u32)> = placed
         .iter()
@@ -234,12 +247,18 @@ fn own_names(placed: &[Placed], plan: &ClusterPlan, family: Option<&str>) -> Opt
     let first = *same.peek()?;
     let digits = |placed: &Placed| names::short(&placed.name).len() - stem.len();
     let width = digits(first);
-    let zeros = of_family.clone().any(|placed| names::short(&placed.name).get(stem.len()..).is_some_and(|rest| rest.len() > 1 && rest.starts_with('0')));
+    let zeros = of_family
+        .clone()
+        .any(|placed| names::short(&placed.name).get(stem.len()..).is_some_and(|rest| rest.len() > 1 && rest.starts_with('0')));
     if same.count() != of_family.clone().count() {
         return None;
     }
     let padded = if zeros { format!(" and digits = {width}") } else { String::new() };
-    Some(format!("muster will call {} n{}: with prefix = \"{stem}\"{padded} in [cluster] nodes keep their names", names::short(&first.name), first.number))
+    Some(format!(
+        "muster will call {} n{}: with prefix = \"{stem}\"{padded} in [cluster] nodes keep their names",
+        names::short(&first.name),
+        first.number
+    ))
 }
 
 #[cfg(test)]

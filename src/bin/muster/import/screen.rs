@@ -101,7 +101,9 @@ pub fn screen(found: Vec<ImportedMachine>, plan: &ClusterPlan) -> Screened {
     if !any_fits {
         if let Some(first) = found.iter().find(|found| named(found)) {
             let (address, node0) = (first.addresses.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED), plan.span());
-            let why = format!("no address of these files is in the plan ({node0}), such as {address}: set node0 in [cluster] if nodes are to keep theirs");
+            let why = format!(
+                "no address of these files is in the plan ({node0}), such as {address}: set node0 in [cluster] if nodes are to keep theirs"
+            );
             screened.notes.push((first.place, why));
         }
     }
@@ -216,7 +218,13 @@ mod tests {
 
     fn plan() -> ClusterPlan {
         let segments = vec![SegmentRow { first: 0, last: 99, address: [10, 54, 1, 0].into() }];
-        ClusterPlan { segments, nodes: 100, prefix: "n".into(), ignore: vec!["02:00:00:00:00:09".parse().unwrap()], ..ClusterPlan::default() }
+        ClusterPlan {
+            segments,
+            nodes: 100,
+            prefix: "n".into(),
+            ignore: vec!["02:00:00:00:00:09".parse().unwrap()],
+            ..ClusterPlan::default()
+        }
     }
 
     fn lines(screened: &Screened) -> (Vec<Vec<usize>>, Vec<usize>, Vec<usize>) {
@@ -249,7 +257,8 @@ mod tests {
 
     #[test]
     fn where_nothing_fits_names_decide() {
-        let screened = screen(vec![found(1, "", "c1", "10.9.0.1"), found(2, "", "c2", "10.9.0.2"), found(3, "", "login1", "10.9.0.3")], &plan());
+        let screened =
+            screen(vec![found(1, "", "c1", "10.9.0.1"), found(2, "", "c2", "10.9.0.2"), found(3, "", "login1", "10.9.0.3")], &plan());
         assert_eq!(lines(&screened), (vec![vec![1], vec![2]], vec![3], vec![]));
         assert!(screened.notes[0].1.contains("set node0"));
     }

@@ -66,7 +66,11 @@ fn what_administrators_have_comes_out_right() {
     let mut wrong = Vec::new();
     for file in files {
         let name = file.file_name().unwrap().to_str().unwrap();
-        let plans = [("default", plan_at([10, 54, 1, 0], 1024, "n")), ("dnsmasq", plan_at([172, 16, 1, 0], 64, "cn")), ("warewulf", plan_at([172, 16, 2, 0], 64, "n"))];
+        let plans = [
+            ("default", plan_at([10, 54, 1, 0], 1024, "n")),
+            ("dnsmasq", plan_at([172, 16, 1, 0], 64, "cn")),
+            ("warewulf", plan_at([172, 16, 2, 0], 64, "n")),
+        ];
         let fits = match name.get(..2) {
             Some("10") => &plans[..2],
             Some("11") => &plans[1..],

@@ -26,9 +26,11 @@ enum Column {
 fn kind(title: &str) -> Column {
     // cmsh: "Hostname (key)".
     let title = title.split('(').next().unwrap_or_default();
-    let words: Vec<String> = title.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
+    let words: Vec<String> =
+        title.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
     let joined = words.concat();
-    let all = words.iter().any(|word| ["mac", "macs", "hwaddr", "hwaddress", "macaddr", "macaddress", "macaddresses"].contains(&word.as_str()));
+    let all =
+        words.iter().any(|word| ["mac", "macs", "hwaddr", "hwaddress", "macaddr", "macaddress", "macaddresses"].contains(&word.as_str()));
     match joined.as_str() {
         _ if names::other_kind(&words.join("-")).is_some() => Column::Other,
         "number" | "nr" | "no" | "index" | "nodenumber" => Column::Number,
@@ -36,7 +38,12 @@ fn kind(title: &str) -> Column {
         "ip" | "address" | "ipaddress" | "ipaddr" | "ipv4" | "ipv4address" | "addr" => Column::Address,
         "disable" | "disabled" => Column::Disable,
         "state" => Column::State,
-        _ if all || joined.starts_with("mac") || joined.ends_with("mac") || joined.ends_with("macaddress") || joined == "hardwareaddress" => {
+        _ if all
+            || joined.starts_with("mac")
+            || joined.ends_with("mac")
+            || joined.ends_with("macaddress")
+            || joined == "hardwareaddress" =>
+        {
             Column::Mac
         }
         _ => Column::Other,
@@ -109,7 +116,10 @@ fn is_blank(line: &str) -> bool {
 
 /// What may stand at the head of a column: no value, and no sentence of a comment.
 fn is_title(text: &str) -> bool {
-    Hardware::of(text) == Hardware::Other && text.parse::<Ipv4Addr>().is_err() && text.split_whitespace().count() <= 4 && !text.contains('=')
+    Hardware::of(text) == Hardware::Other
+        && text.parse::<Ipv4Addr>().is_err()
+        && text.split_whitespace().count() <= 4
+        && !text.contains('=')
 }
 
 /// Whether a text begins with such a line.
@@ -169,7 +179,8 @@ pub fn read(text: &str) -> ImportedFile {
             continue;
         }
         if leases {
-            let place = kinds.iter().position(|kind| *kind == Column::Address).and_then(|at| row.get(at)).and_then(|cell| cell.parse().ok());
+            let place =
+                kinds.iter().position(|kind| *kind == Column::Address).and_then(|at| row.get(at)).and_then(|cell| cell.parse().ok());
             if let Some(address) = place {
                 let before = last.insert(address, line);
                 read.found.retain(|found| Some(found.place.line) != before);
@@ -229,10 +240,19 @@ mod tests {
         assert!(looks(vendor));
         assert_eq!(shown(vendor), [(2, String::new(), 2, None)]);
         assert!(read(vendor).notes[0].1.ends_with("Serial, BMC MAC"));
-        let quoted = "# list\n\"Number\";\"MAC address\";\"IP\"\n\"7\";\"525400000001\";\"10.54.1.7\"\n\n\"8\";\"x\";\n9;525400000009;;;z\n\"10;5\n";
+        let quoted =
+            "# list\n\"Number\";\"MAC address\";\"IP\"\n\"7\";\"525400000001\";\"10.54.1.7\"\n\n\"8\";\"x\";\n9;525400000009;;;z\n\"10;5\n";
         assert_eq!(shown(quoted), [(3, String::new(), 1, Some(7))]);
         assert_eq!(read(quoted).faults.iter().map(|(place, _)| place.line).collect::<Vec<_>>(), [5, 6, 7]);
-        for text in ["52:54:00:00:00:01,n1\n", "domain=x,y\n", "#a,b\n52:54:00:00:00:01,n1\n", "", "n1 52:54:00:00:00:01\n", "# mac, name\n52:54:00:00:00:01 n1\n", "# (one MAC each), so that the label is another\n1,2\n"] {
+        for text in [
+            "52:54:00:00:00:01,n1\n",
+            "domain=x,y\n",
+            "#a,b\n52:54:00:00:00:01,n1\n",
+            "",
+            "n1 52:54:00:00:00:01\n",
+            "# mac, name\n52:54:00:00:00:01 n1\n",
+            "# (one MAC each), so that the label is another\n1,2\n",
+        ] {
             assert!(!looks(text), "{text}");
         }
     }

@@ -121,7 +121,9 @@ mod tests {
 
     #[test]
     fn each_line_of_a_hosts_file_is_a_host() {
-        let read = read("set:a,52:54:00:00:00:01,n1\n\nn2,52:54:00:00:00:02,10.54.1.2\n52:54:00:00:00:03\nid:01:52:54:00:00:00:04,n4\nid:*,n5,525400000005\nid:ff:00,x\n");
+        let read = read(
+            "set:a,52:54:00:00:00:01,n1\n\nn2,52:54:00:00:00:02,10.54.1.2\n52:54:00:00:00:03\nid:01:52:54:00:00:00:04,n4\nid:*,n5,525400000005\nid:ff:00,x\n",
+        );
         let shown: Vec<_> = read.found.iter().map(|found| (found.place.line, found.name.as_str(), found.macs.len())).collect();
         assert_eq!(shown, [(1, "n1", 1), (3, "n2", 1), (4, "", 1), (5, "n4", 1), (6, "n5", 1), (7, "x", 0)]);
     }

@@ -93,7 +93,8 @@ pub fn read(text: &str) -> ImportedFile {
                 }
                 if host.dynamic || host.deleted {
                     let before = hosts.iter().filter(|other| other.label == host.label && !other.deleted);
-                    before.for_each(|other| read.no_node(other.found.place.line, format!("host {}: line {} counts", host.label, name.line)));
+                    before
+                        .for_each(|other| read.no_node(other.found.place.line, format!("host {}: line {} counts", host.label, name.line)));
                     hosts.retain(|other| other.label != host.label);
                 }
                 hosts.push(host);

@@ -1,5 +1,5 @@
 //! JSON: reservations of Kea (objects with `hw-address` and their like, in its config, in `reservation-get-all`, in a part of a config), and
-//! machines of Cobbler, Grendel and OpenCHAMI (objects with `interfaces`). Kea's JSON may have comments, commas too many, and
+//! machines of Cobbler, Grendel and OpenCHAMI (objects with `interfaces`), and of Warewulf, whose YAML becomes the same values. Kea's JSON may have comments, commas too many, and
 //! `<?include "FILE"?>`, which is named and not read.
 
 use serde_json::Value;
@@ -22,7 +22,7 @@ pub fn read(text: &str) -> ImportedFile {
     for text in &wrapped {
         match serde_json::from_str::<Value>(text) {
             Ok(value) => {
-                Reader { read: &mut read, text: &plain, seen: 0 }.walk(&value, 0);
+                walk(&mut read, &value, &plain);
                 return read;
             }
             Err(error) => wrong = wrong.or(Some(error)),
@@ -32,6 +32,11 @@ pub fn read(text: &str) -> ImportedFile {
         read.fault(error.line(), format!("this is not JSON: {error}"));
     }
     read
+}
+
+/// Looks through values for machines; the text is that which they came from.
+pub fn walk(read: &mut ImportedFile, value: &Value, text: &str) {
+    Reader { read, text, seen: 0 }.walk(value, "", 0);
 }
 
 /// The text without comments, includes and commas too many, all of which become blanks, so that everything else keeps its place.
@@ -116,20 +121,37 @@ fn field<'a>(value: &'a Value, names: &[&str]) -> &'a str {
 }
 
 impl Reader<'_> {
-    fn walk(&mut self, value: &Value, depth: usize) {
+    /// `key`: what the value is called in its mapping.
+    fn walk(&mut self, value: &Value, key: &str, depth: usize) {
         if depth > DEPTH_MAX {
             return;
         }
         match value {
             // Kea's way to say which identifiers it uses is a list of words, not an object.
             Value::Object(_) if IDENTIFIERS.iter().any(|name| value.get(name).is_some_and(Value::is_string)) => self.reservation(value),
-            Value::Object(fields) => match fields.iter().find(|(key, value)| key.to_lowercase() == "interfaces" && has_macs(value)) {
-                Some((_, interfaces)) => self.host(value, interfaces),
-                None if !field(value, &MACS).is_empty() => self.interface(value, &[], value),
-                None => fields.values().for_each(|value| self.walk(value, depth + 1)),
+            Value::Object(fields) => match fields.iter().find(|(key, value)| is_interfaces(key, value)) {
+                Some((_, interfaces)) => self.host(value, key, interfaces),
+                None if !field(value, &MACS).is_empty() => self.interface(value, "", value, key),
+                None => fields.iter().for_each(|(name, value)| match value {
+                    // Warewulf: a node may have nothing but its name.
+                    Value::Object(nodes) if name == "nodes" => nodes.iter().for_each(|(name, node)| self.node(node, name, depth + 1)),
+                    // What many nodes have in common is no node.
+                    _ if name == "nodeprofiles" => {}
+                    _ => self.walk(value, name, depth + 1),
+                }),
             },
-            Value::Array(list) => list.iter().for_each(|value| self.walk(value, depth + 1)),
+            Value::Array(list) => list.iter().for_each(|value| self.walk(value, key, depth + 1)),
             _ => {}
+        }
+    }
+
+    fn node(&mut self, node: &Value, name: &str, depth: usize) {
+        let before = self.read.found.len() + self.read.faults.len();
+        self.walk(node, name, depth);
+        if self.read.found.len() + self.read.faults.len() == before {
+            self.seen = 0;
+            let line = self.line(&[&format!("{name}:")]);
+            self.read.found.push(ImportedMachine { name: name.to_string(), ..ImportedMachine::at(line) });
         }
     }
 
@@ -158,31 +180,38 @@ impl Reader<'_> {
     }
 
     /// A machine with its interfaces, each an entry of its own: they become one by their name.
-    fn host(&mut self, value: &Value, interfaces: &Value) {
+    fn host(&mut self, value: &Value, key: &str, interfaces: &Value) {
         match interfaces {
-            Value::Object(fields) => fields.iter().for_each(|(name, interface)| self.interface(interface, &[name], value)),
-            Value::Array(list) => list.iter().for_each(|interface| self.interface(interface, &[], value)),
+            Value::Object(fields) => fields.iter().for_each(|(name, interface)| self.interface(interface, name, value, key)),
+            Value::Array(list) => list.iter().for_each(|interface| self.interface(interface, "", value, key)),
             _ => {}
+        }
+        for (name, own) in value.as_object().into_iter().flatten() {
+            let other = name.to_lowercase().contains("mac").then(|| super::super::names::other_kind(name)).flatten();
+            if let (Some(kind), Some(text)) = (other, own.as_str().filter(|text| !text.is_empty())) {
+                let line = self.line(&[text]);
+                self.read.no_node(line, format!("{text} is that of {kind}"));
+            }
         }
     }
 
-    fn interface(&mut self, interface: &Value, names: &[&String], host: &Value) {
+    /// A card of a host; `own` and `key`: what the two are called in their mappings.
+    fn interface(&mut self, interface: &Value, own: &str, host: &Value, key: &str) {
         let text = field(interface, &MACS);
-        let own = field(interface, &["ifname", "name", "description"]);
-        let name = [field(host, &["hostname", "host-name"]), field(host, &["name", "node", "fqdn", "componentid"])];
+        let name = [field(host, &["hostname", "host-name"]), field(host, &["name", "node", "fqdn", "componentid"]), key];
         let name = name.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
-        let line = self.line(&[text, name]);
+        let line = self.line(&[text, own, name]);
         if text.is_empty() {
             return self.read.no_node(line, format!("an interface of {name} has no MAC address"));
         }
-        let kind = [field(interface, &["interface_type", "type"]), own, names.first().map_or("", |name| name.as_str())];
+        let kind = [field(interface, &["interface_type", "type"]), field(interface, &["ifname", "name", "device", "description"]), own];
         let bmc = interface.get("bmc").and_then(Value::as_bool).unwrap_or(false);
         if let Some(kind) = bmc.then_some("a BMC").or_else(|| kind.iter().find_map(|kind| super::super::names::other_kind(kind))) {
             return self.read.no_node(line, format!("{text} of {name} is that of {kind}"));
         }
         if let Some(mac) = self.read.card(line, text) {
             let address = field(interface, &ADDRESSES).split('/').next().and_then(|address| address.parse().ok());
-            let listed = interface.get("IPAddresses").and_then(Value::as_array).into_iter().flatten();
+            let listed = ["IPAddresses", "ip_addrs"].iter().find_map(|name| interface.get(name)?.as_array()).into_iter().flatten();
             let listed = listed.filter_map(|one| field(one, &ADDRESSES).parse().ok());
             let addresses = address.into_iter().chain(listed).collect();
             self.read.found.push(ImportedMachine { name: name.to_string(), macs: vec![mac], addresses, ..ImportedMachine::at(line) });
@@ -190,14 +219,15 @@ impl Reader<'_> {
     }
 }
 
-/// Whether interfaces are those of a machine, and not the names that a server listens on.
-fn has_macs(value: &Value) -> bool {
-    let some = |value: &Value| !field(value, &MACS).is_empty();
-    match value {
-        Value::Object(fields) => fields.values().any(some),
-        Value::Array(list) => list.iter().any(some),
-        _ => false,
-    }
+/// Whether these are the interfaces of a machine, and not the names that a server listens on.
+fn is_interfaces(key: &str, value: &Value) -> bool {
+    let named = ["interfaces", "network devices"].contains(&key.to_lowercase().as_str());
+    named
+        && match value {
+            Value::Object(fields) => fields.values().any(Value::is_object),
+            Value::Array(list) => list.iter().any(Value::is_object),
+            _ => false,
+        }
 }
 
 /// Whether a text is more likely one of Kea's.
@@ -262,7 +292,8 @@ mod tests {
         let read_grendel = read(grendel);
         let shown: Vec<_> = read_grendel.found.iter().map(|found| (found.name.as_str(), found.place.line, found.addresses.len())).collect();
         assert_eq!(shown, [("n2", 1, 1), ("n3", 2, 0), ("n3", 2, 0)]);
-        let smd = r#"[{"ID":"a","MACAddress":"52:54:00:00:00:05","ComponentID":"x1000c0s0b0n0","IPAddresses":[{"IPAddress":"10.54.1.5"}]}]"#;
+        let smd =
+            r#"[{"ID":"a","MACAddress":"52:54:00:00:00:05","ComponentID":"x1000c0s0b0n0","IPAddresses":[{"IPAddress":"10.54.1.5"}]}]"#;
         let read_smd = read(smd);
         assert_eq!((read_smd.found[0].name.as_str(), read_smd.found[0].addresses.len()), ("x1000c0s0b0n0", 1));
     }

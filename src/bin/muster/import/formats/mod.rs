@@ -7,6 +7,7 @@ mod ethers;
 mod isc;
 mod json;
 mod seen;
+mod yaml;
 
 use super::record::{Hardware, ImportedFile};
 
@@ -21,10 +22,11 @@ pub enum Format {
     Leases,
     Arp,
     Json,
+    Yaml,
 }
 
 impl Format {
-    pub const ALL: [(Format, &'static str); 9] = [
+    pub const ALL: [(Format, &'static str); 10] = [
         (Format::Ethers, "ethers"),
         (Format::Dnsmasq, "dnsmasq"),
         (Format::Isc, "isc"),
@@ -34,6 +36,7 @@ impl Format {
         (Format::Leases, "leases"),
         (Format::Arp, "arp"),
         (Format::Json, "json"),
+        (Format::Yaml, "yaml"),
     ];
 
     pub fn name(self) -> &'static str {
@@ -49,7 +52,10 @@ impl Format {
         let field = |line: &str| line.split(',').map(str::trim).any(|field| is_card(field) || field.starts_with("id:"));
         if json::looks(text) {
             Some(if json::is_kea(text) { Format::Kea } else { Format::Json })
-        } else if lines().any(|line| dnsmasq::option(line).is_some_and(|(name, _)| name.starts_with("dhcp-") || name.starts_with("conf-"))) {
+        } else if yaml::looks(text) {
+            Some(Format::Yaml)
+        } else if lines().any(|line| dnsmasq::option(line).is_some_and(|(name, _)| name.starts_with("dhcp-") || name.starts_with("conf-")))
+        {
             Some(Format::Dnsmasq)
         } else if isc::looks(text) {
             Some(Format::Isc)
@@ -75,6 +81,7 @@ impl Format {
             Format::Dnsmasq => dnsmasq::read(text),
             Format::Isc => isc::read(text),
             Format::Kea | Format::Json => json::read(text),
+            Format::Yaml => yaml::read(text),
             Format::Beowulf => beowulf::read(text),
             Format::Csv => csv::read(text),
             Format::Leases => seen::leases(text),
@@ -90,8 +97,8 @@ pub fn stranger(text: &str) -> &'static str {
         "XML, as of libvirt, pfSense or OPNsense"
     } else if has("config host") {
         "OpenWrt's UCI"
-    } else if has("nodes:") || has("nodeprofiles:") || has("---") || has("- ") {
-        "YAML, as of Warewulf or OpenCHAMI"
+    } else if has("---") || has("- ") {
+        "YAML, and not that of Warewulf or OpenCHAMI"
     } else if has("Object name:") {
         "xCAT's lsdef"
     } else if has("/ip dhcp-server") || has("add address=") {
@@ -120,13 +127,14 @@ mod tests {
             ("[{\"name\":\"a\",\"interfaces\":[]}]\n", Format::Json),
             ("iprange 10.0.0.1 10.0.0.9\nnode 52:54:00:00:00:01\n", Format::Beowulf),
             ("node,mac\nn1,52:54:00:00:00:01\n", Format::Csv),
+            ("nodeprofiles: {}\nnodes:\n  n1:\n    network devices:\n      default:\n        hwaddr: 52:54:00:00:00:01\n", Format::Yaml),
             ("1780000000 52:54:00:00:00:01 10.54.1.1 n1 *\n", Format::Leases),
             ("10.54.1.1 dev eth1 lladdr 52:54:00:00:00:01 STALE\n", Format::Arp),
         ] {
             assert_eq!(Format::guess(text), Some(format), "{text}");
         }
         for (text, what) in [
-            ("nodeprofiles:\n  default: {}\nnodes:\n  n1:\n    network devices:\n      default:\n        hwaddr: 52:54:00:00:00:01\n", "YAML"),
+            ("---\n- hosts: all\n", "YAML"),
             ("<network>\n<host mac='52:54:00:00:00:01' name='n1'/>\n</network>\n", "XML"),
             ("config host\n\toption mac '52:54:00:00:00:01'\n", "UCI"),
             ("hello\nworld\n", "none"),
@@ -139,8 +147,30 @@ mod tests {
     #[test]
     fn no_text_panics() {
         const PIECES: [&str; 24] = [
-            "host", "{", "}", ";", "\"", "dhcp-host=", ",", "node", "52:54:00:00:00:01", "10.0.0.1", "/*", "#", "\n", "\\", "[", ":", "ä",
-            "99999999999", "mac,node\n", "<?include", "1-", "id:", "01:", "\"hw-address\":",
+            "host",
+            "{",
+            "}",
+            ";",
+            "\"",
+            "dhcp-host=",
+            ",",
+            "node",
+            "52:54:00:00:00:01",
+            "10.0.0.1",
+            "/*",
+            "#",
+            "\n",
+            "\\",
+            "[",
+            ":",
+            "ä",
+            "99999999999",
+            "mac,node\n",
+            "<?include",
+            "1-",
+            "id:",
+            "01:",
+            "\"hw-address\":",
         ];
         let mut state = 1u64;
         for _ in 0..3000 {

@@ -35,7 +35,10 @@ pub fn are_leases(text: &str) -> bool {
 /// The address and the MAC of a line, where it has both.
 fn neighbour(content: &str) -> (Option<Ipv4Addr>, Option<&str>) {
     let words = || content.split_whitespace().map(|word| word.trim_matches(['(', ')', ',']));
-    (words().find_map(|word| word.parse().ok()), words().find(|word| word.contains([':', '-', '.']) && Hardware::of(word) != Hardware::Other))
+    (
+        words().find_map(|word| word.parse().ok()),
+        words().find(|word| word.contains([':', '-', '.']) && Hardware::of(word) != Hardware::Other),
+    )
 }
 
 pub fn neighbours(text: &str) -> ImportedFile {
