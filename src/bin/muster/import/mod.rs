@@ -44,7 +44,7 @@ pub fn import(client: &mut ControlClient, options: &MusterOptions, files: &[Path
     if let ([one], true) = (sources.as_slice(), read.is_empty()) {
         return Err(Failure::Failed(nothing(one, formats.first().copied().flatten())));
     }
-    read.notes.extend(passed_over.into_iter().map(|what| (Place::default(), what)));
+    read.notes.extend(passed_over.into_iter().map(|what| (show::WHOLE, what)));
     let reply = client.ask(&Request::Status)?;
     let Reply::Status(status) = reply else { return ControlClient::unexpected(&reply) };
     let [.., vacant] = client.states()?;
@@ -198,7 +198,7 @@ fn effects(client: &mut ControlClient, plan: &mut ImportPlan) -> Result<Vec<Effe
             let number = note.split_once(" skipped: ").and_then(|(name, why)| Some((names::trailing(name)?, why.to_string())));
             match number {
                 Some((number, why)) => drop(refused.insert(number, why)),
-                None => plan.left_out.push((Place::default(), note)),
+                None => plan.left_out.push((show::WHOLE, note)),
             }
         }
     }

@@ -67,20 +67,16 @@ pub fn assign(screened: Screened, plan: &ClusterPlan, vacant: &Ranges) -> Import
     let mut result = Placing { plan: ImportPlan { placed: Vec::new(), notes, no_nodes, left_out }, ..Placing::default() };
     let mut claims: Vec<Claim> = machines.iter().map(|machine| claim(machine, plan, family.as_deref())).collect();
     by_order(&mut result, &machines, &mut claims, family.as_deref());
-    let mut turns: Vec<(Claim, Vec<(String, u64)>, usize)> = claims
-        .iter()
-        .copied()
-        .zip(&machines)
-        .zip(0..)
-        .map(|((claim, machine), at)| {
-            let order = if claim.1 == Rule::Order { names::order(&machine.name) } else { Vec::new() };
-            (claim, order, at)
-        })
-        .collect();
-    turns.sort_by(|(one, order, at), (other, other_order, other_at)| (one.0, order, at).cmp(&(other.0, other_order, other_at)));
+    let order = |at: &usize| {
+        let claim = claims.get(*at).copied().unwrap_or((u8::MAX, Rule::Vacant, None));
+        let by_name = machines.get(*at).filter(|_| claim.1 == Rule::Order).map(|machine| names::order(&machine.name));
+        (claim.0, by_name.unwrap_or_default(), *at)
+    };
+    let mut turns: Vec<usize> = (0..machines.len()).collect();
+    turns.sort_by_cached_key(order);
     let mut free = vacant.iter();
-    for ((_, rule, number), _, at) in turns {
-        let Some(machine) = machines.get(at) else { continue };
+    for at in turns {
+        let (Some(machine), Some((_, rule, number))) = (machines.get(at), claims.get(at).copied()) else { continue };
         let number = number.or_else(|| result.twin(machine)).or_else(|| free.find(|number| !result.places.contains_key(number)));
         match number {
             None => result.leave_out(machine.place(), format!("no number is vacant for {}", machine.title())),
@@ -130,6 +126,12 @@ fn by_order(result: &mut Placing, machines: &[JoinedMachine], claims: &mut [Clai
     claims.iter_mut().filter(|claim| claim.0 == rank).for_each(|claim| *claim = (6, Rule::Order, None));
 }
 
+/// Where something else stands.
+fn seen_from(here: Place, other: Place) -> String {
+    let file = if here.file == other.file { "" } else { " of another file" };
+    format!("line {}{file}", other.line)
+}
+
 /// Numbers that are given so far.
 #[derive(Default)]
 struct Placing {
@@ -150,10 +152,8 @@ impl Placing {
 
     fn settle(&mut self, machine: &JoinedMachine, rule: Rule, number: u32) {
         let owned = |(mac, place): &(Mac, Place)| {
-            self.owners
-                .get(mac)
-                .filter(|(own, _)| *own != number)
-                .map(|(own, at)| (*place, format!("{mac} would be n{number}, but is n{own} (line {})", at.line)))
+            let (own, at) = self.owners.get(mac).filter(|(own, _)| *own != number)?;
+            Some((*place, format!("{mac} would be n{number}, but is n{own} ({})", seen_from(*place, *at))))
         };
         if let Some((place, why)) = machine.macs.iter().find_map(owned) {
             return self.leave_out(place, why);
@@ -164,8 +164,8 @@ impl Placing {
         };
         if let Some(held) = self.places.get(&number).filter(strange) {
             let other = if held.name.is_empty() { "another machine" } else { &held.name };
-            let line = held.places.first().map_or(0, |place| place.line);
-            let why = format!("{} would be n{number} by {}, but {other} has that number (line {line})", machine.title(), rule.name());
+            let at = seen_from(machine.place(), held.places.first().copied().unwrap_or_default());
+            let why = format!("{} would be n{number} by {}, but {other} has that number ({at})", machine.title(), rule.name());
             return self.leave_out(machine.place(), why);
         }
         let fresh = || Placed { number, rule, name: machine.name.clone(), macs: Vec::new(), places: Vec::new() };
@@ -176,7 +176,7 @@ impl Placing {
         held.places.extend(&machine.places);
         for (mac, place) in &machine.macs {
             match self.owners.get(mac) {
-                Some((_, first)) => self.plan.notes.push((*place, format!("{mac} is listed already (line {})", first.line))),
+                Some((_, first)) => self.plan.notes.push((*place, format!("{mac} is listed already ({})", seen_from(*place, *first)))),
                 None => {
                     self.owners.insert(*mac, (number, *place));
                     held.macs.push(*mac);

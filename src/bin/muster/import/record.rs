@@ -90,11 +90,11 @@ impl ImportedFile {
 
     /// Tells of an address that is no card's; gives the card's.
     pub fn card(&mut self, line: usize, text: &str) -> Option<Mac> {
-        match Hardware::of(text) {
-            Hardware::Card(mac) => return Some(mac),
-            Hardware::Group(mac) => self.no_node(line, format!("{mac} is no machine's address but a group's, or none")),
-            Hardware::InfiniBand => self.no_node(line, "an InfiniBand address: muster boots by Ethernet"),
-            Hardware::Other => self.fault(line, format!("{text:?} is not a machine's MAC address")),
+        match HardwareText::of(text) {
+            HardwareText::Card(mac) => return Some(mac),
+            HardwareText::Group(mac) => self.no_node(line, format!("{mac} is no machine's address but a group's, or none")),
+            HardwareText::InfiniBand => self.no_node(line, "an InfiniBand address: muster boots by Ethernet"),
+            HardwareText::Other => self.fault(line, format!("{text:?} is not a machine's MAC address")),
         }
         None
     }
@@ -114,15 +114,16 @@ impl ImportedFile {
         self.includes.append(&mut other.includes);
     }
 
-    /// There is nothing in it that anybody could want to read.
+    /// There is nothing in it, not even something to say about it.
     pub fn is_empty(&self) -> bool {
-        self.found.is_empty() && self.faults.is_empty() && self.no_nodes.is_empty() && self.includes.is_empty()
+        let remarks = [&self.faults, &self.no_nodes, &self.notes, &self.includes];
+        self.found.is_empty() && remarks.iter().all(|remarks| remarks.is_empty())
     }
 }
 
 /// What the text of a hardware address names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hardware {
+pub enum HardwareText {
     Card(Mac),
     /// A multicast or broadcast address, or zeros.
     Group(Mac),
@@ -130,46 +131,46 @@ pub enum Hardware {
     Other,
 }
 
-impl Hardware {
+impl HardwareText {
     /// As files write it: octets of one digit or two with `:` or `-` between, `001e.670a.0b04`, `001e67-0a0b04`, twelve digits.
-    pub fn of(text: &str) -> Hardware {
+    pub fn of(text: &str) -> HardwareText {
         let parts: Vec<&str> = text.split([':', '-', '.']).collect();
         let digits = parts.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let short = |most: usize| parts.iter().all(|part| part.len() <= most);
         let exact = |len: usize| parts.iter().all(|part| part.len() == len);
         match parts.len() {
-            _ if !digits => Hardware::Other,
-            20.. if short(2) => Hardware::InfiniBand,
-            6 if short(2) && !text.contains('.') => Hardware::mac(&parts),
-            3 if exact(4) => Hardware::bare(&parts.concat()),
-            2 if exact(6) => Hardware::bare(&parts.concat()),
-            1 if exact(12) => Hardware::bare(text),
-            1 if exact(40) => Hardware::InfiniBand,
-            _ => Hardware::Other,
+            _ if !digits => HardwareText::Other,
+            20.. if short(2) => HardwareText::InfiniBand,
+            6 if short(2) && !text.contains('.') => HardwareText::mac(&parts),
+            3 if exact(4) => HardwareText::bare(&parts.concat()),
+            2 if exact(6) => HardwareText::bare(&parts.concat()),
+            1 if exact(12) => HardwareText::bare(text),
+            1 if exact(40) => HardwareText::InfiniBand,
+            _ => HardwareText::Other,
         }
     }
 
-    fn bare(digits: &str) -> Hardware {
-        Hardware::mac(&(0..12).step_by(2).filter_map(|at| digits.get(at..at + 2)).collect::<Vec<_>>())
+    fn bare(digits: &str) -> HardwareText {
+        HardwareText::mac(&(0..12).step_by(2).filter_map(|at| digits.get(at..at + 2)).collect::<Vec<_>>())
     }
 
-    fn mac(parts: &[&str]) -> Hardware {
+    fn mac(parts: &[&str]) -> HardwareText {
         let mut octets = [0; 6];
         for (octet, part) in octets.iter_mut().zip(parts) {
             match u8::from_str_radix(part, 16) {
                 Ok(value) => *octet = value,
-                Err(_) => return Hardware::Other,
+                Err(_) => return HardwareText::Other,
             }
         }
         let mac = Mac(octets);
-        if mac.is_individual() { Hardware::Card(mac) } else { Hardware::Group(mac) }
+        if mac.is_individual() { HardwareText::Card(mac) } else { HardwareText::Group(mac) }
     }
 }
 
 /// A card's MAC.
 pub fn mac(text: &str) -> Option<Mac> {
-    match Hardware::of(text) {
-        Hardware::Card(mac) => Some(mac),
+    match HardwareText::of(text) {
+        HardwareText::Card(mac) => Some(mac),
         _ => None,
     }
 }
@@ -200,17 +201,17 @@ mod tests {
 
     #[test]
     fn macs_as_files_write_them() {
-        let card = Hardware::Card(Mac([0, 0x1e, 0x67, 0x0a, 0x0b, 4]));
+        let card = HardwareText::Card(Mac([0, 0x1e, 0x67, 0x0a, 0x0b, 4]));
         for text in ["00:1e:67:0a:0b:04", "0:1E:67:a:b:4", "00-1e-67-0A-0b-04", "001e.670a.0b04", "001e670a0b04", "001e67-0a0b04"] {
-            assert_eq!(Hardware::of(text), card, "{text}");
+            assert_eq!(HardwareText::of(text), card, "{text}");
         }
         for text in ["ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:01", "0:0:0:0:0:0"] {
-            assert!(matches!(Hardware::of(text), Hardware::Group(_)), "{text}");
+            assert!(matches!(HardwareText::of(text), HardwareText::Group(_)), "{text}");
         }
-        assert_eq!(Hardware::of("80:00:02:08:fe:80:00:00:00:00:00:00:b8:ce:f6:03:00:10:20:30"), Hardware::InfiniBand);
+        assert_eq!(HardwareText::of("80:00:02:08:fe:80:00:00:00:00:00:00:b8:ce:f6:03:00:10:20:30"), HardwareText::InfiniBand);
         for bad in ["", "52:54:00:00:00", "52:54:00:00:00:01:02", "52:54:00:00:00:g", "::::::", "001:2:3:4:5:6", "1.2.3.4.5.6", "10.54.1.1"]
         {
-            assert_eq!(Hardware::of(bad), Hardware::Other, "{bad}");
+            assert_eq!(HardwareText::of(bad), HardwareText::Other, "{bad}");
         }
     }
 

@@ -116,7 +116,7 @@ pub fn screen(found: Vec<ImportedMachine>, plan: &ClusterPlan) -> Screened {
         }
         known
     });
-    join(found, &mut screened);
+    join(found, plan, &mut screened);
     screened
 }
 
@@ -170,7 +170,7 @@ fn outside(found: &ImportedMachine, plan: &ClusterPlan, any_fits: bool, fitting:
 }
 
 /// Entries with one name, or with one address, are one machine's cards.
-fn join(found: Vec<ImportedMachine>, screened: &mut Screened) {
+fn join(found: Vec<ImportedMachine>, plan: &ClusterPlan, screened: &mut Screened) {
     let mut by_name: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     let mut by_address: BTreeMap<Ipv4Addr, usize> = BTreeMap::new();
     for found in found {
@@ -179,11 +179,22 @@ fn join(found: Vec<ImportedMachine>, screened: &mut Screened) {
             machine.is_some_and(|machine| machine.index.is_none() || found.index.is_none() || machine.index == found.index)
         };
         let agrees = |at: &usize| screened.machines.get(*at).is_some_and(|machine| names::agree(&machine.name, &found.name));
-        let named = by_name.get(&names::short(&found.name)).and_then(|all| all.iter().find(|at| agrees(at) && same(at))).copied();
+        let namesake = by_name.get(&names::short(&found.name)).and_then(|all| all.iter().find(|at| agrees(at) && same(at))).copied();
+        // Clients of leases call themselves as they like: two places in the plan are two machines.
+        let place = plan.inside(&found.addresses);
+        let elsewhere = |at: &usize| {
+            let other = screened.machines.get(*at).and_then(|machine| plan.inside(&machine.addresses));
+            place.zip(other).is_some_and(|(own, other)| own != other)
+        };
+        let apart = namesake.filter(elsewhere);
+        let named = namesake.filter(|_| apart.is_none());
         let housed = found.addresses.iter().find_map(|address| by_address.get(address)).copied().filter(same);
         let at = named.or(housed).unwrap_or(screened.machines.len());
         if at == screened.machines.len() {
             screened.machines.push(JoinedMachine { name: found.name.clone(), ..JoinedMachine::default() });
+        }
+        if apart.is_some() {
+            screened.notes.push((found.place, format!("two machines are called {}, by their addresses in the plan", found.name)));
         }
         let Some(machine) = screened.machines.get_mut(at) else { continue };
         if named.is_none() && housed.is_some() && !machine.name.is_empty() && !found.name.is_empty() {
@@ -261,6 +272,14 @@ mod tests {
             screen(vec![found(1, "", "c1", "10.9.0.1"), found(2, "", "c2", "10.9.0.2"), found(3, "", "login1", "10.9.0.3")], &plan());
         assert_eq!(lines(&screened), (vec![vec![1], vec![2]], vec![3], vec![]));
         assert!(screened.notes[0].1.contains("set node0"));
+    }
+
+    #[test]
+    fn one_name_at_two_places_of_the_plan_is_two_machines() {
+        let screened =
+            screen(vec![found(1, "", "debian", "10.54.1.1"), found(2, "", "debian", "10.54.1.2"), found(3, "", "debian", "")], &plan());
+        assert_eq!(lines(&screened).0, [vec![1, 3], vec![2]]);
+        assert!(screened.notes[0].1.contains("two machines are called debian"));
     }
 
     #[test]

@@ -12,6 +12,9 @@ use super::number::{ImportPlan, Placed};
 use super::record::{Place, Remark};
 use super::source::Source;
 
+/// The place of what is said of all files together.
+pub const WHOLE: Place = Place { file: usize::MAX, line: 0 };
+
 /// What becomes of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -48,6 +51,7 @@ impl ImportReport<'_> {
     /// `line 7`, or `hosts.conf:7` where there are several files.
     fn place(&self, place: Place) -> String {
         match (self.sources, place.line) {
+            _ if place == WHOLE => String::new(),
             ([_], 0) => String::new(),
             ([_], line) => format!("line {line}: "),
             (_, 0) => format!("{}: ", self.file(place)),
@@ -88,13 +92,8 @@ pub fn table(report: &ImportReport<'_>) -> Result<(), Failure> {
     };
     told("left out", &plan.left_out)?;
     told("no nodes", &plan.no_nodes)?;
-    let mut notes = plan.notes.clone();
-    notes.extend(remarks.iter().map(|what| (Place { file: usize::MAX, line: 0 }, what.clone())));
-    let lines = notes.iter().map(|(place, what)| match place.file {
-        usize::MAX => format!("note: {}", plain(what)),
-        _ => format!("note: {}{}", plain(&report.place(*place)), plain(what)),
-    });
-    print(&lines.collect::<Vec<_>>())
+    let notes = plan.notes.iter().map(|(place, what)| format!("note: {}{}", plain(&report.place(*place)), plain(what)));
+    print(&notes.chain(remarks.iter().map(|what| format!("note: {}", plain(what)))).collect::<Vec<_>>())
 }
 
 /// What was done.
@@ -115,75 +114,59 @@ pub fn end(changing: u32, dry: bool, done: &Changed) -> Result<(), Failure> {
     print(&lines)
 }
 
+/// Where something stands, for `--json`.
+#[derive(Serialize)]
+struct ImportLine {
+    file: String,
+    line: usize,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    why: String,
+}
+
+#[derive(Serialize)]
+struct ImportRow<'a> {
+    number: u32,
+    by: &'static str,
+    change: Effect,
+    name: &'a str,
+    macs: Vec<String>,
+    places: Vec<ImportLine>,
+}
+
+/// All that `--json` says.
+#[derive(Serialize)]
+struct ImportJson<'a> {
+    dry: bool,
+    /// How many numbers were changed, and which.
+    count: u32,
+    nodes: &'a str,
+    files: Vec<(&'a str, Option<&'static str>)>,
+    machines: Vec<ImportRow<'a>>,
+    left_out: Vec<ImportLine>,
+    no_nodes: Vec<ImportLine>,
+    notes: Vec<ImportLine>,
+}
+
 /// The same for programs.
 pub fn json(report: &ImportReport<'_>, done: &Changed) -> Result<(), Failure> {
-    #[derive(Serialize)]
-    struct File<'a> {
-        name: &'a str,
-        format: Option<&'static str>,
-    }
-    #[derive(Serialize)]
-    struct Line<'a> {
-        file: &'a str,
-        line: usize,
-    }
-    #[derive(Serialize)]
-    struct Machine<'a> {
-        number: u32,
-        by: &'static str,
-        change: Effect,
-        name: &'a str,
-        macs: Vec<String>,
-        places: Vec<Line<'a>>,
-    }
-    #[derive(Serialize)]
-    struct Told<'a> {
-        file: &'a str,
-        line: usize,
-        why: &'a str,
-    }
-    #[derive(Serialize)]
-    struct All<'a> {
-        dry: bool,
-        count: u32,
-        nodes: &'a str,
-        files: Vec<File<'a>>,
-        machines: Vec<Machine<'a>>,
-        left_out: Vec<Told<'a>>,
-        no_nodes: Vec<Told<'a>>,
-        notes: Vec<Told<'a>>,
-    }
     let ImportReport { sources, formats, plan, effects, remarks } = report;
-    let told = |all: &'_ [Remark]| -> Vec<(Place, String)> { all.to_vec() };
-    let (left, none) = (told(&plan.left_out), told(&plan.no_nodes));
-    let mut notes = told(&plan.notes);
-    notes.extend(remarks.iter().chain(&done.notes).map(|what| (Place { file: usize::MAX, line: 0 }, what.clone())));
-    let lines = |all: &'_ Vec<Remark>| -> Vec<(String, usize, String)> {
-        all.iter().map(|(place, why)| (report.file(*place).to_string(), place.line, why.clone())).collect()
-    };
-    let (left, none, notes) = (lines(&left), lines(&none), lines(&notes));
-    fn rows(all: &[(String, usize, String)]) -> Vec<Told<'_>> {
-        all.iter().map(|(file, line, why)| Told { file, line: *line, why }).collect()
-    }
-    let machine = |(placed, effect): (&'_ Placed, &Effect)| (placed.clone(), *effect);
-    let placed: Vec<(Placed, Effect)> = plan.placed.iter().zip(effects.iter()).map(machine).collect();
-    let machines = placed.iter().map(|(placed, effect)| Machine {
-        number: placed.number,
-        by: placed.rule.name(),
-        change: *effect,
-        name: &placed.name,
-        macs: placed.macs.iter().map(ToString::to_string).collect(),
-        places: placed.places.iter().map(|place| Line { file: report.file(*place), line: place.line }).collect(),
+    let line = |place: &Place, why: &str| ImportLine { file: report.file(*place).to_string(), line: place.line, why: why.to_string() };
+    let lines = |all: &[Remark]| all.iter().map(|(place, why)| line(place, why)).collect::<Vec<_>>();
+    let rows = plan.placed.iter().zip(effects.iter()).map(|(placed, effect)| {
+        let macs = placed.macs.iter().map(ToString::to_string).collect();
+        let places = placed.places.iter().map(|place| line(place, "")).collect();
+        ImportRow { number: placed.number, by: placed.rule.name(), change: *effect, name: &placed.name, macs, places }
     });
-    let files = sources.iter().zip(formats.iter()).map(|(source, format)| File { name: &source.name, format: format.map(Format::name) });
-    print_json(&All {
+    let mut notes = lines(&plan.notes);
+    notes.extend(remarks.iter().chain(&done.notes).map(|what| line(&WHOLE, what)));
+    print_json(&ImportJson {
         dry: done.dry,
         count: done.count,
         nodes: &done.nodes,
-        files: files.collect(),
-        machines: machines.collect(),
-        left_out: rows(&left),
-        no_nodes: rows(&none),
-        notes: rows(&notes),
+        files: sources.iter().zip(formats.iter()).map(|(source, format)| (source.name.as_str(), format.map(Format::name))).collect(),
+        machines: rows.collect(),
+        left_out: lines(&plan.left_out),
+        no_nodes: lines(&plan.no_nodes),
+        notes,
     })
 }

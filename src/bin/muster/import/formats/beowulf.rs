@@ -1,7 +1,7 @@
 //! `node` lines of a Beowulf head's config (Scyld's /etc/beowulf/config): `node [NUMBER] MAC...`. Without a number a line follows the one
 //! before, from 0 on, as there: a line that only says `node`, or `node off`, leaves its number out.
 
-use super::super::record::{Hardware, ImportedFile, ImportedMachine};
+use super::super::record::{HardwareText, ImportedFile, ImportedMachine};
 
 pub fn read(text: &str) -> ImportedFile {
     let mut read = ImportedFile::default();
@@ -30,12 +30,13 @@ pub fn read(text: &str) -> ImportedFile {
 fn node(read: &mut ImportedFile, line: usize, number: u32, words: &[&str]) {
     let off = words.iter().any(|word| word.eq_ignore_ascii_case("off"));
     // What follows a MAC and is none is a setting of that node.
-    let cards = words.iter().skip_while(|word| word.eq_ignore_ascii_case("off")).take_while(|word| Hardware::of(word) != Hardware::Other);
+    let cards =
+        words.iter().skip_while(|word| word.eq_ignore_ascii_case("off")).take_while(|word| HardwareText::of(word) != HardwareText::Other);
     let macs: Vec<_> = cards.filter_map(|word| read.card(line, word)).collect();
     match words.first() {
         _ if !macs.is_empty() => read.found.push(ImportedMachine { macs, index: Some(number), ..ImportedMachine::at(line) }),
         _ if off => read.no_node(line, format!("number {number} is off")),
-        Some(word) if Hardware::of(word) == Hardware::Other => read.fault(line, format!("{word:?} is not a machine's MAC address")),
+        Some(word) if HardwareText::of(word) == HardwareText::Other => read.fault(line, format!("{word:?} is not a machine's MAC address")),
         _ => read.no_node(line, format!("number {number} has no MAC address")),
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::super::names;
-use super::super::record::{Hardware, ImportedFile, ImportedMachine};
+use super::super::record::{HardwareText, ImportedFile, ImportedMachine};
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ fn columns(head: &str, below: Option<&str>) -> Option<(Layout, Vec<String>)> {
     let layout = Layout::At(starts.collect());
     let titles = layout.cells(head).filter(|titles| are_titles(titles))?;
     let row = layout.cells(below?)?;
-    let fits = titles.iter().zip(&row).any(|(title, cell)| kind(title) == Column::Mac && Hardware::of(cell) != Hardware::Other);
+    let fits = titles.iter().zip(&row).any(|(title, cell)| kind(title) == Column::Mac && HardwareText::of(cell) != HardwareText::Other);
     fits.then_some((layout, titles))
 }
 
@@ -116,7 +116,7 @@ fn is_blank(line: &str) -> bool {
 
 /// What may stand at the head of a column: no value, and no sentence of a comment.
 fn is_title(text: &str) -> bool {
-    Hardware::of(text) == Hardware::Other
+    HardwareText::of(text) == HardwareText::Other
         && text.parse::<Ipv4Addr>().is_err()
         && text.split_whitespace().count() <= 4
         && !text.contains('=')

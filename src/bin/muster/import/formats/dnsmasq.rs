@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::super::record::{Hardware, ImportedFile, ImportedMachine, client_id_mac};
+use super::super::record::{HardwareText, ImportedFile, ImportedMachine, client_id_mac};
 
 /// Options that name other files with hosts in them.
 const INCLUDES: [&str; 4] = ["dhcp-hostsfile", "dhcp-hostsdir", "conf-file", "conf-dir"];
@@ -82,12 +82,12 @@ fn hardware(field: &str) -> Field<'_> {
     if field.contains('*') && field.contains(':') {
         return Field::Pattern;
     }
-    if Hardware::of(field) != Hardware::Other {
+    if HardwareText::of(field) != HardwareText::Other {
         return Field::Hardware(field);
     }
-    match field.split_once('-').map(|(kind, rest)| (kind, rest, Hardware::of(rest))) {
-        None | Some((_, _, Hardware::Other)) => Field::Other,
-        Some((_, rest, Hardware::InfiniBand)) => Field::Hardware(rest),
+    match field.split_once('-').map(|(kind, rest)| (kind, rest, HardwareText::of(rest))) {
+        None | Some((_, _, HardwareText::Other)) => Field::Other,
+        Some((_, rest, HardwareText::InfiniBand)) => Field::Hardware(rest),
         Some(("1" | "01", rest, _)) => Field::Hardware(rest),
         Some((kind, rest, _)) if rest.contains(':') && kind.bytes().all(|byte| byte.is_ascii_hexdigit()) => Field::Strange(kind),
         Some(_) => Field::Other,

@@ -1,7 +1,7 @@
 //! `/etc/ethers` (ethers(5)): a MAC, blanks, a host name or an address; `#` or `;` begins a comment. A list of MACs alone is one as well, and
 //! the MAC may stand behind the name.
 
-use super::super::record::{Hardware, ImportedFile, ImportedMachine};
+use super::super::record::{HardwareText, ImportedFile, ImportedMachine};
 
 pub fn read(text: &str) -> ImportedFile {
     let mut read = ImportedFile::default();
@@ -12,7 +12,7 @@ pub fn read(text: &str) -> ImportedFile {
             [first] => (*first, ""),
             [first, name, ..] => (*first, *name),
         };
-        if Hardware::of(first) == Hardware::Other && Hardware::of(name) != Hardware::Other {
+        if HardwareText::of(first) == HardwareText::Other && HardwareText::of(name) != HardwareText::Other {
             std::mem::swap(&mut first, &mut name);
         }
         if let Some(mac) = read.card(line, first) {

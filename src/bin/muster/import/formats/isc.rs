@@ -1,8 +1,9 @@
 //! `host` declarations of ISC dhcpd's config (dhcpd.conf(5)), wherever they stand, and of its leases file (dhcpd.leases(5)), where the last
-//! declaration of a label counts and may say that the host is deleted. Labels are unique there and names are not: `option host-name` is the
+//! declaration of a label counts and may say that the host is deleted. A leases file without any host is a list of whom dhcpd has seen. Labels are unique there and names are not: `option host-name` is the
 //! machine's name, and without one the label without the interface or the MAC at its end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use super::super::super::table::counted;
 use super::super::names;
@@ -73,6 +74,8 @@ struct Host {
     deleted: bool,
     /// The leases file's, where a later declaration replaces the earlier.
     dynamic: bool,
+    /// A lease that is in force.
+    active: bool,
     /// Its hardware has been told of already.
     told: bool,
 }
@@ -81,7 +84,7 @@ pub fn read(text: &str) -> ImportedFile {
     let mut read = ImportedFile::default();
     let tokens = tokens(text);
     let mut hosts: Vec<Host> = Vec::new();
-    let mut leases = 0usize;
+    let mut leases: BTreeMap<&str, Host> = BTreeMap::new();
     let mut rest = tokens.as_slice();
     while let Some((first, after)) = rest.split_first() {
         rest = match after {
@@ -100,9 +103,14 @@ pub fn read(text: &str) -> ImportedFile {
                 hosts.push(host);
                 body.get(end..).unwrap_or_default()
             }
-            [_, open, ..] if first.is("lease") && open.is("{") => {
-                leases += 1;
-                after
+            [address, open, body @ ..] if first.is("lease") && open.is("{") => {
+                let end = end(body);
+                // What is wrong with a lease is worth no word where there are hosts.
+                let mut lease = host(&mut ImportedFile::default(), address, body.get(..end).unwrap_or_default());
+                lease.found.addresses.extend(address.text.parse::<Ipv4Addr>());
+                // The last one of an address counts.
+                leases.insert(address.text, lease);
+                body.get(end..).unwrap_or_default()
             }
             [path, ..] if first.is("include") && path.quoted => {
                 read.include(first.line, path.text);
@@ -115,11 +123,25 @@ pub fn read(text: &str) -> ImportedFile {
             _ => after,
         };
     }
-    if leases > 0 {
-        read.note(0, format!("{} passed over: only host declarations are imported", counted(leases as u64, "lease")));
+    if hosts.is_empty() {
+        seen(&mut read, leases.into_values());
+    } else if !leases.is_empty() {
+        read.note(0, format!("{} passed over, as there are host declarations", counted(leases.len() as u64, "lease")));
     }
     settle(&mut read, hosts);
     read
+}
+
+/// Leases become machines while they are in force.
+fn seen(read: &mut ImportedFile, leases: impl Iterator<Item = Host>) {
+    let mut leases: Vec<Host> = leases.collect();
+    leases.sort_by_key(|lease| lease.found.place);
+    for Host { found, active, label, .. } in leases {
+        match active {
+            true => read.found.push(found),
+            false => read.no_node(found.place.line, format!("the lease of {label} is not active")),
+        }
+    }
 }
 
 /// Names the hosts by what they are called, and leaves the deleted ones out.
@@ -167,7 +189,7 @@ fn end(body: &[Token<'_>]) -> usize {
 
 fn host(read: &mut ImportedFile, name: &Token<'_>, body: &[Token<'_>]) -> Host {
     let found = ImportedMachine::at(name.line);
-    let mut host = Host { found, label: name.text.to_string(), deleted: false, dynamic: false, told: false };
+    let mut host = Host { found, label: name.text.to_string(), deleted: false, dynamic: false, active: false, told: false };
     let mut identified = None;
     for statement in body.split(|token| token.is(";") || token.is("{") || token.is("}")) {
         let words: Vec<&str> = statement.iter().map(|token| token.text).collect();
@@ -193,10 +215,13 @@ fn host(read: &mut ImportedFile, name: &Token<'_>, body: &[Token<'_>]) -> Host {
                     }
                 }
             }
-            (["option" | "supersede" | "send", "host-name", ..], [.., text]) => host.found.name = text.to_string(),
+            (["option" | "supersede" | "send", "host-name", ..] | ["client-hostname", ..], [.., text]) => {
+                host.found.name = text.to_string()
+            }
             (["uid", ..] | ["option" | "host-identifier", "dhcp-client-identifier", ..], [.., text])
             | (["host-identifier", "option", "dhcp-client-identifier", ..], [.., text]) => identified = client_id_mac(text),
             (["deleted"], _) => host.deleted = true,
+            (["binding", "state", "active"], _) => host.active = true,
             (["dynamic"], _) => host.dynamic = true,
             _ => {}
         }
@@ -232,6 +257,23 @@ mod tests {
         let read = read(text);
         assert_eq!((read.found.len(), read.found[0].macs.len(), read.includes[0].1.as_str()), (1, 1, "/etc/b"));
         assert_eq!((read.faults[0].0.line, read.notes.len()), (3, 1));
+    }
+
+    #[test]
+    fn leases_count_where_there_is_no_host() {
+        let lease = |address: &str, state: &str, mac: u8, name: &str| {
+            format!(
+                "lease {address} {{\n binding state {state};\n next binding state free;\n hardware ethernet 00:50:56:00:00:0{mac};\n client-hostname \"{name}\";\n}}\n"
+            )
+        };
+        let text =
+            [lease("10.54.1.1", "active", 1, "a"), lease("10.54.1.2", "free", 2, "b"), lease("10.54.1.1", "active", 3, "c")].concat();
+        let told = read(&text);
+        let shown: Vec<_> =
+            told.found.iter().map(|found| (found.place.line, found.name.as_str(), found.macs[0].0[5], found.addresses.len())).collect();
+        assert_eq!((shown, told.no_nodes.len()), (vec![(13, "c", 3, 1)], 1));
+        let beside = read(&format!("{text}host x {{ hardware ethernet 00:50:56:00:00:09; }}"));
+        assert_eq!((beside.found.len(), beside.notes.len()), (1, 1));
     }
 
     #[test]

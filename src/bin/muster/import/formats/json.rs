@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::super::record::{Hardware, ImportedFile, ImportedMachine, client_id_mac};
+use super::super::record::{HardwareText, ImportedFile, ImportedMachine, client_id_mac};
 
 /// How deep values are looked through.
 const DEPTH_MAX: usize = 64;
@@ -239,8 +239,9 @@ pub fn is_kea(text: &str) -> bool {
 pub fn looks(text: &str) -> bool {
     let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#') && !line.starts_with("//"));
     first.is_some_and(|line| line.starts_with(['{', '[']) || line.starts_with("/*") || line.starts_with("<?include"))
-        || first.is_some_and(|line| line.starts_with('"') && line.contains(':') && Hardware::of(line.trim_matches('"')) == Hardware::Other)
-            && text.contains(['{', '['])
+        || first.is_some_and(|line| {
+            line.starts_with('"') && line.contains(':') && HardwareText::of(line.trim_matches('"')) == HardwareText::Other
+        }) && text.contains(['{', '['])
 }
 
 #[cfg(test)]

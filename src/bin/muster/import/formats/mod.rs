@@ -9,7 +9,7 @@ mod json;
 mod seen;
 mod yaml;
 
-use super::record::{Hardware, ImportedFile};
+use super::record::{HardwareText, ImportedFile};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -47,7 +47,7 @@ impl Format {
     pub fn guess(text: &str) -> Option<Format> {
         let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let first = |line: &str, word: &str| line.split_whitespace().next().is_some_and(|first| first.eq_ignore_ascii_case(word));
-        let is_card = |word: &str| Hardware::of(word) != Hardware::Other;
+        let is_card = |word: &str| HardwareText::of(word) != HardwareText::Other;
         let card = |line: &str| line.split(['#', ';']).next().unwrap_or_default().split_whitespace().take(2).any(is_card);
         let field = |line: &str| line.split(',').map(str::trim).any(|field| is_card(field) || field.starts_with("id:"));
         if json::looks(text) {

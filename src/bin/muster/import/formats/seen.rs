@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::super::record::{Hardware, ImportedFile, ImportedMachine, mac};
+use super::super::record::{HardwareText, ImportedFile, ImportedMachine, mac};
 
 /// A line of dnsmasq.leases: when it ends, MAC, address, name or `*`, client identifier.
 fn lease(words: &[&str]) -> Option<ImportedMachine> {
@@ -37,7 +37,7 @@ fn neighbour(content: &str) -> (Option<Ipv4Addr>, Option<&str>) {
     let words = || content.split_whitespace().map(|word| word.trim_matches(['(', ')', ',']));
     (
         words().find_map(|word| word.parse().ok()),
-        words().find(|word| word.contains([':', '-', '.']) && Hardware::of(word) != Hardware::Other),
+        words().find(|word| word.contains([':', '-', '.']) && HardwareText::of(word) != HardwareText::Other),
     )
 }
 
@@ -45,6 +45,7 @@ pub fn neighbours(text: &str) -> ImportedFile {
     let mut read = ImportedFile::default();
     for (line, content) in (1..).zip(text.lines()).filter(|(_, content)| !content.trim().is_empty()) {
         match neighbour(content) {
+            (Some(_), Some(text)) if !begins(content) => read.no_node(line, format!("{text} is not that of a neighbour")),
             (Some(address), Some("00:00:00:00:00:00")) | (Some(address), None) => read.no_node(line, format!("{address} did not answer")),
             (Some(address), Some(text)) => {
                 if let Some(mac) = read.card(line, text) {
@@ -59,11 +60,14 @@ pub fn neighbours(text: &str) -> ImportedFile {
     read
 }
 
+fn begins(line: &str) -> bool {
+    line.split_whitespace().take(2).any(|word| word.trim_matches(['(', ')']).parse::<Ipv4Addr>().is_ok())
+}
+
 /// Lines that begin with an address, or with a name and one in parentheses, and have a MAC behind it.
 pub fn are_neighbours(text: &str) -> bool {
-    let begins = |line: &str| line.split_whitespace().take(2).any(|word| word.trim_matches(['(', ')']).parse::<Ipv4Addr>().is_ok());
     let both = |line: &str| begins(line) && !line.contains([',', ';', '{']) && matches!(neighbour(line), (Some(_), Some(_)));
-    let first_is_mac = |line: &str| line.split_whitespace().next().is_some_and(|word| Hardware::of(word) != Hardware::Other);
+    let first_is_mac = |line: &str| line.split_whitespace().next().is_some_and(|word| HardwareText::of(word) != HardwareText::Other);
     text.lines().any(both) && !text.lines().any(first_is_mac)
 }
 
@@ -81,6 +85,7 @@ mod tests {
         assert_eq!((read.notes.len(), read.faults.len()), (1, 1));
         for text in [
             "10.54.1.1 dev eth1 lladdr 52:54:00:00:00:01 REACHABLE\nfe80::1 dev eth1 lladdr 52:54:00:00:00:02 STALE\n10.54.1.9 dev eth1 FAILED\n",
+            "Interface: eth0, type: EN10MB, MAC: 52:54:00:00:00:99, IPv4: 10.54.0.1\n10.54.1.1\t52:54:00:00:00:01\tQEMU\n",
             "? (10.54.1.1) at 52:54:00:00:00:01 [ether] on eth1\n? (10.54.1.9) at <incomplete> on eth1\n",
             "IP address       HW type     Flags       HW address            Mask     Device\n\
              10.54.1.1        0x1         0x2         52:54:00:00:00:01     *        eth1\n10.54.1.9 0x1 0x0 00:00:00:00:00:00 * eth1\n",
