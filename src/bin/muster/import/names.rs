@@ -78,14 +78,19 @@ pub fn order(name: &str) -> Vec<(String, u64)> {
     parts
 }
 
+fn kind_of(word: &str) -> Option<&'static str> {
+    OTHERS.iter().find(|(other, _)| *other == word).map(|(_, kind)| *kind)
+}
+
 /// Whose a name is, if it is no node's: a BMC's, a switch's. The name's own words count, and of its domain what stands for a BMC.
 pub fn other_kind(name: &str) -> Option<&'static str> {
-    let name = name.to_lowercase();
-    let (label, domain) = name.split_once('.').unwrap_or((&name, ""));
-    let words = |text: &'_ str| text.split(|c: char| !c.is_ascii_alphabetic()).map(str::to_string).collect::<Vec<_>>();
-    let kind = |word: &String| OTHERS.iter().find(|(other, _)| other == word).map(|(_, kind)| *kind);
-    let first = domain.split('.').next().unwrap_or_default().to_string();
-    words(label).iter().find_map(kind).or_else(|| kind(&first).filter(|kind| *kind == "a BMC"))
+    let label = short(name);
+    label.split(|c: char| !c.is_ascii_alphabetic()).find_map(kind_of).or_else(|| other_domain(name))
+}
+
+/// `n1.ipmi.example.org` is no node's either, but `n1.mgmt.example.org` may be.
+pub fn other_domain(name: &str) -> Option<&'static str> {
+    kind_of(&name.split('.').nth(1)?.to_lowercase()).filter(|kind| *kind == "a BMC")
 }
 
 /// The name in a label that was made unique by an interface, a MAC or both at its end: MAAS's, Cobbler's and xCAT's ways.

@@ -122,10 +122,9 @@ pub fn screen(found: Vec<ImportedMachine>, plan: &ClusterPlan) -> Screened {
 
 /// Takes away what is no node by its name, and cards that the config ignores.
 fn kind(mut found: ImportedMachine, plan: &ClusterPlan, screened: &mut Screened) -> Option<ImportedMachine> {
-    let own = found.index.is_some() || plan.own(&found.name).is_some();
-    let by_name = (!own).then(|| names::other_kind(&found.name)).flatten();
-    let by_label = found.index.is_none().then(|| names::other_kind(&found.label)).flatten();
-    if let Some(kind) = by_label.or(by_name) {
+    let by_name = if plan.own(&found.name).is_some() { names::other_domain(&found.name) } else { names::other_kind(&found.name) };
+    let by_name = names::other_kind(&found.label).or(by_name);
+    if let Some(kind) = by_name.filter(|_| found.index.is_none()) {
         screened.no_nodes.push((found.place, format!("{found}: this is the name of {kind}")));
         return None;
     }

@@ -202,8 +202,8 @@ fn machine(read: &mut ImportedFile, line: usize, kinds: &[Column], row: &[String
             Column::State if cell != "0" => return read.no_node(line, format!("its lease is in state {cell}")),
             Column::Number => match cell.parse() {
                 Ok(number) => found.index = Some(number),
-                Err(_) if found.name.is_empty() => found.name = cell.clone(),
-                Err(_) => {}
+                Err(_) if found.name.is_empty() && names::trailing(cell).is_some() => found.name = cell.clone(),
+                Err(_) => return read.fault(line, format!("{cell:?} is not a number")),
             },
             Column::Name => found.name = cell.clone(),
             Column::Address => match cell.split('/').next().unwrap_or_default().parse() {

@@ -12,7 +12,7 @@ const INCLUDES: [&str; 4] = ["dhcp-hostsfile", "dhcp-hostsdir", "conf-file", "co
 pub fn option(content: &str) -> Option<(&str, &str)> {
     let (name, value) = content.trim_start_matches("--").split_once('=')?;
     let name = name.trim();
-    name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-').then_some((name, value.trim()))
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-').then_some((name, value.trim()))
 }
 
 pub fn read(text: &str) -> ImportedFile {
@@ -21,7 +21,7 @@ pub fn read(text: &str) -> ImportedFile {
     for (line, content) in (1..).zip(text.lines()) {
         let content = content.split('#').next().unwrap_or_default().trim();
         match option(content) {
-            Some(("dhcp-host", value)) => host(&mut read, line, value),
+            Some((name, value)) if name.eq_ignore_ascii_case("dhcp-host") => host(&mut read, line, value),
             Some((name, value)) if INCLUDES.contains(&name) => read.include(line, value.split(',').next().unwrap_or_default()),
             Some(_) => {}
             None if content.is_empty() => {}
