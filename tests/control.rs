@@ -183,7 +183,7 @@ fn mistakes_are_told_with_what_to_type() {
     fails(&muster(&server, &socket, &["node", "set", "5", "--add", "02:00:00:00:00:05"]), 4, &["n5     before: vacant", "use -y"]);
     write(&lab.dir().join("ethers"), b"02:00:00:00:00:07 n7\n02:00:00:00:00:08 n7b\nnonsense\n");
     let imported = muster(&server, &socket, &["import", path(&lab.dir().join("ethers")), "-n"]);
-    fails(&imported, 1, &["1     n7    its name", "2     n0    lowest vacant", "line 3: skipped"]);
+    fails(&imported, 1, &["1     n7    its name       new", "2     n0    lowest vacant  new", "left out (1):", "line 3: \"nonsense\""]);
 
     Musterd::reconfigure(&server, "[cluster]\nnode0 = 10\n");
     fails(&muster(&server, &socket, &["reload"]), 1, &["muster.toml:2:", "the old config stays in force"]);

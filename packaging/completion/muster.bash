@@ -19,7 +19,7 @@ _muster() {
         --form) mapfile -t COMPREPLY < <(compgen -W 'hosts genders clustershell slurm ansible' -- "$cur"); return ;;
         --state) mapfile -t COMPREPLY < <(compgen -W 'up booting stuck failed down reserved vacant' -- "$cur"); return ;;
         --timeout) return ;;
-        --format) mapfile -t COMPREPLY < <(compgen -W 'ethers dnsmasq isc kea beowulf' -- "$cur"); return ;;
+        --format) mapfile -t COMPREPLY < <(compgen -W 'ethers dnsmasq isc kea beowulf csv leases arp json yaml' -- "$cur"); return ;;
         --guest) mapfile -t COMPREPLY < <(compgen -W "$(_muster_guests)" -- "$cur"); __ltrim_colon_completions "$cur"; return ;;
         --mac | --add | --remove) return ;;
     esac
@@ -43,7 +43,7 @@ _muster() {
         guest) mapfile -t COMPREPLY < <(compgen -W 'list enlist' -- "$cur") ;;
         'node list'* | 'node show' | 'node out'* | wait) mapfile -t COMPREPLY < <(compgen -W '@all @up @booting @stuck @failed @down @reserved @never' -- "$cur") ;;
         'guest enlist') mapfile -t COMPREPLY < <(compgen -W "$(_muster_guests)" -- "$cur"); __ltrim_colon_completions "$cur" ;;
-        import) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+        import*) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
     esac
 }
 

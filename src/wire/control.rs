@@ -287,6 +287,9 @@ pub struct Status {
     pub digits: u8,
     /// The head's own address on node 0's network.
     pub head: Option<Ipv4Addr>,
+    /// Patterns of MACs that never get a number by themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
     /// How machines get a number: automatic, ordered, locked.
     pub numbering: String,
     /// How many numbers are given in a minute, at most.

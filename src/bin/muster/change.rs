@@ -71,7 +71,7 @@ pub fn reload(client: &mut ControlClient, options: &MusterOptions, renumber: boo
     look::command(client, options, &Request::Reload { renumber, dry: false })
 }
 
-fn ask(client: &mut ControlClient, parts: &[Change], dry: bool) -> Result<Changed, Failure> {
+pub fn ask(client: &mut ControlClient, parts: &[Change], dry: bool) -> Result<Changed, Failure> {
     let mut last = Changed::default();
     for change in parts {
         match client.ask(&Request::Change { change: change.clone(), dry })? {
@@ -82,7 +82,7 @@ fn ask(client: &mut ControlClient, parts: &[Change], dry: bool) -> Result<Change
     Ok(last)
 }
 
-fn confirm(question: &str) -> Result<(), Failure> {
+pub fn confirm(question: &str) -> Result<(), Failure> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
         return Err(Failure::Unconfirmed(

@@ -97,6 +97,6 @@ fn run(options: &MusterOptions) -> Result<(), Failure> {
         MusterCommand::Checkpoint => look::command(&mut client, options, &Request::Checkpoint),
         MusterCommand::Hosts { form, nodes } => hosts::hosts(&mut client, options, *form, nodes.as_deref()),
         MusterCommand::Change(change) => change::change(&mut client, options, change.clone()),
-        MusterCommand::Import { file, format } => import::import(&mut client, options, file, *format),
+        MusterCommand::Import { files, format } => import::import(&mut client, options, files, *format),
     }
 }

@@ -47,7 +47,7 @@ const COMMANDS: [Usage; 18] = [
         &["form"],
     ),
     (&["undo"], "", "undo the last change", &["dry-run"]),
-    (&["import"], "FILE|-", "import known machines: ethers, dnsmasq, ISC, Kea, Beowulf (--format)", &["format", "dry-run"]),
+    (&["import"], "FILE...", "import known machines from files, folders or standard input (-)", &["format", "dry-run"]),
 ];
 
 pub enum MusterCommand {
@@ -84,7 +84,7 @@ pub enum MusterCommand {
     /// The numbers of `Change::Out` may still be groups.
     Change(Change),
     Import {
-        file: PathBuf,
+        files: Vec<PathBuf>,
         format: Option<Format>,
     },
 }
@@ -117,7 +117,7 @@ fn flags() -> getopts::Options {
         .optflag("", "renumber", "reload: even if nodes with leases get other addresses")
         .optflag("", "passive", "doctor: send nothing into the boot networks")
         .optopt("", "form", "hosts: hosts (default), genders, clustershell, slurm or ansible", "FORM")
-        .optopt("", "format", "import: ethers, dnsmasq, isc, kea or beowulf (default: detected)", "FORMAT")
+        .optopt("", "format", "import: ethers, dnsmasq, isc, kea, beowulf, csv, leases, arp, json or yaml (default: detected)", "FORMAT")
         .optflag("h", "help", "print this")
         .optflag("V", "version", "print version and commit");
     flags
@@ -252,7 +252,10 @@ fn command(matches: &getopts::Matches, words: &[&str], rest: &[&str]) -> Result<
             nodes: Some(rest.join(",")).filter(|nodes| !nodes.is_empty()).map(checked).transpose()?,
         },
         "undo" => MusterCommand::Change(Change::Undo),
-        _ => MusterCommand::Import { file: first.into(), format: matches.opt_str("format").map(|name| format(&name)).transpose()? },
+        _ => MusterCommand::Import {
+            files: rest.iter().map(PathBuf::from).collect(),
+            format: matches.opt_str("format").map(|name| format(&name)).transpose()?,
+        },
     })
 }
 

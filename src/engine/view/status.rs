@@ -29,6 +29,7 @@ impl Moment<'_> {
             prefix: plan.names().prefix().into(),
             digits: plan.names().digits(),
             head: self.config.head(),
+            ignore: self.config.ignore.iter().map(ToString::to_string).collect(),
             numbering: self.config.numbering.to_string(),
             new_numbers: self.config.new_numbers,
             delayed: counts.delayed,

@@ -1,199 +1,236 @@
 //! `muster import`: known machines from other programs' files, numbered, shown, and taken over.
 //!
-//! A file is read by its format (guessed from what is in it, or named) into machines with the lines they stand on; each gets a number by
-//! [`number`]; the daemon is asked what that would change, and then to do it: one change, in as many requests as it takes. What cannot be taken
-//! over is reported with its line and skipped.
+//! Files and folders become texts ([`source`]); each is read by its format ([`formats`], guessed from what is in it, or named) into entries with the
+//! lines they stand on ([`record`]); what is no node goes, and entries of one machine become one ([`screen`]); each machine gets a number
+//! ([`number`]). The daemon is asked what that would change; all of it is shown ([`show`]): every entry is either in the table or
+//! below it with a reason. Then the daemon does it: one change, in as many requests as it takes.
 
-mod beowulf;
-mod dnsmasq;
-mod ethers;
-mod isc;
-mod kea;
+mod formats;
+mod names;
 mod number;
+mod record;
+mod screen;
+mod show;
+mod source;
 
-use std::io::Read as _;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use muster::base::addr::Mac;
-use muster::wire::control::{Change, IMPORT_MAX, ImportEntry, LINE_MAX, NodeState, Reply, Request};
+use muster::roll::ranges::{self, Ranges};
+use muster::wire::control::{Change, Changed, IMPORT_MAX, ImportEntry, LINE_MAX, LotKind, Reply, Request, Status};
 
 use super::Failure;
 use super::change;
 use super::client::ControlClient;
-use super::look::print;
 use super::options::MusterOptions;
-use super::table::{TextTable, counted, plain};
+use super::table::{counted, plain};
 
-/// The largest file that is read, in bytes.
-const FILE_MAX: u64 = 64 << 20;
+pub use formats::Format;
+use number::{ImportPlan, Placed};
+use record::{ImportedFile, Place};
+use screen::ClusterPlan;
+use show::{Effect, ImportReport};
+use source::Source;
+
 /// Names are for the record; longer ones are cut.
 const NAME_MAX: usize = 64;
+/// Entries of a request that is only asked for what it would do: each of them is answered.
+const ASKED: usize = 32;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    Ethers,
-    Dnsmasq,
-    Isc,
-    Kea,
-    Beowulf,
+pub fn import(client: &mut ControlClient, options: &MusterOptions, files: &[PathBuf], format: Option<Format>) -> Result<(), Failure> {
+    let (sources, passed_over) = source::load(files)?;
+    let (mut read, formats) = read(&sources, format);
+    if let ([one], true) = (sources.as_slice(), read.is_empty()) {
+        return Err(Failure::Failed(nothing(one, formats.first().copied().flatten())));
+    }
+    read.notes.extend(passed_over.into_iter().map(|what| (show::WHOLE, what)));
+    let reply = client.ask(&Request::Status)?;
+    let Reply::Status(status) = reply else { return ControlClient::unexpected(&reply) };
+    let [.., vacant] = client.states()?;
+    let (mut plan, remarks) = work_out(&sources, read, &cluster(&status), &vacant);
+    let effects = effects(client, &mut plan)?;
+    plan.left_out.sort();
+    let report = ImportReport { sources: &sources, formats: &formats, plan: &plan, effects: &effects, remarks: &remarks };
+    carry_out(client, options, &report)
 }
 
-impl Format {
-    pub const ALL: [(Format, &'static str); 5] = [
-        (Format::Ethers, "ethers"),
-        (Format::Dnsmasq, "dnsmasq"),
-        (Format::Isc, "isc"),
-        (Format::Kea, "kea"),
-        (Format::Beowulf, "beowulf"),
-    ];
+/// What is to become of all that was read, as far as the daemon need not be asked; and what there is to say about the whole.
+fn work_out(sources: &[Source], read: ImportedFile, cluster: &ClusterPlan, vacant: &Ranges) -> (ImportPlan, Vec<String>) {
+    let ImportedFile { found, faults, no_nodes, notes, includes } = read;
+    let screened = screen::screen(found, cluster);
+    let (machines, family) = (screened.machines.clone(), screened.family.clone());
+    let mut plan = number::assign(screened, cluster, vacant);
+    plan.left_out.extend(faults);
+    plan.no_nodes.extend(no_nodes);
+    plan.notes.extend(notes);
+    plan.notes.extend(unread(sources, includes));
+    [&mut plan.left_out, &mut plan.no_nodes, &mut plan.notes].into_iter().for_each(|remarks| remarks.sort());
+    let remarks = number::remarks(&plan.placed, &machines, cluster, family.as_deref());
+    (plan, remarks)
+}
 
-    fn name(self) -> &'static str {
-        Format::ALL.iter().find(|(format, _)| *format == self).map_or("", |(_, name)| *name)
+/// Shows what there is, asks, and does it.
+fn carry_out(client: &mut ControlClient, options: &MusterOptions, report: &ImportReport<'_>) -> Result<(), Failure> {
+    let ImportReport { plan, effects, .. } = report;
+    if !options.json {
+        show::table(report)?;
     }
-
-    /// What a text most probably is.
-    fn guess(text: &str) -> Format {
-        let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#') && !line.starts_with("//"));
-        let words = |line: &str, words: &[&str]| line.split_whitespace().take(words.len()).eq(words.iter().copied());
-        if lines().next().is_some_and(|line| line.starts_with('{') || line.starts_with('[') || line.starts_with("/*")) {
-            Format::Kea
-        } else if lines().any(|line| line.trim_start_matches("--").starts_with("dhcp-host")) {
-            Format::Dnsmasq
-        } else if lines().any(|line| words(line, &["hardware", "ethernet"]) || line.contains("hardware ethernet ")) {
-            Format::Isc
-        } else if lines().any(|line| words(line, &["node"])) {
-            Format::Beowulf
-        } else if lines().all(|line| line.split(',').count() > 1) {
-            Format::Dnsmasq
-        } else {
-            Format::Ethers
+    let changing = effects.iter().filter(|effect| **effect != Effect::None).count() as u32;
+    let done = match plan.placed.is_empty() {
+        true => Changed { dry: true, ..Changed::default() },
+        false if options.dry_run || changing == 0 => Changed { dry: options.dry_run, ..Changed::default() },
+        false => {
+            if !options.yes {
+                change::confirm(&format!("import {}?", counted(changing.into(), "machine")))?;
+            }
+            change::ask(client, &parts(&entries(plan), IMPORT_MAX), false)?
+        }
+    };
+    if options.json {
+        show::json(report, &done)?;
+    } else {
+        show::end(changing, options.dry_run, &done)?;
+    }
+    let names = report.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
+    match plan.left_out.len() as u64 {
+        0 if plan.placed.is_empty() => Err(Failure::Failed(format!("there is no node to import in {names}"))),
+        0 => Ok(()),
+        left => {
+            let verb = if left == 1 { "was" } else { "were" };
+            Err(Failure::Failed(format!("{} of {names} {verb} left out: see above", counted(left, "entry").replace("entrys", "entries"))))
         }
     }
 }
 
-/// A machine as a file tells of it.
-#[derive(Clone, Debug, PartialEq, Default)]
-pub struct ImportedMachine {
-    /// From 1 on.
-    pub line: usize,
-    pub name: String,
-    pub macs: Vec<Mac>,
-    pub address: Option<Ipv4Addr>,
-    /// The number that the file itself gives it.
-    pub index: Option<u32>,
+/// Reads all texts; gives the format of each.
+fn read(sources: &[Source], format: Option<Format>) -> (ImportedFile, Vec<Option<Format>>) {
+    let mut all = ImportedFile::default();
+    let mut formats = Vec::new();
+    for (file, source) in sources.iter().enumerate() {
+        let mut read = ImportedFile::default();
+        let several = sources.len() > 1;
+        let known = source.text.as_ref().ok().and_then(|text| format.or_else(|| Format::guess(text)));
+        match (&source.text, known) {
+            (Ok(text), Some(format)) => read = format.read(text),
+            // Of a single file this is the whole answer.
+            (_, _) if !several => {}
+            (Ok(text), None) => read.note(0, format!("no machine is in it that muster can read (its format: {})", formats::stranger(text))),
+            (Err(why), _) if why.contains("UTF-16") => read.fault(0, why.clone()),
+            (Err(why), _) => read.note(0, why.clone()),
+        }
+        read.of_file(file);
+        all.append(read);
+        formats.push(known);
+    }
+    (all, formats)
 }
 
-/// What a file holds: machines, and lines that were meant to be some.
-#[derive(Clone, Debug, PartialEq, Default)]
-pub struct ImportedFile {
-    pub found: Vec<ImportedMachine>,
-    pub faults: Vec<(usize, String)>,
-}
-
-impl ImportedFile {
-    fn fault(&mut self, line: usize, what: impl Into<String>) {
-        self.faults.push((line, what.into()));
+/// Why a single file gives nothing.
+fn nothing(source: &Source, format: Option<Format>) -> String {
+    let known: Vec<&str> = Format::ALL.iter().map(|(_, name)| *name).collect();
+    let name = &source.name;
+    match (&source.text, format) {
+        (Ok(_), Some(format)) => {
+            format!("{name} has no machines (read as {}): is it another format? --format {}", format.name(), known.join("|"))
+        }
+        (Ok(text), None) => {
+            let what = formats::stranger(text);
+            format!(
+                "cannot import {name}: its format is {what}; make lines of it with a MAC and a name each, or a CSV (see IMPORT in muster(1))"
+            )
+        }
+        (Err(why), _) => format!("cannot import {name}: {why}"),
     }
 }
 
-fn read(format: Format, text: &str) -> ImportedFile {
-    match format {
-        Format::Ethers => ethers::read(text),
-        Format::Dnsmasq => dnsmasq::read(text),
-        Format::Isc => isc::read(text),
-        Format::Kea => kea::read(text),
-        Format::Beowulf => beowulf::read(text),
+/// Files that were included and not given: they are named, since they may be another machine's.
+fn unread(sources: &[Source], includes: Vec<(Place, String)>) -> Vec<(Place, String)> {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let given: Vec<PathBuf> = sources.iter().filter_map(|source| source.path.as_deref()).map(real).collect();
+    let is_given = |place: &Place, path: &str| {
+        let folder = sources.get(place.file).and_then(|source| source.path.as_deref()).and_then(Path::parent);
+        let path = real(&folder.unwrap_or(Path::new("")).join(path));
+        given.iter().any(|given| given.starts_with(&path))
+    };
+    let others = includes.into_iter().filter(|(place, path)| !is_given(place, path));
+    others.map(|(place, path)| (place, format!("{path} is included here, and was not read: give it as another FILE"))).collect()
+}
+
+fn cluster(status: &Status) -> ClusterPlan {
+    // A head without this file has no names in it.
+    let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    ClusterPlan {
+        segments: status.segments.clone(),
+        nodes: status.nodes,
+        prefix: status.prefix.clone(),
+        ignore: status.ignore.iter().filter_map(|pattern| pattern.parse().ok()).collect(),
+        hosts: host_names(&hosts),
     }
 }
 
-/// A MAC as these files write them: octets of one digit or two, in either case, with `:` or `-` between.
-fn mac(text: &str) -> Option<Mac> {
-    let mut octets = [0; 6];
-    let mut parts = text.split([':', '-']);
-    for octet in &mut octets {
-        let part = parts.next().filter(|part| (1..=2).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-        *octet = u8::from_str_radix(part, 16).ok()?;
+/// hosts(5): an address and its names. The first line of a name counts.
+fn host_names(text: &str) -> BTreeMap<String, Ipv4Addr> {
+    let mut names = BTreeMap::new();
+    for line in text.lines() {
+        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+        let Some(address) = words.next().and_then(|word| word.parse::<Ipv4Addr>().ok()) else { continue };
+        for name in words {
+            names.entry(names::short(name)).or_insert(address);
+        }
     }
-    let mac = Mac(octets);
-    (parts.next().is_none() && mac.is_individual()).then_some(mac)
+    names
 }
 
-pub fn import(client: &mut ControlClient, options: &MusterOptions, file: &Path, format: Option<Format>) -> Result<(), Failure> {
-    let (name, text) = load(file)?;
-    let format = format.unwrap_or_else(|| Format::guess(&text));
-    let ImportedFile { found, faults } = read(format, &text);
-    if found.is_empty() && faults.is_empty() {
-        let known: Vec<&str> = Format::ALL.iter().map(|(_, name)| *name).collect();
-        let why = format!("{name} has no machines (read as {}): give its format with --format {}", format.name(), known.join("|"));
-        return Err(Failure::Failed(why));
+/// What would become of each machine that has a number. Those that the daemon would not take are moved to what is left out.
+fn effects(client: &mut ControlClient, plan: &mut ImportPlan) -> Result<Vec<Effect>, Failure> {
+    let (mut effects, mut refused) = (BTreeMap::new(), BTreeMap::new());
+    for part in parts(&entries(plan), ASKED) {
+        // Each part alone: what two of them could want both was found here already.
+        let Change::Import { entries, .. } = part else { continue };
+        let shown = change::ask(client, &[Change::Import { entries, more: false }], true)?;
+        let changed = ranges::parse(&shown.nodes).map(|selection| selection.numbers).unwrap_or_default();
+        for number in changed.iter() {
+            let before = shown.lots.iter().find(|lot| lot.number == number).map(|lot| lot.before.kind);
+            effects.insert(number, if before == Some(LotKind::Occupied) { Effect::Cards } else { Effect::New });
+        }
+        for note in shown.notes {
+            let number = note.split_once(" skipped: ").and_then(|(name, why)| Some((names::trailing(name)?, why.to_string())));
+            match number {
+                Some((number, why)) => drop(refused.insert(number, why)),
+                None => plan.left_out.push((show::WHOLE, note)),
+            }
+        }
     }
-    let reply = client.ask(&Request::Status)?;
-    let Reply::Status(status) = reply else { return ControlClient::unexpected(&reply) };
-    let [.., vacant] = client.states()?;
-    let mut plan = number::assign(&found, &status.segments, status.nodes, &vacant);
-    plan.left_out.extend(faults);
-    plan.left_out.sort();
-    if !options.json {
-        show(&name, format, &plan)?;
+    let mut taken = Vec::new();
+    for placed in std::mem::take(&mut plan.placed) {
+        match refused.get(&placed.number) {
+            Some(why) => {
+                let Placed { number, name, macs, .. } = &placed;
+                let title = if name.is_empty() { macs.first().map(ToString::to_string).unwrap_or_default() } else { name.clone() };
+                plan.left_out.push((placed.places.first().copied().unwrap_or_default(), format!("{title} would be n{number}: {why}")));
+            }
+            None => taken.push(placed),
+        }
     }
-    let left = plan.left_out.len();
-    if plan.placed.is_empty() {
-        return Err(Failure::Failed(format!("nothing can be imported from {name}")));
-    }
-    change::all(client, options, &parts(&entries(&plan)))?;
-    if left > 0 {
-        return Err(Failure::Failed(format!("{} of {name} skipped: see above", counted(left as u64, "line"))));
-    }
-    Ok(())
+    plan.placed = taken;
+    Ok(plan.placed.iter().map(|placed| effects.get(&placed.number).copied().unwrap_or(Effect::None)).collect())
 }
 
-fn load(file: &Path) -> Result<(String, String), Failure> {
-    let stdin = file == Path::new("-");
-    let name = if stdin { "standard input".to_string() } else { file.display().to_string() };
-    let failed = |error: std::io::Error| Failure::Failed(format!("cannot read {name}: {error}"));
-    let mut bytes = Vec::new();
-    match stdin {
-        true => std::io::stdin().lock().take(FILE_MAX).read_to_end(&mut bytes),
-        false => std::fs::File::open(file).and_then(|file| file.take(FILE_MAX).read_to_end(&mut bytes)),
-    }
-    .map_err(failed)?;
-    if bytes.len() as u64 == FILE_MAX {
-        return Err(Failure::Failed(format!("{name} is larger than {} MiB: check that it is the right file", FILE_MAX >> 20)));
-    }
-    Ok((name, String::from_utf8_lossy(&bytes).into_owned()))
-}
-
-fn show(name: &str, format: Format, plan: &number::ImportPlan) -> Result<(), Failure> {
-    let machines = counted(plan.placed.len() as u64, "machine");
-    print(&[format!("{name}, read as {}: {machines}", format.name())])?;
-    let mut table = TextTable::new(&["LINE", "NODE", "BY", "NAME", "MACS"]);
-    for placed in &plan.placed {
-        let macs = placed.macs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        let lines = placed.lines.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        table.row(None, vec![lines, format!("n{}", placed.number), placed.rule.name().into(), placed.name.clone(), macs]);
-    }
-    print(&table.lines())?;
-    let told: Vec<String> = plan.notes.iter().map(|(line, what)| format!("line {line}: {}", plain(what))).collect();
-    print(&told)?;
-    let left: Vec<String> = plan.left_out.iter().map(|(line, what)| format!("line {line}: skipped: {}", plain(what))).collect();
-    print(&left)
-}
-
-fn entries(plan: &number::ImportPlan) -> Vec<ImportEntry> {
+fn entries(plan: &ImportPlan) -> Vec<ImportEntry> {
     let name = |name: &str| plain(name).chars().take(NAME_MAX).collect();
     plan.placed.iter().map(|placed| ImportEntry { number: placed.number, macs: placed.macs.clone(), name: name(&placed.name) }).collect()
 }
 
-/// One import in as many requests as it takes.
-fn parts(entries: &[ImportEntry]) -> Vec<Change> {
+/// One import in as many requests as it takes, of so many entries at most.
+fn parts(entries: &[ImportEntry], most: usize) -> Vec<Change> {
     // What a request needs around its entries.
     const FRAME: usize = 200;
     let mut parts: Vec<Vec<ImportEntry>> = Vec::new();
     let mut bytes = 0;
     for entry in entries {
         let len = serde_json::to_string(entry).map_or(0, |text| text.len() + 1);
-        match parts.last_mut().filter(|part| part.len() < IMPORT_MAX && bytes + len + FRAME < LINE_MAX) {
+        match parts.last_mut().filter(|part| part.len() < most && bytes + len + FRAME < LINE_MAX) {
             Some(part) => part.push(entry.clone()),
             None => {
                 parts.push(vec![entry.clone()]);
@@ -206,96 +243,5 @@ fn parts(entries: &[ImportEntry]) -> Vec<Change> {
     parts.into_iter().enumerate().map(|(at, entries)| Change::Import { entries, more: at < last }).collect()
 }
 
-/// The place of the last state in `NodeState::ALL` is the vacant one's.
-const _: () = assert!(NodeState::Vacant as usize == NodeState::ALL.len() - 1);
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn formats_are_told_by_what_is_in_them() {
-        for (text, format) in [
-            ("# comment\n52:54:00:00:00:01 n1\n", Format::Ethers),
-            ("domain=x\ndhcp-host=52:54:00:00:00:01,n1\n", Format::Dnsmasq),
-            ("52:54:00:00:00:01,n1,10.0.0.1\n", Format::Dnsmasq),
-            ("subnet 10.0.0.0 netmask 255.0.0.0 {}\nhost a { hardware ethernet 0:0:0:0:0:1; }\n", Format::Isc),
-            ("// Kea\n{ \"Dhcp4\": {} }\n", Format::Kea),
-            ("iprange 10.0.0.1 10.0.0.9\nnode 52:54:00:00:00:01\n", Format::Beowulf),
-        ] {
-            assert_eq!(Format::guess(text), format, "{text}");
-        }
-    }
-
-    #[test]
-    fn macs_as_files_write_them() {
-        assert_eq!(mac("8:0:20:1:A:b"), Some(Mac([8, 0, 0x20, 1, 10, 11])));
-        assert_eq!(mac("52-54-00-00-00-01"), Some(Mac([0x52, 0x54, 0, 0, 0, 1])));
-        for bad in [
-            "",
-            "52:54:00:00:00",
-            "52:54:00:00:00:01:02",
-            "52:54:00:00:00:g",
-            "::::::",
-            "ff:ff:ff:ff:ff:ff",
-            "0:0:0:0:0:0",
-            "001:2:3:4:5:6",
-        ] {
-            assert_eq!(mac(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn requests_stay_below_a_line() {
-        let entry = |n: u32| {
-            let macs = (0..20).map(|nic| Mac([2, nic, 0, 0, (n >> 8) as u8, n as u8])).collect();
-            ImportEntry { number: n, macs, name: "\"".repeat(64) }
-        };
-        let entries: Vec<ImportEntry> = (0..1000).map(entry).collect();
-        let parts = parts(&entries);
-        let mut all = Vec::new();
-        for (at, part) in parts.iter().enumerate() {
-            let mut line = vec![0; LINE_MAX];
-            assert!(muster::wire::control::write(&mut line, &Request::Change { change: part.clone(), dry: true }).is_some());
-            let Change::Import { entries, more } = part else { panic!() };
-            assert!(*more == (at + 1 < parts.len()) && !entries.is_empty() && entries.len() <= IMPORT_MAX);
-            all.extend(entries.clone());
-        }
-        assert!(parts.len() > 4 && all == entries);
-    }
-
-    #[test]
-    fn no_text_panics() {
-        let pieces = [
-            "host",
-            "{",
-            "}",
-            ";",
-            "\"",
-            "dhcp-host=",
-            ",",
-            "node",
-            "52:54:00:00:00:01",
-            "10.0.0.1",
-            "/*",
-            "#",
-            "\n",
-            "\\",
-            "[",
-            ":",
-            "ä",
-            "99999999999",
-        ];
-        let mut state = 1u64;
-        for _ in 0..3000 {
-            let mut text = String::new();
-            for _ in 0..12 {
-                state = muster::base::rng::mix(state);
-                text.push_str(pieces[state as usize % pieces.len()]);
-                text.push_str(if state & 1 << 40 == 0 { " " } else { "" });
-            }
-            Format::guess(&text);
-            Format::ALL.iter().for_each(|(format, _)| drop(read(*format, &text)));
-        }
-    }
-}
+mod tests;

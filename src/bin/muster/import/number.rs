@@ -1,31 +1,35 @@
-//! Which number an imported machine gets: the one its file gives it; else the one that its address has in the plan; else the one at the
-//! end of its name; else the lowest lot that is vacant here and that nobody else of the file gets, in order of lines. The surer rule
-//! goes first over the whole file. Lines that lead to one number under one name are one machine with several cards.
+//! Which number an imported machine gets: the one its file gives it; else the one that its address has in the plan; else that of its address
+//! in /etc/hosts; else the one at the end of its name; else the lowest lot that is vacant here and that nobody else of the files gets, in the order
+//! of names where the numbers at their ends are not enough (`rack2-7`), or in the order of lines. The surer rule goes first over everything.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster::base::addr::Mac;
 use muster::roll::ranges::Ranges;
-use muster::wire::control::SegmentRow;
 
-use super::ImportedMachine;
+use super::names;
+use super::record::{Place, Remark};
+use super::screen::{ClusterPlan, JoinedMachine, Screened};
 
 /// How a number was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
     Index,
     Address,
+    Hosts,
     Name,
+    Order,
     Vacant,
 }
 
 impl Rule {
     pub fn name(self) -> &'static str {
         match self {
-            Rule::Index => "its number",
+            Rule::Index => "its number in the file",
             Rule::Address => "its address",
+            Rule::Hosts => "its address in /etc/hosts",
             Rule::Name => "its name",
+            Rule::Order => "order of names",
             Rule::Vacant => "lowest vacant",
         }
     }
@@ -38,213 +42,224 @@ pub struct Placed {
     pub rule: Rule,
     pub name: String,
     pub macs: Vec<Mac>,
-    pub lines: Vec<usize>,
+    pub places: Vec<Place>,
 }
 
-/// What becomes of a file.
+/// What becomes of the files.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ImportPlan {
     /// In order of their numbers.
     pub placed: Vec<Placed>,
-    /// Worth knowing, by line.
-    pub notes: Vec<(usize, String)>,
-    /// Not taken over, by line, and why.
-    pub left_out: Vec<(usize, String)>,
+    /// Worth knowing.
+    pub notes: Vec<Remark>,
+    /// What is no node, and why.
+    pub no_nodes: Vec<Remark>,
+    /// Not imported though it was meant to be, and why.
+    pub left_out: Vec<Remark>,
 }
+
+/// A machine's claim: how sure it is (the smaller the surer), by what rule, to what number.
+type Claim = (u8, Rule, Option<u32>);
 
 /// Gives every machine a number.
-pub fn assign(found: &[ImportedMachine], segments: &[SegmentRow], nodes: u32, vacant: &Ranges) -> ImportPlan {
-    let mut plan = ImportPlan::default();
-    let mut places: BTreeMap<u32, Placed> = BTreeMap::new();
-    let mut owners: BTreeMap<Mac, (u32, usize)> = BTreeMap::new();
-    let mut free = vacant.iter();
-    let rules: Vec<Option<(Rule, u32)>> = found.iter().map(|found| sure(found, segments)).collect();
-    for rule in [Rule::Index, Rule::Address, Rule::Name, Rule::Vacant] {
-        for (found, sure) in found.iter().zip(&rules) {
-            let number = match sure {
-                Some((own, number)) if *own == rule => Some(*number),
-                None if rule == Rule::Vacant => match twin(found, &owners) {
-                    Some(number) => Some(number),
-                    None => free.find(|number| !places.contains_key(number)),
-                },
-                _ => continue,
-            };
-            match number {
-                None => plan.left_out.push((found.line, format!("no number is vacant for {}", title(found)))),
-                Some(number) if number >= nodes => {
-                    let why =
-                        format!("{} would be n{number} by {}, but nodes are n0 to n{}", title(found), rule.name(), nodes.saturating_sub(1));
-                    plan.left_out.push((found.line, why));
-                }
-                Some(number) => settle(&mut plan, &mut places, &mut owners, found, rule, number),
-            }
-        }
-    }
-    plan.placed = places.into_values().collect();
-    plan.placed.iter_mut().for_each(|placed| placed.lines.sort_unstable());
-    plan.notes.sort();
-    plan
-}
-
-/// How messages call a machine.
-fn title(found: &ImportedMachine) -> String {
-    match (found.name.is_empty(), found.macs.first()) {
-        (false, _) => found.name.clone(),
-        (true, Some(mac)) => mac.to_string(),
-        (true, None) => "it".into(),
-    }
-}
-
-fn sure(found: &ImportedMachine, segments: &[SegmentRow]) -> Option<(Rule, u32)> {
-    let index = found.index.map(|number| (Rule::Index, number));
-    let address = || found.address.and_then(|address| in_plan(address, segments)).map(|number| (Rule::Address, number));
-    index.or_else(address).or_else(|| trailing(&found.name).map(|number| (Rule::Name, number)))
-}
-
-fn in_plan(address: Ipv4Addr, segments: &[SegmentRow]) -> Option<u32> {
-    let number = |segment: &SegmentRow| {
-        let offset = u32::from(address).checked_sub(u32::from(segment.address))?;
-        (offset <= segment.last - segment.first.min(segment.last)).then(|| segment.first + offset)
+pub fn assign(screened: Screened, plan: &ClusterPlan, vacant: &Ranges) -> ImportPlan {
+    let Screened { machines, no_nodes, left_out, notes, family } = screened;
+    let mut result = Placing { plan: ImportPlan { placed: Vec::new(), notes, no_nodes, left_out }, ..Placing::default() };
+    let mut claims: Vec<Claim> = machines.iter().map(|machine| claim(machine, plan, family.as_deref())).collect();
+    by_order(&mut result, &machines, &mut claims, family.as_deref());
+    let order = |at: &usize| {
+        let claim = claims.get(*at).copied().unwrap_or((u8::MAX, Rule::Vacant, None));
+        let by_name = machines.get(*at).filter(|_| claim.1 == Rule::Order).map(|machine| names::order(&machine.name));
+        (claim.0, by_name.unwrap_or_default(), *at)
     };
-    segments.iter().find_map(number)
-}
-
-/// The number at the end of a host name: `n17`, `node-017.cluster`.
-fn trailing(name: &str) -> Option<u32> {
-    let label = name.split('.').next().unwrap_or_default();
-    let start = label.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-    label.get(start..)?.parse().ok()
-}
-
-/// The number of a machine all of whose MACs are there already.
-fn twin(found: &ImportedMachine, owners: &BTreeMap<Mac, (u32, usize)>) -> Option<u32> {
-    found.macs.first().and_then(|mac| owners.get(mac)).map(|(number, _)| *number)
-}
-
-fn settle(
-    plan: &mut ImportPlan,
-    places: &mut BTreeMap<u32, Placed>,
-    owners: &mut BTreeMap<Mac, (u32, usize)>,
-    found: &ImportedMachine,
-    rule: Rule,
-    number: u32,
-) {
-    if let Some((mac, (other, line))) =
-        found.macs.iter().find_map(|mac| owners.get(mac).filter(|(own, _)| *own != number).map(|owner| (mac, *owner)))
-    {
-        return plan.left_out.push((found.line, format!("{mac} would be n{number}, but is n{other} (line {line})")));
+    let mut turns: Vec<usize> = (0..machines.len()).collect();
+    turns.sort_by_cached_key(order);
+    let mut free = vacant.iter();
+    for at in turns {
+        let (Some(machine), Some((_, rule, number))) = (machines.get(at), claims.get(at).copied()) else { continue };
+        let number = number.or_else(|| result.twin(machine)).or_else(|| free.find(|number| !result.places.contains_key(number)));
+        match number {
+            None => result.leave_out(machine.place(), format!("no number is vacant for {}", machine.title())),
+            Some(number) if number >= plan.nodes => {
+                let last = plan.nodes.saturating_sub(1);
+                let why = format!("{} would be n{number} by {}, but nodes are n0 to n{last}", machine.title(), rule.name());
+                result.leave_out(machine.place(), why);
+            }
+            Some(number) => result.settle(machine, rule, number),
+        }
     }
-    if let Some(place) =
-        places.get(&number).filter(|place| place.name != found.name && found.macs.iter().any(|mac| !place.macs.contains(mac)))
-    {
-        let lines = place.lines.first().copied().unwrap_or(0);
-        let why = format!("{} would be n{number} by {}, but {} has that number (line {lines})", title(found), rule.name(), other(place));
-        return plan.left_out.push((found.line, why));
+    let mut result = ImportPlan { placed: result.places.into_values().collect(), ..result.plan };
+    result.placed.iter_mut().for_each(|placed| placed.places.sort_unstable());
+    result
+}
+
+fn claim(machine: &JoinedMachine, plan: &ClusterPlan, family: Option<&str>) -> Claim {
+    let listed = || plan.hosts.get(&names::short(&machine.name)).and_then(|address| plan.number(*address));
+    let named = names::trailing(&machine.name);
+    if machine.index.is_some() {
+        (0, Rule::Index, machine.index)
+    } else if let Some((_, number)) = plan.inside(&machine.addresses) {
+        (1, Rule::Address, Some(number))
+    } else if let (None, Some(number)) = (named, listed()) {
+        (2, Rule::Hosts, Some(number))
+    } else if let Some(number) = plan.own(&machine.name) {
+        (3, Rule::Name, Some(number))
+    } else if named.is_some() {
+        (if family == Some(&names::family(&machine.name)) { 4 } else { 5 }, Rule::Name, named)
+    } else {
+        (7, Rule::Vacant, None)
     }
-    let place =
-        places.entry(number).or_insert_with(|| Placed { number, rule, name: found.name.clone(), macs: Vec::new(), lines: Vec::new() });
-    place.lines.push(found.line);
-    for mac in &found.macs {
-        match owners.get(mac) {
-            Some((_, line)) => plan.notes.push((found.line, format!("{mac} is listed already (line {line})"))),
-            None => {
-                owners.insert(*mac, (number, found.line));
-                place.macs.push(*mac);
+}
+
+/// Names of racks end in the same numbers: then those machines are numbered in the order of their names.
+fn by_order(result: &mut Placing, machines: &[JoinedMachine], claims: &mut [Claim], family: Option<&str>) {
+    let rank = if family.is_some() { 4 } else { 5 };
+    let mut seen: BTreeMap<u32, &JoinedMachine> = BTreeMap::new();
+    let claimed = machines.iter().zip(claims.iter()).filter(|(_, claim)| claim.0 == rank);
+    let mut twice = claimed.filter_map(|(machine, claim)| Some((machine, seen.insert(claim.2?, machine)?)));
+    let Some((machine, other)) = twice.next() else { return };
+    let why = format!(
+        "names such as {} and {} end in the same number: these machines are numbered in the order of their names (a CSV with columns number,mac says otherwise)",
+        other.name, machine.name
+    );
+    result.plan.notes.push((machine.place(), why));
+    claims.iter_mut().filter(|claim| claim.0 == rank).for_each(|claim| *claim = (6, Rule::Order, None));
+}
+
+/// Where something else stands.
+fn seen_from(here: Place, other: Place) -> String {
+    let file = if here.file == other.file { "" } else { " of another file" };
+    format!("line {}{file}", other.line)
+}
+
+/// Numbers that are given so far.
+#[derive(Default)]
+struct Placing {
+    plan: ImportPlan,
+    places: BTreeMap<u32, Placed>,
+    owners: BTreeMap<Mac, (u32, Place)>,
+}
+
+impl Placing {
+    fn leave_out(&mut self, place: Place, why: String) {
+        self.plan.left_out.push((place, why));
+    }
+
+    /// The number of a machine without a claim whose MAC is there already.
+    fn twin(&self, machine: &JoinedMachine) -> Option<u32> {
+        machine.macs.iter().find_map(|(mac, _)| self.owners.get(mac)).map(|(number, _)| *number)
+    }
+
+    fn settle(&mut self, machine: &JoinedMachine, rule: Rule, number: u32) {
+        let owned = |(mac, place): &(Mac, Place)| {
+            let (own, at) = self.owners.get(mac).filter(|(own, _)| *own != number)?;
+            Some((*place, format!("{mac} would be n{number}, but is n{own} ({})", seen_from(*place, *at))))
+        };
+        if let Some((place, why)) = machine.macs.iter().find_map(owned) {
+            return self.leave_out(place, why);
+        }
+        let strange = |held: &&Placed| {
+            let all = machine.macs.iter().all(|(mac, _)| held.macs.contains(mac));
+            !(all || machine.name.is_empty() && held.name.is_empty() || names::agree(&machine.name, &held.name))
+        };
+        if let Some(held) = self.places.get(&number).filter(strange) {
+            let other = if held.name.is_empty() { "another machine" } else { &held.name };
+            let at = seen_from(machine.place(), held.places.first().copied().unwrap_or_default());
+            let why = format!("{} would be n{number} by {}, but {other} has that number ({at})", machine.title(), rule.name());
+            return self.leave_out(machine.place(), why);
+        }
+        let fresh = || Placed { number, rule, name: machine.name.clone(), macs: Vec::new(), places: Vec::new() };
+        let held = self.places.entry(number).or_insert_with(fresh);
+        if held.name.is_empty() {
+            held.name = machine.name.clone();
+        }
+        held.places.extend(&machine.places);
+        for (mac, place) in &machine.macs {
+            match self.owners.get(mac) {
+                Some((_, first)) => self.plan.notes.push((*place, format!("{mac} is listed already ({})", seen_from(*place, *first)))),
+                None => {
+                    self.owners.insert(*mac, (number, *place));
+                    held.macs.push(*mac);
+                }
             }
         }
     }
 }
 
-fn other(place: &Placed) -> String {
-    match (place.name.is_empty(), place.macs.first()) {
-        (false, _) => place.name.clone(),
-        (true, Some(mac)) => mac.to_string(),
-        (true, None) => "another machine".into(),
+/// What names and addresses say against each other, and against the plan: a sentence each.
+pub fn remarks(placed: &[Placed], machines: &[JoinedMachine], plan: &ClusterPlan, family: Option<&str>) -> Vec<String> {
+    let mut told = Vec::new();
+    let addresses: BTreeMap<&str, &JoinedMachine> = machines.iter().map(|machine| (machine.name.as_str(), machine)).collect();
+    let moved: Vec<(&Placed, String)> = placed
+        .iter()
+        .filter(|placed| matches!(placed.rule, Rule::Name | Rule::Order | Rule::Vacant) && !placed.name.is_empty())
+        .filter_map(|placed| Some((placed, addresses.get(placed.name.as_str())?.addresses.first()?.to_string())))
+        .collect();
+    if let Some((first, before)) = moved.first() {
+        let after = plan.address(first.number).map(|address| address.to_string()).unwrap_or_default();
+        told.push(format!(
+            "machines that get another address than they have in the file: {}, such as {}: {before} there, {after} here",
+            moved.len(),
+            first.name
+        ));
     }
+    let mut named: Vec<(&Placed, u32)> = placed
+        .iter()
+        .filter(|placed| placed.rule == Rule::Address && family.is_some_and(|family| family == names::family(&placed.name)))
+        .filter_map(|placed| Some((placed, names::trailing(&placed.name)?)))
+        .collect();
+    named.sort_by_key(|(placed, _)| names::order(&placed.name));
+    told.extend(disagreement(&named, plan));
+    told.extend(own_names(placed, plan, family));
+    told
+}
+
+/// Where numbers by address are not those at the end of the names.
+fn disagreement(named: &[(&Placed, u32)], plan: &ClusterPlan) -> Option<String> {
+    let offsets: BTreeSet<i64> = named.iter().map(|(placed, name)| i64::from(placed.number) - i64::from(*name)).collect();
+    let (first, last) = (named.first()?, named.last()?);
+    let racks = names::family(&first.0.name).matches('#').count() > 1;
+    let falls = named.len() > 1 && named.windows(2).all(|pair| matches!(pair, [(one, _), (next, _)] if one.number > next.number));
+    let pair = |(placed, _): &(&Placed, u32)| format!("{} is n{}", placed.name, placed.number);
+    match offsets.iter().collect::<Vec<_>>().as_slice() {
+        [0] => None,
+        [offset] if named.len() > 1 && !racks => {
+            let node0 = plan.address(0).and_then(|node0| u32::try_from(i64::from(u32::from(node0)) + **offset).ok());
+            let node0 = node0.map(|node0| format!(": with node0 = \"{}\" in [cluster] both are the same", std::net::Ipv4Addr::from(node0)));
+            let (from, to) = (first.1, last.1);
+            Some(format!("names say {from} to {to}, addresses say {} to {}{}", first.0.number, last.0.number, node0.unwrap_or_default()))
+        }
+        _ if falls => Some(format!("addresses fall while names rise: {} and {}", pair(first), pair(last))),
+        _ if racks => None,
+        _ => {
+            let other = named.iter().filter(|(placed, name)| placed.number != *name);
+            let one = other.clone().next()?;
+            Some(format!("machines whose number is not the one in their name: {}, such as {}, by its address", other.count(), pair(one)))
+        }
+    }
+}
+
+/// How the nodes can keep the names that they have.
+fn own_names(placed: &[Placed], plan: &ClusterPlan, family: Option<&str>) -> Option<String> {
+    let stem = family?.strip_suffix('#').filter(|stem| !stem.is_empty() && !stem.contains('#') && *stem != plan.prefix.to_lowercase())?;
+    let of_family = placed.iter().filter(|placed| Some(names::family(&placed.name).as_str()) == family);
+    let mut same = of_family.clone().filter(|placed| names::trailing(&placed.name) == Some(placed.number)).peekable();
+    let first = *same.peek()?;
+    let digits = |placed: &Placed| names::short(&placed.name).len() - stem.len();
+    let width = digits(first);
+    let zeros = of_family
+        .clone()
+        .any(|placed| names::short(&placed.name).get(stem.len()..).is_some_and(|rest| rest.len() > 1 && rest.starts_with('0')));
+    if same.count() != of_family.clone().count() {
+        return None;
+    }
+    let padded = if zeros { format!(" and digits = {width}") } else { String::new() };
+    Some(format!(
+        "muster will call {} n{}: with prefix = \"{stem}\"{padded} in [cluster] nodes keep their names",
+        names::short(&first.name),
+        first.number
+    ))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mac(n: u8) -> Mac {
-        Mac([2, 0, 0, 0, 0, n])
-    }
-
-    fn found(line: usize, name: &str, n: u8, address: Option<[u8; 4]>) -> ImportedMachine {
-        ImportedMachine { line, name: name.into(), macs: vec![mac(n)], address: address.map(Into::into), index: None }
-    }
-
-    fn plan(found: &[ImportedMachine]) -> ImportPlan {
-        let segments = [
-            SegmentRow { first: 0, last: 99, address: [10, 54, 1, 0].into() },
-            SegmentRow { first: 100, last: 199, address: [10, 55, 1, 0].into() },
-        ];
-        assign(found, &segments, 200, &Ranges::of(3, 199))
-    }
-
-    fn numbers(plan: &ImportPlan) -> Vec<(u32, Rule, Vec<usize>)> {
-        plan.placed.iter().map(|placed| (placed.number, placed.rule, placed.lines.clone())).collect()
-    }
-
-    #[test]
-    fn the_surer_rule_goes_first() {
-        let mut index = found(6, "", 6, None);
-        index.index = Some(50);
-        let plan = plan(&[
-            found(1, "alice", 1, None),
-            found(2, "n4", 2, None),
-            found(3, "whatever", 3, Some([10, 54, 1, 3])),
-            found(4, "n3", 4, Some([10, 55, 1, 5])),
-            found(5, "bob", 5, Some([192, 168, 0, 1])),
-            index,
-        ]);
-        use Rule::{Address, Index, Name, Vacant};
-        let expected = [
-            (3, Address, vec![3]),
-            (4, Name, vec![2]),
-            (5, Vacant, vec![1]),
-            (6, Vacant, vec![5]),
-            (50, Index, vec![6]),
-            (105, Address, vec![4]),
-        ];
-        assert_eq!(numbers(&plan), expected);
-        assert_eq!((plan.notes, plan.left_out), (vec![], vec![]));
-    }
-
-    #[test]
-    fn one_name_is_one_machine_with_several_cards() {
-        let plan = plan(&[found(1, "n7", 1, None), found(2, "n7", 2, None), found(3, "n7", 1, None)]);
-        assert_eq!(numbers(&plan), [(7, Rule::Name, vec![1, 2, 3])]);
-        assert_eq!(plan.placed[0].macs, [mac(1), mac(2)]);
-        assert!(plan.notes[0].0 == 3 && plan.notes[0].1.contains("is listed already (line 1)"));
-    }
-
-    #[test]
-    fn conflicts_are_told_by_line() {
-        let plan = plan(&[
-            found(1, "rack1-5", 1, None),
-            found(2, "rack2-5", 2, None),
-            found(3, "n9", 1, None),
-            found(4, "n500", 4, None),
-            found(5, "n99999999999", 5, None),
-        ]);
-        let told: Vec<_> = plan.left_out.iter().map(|(line, _)| *line).collect();
-        assert_eq!(told, [2, 3, 4]);
-        assert!(
-            plan.left_out[0].1.contains("rack2-5 would be n5 by its name, but rack1-5 has that number (line 1)"),
-            "{:?}",
-            plan.left_out
-        );
-        assert!(plan.left_out[1].1.contains("would be n9, but is n5 (line 1)"));
-        assert!(plan.left_out[2].1.contains("nodes are n0 to n199"));
-        assert_eq!(numbers(&plan).last().unwrap(), &(5, Rule::Name, vec![1]));
-        assert_eq!(plan.placed[0].rule, Rule::Vacant, "a number that is none is no number");
-    }
-
-    #[test]
-    fn a_full_cluster_leaves_out() {
-        let plan = assign(&[found(1, "x", 1, None), found(2, "y", 2, None)], &[], 200, &Ranges::of(8, 8));
-        assert_eq!((plan.placed.len(), plan.left_out[0].0), (1, 2));
-    }
-}
+mod tests;
