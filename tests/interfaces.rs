@@ -541,3 +541,36 @@ fn two_interfaces_in_one_network_serve_and_are_told() {
     assert!(wait(20, || lease(&client)).is_some(), "{}", musterd.log());
     said(&musterd, &["warn", "put the two on separate networks"]);
 }
+
+/// What nodes have their addresses by is not guessed when it is damaged, and its loss is told.
+#[test]
+fn a_damaged_memory_of_the_networks_moves_nobody() {
+    let mut lab = Lab::new();
+    let (server, client) = (lab.server(SERVER), lab.attach("client"));
+    let flags = format!("-i eth0 -r {}", lab.dir().display());
+    let musterd = Musterd::begun(&server, &flags);
+    assert!(musterd.says("musterd: ready").is_some(), "{}", musterd.log());
+    let mut command = server.command(env!("CARGO_BIN_EXE_muster"));
+    command.arg("--socket").arg(lab.dir().join("run/control.sock")).args(["node", "set", "5", "--mac", &client.mac("eth0"), "-y"]);
+    server.finish(20, command).must("muster node set");
+    let memory = lab.dir().join("run/state/interfaces");
+    assert!(wait(5, || text(&memory).contains("numbered yes").then_some(())).is_some());
+    drop(musterd);
+    server.ip("address flush dev eth0");
+    server.ip("address add 10.54.0.1/24 dev eth0");
+    let good = text(&memory);
+    for bad in ["garbage\n", "", "numbered yes\neth0 ethernet 10.54.0.1/99\n"] {
+        write(&memory, bad.as_bytes());
+        let mut musterd = Musterd::begun(&server, &flags);
+        assert_eq!(wait(10, || musterd.code()), Some(Some(1)), "{bad:?}: {}", musterd.log());
+        assert!(musterd.log().contains("interfaces is damaged"), "{}", musterd.log());
+    }
+    write(&memory, good.as_bytes());
+    let musterd = Musterd::begun(&server, &flags);
+    assert!(musterd.says("musterd: ready").is_some(), "{}", musterd.log());
+    assert_eq!(must_lease(&client, HEAD, &musterd), "10.54.1.5");
+    drop(musterd);
+    std::fs::remove_file(&memory).expect("remove what was remembered");
+    let musterd = Musterd::begun(&server, &flags);
+    said(&musterd, &["warn", "interfaces: what nodes had their addresses by is not in"]);
+}

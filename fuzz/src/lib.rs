@@ -146,8 +146,8 @@ impl World {
     /// What an upstream sends.
     pub fn answer(&mut self, bytes: &[u8]) {
         let src = SocketAddrV4::new([192, 0, 2, 1].into(), 53);
-        let endpoint = self.endpoint(endpoints::UPSTREAM, |transport| *transport == Transport::Udp);
-        self.handle(Input::Datagram(Datagram { endpoint, mac: None, src, dst: SocketAddrV4::new(HEAD, 40_000), payload: bytes }));
+        let endpoint = self.endpoint(endpoints::UPSTREAM, |transport| matches!(transport, Transport::Ask(_)));
+        self.converse(endpoint, src, &[bytes]);
     }
 
     /// A line of an operator's.
