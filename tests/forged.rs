@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::musterd::Musterd;
 use common::{Host, Lab, wait};
 use muster::base::addr::Mac;
-use muster::base::facts::{Hardware, LinkFacts};
+use muster::base::facts::LinkFacts;
 use muster::base::machine::{Input, Machine};
 use muster::base::outbox::Outbox;
 use muster::base::time::{Instant as Time, Now};
@@ -70,22 +70,7 @@ struct Wire {
 impl Wire {
     fn open() -> Wire {
         let index = nix::net::if_::if_nametoindex("eth0").expect("the host has eth0");
-        let facts = LinkFacts {
-            name: "eth0".into(),
-            index,
-            hardware: Hardware::Ethernet,
-            mac: LIAR,
-            mtu: 1500,
-            rate: None,
-            addresses: Vec::new(),
-            link_local: None,
-            gateway: None,
-            default_route: false,
-            loopback: false,
-            up: true,
-            carrier: true,
-            master: None,
-        };
+        let facts = LinkFacts::ethernet("eth0", index, LIAR);
         Wire { shell: Shell::frames(&facts).expect("a packet socket"), heard: Heard::default() }
     }
 

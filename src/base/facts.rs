@@ -67,6 +67,11 @@ impl LinkFacts {
         }
     }
 
+    /// An Ethernet interface that is up and plugged in, and has no address.
+    pub fn ethernet(name: &str, index: u32, mac: Mac) -> LinkFacts {
+        LinkFacts { index, mac, up: true, carrier: true, ..LinkFacts::absent(name) }
+    }
+
     /// Whether it is there, whatever its state.
     pub fn is_there(&self) -> bool {
         self.index != 0

@@ -31,20 +31,9 @@ impl System for Plain {
 
 fn link(index: u32, name: &str, addresses: &[(&str, u8)]) -> LinkFacts {
     LinkFacts {
-        name: name.to_string(),
-        index,
-        hardware: Hardware::Ethernet,
-        mac: Mac([2, 0, 0, 0, 0, index as u8]),
-        mtu: 1500,
         rate: Some(1_000_000_000),
         addresses: addresses.iter().map(|(address, prefix)| (address.parse().unwrap(), *prefix)).collect(),
-        link_local: None,
-        gateway: None,
-        default_route: false,
-        loopback: false,
-        up: true,
-        carrier: true,
-        master: None,
+        ..LinkFacts::ethernet(name, index, Mac([2, 0, 0, 0, 0, index as u8]))
     }
 }
 
@@ -455,31 +444,4 @@ fn what_pxelinux_will_not_take_is_told() {
     assert_eq!(told(&special), 1);
     let quotes = format!("[boot]\nkernel = \"vmlinuz\"\nargs = \"{}\"", "'".repeat(1100));
     assert_eq!(errors(&quotes), ["m.toml:3:8: args: kernel, initrd and args are too long for one script: use a script file"]);
-}
-
-/// A section for each of many nodes costs time and memory in proportion: a head with 10,000 of them starts and reloads in a moment.
-#[test]
-fn a_file_with_a_section_for_each_node_is_read_in_a_moment() {
-    let node = |n: u32| {
-        format!(
-            "[[node]]\nnumber = {n}\nmacs = [\"02:00:00:00:{:02x}:{:02x}\"]\n[[for]]\nnodes = \"{n}\"\nargs = \"n={n}\"\n",
-            n >> 8,
-            n & 255
-        )
-    };
-    let file = |nodes: u32| {
-        format!(
-            "[[network]]\ninterface = \"eth1\"\n[cluster]\nnodes = 9000\n[server]\ncapacity = 16384\n{}",
-            (0..nodes).map(node).collect::<String>()
-        )
-    };
-    let took = |nodes: u32| {
-        let text = file(nodes);
-        let begin = std::time::Instant::now();
-        assert_eq!(good(&text).listing.difference(&good(&text).listing), Vec::<String>::new());
-        begin.elapsed().as_secs_f64()
-    };
-    // Four times as much takes four times as long, and sixteen times where each section is compared with all: the best of three.
-    let ratio = (0..3).map(|_| took(8000) / took(2000)).fold(f64::MAX, f64::min);
-    assert!(ratio < 9.0, "four times as many sections take {ratio:.1} times as long");
 }

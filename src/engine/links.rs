@@ -242,20 +242,10 @@ mod tests {
 
     fn facts(addresses: &[(Ipv4Addr, u8)]) -> LinkFacts {
         LinkFacts {
-            name: "eth1".into(),
-            index: 7,
-            hardware: Hardware::Ethernet,
-            mac: Mac([2, 0, 0, 0, 0, 0x77]),
             mtu: 9000,
             rate: Some(10_000_000_000),
             addresses: addresses.to_vec(),
-            link_local: None,
-            gateway: None,
-            default_route: false,
-            loopback: false,
-            up: true,
-            carrier: true,
-            master: None,
+            ..LinkFacts::ethernet("eth1", 7, Mac([2, 0, 0, 0, 0, 0x77]))
         }
     }
 

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use muster::base::addr::Mac;
-use muster::base::facts::{Hardware, LinkFacts};
+use muster::base::facts::LinkFacts;
 use muster::base::machine::{Input, Machine};
 use muster::base::outbox::Outbox;
 use muster::base::time::{Instant as Time, Now};
@@ -149,22 +149,7 @@ fn run(namespace: &File, first: u32, desk: Arc<Mutex<Desk>>, end: &AtomicBool) {
 
 /// What a packet socket needs to know of `eth0`.
 fn facts() -> LinkFacts {
-    LinkFacts {
-        name: "eth0".into(),
-        index: nix::net::if_::if_nametoindex("eth0").expect("the host has eth0"),
-        hardware: Hardware::Ethernet,
-        mac: mac(0),
-        mtu: 1500,
-        rate: None,
-        addresses: Vec::new(),
-        link_local: None,
-        gateway: None,
-        default_route: false,
-        loopback: false,
-        up: true,
-        carrier: true,
-        master: None,
-    }
+    LinkFacts::ethernet("eth0", nix::net::if_::if_nametoindex("eth0").expect("the host has eth0"), mac(0))
 }
 
 struct Client {

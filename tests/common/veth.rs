@@ -57,20 +57,8 @@ pub fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
 
 pub fn facts(name: &str, mac: Mac) -> LinkFacts {
     LinkFacts {
-        name: name.into(),
-        index: nix::net::if_::if_nametoindex(name).expect("the interface is there"),
-        hardware: Hardware::Ethernet,
-        mac,
-        mtu: 1500,
-        rate: None,
         addresses: vec![(HEAD, 16)],
-        link_local: None,
-        gateway: None,
-        default_route: false,
-        loopback: false,
-        up: true,
-        carrier: true,
-        master: None,
+        ..LinkFacts::ethernet(name, nix::net::if_::if_nametoindex(name).expect("the interface is there"), mac)
     }
 }
 

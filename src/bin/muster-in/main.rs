@@ -20,7 +20,7 @@ use std::time::Duration;
 use log::LevelFilter;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use muster::base::facts::{Hardware, LinkFacts};
+use muster::base::facts::LinkFacts;
 use muster::base::machine::{Command, Machine};
 use muster::base::time::Instant;
 use muster::fleet::passing::{PassingCounts, PassingEvent, PassingMachine, PassingSetup, PassingState};
@@ -248,22 +248,7 @@ fn why(counts: PassingCounts) -> String {
 }
 
 fn facts(interface: &Interface) -> LinkFacts {
-    LinkFacts {
-        name: interface.name.clone(),
-        index: interface.index,
-        hardware: Hardware::Ethernet,
-        mac: interface.mac,
-        mtu: interface.mtu,
-        rate: None,
-        addresses: Vec::new(),
-        link_local: None,
-        gateway: None,
-        default_route: false,
-        loopback: false,
-        up: true,
-        carrier: true,
-        master: None,
-    }
+    LinkFacts { mtu: interface.mtu, ..LinkFacts::ethernet(&interface.name, interface.index, interface.mac) }
 }
 
 /// An unpredictable number, for transaction ids.

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
     use crate::base::addr::Mac;
     use crate::base::facts::LinkFacts;
-    use crate::config::{ConfigText, Flags, Hardware, System, resolve};
+    use crate::config::{ConfigText, Flags, System, resolve};
     use std::path::Path;
 
     const CONFIG: &str = r#"[cluster]
@@ -128,20 +128,9 @@ script = "one.ipxe"
 
     fn config(text: &str) -> Config {
         let facts = LinkFacts {
-            name: "eth1".into(),
-            index: 2,
-            hardware: Hardware::Ethernet,
-            mac: Mac([2, 0, 0, 0, 0, 1]),
-            mtu: 1500,
-            rate: None,
             addresses: vec![([10, 54, 0, 1].into(), 16)],
-            link_local: None,
             gateway: Some([10, 54, 0, 253].into()),
-            default_route: false,
-            loopback: false,
-            up: true,
-            carrier: true,
-            master: None,
+            ..LinkFacts::ethernet("eth1", 2, Mac([2, 0, 0, 0, 0, 1]))
         };
         let flags = Flags { interfaces: vec!["eth1".into()], ..Flags::default() };
         let text = (!text.is_empty()).then_some(ConfigText { path: "f", text });

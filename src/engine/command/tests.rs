@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::base::addr::Mac;
-use crate::base::facts::{Hardware, LinkFacts};
+use crate::base::facts::LinkFacts;
 use crate::base::machine::{Input, Reload, StreamEvent};
 use crate::config::{Config, Flags, MachineFacts, Unresolved};
 use crate::engine::testing::{Ask, Got, Wanted, World, conn, mac};
@@ -18,22 +18,7 @@ const CHECKPOINT: &str = r#"{"do":"checkpoint"}"#;
 const STATE: &str = "/run/muster/state.json";
 
 fn links() -> [LinkFacts; 1] {
-    [LinkFacts {
-        name: "eth1".into(),
-        index: 2,
-        hardware: Hardware::Ethernet,
-        mac: mac(0xfe),
-        mtu: 1500,
-        rate: None,
-        addresses: vec![([10, 54, 0, 1].into(), 16)],
-        link_local: None,
-        gateway: None,
-        default_route: false,
-        loopback: false,
-        up: true,
-        carrier: true,
-        master: None,
-    }]
+    [LinkFacts { addresses: vec![([10, 54, 0, 1].into(), 16)], ..LinkFacts::ethernet("eth1", 2, mac(0xfe)) }]
 }
 
 fn text(more: &str) -> String {

@@ -9,7 +9,7 @@ use super::super::config::{HEAD, HEAD_MAC, INITRD, KERNEL, PROGRAMS};
 use super::super::disk::Habits;
 use super::super::net::Wire;
 use super::super::world::{Setup, World};
-use crate::base::facts::{Hardware, LinkFacts};
+use crate::base::facts::LinkFacts;
 use crate::base::machine::{Command, ConnId, Reload};
 use crate::base::time::{Instant, Now};
 use crate::config::{Config, ConfigFile, Flags, MachineFacts, Unresolved};
@@ -33,22 +33,7 @@ fn file() -> ConfigFile {
 }
 
 fn config(text: &str) -> Config {
-    let link = LinkFacts {
-        name: "sim0".into(),
-        index: 2,
-        hardware: Hardware::Ethernet,
-        mac: HEAD_MAC,
-        mtu: 1500,
-        rate: None,
-        addresses: vec![(HEAD, 16)],
-        link_local: None,
-        gateway: None,
-        default_route: false,
-        loopback: false,
-        up: true,
-        carrier: true,
-        master: None,
-    };
+    let link = LinkFacts { addresses: vec![(HEAD, 16)], ..LinkFacts::ethernet("sim0", 2, HEAD_MAC) };
     let mut facts = MachineFacts::new(vec![link]);
     let files: Vec<&str> = PROGRAMS.iter().map(|(_, name)| *name).chain([KERNEL, INITRD]).collect();
     loop {

@@ -14,20 +14,11 @@ const PREFIX: u8 = 16;
 /// What the head's kernel knows of an interface from which this link was resolved.
 pub(super) fn facts(link: &LinkConfig) -> LinkFacts {
     LinkFacts {
-        name: link.interface.clone(),
-        index: link.index,
         hardware: link.hardware,
-        mac: link.mac,
         mtu: link.mtu,
-        rate: None,
         addresses: vec![(link.head, PREFIX)],
         link_local: Some(LINK_LOCAL),
-        gateway: None,
-        default_route: false,
-        loopback: false,
-        up: true,
-        carrier: true,
-        master: None,
+        ..LinkFacts::ethernet(&link.interface, link.index, link.mac)
     }
 }
 
