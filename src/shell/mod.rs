@@ -10,6 +10,7 @@ pub(crate) mod error;
 pub mod facts;
 pub(crate) mod files;
 pub mod firewall;
+pub mod flags;
 mod frame;
 pub mod inquiry;
 pub mod interface;

@@ -11,28 +11,30 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::ops::Bound;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use netlink_sys::protocols::NETLINK_ROUTE;
-use netlink_sys::{Socket, SocketAddr};
 
 use crate::base::addr::Mac;
 use crate::base::machine::Link;
 
 use super::ShellError;
+use super::netlink::{Attributes, Netlink, ip, word};
 
 /// NDA_PROTOCOL of our entries: not assigned in `linux/rtnetlink.h`.
 const PROTOCOL: u8 = 77;
+
+/// Attributes of an entry, and the length of what stands before them: `linux/neighbour.h`.
+const NDA_DST: u16 = 1;
+const NDA_PROTOCOL: u16 = 12;
+const HEADER: usize = 12;
 
 /// Entries that are set again in a turn: about 100 microseconds.
 const BATCH: usize = 32;
 
 pub struct Neighbours {
-    socket: Socket,
-    buf: Vec<u8>,
-    sequence: u32,
+    netlink: Netlink,
     /// The interface index of each link; 0: it is not there.
     indices: Vec<u32>,
     entries: BTreeMap<(Link, Ipv4Addr), Mac>,
@@ -45,12 +47,8 @@ pub struct Neighbours {
 impl Neighbours {
     /// Opens the netlink socket, and drops what an earlier daemon left on the interfaces of these links.
     pub fn open(indices: &[u32]) -> Result<Neighbours, ShellError> {
-        let failed = |error| ShellError::system("cannot open the neighbour table", error, "run as root, or with CAP_NET_ADMIN");
-        let mut socket = Socket::new(NETLINK_ROUTE).map_err(failed)?;
-        socket.bind_auto().map_err(failed)?;
-        socket.connect(&SocketAddr::new(0, 0)).map_err(failed)?;
-        let (indices, entries, buf) = (indices.to_vec(), BTreeMap::new(), vec![0; 64 * 1024]);
-        let mut neighbours = Neighbours { socket, buf, sequence: 0, indices, entries, renewing: None, failed: 0 };
+        let netlink = Netlink::open()?;
+        let mut neighbours = Neighbours { netlink, indices: indices.to_vec(), entries: BTreeMap::new(), renewing: None, failed: 0 };
         let stale = neighbours.clear();
         if stale > 0 {
             log::info!("neighbour table: removed {stale} entries of an earlier musterd");
@@ -102,34 +100,10 @@ impl Neighbours {
     fn ours(&mut self) -> std::io::Result<Vec<(u32, Ipv4Addr)>> {
         let mut message = NeighbourMessage::default();
         message.header.family = AddressFamily::Inet;
-        self.send(RouteNetlinkMessage::GetNeighbour(message), NLM_F_DUMP)?;
         let mut found = Vec::new();
-        loop {
-            let mut rest = &mut self.buf[..];
-            let got = self.socket.recv(&mut rest, 0)?;
-            let mut at = 0;
-            while let Some(bytes) = self.buf.get(at..got).filter(|bytes| !bytes.is_empty()) {
-                let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes) else { return Ok(found) };
-                at += (message.header.length as usize).next_multiple_of(4).max(16);
-                match message.payload {
-                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(entry)) => found.extend(ours(&entry, &self.indices)),
-                    NetlinkPayload::Done(_) | NetlinkPayload::Error(_) => return Ok(found),
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> std::io::Result<()> {
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | flags;
-        self.sequence = self.sequence.wrapping_add(1);
-        header.sequence_number = self.sequence;
-        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
-        request.finalize();
-        let len = request.header.length as usize;
-        request.serialize(&mut self.buf[..len]);
-        self.socket.send(&self.buf[..len], 0).map(drop)
+        let indices = &self.indices;
+        self.netlink.dump(RouteNetlinkMessage::GetNeighbour(message), |_, body| found.extend(ours(body, indices)))?;
+        Ok(found)
     }
 
     /// Sets the entry of `ip` on a link, or drops it when `mac` is None. Where the link is not there, it is set when that is back.
@@ -157,36 +131,21 @@ impl Neighbours {
             Some(mac) => {
                 message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
                 message.attributes.push(NeighbourAttribute::Protocol(RouteProtocol::Other(PROTOCOL)));
-                self.send(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+                self.netlink.request(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
             }
-            None => self.send(RouteNetlinkMessage::DelNeighbour(message), 0),
+            None => self.netlink.request(RouteNetlinkMessage::DelNeighbour(message), 0),
         };
-        // The kernel answers at once, and only when it refuses.
-        let refused = result.err().or_else(|| self.answer()).filter(|error| mac.is_some() || error.raw_os_error() != Some(libc::ENOENT));
-        if let Some(error) = refused {
+        // The kernel changes its table while the request is sent, so that its answer is there at once.
+        if let Some(error) = result.err().filter(|error| mac.is_some() || error.raw_os_error() != Some(libc::ENOENT)) {
             self.failed += 1;
             log::debug!("neighbour table: cannot change {ip} on interface {index}: {error}");
         }
     }
-
-    /// The error that the kernel has answered with.
-    fn answer(&mut self) -> Option<std::io::Error> {
-        let mut rest = &mut self.buf[..];
-        let got = self.socket.recv(&mut rest, libc::MSG_DONTWAIT).ok()?;
-        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(self.buf.get(..got)?).ok()?;
-        match message.payload {
-            NetlinkPayload::Error(error) if error.code.is_some() => Some(error.to_io()),
-            _ => None,
-        }
-    }
 }
 
-fn ours(entry: &NeighbourMessage, indices: &[u32]) -> Option<(u32, Ipv4Addr)> {
-    let marked = entry.attributes.iter().any(|a| matches!(a, NeighbourAttribute::Protocol(p) if *p == RouteProtocol::Other(PROTOCOL)));
-    let index = entry.header.ifindex;
-    let ip = entry.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(*ip),
-        _ => None,
-    });
-    ip.filter(|_| marked && indices.contains(&index)).map(|ip| (index, ip))
+/// The interface and the address of an entry that bears our mark.
+fn ours(body: &[u8], indices: &[u32]) -> Option<(u32, Ipv4Addr)> {
+    let of = |wanted: u16| Attributes::behind(body, HEADER).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+    let index = word(body, 4);
+    ip(of(NDA_DST)?).filter(|_| of(NDA_PROTOCOL) == Some(&[PROTOCOL]) && indices.contains(&index)).map(|ip| (index, ip))
 }

@@ -213,6 +213,14 @@ pub struct Query {
 }
 
 impl Query {
+    /// A plain question of a client that wants the whole answer (RD).
+    #[cfg(test)]
+    pub fn for_test(id: u16, question: Question) -> Query {
+        let question = Some(question);
+        let (recursion, sound, edns, serial) = (true, true, None, None);
+        Query { id, opcode: OPCODE_QUERY, recursion, checking_disabled: false, authentic: false, sound, question, edns, serial }
+    }
+
     /// How long a datagram to whoever asked may be, in bytes.
     pub fn udp_limit(&self) -> usize {
         self.edns.map_or(UDP_MIN, |edns| usize::from(edns.size).clamp(UDP_MIN, UDP_MAX))

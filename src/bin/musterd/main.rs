@@ -17,7 +17,7 @@ use muster::base::endpoint::{self, Transport};
 use muster::base::facts::LinkFacts;
 use muster::base::limits;
 use muster::base::machine::{Command, Input};
-use muster::config::{Config, ConfigFile, Flags, LinkConfig, MachineFacts, Resolved, Unresolved};
+use muster::config::{Config, ConfigFile, LinkConfig, MachineFacts, Resolved, Unresolved};
 use muster::engine::dns;
 use muster::engine::endpoints::{self, Endpoints};
 use muster::engine::server::{ReloadState, Server};
@@ -28,13 +28,14 @@ use muster::shell::left::LeftSockets;
 use muster::shell::manager::Watchdog;
 use muster::shell::rows::Rows;
 use muster::shell::work::{self, Worker, beneath, clerk::read_config};
-use muster::shell::{Crew, Features, Shell, ShellError, confine, facts, firewall, journal, manager, signals, stderr_log, stdio, syslog};
+use muster::shell::{
+    Crew, Features, Shell, ShellError, confine, facts, firewall, flags, journal, manager, signals, stderr_log, stdio, syslog,
+};
 
 mod privileges;
 
 use privileges::Privileges;
 
-const CONFIG: &str = "/etc/muster/muster.toml";
 /// The exit code of a daemon that was told nothing, as init scripts have it (LSB: "program is not configured").
 const UNCONFIGURED: u8 = 6;
 /// Of a test: the config is right as soon as an interface is there, for which the daemon waits.
@@ -119,19 +120,7 @@ fn fail(why: &str) -> ExitCode {
 
 /// None: everything was said already (help, version).
 fn options() -> Result<Option<DaemonOptions>, String> {
-    let mut flags = getopts::Options::new();
-    flags
-        .optflag("d", "debug", "stay in the foreground, with a detailed coloured log on stderr")
-        .optflag("f", "foreground", "stay in the foreground, with the usual log on stderr")
-        .optflag("t", "test", "check the config, print the effective settings, and exit")
-        .optmulti("i", "interface", "serve this interface (may be repeated; replaces those of the config)", "IF")
-        .optopt("r", "root", "serve boot files from this folder", "DIR")
-        .optopt("c", "config", &format!("read this config file instead of {CONFIG}"), "FILE")
-        .optopt("", "run-dir", "folder of the pid file and state.json (/run/muster)", "DIR")
-        .optopt("", "state-dir", "folder of the journal (/var/lib/muster)", "DIR")
-        .optopt("", "user", "run as this user if root starts it (muster)", "NAME")
-        .optflag("h", "help", "print this")
-        .optflag("V", "version", "print version and commit");
+    let flags = flags::options();
     let matches = flags.parse(std::env::args_os().skip(1)).map_err(|error| error.to_string())?;
     if matches.opt_present("h") {
         let brief = "musterd: boots a cluster and numbers its nodes (DHCP, TFTP and DNS in one process)\n\
@@ -143,26 +132,11 @@ fn options() -> Result<Option<DaemonOptions>, String> {
     if matches.opt_present("V") {
         return said(format!("musterd {} ({})\n", env!("CARGO_PKG_VERSION"), env!("MUSTER_COMMIT")));
     }
-    if let Some(stray) = matches.free.first() {
-        return Err(format!("{stray:?} is not a flag"));
-    }
-    let path = |name| matches.opt_str(name).map(|path| std::path::absolute(&path).unwrap_or(path.into()));
-    let config = path("c");
     Ok(Some(DaemonOptions {
         debug: matches.opt_present("d"),
         foreground: matches.opt_present("f"),
         test: matches.opt_present("t"),
-        config: ConfigFile {
-            required: config.is_some(),
-            path: config.unwrap_or(CONFIG.into()),
-            flags: Flags {
-                interfaces: matches.opt_strs("i"),
-                root: path("r"),
-                run_dir: path("run-dir"),
-                state_dir: path("state-dir"),
-                user: matches.opt_str("user"),
-            },
-        },
+        config: flags::config_file(&matches)?,
     }))
 }
 

@@ -43,18 +43,7 @@ const AAAA: u16 = 28;
 const TXT: u16 = 16;
 
 fn query(name: &str, rtype: u16) -> Query {
-    let question = Question { name: DnsName::of_text(name).unwrap(), rtype, class: 1 };
-    Query {
-        id: 4711,
-        opcode: 0,
-        recursion: true,
-        checking_disabled: false,
-        authentic: false,
-        sound: true,
-        question: Some(question),
-        edns: None,
-        serial: None,
-    }
+    Query::for_test(4711, Question { name: DnsName::of_text(name).unwrap(), rtype, class: 1 })
 }
 
 /// The bytes of a query; RD is set.

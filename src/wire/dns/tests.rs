@@ -8,18 +8,7 @@ fn name(text: &str) -> DnsName {
 }
 
 fn query(text: &str, rtype: u16) -> Query {
-    let question = Question { name: name(text), rtype, class: CLASS_IN };
-    Query {
-        id: 7,
-        opcode: 0,
-        recursion: true,
-        checking_disabled: false,
-        authentic: false,
-        sound: true,
-        question: Some(question),
-        edns: None,
-        serial: None,
-    }
+    Query::for_test(7, Question { name: name(text), rtype, class: CLASS_IN })
 }
 
 fn written(query: &Query) -> Vec<u8> {

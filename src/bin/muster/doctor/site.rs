@@ -13,13 +13,12 @@ use muster::shell::aside::{self, Aside};
 use muster::shell::confine::USER;
 use muster::shell::confine::account::{Account, name_of};
 use muster::shell::facts;
+use muster::shell::flags;
 use muster::shell::work::beneath;
 use muster::shell::work::clerk::read_config;
 
 use super::super::Failure;
 
-/// Where musterd looks without `-c`.
-const CONFIG: &str = "/etc/muster/muster.toml";
 const DEFAULTS: [&str; 2] = ["/etc/default/muster", "/etc/sysconfig/muster"];
 /// A disk that has not answered in this time hangs.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -209,28 +208,8 @@ fn exist(root: &Path, allowed: &[PathBuf], names: &[String]) -> Result<Vec<bool>
 
 /// The flags of musterd, as far as they say where to look.
 fn config_file(words: &[String]) -> Result<ConfigFile, String> {
-    let mut flags = getopts::Options::new();
-    for (short, long) in [("c", "config"), ("r", "root"), ("", "run-dir"), ("", "state-dir"), ("", "user")] {
-        flags.optopt(short, long, "", "");
-    }
-    flags.optmulti("i", "interface", "", "").optflag("d", "debug", "").optflag("f", "foreground", "").optflag("t", "test", "");
-    let matches = flags.parse(words).map_err(|error| error.to_string())?;
-    if let Some(stray) = matches.free.first() {
-        return Err(format!("{stray:?} is not a flag of musterd"));
-    }
-    let path = |name| matches.opt_str(name).map(|path| std::path::absolute(&path).unwrap_or(path.into()));
-    let config = path("c");
-    Ok(ConfigFile {
-        required: config.is_some(),
-        path: config.unwrap_or(CONFIG.into()),
-        flags: Flags {
-            interfaces: matches.opt_strs("i"),
-            root: path("r"),
-            run_dir: path("run-dir"),
-            state_dir: path("state-dir"),
-            user: matches.opt_str("user"),
-        },
-    })
+    let matches = flags::options().parse(words).map_err(|error| error.to_string())?;
+    flags::config_file(&matches).map_err(|error| format!("{error} of musterd"))
 }
 
 /// `MUSTERD_OPTS` of the files that init script and unit read; the last one counts. Cut at blanks, as systemd does.
@@ -296,7 +275,7 @@ mod tests {
         let file = config_file(&words("-f -i eth1 -i eth2 -c /x.toml --state-dir=/var/x")).unwrap();
         assert_eq!(file.flags.interfaces, ["eth1", "eth2"]);
         assert_eq!((file.path, file.required, file.flags.state_dir), ("/x.toml".into(), true, Some("/var/x".into())));
-        assert_eq!(config_file(&[]).unwrap().path, Path::new(CONFIG));
+        assert_eq!(config_file(&[]).unwrap().path, Path::new(flags::CONFIG));
         assert!(config_file(&words("-x")).is_err() && config_file(&words("eth1")).unwrap_err().contains("eth1"));
     }
 

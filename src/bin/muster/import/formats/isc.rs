@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use super::super::super::table::counted;
 use super::super::names;
 use super::super::record::{ImportedFile, ImportedMachine, client_id_mac};
+use super::quoted_len;
 
 /// A word, a text in quotes, or one of `{ } ; , =`, with its line.
 struct Token<'a> {
@@ -39,20 +40,6 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
         }
     }
     tokens
-}
-
-/// The length of a text in quotes, with them; `\"` does not end it.
-fn quoted_len(text: &str) -> usize {
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
 }
 
 /// Whether a text has hosts in it.

@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::super::record::{HardwareText, ImportedFile, ImportedMachine, client_id_mac};
+use super::quoted_len;
 
 /// How deep values are looked through.
 const DEPTH_MAX: usize = 64;
@@ -65,7 +66,7 @@ fn plain(read: &mut ImportedFile, text: &str) -> String {
             rest = after;
             continue;
         }
-        let len = if first == '"' { string_len(rest) } else { first.len_utf8() };
+        let len = if first == '"' { quoted_len(rest) } else { first.len_utf8() };
         match first {
             ',' if !value => plain.push(' '),
             ',' => {
@@ -90,20 +91,6 @@ fn plain(read: &mut ImportedFile, text: &str) -> String {
         plain.replace_range(at..at + 1, " ");
     }
     plain
-}
-
-/// The length of a string with its quotes.
-fn string_len(text: &str) -> usize {
-    let mut escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '"' => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
 }
 
 struct Reader<'a> {

@@ -108,6 +108,20 @@ pub fn stranger(text: &str) -> &'static str {
     }
 }
 
+/// The length of a text in quotes, with them; `\"` does not end it.
+fn quoted_len(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
